@@ -1,0 +1,32 @@
+"""The HTTP API of one gateway."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from deployments.api import operations, problems, reads, writes
+from deployments.api.schemas import Problem
+from deployments.api.transport import Transport
+from recsys.gateway import Gateway
+
+_ABOUT = "Real-time recommendations: an event changes the very next answer."
+_PROBLEMS = {
+    404: "What was asked for does not exist",
+    413: "The body, or a list in it, is over its limit",
+    422: "A field is wrong; `detail` names it, its limit and the fix",
+    429: "More requests are waiting than can be answered in time",
+    503: "A part does not answer; nothing was changed, or `detail` says so",
+}
+
+
+def make_api(gateway: Gateway) -> FastAPI:
+    documented = {
+        status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
+        for status, text in _PROBLEMS.items()
+    }
+    app = FastAPI(title="recsys", version="1", description=_ABOUT, responses=documented)  # type: ignore[arg-type]
+    for part in (reads, writes, operations):
+        app.include_router(part.router(gateway))
+    problems.install(app)
+    app.add_middleware(Transport, limit=lambda: gateway.settings.limits.body_bytes)
+    return app

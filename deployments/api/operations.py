@@ -1,0 +1,57 @@
+"""Health and status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Response
+from redis.exceptions import RedisError
+
+from recsys.gateway import Gateway
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(tags=["operations"])
+
+    @routes.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @routes.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        """A version is served; 503 before that."""
+        return {"status": "ready", "index_version": gateway.follower.serve.version}
+
+    @routes.get("/v1/status")
+    async def status() -> Response:
+        """Versions, replicas, and how far each has applied its log."""
+        serve, manifest = gateway.follower.serve, gateway.follower.manifest
+        degraded: list[str] = []
+        try:
+            members = await gateway.follower.refresh()
+        except (RedisError, OSError):
+            members, degraded = gateway.follower.members, ["redis"]
+        shards: list[dict[str, Any]] = []
+        for number in range(gateway.platform.shards):
+            replicas = [
+                {"id": m.id, "items": m.items, "versions": m.versions}
+                for m in members
+                if m.role == "shard" and m.shard == number
+            ]
+            shards.append({"shard": number, "replicas": replicas})
+        composers = [{"id": m.id, "serving": m.serving} for m in members if m.role == "composer"]
+        body = {
+            "index_version": serve.version,
+            "model_version": serve.model,
+            "encoder_fingerprint": serve.fingerprint,
+            "recall_at_10": manifest.recall_at_10 if manifest else None,
+            "items": sum(max((r["items"] for r in s["replicas"]), default=0) for s in shards),
+            "shards": shards,
+            "composers": composers,
+            "degraded": degraded,
+        }
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    return routes

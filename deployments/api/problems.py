@@ -1,0 +1,80 @@
+"""Errors as problem+json (RFC 9457): one shape, a stable code, the fix in the text."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from recsys.errors import BadInput, NotFound, Overloaded, RecsysError, TooLarge, Unavailable, VersionError
+
+log = logging.getLogger(__name__)
+
+_STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (VersionError, HTTPStatus.SERVICE_UNAVAILABLE),
+]
+"""The first class that an error is one of gives its status."""
+
+
+def problem(request: Request, status: HTTPStatus, code: str, detail: str, **more: object) -> Response:
+    body: dict[str, object] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": detail,
+    }
+    body |= {key: value for key, value in more.items() if value is not None}
+    body["request_id"] = request.scope.get("recsys.request_id", "")
+    retry = {"Retry-After": "1"} if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE) else {}
+    return Response(orjson.dumps(body), status.value, headers=retry, media_type="application/problem+json")
+
+
+def _on_recsys_error(request: Request, error: Exception) -> Response:
+    status = next((s for kind, s in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    code = error.code if isinstance(error, RecsysError) else "error"
+    return problem(request, status, code, str(error), field=getattr(error, "field", None))
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    found = [{"field": _where(e["loc"]), "message": e["msg"], "code": e["type"]} for e in error.errors()]
+    first = found[0]
+    code = "malformed_json" if first["code"] == "json_invalid" else "bad_input"
+    detail = f"{first['field']}: {first['message']}"
+    return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, detail, field=first["field"], errors=found)
+
+
+def _where(loc: tuple[int | str, ...]) -> str:
+    """`body.filter.must.0.key` without the leading body, query or path."""
+    return ".".join(str(part)[:64] for part in loc[1:]) or str(loc[0])
+
+
+def _on_http(request: Request, error: Exception) -> Response:
+    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return problem(request, status, TooLarge.code, str(getattr(error, "detail", "")), field="body")
+    detail = f"{request.method} {request.url.path}: {status.phrase}; the calls are listed at /docs"
+    return problem(request, status, status.name.lower(), detail)
+
+
+def _on_surprise(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "this is a defect of the server; see its log")
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(RecsysError, _on_recsys_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_surprise)

@@ -1,0 +1,153 @@
+"""Recommendations, ranking, similar items, search."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from deployments.api.parameters import FilterText, ItemId, UserId, check_bulk, check_k, filter_of
+from deployments.api.schemas import Diversity, RankBody, RecommendBody, SearchBody, SlateOut
+from recsys.datatypes import RecQuery, Slate
+from recsys.errors import BadInput
+from recsys.filters import compile_filter
+from recsys.gateway import Gateway
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(prefix="/v1", tags=["recommendations"])
+    declared = gateway.platform.attributes
+    slate_out: dict[str, Any] = {"response_model": SlateOut}
+
+    @routes.get("/users/{user_id}/recommendations", **slate_out)
+    async def recommendations_of_user(
+        request: Request,
+        user_id: UserId,
+        k: Annotated[int, Query(ge=1)] = 10,
+        scenario: Annotated[str, Query(max_length=64)] = "home",
+        filter: FilterText = None,  # noqa: A002 - the parameter's public name
+        diversity: Annotated[Diversity, Query()] = None,
+        include_seen: Annotated[bool, Query()] = False,
+        explain: Annotated[bool, Query()] = False,
+    ) -> Response:
+        """Recommendations for a user, who need not be known."""
+        query = RecQuery(
+            k=check_k(k, gateway.settings.limits),
+            scenario=scenario,
+            user_id=user_id,
+            filter=filter_of(filter, declared),
+            include_seen=include_seen,
+            diversity=diversity,
+            explain=explain,
+        )
+        return await _answer(gateway, request, query)
+
+    @routes.post("/recommendations", **slate_out)
+    async def recommendations(request: Request, body: RecommendBody) -> Response:
+        """Recommendations with all that can be said of them in a body."""
+        check_bulk(len(body.exclude), "exclude", gateway.settings.limits)
+        query = RecQuery(
+            k=check_k(body.k, gateway.settings.limits),
+            scenario=body.scenario,
+            user_id=body.user_id,
+            filter=compile_filter(body.filter, declared),
+            exclude=tuple(body.exclude),
+            include_seen=body.include_seen,
+            diversity=body.diversity,
+            explain=body.explain,
+        )
+        return await _answer(gateway, request, query)
+
+    @routes.post("/rank", **slate_out)
+    async def rank(request: Request, body: RankBody) -> Response:
+        """Put the given items in order for a user; unknown ones are left out and named."""
+        check_bulk(len(body.items), "items", gateway.settings.limits)
+        items = tuple(dict.fromkeys(body.items))
+        query = RecQuery(
+            k=len(items),
+            scenario="rank",
+            user_id=body.user_id,
+            items=items,
+            include_seen=True,
+            diversity=0.0,
+            explain=body.explain,
+        )
+        return await _answer(gateway, request, query)
+
+    @routes.get("/items/{item_id}/similar", **slate_out)
+    async def similar(
+        request: Request,
+        item_id: ItemId,
+        k: Annotated[int, Query(ge=1)] = 10,
+        filter: FilterText = None,  # noqa: A002
+        explain: Annotated[bool, Query()] = False,
+    ) -> Response:
+        """The neighbours of an item; 404 when there is no such item."""
+        query = RecQuery(
+            k=check_k(k, gateway.settings.limits),
+            scenario="similar",
+            like_item=item_id,
+            filter=filter_of(filter, declared),
+            explain=explain,
+        )
+        return await _answer(gateway, request, query)
+
+    @routes.post("/search", **slate_out)
+    async def search(request: Request, body: SearchBody) -> Response:
+        """Items by what a text means, personalised when a user is given."""
+        limits = gateway.settings.limits
+        if len(body.text) > limits.query_chars:
+            raise BadInput(
+                f"text: {len(body.text)} characters are over the limit of {limits.query_chars}; shorten it",
+                field="text",
+            )
+        check_bulk(len(body.exclude), "exclude", limits)
+        query = RecQuery(
+            k=check_k(body.k, limits),
+            scenario="search",
+            user_id=body.user_id,
+            filter=compile_filter(body.filter, declared),
+            exclude=tuple(body.exclude),
+            include_seen=body.include_seen,
+            diversity=body.diversity,
+            explain=body.explain,
+        )
+        return await _answer(gateway, request, query, text=body.text)
+
+    return routes
+
+
+async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str | None = None) -> Response:
+    start = time.perf_counter()
+    slate = await (gateway.recommend(query) if text is None else gateway.search(text, query))
+    took_ms = (time.perf_counter() - start) * 1000
+    timing = ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in [*slate.stages.items(), ("total", took_ms)])
+    body = _body(slate, query, request.scope["recsys.request_id"], took_ms)
+    return Response(orjson.dumps(body), headers={"Server-Timing": timing}, media_type="application/json")
+
+
+def _body(slate: Slate, query: RecQuery, request_id: str, took_ms: float) -> dict[str, Any]:
+    items = [
+        {
+            "item_id": item.item_id,
+            "title": item.title,
+            "rank": rank,
+            "score": round(item.score, 6),
+            "source": item.source,
+            "reasons": item.reasons,
+            **({"signals": item.signals} if item.signals is not None else {}),
+        }
+        for rank, item in enumerate(slate.items, 1)
+    ]
+    return {
+        "request_id": request_id,
+        "scenario": query.scenario,
+        "model_version": slate.model_version,
+        "index_version": slate.index_version,
+        "degraded": slate.degraded,
+        "took_ms": round(took_ms, 3),
+        "items": items,
+        **({"unknown_items": slate.unknown_items} if query.items is not None else {}),
+    }

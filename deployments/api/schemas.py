@@ -1,0 +1,149 @@
+"""Bodies of requests and answers, as the OpenAPI page shows them. Items and events: see `recsys.records`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.filters import FilterIn
+from recsys.records import Id
+
+K = Annotated[int, Field(ge=1, description="Items wanted; the limit is `limits.k` of the configuration.")]
+Diversity = Annotated[
+    float | None, Field(ge=0, le=1, allow_inf_nan=False, description="0 relevance to 1 spread; null: the scenario's.")
+]
+Ids = list[Id]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class RecommendBody(Body):
+    user_id: Id | None = None
+    """null: nobody in particular, answered like a new user."""
+    k: K = 10
+    scenario: str = Field("home", max_length=64)
+    filter: FilterIn | None = None
+    exclude: Ids = []
+    """Items to leave out."""
+    include_seen: bool = False
+    """Whether items that the user has had to do with may come back."""
+    diversity: Diversity = None
+    explain: bool = False
+    """Whether each item carries the signals that its score is made of."""
+
+
+class RankBody(Body):
+    user_id: Id | None = None
+    items: Ids = Field(min_length=1)
+    """The items to put in order."""
+    explain: bool = False
+
+
+class SearchBody(Body):
+    text: str = Field(min_length=1, pattern=r"\S")
+    user_id: Id | None = None
+    """null: not personalised."""
+    k: K = 10
+    filter: FilterIn | None = None
+    exclude: Ids = []
+    include_seen: bool = True
+    diversity: Diversity = None
+    explain: bool = False
+
+
+class EventsBody(Body):
+    events: list[Any]
+    """Objects of event_id, user_id, item_id, type, and optionally value, timestamp, request_id."""
+
+
+class ItemsBody(Body):
+    items: list[Any]
+    """Objects of item_id, title, text, attributes, created_at."""
+
+
+class RecommendedItem(BaseModel):
+    item_id: str
+    title: str
+    rank: int
+    """From 1."""
+    score: float
+    source: str
+    reasons: list[dict[str, str]]
+    signals: dict[str, float] | None = None
+
+
+class SlateOut(BaseModel):
+    """An answer; `degraded` names the parts that are missing from it."""
+
+    request_id: str
+    scenario: str
+    model_version: str
+    index_version: str
+    degraded: list[str]
+    took_ms: float
+    items: list[RecommendedItem]
+    unknown_items: list[str] | None = None
+
+
+class RefusedOut(BaseModel):
+    index: int
+    field: str | None
+    code: str
+    message: str
+
+
+class EventsOut(BaseModel):
+    accepted: int
+    duplicates: int
+    unknown_items: list[str]
+    refused: list[RefusedOut]
+
+
+class WrittenOut(BaseModel):
+    item_id: str
+    shard: int
+    sequence: str
+    """Position in the shard's log."""
+    visible: bool | None
+    """With ?wait=visible: whether every replica of the shard has it; else null."""
+
+
+class ItemsOut(BaseModel):
+    written: list[WrittenOut]
+    refused: list[RefusedOut]
+
+
+class ItemOut(BaseModel):
+    item_id: str
+    title: str
+    text: str
+    attributes: dict[str, str | float | list[str]]
+    created_at: float | None
+
+
+class UserOut(BaseModel):
+    user_id: str
+    events: int
+    history: list[dict[str, Any]]
+    """Newest first."""
+
+
+class ErasedOut(BaseModel):
+    user_id: str
+    events_erased: int
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details; `code` is stable."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str
+    detail: str
+    field: str | None = None
+    errors: list[dict[str, Any]] | None = None
+    request_id: str

@@ -1,0 +1,113 @@
+"""Events, items, and what is known of users."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from deployments.api.parameters import ItemId, UserId, check_bulk
+from deployments.api.schemas import (
+    ErasedOut,
+    EventsBody,
+    EventsOut,
+    ItemOut,
+    ItemsBody,
+    ItemsOut,
+    UserOut,
+    WrittenOut,
+)
+from recsys.datatypes import Interaction, Item
+from recsys.errors import BadInput
+from recsys.gateway import Gateway
+from recsys.records import EventIn, ItemIn, Refused, check_event, check_item, validate_each
+
+Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(prefix="/v1", tags=["events, items, users"])
+    declared = gateway.platform.attributes
+
+    @routes.post("/events", response_model=EventsOut)
+    async def events(body: EventsBody) -> Response:
+        """Record interactions. Each counts once by its event_id, and the next recommendation knows it."""
+        settings, now = gateway.settings, time.time()
+        check_bulk(len(body.events), "events", settings.limits)
+        good, refused = validate_each(
+            EventIn, body.events, lambda e: check_event(e, settings.event_types, settings.limits, now)
+        )
+        recorded = await gateway.record([_interaction(event, now) for _, event in good])
+        return _json({**asdict(recorded), "refused": _refused(refused)})
+
+    @routes.post("/items", response_model=ItemsOut)
+    async def items(body: ItemsBody, wait: Wait = None) -> Response:
+        """Insert or replace items in bulk; what is written is durable and found within a fraction of a second."""
+        limits = gateway.settings.limits
+        check_bulk(len(body.items), "items", limits)
+        good, refused = validate_each(ItemIn, body.items, lambda i: check_item(i, declared, limits))
+        written = await gateway.upsert([_item(item) for _, item in good], wait_visible=wait is not None)
+        return _json({"written": [asdict(w) for w in written], "refused": _refused(refused)})
+
+    @routes.put("/items/{item_id}", response_model=WrittenOut)
+    async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None) -> Response:
+        """Insert or replace one item; an item_id in the body must be the path's."""
+        if body.setdefault("item_id", item_id) != item_id:
+            raise BadInput(
+                "item_id: the body names another item than the path; leave it out of the body", field="item_id"
+            )
+        try:
+            item = check_item(ItemIn.model_validate(body), declared, gateway.settings.limits)
+        except ValidationError as error:
+            raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+        written = await gateway.upsert([_item(item)], wait_visible=wait is not None)
+        return _json(asdict(written[0]))
+
+    @routes.get("/items/{item_id}", response_model=ItemOut)
+    async def get_item(item_id: ItemId) -> Response:
+        return _json(asdict(await gateway.item(item_id)))
+
+    @routes.delete("/items/{item_id}", response_model=WrittenOut)
+    async def delete_item(item_id: ItemId, wait: Wait = None) -> Response:
+        """Take an item out of every answer; 404 when it is not there."""
+        return _json(asdict(await gateway.delete(item_id, wait_visible=wait is not None)))
+
+    @routes.get("/users/{user_id}", response_model=UserOut)
+    async def get_user(user_id: UserId, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
+        """What is known of a user; one that was never heard of has no events."""
+        history = await gateway.history(user_id)
+        newest = [asdict(event) for event in reversed(history[-limit:])]
+        return _json({"user_id": user_id, "events": len(history), "history": newest})
+
+    @routes.delete("/users/{user_id}", response_model=ErasedOut)
+    async def erase_user(user_id: UserId) -> Response:
+        """Forget a user: history and profile."""
+        return _json({"user_id": user_id, "events_erased": await gateway.erase(user_id)})
+
+    return routes
+
+
+def _interaction(event: EventIn, now: float) -> Interaction:
+    timestamp = now if event.timestamp is None else event.timestamp
+    return Interaction(
+        event.event_id, event.user_id, event.item_id, event.type, timestamp, event.value, event.request_id
+    )
+
+
+def _item(item: ItemIn) -> Item:
+    attributes = {key: value for key, value in item.attributes.items() if value is not None}
+    return Item(item.item_id, item.title, item.text, attributes, item.created_at)
+
+
+def _refused(refused: Sequence[Refused]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in refused]
+
+
+def _json(body: object) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

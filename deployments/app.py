@@ -1,0 +1,24 @@
+"""The graph: the one file that knows which deployments there are."""
+
+from __future__ import annotations
+
+from ray.serve import Application
+
+from deployments.composer import Composer
+from deployments.encoder import EncoderDeployment
+from deployments.shard import ShardDeployment
+from recsys.config import Platform
+
+
+class AppArgs(Platform):
+    """`args` in the Serve config file."""
+
+
+def build_app(args: AppArgs) -> Application:
+    """Composer -> shard-0 … shard-S-1 and Encoder. Replica counts and tunables come from the config file."""
+    # Serve's decorators are typed as the plain classes they wrap.
+    encoder = EncoderDeployment.bind(args)  # type: ignore[attr-defined]
+    shards = [
+        ShardDeployment.options(name=f"shard-{number}").bind(number, args, encoder) for number in range(args.shards)
+    ]
+    return Composer.bind(args, encoder, shards)

@@ -1,0 +1,77 @@
+"""The composer: the ingress that turns requests into batches, and batches into slates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from deployments.api.app import make_api
+from recsys.candidates import CandidateSet, ShardQuery
+from recsys.config import Platform, Serving
+from recsys.connection import connect
+from recsys.datatypes import Floats, Item
+from recsys.following import VersionFollower
+from recsys.gateway import Gateway
+from recsys.versions import VersionStore
+
+_PATIENCE_S = 30.0
+"""Seconds that a new composer waits for all shards before it serves with those that are there."""
+
+
+class RemoteShard:
+    """A shard's replicas behind their handle. The bound methods are kept: making them anew costs at every call."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._search = handle.options(method_name="search")
+        self._vectors = handle.options(method_name="vectors")
+        self._items = handle.options(method_name="items")
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        found: CandidateSet = await self._search.remote(query)
+        return found
+
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+        found: tuple[tuple[str, ...], Floats] = await self._vectors.remote(version, item_ids)
+        return found
+
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
+        found: list[Item] = await self._items.remote(version, item_ids)
+        return found
+
+
+@serve.deployment(name="Composer")
+@serve.ingress()
+class Composer:
+    async def __init__(
+        self, platform: Platform, encoder: DeploymentHandle[Any], shards: list[DeploymentHandle[Any]]
+    ) -> None:  # type: ignore[misc] # Serve awaits it
+        encode = encoder.options(method_name="encode")
+
+        async def vectors(version: str, texts: Sequence[str]) -> Floats:
+            made: Floats = await encode.remote(version, texts)
+            return made
+
+        self._redis = connect(platform.redis())
+        replica_id = serve.get_replica_context().replica_id.unique_id
+        store = VersionStore(platform.home() / "versions")
+        self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
+        await self._follower.start(_PATIENCE_S)
+        self._gateway = Gateway(platform, [RemoteShard(s) for s in shards], vectors, self._redis, self._follower)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return make_api(self._gateway)
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        self._gateway.configure(Serving.model_validate(user_config))
+
+    async def check_health(self) -> None:
+        if not self._follower.healthy():
+            raise RuntimeError("the composer no longer follows the versions; see the log")
+
+    async def __del__(self) -> None:
+        await self._follower.stop()
+        await self._redis.aclose()

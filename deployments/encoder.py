@@ -1,0 +1,69 @@
+"""The encoder pool: replicas that turn texts into vectors, batching what arrives together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from cachetools import LRUCache
+from ray import serve
+
+from recsys.coalescing import Coalescer
+from recsys.config import EncoderTuning, Platform
+from recsys.datatypes import Floats
+from recsys.encoder import Encoder, load_encoder
+from recsys.versions import VersionStore
+
+_LOADED = 2
+"""Encoders held at a time: the served version's and the next one's."""
+
+
+@serve.deployment(name="Encoder")
+class EncoderDeployment:
+    def __init__(self, platform: Platform) -> None:
+        self._store = VersionStore(platform.home() / "versions")
+        self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
+        self._fingerprints: LRUCache[str, str] = LRUCache(64)
+        self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
+        self._texts: Coalescer[tuple[str, str], Floats] = Coalescer(
+            self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1
+        )
+        current = self._store.current()
+        if current is not None:  # the first request should not wait for the weights
+            self._encoder(current)
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        tuning = EncoderTuning.model_validate(user_config)
+        self._texts.max_batch = tuning.max_batch
+        self._known = LRUCache(tuning.cache_texts)
+
+    async def encode(self, version: str, texts: Sequence[str]) -> Floats:
+        """(len(texts), d) float32 unit vectors by the encoder of the version."""
+        missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
+        found = await asyncio.gather(*(self._texts.submit((version, text)) for text in missing))
+        fresh = dict(zip(missing, found, strict=True))
+        vectors = np.stack([fresh[t] if t in fresh else self._known[version, t] for t in texts])
+        for text, vector in fresh.items():
+            if self._known.maxsize:
+                self._known[version, text] = vector
+        return vectors
+
+    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats]:
+        vectors: dict[tuple[str, str], Floats] = {}
+        for version in {version for version, _ in batch}:
+            texts = [text for v, text in batch if v == version]
+            encoder = await asyncio.to_thread(self._encoder, version)
+            made = await asyncio.to_thread(encoder.encode, texts)
+            vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
+        return [vectors[request] for request in batch]
+
+    def _encoder(self, version: str) -> Encoder:
+        """Of the version; versions that share an encoder share it here."""
+        if version not in self._fingerprints:
+            self._fingerprints[version] = self._store.manifest(version).fingerprint
+        fingerprint = self._fingerprints[version]
+        if fingerprint not in self._encoders:
+            self._encoders[fingerprint] = load_encoder(self._store.manifest(version).encoder)
+        return self._encoders[fingerprint]

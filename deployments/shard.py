@@ -1,0 +1,53 @@
+"""An index shard: one deployment a shard, every replica the same items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from recsys.candidates import CandidateSet, ShardQuery
+from recsys.config import Platform, ShardTuning
+from recsys.connection import connect
+from recsys.datatypes import Floats, Item
+from recsys.replica import ShardReplica
+from recsys.versions import VersionStore
+
+
+@serve.deployment
+class ShardDeployment:
+    async def __init__(self, number: int, platform: Platform, encoder: DeploymentHandle[Any]) -> None:  # type: ignore[misc] # Serve awaits it
+        encode = encoder.options(method_name="encode")
+
+        async def vectors(version: str, texts: Sequence[str]) -> Floats:
+            made: Floats = await encode.remote(version, texts)
+            return made
+
+        self._redis = connect(platform.redis())
+        store = VersionStore(platform.home() / "versions")
+        replica_id = serve.get_replica_context().replica_id.unique_id
+        self._replica = ShardReplica(number, replica_id, store, self._redis, vectors)
+        await self._replica.start()
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._replica.tune, ShardTuning.model_validate(user_config))
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        return await self._replica.search(query)
+
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+        return await self._replica.vectors(version, item_ids)
+
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
+        return await self._replica.items(version, item_ids)
+
+    async def check_health(self) -> None:
+        if not self._replica.healthy():
+            raise RuntimeError("a background task of the shard has ended; see the log")
+
+    async def __del__(self) -> None:
+        await self._replica.stop()
+        await self._redis.aclose()

@@ -1,0 +1,1 @@
+"""The domain of the recommendation platform; it knows nothing of Ray or HTTP."""

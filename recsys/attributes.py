@@ -1,0 +1,103 @@
+"""Typed attribute columns of a shard's rows, and the masks that filters make of them.
+
+Keywords are kept as posting lists (value -> rows), numbers and datetimes as float64 columns; rows are only appended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.arrays import Column
+from recsys.config import AttributeType
+from recsys.datatypes import AttributeValue, Rows
+from recsys.filters import Condition, Filter
+
+Mask = npt.NDArray[np.bool_]
+
+
+class _Keywords:
+    def __init__(self) -> None:
+        self._postings: dict[str, Column[np.int64]] = {}
+        self._present = Column(np.int64)
+
+    def extend(self, first_row: int, values: Sequence[AttributeValue | None]) -> None:
+        added: dict[str, list[int]] = {}
+        present = []
+        for row, value in enumerate(values, first_row):
+            words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+            if words:
+                present.append(row)
+            for word in dict.fromkeys(words):
+                added.setdefault(word, []).append(row)
+        for word, rows in added.items():
+            self._postings.setdefault(word, Column(np.int64)).extend(rows)
+        self._present.extend(present)
+
+    def mask(self, condition: Condition, n: int) -> Mask:
+        mask = np.zeros(n, bool)
+        if condition.op == "exists":
+            _mark(mask, self._present)
+            return mask if condition.exists else ~mask
+        for value in condition.values:
+            postings = self._postings.get(str(value))
+            if postings is not None:
+                _mark(mask, postings)
+        return mask
+
+
+class _Numbers:
+    def __init__(self) -> None:
+        self._values = Column(np.float64)
+
+    def extend(self, first_row: int, values: Sequence[AttributeValue | None]) -> None:  # noqa: ARG002
+        self._values.extend([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
+
+    def mask(self, condition: Condition, n: int) -> Mask:
+        values = self._values.view[:n]
+        if condition.op == "exists":
+            return np.isnan(values) != condition.exists
+        if condition.op == "any":
+            return np.isin(values, np.array(condition.values, np.float64))
+        above = values > condition.low if condition.low_open else values >= condition.low
+        below = values < condition.high if condition.high_open else values <= condition.high
+        return above & below
+
+
+def _mark(mask: Mask, postings: Column[np.int64]) -> None:
+    rows = postings.view
+    mask[rows[rows < len(mask)]] = True
+
+
+class Attributes:
+    """The declared attributes of all rows of a shard."""
+
+    def __init__(self, declared: Mapping[str, AttributeType]) -> None:
+        self._columns: dict[str, _Keywords | _Numbers] = {
+            key: _Keywords() if kind in ("keyword", "keyword[]") else _Numbers() for key, kind in declared.items()
+        }
+
+    def extend(self, first_row: int, attributes: Sequence[Mapping[str, AttributeValue]]) -> None:
+        for key, column in self._columns.items():
+            column.extend(first_row, [a.get(key) for a in attributes])
+
+    def mask(self, given: Filter, n: int) -> Mask:
+        """(n,) bool: which of the first n rows match."""
+        mask = np.ones(n, bool)
+        for condition in given.must:
+            mask &= self._test(condition, n)
+        if given.should:
+            mask &= np.logical_or.reduce([self._test(c, n) for c in given.should])
+        for condition in given.must_not:
+            mask &= ~self._test(condition, n)
+        return mask
+
+    def rows(self, given: Filter, n: int) -> Rows:
+        return np.flatnonzero(self.mask(given, n))
+
+    def _test(self, condition: Condition, n: int) -> Mask:
+        column = self._columns.get(condition.key)
+        # A version built before the attribute was declared has no such column: nothing has the attribute there.
+        return column.mask(condition, n) if column else np.full(n, condition.op == "exists" and not condition.exists)

@@ -1,0 +1,95 @@
+"""From items to a published version: encode, split into shards, index, verify, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from recsys.config import Platform, ShardTuning
+from recsys.datatypes import Floats, Item
+from recsys.encoder import Encoder
+from recsys.errors import VersionError
+from recsys.evaluation import recall, sample_queries
+from recsys.routing import Router
+from recsys.shard import START_OF_LOG
+from recsys.sketches import Sketcher
+from recsys.snapshot import read_shard, write_shard
+from recsys.versions import Manifest, ShardManifest, VersionStore, sha256
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, how much of it is done, and of how much."""
+
+_ENCODED_TOGETHER = 256
+_RECALL_QUERIES = 500
+RECALL_FLOOR = 0.95
+"""A version whose measured recall@10 is below this is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a version is built with."""
+
+    platform: Platform
+    store: VersionStore
+    encoder: Encoder
+    threads: int
+    tuning: ShardTuning
+
+    def publish(self, items: Sequence[Item], progress: Progress = lambda *_: None) -> Manifest:
+        """Build and publish a version, not yet promoted. The last of several items with one id wins.
+
+        Raises VersionError when its recall@10 is under RECALL_FLOOR.
+        """
+        items = list({item.item_id: item for item in items}.values())
+        vectors = self._encode(items, progress)
+        router = Router(self.platform.routing, self.platform.shards)
+        owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
+        version = self.store.new_name()
+        draft = self.store.draft(version)
+        sketcher = Sketcher.fit(vectors)
+        manifests, shards = [], []
+        for number in range(self.platform.shards):
+            progress("index", number, self.platform.shards)
+            mine = np.flatnonzero(owners == number)
+            folder = draft / f"shard-{number}"
+            own = [items[i] for i in mine]
+            write_shard(folder, own, vectors[mine], self.platform.index, sketcher, self.threads)
+            sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+            manifests.append(ShardManifest(items=len(mine), cursor=START_OF_LOG, sha256=sums))
+            shard = read_shard(folder, version, self.platform.index, self.platform.attributes, START_OF_LOG)
+            shard.tune(self.tuning)
+            shards.append(shard)
+        progress("index", self.platform.shards, self.platform.shards)
+        progress("verify", 0, 1)
+        measured = recall(shards, sample_queries(vectors, _RECALL_QUERIES)) if items else None
+        progress("verify", 1, 1)
+        if measured is not None and measured < RECALL_FLOOR:
+            raise VersionError(
+                f"recall@10 is {measured:.4f}, under {RECALL_FLOOR}; raise ef_search of the shards, or index.m"
+            )
+        manifest = Manifest(
+            version=version,
+            created_at=datetime.now(UTC),
+            items=len(items),
+            encoder=self.platform.encoder,
+            fingerprint=self.encoder.fingerprint,
+            index=self.platform.index,
+            routing=self.platform.routing,
+            attributes=dict(self.platform.attributes),
+            shards=manifests,
+            recall_at_10=measured,
+        )
+        self.store.publish(draft, manifest)
+        return manifest
+
+    def _encode(self, items: Sequence[Item], progress: Progress) -> Floats:
+        vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
+        for start in range(0, len(items), _ENCODED_TOGETHER):
+            progress("encode", start, len(items))
+            part = items[start : start + _ENCODED_TOGETHER]
+            vectors[start : start + len(part)] = self.encoder.encode([item.passage() for item in part])
+        progress("encode", len(items), len(items))
+        return vectors

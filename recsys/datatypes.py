@@ -1,0 +1,177 @@
+"""The records that travel between the parts: frozen, columnar where there are many rows, picklable.
+
+A *row* is one item's place in one shard; a *key* is a hash of the item id that is the same in every shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.filters import Filter
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+KEY_BITS = 48
+"""Bits of an item key; the 16 above hold a request's place in its batch. Two of 10,000 keys meet once in 5 million."""
+
+AttributeValue = str | float | list[str]
+
+
+def item_key(item_id: str) -> int:
+    """48-bit hash of an item id: used to recognise items across shards and versions without their strings."""
+    return int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=KEY_BITS // 8).digest(), "big")
+
+
+def item_keys(item_ids: Iterable[str]) -> Keys:
+    """(n,) uint64, in the order of the ids."""
+    return np.fromiter((item_key(i) for i in item_ids), dtype=np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What can be recommended."""
+
+    item_id: str
+    title: str = ""
+    text: str = ""
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    created_at: float | None = None
+    """Unix seconds; None: unknown, never counted as new."""
+
+    def passage(self) -> str:
+        """What the encoder reads."""
+        return f"{self.title}. {self.text}" if self.title and self.text else self.title or self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One user did one thing to one item. `weight` and `liked` follow from the type and value."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    type: str
+    timestamp: float
+    """Unix seconds."""
+    value: float | None = None
+    request_id: str | None = None
+    """The recommendation that led to it; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    """What ranking knows of a user.
+
+    `taste` is (d,) float32, not normalised: it is updated by decay and addition. `seen` is (n,) uint64, sorted item
+    keys. `recent` are the item ids liked last, newest first, and `recent_vectors` (len(recent), d) float32 theirs.
+    """
+
+    taste: Floats
+    seen: Keys
+    recent: tuple[str, ...]
+    recent_vectors: Floats
+    sequence: int
+    """Number of the last event it contains; 0 for a user of whom nothing is known."""
+
+    @property
+    def cold(self) -> bool:
+        return not self.taste.any()
+
+
+def unknown_user(dimension: int) -> UserProfile:
+    none = np.zeros((0, dimension), np.float32)
+    return UserProfile(np.zeros(dimension, np.float32), np.zeros(0, np.uint64), (), none, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RecQuery:
+    """One request for a slate."""
+
+    k: int
+    scenario: str = "home"
+    user_id: str | None = None
+    vector: Floats | None = None
+    """(d,) float32, the encoded text of a search; None: no text."""
+    like_item: str | None = None
+    """The item whose neighbours are wanted; None: none."""
+    items: tuple[str, ...] | None = None
+    """The items to put in order; None: choose among all."""
+    filter: Filter | None = None
+    exclude: tuple[str, ...] = ()
+    include_seen: bool = False
+    diversity: float | None = None
+    """0 to 1; None: the scenario's."""
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    item_id: str
+    title: str
+    score: float
+    source: str
+    """The first source that proposed the item."""
+    reasons: tuple[dict[str, str], ...]
+    signals: dict[str, float] | None
+    """What the score is made of; None unless asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """The answer to one query, best first."""
+
+    items: tuple[Recommendation, ...]
+    index_version: str
+    model_version: str
+    degraded: tuple[str, ...] = ()
+    """Parts that did not answer in time, such as `shard-1` or `profiles`; empty: the answer is complete."""
+    unknown_items: tuple[str, ...] = ()
+    """Item ids of the query that no shard holds."""
+    stages: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds that each stage of the batch took."""
+
+
+@dataclass(frozen=True, slots=True)
+class StringColumn:
+    """n strings in two buffers, so that a thousand of them cross a process as one copy.
+
+    `blob` is (bytes,) uint8, UTF-8; `offsets` is (n + 1,) int64, string i is `blob[offsets[i]:offsets[i + 1]]`.
+    """
+
+    blob: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> StringColumn:
+        encoded = [s.encode() for s in strings]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+    @classmethod
+    def concat(cls, columns: Sequence[StringColumn]) -> StringColumn:
+        shifts = np.cumsum([0, *(len(c.blob) for c in columns)])
+        offsets = [c.offsets[:-1] + s for c, s in zip(columns, shifts[:-1], strict=True)]
+        return cls(np.concatenate([c.blob for c in columns]), np.concatenate([*offsets, shifts[-1:]]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> str:
+        return self.blob[self.offsets[i] : self.offsets[i + 1]].tobytes().decode()
+
+    def take(self, rows: Rows) -> StringColumn:
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
+        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return StringColumn(self.blob[at], offsets)

@@ -1,0 +1,66 @@
+"""Everything that can go wrong, in one tree.
+
+RecsysError
+├── BadInput                 the caller's fault; names the field, the limit and the fix (HTTP 4xx)
+│   ├── NotFound             the one thing that was asked for does not exist (404)
+│   └── TooLarge             a body, a batch or a file over its limit (413)
+├── Unavailable              a part is down or full; the same call may succeed later (503)
+│   └── Overloaded           more work is waiting than can be done in time (429)
+├── VersionError             an index version is missing, incomplete, corrupt or does not fit
+└── RuntimeFailure           a server that we start did not start, or is not ours to touch
+"""
+
+from __future__ import annotations
+
+
+class RecsysError(Exception):
+    """Base of all errors; `code` is stable and part of the API, the message says what to do."""
+
+    code = "error"
+
+
+class BadInput(RecsysError):
+    """The input cannot be taken. `field` is where it stands, such as `events[3].timestamp`."""
+
+    code = "bad_input"
+
+    def __init__(self, message: str, *, field: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        if code is not None:
+            self.code = code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling of exceptions, and errors cross processes.
+        return (_rebuild, (type(self), str(self), self.field, self.code))
+
+
+def _rebuild(kind: type[BadInput], message: str, field: str | None, code: str) -> BadInput:
+    return kind(message, field=field, code=code)
+
+
+class NotFound(BadInput):
+    code = "not_found"
+
+
+class TooLarge(BadInput):
+    code = "too_large"
+
+
+class Unavailable(RecsysError):
+    """A dependency does not answer. `retry_after_s`: seconds after which a retry makes sense."""
+
+    code = "unavailable"
+    retry_after_s = 1
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+
+class VersionError(RecsysError):
+    code = "version_error"
+
+
+class RuntimeFailure(RecsysError):
+    code = "runtime_failure"

@@ -1,0 +1,157 @@
+"""Everything that the HTTP API can ask for, with requests that arrive together travelling together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.coalescing import Coalescer
+from recsys.config import Platform, Serving
+from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
+from recsys.errors import NotFound, Unavailable
+from recsys.following import VersionFollower
+from recsys.membership import applied
+from recsys.pipeline import Recommender
+from recsys.profile_loading import ProfileLoader
+from recsys.routing import Router
+from recsys.shards import ShardClient, Shards
+from recsys.users import UserStore
+from recsys.writing import EventWriter, ItemWriter, Recorded
+
+Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
+"""(version, texts) -> (n, d) unit vectors by that version's encoder."""
+
+_VISIBLE_WITHIN_S = 5.0
+_LOOK_S = 0.01
+"""Pause between two looks at how far the replicas have applied their log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An acknowledged change of an item."""
+
+    item_id: str
+    shard: int
+    sequence: str
+    visible: bool | None
+    """Whether every replica of the shard has applied it; None: not waited for."""
+
+
+class Gateway:
+    def __init__(
+        self,
+        platform: Platform,
+        clients: Sequence[ShardClient],
+        encode: Encode,
+        redis: Redis,
+        follower: VersionFollower,
+    ) -> None:
+        self.platform = platform
+        self.follower = follower
+        self._redis = redis
+        self._router = Router(platform.routing, platform.shards)
+        self._shards = Shards(clients, self._router)
+        self._encode = encode
+        self._items = ItemWriter(redis, self._router)
+        self.configure(Serving())
+
+    def configure(self, settings: Serving) -> None:
+        """Take over settings for the batches to come; requests under way end under the ones they began with."""
+        self.settings = settings
+        self._users = UserStore(self._redis, ttl_s=settings.profile_ttl_s, history=settings.history)
+        profiles = ProfileLoader(self._users, self._shards, settings)
+        recommender = Recommender(self._shards, profiles, settings)
+        events = EventWriter(self._users, profiles, settings)
+        self._slates: Coalescer[RecQuery, Slate] = Coalescer(
+            lambda batch: recommender.recommend_many(batch, self.follower.serve),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.flights,
+            max_waiting=settings.max_waiting,
+        )
+        self._events: Coalescer[Sequence[Interaction], Recorded] = Coalescer(
+            lambda batch: events.record_many(batch, self.follower.serve),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.flights,
+            max_waiting=settings.max_waiting,
+        )
+
+    async def recommend(self, query: RecQuery) -> Slate:
+        return await self._slates.submit(query)
+
+    async def search(self, text: str, query: RecQuery) -> Slate:
+        """Raises Unavailable when no encoder answers."""
+        vector = (await self._vectors(self.follower.serve.version, [text]))[0]
+        return await self.recommend(replace(query, vector=vector))
+
+    async def record(self, events: Sequence[Interaction]) -> Recorded:
+        if not events:
+            return Recorded(0, 0, ())
+        return await self._events.submit(events)
+
+    async def upsert(self, items: Sequence[Item], *, wait_visible: bool) -> list[Written]:
+        """Raises Unavailable when they are not durable: nothing of them is then to be relied on."""
+        if not items:
+            return []
+        serve = self.follower.serve
+        vectors = await self._vectors(serve.version, [item.passage() for item in items])
+        written = await self._items.upsert(items, vectors, serve.fingerprint)
+        visible = await self._visible(written) if wait_visible else None
+        return [Written(item.item_id, n, s, visible) for item, (n, s) in zip(items, written, strict=True)]
+
+    async def delete(self, item_id: str, *, wait_visible: bool) -> Written:
+        """Raises NotFound for an item that is not there."""
+        await self.item(item_id)
+        written = await self._items.delete(item_id)
+        visible = await self._visible(written) if wait_visible else None
+        return Written(item_id, *written[0], visible)
+
+    async def item(self, item_id: str) -> Item:
+        found, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)
+        if item_id in found:
+            return found[item_id]
+        if missing:
+            raise Unavailable(f"{', '.join(missing)} may hold the item and does not answer; try again")
+        raise NotFound(f"item_id: there is no item {item_id!r}", field="item_id")
+
+    async def history(self, user_id: str) -> list[Interaction]:
+        """Oldest first; empty for an unknown user."""
+        try:
+            return (await self._users.histories([user_id]))[0]
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; try again") from error
+
+    async def erase(self, user_id: str) -> int:
+        """Forget a user; how many events went."""
+        try:
+            return await self._users.erase(user_id)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
+
+    async def _vectors(self, version: str, texts: Sequence[str]) -> Floats:
+        try:
+            return np.asarray(await self._encode(version, texts), np.float32)
+        except Unavailable:
+            raise
+        except Exception as error:  # whatever a remote call fails with, the caller can only try again
+            raise Unavailable("no encoder answers; try again") from error
+
+    async def _visible(self, written: Sequence[tuple[int, str]]) -> bool:
+        """Wait until every replica has applied the changes; False when that takes over five seconds."""
+        deadline = time.monotonic() + _VISIBLE_WITHIN_S
+        newest = dict(written)  # a shard's last change implies those before it
+        version = self.follower.serve.version
+        while time.monotonic() < deadline:
+            try:
+                members = await self.follower.refresh()
+            except (RedisError, OSError):
+                return False
+            if all(applied(members, version, n, sequence) for n, sequence in newest.items()):
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False

@@ -1,0 +1,76 @@
+"""The contract of an index engine, and how one is found.
+
+Labels are the rows of a shard, vectors have unit length, and a score is the inner product: higher is better. Engine
+distances never leave this package. Any number of searches may run beside each other and beside one writer: an engine
+that cannot do that holds its own lock.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from recsys.config import IndexSpec, ShardTuning
+from recsys.datatypes import Floats, Rows
+
+NO_ROW = -1
+"""Stands in a result where fewer than k vectors are left."""
+
+
+class VectorIndex(Protocol):
+    def __len__(self) -> int:
+        """Vectors that a search can return."""
+
+    def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:
+        """(n,) rows not used before, (n, d) float32 unit vectors; on this many threads where the engine can."""
+
+    def remove(self, rows: Rows) -> None:
+        """Rows that no search returns from now on; rows that are not there are ignored."""
+
+    def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
+        """(m, d) queries -> (m, k) rows and scores, best first, padded with NO_ROW and -inf."""
+
+    def tune(self, tuning: ShardTuning) -> None:
+        """Take over the settings that may change while serving."""
+
+    def save(self, path: Path) -> None:
+        """Write everything that `load` needs into one file."""
+
+
+class Engine(Protocol):
+    """What an engine's module offers."""
+
+    def create(self, spec: IndexSpec, dimension: int) -> VectorIndex: ...
+    def load(self, path: Path, spec: IndexSpec, dimension: int) -> VectorIndex: ...
+
+
+def engine(spec: IndexSpec) -> Engine:
+    """The module `recsys.index.<engine>`."""
+    module: Engine = importlib.import_module(f"recsys.index.{spec.engine}")
+    return module
+
+
+def best(scores: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:
+    """The k best columns of (m, n) scores whose column j belongs to rows[j]; padded like a search's answer.
+
+    Equal scores go to the smaller position, so the answer is the same in every replica.
+    """
+    m, n = scores.shape
+    out_rows = np.full((m, k), NO_ROW, np.int64)
+    out_scores = np.full((m, k), -np.inf, np.float32)
+    take = min(k, n)
+    if take == 0:
+        return out_rows, out_scores
+    if take < n:
+        part = np.sort(np.argpartition(-scores, take - 1, axis=1)[:, :take], axis=1)
+    else:
+        part = np.broadcast_to(np.arange(n), (m, n))
+    picked = np.take_along_axis(scores, part, axis=1)
+    order = np.argsort(-picked, axis=1, kind="stable")
+    out_scores[:, :take] = np.take_along_axis(picked, order, axis=1)
+    out_rows[:, :take] = rows[np.take_along_axis(part, order, axis=1)]
+    out_rows[out_scores == -np.inf] = NO_ROW
+    return out_rows, out_scores

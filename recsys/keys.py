@@ -1,0 +1,39 @@
+"""Every Redis key in one place. Ids are arbitrary strings, so they stand last in a key.
+
+| key | type | holds |
+| --- | --- | --- |
+| recsys:events:USER | hash | event_id -> event as JSON: the history, which is the truth |
+| recsys:order:USER | sorted set | event_id by timestamp |
+| recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
+| recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
+| recsys:log:SHARD | stream | upserts and deletes of items since the published version |
+| recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
+| recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
+| recsys:members | hash | replica -> what it has loaded and applied, as JSON |
+"""
+
+SEQUENCES = "recsys:sequences"
+LIKES = "recsys:likes"
+TREND = "recsys:trend"
+TOUCHED = "recsys:touched"
+MEMBERS = "recsys:members"
+
+
+def events(user_id: str) -> str:
+    return f"recsys:events:{user_id}"
+
+
+def order(user_id: str) -> str:
+    return f"recsys:order:{user_id}"
+
+
+def sequence(user_id: str) -> str:
+    return f"recsys:sequence:{user_id}"
+
+
+def profile(user_id: str) -> str:
+    return f"recsys:profile:{user_id}"
+
+
+def log(shard: int) -> str:
+    return f"recsys:log:{shard}"

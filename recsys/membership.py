@@ -1,0 +1,67 @@
+"""Who is there: each replica says in Redis what it has loaded and how far it has applied its log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from redis.asyncio import Redis
+
+from recsys import keys
+from recsys.itemlog import after
+
+STALE_S = 5.0
+"""A replica that has said nothing for this long counts as gone."""
+
+
+class Member(BaseModel):
+    role: Literal["shard", "composer"]
+    id: str
+    shard: int | None = None
+    """Number of the shard; None for a composer."""
+    versions: dict[str, str] = {}
+    """Versions ready to be searched, with the log entry applied last."""
+    serving: str | None = None
+    """A composer's version."""
+    items: int = 0
+    """Live items of the newest version."""
+    seen: float = 0.0
+    """Unix seconds of the last word."""
+
+
+class Members:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def say(self, member: Member) -> None:
+        said = member.model_copy(update={"seen": time.time()})
+        await self._redis.hset(keys.MEMBERS, f"{member.role}:{member.id}", said.model_dump_json())
+
+    async def leave(self, member: Member) -> None:
+        await self._redis.hdel(keys.MEMBERS, f"{member.role}:{member.id}")
+
+    async def all(self) -> list[Member]:
+        """Those that were heard of lately; the others are struck off."""
+        heard: Mapping[Any, Any] = await self._redis.hgetall(keys.MEMBERS)
+        known = {field: Member.model_validate_json(value) for field, value in heard.items()}
+        gone = [field for field, m in known.items() if time.time() - m.seen > 12 * STALE_S]
+        if gone:
+            await self._redis.hdel(keys.MEMBERS, *gone)
+        return [m for m in known.values() if time.time() - m.seen <= STALE_S]
+
+
+def ready(members: Sequence[Member], version: str, shards: int) -> bool:
+    """Whether every replica of every shard can search the version."""
+    for number in range(shards):
+        replicas = [m for m in members if m.role == "shard" and m.shard == number]
+        if not replicas or any(version not in m.versions for m in replicas):
+            return False
+    return True
+
+
+def applied(members: Sequence[Member], version: str, shard: int, sequence: str) -> bool:
+    """Whether every replica of the shard has applied its log up to the sequence number."""
+    replicas = [m for m in members if m.role == "shard" and m.shard == shard and version in m.versions]
+    return bool(replicas) and all(after(m.versions[version]) >= after(sequence) for m in replicas)

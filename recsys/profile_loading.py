@@ -1,0 +1,76 @@
+"""Profiles of a batch of users: from the cache in one trip, rebuilt from the history where that is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+
+from recsys.config import Serving
+from recsys.datatypes import Floats, Interaction, UserProfile, unknown_user
+from recsys.profiles import Taste, fold
+from recsys.serving import Serve
+from recsys.shards import Shards
+from recsys.users import Appended, UserStore
+
+
+class ProfileLoader:
+    def __init__(self, users: UserStore, shards: Shards, settings: Serving) -> None:
+        self._users = users
+        self._shards = shards
+        self.taste = Taste(settings.event_types, settings.taste_half_life)
+
+    async def load(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float
+    ) -> tuple[dict[str, UserProfile], dict[str, Floats], tuple[str, ...]]:
+        """Profiles by user, vectors of the items, and the parts that did not answer.
+
+        When Redis does not answer no profile is there, and `profiles` is among the missing parts.
+        """
+        missing: tuple[str, ...] = ()
+        try:
+            async with asyncio.timeout(budget_s / 2):
+                loaded = await self._users.load(user_ids, serve.version, serve.dimension)
+                stale = {u: p for u, p in zip(user_ids, loaded, strict=True) if isinstance(p, int)}
+                histories = dict(zip(stale, await self._users.histories(list(stale)), strict=True)) if stale else {}
+        except (RedisError, OSError, TimeoutError):
+            loaded, stale, histories, missing = [], {}, {}, ("profiles",)
+        profiles = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, UserProfile)}
+        needed = [*item_ids, *(e.item_id for h in histories.values() for e in h if self.taste.weight(e))]
+        vectors, late = await self._shards.vectors(serve.version, needed, budget_s / 2) if needed else ({}, ())
+        for user_id, sequence in stale.items():
+            fresh = unknown_user(serve.dimension)
+            profiles[user_id] = fold(fresh, histories[user_id], vectors, self.taste, sequence)
+        if stale and not late:  # a profile that lacks a shard's items is good for this answer only
+            await self._save({u: (profiles[u], histories[u][-1].timestamp) for u in stale if histories[u]}, serve)
+        return profiles, vectors, (*missing, *late)
+
+    async def refresh(self, appended: dict[str, Appended], serve: Serve, budget_s: float) -> tuple[str, ...]:
+        """Fold events that were just appended into the cached profiles, so that the next read finds them ready.
+
+        What cannot be folded is rebuilt by the next read. Item ids of the events that no shard knows.
+        """
+        fresh = {u: a for u, a in appended.items() if a.fresh}
+        items = dict.fromkeys(e.item_id for a in fresh.values() for e in a.fresh)
+        if not items:
+            return ()
+        vectors, late = await self._shards.vectors(serve.version, items, budget_s)
+        if late:
+            return ()
+        folded = {}
+        for user_id, a in fresh.items():
+            if a.profile is not None:
+                events: list[Interaction] = sorted(a.fresh, key=lambda e: (e.timestamp, e.event_id))
+                profile = fold(a.profile, events, vectors, self.taste, a.sequence)
+                folded[user_id] = (profile, events[-1].timestamp)
+        await self._save(folded, serve)
+        return tuple(i for i in items if i not in vectors)
+
+    async def _save(self, profiles: dict[str, tuple[UserProfile, float]], serve: Serve) -> None:
+        if not profiles:
+            return
+        try:
+            await self._users.save(profiles, serve.version)
+        except (RedisError, OSError):
+            return  # a cache: the next read rebuilds it

@@ -1,0 +1,65 @@
+"""Folding interactions into a user's profile: pure functions of what was there and what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.config import EventType
+from recsys.datatypes import Floats, Interaction, UserProfile, item_keys
+
+RECENT = 3
+"""Liked items that a profile keeps by themselves, for what is like them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What the event types mean, and how fast a like fades."""
+
+    types: Mapping[str, EventType]
+    half_life: float
+    """Likes."""
+
+    def weight(self, event: Interaction) -> float:
+        """The like in an event; 0 when it is none, or of a type that is no longer declared."""
+        known = self.types.get(event.type)
+        if known is None or (known.liked_from is not None and (event.value is None or event.value < known.liked_from)):
+            return 0.0
+        return known.weight
+
+    @property
+    def decay(self) -> float:
+        return float(0.5 ** (1.0 / self.half_life))
+
+
+def fold(
+    profile: UserProfile, events: Sequence[Interaction], vectors: Mapping[str, Floats], taste: Taste, sequence: int
+) -> UserProfile:
+    """The profile after further events, oldest first.
+
+    `taste <- decay ** m * taste + sum of decay ** (m - 1 - i) * weight_i * vector_i` over the m likes whose items have
+    vectors, so that folding one by one and folding all at once give the same. Every item of an event counts as seen.
+    """
+    likes = [(e.item_id, w) for e in events if (w := taste.weight(e)) and e.item_id in vectors]
+    updated = profile.taste
+    if likes:
+        fading = taste.decay ** np.arange(len(likes) - 1, -1, -1)
+        weights = (fading * [w for _, w in likes]).astype(np.float32)
+        stacked = np.stack([vectors[i] for i, _ in likes])
+        updated = np.float32(taste.decay ** len(likes)) * profile.taste + weights @ stacked
+    liked = dict(zip(reversed(profile.recent), profile.recent_vectors[::-1], strict=True))
+    for item_id, weight in likes:
+        if weight > 0:
+            liked.pop(item_id, None)
+            liked[item_id] = vectors[item_id]
+    recent = list(reversed(liked))[:RECENT]
+    dimension = len(profile.taste)
+    return UserProfile(
+        taste=updated.astype(np.float32, copy=False),
+        seen=np.union1d(profile.seen, item_keys(e.item_id for e in events)).astype(np.uint64),
+        recent=tuple(recent),
+        recent_vectors=np.stack([liked[i] for i in recent]) if recent else np.zeros((0, dimension), np.float32),
+        sequence=sequence,
+    )

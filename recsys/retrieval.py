@@ -1,0 +1,165 @@
+"""How a shard finds the candidates of a batch: graph walks, column reads, and exact scoring where those fall short."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.candidates import COLUMNS, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
+from recsys.datatypes import Floats, Keys, Rows
+from recsys.index.base import best
+from recsys.shard import Shard
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Candidates of one source: (request, row) pairs, not yet unique."""
+
+    requests: Ints
+    rows: Rows
+    bits: Ints
+
+
+def search(shard: Shard, query: ShardQuery) -> CandidateSet:
+    """Candidates of every request of the batch."""
+    excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), query.exclude)
+    found = [*_nearest(shard, query, excluded), *_columns(shard, query, excluded), *_asked(shard, query)]
+    return _assemble(shard, query, found)
+
+
+def _nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
+    wanted = np.flatnonzero(query.vector_k)
+    groups: dict[object, list[int]] = {}
+    for j in wanted.tolist():
+        groups.setdefault(query.filters[query.vector_request[j]], []).append(j)
+    return [
+        part for vectors in groups.values() for part in _filtered_nearest(shard, query, excluded, np.array(vectors))
+    ]
+
+
+def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: Ints) -> list[_Found]:
+    """Neighbours for vectors that share a filter. Walk the graph for some more than are wanted and drop what is
+    excluded or does not match; where too few are left look wider, and in the end score every match.
+    """
+    given = query.filters[query.vector_request[pending[0]]]
+    matches = shard.matches(given)
+    everything = len(matches) == shard.items.live
+    exact = not everything and len(matches) <= shard.tuning.exact_below
+    share = max(len(matches), 1) / max(shard.items.live, 1)
+    slack = np.diff(query.exclude_offsets)[query.vector_request]
+    widen, found = 1, []
+    while len(pending):
+        most = int((query.vector_k[pending] + np.minimum(slack[pending], widen * query.vector_k[pending])).max())
+        k = 1 << int(np.ceil(np.log2(most / share))) if not exact else most
+        # Past a quarter of the matches a walk reads more than scoring them in one product does.
+        exact = exact or k * 4 >= len(matches)
+        if exact:
+            full = int((query.vector_k[pending] + slack[pending]).max())
+            rows, _ = _exact(shard, query.vectors[pending], matches, full)
+        else:
+            rows, _ = shard.index.search(query.vectors[pending], k)
+        requests = query.vector_request[pending]
+        keep = _eligible(shard, requests, rows, excluded, None if exact or everything else matches)
+        keep &= np.cumsum(keep, axis=1) <= query.vector_k[pending, None]
+        short = (keep.sum(axis=1) < query.vector_k[pending]) & (not exact)
+        found.append(_pairs(requests[~short], rows[~short], keep[~short], query.vector_source[pending][~short]))
+        pending, widen = pending[short], widen * 4
+        exact = widen > 16
+    return found
+
+
+def _exact(shard: Shard, queries: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:
+    """Score blocks of rows, so that memory stays bounded however many match."""
+    block = 1 << 16
+    kept_rows = np.zeros((len(queries), 0), np.int64)
+    kept = np.zeros((len(queries), 0), np.float32)
+    for start in range(0, len(rows), block):
+        part = rows[start : start + block]
+        top, scores = best(queries @ shard.items.vectors(part).T, part, min(k, len(part)))
+        kept_rows, kept = np.hstack([kept_rows, top]), np.hstack([kept, scores])
+    order = np.argsort(-kept, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(kept_rows, order, 1), np.take_along_axis(kept, order, 1)
+
+
+def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
+    found = []
+    slack = np.diff(query.exclude_offsets)
+    for c, column in enumerate(COLUMNS):
+        groups: dict[object, list[int]] = {}
+        for b in np.flatnonzero(query.column_k[:, c]).tolist():
+            groups.setdefault(query.filters[b], []).append(b)
+        for members in groups.values():
+            requests = np.array(members)
+            k = query.column_k[requests, c]
+            ranked = shard.ranked(column, query.filters[members[0]])[: int((k + slack[requests]).max())]
+            rows = np.broadcast_to(ranked, (len(requests), len(ranked)))
+            keep = _eligible(shard, requests, rows, excluded, None)
+            keep &= np.cumsum(keep, axis=1) <= k[:, None]
+            found.append(_pairs(requests, rows, keep, np.full(len(requests), SOURCES[column])))
+    return found
+
+
+def _asked(shard: Shard, query: ShardQuery) -> list[_Found]:
+    found = []
+    for b, ids in enumerate(query.asked):
+        if ids:
+            rows = shard.items.rows(ids)
+            found.append(_Found(np.full(len(rows), b), rows, np.full(len(rows), SOURCES["asked"])))
+    return found
+
+
+def _eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, matches: Rows | None) -> npt.NDArray[np.bool_]:
+    """(m, k) bool: rows that are there, alive, among the (sorted) matches, and not excluded by their request."""
+    keep = rows >= 0
+    safe = np.where(keep, rows, 0)
+    if not len(shard.items):
+        return keep
+    keep &= shard.items.alive.view[safe]
+    if matches is not None:
+        keep &= contains(matches.astype(np.uint64), safe.astype(np.uint64))
+    if len(excluded):
+        keep &= ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
+    return keep
+
+
+def _pairs(requests: Ints, rows: Rows, keep: npt.NDArray[np.bool_], bits: Ints) -> _Found:
+    line, column = np.nonzero(keep)
+    return _Found(requests[line], rows[line, column], bits[line])
+
+
+def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> CandidateSet:
+    n = max(len(shard.items), 1)
+    place = np.concatenate([f.requests * n + f.rows for f in found]) if found else np.zeros(0, np.int64)
+    bits = np.concatenate([f.bits for f in found]) if found else np.zeros(0, np.int64)
+    order = np.argsort(place, kind="stable")
+    unique, first = np.unique(place[order], return_index=True)
+    sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else bits
+    requests, rows = unique // n, unique % n
+    offsets = np.searchsorted(requests, np.arange(query.size + 1))
+    items = shard.items
+    created = items.created_at.view[rows]
+    return CandidateSet(
+        offsets=offsets,
+        keys=items.keys.view[rows],
+        sources=sources,
+        likeness=_likeness(shard, query, rows, offsets),
+        columns=np.stack([items.counts.view[rows], items.trends.view[rows], created], axis=1),
+        ids=items.ids.take(rows),
+        titles=items.titles.take(rows),
+        sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
+        top_count=shard.top_count,
+    )
+
+
+def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Floats:
+    """Inner products of each candidate with its own request's vectors, by role."""
+    likeness = np.full((len(rows), ROLES), np.nan, np.float32)
+    vectors = shard.items.vectors(rows)
+    for j, (b, role) in enumerate(zip(query.vector_request.tolist(), query.vector_role.tolist(), strict=True)):
+        mine = slice(offsets[b], offsets[b + 1])
+        likeness[mine, role] = vectors[mine] @ query.vectors[j]
+    return likeness

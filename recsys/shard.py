@@ -1,0 +1,92 @@
+"""One shard of one version: items, index, and how far its log has been applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys.config import ShardTuning
+from recsys.datatypes import Floats, Item, Rows
+from recsys.filters import Filter
+from recsys.index.base import VectorIndex
+from recsys.items import ItemTable
+from recsys.popularity import Counts
+
+START_OF_LOG = "0-0"
+"""Redis Streams' id before every entry."""
+
+
+class Shard:
+    """Searched by many threads, changed by one. A version's shard and its replicas apply the same log in order."""
+
+    def __init__(self, version: str, items: ItemTable, index: VectorIndex, cursor: str = START_OF_LOG) -> None:
+        self.version = version
+        self.items = items
+        self.index = index
+        self.cursor = cursor
+        """Id of the last log entry applied."""
+        self.tuning = ShardTuning()
+        self.top_count = 0.0
+        self._orders: dict[tuple[str, Filter | None], tuple[tuple[int, int], Rows]] = {}
+
+    def tune(self, tuning: ShardTuning) -> None:
+        self.tuning = tuning
+        self.index.tune(tuning)
+
+    def upsert(self, items: Sequence[Item], vectors: Floats) -> None:
+        added, replaced = self.items.upsert(items, vectors)
+        self.index.add(added, self.items.vectors(added))
+        self.index.remove(replaced)
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        self.index.remove(self.items.delete(item_ids))
+
+    def count(self, counts: Counts) -> None:
+        self.items.count(counts.item_ids, counts.likes, counts.trends)
+        self.top_count = counts.top
+
+    def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+        """Ids of those that are here, and their (n, d) vectors."""
+        found = tuple(i for i in dict.fromkeys(item_ids) if self.items.row(i) is not None)
+        return found, self.items.vectors(self.items.rows(found))
+
+    def item(self, item_id: str) -> Item | None:
+        row = self.items.row(item_id)
+        return None if row is None else self.items.item(row)
+
+    def matches(self, given: Filter | None) -> Rows:
+        """Live rows that match a Filter (None: all)."""
+        return self._cached("rows", given)
+
+    def ranked(self, column: str, given: Filter | None) -> Rows:
+        """Matching live rows, best of the column first; rows that the column says nothing of are left out."""
+        return self._cached(column, given)
+
+    def _cached(self, what: str, given: Filter | None) -> Rows:
+        """Derived row lists, valid until the table changes; the oldest go when there are many."""
+        stamp = (self.items.generation, self.items.recounts if what in ("popular", "trending") else 0)
+        known = self._orders.get((what, given))
+        if known is not None and known[0] == stamp:
+            return known[1]
+        rows = self._derive(what, given)
+        self._orders[what, given] = (stamp, rows)
+        while len(self._orders) > 256:
+            self._orders.pop(next(iter(self._orders)), None)
+        return rows
+
+    def _derive(self, what: str, given: Filter | None) -> Rows:
+        n = len(self.items)
+        alive = self.items.alive.view[:n]
+        if what == "rows":
+            return np.flatnonzero(alive if given is None else alive & self.items.attributes.mask(given, n))
+        rows = self.matches(given)
+        if what == "popular":
+            values = self.items.counts.view[rows]
+        elif what == "trending":
+            values = self.items.trends.view[rows]
+            rows, values = rows[values > -np.inf], values[values > -np.inf]
+        else:
+            values = self.items.created_at.view[rows]
+            rows, values = rows[~np.isnan(values)], values[~np.isnan(values)]
+        return rows[np.argsort(-values, kind="stable")]

@@ -1,0 +1,76 @@
+"""The shards as the composer sees them: one call a shard for a batch, each within the budget, the late left out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from recsys.candidates import CandidateSet, ShardQuery
+from recsys.datatypes import Floats, Item
+from recsys.routing import Router
+
+R = TypeVar("R")
+
+
+class ShardClient(Protocol):
+    """A shard's replicas behind one address."""
+
+    async def search(self, query: ShardQuery) -> CandidateSet: ...
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]: ...
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]: ...
+
+
+class Shards:
+    """Answers come with the names of the shards that did not give theirs."""
+
+    def __init__(self, clients: Sequence[ShardClient], router: Router) -> None:
+        self._clients = clients
+        self.router = router
+
+    async def search(self, query: ShardQuery, budget_s: float) -> tuple[CandidateSet | None, tuple[str, ...]]:
+        """Candidates of the shards that answered within the budget; None when none did."""
+        asked = sorted(set().union(*(self.router.matching(f) for f in query.filters)))
+        parts, missing = await self._gather(asked, lambda n: self._clients[n].search(query), budget_s)
+        return (CandidateSet.merge(list(parts.values())) if parts else None), missing
+
+    async def vectors(
+        self, version: str, item_ids: Iterable[str], budget_s: float
+    ) -> tuple[dict[str, Floats], tuple[str, ...]]:
+        """Vectors of the items that are known."""
+        owned = self._by_holder(item_ids)
+        parts, missing = await self._gather(
+            sorted(owned), lambda n: self._clients[n].vectors(version, owned[n]), budget_s
+        )
+        return {i: v for ids, vectors in parts.values() for i, v in zip(ids, vectors, strict=True)}, missing
+
+    async def items(
+        self, version: str, item_ids: Iterable[str], budget_s: float
+    ) -> tuple[dict[str, Item], tuple[str, ...]]:
+        owned = self._by_holder(item_ids)
+        parts, missing = await self._gather(
+            sorted(owned), lambda n: self._clients[n].items(version, owned[n]), budget_s
+        )
+        return {item.item_id: item for items in parts.values() for item in items}, missing
+
+    def _by_holder(self, item_ids: Iterable[str]) -> dict[int, list[str]]:
+        owned: dict[int, list[str]] = {}
+        for item_id in dict.fromkeys(item_ids):
+            for shard in self.router.holders(item_id):
+                owned.setdefault(shard, []).append(item_id)
+        return owned
+
+    async def _gather(
+        self, shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float
+    ) -> tuple[Mapping[int, R], tuple[str, ...]]:
+        calls = [asyncio.ensure_future(call(n)) for n in shards]
+        if not calls:
+            return {}, ()
+        await asyncio.wait(calls, timeout=max(budget_s, 0.0))
+        parts = {}
+        for n, made in zip(shards, calls, strict=True):
+            if made.done() and not made.cancelled() and made.exception() is None:
+                parts[n] = made.result()
+            else:
+                made.cancel()
+        return parts, tuple(f"shard-{n}" for n in shards if n not in parts)

@@ -1,0 +1,77 @@
+"""Ranking signals: each makes one number between -1 and 1 of every candidate of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.candidates import BECAUSE, QUERY, TASTE, CandidateSet
+from recsys.config import SignalName
+from recsys.popularity import trend_now
+
+_BUSY = 10.0
+"""Likes within a trend half-life that give half of the full trend signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What signals need beside the candidates."""
+
+    now: float
+    """Unix seconds."""
+    trend_half_life_s: float
+    recency_half_life_s: float
+
+
+Signal = Callable[[CandidateSet, Moment], npt.NDArray[np.floating]]
+
+
+def query(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Cosine to what was asked for: a text, or an item."""
+    return c.likeness[:, QUERY]
+
+
+def taste(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Cosine to the user's vector."""
+    return c.likeness[:, TASTE]
+
+
+def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Cosine to the nearest of the items liked last."""
+    return np.fmax.reduce(c.likeness[:, BECAUSE:], axis=1)
+
+
+def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Likes on a log scale, 1 for the most liked item."""
+    return np.log1p(c.columns[:, 0]) / max(np.log1p(c.top_count), 1e-9)
+
+
+def trend(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
+    """Recent likes, saturating: a/(a + 10) for a likes that are left after decay."""
+    left = trend_now(c.columns[:, 1], moment.now, moment.trend_half_life_s)
+    return left / (left + _BUSY)
+
+
+def recency(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
+    """1 for an item created now (or later), halving every half-life; 0 when its age is not known."""
+    age = np.maximum(moment.now - c.columns[:, 2], 0.0)
+    return np.exp2(-age / moment.recency_half_life_s)
+
+
+SIGNALS: dict[SignalName, Signal] = {
+    "query": query,
+    "taste": taste,
+    "because": because,
+    "popularity": popularity,
+    "trend": trend,
+    "recency": recency,
+}
+
+
+def measure(candidates: CandidateSet, moment: Moment) -> npt.NDArray[np.float32]:
+    """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known counts 0."""
+    columns = [np.nan_to_num(signal(candidates, moment)) for signal in SIGNALS.values()]
+    return np.clip(np.stack(columns, axis=1), -1.0, 1.0).astype(np.float32)

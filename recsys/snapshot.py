@@ -1,0 +1,66 @@
+"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy` and the engine's own `index.bin`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.config import AttributeType, IndexSpec
+from recsys.datatypes import Floats, Item
+from recsys.index.base import engine
+from recsys.items import ItemTable
+from recsys.shard import Shard
+from recsys.sketches import Sketcher
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("attributes", pa.string(), nullable=False),  # JSON
+        pa.field("created_at", pa.float64()),  # Unix seconds
+    ]
+)
+
+
+def write_shard(
+    folder: Path, items: Sequence[Item], vectors: Floats, spec: IndexSpec, sketcher: Sketcher, threads: int
+) -> None:
+    """Index the items and write all four files; row i of every file is item i."""
+    folder.mkdir(parents=True)
+    index = engine(spec).create(spec, vectors.shape[1])
+    index.add(np.arange(len(items)), vectors, threads)
+    index.save(folder / "index.bin")
+    np.save(folder / "vectors.npy", vectors, allow_pickle=False)
+    np.save(folder / "sketch.npy", sketcher.directions, allow_pickle=False)
+    columns = {
+        "item_id": [i.item_id for i in items],
+        "title": [i.title for i in items],
+        "text": [i.text for i in items],
+        "attributes": [orjson.dumps(dict(i.attributes)).decode() for i in items],
+        "created_at": [i.created_at for i in items],
+    }
+    pq.write_table(pa.table(columns, schema=_SCHEMA), folder / "items.parquet", compression="zstd")
+
+
+def read_items(folder: Path) -> list[Item]:
+    rows = pq.read_table(folder / "items.parquet", schema=_SCHEMA).to_pylist()
+    return [Item(r["item_id"], r["title"], r["text"], orjson.loads(r["attributes"]), r["created_at"]) for r in rows]
+
+
+def read_shard(
+    folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
+) -> Shard:
+    """The vectors stay a read-only map of their file, which replicas on one machine share."""
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    if not len(vectors):  # an empty file cannot be mapped
+        vectors = np.zeros(vectors.shape, np.float32)
+    table = ItemTable(declared, vectors.shape[1], Sketcher(np.load(folder / "sketch.npy", allow_pickle=False)))
+    table.adopt(read_items(folder), vectors)
+    index = engine(spec).load(folder / "index.bin", spec, vectors.shape[1])
+    return Shard(version, table, index, cursor)

@@ -1,0 +1,193 @@
+"""Published versions: complete folders beside each other, and one file that says which is served.
+
+<root>/
+├── CURRENT                 JSON: the served version and those served before it, replaced atomically
+└── <version>/
+    ├── manifest.json       what it is, with a checksum of every file
+    └── shard-0/ …          see `snapshot.py`
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.config import AttributeType, EncoderSpec, IndexSpec, RoutingSpec
+from recsys.errors import VersionError
+from recsys.shard import Shard
+from recsys.snapshot import read_shard
+
+_REMEMBERED = 20
+"""Earlier versions that CURRENT remembers for rollback."""
+
+
+class ShardManifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    items: int
+    cursor: str
+    """The log entry that the snapshot contains last; replicas go on behind it."""
+    sha256: dict[str, str]
+    """Of each file."""
+
+
+class Manifest(BaseModel):
+    """What a version is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    created_at: datetime
+    items: int
+    encoder: EncoderSpec
+    fingerprint: str
+    """Of the encoder; see `encoder.fingerprint`."""
+    index: IndexSpec
+    routing: RoutingSpec
+    attributes: dict[str, AttributeType]
+    shards: list[ShardManifest]
+    recall_at_10: float | None
+    """Of the search that will be served, against exact search; None for an empty version."""
+    model: str = "text-blend"
+    """What ranks: until models are trained, the blend of text likeness, popularity and trend."""
+
+
+class _Current(BaseModel):
+    version: str
+    previous: list[str] = []
+
+
+class VersionStore:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def versions(self) -> list[Manifest]:
+        """All published ones, oldest first; a folder without a readable manifest is none."""
+        found = []
+        for path in self.root.glob("*/manifest.json"):
+            try:
+                found.append(self.manifest(path.parent.name))
+            except VersionError:
+                continue
+        return sorted(found, key=lambda m: m.version)
+
+    def manifest(self, version: str) -> Manifest:
+        """Raises VersionError when there is no such version, or its manifest cannot be read."""
+        path = self.folder(version) / "manifest.json"
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise VersionError(f"there is no version {version!r}; `recsys versions` lists them") from None
+        except (ValidationError, OSError) as error:
+            raise VersionError(f"the manifest of version {version} cannot be read: {error}") from error
+
+    def folder(self, version: str) -> Path:
+        if not version or version.startswith(".") or "/" in version:
+            raise VersionError(f"{version!r} is not the name of a version")
+        return self.root / version
+
+    def current(self) -> str | None:
+        """The version to serve; None before the first is promoted."""
+        known = self._read_current()
+        return known.version if known else None
+
+    def new_name(self) -> str:
+        """Sorts by time: v20260131-120000, with a counter when two fall into one second."""
+        stamp = datetime.now(UTC).strftime("v%Y%m%d-%H%M%S")
+        taken = sum(1 for _ in self.root.glob(f"*{stamp}*"))
+        return f"{stamp}-{taken}" if taken else stamp
+
+    def draft(self, version: str) -> Path:
+        """A hidden folder to write a version into; what a build that died left there is cleared."""
+        folder = self.root / f".{version}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def publish(self, draft: Path, manifest: Manifest) -> None:
+        """Make a finished draft visible, all at once."""
+        (draft / "manifest.json").write_text(manifest.model_dump_json(indent=2))
+        for path in draft.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        draft.rename(self.folder(manifest.version))
+        _sync(self.root)
+
+    def verify(self, version: str, on_file: Callable[[str], None] = lambda _: None) -> Manifest:
+        """Check every file against its checksum. Raises VersionError naming the first that differs."""
+        manifest = self.manifest(version)
+        for shard in range(len(manifest.shards)):
+            self._verify_shard(manifest, shard, on_file)
+        return manifest
+
+    def load(self, version: str, shard: int) -> Shard:
+        """A shard, ready to search. Raises VersionError when a file is missing or was changed."""
+        manifest = self.manifest(version)
+        if shard >= len(manifest.shards):
+            raise VersionError(f"version {version} has {len(manifest.shards)} shards, and shard-{shard} was asked for")
+        self._verify_shard(manifest, shard, lambda _: None)
+        known = manifest.shards[shard]
+        folder = self.folder(version) / f"shard-{shard}"
+        return read_shard(folder, version, manifest.index, manifest.attributes, known.cursor)
+
+    def promote(self, version: str) -> Manifest:
+        """Serve this version from now on; running shards and composers follow. Refused unless it is intact."""
+        manifest = self.verify(version)
+        known = self._read_current()
+        if known is None or known.version != version:
+            previous = [known.version, *known.previous][:_REMEMBERED] if known else []
+            self._write_current(_Current(version=version, previous=previous))
+        return manifest
+
+    def rollback(self) -> Manifest:
+        """Serve again what was served before. Raises VersionError when nothing was."""
+        known = self._read_current()
+        if known is None or not known.previous:
+            raise VersionError("there is no earlier version to go back to")
+        manifest = self.verify(known.previous[0])
+        self._write_current(_Current(version=known.previous[0], previous=known.previous[1:]))
+        return manifest
+
+    def _read_current(self) -> _Current | None:
+        try:
+            return _Current.model_validate_json((self.root / "CURRENT").read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise VersionError(f"{self.root / 'CURRENT'} cannot be read: {error}") from error
+
+    def _write_current(self, current: _Current) -> None:
+        path = self.root / ".CURRENT.new"
+        path.write_text(current.model_dump_json())
+        _sync(path)
+        path.replace(self.root / "CURRENT")
+        _sync(self.root)
+
+    def _verify_shard(self, manifest: Manifest, shard: int, on_file: Callable[[str], None]) -> None:
+        for name, expected in manifest.shards[shard].sha256.items():
+            path = self.folder(manifest.version) / f"shard-{shard}" / name
+            on_file(str(path))
+            if not path.exists() or sha256(path) != expected:
+                raise VersionError(
+                    f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
+                )
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """What is renamed into place must be on the disk first."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

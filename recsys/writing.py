@@ -1,0 +1,92 @@
+"""Writes: events into users' histories, items into the log. What is returned was acknowledged by Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.config import Serving
+from recsys.datatypes import Floats, Interaction, Item
+from recsys.errors import Unavailable
+from recsys.itemlog import Change, Delete, ItemLog, Upsert
+from recsys.popularity import trend_of
+from recsys.profile_loading import ProfileLoader
+from recsys.routing import Router
+from recsys.serving import Serve
+from recsys.users import Counted, UserStore
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of the events of one call."""
+
+    accepted: int
+    duplicates: int
+    """Events whose event_id the user's history holds already."""
+    unknown_items: tuple[str, ...]
+    """Items of accepted events that no shard holds: they count once the items are there."""
+
+
+class EventWriter:
+    def __init__(self, users: UserStore, profiles: ProfileLoader, settings: Serving) -> None:
+        self._users = users
+        self._profiles = profiles
+        self._settings = settings
+
+    async def record_many(self, calls: Sequence[Sequence[Interaction]], serve: Serve) -> list[Recorded | Exception]:
+        """The events of several calls, in one Redis trip and one call a shard.
+
+        Raises Unavailable when Redis does not confirm: then the events are to be sent again, with their ids.
+        """
+        by_user: dict[str, list[Counted]] = {}
+        for event in (event for call in calls for event in call):
+            by_user.setdefault(event.user_id, []).append(self._counted(event))
+        try:
+            appended = await self._users.append(by_user, time.time(), serve.version, serve.dimension)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
+        unknown = set(await self._profiles.refresh(appended, serve, self._settings.budget_s))
+        fresh = {id(e) for a in appended.values() for e in a.fresh}
+        results: list[Recorded | Exception] = []
+        for call in calls:
+            new = [e for e in call if id(e) in fresh]
+            items = tuple(dict.fromkeys(e.item_id for e in new if e.item_id in unknown))
+            results.append(Recorded(len(new), len(call) - len(new), items))
+        return results
+
+    def _counted(self, event: Interaction) -> Counted:
+        weight = self._profiles.taste.weight(event)
+        return Counted(event, max(weight, 0.0), trend_of(weight, event.timestamp, self._settings.trend_half_life_s))
+
+
+class ItemWriter:
+    def __init__(self, redis: Redis, router: Router) -> None:
+        self._log = ItemLog(redis)
+        self._router = router
+
+    async def upsert(self, items: Sequence[Item], vectors: Floats, fingerprint: str) -> list[tuple[int, str]]:
+        """(shard, sequence number) of each item, durable."""
+        owners = [self._router.owner(item) for item in items]
+        changes: list[tuple[int, Change]] = []
+        for item, vector, owner in zip(items, vectors, owners, strict=True):
+            changes.append((owner, Upsert(item, vector, fingerprint)))
+            # Routed by an attribute, an item moves when the attribute changes: the others must let go of it.
+            changes += [(n, Delete(item.item_id)) for n in self._router.holders(item.item_id) if n != owner]
+        written = await self._write(changes)
+        upserted = [w for w, (_, change) in zip(written, changes, strict=True) if isinstance(change, Upsert)]
+        return list(zip(owners, upserted, strict=True))
+
+    async def delete(self, item_id: str) -> list[tuple[int, str]]:
+        """(shard, sequence number) for every shard that may hold the item."""
+        holders = self._router.holders(item_id)
+        return list(zip(holders, await self._write([(n, Delete(item_id)) for n in holders]), strict=True))
+
+    async def _write(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
+        try:
+            return await self._log.append(changes)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the item log does not answer; send the items again") from error
