@@ -1,7 +1,6 @@
 """The graph: the one file that knows which deployments there are."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: Serve reads the annotation of build_app's argument as it stands.
 from ray.serve import Application
 
 from deployments.composer import Composer
@@ -16,8 +15,7 @@ class AppArgs(Platform):
 
 def build_app(args: AppArgs) -> Application:
     """Composer -> shard-0 … shard-S-1 and Encoder. Replica counts and tunables come from the config file."""
-    # Serve's decorators are typed as the plain classes they wrap.
-    encoder = EncoderDeployment.bind(args)  # type: ignore[attr-defined]
+    encoder = EncoderDeployment.bind(args)
     shards = [
         ShardDeployment.options(name=f"shard-{number}").bind(number, args, encoder) for number in range(args.shards)
     ]

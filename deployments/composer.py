@@ -46,9 +46,9 @@ class RemoteShard:
 @serve.deployment(name="Composer")
 @serve.ingress()
 class Composer:
-    async def __init__(
+    async def __init__(  # type: ignore[misc] # Serve awaits it
         self, platform: Platform, encoder: DeploymentHandle[Any], shards: list[DeploymentHandle[Any]]
-    ) -> None:  # type: ignore[misc] # Serve awaits it
+    ) -> None:
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:

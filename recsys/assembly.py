@@ -11,7 +11,10 @@ from recsys.candidates import BECAUSE, COLUMNS, QUERY, SOURCES, TASTE, Candidate
 from recsys.config import Scenario
 from recsys.datatypes import Floats, Recommendation, RecQuery, UserProfile, item_keys
 from recsys.profiles import RECENT
-from recsys.signals import SIGNALS
+from recsys.signals import SIGNALS, Moment
+
+_TRENDING = 0.0
+"""log2 of the likes that must be left after decay for an item to count as trending: one."""
 
 _WEIGHED = {QUERY: {"query"}, TASTE: {"taste"}} | {BECAUSE + i: {"because"} for i in range(RECENT)}
 """Role -> the signal that it is needed for even when no source uses it."""
@@ -34,7 +37,7 @@ class Prepared:
         return self.scenario.diversity if self.query.diversity is None else self.query.diversity
 
 
-def shard_query(version: str, batch: Sequence[Prepared], dimension: int) -> ShardQuery:
+def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment: Moment) -> ShardQuery:
     """One message for the whole batch."""
     vectors: list[Floats] = []
     plan: list[tuple[int, int, int, int]] = []  # request, role, source bit, k
@@ -64,6 +67,7 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int) -> Shar
         exclude=np.concatenate(excluded),
         exclude_offsets=np.cumsum([0, *map(len, excluded)]),
         asked=tuple(p.query.items or () for p in batch),
+        trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
         sketches=any(p.diversity > 0 for p in batch),
     )
 

@@ -55,6 +55,8 @@ class ShardQuery:
     exclude: Keys
     exclude_offsets: npt.NDArray[np.int64]
     asked: tuple[tuple[str, ...], ...]
+    trend_floor: float
+    """log2 of the decayed likes, see `popularity.py`: an item under this is not trending any more."""
     sketches: bool
 
     @property

@@ -27,6 +27,7 @@ def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
         exclude=np.zeros(0, np.uint64),
         exclude_offsets=np.zeros(m + 1, np.int64),
         asked=((),) * m,
+        trend_floor=0.0,
         sketches=False,
     )
 

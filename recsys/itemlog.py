@@ -54,12 +54,12 @@ class ItemLog:
 
     async def read(self, shard: int, cursor: str, *, limit: int = 512, wait_ms: int | None = None) -> list[Entry]:
         """Entries behind the cursor, oldest first; waits for one at the most `wait_ms` (None: not at all)."""
-        answer: list[Any] = await self._redis.xread({keys.log(shard): cursor}, count=limit, block=wait_ms)
+        answer: Any = await self._redis.xread({keys.log(shard): cursor}, count=limit, block=wait_ms)
         return [Entry(at.decode(), _change(fields)) for _, entries in answer or [] for at, fields in entries]
 
     async def last(self, shard: int) -> str:
         """Sequence number of the newest entry; `0-0` when there is none."""
-        newest: list[Any] = await self._redis.xrevrange(keys.log(shard), count=1)
+        newest: Any = await self._redis.xrevrange(keys.log(shard), count=1)
         return newest[0][0].decode() if newest else "0-0"
 
 

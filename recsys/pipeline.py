@@ -61,12 +61,12 @@ class Recommender:
         return prepared
 
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
-        asked = shard_query(serve.version, batch, serve.dimension)
+        moment = Moment(time.time(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
+        asked = shard_query(serve.version, batch, serve.dimension, moment)
         candidates, missing = await self._shards.search(asked, clock.left())
         clock.lap("candidates")
         if candidates is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
-        moment = Moment(time.time(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         signals = measure(candidates, moment)
         scores = blend(signals, candidates.requests, [p.scenario.weights for p in batch])
         chosen = top(candidates, scores, [p.query.k for p in batch], [p.diversity for p in batch])

@@ -96,6 +96,8 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
             requests = np.array(members)
             k = query.column_k[requests, c]
             ranked = shard.ranked(column, query.filters[members[0]])[: int((k + slack[requests]).max())]
+            if column == "trending":
+                ranked = ranked[shard.items.trends.view[ranked] >= query.trend_floor]
             rows = np.broadcast_to(ranked, (len(requests), len(ranked)))
             keep = _eligible(shard, requests, rows, excluded, None)
             keep &= np.cumsum(keep, axis=1) <= k[:, None]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-
 
 class Transport:
     """A plain ASGI layer: it adds about 20 microseconds, Starlette's BaseHTTPMiddleware ten times that.
 
-    - X-Request-ID is echoed, or made; other than 1 to 128 of A-Z a-z 0-9 . _ : - it is replaced.
+    - The request's id is its X-Request-ID: Serve makes one where the caller gives none, and sends it back.
     - Routes see the path as it was sent, still percent-encoded: so an id may hold a slash. Path parameters are decoded
       by the routes.
     - A body over `limit()` bytes is refused while it is being read.
@@ -30,8 +27,7 @@ class Transport:
             await self._app(scope, receive, send)
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
-        scope["recsys.request_id"] = request_id.decode()
+        scope["recsys.request_id"] = given.decode("latin-1")[:128] or uuid.uuid4().hex
         if raw := scope.get("raw_path"):
             scope["path"] = raw.partition(b"?")[0].decode("ascii", "replace")
         limit, read = self._limit(), 0
@@ -45,9 +41,4 @@ class Transport:
                 raise HTTPException(413, f"body: over {limit} bytes; send it in parts, or raise limits.body_bytes")
             return message
 
-        async def send_named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
-            await send(message)
-
-        await self._app(scope, receive_within, send_named)
+        await self._app(scope, receive_within, send)

@@ -48,7 +48,7 @@ def test_known_records_come_out_as_people_write_them(fetched):
     assert items["50"] == {
         "item_id": "50",
         "title": "Star Wars (1977)",
-        "text": "Star Wars (1977). Action, Adventure, Romance, Sci-Fi, War.",
+        "text": "Action, Adventure, Romance, Sci-Fi, War.",
         "attributes": {"genres": ["Action", "Adventure", "Romance", "Sci-Fi", "War"], "year": 1977},
         "created_at": 220_924_800.0,
     }

@@ -1,0 +1,45 @@
+# The two commands are `make demo` and `make test`; both make their own .venv first.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# Set-up is redone when one of these changes.
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo down test check lock clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "recsys: $(PYTHON) is not there; install Python 3.11 or say make PYTHON=…"; exit 1; }
+	@command -v c++ >/dev/null || { echo "recsys: hnswlib compiles at install and needs a C++ compiler; on Debian: apt-get install g++"; exit 1; }
+	@$(PYTHON) -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' \
+	    || { echo "recsys: hnswlib compiles at install and needs Python's headers; on Debian: apt-get install python3-dev"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "recsys: Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/recsys demo
+
+down:
+	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down; else echo "nothing is installed, so nothing runs"; fi
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The pins that pip installs, resolved anew from pyproject.toml.
+lock:
+	$(BIN)/pip-compile --quiet --all-extras --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
+	    --no-emit-options --no-annotate --output-file requirements.lock pyproject.toml
+	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock  # any build of that version
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,31 @@
+"""The `recsys` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from deployments.cli import catalogue, demo, platform, versions
+from recsys.errors import RecsysError
+
+
+def make_cli() -> typer.Typer:
+    cli = typer.Typer(
+        name="recsys",
+        help="Real-time recommendations over HTTP on Ray Serve. Start with: recsys demo",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    for part in (demo, platform, catalogue, versions):
+        part.add_to(cli)
+    return cli
+
+
+def main() -> None:
+    """Errors that a user can mend are one line on stderr and exit code 1; anything else is a defect, and shows."""
+    try:
+        make_cli()()
+    except RecsysError as error:
+        print(f"recsys: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)

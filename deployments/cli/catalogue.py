@@ -1,0 +1,95 @@
+"""recsys import: items and events from files into a running platform."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deployments.cli.client import Client
+from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.progress import bars
+from deployments.serve_config import api_url, platform_of, serve_config, serving_of
+from recsys.building import Progress
+from recsys.importing import Batch, read_events, read_items
+from recsys.records import EventIn, ItemIn
+
+_SHOWN = 20
+"""Bad rows printed one by one; all are counted."""
+
+R = TypeVar("R", ItemIn, EventIn)
+
+
+def add_to(cli: typer.Typer) -> None:
+    group = typer.Typer(help="Send items or events from files to the running platform.", no_args_is_help=True)
+    group.command("items")(import_items)
+    group.command("events")(import_events)
+    cli.add_typer(group, name="import")
+
+
+def import_items(
+    files: Files,
+    config: Config = DEFAULT_CONFIG,
+    mapping: Mapping = [],
+    json: Json = False,
+) -> None:
+    """Insert or replace items; they are found within a second of being sent. Bad rows are reported, the rest goes in.
+
+    Fields: item_id, title, text, created_at, and the attributes that the config file declares (lists split by |).
+    """
+    known = serve_config(config)
+    batches = read_items(files, platform_of(known).attributes, serving_of(known).limits, mapping_of(mapping), 200)
+    _send(batches, api_url(known), "items", json=json)
+
+
+def import_events(
+    files: Files,
+    config: Config = DEFAULT_CONFIG,
+    mapping: Mapping = [],
+    event_type: Annotated[str | None, typer.Option("--type", help="Type of events whose file names none.")] = None,
+    json: Json = False,
+) -> None:
+    """Add interactions to users' histories. A second import of the same file changes nothing.
+
+    Fields: user_id, item_id, timestamp (RFC 3339 or Unix seconds), and optionally event_id, type, value, request_id.
+    """
+    known = serve_config(config)
+    settings = serving_of(known)
+    batches = read_events(
+        files, settings.event_types, settings.limits, mapping_of(mapping), 1000, default_type=event_type
+    )
+    _send(batches, api_url(known), "events", json=json)
+
+
+def _send(batches: Iterable[Batch[Any]], url: str, what: str, *, json: bool) -> None:
+    console = out(quiet=json)
+    with Client(url) as client, bars(console) as report:
+        totals = send(batches, client, what, report, console)
+    if json:
+        print_json(totals)
+    else:
+        console.print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items()))
+
+
+def send(
+    batches: Iterable[Batch[Any]], client: Client, what: str, report: Progress, console: Console
+) -> dict[str, int]:
+    """Post every batch; what came of the rows. `what` is items or events."""
+    totals = {"sent": 0, "bad_rows": 0} | ({"duplicates": 0} if what == "events" else {})
+    for batch in batches:
+        for bad in batch.bad_rows[: max(0, _SHOWN - totals["bad_rows"])]:
+            console.print(f"[yellow]{escape(str(bad.file))}:{bad.line}[/]: {escape(bad.message)}")
+        totals["bad_rows"] += len(batch.bad_rows)
+        if batch.records:
+            answer = client.call(
+                "POST", f"/v1/{what}", {what: [r.model_dump(exclude_none=True) for r in batch.records]}
+            )
+            totals["sent"] += len(batch.records) - len(answer["refused"])
+            totals["bad_rows"] += len(answer["refused"])
+            if "duplicates" in answer:
+                totals["duplicates"] += answer["duplicates"]
+        report(what, batch.bytes_read, batch.bytes_total)
+    return totals

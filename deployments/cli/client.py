@@ -1,0 +1,62 @@
+"""The platform's HTTP API, as the command line uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from recsys.errors import RuntimeFailure
+
+
+class Client:
+    """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure."""
+
+    def __init__(self, base_url: str, timeout_s: float = 60.0) -> None:
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s)
+        self.base_url = base_url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
+        attempts = Retrying(
+            retry=retry_if_exception(_passing),
+            stop=stop_after_delay(30),
+            wait=wait_exponential_jitter(0.2, 3),
+            reraise=True,
+        )
+        try:
+            response = attempts(self._send, method, path, body, query)
+        except httpx.TransportError as error:
+            raise RuntimeFailure(
+                f"{self.base_url} does not answer ({error}); is it up? Start it with: recsys up"
+            ) from error
+        except httpx.HTTPStatusError as error:
+            raise RuntimeFailure(f"{method} {path}: {error.response.status_code} {_detail(error.response)}") from error
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def recommendations(self, user_id: str, k: int) -> dict[str, Any]:
+        return self.call("GET", f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, query: dict[str, Any]) -> httpx.Response:
+        return self._http.request(method, path, json=body, params=query).raise_for_status()
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (429, 503)
+
+
+def _detail(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]

@@ -1,0 +1,39 @@
+"""Options that several commands share, and how they show what they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", envvar="RECSYS_CONFIG", help="The Serve config file of the platform.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]
+Files = Annotated[list[Path], typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files.")]
+Mapping = Annotated[
+    list[str], typer.Option("--map", help="Column names, as field=column, such as item_id=sku. Repeatable.")
+]
+DEFAULT_CONFIG = Path("configs/local.yaml")
+
+
+def out(*, quiet: bool = False) -> Console:
+    """For people: progress and tables, on stderr, so that a pipe gets results only."""
+    return Console(stderr=True, quiet=quiet, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def mapping_of(pairs: list[str]) -> dict[str, str]:
+    mapping = {}
+    for pair in pairs:
+        field, equals, column = pair.partition("=")
+        if not equals or not field or not column:
+            raise typer.BadParameter(f"--map {pair}: write it as field=column, such as item_id=sku")
+        mapping[field] = column
+    return mapping

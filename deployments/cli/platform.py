@@ -1,0 +1,104 @@
+"""recsys up, down, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deployments.cli.client import Client
+from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
+from deployments.cli.progress import bars, phases
+from deployments.cli.versions import publish, store_of
+from deployments.instance import Instance
+from deployments.runtime import Runtime
+from deployments.serve_config import platform_of, serve_config
+from recsys.errors import RuntimeFailure, VersionError
+
+
+def add_to(cli: typer.Typer) -> None:
+    for command in (up, down, status):
+        cli.command()(command)
+
+
+def up(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+    """Start the platform of a config file: Valkey (when redis_url is unset), Ray, and the application; then return."""
+    console = out(quiet=json)
+    ensure_version(config, console)
+    instance = start(config, console)[0]
+    if json:
+        print_json(urls(instance))
+    else:
+        console.print("  ".join(f"{name} {url}" for name, url in urls(instance).items()))
+
+
+def down(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+    """Stop what `recsys up` or `recsys demo` started here, and nothing else. Data stays."""
+    console = out(quiet=json)
+    with phases(console) as say:
+        stopped = runtime_of(config).down(say)
+        say.end()
+    if json:
+        print_json({"stopped": stopped})
+    else:
+        console.print(f"{stopped} processes stopped" if stopped else "nothing was running")
+
+
+def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+    """Say what runs: versions, replicas, log positions. Exit code 1 when the platform is not up."""
+    found = runtime_of(config).status()
+    if not found.running or found.instance is None:
+        raise RuntimeFailure("the platform is not up; start it with: recsys up")
+    with Client(found.instance.api_url) as client:
+        said = client.call("GET", "/v1/status")
+    if json:
+        print_json({**urls(found.instance), "applications": found.applications, **said})
+        return
+    table = Table("part", "replica", "items", "versions and log positions")
+    for shard in said["shards"]:
+        for replica in shard["replicas"]:
+            positions = ", ".join(f"{version} at {cursor}" for version, cursor in replica["versions"].items())
+            table.add_row(f"shard-{shard['shard']}", replica["id"], str(replica["items"]), positions)
+    for composer in said["composers"]:
+        table.add_row("Composer", composer["id"], "", f"serves {composer['serving']}")
+    console = Console()
+    console.print(f"version {said['index_version']}, {said['items']} items, recall@10 {said['recall_at_10']}")
+    console.print(table)
+    console.print("  ".join(f"{name} {url}" for name, url in urls(found.instance).items()))
+
+
+def runtime_of(config: Path) -> Runtime:
+    return Runtime(platform_of(serve_config(config)).home())
+
+
+def ensure_version(config: Path, console: Console) -> None:
+    """There is a version to serve, if only an empty one: items may then come over HTTP.
+
+    Raises VersionError when the one there was built for another number of shards.
+    """
+    store, platform = store_of(config), platform_of(serve_config(config))
+    current = store.current()
+    if current is None:
+        with bars(console) as report:
+            current = store.promote(publish(config, [], report).version).version
+        console.print(f"no version was there: serving the empty {current}")
+    built_for = len(store.manifest(current).shards)
+    if built_for != platform.shards:
+        raise VersionError(
+            f"version {current} has {built_for} shards and {config} says shards: {platform.shards}; "
+            "set it back, or `recsys build --promote` the items again"
+        )
+
+
+def start(config: Path, console: Console) -> tuple[Instance, dict[str, float]]:
+    """Up; the running instance, and seconds by phase."""
+    with phases(console) as say:
+        instance = runtime_of(config).up(config, say)
+        say.end()
+    return instance, say.seconds
+
+
+def urls(instance: Instance) -> dict[str, str]:
+    return {"api": instance.api_url, "docs": f"{instance.api_url}/docs", "dashboard": instance.dashboard_url}

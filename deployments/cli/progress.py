@@ -1,0 +1,66 @@
+"""Progress bars for everything that may take over two seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from recsys.building import Progress as Report
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Report]:
+    """`report(phase, done, total)`: a bar for each phase that is named."""
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks = {}
+
+        def report(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = progress.add_task(phase, total=total)
+            progress.update(tasks[phase], completed=done, total=total)
+
+        yield report
+
+
+@contextmanager
+def phases(console: Console) -> Iterator[Phases]:
+    """`say(what)`: a spinner with what is being waited for; what was before it becomes a line with its seconds."""
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+        yield Phases(progress)
+
+
+class Phases:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+        self._name: str | None = None
+
+    def __call__(self, what: str) -> None:
+        self.end()
+        self._name = what
+        self._task = self._progress.add_task(what, total=1)
+
+    def end(self) -> None:
+        if self._name is not None:
+            self._progress.update(self._task, completed=1)
+            task = next(t for t in self._progress.tasks if t.id == self._task)
+            self.seconds[self._name] = round(task.elapsed or 0.0, 2)
+            self._name = None

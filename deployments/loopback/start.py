@@ -1,0 +1,14 @@
+"""Runs inside `ray start`, which calls what the environment variable RAY_START_HOOK names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray._private.parameter import RayParams
+
+
+def keep_to_loopback(params: RayParams, _head: object) -> None:
+    """Drops the Ray Client server, and makes workers start through worker.py beside this file."""
+    # `ray start` opens it on port 10001 (shared with any other cluster's, by SO_REUSEPORT) and has no flag to leave it.
+    params.ray_client_server_port = None
+    params.worker_path = str(Path(__file__).with_name("worker.py"))

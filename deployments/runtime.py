@@ -1,0 +1,180 @@
+"""The life of a platform on one machine: `up`, `down`, `status`.
+
+Nothing here touches a Ray cluster or a Redis that it did not start: addresses and ports are explicit, and processes
+are known by the mark that they carry.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deployments.environment import Tuning, ray_environment
+from deployments.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
+from deployments.loopback.haproxy import haproxy_script
+from deployments.preflight import GIB, available_memory, refuse_if_short_of_memory, refuse_if_taken
+from deployments.processes import instance_processes, stop_instance
+from deployments.ray_head import start_ray
+from deployments.rollout import OnPhase, Rollout
+from deployments.serve_config import api_url, http_address, platform_of, serve_config
+from deployments.valkey import AppendFsync, start_valkey, valkey_url
+from recsys.config import Settings
+from recsys.errors import RuntimeFailure
+
+
+class Resources(Settings):
+    """What the platform may take of the machine."""
+
+    num_cpus: int | None = None
+    """Cores that Ray hands out; None: as many as there are."""
+    object_store_bytes: int = 256 << 20
+    """Shared memory for Ray's objects; batch jobs use it, serving hardly does."""
+    memory_needed: int = 4 * GIB
+    """Bytes that must be available at the start."""
+    appendfsync: AppendFsync = "everysec"
+    """When the embedded Valkey forces writes to the disk."""
+
+
+class Status(Settings):
+    running: bool
+    """Whether any process of the platform is alive."""
+    instance: Instance | None = None
+    processes: int = 0
+    applications: dict[str, str] = {}
+    """Application -> Serve's status of it; empty if the dashboard does not answer."""
+
+
+class Runtime:
+    """The platform of one home, the folder that `Platform.home()` names."""
+
+    def __init__(self, home: Path, ports: Ports | None = None, resources: Resources | None = None) -> None:
+        self._home = home.resolve()
+        self._id = instance_id(self._home)
+        self._ports = ports or Ports()
+        self._resources = resources or Resources()
+
+    def up(
+        self,
+        config_file: Path,
+        on_phase: OnPhase = lambda _phase: None,
+        *,
+        timeout_s: float = 300.0,
+        memory: Callable[[], int] = available_memory,
+        tuning: Tuning | None = None,
+    ) -> Instance:
+        """Starts all that the config file asks for and returns once it serves; on any failure nothing stays.
+
+        `timeout_s`: seconds for the applications, once Ray is up. `memory`: bytes available on this machine.
+        RuntimeFailure, or BadInput for the config file; each is one line that names the fix.
+        """
+        on_phase("checks")
+        config = serve_config(config_file)
+        with self._locked():
+            self._refuse(config, memory)
+            instance = self._instance(config_file.resolve(), config)
+            try:
+                self._start(instance, config, on_phase, timeout_s, tuning)
+            except BaseException:  # Ctrl-C as well
+                on_phase("stopping what was started")
+                self._clear(instance)
+                raise
+            instance = instance.model_copy(update={"pids": tuple(p.pid for p in instance_processes(self._id))})
+            instance.write()
+        return instance
+
+    def down(self, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 30.0) -> int:
+        """Stops the platform, complete or not, and says how many processes there were. RuntimeFailure if one stays."""
+        with self._locked():
+            on_phase("stopping")
+            stopped = stop_instance(self._id, timeout_s)
+            instance = read_instance(self._home)
+            if instance is not None:
+                instance.remove()
+        return stopped
+
+    def status(self) -> Status:
+        processes = instance_processes(self._id)
+        instance = read_instance(self._home)
+        if not processes or instance is None:
+            return Status(running=bool(processes), processes=len(processes))
+        return Status(
+            running=True, instance=instance, processes=len(processes), applications=_application_states(instance)
+        )
+
+    def _refuse(self, config: dict[str, Any], memory: Callable[[], int]) -> None:
+        if alive := instance_processes(self._id):
+            raise RuntimeFailure(
+                f"{self._home} has a platform already ({len(alive)} processes, such as pid {alive[0].pid}): "
+                "use it, or end it with `recsys down`"
+            )
+        host, port = http_address(config)
+        refuse_if_taken({"the API, http_options.port": port}, host)
+        refuse_if_taken({"the API": port, **self._ports.model_dump()})
+        refuse_if_short_of_memory(memory(), self._resources.memory_needed)
+
+    def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:
+        folder = runtime_dir(self._home)
+        url = platform_of(config).redis_url
+        instance = Instance(
+            id=self._id,
+            home=self._home,
+            config_file=config_file,
+            api_url=api_url(config),
+            dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}",
+            redis_url=url or "",
+            embedded_redis=url is None,
+            runtime_dir=folder,
+            ports=self._ports,
+        )
+        return instance if url else instance.model_copy(update={"redis_url": valkey_url(instance.valkey_socket)})
+
+    def _start(
+        self, instance: Instance, config: dict[str, Any], on_phase: OnPhase, timeout_s: float, tuning: Tuning | None
+    ) -> None:
+        instance.prepare()
+        instance.write()  # from here on, `down` knows what to remove
+        write_private(instance.token_file, os.urandom(32).hex())
+        write_private(instance.haproxy, haproxy_script(instance.ports), mode=0o700)
+        env = ray_environment(instance, os.environ, tuning)
+        if instance.embedded_redis:
+            on_phase("Valkey")
+            start_valkey(
+                self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
+                env=env, appendfsync=self._resources.appendfsync,
+            )  # fmt: skip
+        on_phase("Ray")
+        start_ray(
+            instance, env, num_cpus=self._resources.num_cpus, object_store_bytes=self._resources.object_store_bytes
+        )
+        on_phase("Serve")
+        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+            rollout.submit(config)
+            rollout.wait(instance.api_url, on_phase, timeout_s)
+
+    def _clear(self, instance: Instance) -> None:
+        stop_instance(self._id)
+        instance.remove()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `up` or `down` at a time in a home."""
+        path = self._home / "run" / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it") from None
+            yield
+
+
+def _application_states(instance: Instance) -> dict[str, str]:
+    try:
+        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+            return {name: str(found["status"]) for name, found in rollout.applications().items()}
+    except (RuntimeFailure, OSError):
+        return {}

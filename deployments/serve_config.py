@@ -1,0 +1,83 @@
+"""Reading the Serve config file: the only configuration there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from recsys.config import Platform, Serving, ShardTuning
+from recsys.errors import BadInput
+
+Model = TypeVar("Model", bound=BaseModel)
+ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
+
+
+def serve_config(file: Path) -> dict[str, Any]:
+    """The file as it is, once Ray's own schema has passed it. BadInput, in one line, if it is missing or wrong."""
+    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second, which other commands do without
+
+    try:
+        known = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}; name another with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(known, dict) or not known.get("applications"):
+        raise BadInput(f"{file} is no Serve config file: it needs a list `applications`", field="applications")
+    try:
+        ServeDeploySchema.model_validate(known)
+    except ValidationError as error:
+        raise _refused(file, error) from None
+    return known
+
+
+def platform_of(known: dict[str, Any]) -> Platform:
+    """What the graph is built from: `args` of the first application. BadInput names the wrong field."""
+    return _parsed(Platform, known["applications"][0].get("args"), "applications[0].args")
+
+
+def serving_of(known: dict[str, Any]) -> Serving:
+    """The Composer's `user_config`; its defaults if the file does not name it."""
+    return _parsed(Serving, _user_config(known, "Composer"), "Composer.user_config")
+
+
+def tuning_of(known: dict[str, Any], shard: int) -> ShardTuning:
+    return _parsed(ShardTuning, _user_config(known, f"shard-{shard}"), f"shard-{shard}.user_config")
+
+
+def api_url(known: dict[str, Any]) -> str:
+    """Where this machine reaches the API that the file describes."""
+    host, port = http_address(known)
+    prefix = (known["applications"][0].get("route_prefix") or "/").rstrip("/")
+    name = "127.0.0.1" if host in ALL_INTERFACES else f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}{prefix}"
+
+
+def http_address(known: dict[str, Any]) -> tuple[str, int]:
+    """Host and port that the API listens on; Serve's defaults are every interface and 8000."""
+    options = known.get("http_options") or {}
+    return str(options.get("host") or ALL_INTERFACES[0]), int(options.get("port") or 8000)
+
+
+def _user_config(known: dict[str, Any], deployment: str) -> Any:
+    for entry in known["applications"][0].get("deployments") or []:
+        if entry["name"] == deployment:
+            return entry.get("user_config")
+    return None
+
+
+def _parsed(model: type[Model], value: Any, where: str) -> Model:
+    try:
+        return model.model_validate(value or {})
+    except ValidationError as error:
+        raise _refused(where, error) from None
+
+
+def _refused(where: Path | str, error: ValidationError) -> BadInput:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return BadInput(f"{where}: {field or 'it'}: {first['msg']}{more}", field=field or None)

