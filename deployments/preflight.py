@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+import redis
 
 from recsys.errors import RuntimeFailure
 
@@ -43,11 +44,21 @@ def _holder(port: int) -> str:
     """Who listens there, as far as this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
     except psutil.Error:
         pass
     return ""
+
+
+def refuse_if_no_redis(url: str) -> None:
+    """RuntimeFailure if the Redis of the config file does not answer. The message leaves out the URL's password."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+            client.ping()
+    except (redis.RedisError, ValueError, OSError) as error:
+        where = url.rpartition("@")[2] or url
+        raise RuntimeFailure(f"Redis at {where} does not answer ({error}): start it, or mend redis_url") from None
 
 
 def refuse_if_short_of_memory(available: int, needed: int) -> None:

@@ -6,7 +6,9 @@ Every process that we start carries RECSYS_INSTANCE=<id> in its environment, and
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -14,6 +16,7 @@ from recsys.errors import RuntimeFailure
 
 MARKER = "RECSYS_INSTANCE"
 _KILLED_WITHIN_S = 5.0
+_POLL_S = 0.02
 
 
 def instance_processes(instance: str) -> list[psutil.Process]:
@@ -25,7 +28,7 @@ def instance_processes(instance: str) -> list[psutil.Process]:
             # Some of Ray's write their title over their environment (the dashboard's modules): known by descent.
             found.update((child.pid, child) for child in _descendants(process))
     found.pop(os.getpid(), None)
-    return list(found.values())
+    return [process for process in found.values() if _is_alive(process)]
 
 
 def _is_marked(process: psutil.Process, instance: str) -> bool:
@@ -52,7 +55,7 @@ def stop_instance(instance: str, timeout_s: float = 30.0) -> int:
     started = instance_processes(instance)
     for wanted in (_is_raylet, _is_not_valkey, _is_any):
         # What is known by descent only would be lost from sight with its parent, so it is kept in mind.
-        alive = {process.pid: process for process in (*started, *instance_processes(instance)) if process.is_running()}
+        alive = {process.pid: process for process in (*started, *instance_processes(instance)) if _is_alive(process)}
         _stop([process for process in alive.values() if wanted(process)], timeout_s / 3)
     left = instance_processes(instance)
     if left:
@@ -61,23 +64,34 @@ def stop_instance(instance: str, timeout_s: float = 30.0) -> int:
     return len(started)
 
 
-def _stop(processes: Iterable[psutil.Process], timeout_s: float) -> None:
-    alive = _wait(processes, psutil.Process.terminate, timeout_s)
-    _wait(alive, psutil.Process.kill, _KILLED_WITHIN_S)
+def _stop(processes: list[psutil.Process], timeout_s: float) -> None:
+    _signal(processes, psutil.Process.terminate)
+    _signal(_outlived(processes, timeout_s), psutil.Process.kill)
+    _outlived(processes, _KILLED_WITHIN_S)
 
 
-def _wait(
-    processes: Iterable[psutil.Process], signal: Callable[[psutil.Process], None], timeout_s: float
-) -> list[psutil.Process]:
-    signalled = []
+def _signal(processes: Iterable[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
     for process in processes:
-        try:
-            signal(process)
-        except psutil.Error:
-            continue
-        signalled.append(process)
-    _, alive = psutil.wait_procs(signalled, timeout_s)
+        with suppress(psutil.Error):  # gone meanwhile
+            send(process)
+
+
+def _outlived(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those still alive after `timeout_s` seconds; returns early once there are none."""
+    deadline = time.monotonic() + timeout_s
+    # psutil.wait_procs waits until pid 1 has collected the dead, which in containers takes seconds, or for ever.
+    while (alive := [process for process in processes if _is_alive(process)]) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
     return alive
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        with suppress(psutil.TimeoutExpired):
+            process.wait(0)  # collects a dead child of the calling process; waits for nothing
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _name(process: psutil.Process) -> str:

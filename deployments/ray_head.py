@@ -14,14 +14,14 @@ from recsys.errors import RuntimeFailure
 def start_ray(
     instance: Instance, env: Mapping[str, str], *, num_cpus: int | None, object_store_bytes: int, timeout_s: float = 120
 ) -> None:
-    """Returns when Ray is up. `num_cpus`: what Ray may hand out, None for the machine's cores. RuntimeFailure if not."""
+    """Returns when Ray is up. `num_cpus`: cores that Ray hands out, None for all. RuntimeFailure if not."""
     log = instance.log_dir / "ray-start.log"
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
     command += _options(instance, object_store_bytes)
     command += [] if num_cpus is None else [f"--num-cpus={num_cpus}"]
     with log.open("wb") as output:
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603 - every part is ours
                 command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=timeout_s,
                 start_new_session=True, check=False,
             )  # fmt: skip

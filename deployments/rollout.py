@@ -1,4 +1,4 @@
-"""Handing the Serve config to a running cluster, and waiting until it serves: what `serve deploy` does, and then some."""
+"""Handing the Serve config to a running cluster, as `serve deploy` does, and waiting until it serves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from tenacity import RetryError, Retrying, retry_if_not_result, stop_after_delay, wait_fixed
@@ -16,7 +16,7 @@ from recsys.errors import RuntimeFailure
 OnPhase = Callable[[str], None]
 _PATH = "/api/serve/applications/"
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
-_POLL_S = 0.1
+_POLL_S = 0.2
 
 
 class Rollout:
@@ -31,7 +31,7 @@ class Rollout:
             trust_env=False,  # no HTTP proxy stands between us and loopback
         )
 
-    def __enter__(self) -> Rollout:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

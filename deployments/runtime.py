@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from deployments.environment import Tuning, ray_environment
 from deployments.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
 from deployments.loopback.haproxy import haproxy_script
-from deployments.preflight import GIB, available_memory, refuse_if_short_of_memory, refuse_if_taken
+from deployments.preflight import (
+    GIB,
+    available_memory,
+    refuse_if_no_redis,
+    refuse_if_short_of_memory,
+    refuse_if_taken,
+)
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_ray
 from deployments.rollout import OnPhase, Rollout
@@ -44,7 +52,7 @@ class Status(Settings):
     """Whether any process of the platform is alive."""
     instance: Instance | None = None
     processes: int = 0
-    applications: dict[str, str] = {}
+    applications: Mapping[str, str] = Field(default_factory=dict)
     """Application -> Serve's status of it; empty if the dashboard does not answer."""
 
 
@@ -114,6 +122,8 @@ class Runtime:
         host, port = http_address(config)
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
+        if url := platform_of(config).redis_url:
+            refuse_if_no_redis(url)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:

@@ -36,10 +36,13 @@ def start_valkey(
     RuntimeFailure if there is no binary, the server dies, or `timeout_s` seconds pass.
     """
     binary = _binary()
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    data_dir.chmod(0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.chmod(0o700)
+    except OSError as error:
+        raise RuntimeFailure(f"Valkey cannot use {data_dir}: {error.strerror}") from None
     with log.open("ab") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - every part is ours
             [str(binary), *_options(data_dir, socket, appendfsync)],
             env=dict(env),
             stdin=subprocess.DEVNULL,

@@ -50,10 +50,14 @@ class EventWriter:
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
         unknown = set(await self._profiles.refresh(appended, serve, self._settings.budget_s))
-        fresh = {id(e) for a in appended.values() for e in a.fresh}
+        fresh = {(u, e.event_id) for u, a in appended.items() for e in a.fresh}
         results: list[Recorded | Exception] = []
         for call in calls:
-            new = [e for e in call if id(e) in fresh]
+            new = []
+            for event in call:
+                if (event.user_id, event.event_id) in fresh:
+                    fresh.remove((event.user_id, event.event_id))  # sent again in this batch, it is a duplicate
+                    new.append(event)
             items = tuple(dict.fromkeys(e.item_id for e in new if e.item_id in unknown))
             results.append(Recorded(len(new), len(call) - len(new), items))
         return results

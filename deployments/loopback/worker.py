@@ -17,7 +17,7 @@ def bind_to_loopback() -> None:
     add_port = tls_utils.add_port_to_grpc_server
 
     def add_loopback_port(server: object, address: str) -> int:
-        return int(add_port(server, address.replace("[::]:", "127.0.0.1:")))
+        return int(add_port(server, address.replace("[::]:", "127.0.0.1:")))  # type: ignore[no-untyped-call]
 
     tls_utils.add_port_to_grpc_server = add_loopback_port
 
