@@ -16,6 +16,8 @@ from recsys.connection import connect
 from recsys.datatypes import Floats, Item
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
+from recsys.membership import Members
+from recsys.remote import DirectShard
 from recsys.versions import VersionStore
 
 _PATIENCE_S = 30.0
@@ -60,7 +62,12 @@ class Composer:
         store = VersionStore(platform.home() / "versions")
         self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
         await self._follower.start(_PATIENCE_S)
-        self._gateway = Gateway(platform, [RemoteShard(s) for s in shards], vectors, self._redis, self._follower)
+        secret = await Members(self._redis).secret()
+        clients = [
+            DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle))
+            for number, handle in enumerate(shards)
+        ]
+        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return make_api(self._gateway)

@@ -110,6 +110,6 @@ def _reason(application: dict[str, Any]) -> str:
     return _last(application["message"]) or str(application["status"])
 
 
-def _last(message: str, lines: int = 2) -> str:
-    """A traceback ends with what went wrong."""
-    return " | ".join([line.strip() for line in message.splitlines() if line.strip()][-lines:])
+def _last(message: str) -> str:
+    """The last line that says something: a traceback ends with what went wrong."""
+    return next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "")

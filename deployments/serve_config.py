@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -31,6 +32,9 @@ def serve_config(file: Path) -> dict[str, Any]:
         ServeDeploySchema.model_validate(known)
     except ValidationError as error:
         raise _refused(file, error) from None
+    # Ray's schema passes over what it does not know, and a typing mistake would quietly leave the default.
+    for where in _unknown(ServeDeploySchema, known):
+        raise BadInput(f"{file}: {where} is no setting of Ray Serve", field=where)
     return known
 
 
@@ -60,6 +64,27 @@ def http_address(known: dict[str, Any]) -> tuple[str, int]:
     """Host and port that the API listens on; Serve's defaults are every interface and 8000."""
     options = known.get("http_options") or {}
     return str(options.get("host") or ALL_INTERFACES[0]), int(options.get("port") or 8000)
+
+
+def _unknown(schema: type[BaseModel], value: Any, at: str = "") -> Iterator[str]:
+    """The places of keys that the schema, and those within it, do not have."""
+    for key, inner in value.items():
+        if key not in schema.model_fields:
+            yield f"{at}{key}"
+            continue
+        for model in _models(schema.model_fields[key].annotation):
+            for number, entry in enumerate(inner if isinstance(inner, list) else [inner]):
+                place = f"{key}[{number}]" if isinstance(inner, list) else key
+                if isinstance(entry, dict):
+                    yield from _unknown(model, entry, f"{at}{place}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The pydantic models within an annotation such as list[Model] | None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _user_config(known: dict[str, Any], deployment: str) -> Any:

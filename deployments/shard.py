@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -30,7 +31,7 @@ class ShardDeployment:
         store = VersionStore(platform.home() / "versions")
         replica_id = serve.get_replica_context().replica_id.unique_id
         self._replica = ShardReplica(number, replica_id, store, self._redis, vectors)
-        await self._replica.start()
+        await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         await asyncio.to_thread(self._replica.tune, ShardTuning.model_validate(user_config))

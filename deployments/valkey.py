@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from recsys.errors import RuntimeFailure
 
 AppendFsync = Literal["always", "everysec"]
-LOG_LINES = 8
+LOG_LINES = 2
 
 
 def valkey_url(socket: Path) -> str:
@@ -75,7 +77,8 @@ def _wait(process: subprocess.Popen[bytes], socket: Path, log: Path, timeout_s: 
     ready = Retrying(
         retry=retry_if_exception_type(redis.RedisError), wait=wait_fixed(0.02), stop=stop_after_delay(timeout_s)
     )
-    with redis.Redis(unix_socket_path=str(socket)) as client:
+    # redis-py's own retries would back off for seconds and not see that the server died.
+    with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client:
         try:
             ready(_ping, client, process, log)
         except RetryError:

@@ -25,7 +25,8 @@ class Column(Generic[S]):
 
     @property
     def view(self) -> npt.NDArray[S]:
-        return self._data[: self._length]
+        length = self._length  # before the array: a reader may find more room than rows, never fewer
+        return self._data[:length]
 
     def extend(self, values: npt.ArrayLike) -> None:
         added = np.asarray(values, self._data.dtype)

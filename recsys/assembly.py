@@ -44,7 +44,10 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
     column_k = np.zeros((len(batch), len(COLUMNS)), np.int64)
     for b, prepared in enumerate(batch):
         wanted: dict[str, int] = {
-            source.source: source.k for source in prepared.scenario.sources if not prepared.query.items
+            # One shard may hold all that is left for a filter, so each source gives at least what is asked for.
+            source.source: max(source.k, prepared.query.k)
+            for source in prepared.scenario.sources
+            if not prepared.query.items
         }
         for c, column in enumerate(COLUMNS):
             column_k[b, c] = wanted.get(column, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError  # noqa: A004 - redis's own is meant
 
 
 def connect(url: str, timeout_s: float = 2.0) -> Redis:
@@ -13,7 +14,8 @@ def connect(url: str, timeout_s: float = 2.0) -> Redis:
     A command is tried once more only where its connection turns out to be dead: after a restart of Redis all of the
     pool's are. RESP2 keeps the parsing in hiredis and the shape of answers the same on old and new servers.
     """
+    once = Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
     client: Redis = Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, protocol=2, retry=Retry(NoBackoff(), 1)
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, protocol=2, retry=once
     )
     return client

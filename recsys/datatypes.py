@@ -99,6 +99,8 @@ class RecQuery:
     user_id: str | None = None
     vector: Floats | None = None
     """(d,) float32, the encoded text of a search; None: no text."""
+    encoder: str | None = None
+    """Fingerprint of the encoder that made the vector; None: the served version's, or no text."""
     like_item: str | None = None
     """The item whose neighbours are wanted; None: none."""
     items: tuple[str, ...] | None = None

@@ -5,6 +5,7 @@ RecsysError
 │   ├── NotFound             the one thing that was asked for does not exist (404)
 │   └── TooLarge             a body, a batch or a file over its limit (413)
 ├── Unavailable              a part is down or full; the same call may succeed later (503)
+│   ├── Outdated             the version changed on the way; the same call again is answered from the new one (503)
 │   └── Overloaded           more work is waiting than can be done in time (429)
 ├── VersionError             an index version is missing, incomplete, corrupt or does not fit
 └── RuntimeFailure           a server that we start did not start, or is not ours to touch
@@ -52,6 +53,10 @@ class Unavailable(RecsysError):
 
     code = "unavailable"
     retry_after_s = 1
+
+
+class Outdated(Unavailable):
+    code = "outdated"
 
 
 class Overloaded(Unavailable):

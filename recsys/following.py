@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
@@ -61,7 +62,8 @@ class VersionFollower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._members.leave(self._member)
+        with contextlib.suppress(RedisError, OSError):  # then it is struck off for its silence
+            await self._members.leave(self._member)
 
     def healthy(self) -> bool:
         return self._task is not None and not self._task.done()
@@ -72,7 +74,8 @@ class VersionFollower:
         return self.members
 
     async def _forever(self) -> None:
-        while True:
+        task = asyncio.current_task()
+        while task is not None and not task.cancelling():  # see `replica._forever`
             await self._step()
 
     async def _step(self) -> None:

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from recsys.coalescing import Coalescer
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
-from recsys.errors import NotFound, Unavailable
+from recsys.errors import NotFound, Outdated, Unavailable
 from recsys.following import VersionFollower
 from recsys.membership import applied
 from recsys.pipeline import Recommender
@@ -86,8 +86,13 @@ class Gateway:
 
     async def search(self, text: str, query: RecQuery) -> Slate:
         """Raises Unavailable when no encoder answers."""
-        vector = (await self._vectors(self.follower.serve.version, [text]))[0]
-        return await self.recommend(replace(query, vector=vector))
+        while True:
+            serve = self.follower.serve
+            vector = (await self._vectors(serve.version, [text]))[0]
+            try:
+                return await self.recommend(replace(query, vector=vector, encoder=serve.fingerprint))
+            except Outdated:
+                continue  # a version of another encoder took over: its vector space is the one to search
 
     async def record(self, events: Sequence[Interaction]) -> Recorded:
         if not events:
@@ -106,7 +111,12 @@ class Gateway:
 
     async def delete(self, item_id: str, *, wait_visible: bool) -> Written:
         """Raises NotFound for an item that is not there."""
-        await self.item(item_id)
+        try:
+            await self.item(item_id)
+        except NotFound:
+            # An acknowledged upsert may not be applied yet: the tombstone goes behind it all the same.
+            await self._items.delete(item_id)
+            raise
         written = await self._items.delete(item_id)
         visible = await self._visible(written) if wait_visible else None
         return Written(item_id, *written[0], visible)

@@ -89,6 +89,7 @@ class ItemTable:
         # What people think of an item outlives a change of its text.
         self.counts.view[added[known]], self.trends.view[added[known]] = counts, trends
         self.alive.view[replaced] = False
+        self.generation += 1  # again: a reader may have seen both rows alive
         return added, replaced
 
     def delete(self, item_ids: Sequence[str]) -> Rows:

@@ -10,6 +10,7 @@
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
 | recsys:members | hash | replica -> what it has loaded and applied, as JSON |
+| recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
 
 SEQUENCES = "recsys:sequences"
@@ -17,6 +18,7 @@ LIKES = "recsys:likes"
 TREND = "recsys:trend"
 TOUCHED = "recsys:touched"
 MEMBERS = "recsys:members"
+SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
 
 
 def events(user_id: str) -> str:

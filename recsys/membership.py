@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -25,6 +26,8 @@ class Member(BaseModel):
     """Versions ready to be searched, with the log entry applied last."""
     serving: str | None = None
     """A composer's version."""
+    address: str | None = None
+    """`host:port` of a shard's channel; None: it has none, the way is Serve's handle."""
     items: int = 0
     """Live items of the newest version."""
     seen: float = 0.0
@@ -41,6 +44,12 @@ class Members:
 
     async def leave(self, member: Member) -> None:
         await self._redis.hdel(keys.MEMBERS, f"{member.role}:{member.id}")
+
+    async def secret(self) -> bytes:
+        """What both ends of a channel must know; made by whoever comes first."""
+        await self._redis.set(keys.SECRET, os.urandom(32), nx=True)
+        known: Any = await self._redis.get(keys.SECRET)
+        return bytes(known)
 
     async def all(self) -> list[Member]:
         """Those that were heard of lately; the others are struck off."""

@@ -9,7 +9,7 @@ from recsys.assembly import Prepared, recommendations, shard_query
 from recsys.candidates import CandidateSet
 from recsys.config import Serving
 from recsys.datatypes import RecQuery, Slate, unknown_user
-from recsys.errors import BadInput, NotFound, Unavailable
+from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.profile_loading import ProfileLoader
 from recsys.ranking import blend, top
 from recsys.serving import Clock, Serve
@@ -49,6 +49,8 @@ class Recommender:
             if scenario is None:
                 known = ", ".join(sorted(self.settings.scenarios))
                 prepared.append(BadInput(f"scenario: {query.scenario!r} is not one of {known}", field="scenario"))
+            elif query.encoder is not None and query.encoder != serve.fingerprint:
+                prepared.append(Outdated("the version changed while the text was encoded; try again"))
             elif query.like_item is not None and vector is None:
                 prepared.append(
                     Unavailable("the shard that may hold the item does not answer; try again")

@@ -53,11 +53,14 @@ class PopularityFeed:
         touched: list[Any] = await self.redis.zrange(keys.TOUCHED, self._since, "+inf", byscore=True, withscores=True)
         if touched:
             self._since = max(score for _, score in touched) - _OVERLAP_S
-        ids = [member for member, _ in touched]
+        return await self.of([member.decode() for member, _ in touched])
+
+    async def of(self, ids: Sequence[str]) -> Counts:
+        """The numbers of these items, changed or not."""
         likes: list[float] = []
         trends: list[float] = []
         for start in range(0, len(ids), _PAGE):
-            page = ids[start : start + _PAGE]
+            page = list(ids[start : start + _PAGE])
             pipe = self.redis.pipeline(transaction=False)
             pipe.zmscore(keys.LIKES, page)
             pipe.zmscore(keys.TREND, page)
@@ -65,4 +68,4 @@ class PopularityFeed:
             likes += [score or 0.0 for score in page_likes]
             trends += [-math.inf if score is None else score for score in page_trends]
         top: list[Any] = await self.redis.zrange(keys.LIKES, 0, 0, desc=True, withscores=True)
-        return Counts([i.decode() for i in ids], likes, trends, top[0][1] if top else 0.0)
+        return Counts(ids, likes, trends, top[0][1] if top else 0.0)

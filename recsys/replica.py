@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +12,9 @@ import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys import wire
 from recsys.candidates import CandidateSet, ShardQuery
+from recsys.channel import ChannelServer
 from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.errors import Unavailable, VersionError
@@ -45,22 +48,40 @@ class ShardReplica:
         self._unused_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tuning = ShardTuning()
+        self._channel: ChannelServer | None = None
+        self._saying = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Load the current version, catch up with the log, and follow both from now on."""
-        await self._load(await self._current())
-        for name, step in (("follow", self._follow), ("popularity", self._popularity)):
+    async def start(self, host: str | None = None) -> None:
+        """Load what is served, catch up with the log, and follow both from now on.
+
+        `host`: address on which to open a channel for composers; None: no channel.
+        """
+        if host is not None:
+            self._channel = await ChannelServer.start(host, self._answer, await self._members.secret())
+            self._member = self._member.model_copy(update={"address": self._channel.address})
+        try:
+            while any(version not in self._shards for version in await self._wanted()):
+                await self._load_wanted()
+        except VersionError:
+            if not self._shards:
+                raise
+            # What the composers serve is here; `_follow` goes on trying the promoted one.
+        steps = {"follow": self._follow, "presence": self._presence, "popularity": self._popularity}
+        for name, step in steps.items():
             self._tasks[name] = asyncio.create_task(_forever(name, step))
 
     async def stop(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self._members.leave(self._member)
+        if self._channel is not None:
+            self._channel.stop()
+        with contextlib.suppress(RedisError, OSError):  # then it is struck off for its silence
+            await self._members.leave(self._member)
 
     def tune(self, tuning: ShardTuning) -> None:
         self._tuning = tuning
-        for shard in self._shards.values():
+        for shard in list(self._shards.values()):
             shard.tune(tuning)
 
     def healthy(self) -> bool:
@@ -78,6 +99,18 @@ class ShardReplica:
         found = map(self._shard(version).item, item_ids)
         return [item for item in found if item is not None]
 
+    async def _answer(self, method: int, payload: bytes) -> bytes:
+        """A call that came over the channel."""
+        if method == wire.SEARCH:
+            query = wire.decode_query(payload)
+            return await asyncio.to_thread(lambda: wire.encode(search(self._shard(query.version), query)))
+        asked = wire.decode_lookup(payload)
+        if method == wire.VECTORS:
+            return wire.encode(wire.Found(*await self.vectors(asked.version, asked.item_ids)))
+        if method == wire.ITEMS:
+            return wire.encode(await self.items(asked.version, asked.item_ids))
+        raise ValueError(f"there is no method {method}")
+
     def _shard(self, version: str) -> Shard:
         shard = self._shards.get(version)
         if shard is None:
@@ -90,13 +123,24 @@ class ShardReplica:
             raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
         return current
 
+    async def _wanted(self) -> list[str]:
+        """Versions that composers serve, and the promoted one behind them."""
+        members = await self._members.all()
+        served = [m.serving for m in members if m.role == "composer" and m.serving is not None]
+        return list(dict.fromkeys([*served, await self._current()]))
+
+    async def _load_wanted(self) -> None:
+        for version in await self._wanted():
+            if version not in self._shards:
+                await self._load(version)
+
     async def _load(self, version: str) -> None:
         shard = await asyncio.to_thread(self._store.load, version, self._number)
-        shard.tune(self._tuning)
         fingerprint = self._store.manifest(version).fingerprint
         while await self._catch_up(shard, fingerprint):
             continue
         shard.count(await PopularityFeed(self._feed.redis).changes())
+        shard.tune(self._tuning)  # last, for it may have changed meanwhile
         self._shards[version] = shard
         self._tasks[f"log:{version}"] = asyncio.create_task(
             _forever(f"log:{version}", lambda: self._tail(shard, fingerprint))
@@ -114,7 +158,10 @@ class ShardReplica:
         if entries:
             upserts, deletes = _final(entries)
             vectors = await self._vectors(shard, upserts, fingerprint)
-            await asyncio.to_thread(_apply, shard, upserts, vectors, deletes)
+            async with shard.changing:
+                # Likes may be older than the item: it was deleted and comes back, or its events came first.
+                counts = await self._feed.of([u.item.item_id for u in upserts])
+                await asyncio.to_thread(_apply, shard, upserts, vectors, deletes, counts)
             shard.cursor = entries[-1].sequence
         return bool(entries)
 
@@ -125,35 +172,44 @@ class ShardReplica:
         for i in set(range(len(upserts))).difference(foreign):
             vectors[i] = upserts[i].vector
         if foreign:
-            vectors[foreign] = await self._encode(shard.version, [upserts[i].item.passage() for i in foreign])
+            try:
+                vectors[foreign] = await self._encode(shard.version, [upserts[i].item.passage() for i in foreign])
+            except Exception as error:  # whatever a remote call fails with, the log waits until it succeeds
+                raise Unavailable(f"no encoder answers for version {shard.version}: {error}") from error
         return vectors
 
     async def _popularity(self) -> None:
         changes: Counts = await self._feed.changes()
-        for shard in self._shards.values():
-            shard.count(changes)
+        for shard in list(self._shards.values()):
+            async with shard.changing:
+                await asyncio.to_thread(shard.count, changes)
         await asyncio.sleep(self._tuning.poll_s)
 
     async def _follow(self) -> None:
         """Load what was promoted, drop what nobody serves any more."""
-        current = await self._current()
-        if current not in self._shards:
-            await self._load(current)
-        members = await self._members.all()
-        served = {m.serving for m in members if m.role == "composer"} | {current}
-        for version in [v for v in self._shards if v not in served]:
+        await self._load_wanted()
+        wanted = await self._wanted()
+        for version in list(self._shards):
+            if version in wanted:
+                self._unused_since.pop(version, None)
+                continue
             since = self._unused_since.setdefault(version, time.monotonic())
             if time.monotonic() - since > _LINGER_S:
                 self._tasks.pop(f"log:{version}").cancel()
                 del self._shards[version], self._unused_since[version]
+        await asyncio.sleep(_FOLLOW_S)
+
+    async def _presence(self) -> None:
+        """By itself: loading a version takes long, and a replica that is silent counts as gone."""
         await self._say()
         await asyncio.sleep(_FOLLOW_S)
 
     async def _say(self) -> None:
-        newest = next(reversed(self._shards.values()))
-        update = {"versions": {v: s.cursor for v, s in self._shards.items()}, "items": newest.items.live}
-        self._member = self._member.model_copy(update=update)
-        await self._members.say(self._member)
+        async with self._saying:  # one at a time, or an older word could overtake a newer
+            newest = next(reversed(self._shards.values()))
+            update = {"versions": {v: s.cursor for v, s in self._shards.items()}, "items": newest.items.live}
+            self._member = self._member.model_copy(update=update)
+            await self._members.say(self._member)
 
 
 def _final(entries: Sequence[Entry]) -> tuple[list[Upsert], list[str]]:
@@ -166,16 +222,22 @@ def _final(entries: Sequence[Entry]) -> tuple[list[Upsert], list[str]]:
     return upserts, [c.item_id for c in last.values() if isinstance(c, Delete)]
 
 
-def _apply(shard: Shard, upserts: Sequence[Upsert], vectors: Floats, deletes: Sequence[str]) -> None:
+def _apply(shard: Shard, upserts: Sequence[Upsert], vectors: Floats, deletes: Sequence[str], counts: Counts) -> None:
     if deletes:
         shard.delete(deletes)
     if upserts:
         shard.upsert([u.item for u in upserts], vectors)
+        shard.count(counts)
 
 
 async def _forever(name: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a step; when Redis or the version store is away, say so and try again."""
-    while True:
+    """Repeat a step; when Redis or the version store is away, say so and try again.
+
+    A cancellation can be lost on the way: before Python 3.12, asyncio.wait_for, which redis sends with, swallows one
+    that comes together with the awaited result (python/cpython#86296). The task still knows of it.
+    """
+    task = asyncio.current_task()
+    while task is not None and not task.cancelling():
         try:
             await step()
         except (RedisError, OSError, Unavailable, VersionError) as error:

@@ -47,7 +47,7 @@ def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: 
     """
     given = query.filters[query.vector_request[pending[0]]]
     matches = shard.matches(given)
-    everything = len(matches) == shard.items.live
+    everything = given is None
     exact = not everything and len(matches) <= shard.tuning.exact_below
     share = max(len(matches), 1) / max(shard.items.live, 1)
     slack = np.diff(query.exclude_offsets)[query.vector_request]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +30,10 @@ class Shard:
         """Id of the last log entry applied."""
         self.tuning = ShardTuning()
         self.top_count = 0.0
+        self.changing = asyncio.Lock()
+        """Held by a task that changes the shard: the log and popularity are followed by different ones."""
         self._orders: dict[tuple[str, Filter | None], tuple[tuple[int, int], Rows]] = {}
+        self._ordering = threading.Lock()
 
     def tune(self, tuning: ShardTuning) -> None:
         self.tuning = tuning
@@ -48,8 +53,9 @@ class Shard:
 
     def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         """Ids of those that are here, and their (n, d) vectors."""
-        found = tuple(i for i in dict.fromkeys(item_ids) if self.items.row(i) is not None)
-        return found, self.items.vectors(self.items.rows(found))
+        # Each looked up once: the writer may take an item away between two looks.
+        found = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
+        return tuple(found), self.items.vectors(np.fromiter(found.values(), np.int64, len(found)))
 
     def item(self, item_id: str) -> Item | None:
         row = self.items.row(item_id)
@@ -70,9 +76,10 @@ class Shard:
         if known is not None and known[0] == stamp:
             return known[1]
         rows = self._derive(what, given)
-        self._orders[what, given] = (stamp, rows)
-        while len(self._orders) > 256:
-            self._orders.pop(next(iter(self._orders)), None)
+        with self._ordering:
+            self._orders[what, given] = (stamp, rows)
+            while len(self._orders) > 256:
+                self._orders.pop(next(iter(self._orders)))
         return rows
 
     def _derive(self, what: str, given: Filter | None) -> Rows:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
@@ -63,11 +63,13 @@ def versions(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    table = Table("version", "served", "items", "shards", "recall@10", "encoder", "built")
+    table = Table(
+        *(Column(name, no_wrap=True) for name in ("version", "served", "items", "shards", "recall@10", "built"))
+    )
     for row in rows:
         recall = "-" if row["recall_at_10"] is None else f"{row['recall_at_10']:.4f}"
         shown = (row["version"], "yes" if row["current"] else "", row["items"], row["shards"], recall)
-        table.add_row(*map(str, (*shown, row["fingerprint"], row["created_at"])))
+        table.add_row(*map(str, (*shown, row["created_at"])))
     Console().print(table)
 
 

@@ -19,10 +19,10 @@ _LOCKED_ADDS = 64
 class HnswIndex:
     """`add_items` and `resize_index` must not run beside `knn_query`: searches share the lock, a write is alone."""
 
-    def __init__(self, graph: hnswlib.Index, *, threads: int = 1) -> None:
+    def __init__(self, graph: hnswlib.Index, *, removed: int = 0) -> None:
         self._graph = graph
-        self._threads = threads
-        self._removed = 0
+        self._threads = 1
+        self._removed = removed
         self._lock = SharedLock()
 
     def __len__(self) -> int:
@@ -93,4 +93,14 @@ def load(path: Path, spec: IndexSpec, dimension: int) -> HnswIndex:  # noqa: ARG
     graph = _graph(dimension)
     graph.load_index(str(path))
     graph.set_ef(ShardTuning().ef_search)
-    return HnswIndex(graph)
+    return HnswIndex(graph, removed=sum(_is_removed(graph, row) for row in graph.get_ids_list()))
+
+
+def _is_removed(graph: hnswlib.Index, row: int) -> bool:
+    """Hnswlib keeps the marks in its file and tells of them only by refusing to mark twice."""
+    try:
+        graph.mark_deleted(row)
+    except RuntimeError:
+        return True
+    graph.unmark_deleted(row)
+    return False

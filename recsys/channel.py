@@ -1,0 +1,212 @@
+"""A direct line between a composer and a shard replica: framed messages over one TCP connection, many calls at a time.
+
+A frame is its length, a call's number, a code, and a payload. The code is the method on the way there; on the way back
+0 is a result and 1 an error's text. Both sides prove that they know the secret before anything else is read:
+the server sends a nonce, the client its HMAC-SHA256. Nothing on the line is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+import struct
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from recsys.errors import Unavailable
+
+_FRAME = struct.Struct("<IQB")
+"""Bytes of the payload, number of the call, code."""
+_NONCE = 32
+_LARGEST = 256 << 20
+"""Bytes of a payload; a length beyond it is no frame of ours."""
+
+Handler = Callable[[int, bytes], Awaitable[bytes]]
+"""(method, payload) -> payload."""
+
+
+class _Frames(asyncio.Protocol):
+    """Cuts the stream into frames. `greeting` bytes come first, and go to `greeted`."""
+
+    def __init__(self, greeting: int) -> None:
+        self._buffer = bytearray()
+        self._greeting = greeting
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # what TCP gives; uvloop's is no subclass of it
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if self._greeting:
+            if len(self._buffer) < self._greeting:
+                return
+            greeting, self._buffer = bytes(self._buffer[: self._greeting]), self._buffer[self._greeting :]
+            self._greeting = 0
+            self.greeted(greeting)
+        start = 0
+        while len(self._buffer) - start >= _FRAME.size:
+            size, number, code = _FRAME.unpack_from(self._buffer, start)
+            if size > _LARGEST:
+                self.close()
+                return
+            end = start + _FRAME.size + size
+            if len(self._buffer) < end:
+                break
+            self.framed(number, code, bytes(self._buffer[start + _FRAME.size : end]))
+            start = end
+        if start:
+            del self._buffer[:start]
+
+    def send(self, number: int, code: int, payload: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.writelines((_FRAME.pack(len(payload), number, code), payload))
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.close()
+
+    def greeted(self, greeting: bytes) -> None: ...
+
+    def framed(self, number: int, code: int, payload: bytes) -> None: ...
+
+
+class _ServerEnd(_Frames):
+    def __init__(self, handler: Handler, secret: bytes) -> None:
+        super().__init__(greeting=_NONCE)
+        self._handler = handler
+        self._secret = secret
+        self._nonce = os.urandom(_NONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        cast(asyncio.Transport, transport).write(self._nonce)
+
+    def greeted(self, greeting: bytes) -> None:
+        if not hmac.compare_digest(greeting, _proof(self._secret, self._nonce)):
+            self._buffer.clear()
+            self.close()
+
+    def framed(self, number: int, code: int, payload: bytes) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(number, code, payload))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, number: int, code: int, payload: bytes) -> None:
+        try:
+            self.send(number, 0, await self._handler(code, payload))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller waits for a word
+            self.send(number, 1, f"{type(error).__name__}: {error}".encode())
+
+
+class ChannelServer:
+    """Answers calls on a port of the system's choice."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        host, port = server.sockets[0].getsockname()[:2]
+        self.address = f"{host}:{port}"
+
+    @classmethod
+    async def start(cls, host: str, handler: Handler, secret: bytes) -> ChannelServer:
+        loop = asyncio.get_running_loop()
+        return cls(await loop.create_server(lambda: _ServerEnd(handler, secret), host, 0))
+
+    def stop(self) -> None:
+        self._server.close()
+
+
+class _ClientEnd(_Frames):
+    def __init__(self, secret: bytes) -> None:
+        super().__init__(greeting=_NONCE)
+        self._secret = secret
+        self._numbers = 0
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.open: dict[int, asyncio.Future[bytes]] = {}
+
+    def greeted(self, greeting: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(_proof(self._secret, greeting))
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def framed(self, number: int, code: int, payload: bytes) -> None:
+        waiting = self.open.pop(number, None)
+        if waiting is None or waiting.done():
+            return  # its caller has given up
+        if code:
+            waiting.set_exception(Unavailable(payload.decode(errors="replace")))
+        else:
+            waiting.set_result(payload)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lost = ConnectionResetError(f"the connection to the shard is lost: {exc or 'closed'}")
+        waiting: asyncio.Future[None] | asyncio.Future[bytes]
+        for waiting in (self.ready, *self.open.values()):
+            if not waiting.done():
+                waiting.set_exception(lost)
+        if self.ready.done() and not self.ready.cancelled():
+            self.ready.exception()  # seen: nobody may be waiting for it
+        self.open.clear()
+
+    async def call(self, method: int, payload: bytes) -> bytes:
+        self._numbers += 1
+        number, waiting = self._numbers, asyncio.get_running_loop().create_future()
+        self.open[number] = waiting
+        self.send(number, method, payload)
+        try:
+            return bytes(await waiting)
+        finally:
+            self.open.pop(number, None)
+
+    @property
+    def lost(self) -> bool:
+        return self.transport is None or self.transport.is_closing()
+
+
+class Channel:
+    """The client's end, connected when first used and again after a loss."""
+
+    def __init__(self, address: str, secret: bytes, connect_s: float = 1.0) -> None:
+        host, _, port = address.rpartition(":")
+        self._host, self._port = host, int(port)
+        self._secret = secret
+        self._connect_s = connect_s
+        self._end: _ClientEnd | None = None
+        self._connecting = asyncio.Lock()
+
+    @property
+    def under_way(self) -> int:
+        """Calls that wait for their answer."""
+        return len(self._end.open) if self._end else 0
+
+    async def call(self, method: int, payload: bytes) -> bytes:
+        """Raises OSError (TimeoutError is one) when the replica cannot be reached or goes away, and Unavailable with
+        the replica's own words when it refuses.
+        """
+        end = self._end
+        if end is None or end.lost:
+            end = await self._connect()
+        return await end.call(method, payload)
+
+    async def _connect(self) -> _ClientEnd:
+        async with self._connecting:
+            if self._end is None or self._end.lost:
+                async with asyncio.timeout(self._connect_s):
+                    loop = asyncio.get_running_loop()
+                    _, end = await loop.create_connection(lambda: _ClientEnd(self._secret), self._host, self._port)
+                    await end.ready
+                self._end = end
+            return self._end
+
+    def close(self) -> None:
+        if self._end is not None:
+            self._end.close()
+
+
+def _proof(secret: bytes, nonce: bytes) -> bytes:
+    return hmac.digest(secret, nonce, "sha256")

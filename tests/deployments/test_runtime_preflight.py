@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from deployments.preflight import (
+    GIB,
+    available_memory,
+    refuse_if_no_redis,
+    refuse_if_short_of_memory,
+    refuse_if_taken,
+)
+from recsys.errors import RuntimeFailure
+
+
+@pytest.fixture(params=["127.0.0.1", "0.0.0.0"])
+def taken(request: pytest.FixtureRequest) -> Iterator[int]:
+    with socket.create_server((request.param, 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_taken_port_is_named_with_its_use_and_its_holder(taken: int) -> None:
+    with pytest.raises(RuntimeFailure, match=rf"port {taken} \(dashboard\) is taken by .* \(pid {os.getpid()}\)"):
+        refuse_if_taken({"dashboard": taken})
+
+
+def test_a_port_held_on_loopback_is_taken_for_all_interfaces_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(RuntimeFailure, match="is taken"):
+        refuse_if_taken({"the API": server.getsockname()[1]}, "0.0.0.0")
+
+
+def test_a_free_port_passes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    refuse_if_taken({"dashboard": port})
+
+
+def test_one_port_cannot_have_two_uses() -> None:
+    with pytest.raises(RuntimeFailure, match="wanted for dashboard and for gcs"):
+        refuse_if_taken({"dashboard": 18265, "gcs": 18265})
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(RuntimeFailure, match=r"203\.0\.113\.7:18265 \(the API\) cannot be listened on"):
+        refuse_if_taken({"the API": 18265}, "203.0.113.7")
+
+
+def test_little_memory_is_refused_with_both_numbers() -> None:
+    with pytest.raises(RuntimeFailure, match=r"1\.0 GiB of memory are available and 4\.0 GiB needed"):
+        refuse_if_short_of_memory(1 * GIB, 4 * GIB)
+    refuse_if_short_of_memory(4 * GIB, 4 * GIB)
+
+
+def test_memory_is_read() -> None:
+    assert 0 < available_memory() < 1 << 50
+
+
+def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(RuntimeFailure, match=f"127.0.0.1:{port}.*does not answer") as caught:
+        refuse_if_no_redis(f"redis://:secret@127.0.0.1:{port}/0")
+    assert "secret" not in str(caught.value)
