@@ -51,8 +51,8 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
         }
         for c, column in enumerate(COLUMNS):
             column_k[b, c] = wanted.get(column, 0)
-        for role, source, share, vector in _roles(prepared):
-            k = -(-wanted.get(source, 0) // share)
+        for role, source, vector in _roles(prepared):
+            k = wanted.get(source, 0)
             if k or prepared.scenario.weights.keys() & _WEIGHED[role]:
                 vectors.append(vector)
                 plan.append((b, role, SOURCES[source] if k else 0, k))
@@ -75,18 +75,19 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
     )
 
 
-def _roles(prepared: Prepared) -> list[tuple[int, str, int, Floats]]:
-    """(role, source that walks from it, vectors that share the source's k, unit vector)."""
-    roles: list[tuple[int, str, int, Floats]] = []
+def _roles(prepared: Prepared) -> list[tuple[int, str, Floats]]:
+    """(role, source that walks from it, unit vector)."""
+    roles: list[tuple[int, str, Floats]] = []
     if prepared.vector is not None:
-        roles.append((QUERY, "similar", 1, prepared.vector))
+        roles.append((QUERY, "similar", prepared.vector))
     profile = prepared.profile
     if not profile.cold:
         # A text or an item that was asked for is what "similar" means then; the taste only gives its signal.
         source = "similar" if prepared.vector is None else "none"
-        roles.append((TASTE, source, 1, profile.taste / np.linalg.norm(profile.taste)))
+        roles.append((TASTE, source, profile.taste / np.linalg.norm(profile.taste)))
     for i, vector in enumerate(profile.recent_vectors):
-        roles.append((BECAUSE + i, "because_you_liked", len(profile.recent), vector))
+        # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
+        roles.append((BECAUSE + i, "because_you_liked" if i == 0 else "none", vector))
     return roles
 
 

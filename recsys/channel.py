@@ -145,10 +145,11 @@ class _ClientEnd(_Frames):
 
     def connection_lost(self, exc: Exception | None) -> None:
         lost = ConnectionResetError(f"the connection to the shard is lost: {exc or 'closed'}")
-        waiting: asyncio.Future[None] | asyncio.Future[bytes]
-        for waiting in (self.ready, *self.open.values()):
+        for waiting in self.open.values():
             if not waiting.done():
                 waiting.set_exception(lost)
+        if not self.ready.done():
+            self.ready.set_exception(lost)
         if self.ready.done() and not self.ready.cancelled():
             self.ready.exception()  # seen: nobody may be waiting for it
         self.open.clear()

@@ -206,7 +206,7 @@ class Serving(Settings):
 class ShardTuning(Settings):
     """A shard's `user_config`."""
 
-    ef_search: int = Field(128, ge=1, le=10_000)
+    ef_search: int = Field(64, ge=1, le=10_000)
     """HNSW: candidates kept while searching; the lever between recall and speed."""
     exact_below: int = Field(4_000, ge=0)
     """A filter that leaves at most this many items is answered by scoring them all."""

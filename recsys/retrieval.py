@@ -54,7 +54,7 @@ def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: 
     widen, found = 1, []
     while len(pending):
         most = int((query.vector_k[pending] + np.minimum(slack[pending], widen * query.vector_k[pending])).max())
-        k = 1 << int(np.ceil(np.log2(most / share))) if not exact else most
+        k = int(np.ceil(most / share))
         # Past a quarter of the matches a walk reads more than scoring them in one product does.
         exact = exact or k * 4 >= len(matches)
         if exact:
