@@ -13,6 +13,7 @@ _ABOUT = "Real-time recommendations: an event changes the very next answer."
 _PROBLEMS = {
     404: "What was asked for does not exist",
     413: "The body, or a list in it, is over its limit",
+    415: "The body is not marked as JSON",
     422: "A field is wrong; `detail` names it, its limit and the fix",
     429: "More requests are waiting than can be answered in time",
     503: "A part does not answer; nothing was changed, or `detail` says so",
@@ -24,7 +25,13 @@ def make_api(gateway: Gateway) -> FastAPI:
         status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
         for status, text in _PROBLEMS.items()
     }
-    app = FastAPI(title="recsys", version="1", description=_ABOUT, responses=documented)  # type: ignore[arg-type]
+    app = FastAPI(
+        title="recsys",
+        version="1",
+        description=_ABOUT,
+        responses=documented,  # type: ignore[arg-type]
+        redirect_slashes=False,  # /v1/items/ is an item without an id: nothing is there
+    )
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
     problems.install(app)

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from fastapi import Path, Query
 from pydantic import BeforeValidator, ValidationError
 
+from deployments.api.problems import where, words
 from recsys.config import AttributeType, Limits
 from recsys.errors import BadInput, TooLarge
 from recsys.filters import Filter, FilterIn, compile_filter
@@ -43,6 +44,6 @@ def filter_of(text: str | None, declared: dict[str, AttributeType]) -> Filter | 
         given = FilterIn.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(["filter", *map(str, first["loc"])])
-        raise BadInput(f"{where}: {first['msg']}", field=where) from None
+        field = where(("filter", *first["loc"]))
+        raise BadInput(f"{field}: {words(first)}", field=field) from None
     return compile_filter(given, declared)

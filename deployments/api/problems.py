@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
@@ -48,24 +50,41 @@ def _on_recsys_error(request: Request, error: Exception) -> Response:
 def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    found = [{"field": _where(e["loc"]), "message": e["msg"], "code": e["type"]} for e in error.errors()]
-    first = found[0]
-    code = "malformed_json" if first["code"] == "json_invalid" else "bad_input"
-    detail = f"{first['field']}: {first['message']}"
-    return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, detail, field=first["field"], errors=found)
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        detail = f"body: is no JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "malformed_json", detail, field="body")
+    if first["loc"] == ("body",) and isinstance(first["input"], bytes):  # FastAPI parses nothing else than JSON
+        detail = "body: is not marked as JSON; send the header content-type: application/json"
+        return problem(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail, field="body")
+    found = [{"field": where(e["loc"][1:] or e["loc"]), "message": words(e), "code": e["type"]} for e in error.errors()]
+    detail = f"{found[0]['field']}: {found[0]['message']}"
+    field = found[0]["field"]
+    return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_input", detail, field=field, errors=found)
 
 
-def _where(loc: tuple[int | str, ...]) -> str:
-    """`body.filter.must.0.key` without the leading body, query or path."""
-    return ".".join(str(part)[:64] for part in loc[1:]) or str(loc[0])
+def words(error: Mapping[str, Any]) -> str:
+    """What is wrong, without pydantic's own prefix of a message that is ours."""
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def where(loc: Sequence[int | str]) -> str:
+    """`filter.must[0].key`: where a field stands."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in loc)
+    return "".join(parts).removeprefix(".")
 
 
 def _on_http(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return problem(request, status, TooLarge.code, str(getattr(error, "detail", "")), field="body")
+    if status == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body that the JSON parser gives up on
+        detail = "body: cannot be read as JSON; is it nested too deeply?"
+        return problem(request, status, "malformed_json", detail, field="body")
     detail = f"{request.method} {request.url.path}: {status.phrase}; the calls are listed at /docs"
-    return problem(request, status, status.name.lower(), detail)
+    answer = problem(request, status, status.name.lower(), detail)
+    answer.headers.update(getattr(error, "headers", None) or {})  # Allow, of a 405
+    return answer
 
 
 def _on_surprise(request: Request, error: Exception) -> Response:

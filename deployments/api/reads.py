@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from deployments.api.parameters import FilterText, ItemId, UserId, check_bulk, check_k, filter_of
-from deployments.api.schemas import Diversity, RankBody, RecommendBody, SearchBody, SlateOut
+from deployments.api.parameters import FilterText, ItemId, check_bulk, check_k, filter_of
+from deployments.api.parsing import documented, id_adapter, parameters, path_id
+from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
 from recsys.datatypes import RecQuery, Slate
 from recsys.errors import BadInput
 from recsys.filters import compile_filter
@@ -18,29 +19,25 @@ from recsys.gateway import Gateway
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["recommendations"])
-    declared = gateway.platform.attributes
+    declared, ids = gateway.platform.attributes, id_adapter()
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 
-    @routes.get("/users/{user_id}/recommendations", **slate_out)
-    async def recommendations_of_user(
-        request: Request,
-        user_id: UserId,
-        k: Annotated[int, Query(ge=1)] = 10,
-        scenario: Annotated[str, Query(max_length=64)] = "home",
-        filter: FilterText = None,  # noqa: A002 - the parameter's public name
-        diversity: Annotated[Diversity, Query()] = None,
-        include_seen: Annotated[bool, Query()] = False,
-        explain: Annotated[bool, Query()] = False,
-    ) -> Response:
+    @routes.get(  # the id is read in the body, see parsing.py
+        "/users/{user_id}/recommendations",  # noqa: FAST003
+        **slate_out,
+        openapi_extra=documented("user_id", RecommendQuery),
+    )
+    async def recommendations_of_user(request: Request) -> Response:
         """Recommendations for a user, who need not be known."""
+        asked = parameters(request, RecommendQuery)
         query = RecQuery(
-            k=check_k(k, gateway.settings.limits),
-            scenario=scenario,
-            user_id=user_id,
-            filter=filter_of(filter, declared),
-            include_seen=include_seen,
-            diversity=diversity,
-            explain=explain,
+            k=check_k(asked.k, gateway.settings.limits),
+            scenario=asked.scenario,
+            user_id=path_id(request, "user_id", ids),
+            filter=filter_of(asked.filter, declared),
+            include_seen=asked.include_seen,
+            diversity=asked.diversity,
+            explain=asked.explain,
         )
         return await _answer(gateway, request, query)
 

@@ -35,6 +35,18 @@ class RecommendBody(Body):
     """Whether each item carries the signals that its score is made of."""
 
 
+class RecommendQuery(Body):
+    """The parameters of GET /v1/users/{id}/recommendations."""
+
+    k: K = 10
+    scenario: str = Field("home", max_length=64)
+    filter: str | None = None
+    """A filter as JSON, as in POST /v1/recommendations."""
+    diversity: Diversity = None
+    include_seen: bool = False
+    explain: bool = False
+
+
 class RankBody(Body):
     user_id: Id | None = None
     items: Ids = Field(min_length=1)

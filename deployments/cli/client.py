@@ -17,7 +17,8 @@ class Client:
     """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure."""
 
     def __init__(self, base_url: str, timeout_s: float = 60.0) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s)
+        # trust_env: no HTTP proxy stands between us and our own platform.
+        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False)
         self.base_url = base_url
 
     def __enter__(self) -> Self:
