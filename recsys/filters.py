@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.config import AttributeType
 from recsys.errors import BadInput
-from recsys.records import unix_seconds
+from recsys.records import FLOAT_MAX, unix_seconds
 
 Scalar = Annotated[str, Field(max_length=256)] | int | float
 Op = Literal["any", "range", "exists"]
@@ -126,6 +126,6 @@ def _value(value: str | float, kind: AttributeType, at: str) -> str | float:
             return unix_seconds(value)
         except ValueError as error:
             raise BadInput(f"{at}: {error}", field=at) from None
-    if isinstance(value, str) or value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124
+    if isinstance(value, str) or not abs(value) <= FLOAT_MAX:  # NaN compares to nothing
         raise BadInput(f"{at}: expected a finite number", field=at)
     return float(value)

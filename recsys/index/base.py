@@ -65,7 +65,12 @@ def best(scores: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:
     if take == 0:
         return out_rows, out_scores
     if take < n:
-        part = np.sort(np.argpartition(-scores, take - 1, axis=1)[:, :take], axis=1)
+        part = np.argpartition(-scores, take - 1, axis=1)[:, :take]
+        # A partition keeps any of those that are as good as the last: where there are more, a full sort decides.
+        last = np.take_along_axis(scores, part, axis=1).min(axis=1, keepdims=True)
+        tied = (scores >= last).sum(axis=1) > take
+        part[tied] = np.argsort(-scores[tied], axis=1, kind="stable")[:, :take]
+        part.sort(axis=1)
     else:
         part = np.broadcast_to(np.arange(n), (m, n))
     picked = np.take_along_axis(scores, part, axis=1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys import importing
+from recsys import importing, rowfiles
 from recsys.config import AttributeType, Limits
 from recsys.errors import BadInput
 from recsys.importing import BadRow, read_events, read_items
@@ -311,7 +311,7 @@ def test_broken_gzip_is_named(tmp_path):
 
 def test_a_line_that_does_not_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
     """A file without line breaks is no table."""
-    monkeypatch.setattr(importing, "LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(rowfiles, "LINE_BYTES", 1 << 20)
     with pytest.raises(BadInput, match="line 2 is longer than 1 MiB"):
         items_of(write(tmp_path, "a.jsonl", b'{"item_id":"1","title":"A"}\n' + b" " * (1 << 20) + b"x"))
 
