@@ -13,6 +13,9 @@ from recsys.datatypes import Floats, Recommendation, RecQuery, UserProfile, item
 from recsys.profiles import RECENT
 from recsys.signals import SIGNALS, Moment
 
+_NAMED = [tuple(source for source, bit in SOURCES.items() if bits & bit) for bits in range(2 * max(SOURCES.values()))]
+"""Sources by their bits."""
+
 _TRENDING = 0.0
 """log2 of the likes that must be left after decay for an item to count as trending: one."""
 
@@ -104,16 +107,14 @@ def recommendations(
     """The chosen candidates with their names; only winners become strings."""
     made = []
     for i in chosen.tolist():
-        bits = int(candidates.sources[i])
-        reasons = tuple(
-            _reason(source, prepared, candidates.likeness[i]) for source, bit in SOURCES.items() if bits & bit
-        )
+        sources = _NAMED[int(candidates.sources[i])]
+        reasons = tuple(_reason(source, prepared, candidates.likeness[i]) for source in sources)
         made.append(
             Recommendation(
                 item_id=candidates.ids[i],
                 title=candidates.titles[i],
                 score=float(scores[i]),
-                source=next(source for source, bit in SOURCES.items() if bits & bit),
+                source=sources[0],
                 reasons=reasons,
                 signals=dict(zip(SIGNALS, map(float, signals[i]), strict=True)) if prepared.query.explain else None,
             )
@@ -123,7 +124,7 @@ def recommendations(
 
 def _reason(source: str, prepared: Prepared, likeness: Floats) -> dict[str, str]:
     if source == "because_you_liked":
-        nearest = int(np.nanargmax(likeness[BECAUSE:]))
+        nearest = int(likeness[BECAUSE : BECAUSE + len(prepared.profile.recent)].argmax())
         return {"code": source, "item_id": prepared.profile.recent[nearest]}
     if source != "similar":
         return {"code": source}

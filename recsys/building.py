@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -45,10 +46,16 @@ class Build:
         """
         items = list({item.item_id: item for item in items}.values())
         vectors = self._encode(items, progress)
+        version = self.store.new_name()
+        with self.store.draft(version) as draft:
+            manifest = self._write(draft, version, items, vectors, progress)
+            self.store.publish(draft, manifest)
+        return manifest
+
+    def _write(self, draft: Path, version: str, items: list[Item], vectors: Floats, progress: Progress) -> Manifest:
+        """Fill a draft; what it holds. Raises VersionError when its recall@10 is under RECALL_FLOOR."""
         router = Router(self.platform.routing, self.platform.shards)
         owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
-        version = self.store.new_name()
-        draft = self.store.draft(version)
         sketcher = Sketcher.fit(vectors)
         manifests, shards = [], []
         for number in range(self.platform.shards):
@@ -70,7 +77,7 @@ class Build:
             raise VersionError(
                 f"recall@10 is {measured:.4f}, under {RECALL_FLOOR}; raise ef_search of the shards, or index.m"
             )
-        manifest = Manifest(
+        return Manifest(
             version=version,
             created_at=datetime.now(UTC),
             items=len(items),
@@ -82,8 +89,6 @@ class Build:
             shards=manifests,
             recall_at_10=measured,
         )
-        self.store.publish(draft, manifest)
-        return manifest
 
     def _encode(self, items: Sequence[Item], progress: Progress) -> Floats:
         vectors = np.zeros((len(items), self.encoder.dimension), np.float32)

@@ -73,7 +73,7 @@ class ItemTable:
         """Fill an empty table; `vectors` is kept as it is, so a memory map stays one."""
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
-        self._base = vectors
+        self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
         self._extend(items, vectors)
 
     def upsert(self, items: Sequence[Item], vectors: Floats) -> tuple[Rows, Rows]:
@@ -120,7 +120,7 @@ class ItemTable:
         return Item(self.ids[row], self.titles[row], stored["text"], stored["attributes"], stored["created_at"])
 
     def live_rows(self) -> Rows:
-        return np.flatnonzero(self.alive.view)
+        return np.flatnonzero(self.alive.view.copy())  # see `Shard._derive`
 
     def _extend(self, items: Sequence[Item], vectors: Floats) -> Rows:
         first = len(self)

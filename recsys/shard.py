@@ -84,7 +84,7 @@ class Shard:
 
     def _derive(self, what: str, given: Filter | None) -> Rows:
         n = len(self.items)
-        alive = self.items.alive.view[:n]
+        alive = self.items.alive.view[:n].copy()  # numpy counts, then fills: a tombstone between the two gives garbage
         if what == "rows":
             return np.flatnonzero(alive if given is None else alive & self.items.attributes.mask(given, n))
         rows = self.matches(given)

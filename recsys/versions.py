@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class VersionStore:
             raise VersionError(f"the manifest of version {version} cannot be read: {error}") from error
 
     def folder(self, version: str) -> Path:
-        if not version or version.startswith(".") or "/" in version:
+        if not version or version.startswith(".") or "/" in version or "\0" in version:
             raise VersionError(f"{version!r} is not the name of a version")
         return self.root / version
 
@@ -103,12 +104,15 @@ class VersionStore:
         taken = sum(1 for _ in self.root.glob(f"*{stamp}*"))
         return f"{stamp}-{taken}" if taken else stamp
 
-    def draft(self, version: str) -> Path:
-        """A hidden folder to write a version into; what a build that died left there is cleared."""
+    @contextmanager
+    def draft(self, version: str) -> Iterator[Path]:
+        """A hidden folder to write a version into; gone afterwards, published or not."""
         folder = self.root / f".{version}"
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        return folder
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, manifest: Manifest) -> None:
         """Make a finished draft visible, all at once."""

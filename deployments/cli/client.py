@@ -8,7 +8,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from recsys.errors import RuntimeFailure
 
@@ -31,7 +31,7 @@ class Client:
         attempts = Retrying(
             retry=retry_if_exception(_passing),
             stop=stop_after_delay(30),
-            wait=wait_exponential_jitter(0.2, 3),
+            wait=wait_random_exponential(multiplier=0.2, max=3),
             reraise=True,
         )
         try:

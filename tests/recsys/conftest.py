@@ -41,7 +41,7 @@ class Valkey:
             "unixsocket": self.folder / "s", "port": 0, "dir": self.folder, "appendonly": "no", "logfile": "log",
         }  # fmt: skip
         arguments = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
-        self._process = subprocess.Popen([str(get_binary_path()), *arguments, "--save", ""])
+        self._process = subprocess.Popen([str(get_binary_path()), *arguments, "--save", ""], stdout=subprocess.DEVNULL)
         client = sync_redis.Redis.from_url(self.url)
         deadline = time.monotonic() + 30
         while True:
@@ -93,11 +93,21 @@ def own_valkey() -> Iterator[Valkey]:
 
 
 @pytest.fixture
+async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
+    """A client of a server that the test may stop; to be named before `make_world`, which needs it to the end."""
+    client = connect(own_valkey.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
 async def make_world(tmp_path: Path, redis: Redis) -> AsyncIterator[Callable[..., Any]]:
     """Starts platforms in this process; what was started is stopped after the test."""
     async with AsyncExitStack() as started:
 
         async def make(**options: Any) -> World:
-            return await started.enter_async_context(World(**({"root": tmp_path / "versions", "redis": redis} | options)))
+            return await started.enter_async_context(
+                World(**({"root": tmp_path / "versions", "redis": redis} | options))
+            )
 
         yield make

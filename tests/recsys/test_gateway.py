@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
 import pytest
-from world import ATTRIBUTES, TOPICS, LocalShard, World, catalogue, event, eventually, topic_of
+from world import ATTRIBUTES, TOPICS, catalogue, event, eventually, topic_of
 
 from recsys.config import EncoderSpec, Limits, Platform, RoutingSpec, Serving
-from recsys.connection import connect
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import BadInput, NotFound, Overloaded, Unavailable
 from recsys.filters import Condition, Filter
@@ -99,9 +99,7 @@ async def test_a_bad_request_fails_alone(make_world):
     """Of requests that travel together, the one with an unknown scenario gets BadInput, the others their slates."""
     world = await make_world()
     queries = [RecQuery(k=3), RecQuery(k=3, scenario="nope"), RecQuery(k=3, scenario="similar", like_item="sea-1")]
-    good, bad, similar = await asyncio.gather(
-        *(world.gateway.recommend(q) for q in queries), return_exceptions=True
-    )
+    good, bad, similar = await asyncio.gather(*(world.gateway.recommend(q) for q in queries), return_exceptions=True)
     assert len(good.items) == 3
     assert isinstance(bad, BadInput)
     assert bad.field == "scenario"
@@ -113,13 +111,9 @@ async def test_concurrent_requests_travel_together(make_world):
     world = await make_world(replicas=2)
     users = [f"u{i}" for i in range(40)]
     topics = list(TOPICS)
-    await asyncio.gather(
-        *(world.gateway.record([event(u, f"{topics[i % 4]}-{i % 5}")]) for i, u in enumerate(users))
-    )
+    await asyncio.gather(*(world.gateway.record([event(u, f"{topics[i % 4]}-{i % 5}")]) for i, u in enumerate(users)))
     before = world.clients[0].searches
-    slates = await asyncio.gather(
-        *(world.gateway.recommend(RecQuery(k=4, user_id=u, diversity=0.0)) for u in users)
-    )
+    slates = await asyncio.gather(*(world.gateway.recommend(RecQuery(k=4, user_id=u, diversity=0.0)) for u in users))
     assert world.clients[0].searches - before < 40
     for i, slate in enumerate(slates):
         assert {topic_of(x) for x in ids(slate)} == {topics[i % 4]}
@@ -138,9 +132,7 @@ async def test_a_slate_is_as_long_as_k_where_items_allow(make_world):
     world = await make_world(items=catalogue(60), shards=1)
     assert len(ids(await world.gateway.recommend(RecQuery(k=100)))) == 100
     assert len(ids(await world.gateway.search("rocket orbit", RecQuery(k=90, scenario="search")))) == 90
-    similar = await world.gateway.recommend(
-        RecQuery(k=100, scenario="similar", like_item="sea-0", filter=only("sea"))
-    )
+    similar = await world.gateway.recommend(RecQuery(k=100, scenario="similar", like_item="sea-0", filter=only("sea")))
     assert set(ids(similar)) == {f"sea-{i}" for i in range(1, 60)}
 
 
@@ -198,13 +190,7 @@ async def test_the_answer_goes_on_without_a_shard_and_says_so(make_world, troubl
     owned = {i: world.gateway._router.owner(item) for i, item in ((x.item_id, x) for x in world.items)}
     world.clients[1].error = RuntimeError("no memory") if trouble == "raises" else None
     world.clients[1].delay_s = 60 if trouble == "late" else 0
-
-    async def answered():
-        # A first request may find the one shard that is left slow too: then all are late.
-        slate = await world.gateway.recommend(RecQuery(k=100))
-        return slate
-
-    slate = await answered()
+    slate = await world.gateway.recommend(RecQuery(k=100))
     assert slate.degraded == ("shard-1",)
     assert set(ids(slate)) == {i for i, shard in owned.items() if shard == 0}
     world.clients[1].error, world.clients[1].delay_s = None, 0.0
@@ -240,40 +226,37 @@ async def test_a_profile_rebuilt_without_a_shard_is_not_kept(make_world):
     assert "sea-1" not in ids(back)
 
 
-async def test_without_redis_reads_go_on_and_writes_are_refused(make_world, own_valkey):
+async def test_without_redis_reads_go_on_and_writes_are_refused(own_redis, make_world, own_valkey):
     """Redis down: slates from popular items with `profiles` in degraded; events, items and users are Unavailable."""
-    redis = connect(own_valkey.url)
-    try:
-        world = await make_world(redis=redis)
-        await world.gateway.record([event("u", "sea-1")])
-        own_valkey.stop()
-        slate = await world.gateway.recommend(RecQuery(k=5, user_id="u"))
-        assert slate.degraded == ("profiles",)
-        assert len(slate.items) == 5
-        assert (await world.gateway.recommend(RecQuery(k=5))).degraded == ()
-        assert (await world.gateway.item("sea-1")).item_id == "sea-1"
-        with pytest.raises(Unavailable):
-            await world.gateway.record([event("u", "sea-2")])
-        with pytest.raises(Unavailable):
-            await world.gateway.upsert([Item("x", "x")], wait_visible=False)
-        with pytest.raises(Unavailable):
-            await world.gateway.delete("sea-1", wait_visible=False)
-        with pytest.raises(Unavailable):
-            await world.gateway.history("u")
-        with pytest.raises(Unavailable):
-            await world.gateway.erase("u")
+    world = await make_world(redis=own_redis)
+    await world.gateway.record([event("u", "sea-1")])
+    own_valkey.stop()
+    slate = await world.gateway.recommend(RecQuery(k=5, user_id="u"))
+    assert slate.degraded == ("profiles",)
+    assert len(slate.items) == 5
+    assert (await world.gateway.recommend(RecQuery(k=5))).degraded == ()
+    assert (await world.gateway.item("sea-1")).item_id == "sea-1"
+    with pytest.raises(Unavailable):
+        await world.gateway.record([event("u", "sea-2")])
+    with pytest.raises(Unavailable):
+        await world.gateway.upsert([Item("x", "x")], wait_visible=False)
+    with pytest.raises(Unavailable):
+        await world.gateway.delete("sea-1", wait_visible=False)
+    with pytest.raises(Unavailable):
+        await world.gateway.history("u")
+    with pytest.raises(Unavailable):
+        await world.gateway.erase("u")
 
-        own_valkey.start()
-        async def taken():
-            try:
-                return (await world.gateway.record([event("u", "sea-2")])).accepted
-            except Unavailable:
-                return 0
-        assert await eventually(taken) == 1
-        assert (await world.gateway.recommend(RecQuery(k=5, user_id="u"))).degraded == ()
-    finally:
-        await asyncio.sleep(0)
-        # The world stops after this test and says goodbye to its members: the server must stay for that.
+    own_valkey.start()
+
+    async def taken():
+        try:
+            return (await world.gateway.record([event("u", "sea-2")])).accepted
+        except Unavailable:
+            return 0
+
+    assert await eventually(taken) == 1
+    assert (await world.gateway.recommend(RecQuery(k=5, user_id="u"))).degraded == ()
     assert all(r.healthy() for c in world.clients for r in c.replicas)
 
 
@@ -308,10 +291,8 @@ async def test_a_delete_reaches_an_upsert_that_is_not_visible_yet(make_world):
     world = await make_world()
     for i in range(10):
         await world.gateway.upsert([Item(f"brief-{i}", "brief")], wait_visible=False)
-        try:
+        with contextlib.suppress(NotFound):
             await world.gateway.delete(f"brief-{i}", wait_visible=False)
-        except NotFound:
-            pass
     await world.gateway.upsert([Item(f"after-{i}", "after") for i in range(10)], wait_visible=True)
     assert not [i for i in ids(await world.gateway.recommend(RecQuery(k=100))) if i.startswith("brief")]
 
@@ -394,9 +375,7 @@ async def test_erase_forgets_the_user(make_world):
 async def test_too_many_waiting_requests_are_refused(make_world):
     """Past `max_waiting` a request is Overloaded at once; those before it are answered."""
     world = await make_world(serving=Serving(budget_s=20, max_waiting=3, flights=1, max_batch=1))
-    answers = await asyncio.gather(
-        *(world.gateway.recommend(RecQuery(k=1)) for _ in range(10)), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(world.gateway.recommend(RecQuery(k=1)) for _ in range(10)), return_exceptions=True)
     assert sum(isinstance(a, Overloaded) for a in answers) == 6
     assert sum(not isinstance(a, Exception) for a in answers) == 4
 
@@ -467,5 +446,3 @@ async def test_a_switch_to_another_encoder_mixes_no_vector_spaces(make_world):
         await asyncio.gather(*(reader() for _ in range(8)))
     found = await world.gateway.search("wave harbour sail anchor reef sea", RecQuery(k=13, scenario="search"))
     assert "live" in ids(found)
-
-

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from redis.asyncio import Redis
@@ -138,7 +138,7 @@ class World:
         self.clients[shard].replicas.append(replica)
         return replica
 
-    async def __aenter__(self) -> World:
+    async def __aenter__(self) -> Self:
         if self.store.current() is None:
             self.store.promote(self.publish().version)
         for shard in range(self.platform.shards):
@@ -163,7 +163,7 @@ class World:
 
 
 def topic_of(item_id: str) -> str:
-    return item_id.split("-")[0]
+    return item_id.split("-", maxsplit=1)[0]
 
 
 def unit_rows(vectors: np.ndarray) -> Floats:

@@ -1,0 +1,94 @@
+"""The lock that readers share."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from recsys.index.locking import SharedLock
+
+WAIT_S = 30
+
+
+def test_readers_hold_it_together():
+    """Two readers meet inside."""
+    lock, inside = SharedLock(), threading.Barrier(2, timeout=WAIT_S)
+
+    def read() -> None:
+        with lock.shared():
+            inside.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(read), pool.submit(read)]:
+            done.result()
+
+
+def test_a_writer_is_alone():
+    """Of 4 writers and 4 readers no one is ever inside together with a writer, and no increment is lost."""
+    lock, readers, total = SharedLock(), [0], [0]
+    seen: list[int] = []
+
+    def write() -> None:
+        for _ in range(200):
+            with lock.alone():
+                before = total[0]
+                seen.append(readers[0])
+                total[0] = before + 1
+
+    def read() -> None:
+        for _ in range(200):
+            with lock.shared():
+                readers[0] = 1
+                value = total[0]
+                assert total[0] == value
+                readers[0] = 0
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(f) for f in (write, read) * 4]:
+            done.result()
+    assert total[0] == 800
+    assert not any(seen)
+
+
+def test_a_waiting_writer_goes_before_later_readers():
+    """A reader that comes after a waiting writer is let in behind it."""
+    lock, order = SharedLock(), []
+    first_in, go = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with lock.shared():
+            first_in.set()
+            assert go.wait(WAIT_S)
+
+    def write() -> None:
+        with lock.alone():
+            order.append("writer")
+
+    def late() -> None:
+        with lock.shared():
+            order.append("reader")
+
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(first)]
+        assert first_in.wait(WAIT_S)
+        done.append(pool.submit(write))
+        while not lock._writers_waiting:
+            threading.Event().wait(0.001)
+        done.append(pool.submit(late))
+        threading.Event().wait(0.05)
+        assert order == []
+        go.set()
+        for each in done:
+            each.result()
+    assert order == ["writer", "reader"]
+
+
+def test_an_error_inside_lets_go():
+    """What raises inside, reading or writing, leaves the lock free."""
+    lock = SharedLock()
+    for hold in (lock.shared, lock.alone):
+        with contextlib.suppress(ValueError), hold():
+            raise ValueError
+    with lock.alone():
+        pass

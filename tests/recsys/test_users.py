@@ -1,0 +1,199 @@
+"""Users in Redis: the history is the truth, the profile its cache."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys import keys
+from recsys.config import Serving
+from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
+from recsys.profiles import Taste, fold
+from recsys.users import Appended, Counted, UserStore
+
+D = 3
+VECTORS = dict(zip("abc", np.eye(D, dtype=np.float32), strict=True))
+TASTE = Taste(Serving().event_types, 10.0)
+ODD = ["u", "a b", "u/1", "ü — 東京", 'quote"\\', "recsys:events:u", "{tag}", "*"]
+"""Ids are arbitrary strings without control characters."""
+
+
+def event(number: int, item: str = "a", user: str = "u", *, at: float | None = None) -> Interaction:
+    return Interaction(f"e{number}", user, item, "like", 1000.0 + number if at is None else at, None, "r1")
+
+
+@pytest.fixture
+def store(redis):
+    return UserStore(redis, ttl_s=1000, history=5)
+
+
+async def append(store: UserStore, *events: Interaction, version: str = "v1") -> Appended:
+    by_user: dict[str, list[Counted]] = {}
+    for e in events:
+        by_user.setdefault(e.user_id, []).append(Counted(e, 1.0, e.timestamp / 100))
+    done = await store.append(by_user, 5000.0, version, D)
+    return done[events[0].user_id]
+
+
+def folded(done: Appended) -> UserProfile:
+    assert done.profile is not None
+    return fold(done.profile, done.fresh, VECTORS, TASTE, done.sequence)
+
+
+async def save(store: UserStore, done: Appended, version: str = "v1", user: str = "u") -> UserProfile:
+    profile = folded(done)
+    await store.save({user: (profile, done.fresh[-1].timestamp)}, version)
+    return profile
+
+
+async def loaded(store: UserStore, version: str = "v1", user: str = "u", dimension: int = D) -> UserProfile | int:
+    return (await store.load([user], version, dimension))[0]
+
+
+async def test_nobody_is_known_at_first(store):
+    """An unknown user is a cold profile, not something to rebuild; no user is no trip."""
+    user = await loaded(store)
+    assert user.cold
+    assert user.sequence == 0
+    assert await store.load([], "v1", D) == []
+    assert await store.histories(["u"]) == [[]]
+
+
+@pytest.mark.parametrize("user", ODD)
+async def test_what_is_saved_is_what_is_loaded(store, user):
+    """Taste, seen items, recent items with their vectors, and the sequence, for any user and item id."""
+    items = {name: VECTORS[x] for name, x in zip(["x/ y", "ü東", 'q"'], "abc", strict=True)}
+    done = await append(store, *(event(n, item, user) for n, item in enumerate(items)))
+    profile = fold(done.profile, done.fresh, items, TASTE, done.sequence)
+    await store.save({user: (profile, 1002.0)}, "v1")
+    got = await loaded(store, user=user)
+    np.testing.assert_array_equal(got.taste, profile.taste)
+    np.testing.assert_array_equal(got.seen, np.sort(item_keys(items)))
+    np.testing.assert_array_equal(got.recent_vectors, profile.recent_vectors)
+    assert (got.recent, got.sequence) == (('q"', "ü東", "x/ y"), done.sequence)
+    assert (await store.histories([user]))[0] == list(done.fresh)
+    assert await store.erase(user) == 3
+    left = {k.decode() async for k in store._redis.scan_iter()}
+    assert left <= {keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED}
+
+
+async def test_users_do_not_meet(store):
+    """Ids that look like parts of keys or patterns have each their own history."""
+    for n, user in enumerate(ODD):
+        await append(store, event(n, "a", user))
+    assert [len(h) for h in await store.histories(ODD)] == [1] * len(ODD)
+    await store.erase("*")
+    assert [len(h) for h in await store.histories(ODD)] == [1] * (len(ODD) - 1) + [0]
+
+
+async def test_an_event_counts_once(store):
+    """Sent again, in the same call and later, it changes neither history, nor sequence, nor likes."""
+    first = await append(store, event(1), event(1), event(2))
+    assert [e.event_id for e in first.fresh] == ["e1", "e2"]
+    again = await append(store, event(2), event(1))
+    assert (again.fresh, again.sequence, again.profile) == ((), first.sequence, None)
+    assert await store._redis.zscore(keys.LIKES, "a") == 2.0
+    assert len((await store.histories(["u"]))[0]) == 2
+
+
+async def test_the_same_event_id_of_two_users_is_two_events(store):
+    """Event ids are the user's own."""
+    done = await store.append({u: [Counted(event(1, "a", u), 1.0, 0.0)] for u in ("u", "v")}, 5000.0, "v1", D)
+    assert all(len(d.fresh) == 1 for d in done.values())
+    assert done["u"].sequence != done["v"].sequence
+
+
+async def test_later_events_fold_onto_the_cached_profile(store):
+    """After a save the next append gives the profile before it, and the two together are the whole history."""
+    await save(store, await append(store, event(1, "a"), event(2, "b")))
+    done = await append(store, event(3, "c"))
+    got = await save(store, done)
+    whole = fold(unknown_user(D), (await store.histories(["u"]))[0], VECTORS, TASTE, done.sequence)
+    np.testing.assert_allclose(got.taste, whole.taste, atol=1e-6)
+    assert got.recent == whole.recent == ("c", "b", "a")
+    assert (await loaded(store)).sequence == done.sequence
+
+
+async def test_a_late_event_causes_a_rebuild(store):
+    """An event older than the newest one cannot be folded on: the profile is stale, the history in order."""
+    await save(store, await append(store, event(5, "a"), event(6, "b")))
+    late = await append(store, event(1, "c"))
+    assert late.profile is None
+    assert await loaded(store) == late.sequence
+    assert [e.item_id for e in (await store.histories(["u"]))[0]] == ["c", "a", "b"]
+
+
+async def test_events_without_a_saved_profile_cause_a_rebuild(store):
+    """Whatever was appended and not folded in is missing from the cache: the next append must not build on it."""
+    first = await append(store, event(1, "a"))
+    assert first.profile is not None
+    second = await append(store, event(2, "b"))
+    assert second.profile is None
+    await store.save({"u": (folded(first), 1001.0)}, "v1")  # comes too late: the history has moved on
+    assert await loaded(store) == second.sequence
+    assert await store._redis.get(keys.profile("u")) is None
+
+
+async def test_a_profile_made_of_an_older_history_is_not_saved(store):
+    """A rebuild that ran beside an append is dropped, and so is one that ran beside an erase."""
+    done = await append(store, event(1, "a"))
+    profile = folded(done)
+    await append(store, event(2, "b"))
+    await store.save({"u": (profile, 1001.0)}, "v1")
+    assert isinstance(await loaded(store), int)
+    await store.erase("u")
+    await store.save({"u": (profile, 1001.0)}, "v1")
+    assert await store._redis.get(keys.profile("u")) is None
+    back = await append(store, event(3, "c"))
+    await store.save({"u": (profile, 1001.0)}, "v1")
+    assert await loaded(store) == back.sequence  # numbers are never used again
+
+
+async def test_an_outdated_cache_is_not_built_upon(store):
+    """The cached profile is of an earlier sequence than the user's: append does not offer it."""
+    await save(store, await append(store, event(1, "a")))
+    await append(store, event(2, "b"))  # never saved
+    assert (await append(store, event(3, "c"))).profile is None
+
+
+async def test_another_version_rebuilds(store):
+    """A profile of another version, or of another dimension, is not used: neither to read nor to fold onto."""
+    done = await append(store, event(1, "a"))
+    await save(store, done)
+    assert isinstance(await loaded(store), UserProfile)
+    assert await loaded(store, version="v2") == done.sequence
+    assert await loaded(store, dimension=D + 1) == done.sequence
+    assert (await append(store, event(2, "b"), version="v2")).profile is None
+
+
+async def test_the_history_is_bounded(store):
+    """Of more events than are kept the oldest go, by their time and not by their arrival."""
+    await append(store, *(event(n) for n in (7, 3, 6, 2, 5, 4, 1)))
+    assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e3", "e4", "e5", "e6", "e7"]
+    assert await store._redis.zcard(keys.order("u")) == 5
+    await append(store, event(8))
+    assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e4", "e5", "e6", "e7", "e8"]
+
+
+async def test_events_of_one_second_go_by_id(store):
+    """So that every rebuild gives the same profile."""
+    await append(store, *(event(n, at=1000.0) for n in (3, 1, 2)))
+    assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e1", "e2", "e3"]
+
+
+async def test_many_users_in_one_call(store):
+    """Each gets its own answer, in order."""
+    users = [f"u{n}" for n in range(20)]
+    await append(store, *(event(n, "abc"[n % 3], u) for n, u in enumerate(users)))
+    for u, done in [(u, await append(store, event(100, "b", u))) for u in users[::2]]:
+        assert done.sequence > 20, u
+    got = await store.load(["nobody", *users], "v1", D)
+    assert got[0].cold
+    assert len({g for g in got[1:] if isinstance(g, int)}) == 20
+
+
+async def test_a_cached_profile_expires(store):
+    """The cache has a time to live, the history has none."""
+    await save(store, await append(store, event(1)))
+    assert 0 < await store._redis.ttl(keys.profile("u")) <= 1000
+    assert await store._redis.ttl(keys.events("u")) == -1

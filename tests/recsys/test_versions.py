@@ -1,0 +1,277 @@
+"""Published versions on disk: building, reading back, checking, promoting."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from world import ATTRIBUTES, DIMENSION, catalogue
+
+from recsys import building
+from recsys.building import Build
+from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
+from recsys.datatypes import Item
+from recsys.encoder import HashingEncoder
+from recsys.errors import VersionError
+from recsys.evaluation import neighbours, recall, sample_queries
+from recsys.filters import Condition, Filter
+from recsys.routing import Router
+from recsys.snapshot import read_items
+from recsys.versions import VersionStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VersionStore:
+    return VersionStore(tmp_path / "versions")
+
+
+def build(store: VersionStore, **platform) -> Build:
+    options = {"encoder": EncoderSpec(kind="hashing", dimension=DIMENSION), "attributes": ATTRIBUTES, "shards": 2}
+    made = Platform(**(options | platform))
+    return Build(made, store, HashingEncoder(made.encoder), 1, ShardTuning())
+
+
+def shards_of(store: VersionStore, version: str):
+    return [store.load(version, n) for n in range(len(store.manifest(version).shards))]
+
+
+@pytest.mark.parametrize("engine", ["hnsw", "flat"])
+def test_a_shard_comes_back_as_it_was_written(store, engine):
+    """Every item of the catalogue is in its owner's shard with all it holds and its vector; the search finds it."""
+    items = [*catalogue(), Item("ü/ bare"), Item("q", "T", "x" * 5000, {"tags": [], "number": -0.5}, None)]
+    manifest = build(store, index=IndexSpec(engine=engine)).publish(items)
+    router, encoder = Router(RoutingSpec(), 2), HashingEncoder(manifest.encoder)
+    shards = shards_of(store, manifest.version)
+    for item in items:
+        shard = shards[router.owner(item)]
+        assert shard.item(item.item_id) == item
+        vector = shard.items.vectors(shard.items.rows([item.item_id]))
+        np.testing.assert_allclose(vector, encoder.encode([item.passage()]), atol=1e-6)
+        found, _ = shard.index.search(vector, 3)
+        assert shard.items.row(item.item_id) in found[0]
+    assert sum(s.items.live for s in shards) == manifest.items == len(items)
+    assert [len(s.index) for s in shards] == [m.items for m in manifest.shards]
+    sea = Filter(must=(Condition("topic", "any", ("sea",)), Condition("number", "range", low=3)))
+    names = {s.items.ids[r] for s in shards for r in s.matches(sea)}
+    assert names == {f"sea-{i}" for i in range(3, 12)}
+
+
+def test_the_manifest_says_what_the_version_is(store):
+    """Recall is measured, the fingerprint is the encoder's, the checksums are of all files."""
+    manifest = build(store).publish(catalogue())
+    assert manifest == store.manifest(manifest.version)
+    assert manifest.recall_at_10 is not None
+    assert 0.95 <= manifest.recall_at_10 <= 1.0
+    assert manifest.fingerprint == HashingEncoder(manifest.encoder).fingerprint
+    files = {p.name for p in (store.folder(manifest.version) / "shard-0").iterdir()}
+    assert set(manifest.shards[0].sha256) == files == {"items.parquet", "vectors.npy", "sketch.npy", "index.bin"}
+
+
+def test_the_last_of_several_items_with_one_id_wins(store):
+    """It is in the version once."""
+    manifest = build(store).publish([Item("a", "first"), Item("b"), Item("a", "second")])
+    found = [i for n in range(2) for i in read_items(store.folder(manifest.version) / f"shard-{n}")]
+    assert sorted((i.item_id, i.title) for i in found) == [("a", "second"), ("b", "")]
+
+
+@pytest.mark.parametrize("engine", ["hnsw", "flat"])
+def test_an_empty_catalogue_is_a_version_too(store, engine):
+    """It can be loaded, searched, and grows; recall is not measured."""
+    manifest = build(store, index=IndexSpec(engine=engine)).publish([])
+    assert (manifest.items, manifest.recall_at_10) == (0, None)
+    shards = shards_of(store, manifest.version)
+    queries = np.eye(DIMENSION, dtype=np.float32)[:2]
+    assert neighbours(shards, queries, 5) == [set(), set()]
+    shards[0].upsert([Item("new")], queries[:1])
+    assert neighbours(shards, queries, 5)[0] == {"new"}
+
+
+def test_shards_without_items(store):
+    """More shards than items: the others are empty and answer."""
+    manifest = build(store, shards=7).publish([Item("a", "one"), Item("b", "two")])
+    assert sorted(m.items for m in manifest.shards)[:5] == [0] * 5
+    assert manifest.recall_at_10 == 1.0
+
+
+def test_routing_by_an_attribute(store):
+    """Items of one topic are in one shard."""
+    manifest = build(store, shards=3, routing=RoutingSpec(by="attribute", attribute="topic")).publish(catalogue())
+    topics = [
+        {i.attributes["topic"] for i in read_items(store.folder(manifest.version) / f"shard-{n}")} for n in range(3)
+    ]
+    assert sum(map(len, topics)) == len(set().union(*topics)) == 4
+
+
+def test_progress_is_told(store):
+    """Every phase begins at 0 and ends complete."""
+    told: dict[str, list[tuple[int, int]]] = {}
+    build(store).publish(catalogue(), lambda phase, done, of: told.setdefault(phase, []).append((done, of)))
+    assert set(told) == {"encode", "index", "verify"}
+    for steps in told.values():
+        assert steps[0][0] == 0
+        assert steps[-1][0] == steps[-1][1]
+
+
+def test_a_version_of_low_recall_is_not_published(store, monkeypatch):
+    """The build fails with the number and the fix, and leaves nothing behind."""
+    monkeypatch.setattr(building, "recall", lambda *_: 0.9)
+    with pytest.raises(VersionError, match=r"0\.9000, under 0\.95; raise ef_search"):
+        build(store).publish(catalogue())
+    assert store.versions() == []
+    assert list(store.root.iterdir()) == []
+
+
+def test_recall_is_one_for_exact_search_and_less_for_wrong_rows(store):
+    """With the flat engine 1.0; with an index that misses the nearest rows as much less as it misses."""
+    manifest = build(store, index=IndexSpec(engine="flat"), shards=1).publish(catalogue(30))
+    (shard,) = shards_of(store, manifest.version)
+    shard.tune(ShardTuning(exact_below=0))
+    queries = sample_queries(shard.items.vectors(shard.items.live_rows()), 50)
+    assert recall([shard], queries) == 1.0
+    assert recall([shard], queries[:0]) == 1.0
+    right = shard.index.search
+
+    def wrong(vectors, k):
+        rows, scores = right(vectors, k + 5)
+        return rows[:, 5:], scores[:, 5:]
+
+    shard.index.search = wrong
+    assert recall([shard], queries) == pytest.approx(0.5, abs=0.1)
+
+
+def test_recall_of_few_items(store):
+    """Fewer items than ten: all of them are the nearest; none at all is no miss."""
+    manifest = build(store).publish([Item(n, n) for n in "abc"])
+    shards = shards_of(store, manifest.version)
+    assert recall(shards, np.eye(DIMENSION, dtype=np.float32)[:4]) == 1.0
+    for shard in shards:
+        shard.delete(["a", "b", "c"])
+    assert recall(shards, np.eye(DIMENSION, dtype=np.float32)[:4]) == 1.0
+
+
+def test_promote_and_rollback(store):
+    """Current is what was promoted last; rollback walks back through what was served, each intact."""
+    names = [build(store).publish(catalogue(2)).version for _ in range(3)]
+    assert [m.version for m in store.versions()] == sorted(names) == names
+    assert store.current() is None
+    with pytest.raises(VersionError, match="no earlier version"):
+        store.rollback()
+    for name in (*names, names[-1]):  # promoting what is served already changes nothing
+        assert store.promote(name).version == store.current() == name
+    assert [store.rollback().version, store.rollback().version] == [names[1], names[0]]
+    assert store.current() == names[0]
+    with pytest.raises(VersionError, match="no earlier version"):
+        store.rollback()
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "vectors.npy", "sketch.npy", "index.bin"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
+def test_a_damaged_file_is_refused_by_name(store, name, damage):
+    """Neither promoted, nor rolled back to, nor loaded; the served version stays."""
+    good, bad = (build(store).publish(catalogue(2)).version for _ in range(2))
+    store.promote(bad)
+    store.promote(good)
+    path = store.folder(bad) / "shard-1" / name
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    for attempt in (lambda: store.promote(bad), store.rollback, lambda: store.load(bad, 1), lambda: store.verify(bad)):
+        with pytest.raises(VersionError) as refused:
+            attempt()
+        assert str(path) in str(refused.value)
+    assert store.current() == good
+    assert store.load(bad, 0).items.live + store.load(good, 1).items.live > 0
+
+
+def test_verify_names_every_file_it_reads(store):
+    """So that a progress bar has something to say."""
+    seen: list[str] = []
+    store.verify(build(store).publish(catalogue(2)).version, seen.append)
+    assert len(seen) == len(set(seen)) == 8
+
+
+def test_a_half_written_version_is_invisible(store):
+    """While a build writes, and when it dies, nothing is listed, and the folder is gone afterwards."""
+
+    def die() -> None:
+        with store.draft("v1") as folder:
+            (folder / "shard-0").mkdir()
+            (folder / "manifest.json").write_text("{}")
+            assert store.versions() == []
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die()
+    assert list(store.root.iterdir()) == []
+    with pytest.raises(VersionError, match="no version 'v1'"):
+        store.manifest("v1")
+
+
+def test_folders_that_are_no_versions_are_passed_over(store):
+    """An unreadable manifest is an error that says so, and no version."""
+    good = build(store).publish(catalogue(2)).version
+    for name, text in (("cut", "{"), ("other", json.dumps({"version": "other"}))):
+        (store.root / name).mkdir()
+        (store.root / name / "manifest.json").write_text(text)
+        with pytest.raises(VersionError, match=f"manifest of version {name}"):
+            store.manifest(name)
+    (store.root / "empty").mkdir()
+    assert [m.version for m in store.versions()] == [good]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "CURRENT", "no such", "x\0y"])
+def test_a_name_never_leaves_the_folder(store, name):
+    """Whatever is asked for, it is a version of this store or a VersionError."""
+    store.promote(build(store).publish(catalogue(2)).version)
+    for attempt in (store.manifest, store.promote, store.verify, lambda n: store.load(n, 0)):
+        with pytest.raises(VersionError):
+            attempt(name)
+
+
+def test_a_shard_that_the_version_lacks(store):
+    """Asking a version of two shards for the third says how many there are."""
+    version = build(store).publish(catalogue(2)).version
+    with pytest.raises(VersionError, match="has 2 shards, and shard-2"):
+        store.load(version, 2)
+
+
+def test_current_is_replaced_at_once(store, monkeypatch):
+    """A promotion that dies before the rename leaves the old CURRENT whole; a garbled one is an error that names it."""
+    one, two = (build(store).publish(catalogue(2)).version for _ in range(2))
+    store.promote(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("power")))
+        with pytest.raises(OSError, match="power"):
+            store.promote(two)
+    assert store.current() == one
+    assert [m.version for m in store.versions()] == [one, two]
+    (store.root / "CURRENT").write_text("v1")
+    with pytest.raises(VersionError, match="CURRENT cannot be read"):
+        store.current()
+
+
+def test_an_absent_folder_holds_no_versions(tmp_path):
+    """Before the first build."""
+    store = VersionStore(tmp_path / "none")
+    assert store.versions() == []
+    assert store.current() is None
+
+
+def test_builds_of_one_second_have_names_in_order(store):
+    """Names are never used twice, and the later sorts behind."""
+    names = [build(store).publish([]).version for _ in range(4)]
+    assert names == sorted(set(names))
+
+
+def test_a_build_is_what_it_was_built_with(store):
+    """A frozen record: a change of the platform is another build."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        build(store).threads = 2

@@ -1,0 +1,79 @@
+"""Who may import whom, read from the source files."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recsys
+
+ROOT = Path(recsys.__file__).parents[1]
+DOMAIN = sorted((ROOT / "recsys").rglob("*.py"))
+LOAD_TESTS = sorted((ROOT / "load_tests").rglob("*.py"))
+STAGE_HANDS = {
+    "load_tests/cluster.py",
+    "load_tests/prepare.py",
+    "load_tests/baselines/naive_serve.py",
+    "load_tests/baselines/noop_serve.py",
+}
+"""What sets the stage for a measurement, in processes of their own; nothing that measures imports them."""
+PLATFORM = {"ray", "starlette", "fastapi", "uvicorn", "deployments"}
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level packages that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_reader_finds_imports(tmp_path):
+    """Also those inside functions and under conditions."""
+    file = tmp_path / "x.py"
+    file.write_text(
+        "import a.b\nfrom c.d import e\ndef f():\n    import ray as g\n    if g:\n        from h import i\n"
+    )
+    assert imported(file) == {"a", "c", "ray", "h"}
+    assert len(DOMAIN) > 30
+
+
+@pytest.mark.parametrize("path", DOMAIN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_domain_knows_no_platform(path):
+    """recsys/ never imports Ray, a web framework, or what is built on them."""
+    assert not imported(path) & (PLATFORM | {"load_tests", "tests"})
+
+
+def test_load_tests_know_http_only():
+    """What measures imports neither of the two packages nor Ray: it sees the platform as its clients do."""
+    knowing = {str(p.relative_to(ROOT)) for p in LOAD_TESTS if imported(p) & {"recsys", "deployments", "ray"}}
+    assert knowing <= STAGE_HANDS
+    for path in LOAD_TESTS:
+        text = path.read_text(encoding="utf-8")
+        assert not any(f"load_tests.{name[11:-3].replace('/', '.')} import" in text for name in STAGE_HANDS), path
+
+
+def test_every_module_can_be_imported_first():
+    """No circle: each module alone, in a fresh interpreter that already knows the libraries."""
+    names = [m.name for m in pkgutil.walk_packages(recsys.__path__, "recsys.")]
+    for name in names:
+        importlib.import_module(name)
+    code = (
+        "import sys, importlib\n"
+        "for name in sys.argv[1:]:\n"
+        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'recsys']: del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+        f"late = {{m.split('.')[0] for m in sys.modules}} & {(PLATFORM | {'torch', 'sentence_transformers'})!r}\n"
+        "assert not late, late\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
