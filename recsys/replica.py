@@ -216,7 +216,7 @@ class ShardReplica:
 
 def _light(query: ShardQuery) -> bool:
     """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
-    return np.count_nonzero(query.vector_k) <= _LIGHT_WALKS and not any(query.filters)
+    return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not any(query.filters)
 
 
 def _final(entries: Sequence[Entry]) -> tuple[list[Upsert], list[str]]:
