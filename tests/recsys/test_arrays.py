@@ -84,20 +84,21 @@ def test_a_view_is_taken_of_one_moment():
     """The column grows between the two looks that a view takes: it is the earlier length, fully filled."""
 
     class Growing(Column):
-        """Grows past its room whenever its array is read, as a writer in another thread may."""
+        """Once armed, it grows past its room when its array is read, as a writer in another thread may make it."""
 
-        grown = False
+        armed = False
 
         def __getattribute__(self, name):
             value = super().__getattribute__(name)
-            if name == "_data" and not Growing.grown and super().__getattribute__("_length") == 10:
-                Growing.grown = True
+            if name == "_data" and self.armed:
+                self.armed = False
                 self.extend(np.full(20, 7))
             return value
 
     column = Growing(np.int64)
     column.extend(np.full(10, 7))
     column._data[10:] = -1  # what lies behind the rows
+    column.armed = True
     view = column.view
-    assert Growing.grown
-    assert (view == 7).all()
+    assert len(column) == 30
+    assert view.tolist() == [7] * 10

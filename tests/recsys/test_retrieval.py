@@ -275,6 +275,33 @@ def test_sketches_only_when_asked_for():
     assert search(SHARDS[30], query_of(asked, sketches=False)).sketches.shape == (3, 0)
 
 
+@pytest.mark.parametrize("filtered", [None, EVEN])
+def test_a_tombstone_counts_before_the_index_has_it(filtered):
+    """Between the two steps of a delete the item is gone from every answer already."""
+    shard = make_shard(500, exact_below=0)
+    row = shard.items.row("i2")
+    vector = shard.items.vectors(np.array([row]))[0]
+    asked = [Asked([(QUERY, "similar", 3, vector)], {"popular": 500}, filtered)]
+    assert "i2" in answers(shard, asked)[0]
+    shard.items.delete(["i2"])
+    assert "i2" not in answers(shard, asked)[0]
+
+
+def test_a_match_that_goes_meanwhile_opens_no_door():
+    """All but one item match, and one of those goes just after the matches were listed: the one stays out."""
+    shard = make_shard(500, exact_below=0)
+    other = "i3"
+    shard.upsert([Item(other, attributes={"hundreds": "0"})], shard.items.vectors(shard.items.rows([other])))
+    listed = shard.matches(ALL)
+    assert len(listed) == shard.items.live - 1
+    shard.delete(["i5"])
+    shard.matches = lambda _: listed
+    vector = shard.items.vectors(shard.items.rows([other]))[0]
+    (got,) = answers(shard, [Asked([(QUERY, "similar", 5, vector)], filter=ALL)])
+    assert len(got) == 5
+    assert not {other, "i5"} & got.keys()
+
+
 def test_searches_beside_a_writer_hold_their_promises():
     """While items come, move and go: no error, no item twice, never one whose deletion was over, always k of them."""
     shard = make_shard(500)
