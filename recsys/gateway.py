@@ -88,7 +88,7 @@ class Gateway:
         """Raises Unavailable when no encoder answers."""
         while True:
             serve = self.follower.serve
-            vector = (await self._vectors(serve.version, [text]))[0]
+            vector = (await self._vectors(serve.version, [text], self.settings.budget_s))[0]
             try:
                 return await self.recommend(replace(query, vector=vector, encoder=serve.fingerprint))
             except Outdated:
@@ -104,7 +104,7 @@ class Gateway:
         if not items:
             return []
         serve = self.follower.serve
-        vectors = await self._vectors(serve.version, [item.passage() for item in items])
+        vectors = await self._vectors(serve.version, [item.passage() for item in items], self.settings.write_budget_s)
         written = await self._items.upsert(items, vectors, serve.fingerprint)
         visible = await self._visible(written) if wait_visible else None
         return [Written(item.item_id, n, s, visible) for item, (n, s) in zip(items, written, strict=True)]
@@ -143,9 +143,10 @@ class Gateway:
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
 
-    async def _vectors(self, version: str, texts: Sequence[str]) -> Floats:
+    async def _vectors(self, version: str, texts: Sequence[str], budget_s: float) -> Floats:
         try:
-            return np.asarray(await self._encode(version, texts), np.float32)
+            async with asyncio.timeout(budget_s):
+                return np.asarray(await self._encode(version, texts), np.float32)
         except Unavailable:
             raise
         except Exception as error:  # whatever a remote call fails with, the caller can only try again

@@ -28,8 +28,8 @@ class Member(BaseModel):
     """A composer's version."""
     address: str | None = None
     """`host:port` of a shard's channel; None: it has none, the way is Serve's handle."""
-    items: int = 0
-    """Live items of the newest version."""
+    items: dict[str, int] = {}
+    """Live items by version."""
     seen: float = 0.0
     """Unix seconds of the last word."""
 

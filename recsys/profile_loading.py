@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from redis.exceptions import RedisError
 
@@ -13,6 +13,9 @@ from recsys.profiles import Taste, fold
 from recsys.serving import Serve
 from recsys.shards import Shards
 from recsys.users import Appended, UserStore
+
+_LACKING_TTL_S = 2
+"""Seconds for which a profile stays cached that lacks an item it should contain: the item may come."""
 
 
 class ProfileLoader:
@@ -43,7 +46,8 @@ class ProfileLoader:
             fresh = unknown_user(serve.dimension)
             profiles[user_id] = fold(fresh, histories[user_id], vectors, self.taste, sequence)
         if stale and not late:  # a profile that lacks a shard's items is good for this answer only
-            await self._save({u: (profiles[u], histories[u][-1].timestamp) for u in stale if histories[u]}, serve)
+            rebuilt = {u: (profiles[u], histories[u][-1].timestamp) for u in stale if histories[u]}
+            await self._save(rebuilt, {u: h for u, h in histories.items() if u in rebuilt}, vectors, serve)
         return profiles, vectors, (*missing, *late)
 
     async def refresh(self, appended: dict[str, Appended], serve: Serve, budget_s: float) -> tuple[str, ...]:
@@ -64,13 +68,21 @@ class ProfileLoader:
                 events: list[Interaction] = sorted(a.fresh, key=lambda e: (e.timestamp, e.event_id))
                 profile = fold(a.profile, events, vectors, self.taste, a.sequence)
                 folded[user_id] = (profile, events[-1].timestamp)
-        await self._save(folded, serve)
+        await self._save(folded, {u: fresh[u].fresh for u in folded}, vectors, serve)
         return tuple(i for i in items if i not in vectors)
 
-    async def _save(self, profiles: dict[str, tuple[UserProfile, float]], serve: Serve) -> None:
-        if not profiles:
-            return
+    async def _save(
+        self,
+        profiles: Mapping[str, tuple[UserProfile, float]],
+        events: Mapping[str, Sequence[Interaction]],
+        vectors: Mapping[str, Floats],
+        serve: Serve,
+    ) -> None:
+        """Cache profiles made of these events; one with a like of an item that is not there only for a moment."""
+        lacking = {u for u in profiles if any(self.taste.weight(e) and e.item_id not in vectors for e in events[u])}
         try:
-            await self._users.save(profiles, serve.version)
+            for users, ttl_s in ((profiles.keys() - lacking, None), (lacking, _LACKING_TTL_S)):
+                if users:
+                    await self._users.save({u: profiles[u] for u in users}, serve.version, ttl_s)
         except (RedisError, OSError):
             return  # a cache: the next read rebuilds it

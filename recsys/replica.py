@@ -208,8 +208,8 @@ class ShardReplica:
 
     async def _say(self) -> None:
         async with self._saying:  # one at a time, or an older word could overtake a newer
-            newest = next(reversed(self._shards.values()))
-            update = {"versions": {v: s.cursor for v, s in self._shards.items()}, "items": newest.items.live}
+            versions = {v: s.cursor for v, s in self._shards.items()}
+            update = {"versions": versions, "items": {v: s.items.live for v, s in self._shards.items()}}
             self._member = self._member.model_copy(update=update)
             await self._members.say(self._member)
 

@@ -127,12 +127,17 @@ class UserStore:
             done[user_id] = Appended(added, int(after), _foldable(blob, int(before), added, version, dimension))
         return done
 
-    async def save(self, profiles: Mapping[str, tuple[UserProfile, float]], version: str) -> None:
-        """Cache profiles, each with the timestamp of its newest event; dropped where the history has moved on."""
+    async def save(
+        self, profiles: Mapping[str, tuple[UserProfile, float]], version: str, ttl_s: int | None = None
+    ) -> None:
+        """Cache profiles, each with the timestamp of its newest event; dropped where the history has moved on.
+
+        `ttl_s`: seconds until they expire; None: the store's.
+        """
         pipe = self._redis.pipeline(transaction=False)
         for user_id, (profile, newest) in profiles.items():
             blob = _encode(profile, newest, version)
-            args: list[bytes | int] = [profile.sequence, blob, self._ttl_s]
+            args: list[bytes | int] = [profile.sequence, blob, ttl_s or self._ttl_s]
             await self._save(keys=[keys.sequence(user_id), keys.profile(user_id)], args=args, client=pipe)
         await pipe.execute()
 

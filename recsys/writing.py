@@ -28,8 +28,8 @@ class Recorded:
     duplicates: int
     """Events whose event_id the user's history holds already."""
     unknown_items: tuple[str, ...]
-    """Items of accepted events that no shard holds: seen all the same, and part of the taste once the items are there
-    and the profile is rebuilt."""
+    """Items of accepted events that no shard holds: seen all the same, and part of the taste within seconds after
+    the items are there."""
 
 
 class EventWriter:

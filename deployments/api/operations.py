@@ -36,7 +36,7 @@ def router(gateway: Gateway) -> APIRouter:
         shards: list[dict[str, Any]] = []
         for number in range(gateway.platform.shards):
             replicas = [
-                {"id": m.id, "items": m.items, "versions": m.versions}
+                {"id": m.id, "items": m.items.get(serve.version, 0), "versions": m.versions}
                 for m in members
                 if m.role == "shard" and m.shard == number
             ]

@@ -27,7 +27,7 @@ class Transport:
             await self._app(scope, receive, send)
             return
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        scope["recsys.request_id"] = given.decode("latin-1")[:128] or uuid.uuid4().hex
+        scope["recsys.request_id"] = given.decode("latin-1") or uuid.uuid4().hex
         if raw := scope.get("raw_path"):
             scope["path"] = raw.partition(b"?")[0].decode("ascii", "replace")
         limit, read = self._limit(), 0

@@ -21,7 +21,7 @@ def test_the_local_config_file_is_good() -> None:
     known = serve_config(ROOT / "configs" / "local.yaml")
     assert platform_of(known).shards == 2
     assert serving_of(known).limits.k == 100
-    assert tuning_of(known, 1).ef_search == 128
+    assert tuning_of(known, 1).ef_search == 64
     assert api_url(known) == "http://127.0.0.1:8000"
 
 

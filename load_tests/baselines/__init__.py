@@ -1,0 +1,1 @@
+"""What the platform is measured against, each as a competent engineer would write it."""

@@ -1,0 +1,124 @@
+"""The platform beside other ways to build it, same data and same client: `python -m load_tests.compare`."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from dataclasses import asdict
+from pathlib import Path
+
+from load_tests import results
+from load_tests.answers import USERS, Answers, ask, judge
+from load_tests.bench import ROOT, Bench
+from load_tests.contenders import URL, Contender, contenders
+from load_tests.profiling import Foreign, cpu_seconds, record, report, show_cores
+from load_tests.workload import Workload
+from load_tests.wrk import Measured, drive, middle
+
+_WARM_UP_S = 2
+_TRIES = 3
+SAME = 0.98
+"""The smallest overlap@10 at which contenders count as answering the same."""
+
+
+def main() -> None:
+    args = arguments().parse_args()
+    if args.sweep:
+        from load_tests.sweep import sweep  # noqa: PLC0415
+
+        sweep(args)
+        return
+    work = workload(args)
+    with Bench(work, args.out / "compare", args.config) as bench:
+        chosen = contenders(bench, args.only)
+        for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
+            bench.prepare(needed, again=args.rebuild)
+        found, answers = measure(chosen, work, args)
+    recall, overlap = judge(answers, work)
+    result = results.summary(found, {**asdict(work), "seconds": args.seconds, "repeats": args.repeats}, overlap, recall)
+    results.write(result, args.out / "compare.json")
+    results.plot(found, args.out / "compare.png")
+    results.show(found, result)
+    print(f"written: {args.out / 'compare.json'}, {args.out / 'compare.png'}")
+    if overlap is not None and overlap < SAME:
+        raise SystemExit(f"the contenders answer differently: overlap@10 is {overlap}, under {SAME}")
+
+
+def measure(
+    chosen: list[Contender], work: Workload, args: argparse.Namespace
+) -> tuple[dict[str, list[Measured]], dict[str, Answers]]:
+    """Each round starts every contender once, in turn and every other time in reverse; medians over the rounds."""
+    runs: dict[str, dict[int, list[Measured]]] = {c.name: defaultdict(list) for c in chosen}
+    answers: dict[str, Answers] = {}
+    for repeat in range(args.repeats):
+        for contender in chosen if repeat % 2 == 0 else reversed(chosen):
+            print(f"round {repeat + 1}/{args.repeats}: {contender.name}", flush=True)
+            try:
+                contender.start()
+                if contender.needs:
+                    answers[contender.name] = ask(URL, contender.target, min(USERS, work.users))
+                drive(URL, contender.target, work.users, 32, _WARM_UP_S)
+                for clients in args.clients:
+                    runs[contender.name][clients].append(calmest(contender, work, clients, args))
+                if args.profile and repeat == 0 and contender.name == results.OURS:
+                    profile(contender, work, args.out / "profile", args.profile)
+            finally:
+                contender.stop()
+    return {name: [middle(each[n]) for n in args.clients] for name, each in runs.items()}, answers
+
+
+def calmest(contender: Contender, work: Workload, clients: int, args: argparse.Namespace) -> Measured:
+    """Measures again while other programs take cores, at most three times; the run that was disturbed least."""
+    tries: list[tuple[float, Measured]] = []
+    while len(tries) < _TRIES and all(cores > args.calm for cores, _ in tries):
+        with Foreign(contender.processes()) as foreign:
+            run = drive(URL, contender.target, work.users, clients, args.seconds)
+        tries.append((foreign.cores, run))
+        print(f"  {run}  others took {foreign.cores:.2f} cores", flush=True)
+    return min(tries, key=lambda one: one[0])[1]
+
+
+def profile(contender: Contender, work: Workload, folder: Path, clients: int, seconds: int = 8) -> None:
+    """After the measurement, for sampling slows what it samples."""
+    processes = contender.processes()
+    before = cpu_seconds(processes)
+    drive(URL, contender.target, work.users, clients, seconds)
+    show_cores(before, cpu_seconds(processes), seconds)
+    spies = record(processes, folder, seconds)
+    drive(URL, contender.target, work.users, clients, seconds + 1)
+    report(spies, folder)
+
+
+def workload(args: argparse.Namespace) -> Workload:
+    return Workload(args.items, args.dimension, args.shards, args.users, args.candidates, args.ef)
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m load_tests.compare", description=__doc__)
+    add, default = parser.add_argument, Workload()
+    add("--items", type=int, default=default.items)
+    add("--dimension", type=int, default=default.dimension)
+    add("--shards", type=int, default=default.shards)
+    add("--users", type=int, default=default.users)
+    add("--candidates", type=int, default=default.candidates, help="that a shard, or the one index, returns")
+    add("--ef", type=int, default=default.ef, help="of every HNSW search")
+    add("--clients", type=_numbers, default=[1, 8, 32, 64, 128], help="connections, as 1,8,32")
+    add("--seconds", type=int, default=8, help="of each measurement")
+    add("--repeats", type=int, default=3, help="rounds over all contenders; medians are shown")
+    add("--calm", type=float, default=0.3, help="cores that other programs may take before a run is repeated")
+    add("--only", type=lambda text: text.split(","), default=[], help="contenders, as recsys,monolith")
+    add("--config", type=Path, default=ROOT / "configs/benchmark.yaml", help="Serve config file of the platform")
+    add("--out", type=Path, default=ROOT / "var")
+    add("--rebuild", action="store_true", help="build the indexes anew")
+    add("--profile", type=int, nargs="?", const=32, metavar="CLIENTS", help="py-spy on the platform at so many clients")
+    add("--values", type=_numbers, default=None, help="of what is swept, as 10000,40000")
+    add("--sweep", choices=("items", "shards", "candidates", "clients"), help="vary one instead, and plot it")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()

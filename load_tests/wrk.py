@@ -1,0 +1,51 @@
+"""The closed-loop client: wrk, whose one thread drives several times what any contender answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+_TIMEOUT_S = 2
+"""A later answer is an error."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run, or the median of several; errors are added up."""
+
+    clients: int
+    rps: float
+    """Answers a second."""
+    p50_ms: float
+    p99_ms: float
+    errors: int
+    """Connections that failed, answers that were late, and all but 2xx and 3xx."""
+
+
+def drive(url: str, target: str, users: int, clients: int, seconds: int) -> Measured:
+    """Load with so many connections for so many seconds. `target` is a path in which USER is replaced."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", f"--timeout={_TIMEOUT_S}s", "-s", str(_SCRIPT), url]
+    done = subprocess.run(
+        [*command, "--", str(users), target],
+        capture_output=True, text=True, timeout=seconds + 30, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    line = next((line for line in done.stdout.splitlines() if line.startswith("JSON ")), None)
+    if line is None:
+        raise SystemExit(f"wrk failed: {done.stdout} {done.stderr}")
+    said = json.loads(line.removeprefix("JSON "))
+    return Measured(clients, said["rps"], said["p50_ms"], said["p99_ms"], said["errors"])
+
+
+def middle(runs: list[Measured]) -> Measured:
+    """Of repeated runs with the same number of clients."""
+    return Measured(
+        clients=runs[0].clients,
+        rps=round(median(run.rps for run in runs), 1),
+        p50_ms=round(median(run.p50_ms for run in runs), 3),
+        p99_ms=round(median(run.p99_ms for run in runs), 3),
+        errors=sum(run.errors for run in runs),
+    )

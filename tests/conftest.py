@@ -1,0 +1,68 @@
+"""What all tests share: one real platform, started when the first test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import pytest
+from live import REPOSITORY, Live, films, free_ports, local_config, ratings, recsys
+
+from deployments.instance import Ports
+from deployments.processes import instance_processes
+from deployments.runtime import Runtime
+from recsys.datasets import Ml100k, fetch_ml100k
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick tests come first; those on the platform last, and at the very end those that break it."""
+    items.sort(key=lambda item: ("live" in getattr(item, "fixturenames", ()), "outages" in item.path.name))
+
+
+@pytest.fixture(scope="session")
+def data() -> Ml100k:
+    """MovieLens 100K, kept between sessions: the second one downloads nothing."""
+    return fetch_ml100k(REPOSITORY / "var" / "test-data", lambda _phase: None)
+
+
+@pytest.fixture(scope="session")
+def rated(data: Ml100k) -> dict[str, dict[str, float]]:
+    return ratings(data)
+
+
+@pytest.fixture(scope="session")
+def film(data: Ml100k) -> dict[str, dict[str, Any]]:
+    return films(data)
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Live]:
+    """All films, in two shards, and all 100,000 ratings; what the README's `recsys demo` gives."""
+    folder: Path = tmp_path_factory.mktemp("live")
+    ports = free_ports()
+    # The budget is longer than in production: a test asks for complete answers on a machine that has other work.
+    config = local_config(folder / "config.yaml", http_port=ports.pop("http"), data_dir=str(folder / "var"), budget_s=5)
+    runtime = Runtime(folder / "var", Ports(**ports))
+    try:
+        with httpx.Client(trust_env=False, timeout=30) as http:
+            yield _started(config, runtime, data, http)
+    finally:
+        stopped = runtime.down()
+    assert stopped
+    assert instance_processes(runtime._id) == []
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
+
+
+def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client) -> Live:
+    built = orjson.loads(recsys(config, "build", data.items_file, "--promote", "--json"))
+    assert (built["items"], built["shards"], built["bad_rows"]) == (data.items, 2, 0)
+    instance = runtime.up(config)
+    http.base_url = httpx.URL(instance.api_url)
+    live = Live(config, instance, runtime, data, http)
+    sent = orjson.loads(live.recsys("import", "events", data.events_file, "--json"))
+    assert sent == {"sent": data.events, "bad_rows": 0, "duplicates": 0}
+    return live
