@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from deployments.api.app import make_api
+from deployments.api.front import Front
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
 from recsys.connection import connect
@@ -69,7 +69,7 @@ class Composer:
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> Front:
         return make_api(self._gateway)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
 from recsys import keys
@@ -54,11 +54,19 @@ class Members:
     async def all(self) -> list[Member]:
         """Those that were heard of lately; the others are struck off."""
         heard: Mapping[Any, Any] = await self._redis.hgetall(keys.MEMBERS)
-        known = {field: Member.model_validate_json(value) for field, value in heard.items()}
-        gone = [field for field, m in known.items() if time.time() - m.seen > 12 * STALE_S]
+        known = {field: member for field, value in heard.items() if (member := _parsed(value)) is not None}
+        gone = [field for field in heard if field not in known or time.time() - known[field].seen > 12 * STALE_S]
         if gone:
             await self._redis.hdel(keys.MEMBERS, *gone)
         return [m for m in known.values() if time.time() - m.seen <= STALE_S]
+
+
+def _parsed(word: bytes) -> Member | None:
+    """None for what another release has said, whose replicas are gone."""
+    try:
+        return Member.model_validate_json(word)
+    except ValidationError:
+        return None
 
 
 def ready(members: Sequence[Member], version: str, shards: int) -> bool:

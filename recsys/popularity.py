@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from recsys import keys
 
 _OVERLAP_S = 5.0
-"""Looks overlap by this much, for the clocks of two composers may differ."""
+"""Looks overlap by this much, for the server's clock may be set back."""
 _PAGE = 10_000
 
 
@@ -48,12 +48,16 @@ class PopularityFeed:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self._since = -math.inf
+        self._looked_at: dict[bytes, float] = {}
 
     async def changes(self) -> Counts:
+        """Items counted since the last look; each once, though looks overlap."""
         touched: list[Any] = await self.redis.zrange(keys.TOUCHED, self._since, "+inf", byscore=True, withscores=True)
+        fresh = [member.decode() for member, score in touched if self._looked_at.get(member) != score]
         if touched:
             self._since = max(score for _, score in touched) - _OVERLAP_S
-        return await self.of([member.decode() for member, _ in touched])
+            self._looked_at = {member: score for member, score in touched if score >= self._since}
+        return await self.of(fresh)
 
     async def of(self, ids: Sequence[str]) -> Counts:
         """The numbers of these items, changed or not."""

@@ -24,11 +24,13 @@ _HEADER = struct.Struct("<8sQdIHH")
 
 _APPEND = """
 -- KEYS: events, order, sequence, profile of a user; then sequences, likes, trend, touched
--- ARGV: events to keep, now; then for each event: id, timestamp, JSON, item, weight, trend as log2
+-- ARGV: events to keep; then for each event: id, timestamp, JSON, item, weight, trend as log2
 local fresh, before = {}, redis.call('GET', KEYS[3])
-for i = 3, #ARGV, 6 do
+local time = redis.call('TIME')
+local now = string.format('%d.%06d', time[1], time[2])  -- one clock, however many composers
+for i = 2, #ARGV, 6 do
   if redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 1 then
-    fresh[#fresh + 1] = (i - 3) / 6
+    fresh[#fresh + 1] = (i - 2) / 6
     redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
     if tonumber(ARGV[i + 4]) > 0 then
       local item, new = ARGV[i + 3], tonumber(ARGV[i + 5])
@@ -39,7 +41,7 @@ for i = 3, #ARGV, 6 do
         new = a + math.log(1 + 2 ^ (b - a)) / math.log(2)
       end
       redis.call('ZADD', KEYS[7], string.format('%.17g', new), item)
-      redis.call('ZADD', KEYS[8], ARGV[2], item)
+      redis.call('ZADD', KEYS[8], now, item)
     end
   end
 end
@@ -109,14 +111,14 @@ class UserStore:
         return [sorted(map(_event, stored), key=_when) for stored in await pipe.execute()]
 
     async def append(
-        self, events: Mapping[str, Sequence[Counted]], now: float, version: str, dimension: int
+        self, events: Mapping[str, Sequence[Counted]], version: str, dimension: int
     ) -> dict[str, Appended]:
         """Add events by user, each once by its event_id; one round trip for all users."""
         pipe = self._redis.pipeline(transaction=False)
         shared = [keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED]
         for user_id, counted in events.items():
             own = [keys.events(user_id), keys.order(user_id), keys.sequence(user_id), keys.profile(user_id)]
-            args: list[str | bytes | float] = [self._history, now]
+            args: list[str | bytes | float] = [self._history]
             for c in counted:
                 document = orjson.dumps(asdict(c.event))
                 args += [c.event.event_id, repr(c.event.timestamp), document, c.event.item_id, c.weight, repr(c.trend)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +46,7 @@ class EventWriter:
         for event in (event for call in calls for event in call):
             by_user.setdefault(event.user_id, []).append(self._counted(event))
         try:
-            appended = await self._users.append(by_user, time.time(), serve.version, serve.dimension)
+            appended = await self._users.append(by_user, serve.version, serve.dimension)
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
         unknown = set(await self._profiles.refresh(appended, serve, self._settings.budget_s))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from deployments.api import operations, problems, reads, writes
+from deployments.api.front import Front
 from deployments.api.schemas import Problem
-from deployments.api.transport import Transport
 from recsys.gateway import Gateway
 
 _ABOUT = "Real-time recommendations: an event changes the very next answer."
@@ -20,7 +20,7 @@ _PROBLEMS = {
 }
 
 
-def make_api(gateway: Gateway) -> FastAPI:
+def make_api(gateway: Gateway) -> Front:
     documented = {
         status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
         for status, text in _PROBLEMS.items()
@@ -35,5 +35,4 @@ def make_api(gateway: Gateway) -> FastAPI:
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
     problems.install(app)
-    app.add_middleware(Transport, limit=lambda: gateway.settings.limits.body_bytes)
-    return app
+    return Front(app, lambda: gateway.settings.limits.body_bytes, reads.user_recommendations(gateway))

@@ -92,6 +92,13 @@ def _on_surprise(request: Request, error: Exception) -> Response:
     return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "this is a defect of the server; see its log")
 
 
+def answer_to(request: Request, error: Exception) -> Response:
+    """What the handlers below make of an error."""
+    if isinstance(error, RecsysError):
+        return _on_recsys_error(request, error)
+    return _on_invalid(request, error) if isinstance(error, RequestValidationError) else _on_surprise(request, error)
+
+
 def install(app: FastAPI) -> None:
     app.add_exception_handler(RecsysError, _on_recsys_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import orjson
@@ -17,16 +18,10 @@ from recsys.filters import compile_filter
 from recsys.gateway import Gateway
 
 
-def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["recommendations"])
+def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of GET /v1/users/{user_id}/recommendations, the hottest: front.py calls it past FastAPI."""
     declared, ids = gateway.platform.attributes, id_adapter()
-    slate_out: dict[str, Any] = {"response_model": SlateOut}
 
-    @routes.get(  # the id is read in the body, see parsing.py
-        "/users/{user_id}/recommendations",  # noqa: FAST003
-        **slate_out,
-        openapi_extra=documented("user_id", RecommendQuery),
-    )
     async def recommendations_of_user(request: Request) -> Response:
         """Recommendations for a user, who need not be known."""
         asked = parameters(request, RecommendQuery)
@@ -40,6 +35,20 @@ def router(gateway: Gateway) -> APIRouter:
             explain=asked.explain,
         )
         return await _answer(gateway, request, query)
+
+    return recommendations_of_user
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(prefix="/v1", tags=["recommendations"])
+    declared = gateway.platform.attributes
+    slate_out: dict[str, Any] = {"response_model": SlateOut}
+
+    routes.get(  # the id is read in the body, see parsing.py
+        "/users/{user_id}/recommendations",
+        **slate_out,
+        openapi_extra=documented("user_id", RecommendQuery),
+    )(user_recommendations(gateway))
 
     @routes.post("/recommendations", **slate_out)
     async def recommendations(request: Request, body: RecommendBody) -> Response:

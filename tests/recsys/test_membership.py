@@ -67,3 +67,12 @@ async def test_the_secret_is_one(redis):
     """Whoever asks first makes it; all get the same."""
     assert len({await Members(redis).secret() for _ in range(3)}) == 1
     assert len(await Members(redis).secret()) == 32
+
+
+async def test_what_another_release_said_is_struck_off(redis):
+    """A word that cannot be read costs nobody anything: it is passed over, and removed."""
+    members = Members(redis)
+    await members.say(replica(0, "n", v1="1-0"))
+    await redis.hset("recsys:members", "shard:old", '{"role": "shard", "id": "old", "items": "many"}')
+    assert [m.id for m in await members.all()] == ["n"]
+    assert await redis.hkeys("recsys:members") == [b"shard:n"]

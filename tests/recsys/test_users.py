@@ -31,7 +31,7 @@ async def append(store: UserStore, *events: Interaction, version: str = "v1") ->
     by_user: dict[str, list[Counted]] = {}
     for e in events:
         by_user.setdefault(e.user_id, []).append(Counted(e, 1.0, e.timestamp / 100))
-    done = await store.append(by_user, 5000.0, version, D)
+    done = await store.append(by_user, version, D)
     return done[events[0].user_id]
 
 
@@ -98,7 +98,7 @@ async def test_an_event_counts_once(store):
 
 async def test_the_same_event_id_of_two_users_is_two_events(store):
     """Event ids are the user's own."""
-    done = await store.append({u: [Counted(event(1, "a", u), 1.0, 0.0)] for u in ("u", "v")}, 5000.0, "v1", D)
+    done = await store.append({u: [Counted(event(1, "a", u), 1.0, 0.0)] for u in ("u", "v")}, "v1", D)
     assert all(len(d.fresh) == 1 for d in done.values())
     assert done["u"].sequence != done["v"].sequence
 
