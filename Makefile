@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test check lock clean
+.PHONY: install demo down test check load compare lock clean
 
 install: $(STAMP)
 
@@ -34,6 +34,15 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Load on a running platform; ARGS="--shape ramp|sustain|spike|drain|soak --seconds 60 --peak 200".
+load: $(STAMP)
+	$(BIN)/python -m load_tests.run $(ARGS)
+
+# Side by side with what people write by hand; ARGS as in docs/benchmarks.md.
+compare: $(STAMP)
+	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m load_tests.compare $(ARGS)
 
 # The pins that pip installs, resolved anew from pyproject.toml.
 lock:
