@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+from recsys.checks import check_event, check_item
 from recsys.config import AttributeType, Limits
 from recsys.errors import BadInput
-from recsys.records import EventIn, ItemIn, R, check_event, check_item, unix_seconds, validate_each
+from recsys.records import EventIn, ItemIn, R, unix_seconds, validate_each
 from recsys.rowfiles import Columns, Fields, Row, chunks, comparable, file_size, plain
 
 REMEMBERED = 200_000  # contents of events without an id: 31 MB, measured with tracemalloc

@@ -2,7 +2,7 @@
 
 `validate_each` is the way in: it takes a bulk list, keeps the good records and says of each other one which
 field is wrong, which limit it broke and what to do. What depends on the configuration (declared attributes,
-known event types, limits) is checked by `check_item` and `check_event`, which it calls when they are given.
+known event types, limits) is checked by `checks.py`, whose functions it calls when they are given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -27,19 +27,15 @@ from pydantic import (
 from recsys.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from pydantic_core import ErrorDetails
 
-    from recsys.config import AttributeType, Limits
-    from recsys.datatypes import AttributeValue
 
 ID_BYTES = 128
-KEYWORD_CHARS = 256
-KEYWORDS = 256
+FLOAT_MAX = sys.float_info.max
 EARLIEST_S = -2_208_988_800  # 1900-01-01T00:00:00Z
 LATEST_S = 253_402_300_800  # 10000-01-01T00:00:00Z, the first second that RFC 3339 cannot write
-FLOAT_MAX = sys.float_info.max
 PLAIN_WORDS = {  # pydantic's error types in words that name the fix; {} is the value
     "model_type": "must be an object with named fields, not {}",
     "dict_type": "must be an object with named fields, not {}",
@@ -62,7 +58,7 @@ def unix_seconds(value: object) -> float:
     elif isinstance(value, date):
         value = _from_date(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _misfit("RFC 3339 such as 2026-01-31T12:00:00Z or Unix seconds", value)
+        raise misfit("RFC 3339 such as 2026-01-31T12:00:00Z or Unix seconds", value)
     if EARLIEST_S <= value < LATEST_S:
         return float(value)
     looks = ", not milliseconds" if LATEST_S <= value < LATEST_S * 1000 else ""
@@ -94,7 +90,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
-def _misfit(wanted: str, value: object) -> ValueError:
+def misfit(wanted: str, value: object) -> ValueError:
     return ValueError(f"must be {wanted}, not {shown(value)}")
 
 
@@ -202,98 +198,6 @@ def validate_each(
 @cache
 def _list_of(kind: type[R]) -> TypeAdapter[list[R]]:
     return TypeAdapter(list[kind])  # type: ignore[valid-type]
-
-
-def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> dict[str, AttributeValue]:
-    """The values in the form that is stored: str, list[str], finite float, Unix seconds; nulls are left out.
-
-    BadInput with field `attributes.NAME` for an undeclared name or a value that does not fit its type.
-    """
-    checked: dict[str, AttributeValue] = {}
-    for name, value in attributes.items():
-        field = f"attributes.{name[:64]}"
-        if name not in declared:
-            known = ", ".join(declared) or "none"
-            fix = "add it under attributes in the configuration"
-            raise BadInput(
-                f"{field}: is not declared; declared are: {known}; {fix}",
-                field=field,
-                code="undeclared_attribute",
-            )
-        if value is None:
-            continue
-        try:
-            checked[name] = _attribute(value, declared[name])
-        except ValueError as wrong:
-            raise BadInput(f"{field}: {wrong}", field=field) from None
-    return checked
-
-
-def _attribute(value: object, kind: AttributeType) -> AttributeValue:
-    match kind:
-        case "keyword":
-            return _keyword(value, "a string, as declared")
-        case "keyword[]":
-            if not isinstance(value, list):
-                raise _misfit("a list of strings, as declared", value)
-            if len(value) > KEYWORDS:
-                raise ValueError(f"has {len(value)} entries; at most {KEYWORDS} are allowed: keep the telling ones")
-            return [_keyword(entry, "a list of strings, as declared") for entry in value]
-        case "number":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise _misfit("a number, as declared", value)
-            if not -FLOAT_MAX <= value <= FLOAT_MAX:
-                raise _misfit("a finite number", value)
-            return float(value)
-        case "datetime":
-            return unix_seconds(value)
-
-
-def _keyword(value: object, wanted: str) -> str:
-    if not isinstance(value, str):
-        raise _misfit(wanted, value)
-    if len(value) > KEYWORD_CHARS:
-        raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: move it into text")
-    return value
-
-
-def check_item(item: ItemIn, declared: Mapping[str, AttributeType], limits: Limits) -> ItemIn:
-    """The item with normalised attributes; BadInput when it breaks a limit or a declaration."""
-    for field in ("title", "text"):
-        chars = len(getattr(item, field))
-        if chars > limits.text_chars:
-            raise BadInput(
-                f"{field}: has {chars} characters; at most {limits.text_chars} are allowed: "
-                "shorten it or raise limits.text_chars",
-                field=field,
-                code="too_large",
-            )
-    if not item.attributes:
-        return item
-    return item.model_copy(update={"attributes": check_attributes(item.attributes, declared)})
-
-
-def check_event(event: EventIn, event_types: Collection[str], limits: Limits, now: float) -> EventIn:
-    """The event with its time; `now`, in Unix seconds, is taken where it carries none.
-
-    BadInput for a type that is not configured and for a time more than `limits.clock_skew_s` ahead of `now`.
-    """
-    if event.type not in event_types:
-        raise BadInput(
-            f"type: {shown(event.type)} is not configured; known are: {', '.join(event_types)}",
-            field="type",
-            code="unknown_event_type",
-        )
-    if event.timestamp is None:
-        return event.model_copy(update={"timestamp": now})
-    ahead = event.timestamp - now
-    if ahead > limits.clock_skew_s:
-        raise BadInput(
-            f"timestamp: lies {ahead:.0f} s in the future; at most {limits.clock_skew_s:g} s are allowed: "
-            "set the sender's clock, or send no timestamp",
-            field="timestamp",
-        )
-    return event
 
 
 def explain(kind: type[BaseModel], error: ErrorDetails, loc: tuple[int | str, ...]) -> tuple[str | None, str, str]:

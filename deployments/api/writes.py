@@ -23,10 +23,11 @@ from deployments.api.schemas import (
     UserOut,
     WrittenOut,
 )
+from recsys.checks import check_event, check_item
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
 from recsys.gateway import Gateway
-from recsys.records import EventIn, ItemIn, Refused, check_event, check_item, validate_each
+from recsys.records import EventIn, ItemIn, Refused, validate_each
 
 Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
 

@@ -9,18 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.checks import check_attributes, check_event, check_item
 from recsys.config import AttributeType, Limits
 from recsys.errors import BadInput
-from recsys.records import (
-    EventIn,
-    ItemIn,
-    Refused,
-    check_attributes,
-    check_event,
-    check_item,
-    unix_seconds,
-    validate_each,
-)
+from recsys.records import EventIn, ItemIn, Refused, unix_seconds, validate_each
 
 EVENT = {"event_id": "e1", "user_id": "u1", "item_id": "i1", "type": "view", "timestamp": 1_700_000_000}
 ITEM = {"item_id": "i1", "title": "A film"}
