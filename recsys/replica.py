@@ -44,7 +44,9 @@ class ShardReplica:
         self._store = store
         self._log = ItemLog(redis)
         self._members = Members(redis)
-        self._feed = PopularityFeed(redis)
+        self._redis = redis
+        self._feeds: dict[str, PopularityFeed] = {}
+        """One a version: each gives a change once, and a version that is loaded later starts with everything."""
         self._encode = encode
         self._member = Member(role="shard", id=replica_id, shard=shard)
         self._shards: dict[str, Shard] = {}
@@ -141,7 +143,8 @@ class ShardReplica:
         fingerprint = self._store.manifest(version).fingerprint
         while await self._catch_up(shard, fingerprint):
             continue
-        shard.count(await PopularityFeed(self._feed.redis).changes())
+        self._feeds[version] = PopularityFeed(self._redis)
+        shard.count(await self._feeds[version].changes())
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
         self._shards[version] = shard
         self._tasks[f"log:{version}"] = asyncio.create_task(
@@ -162,7 +165,7 @@ class ShardReplica:
             vectors = await self._vectors(shard, upserts, fingerprint)
             async with shard.changing:
                 # Likes may be older than the item: it was deleted and comes back, or its events came first.
-                counts = await self._feed.of([u.item.item_id for u in upserts])
+                counts = await PopularityFeed(self._redis).of([u.item.item_id for u in upserts])
                 await asyncio.to_thread(_apply, shard, upserts, vectors, deletes, counts)
             shard.cursor = entries[-1].sequence
         return bool(entries)
@@ -181,10 +184,9 @@ class ShardReplica:
         return vectors
 
     async def _popularity(self) -> None:
-        changes: Counts = await self._feed.changes()
-        for shard in list(self._shards.values()):
-            async with shard.changing:
-                await asyncio.to_thread(shard.count, changes)
+        for version, shard in list(self._shards.items()):
+            async with shard.changing:  # the look as well: an upsert in between has newer numbers
+                await asyncio.to_thread(shard.count, await self._feeds[version].changes())
         await asyncio.sleep(self._tuning.poll_s)
 
     async def _follow(self) -> None:
@@ -198,7 +200,7 @@ class ShardReplica:
             since = self._unused_since.setdefault(version, time.monotonic())
             if time.monotonic() - since > _LINGER_S:
                 self._tasks.pop(f"log:{version}").cancel()
-                del self._shards[version], self._unused_since[version]
+                del self._shards[version], self._unused_since[version], self._feeds[version]
         await asyncio.sleep(_FOLLOW_S)
 
     async def _presence(self) -> None:
