@@ -1,11 +1,15 @@
 """Requests that wait while a batch is under way leave together as the next one.
 
-There is no timer: an idle system sends a single request at once, a busy one sends larger batches.
+There is no timer: an idle system sends a single request at once, a busy one sends larger batches. Beside a flight that is
+in the air another one leaves when it carries its even share of all requests; so they stay of one size, and while one
+batch is searched the next is prepared. (When any free flight took whatever was there, batches of one and of fifty took
+turns, and each waited for the other.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -36,7 +40,9 @@ class Coalescer(Generic[T, R]):
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[None], int] = {}
+        """Requests of each flight in the air."""
+        self._boarding = False
 
     def __len__(self) -> int:
         """Requests that wait for a flight."""
@@ -47,24 +53,34 @@ class Coalescer(Generic[T, R]):
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
-        self._depart()
+        self._board()
         return await future
 
+    def _board(self) -> None:
+        """Depart after the requests that are being read at this moment: they come in one turn of the event loop."""
+        if not self._boarding:
+            self._boarding = True
+            asyncio.get_running_loop().call_soon(self._depart)
+
     def _depart(self) -> None:
+        self._boarding = False
         while self._waiting and len(self._flights) < self.max_in_flight:
+            share = math.ceil((len(self._waiting) + sum(self._flights.values())) / self.max_in_flight)
+            if self._flights and len(self._waiting) < min(share, self.max_batch):
+                return
             batch: list[tuple[T, asyncio.Future[R]]] = []
-            while self._waiting and len(batch) < self.max_batch:
+            while self._waiting and len(batch) < min(share, self.max_batch):
                 request, future = self._waiting.popleft()
                 if not future.done():  # its caller has gone
                     batch.append((request, future))
             if batch:
                 flight = asyncio.get_running_loop().create_task(self._fly(batch))
-                self._flights.add(flight)
+                self._flights[flight] = len(batch)
                 flight.add_done_callback(self._landed)
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        self._depart()
+        del self._flights[flight]
+        self._board()
 
     async def _fly(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
