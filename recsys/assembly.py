@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
-from recsys.candidates import BECAUSE, COLUMNS, QUERY, SOURCES, TASTE, CandidateSet, ShardQuery
+from recsys.candidates import BECAUSE, COLUMNS, QUERY, ROLES, SOURCES, TASTE, CandidateSet, ShardQuery
 from recsys.config import Scenario
 from recsys.datatypes import Floats, Recommendation, RecQuery, UserProfile, item_keys
 from recsys.profiles import RECENT
@@ -44,19 +46,15 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
     """One message for the whole batch."""
     vectors: list[Floats] = []
     plan: list[tuple[int, int, int, int]] = []  # request, role, source bit, k
-    column_k = np.zeros((len(batch), len(COLUMNS)), np.int64)
+    column_k: list[list[int]] = []
+    wishes: dict[tuple[int, int, bool], _Wish] = {}  # a batch has few scenarios
     for b, prepared in enumerate(batch):
-        wanted: dict[str, int] = {
-            # One shard may hold all that is left for a filter, so each source gives at least what is asked for.
-            source.source: max(source.k, prepared.query.k)
-            for source in prepared.scenario.sources
-            if not prepared.query.items
-        }
-        for c, column in enumerate(COLUMNS):
-            column_k[b, c] = wanted.get(column, 0)
+        kind = (id(prepared.scenario), prepared.query.k, prepared.query.items is not None)
+        wish = wishes.get(kind) or wishes.setdefault(kind, _Wish.of(prepared))
+        column_k.append(wish.columns)
         for role, source, vector in _roles(prepared):
-            k = wanted.get(source, 0)
-            if k or prepared.scenario.weights.keys() & _WEIGHED[role]:
+            k = wish.sources.get(source, 0)
+            if k or wish.weighed[role]:
                 vectors.append(vector)
                 plan.append((b, role, SOURCES[source] if k else 0, k))
     request, role_of, source_of, k_of = np.array(plan, np.int64).reshape(-1, 4).T
@@ -68,7 +66,7 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
         vector_role=role_of,
         vector_source=source_of,
         vector_k=k_of,
-        column_k=column_k,
+        column_k=np.array(column_k, np.int64),
         filters=tuple(p.query.filter for p in batch),
         exclude=np.concatenate(excluded),
         exclude_offsets=np.cumsum([0, *map(len, excluded)]),
@@ -78,16 +76,37 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a scenario wants of a shard."""
+
+    sources: dict[str, int]
+    """Candidates by source."""
+    columns: list[int]
+    """The same for COLUMNS."""
+    weighed: list[bool]
+    """By role: whether its signal has a weight."""
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> _Wish:
+        scenario, k = prepared.scenario, prepared.query.k
+        # One shard may hold all that is left for a filter, so each source gives at least what is asked for.
+        sources: dict[str, int] = {s.source: max(s.k, k) for s in scenario.sources if prepared.query.items is None}
+        columns = [sources.get(column, 0) for column in COLUMNS]
+        return cls(sources, columns, [bool(scenario.weights.keys() & _WEIGHED[role]) for role in range(ROLES)])
+
+
 def _roles(prepared: Prepared) -> list[tuple[int, str, Floats]]:
     """(role, source that walks from it, unit vector)."""
     roles: list[tuple[int, str, Floats]] = []
     if prepared.vector is not None:
         roles.append((QUERY, "similar", prepared.vector))
     profile = prepared.profile
-    if not profile.cold:
+    length = math.sqrt(profile.taste @ profile.taste)
+    if length:
         # A text or an item that was asked for is what "similar" means then; the taste only gives its signal.
         source = "similar" if prepared.vector is None else "none"
-        roles.append((TASTE, source, profile.taste / np.linalg.norm(profile.taste)))
+        roles.append((TASTE, source, profile.taste / np.float32(length)))
     for i, vector in enumerate(profile.recent_vectors):
         # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
         roles.append((BECAUSE + i, "because_you_liked" if i == 0 else "none", vector))
@@ -102,32 +121,53 @@ def _excluded(prepared: Prepared) -> np.ndarray:
 
 
 def recommendations(
-    prepared: Prepared, candidates: CandidateSet, signals: Floats, scores: Floats, chosen: np.ndarray
-) -> tuple[Recommendation, ...]:
-    """The chosen candidates with their names; only winners become strings."""
-    made = []
-    for i in chosen.tolist():
-        sources = _NAMED[int(candidates.sources[i])]
-        reasons = tuple(_reason(source, prepared, candidates.likeness[i]) for source in sources)
-        made.append(
-            Recommendation(
-                item_id=candidates.ids[i],
-                title=candidates.titles[i],
-                score=float(scores[i]),
-                source=sources[0],
-                reasons=reasons,
-                signals=dict(zip(SIGNALS, map(float, signals[i]), strict=True)) if prepared.query.explain else None,
-            )
+    batch: Sequence[Prepared], candidates: CandidateSet, signals: Floats, scores: Floats, chosen: Sequence[np.ndarray]
+) -> list[tuple[Recommendation, ...]]:
+    """The chosen candidates of each request with their names; only winners become strings."""
+    picked = np.concatenate(chosen)
+    nearest = np.nan_to_num(candidates.likeness[picked, BECAUSE:], nan=-np.inf).argmax(axis=1).tolist()
+    ids, titles = candidates.ids.take(picked).strings(), candidates.titles.take(picked).strings()
+    bits = candidates.sources[picked].tolist()
+    rounded = np.round(scores[picked].astype(np.float64), 6).tolist()
+    made, start = [], 0
+    for prepared, mine in zip(batch, chosen, strict=True):
+        reason = _Reasons(prepared)
+        explained = (
+            [dict(zip(SIGNALS, map(float, signals[i]), strict=True)) for i in mine] if prepared.query.explain else ()
         )
-    return tuple(made)
+        items = [
+            Recommendation(
+                ids[i], titles[i], i - start + 1, rounded[i], _NAMED[bits[i]][0], reason.of(bits[i], nearest[i])
+            )
+            for i in range(start, start + len(mine))
+        ]
+        if explained:
+            items = [structs.replace(item, signals=given) for item, given in zip(items, explained, strict=True)]
+        made.append(tuple(items))
+        start += len(mine)
+    return made
 
 
-def _reason(source: str, prepared: Prepared, likeness: Floats) -> dict[str, str]:
-    if source == "because_you_liked":
-        nearest = int(likeness[BECAUSE : BECAUSE + len(prepared.profile.recent)].argmax())
-        return {"code": source, "item_id": prepared.profile.recent[nearest]}
-    if source != "similar":
-        return {"code": source}
-    if prepared.query.like_item is not None:
-        return {"code": "similar_to_item", "item_id": prepared.query.like_item}
-    return {"code": "similar_to_query" if prepared.vector is not None else "matches_your_taste"}
+class _Reasons:
+    """Why a request's items are there: few answers for many items, each made once."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._made: dict[tuple[int, int], tuple[dict[str, str], ...]] = {}
+
+    def of(self, bits: int, nearest: int) -> tuple[dict[str, str], ...]:
+        """`nearest`: place of the item liked lately that is most alike; it matters only where that is the reason."""
+        key = (bits, nearest if bits & SOURCES["because_you_liked"] else 0)
+        if key not in self._made:
+            self._made[key] = tuple(self._reason(source, nearest) for source in _NAMED[bits])
+        return self._made[key]
+
+    def _reason(self, source: str, nearest: int) -> dict[str, str]:
+        prepared = self._prepared
+        if source == "because_you_liked":
+            return {"code": source, "item_id": prepared.profile.recent[nearest]}
+        if source != "similar":
+            return {"code": source}
+        if prepared.query.like_item is not None:
+            return {"code": "similar_to_item", "item_id": prepared.query.like_item}
+        return {"code": "similar_to_query" if prepared.vector is not None else "matches_your_taste"}

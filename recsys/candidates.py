@@ -66,7 +66,7 @@ class ShardQuery:
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """A shard's answer: n candidates of B requests; those of request b stand at `offsets[b]:offsets[b + 1]`.
+    """A shard's answer: n candidates of B requests; those of request b stand at `offsets[b]:offsets[b + 1]`, by key.
 
     keys      (n,) uint64, see `item_key`
     sources   (n,) int64, bits of SOURCES
@@ -94,11 +94,16 @@ class CandidateSet:
     @classmethod
     def merge(cls, parts: list[CandidateSet]) -> CandidateSet:
         """The candidates of several shards, in order of request and key; an item that two shards hold stays once."""
+        if len(parts) == 1:
+            return parts[0]
         tagged = np.concatenate([tag(p.requests, p.keys) for p in parts])
-        _, order = np.unique(tagged, return_index=True)
-        requests = np.concatenate([p.requests for p in parts])[order]
+        order = np.argsort(tagged, kind="stable")  # each part is in order: this only merges them
+        tagged = tagged[order]
+        first = np.concatenate([[True], tagged[1:] != tagged[:-1]]) if len(tagged) else np.zeros(0, bool)
+        order, tagged = order[first], tagged[first]
+        starts = np.arange(len(parts[0].offsets), dtype=np.uint64) << np.uint64(KEY_BITS)
         return cls(
-            offsets=np.searchsorted(requests, np.arange(len(parts[0].offsets))),
+            offsets=np.searchsorted(tagged, starts),
             keys=np.concatenate([p.keys for p in parts])[order],
             sources=np.concatenate([p.sources for p in parts])[order],
             likeness=np.concatenate([p.likeness for p in parts])[order],

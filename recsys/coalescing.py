@@ -1,9 +1,8 @@
 """Requests that wait while a batch is under way leave together as the next one.
 
-There is no timer: an idle system sends a single request at once, a busy one sends larger batches. Beside a flight that is
-in the air another one leaves when it carries its even share of all requests; so they stay of one size, and while one
-batch is searched the next is prepared. (When any free flight took whatever was there, batches of one and of fifty took
-turns, and each waited for the other.)
+There is no timer: an idle system sends a single request at once, a busy one sends larger batches. Beside a flight in
+the air another leaves when it carries its even share of all requests: so they stay of one size, and one batch is
+prepared while the other is searched. (When a free flight took what was there, batches of one and of fifty took turns.)
 """
 
 from __future__ import annotations

@@ -72,12 +72,13 @@ class Recommender:
         signals = measure(candidates, moment)
         scores = blend(signals, candidates.requests, [p.scenario.weights for p in batch])
         chosen = top(candidates, scores, [p.query.k for p in batch], [p.diversity for p in batch])
+        made = recommendations(batch, candidates, signals, scores, chosen)
         slates: list[Slate | Exception] = []
-        for b, (prepared, picked) in enumerate(zip(batch, chosen, strict=True)):
+        for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):
             known = _names(candidates, b) if prepared.query.items else set()
             slates.append(
                 Slate(
-                    items=recommendations(prepared, candidates, signals, scores, picked),
+                    items=items,
                     index_version=serve.version,
                     model_version=serve.model,
                     degraded=tuple(dict.fromkeys((*prepared.missing, *missing))),

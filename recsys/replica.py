@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from redis.asyncio import Redis
@@ -55,6 +56,8 @@ class ShardReplica:
         self._tuning = ShardTuning()
         self._channel: ChannelServer | None = None
         self._saying = asyncio.Lock()
+        self._searching = ThreadPoolExecutor(1, "search")
+        """One at a time: a walk uses `threads` cores by itself, and the Python around it would fight for one lock."""
 
     async def start(self, host: str | None = None) -> None:
         """Load what is served, catch up with the log, and follow both from now on.
@@ -81,6 +84,7 @@ class ShardReplica:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         if self._channel is not None:
             self._channel.stop()
+        self._searching.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(RedisError, OSError):  # then it is struck off for its silence
             await self._members.leave(self._member)
 
@@ -95,7 +99,9 @@ class ShardReplica:
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         shard = self._shard(query.version)
-        return search(shard, query) if _light(query) else await asyncio.to_thread(search, shard, query)
+        if _light(query):
+            return search(shard, query)
+        return await asyncio.get_running_loop().run_in_executor(self._searching, search, shard, query)
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         return self._shard(version).vectors_of(item_ids)

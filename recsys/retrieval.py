@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.candidates import COLUMNS, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
-from recsys.datatypes import Floats, Keys, Rows
+from recsys.datatypes import KEY_BITS, Floats, Keys, Rows
 from recsys.index.base import best
 from recsys.shard import Shard
 
@@ -134,15 +134,18 @@ def _pairs(requests: Ints, rows: Rows, keep: npt.NDArray[np.bool_], bits: Ints) 
 
 
 def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> CandidateSet:
-    n = max(len(shard.items), 1)
-    place = np.concatenate([f.requests * n + f.rows for f in found]) if found else np.zeros(0, np.int64)
-    bits = np.concatenate([f.bits for f in found]) if found else np.zeros(0, np.int64)
-    order = np.argsort(place, kind="stable")
-    unique, first = np.unique(place[order], return_index=True)
-    sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else bits
-    requests, rows = unique // n, unique % n
-    offsets = np.searchsorted(requests, np.arange(query.size + 1))
     items = shard.items
+    none = np.zeros(0, np.int64)
+    rows = np.concatenate([none, *(f.rows for f in found)])
+    bits = np.concatenate([none, *(f.bits for f in found)])
+    tagged = tag(np.concatenate([none, *(f.requests for f in found)]), items.keys.view[rows])
+    order = np.argsort(tagged, kind="stable")
+    tagged, rows = tagged[order], rows[order]
+    first = np.flatnonzero(np.concatenate([np.ones(min(len(tagged), 1), bool), tagged[1:] != tagged[:-1]]))
+    sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else none
+    rows = rows[first]
+    starts = np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS)
+    offsets = np.searchsorted(tagged[first], starts)
     created = items.created_at.view[rows]
     return CandidateSet(
         offsets=offsets,

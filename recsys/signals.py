@@ -73,5 +73,8 @@ SIGNALS: dict[SignalName, Signal] = {
 
 def measure(candidates: CandidateSet, moment: Moment) -> npt.NDArray[np.float32]:
     """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known counts 0."""
-    columns = [np.nan_to_num(signal(candidates, moment)) for signal in SIGNALS.values()]
-    return np.clip(np.stack(columns, axis=1), -1.0, 1.0).astype(np.float32)
+    made = np.empty((len(candidates.keys), len(SIGNALS)), np.float32)
+    for column, signal in enumerate(SIGNALS.values()):
+        made[:, column] = signal(candidates, moment)
+    np.nan_to_num(made, copy=False)
+    return np.clip(made, -1.0, 1.0, out=made)

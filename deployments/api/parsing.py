@@ -6,24 +6,43 @@ whole HTTP layer needs. A model reads them all at once; the OpenAPI page is told
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
 
 from recsys.records import Id
 
 M = TypeVar("M", bound=BaseModel)
 
+_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 256
+"""Bytes; with the number above, what query strings may take of memory."""
 
-def parameters(request: Request, model: type[M]) -> M:
-    """The query string as a model. Raises RequestValidationError naming the parameter."""
-    try:
-        return model.model_validate_strings(dict(request.query_params))
-    except ValidationError as error:
-        raise _invalid(error, "query") from None
+
+def parameters(model: type[M]) -> Callable[[Request], M]:
+    """A reader of the query string as a model, which raises RequestValidationError naming the parameter.
+
+    Query strings repeat: one that was read before is not read again.
+    """
+
+    @lru_cache(_REMEMBERED)
+    def read(query_string: bytes) -> M:
+        return model.model_validate_strings(dict(QueryParams(query_string)))
+
+    def parameters_of(request: Request) -> M:
+        given = request.scope["query_string"]
+        try:
+            return read(given) if len(given) <= _LONGEST_REMEMBERED else read.__wrapped__(given)
+        except ValidationError as error:
+            raise _invalid(error, "query") from None
+
+    return parameters_of
 
 
 def path_id(request: Request, name: str, ids: TypeAdapter[str]) -> str:

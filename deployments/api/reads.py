@@ -6,13 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-import orjson
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from deployments.api.parameters import FilterText, ItemId, check_bulk, check_k, filter_of
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
-from recsys.datatypes import RecQuery, Slate
+from recsys.datatypes import Recommendation, RecQuery
 from recsys.errors import BadInput
 from recsys.filters import compile_filter
 from recsys.gateway import Gateway
@@ -20,11 +20,11 @@ from recsys.gateway import Gateway
 
 def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of GET /v1/users/{user_id}/recommendations, the hottest: front.py calls it past FastAPI."""
-    declared, ids = gateway.platform.attributes, id_adapter()
+    declared, ids, read = gateway.platform.attributes, id_adapter(), parameters(RecommendQuery)
 
     async def recommendations_of_user(request: Request) -> Response:
         """Recommendations for a user, who need not be known."""
-        asked = parameters(request, RecommendQuery)
+        asked = read(request)
         query = RecQuery(
             k=check_k(asked.k, gateway.settings.limits),
             scenario=asked.scenario,
@@ -125,35 +125,36 @@ def router(gateway: Gateway) -> APIRouter:
     return routes
 
 
+class _Body(msgspec.Struct, omit_defaults=True, gc=False):
+    """What schemas.SlateOut documents, written as JSON without a step between."""
+
+    request_id: str
+    scenario: str
+    model_version: str
+    index_version: str
+    degraded: tuple[str, ...]
+    took_ms: float
+    items: tuple[Recommendation, ...]
+    unknown_items: tuple[str, ...] | None = None
+    """Only where items were given to rank."""
+
+
+_json = msgspec.json.Encoder().encode
+
+
 async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str | None = None) -> Response:
     start = time.perf_counter()
     slate = await (gateway.recommend(query) if text is None else gateway.search(text, query))
     took_ms = (time.perf_counter() - start) * 1000
-    timing = ", ".join(f"{stage};dur={ms:.2f}" for stage, ms in [*slate.stages.items(), ("total", took_ms)])
-    body = _body(slate, query, request.scope["recsys.request_id"], took_ms)
-    return Response(orjson.dumps(body), headers={"Server-Timing": timing}, media_type="application/json")
-
-
-def _body(slate: Slate, query: RecQuery, request_id: str, took_ms: float) -> dict[str, Any]:
-    items = [
-        {
-            "item_id": item.item_id,
-            "title": item.title,
-            "rank": rank,
-            "score": round(item.score, 6),
-            "source": item.source,
-            "reasons": item.reasons,
-            **({"signals": item.signals} if item.signals is not None else {}),
-        }
-        for rank, item in enumerate(slate.items, 1)
-    ]
-    return {
-        "request_id": request_id,
-        "scenario": query.scenario,
-        "model_version": slate.model_version,
-        "index_version": slate.index_version,
-        "degraded": slate.degraded,
-        "took_ms": round(took_ms, 3),
-        "items": items,
-        **({"unknown_items": slate.unknown_items} if query.items is not None else {}),
-    }
+    timing = ", ".join([*(f"{stage};dur={ms:.2f}" for stage, ms in slate.stages.items()), f"total;dur={took_ms:.2f}"])
+    body = _Body(
+        request.scope["recsys.request_id"],
+        query.scenario,
+        slate.model_version,
+        slate.index_version,
+        slate.degraded,
+        round(took_ms, 3),
+        slate.items,
+        None if query.items is None else slate.unknown_items,
+    )
+    return Response(_json(body), headers={"Server-Timing": timing}, media_type="application/json")

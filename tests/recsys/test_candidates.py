@@ -13,7 +13,8 @@ from recsys.datatypes import KEY_BITS, StringColumn, item_key, item_keys
 
 
 def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
-    """A shard's answer: for each request item -> sources; everything else is made of the shard and the id."""
+    """A shard's answer, by key: for each request item -> sources; everything else is made of the shard and the id."""
+    requests = [dict(sorted(r.items(), key=lambda entry: item_key(entry[0]))) for r in requests]
     ids = [i for r in requests for i in r]
     n = len(ids)
     marks = np.array([shard * 1000 + len(i) for i in ids], float)

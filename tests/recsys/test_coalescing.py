@@ -39,6 +39,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def send(coalescer: Coalescer[int, int], numbers: list[int]) -> list[asyncio.Future[int]]:
+    """The first leaves by itself, the others come while it is away."""
+    first = asyncio.ensure_future(coalescer.submit(numbers[0]))
+    await settle()
+    return [first, *(asyncio.ensure_future(coalescer.submit(n)) for n in numbers[1:])]
+
+
 async def test_an_idle_coalescer_sends_at_once():
     """A single request leaves alone and without a wait; so does the next."""
     flights = Flights()
@@ -52,12 +59,43 @@ async def test_what_waits_leaves_together():
     flights = Flights()
     flights.gate.clear()
     coalescer = Coalescer(flights, max_batch=3, max_in_flight=1)
-    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in range(8)]
+    requests = await send(coalescer, list(range(8)))
     await settle()
     assert len(coalescer) == 7
     flights.gate.set()
     assert await asyncio.gather(*requests) == [2 * x for x in range(8)]
     assert flights.batches == [[0], [1, 2, 3], [4, 5, 6], [7]]
+
+
+async def test_what_comes_at_once_leaves_at_once():
+    """Requests of one turn of the event loop share the first flight."""
+    flights = Flights()
+    coalescer = Coalescer(flights, max_batch=8, max_in_flight=1)
+    assert await asyncio.gather(*map(coalescer.submit, range(5))) == [0, 2, 4, 6, 8]
+    assert flights.batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_a_second_flight_is_as_full_as_the_first():
+    """Eight that come at once share two flights; while both are away the next ones wait."""
+    flights = Flights()
+    flights.gate.clear()
+    coalescer = Coalescer(flights, max_batch=8, max_in_flight=2)
+    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in range(8)]
+    await settle()
+    assert flights.batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    flights.gate.set()
+    await asyncio.gather(*requests)
+    flights.gate.clear()
+    requests = [asyncio.ensure_future(coalescer.submit(20))]
+    await settle()
+    requests += [asyncio.ensure_future(coalescer.submit(21))]
+    await settle()
+    assert flights.batches[2:] == [[20], [21]]
+    requests += [asyncio.ensure_future(coalescer.submit(x)) for x in (22, 23, 24)]
+    await settle()
+    assert len(coalescer) == 3
+    flights.gate.set()
+    assert await asyncio.gather(*requests) == [40, 42, 44, 46, 48]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -105,7 +143,7 @@ async def test_an_error_reaches_its_own_batch_alone():
     flights = Flights()
     flights.gate.clear()
     coalescer = Coalescer(flights, max_batch=2, max_in_flight=1)
-    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in (1, 2, -3, 4, 5)]
+    requests = await send(coalescer, [1, 2, -3, 4, 5])
     await settle()
     flights.gate.set()
     answers = await asyncio.gather(*requests, return_exceptions=True)
@@ -118,7 +156,7 @@ async def test_an_exception_as_a_result_reaches_its_own_request_alone():
     flights = Flights()
     flights.gate.clear()
     coalescer = Coalescer(flights, max_batch=3, max_in_flight=1)
-    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in (0, 7, 13, 8)]
+    requests = await send(coalescer, [0, 7, 13, 8])
     await settle()
     flights.gate.set()
     zero, seven, thirteen, eight = await asyncio.gather(*requests, return_exceptions=True)
@@ -131,7 +169,7 @@ async def test_cancelled_requests_do_not_travel():
     flights = Flights()
     flights.gate.clear()
     coalescer = Coalescer(flights, max_batch=9, max_in_flight=1)
-    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in range(5)]
+    requests = await send(coalescer, list(range(5)))
     await settle()
     requests[0].cancel()
     requests[2].cancel()
@@ -147,7 +185,7 @@ async def test_all_cancelled_leaves_nothing_behind():
     flights = Flights()
     flights.gate.clear()
     coalescer = Coalescer(flights, max_batch=2, max_in_flight=1)
-    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in range(6)]
+    requests = await send(coalescer, list(range(6)))
     await settle()
     for request in requests[1:]:
         request.cancel()
@@ -162,7 +200,7 @@ async def test_past_max_waiting_a_request_is_refused_at_once():
     flights = Flights()
     flights.gate.clear()
     coalescer = Coalescer(flights, max_batch=1, max_in_flight=2, max_waiting=3)
-    requests = [asyncio.ensure_future(coalescer.submit(x)) for x in range(8)]
+    requests = [*await send(coalescer, [0]), *await send(coalescer, list(range(1, 8)))]
     await settle()
     flights.gate.set()
     answers = await asyncio.gather(*requests, return_exceptions=True)
