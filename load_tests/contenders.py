@@ -151,8 +151,8 @@ def contenders(bench: Bench, only: list[str]) -> list[Contender]:
         OnServe(bench, "recsys", _platform, "platform", f"{plain}&include_seen=true", after_start=_tell_events),
         Monolith(bench, 1),
         Monolith(bench, 2),
-        OnServe(bench, "noop", _noop("build"), "", "/"),
-        OnServe(bench, "noop-fastapi", _noop("build_fastapi"), "", plain),
+        OnServe(bench, "noop", _noop("build"), "", plain),
+        OnServe(bench, "noop-bare", _noop("build_bare"), "", "/"),
         OnServe(bench, "naive", _naive, "shards", plain, stock=True),
     ]
     return [c for c in every if not only or any(c.name == name or c.name.startswith(f"{name}-") for name in only)]

@@ -17,7 +17,7 @@ from rich.table import Table
 from load_tests.wrk import Measured
 
 Found = dict[str, list[Measured]]
-OURS, MONOLITH, NAIVE, NOOP = "recsys", "monolith-2", "naive", "noop"
+OURS, MONOLITH, NAIVE, NOOP, BARE = "recsys", "monolith-2", "naive", "noop", "noop-bare"
 
 
 def ratios(found: Found) -> dict[str, float | None]:
@@ -26,6 +26,7 @@ def ratios(found: Found) -> dict[str, float | None]:
         "vs_naive": _over(_peak(found, OURS), _peak(found, NAIVE)),
         "vs_monolith": _over(_peak(found, OURS), _peak(found, MONOLITH)),
         "vs_noop": _over(_peak(found, OURS), _peak(found, NOOP)),
+        "vs_noop_bare": _over(_peak(found, OURS), _peak(found, BARE)),
         "p50_vs_monolith": _over(_at(found, OURS, 1, "p50_ms"), _at(found, MONOLITH, 1, "p50_ms")),
         "p99_vs_monolith": _over(_at(found, OURS, 32, "p99_ms"), _at(found, MONOLITH, 32, "p99_ms")),
         "encoder_int8_vs_fp32": None,

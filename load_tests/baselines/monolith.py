@@ -12,22 +12,10 @@ import hnswlib
 import numpy as np
 from fastapi import FastAPI, HTTPException, Query
 from fastapi import Path as PathParameter
-from pydantic import BaseModel
 from redis.asyncio import Redis
 
+from load_tests.baselines.answer import Recommendation, Slate
 from load_tests.workload import item_id, profile_key, title
-
-
-class Recommendation(BaseModel):
-    item_id: str
-    title: str
-    rank: int
-    score: float
-
-
-class Slate(BaseModel):
-    user_id: str
-    items: list[Recommendation]
 
 
 def create() -> FastAPI:

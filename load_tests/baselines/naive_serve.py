@@ -10,28 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from fastapi import FastAPI, HTTPException, Query
 from fastapi import Path as PathParameter
-from pydantic import BaseModel
 from ray import serve
 from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 from redis.asyncio import Redis
 
+from load_tests.baselines.answer import Recommendation, Slate
 from load_tests.workload import item_id, profile_key, title
 
 api = FastAPI()
 Hits = list[tuple[int, float]]
-
-
-class Recommendation(BaseModel):
-    item_id: str
-    title: str
-    rank: int
-    score: float
-
-
-class Slate(BaseModel):
-    user_id: str
-    items: list[Recommendation]
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
