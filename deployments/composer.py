@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,6 +69,9 @@ class Composer:
             for number, handle in enumerate(shards)
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
+        # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
+        gc.collect()
+        gc.freeze()
 
     def __serve_build_asgi_app__(self) -> Front:
         return make_api(self._gateway)
