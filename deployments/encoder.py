@@ -24,6 +24,7 @@ _LOADED = 2
 class EncoderDeployment:
     def __init__(self, platform: Platform) -> None:
         self._store = VersionStore(platform.home() / "versions")
+        self._models = platform.home() / "models"
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
         self._fingerprints: LRUCache[str, str] = LRUCache(64)
         self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
@@ -65,5 +66,6 @@ class EncoderDeployment:
             self._fingerprints[version] = self._store.manifest(version).fingerprint
         fingerprint = self._fingerprints[version]
         if fingerprint not in self._encoders:
-            self._encoders[fingerprint] = load_encoder(self._store.manifest(version).encoder)
+            spec = self._store.manifest(version).encoder
+            self._encoders[fingerprint] = load_encoder(spec, self._models, expected=fingerprint)
         return self._encoders[fingerprint]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from load_tests import results
 from load_tests.answers import USERS, Answers, ask, judge
@@ -35,13 +39,25 @@ def main() -> None:
             bench.prepare(needed, again=args.rebuild)
         found, answers = measure(chosen, work, args)
     recall, overlap = judge(answers, work)
-    result = results.summary(found, {**asdict(work), "seconds": args.seconds, "repeats": args.repeats}, overlap, recall)
+    workload_run = {**asdict(work), "seconds": args.seconds, "repeats": args.repeats}
+    result = results.summary(found, workload_run, overlap, recall, encoders(args))
     results.write(result, args.out / "compare.json")
     results.plot(found, args.out / "compare.png")
     results.show(found, result)
     print(f"written: {args.out / 'compare.json'}, {args.out / 'compare.png'}")
     if overlap is not None and overlap < SAME:
         raise SystemExit(f"the contenders answer differently: overlap@10 is {overlap}, under {SAME}")
+
+
+def encoders(args: argparse.Namespace) -> dict[str, Any] | None:
+    """What `load_tests.encoder_bench` found, in a process of its own; None when the run is of some contenders only."""
+    if args.only:
+        return None
+    out = args.out / "encoder.json"
+    command = [sys.executable, "-m", "load_tests.encoder_bench", f"--out={out}", f"--data={args.out}", "--rounds=3"]
+    subprocess.run(command, cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
 
 
 def measure(

@@ -20,7 +20,7 @@ Found = dict[str, list[Measured]]
 OURS, MONOLITH, NAIVE, NOOP, BARE = "recsys", "monolith-2", "naive", "noop", "noop-bare"
 
 
-def ratios(found: Found) -> dict[str, float | None]:
+def ratios(found: Found, encoders: dict[str, Any] | None) -> dict[str, float | None]:
     """None where a contender or a number of clients was not measured."""
     return {
         "vs_naive": _over(_peak(found, OURS), _peak(found, NAIVE)),
@@ -29,16 +29,23 @@ def ratios(found: Found) -> dict[str, float | None]:
         "vs_noop_bare": _over(_peak(found, OURS), _peak(found, BARE)),
         "p50_vs_monolith": _over(_at(found, OURS, 1, "p50_ms"), _at(found, MONOLITH, 1, "p50_ms")),
         "p99_vs_monolith": _over(_at(found, OURS, 32, "p99_ms"), _at(found, MONOLITH, 32, "p99_ms")),
-        "encoder_int8_vs_fp32": None,
+        "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],
+        "encoder_int8_cosine": encoders and encoders["encoder_int8_cosine"],
     }
 
 
-def summary(found: Found, workload: dict[str, Any], overlap: float | None, recall: dict[str, float]) -> dict[str, Any]:
+def summary(
+    found: Found,
+    workload: dict[str, Any],
+    overlap: float | None,
+    recall: dict[str, float],
+    encoders: dict[str, Any] | None,
+) -> dict[str, Any]:
     return {
         "machine": machine(),
         "workload": {**workload, "recall_at_10": recall},
         "contenders": {name: [asdict(run) for run in runs] for name, runs in found.items()},
-        "ratios": ratios(found),
+        "ratios": ratios(found, encoders),
         "overlap_at_10": overlap,
     }
 
@@ -46,7 +53,7 @@ def summary(found: Found, workload: dict[str, Any], overlap: float | None, recal
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
-    packages = ("ray", "fastapi", "uvicorn", "hnswlib", "redis", "numpy")
+    packages = ("ray", "fastapi", "uvicorn", "hnswlib", "usearch", "onnxruntime", "torch", "redis", "numpy")
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),

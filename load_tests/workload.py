@@ -30,7 +30,8 @@ M, EF_CONSTRUCTION = 16, 200
 class Workload:
     items: int = 40_000
     dimension: int = 384
-    shards: int = 2
+    shards: int = 1
+    """One does for so small a catalogue."""
     users: int = 1000
     candidates: int = 50
     """A shard, or the one index, returns so many; the best 10 are answered."""

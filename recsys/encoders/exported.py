@@ -1,0 +1,96 @@
+"""An exported model on disk: complete, checked, and never changed once it is there.
+
+<models>/<fingerprint>/
+├── description.json    what it is, with a checksum of every file and the probe texts
+├── model.onnx          token ids and mask in, unit vectors out: pooling and normalisation are part of the graph
+├── tokenizer.json
+└── probes.npy          what torch makes of the probe texts, (texts, d) float32
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.config import Backend
+from recsys.errors import VersionError
+from recsys.versions import sha256
+
+MODEL, TOKENIZER, PROBES = "model.onnx", "tokenizer.json", "probes.npy"
+_DESCRIPTION = "description.json"
+
+FLOORS: dict[Backend, float] = {"onnx": 0.9999, "onnx-int8": 0.99}
+"""Mean cosine to torch over the probe texts, below which a model is not used."""
+
+
+class Description(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fingerprint: str
+    backend: Backend
+    dimension: int
+    max_tokens: int
+    """Longer texts are cut here, special tokens included."""
+    pooling: str
+    normalised: bool
+    probes: list[str]
+    sha256: dict[str, str]
+    """Of each file beside this one."""
+
+
+def read(models: Path, fingerprint: str) -> tuple[Path, Description]:
+    """The folder of an exported model, every file checked. Raises VersionError when one is missing or was changed."""
+    folder = models / fingerprint
+    try:
+        found = Description.model_validate_json((folder / _DESCRIPTION).read_bytes())
+    except FileNotFoundError:
+        raise VersionError(f"the exported encoder {folder} is not there; `recsys build` makes it") from None
+    except (ValidationError, OSError) as error:
+        raise VersionError(f"{folder / _DESCRIPTION} cannot be read; `recsys build` makes it anew: {error}") from error
+    for name in (MODEL, TOKENIZER, PROBES):
+        path = folder / name
+        if not path.is_file() or sha256(path) != found.sha256.get(name):
+            raise VersionError(f"{path} is missing or was changed (its checksum differs); `recsys build` makes it anew")
+    if found.fingerprint != fingerprint:
+        raise VersionError(f"{folder} holds the encoder {found.fingerprint}; `recsys build` makes it anew")
+    return folder, found
+
+
+@contextmanager
+def draft(models: Path, fingerprint: str) -> Iterator[Path]:
+    """A folder to write a model into, which takes its place when the block ends without an error."""
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models, prefix=f".{fingerprint}-") as made:
+        folder = Path(made) / "model"
+        folder.mkdir()
+        yield folder
+        for path in (*folder.iterdir(), folder):
+            _sync(path)
+        target = models / fingerprint
+        if target.exists():  # it was corrupt, or another build was faster: this one is whole
+            target.rename(Path(made) / "old")
+        folder.rename(target)
+        _sync(models)
+
+
+def describe(folder: Path, description: Description) -> None:
+    """The last file of a draft."""
+    (folder / _DESCRIPTION).write_text(description.model_dump_json(indent=2))
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {path.name: sha256(path) for path in sorted(folder.iterdir())}
+
+
+def _sync(path: Path) -> None:
+    """What is renamed into place must be on the disk first."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

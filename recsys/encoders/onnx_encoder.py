@@ -1,0 +1,90 @@
+"""An exported model, run by onnxruntime: no torch in the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+from tokenizers import Tokenizer
+
+from recsys.datatypes import Floats
+from recsys.encoders.batches import by_length, padded
+from recsys.encoders.exported import FLOORS, MODEL, PROBES, TOKENIZER, Description, read
+from recsys.errors import VersionError
+
+BATCH_TOKENS = 256
+"""Tokens of one run of the graph: of 128 to 4096, 256 was fastest on short, long and mixed texts, up to twice."""
+_SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion"]
+"""On CPUs onnxruntime 1.32 can run the fused kernel slower than the Add and LayerNormalization that it replaces."""
+
+
+class OnnxEncoder:
+    """Raises VersionError when the export is missing, was changed, or makes other vectors here than torch made."""
+
+    def __init__(self, models: Path, fingerprint: str, *, threads: int = 1, batch_tokens: int = BATCH_TOKENS) -> None:
+        folder, found = read(models, fingerprint)
+        self._graph = Graph(folder, found.max_tokens, threads=threads, batch_tokens=batch_tokens)
+        self.fingerprint = fingerprint
+        self.dimension = found.dimension
+        self.cosine = check(self._graph, found, np.load(folder / PROBES))
+        """Mean cosine to torch over the probe texts, measured when it was loaded."""
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        return self._graph.vectors(texts)
+
+
+class Graph:
+    """Tokenizer and graph together: texts in, unit vectors out."""
+
+    def __init__(self, folder: Path, max_tokens: int, *, threads: int, batch_tokens: int = BATCH_TOKENS) -> None:
+        self._tokenizer = tokenizer(folder / TOKENIZER, max_tokens)
+        self._batch_tokens = batch_tokens
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.enable_mem_pattern = False  # plans memory for one shape, and every batch has another
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(folder / MODEL), options, ["CPUExecutionProvider"], disabled_optimizers=_SLOWER_FUSIONS
+            )
+        except Exception as error:  # its own errors share no base but this
+            version = onnxruntime.__version__
+            raise VersionError(f"onnxruntime {version} cannot load {folder / MODEL}: {error}") from error
+
+    def vectors(self, texts: Sequence[str]) -> Floats:
+        """Row i belongs to texts[i], whatever the order in which they were run."""
+        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        parts, rows = [], []
+        for batch in by_length([len(row) for row in tokens], self._batch_tokens):
+            ids, mask = padded([tokens[i] for i in batch])
+            parts.append(self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
+            rows.append(batch)
+        made = np.concatenate(parts)
+        vectors = np.empty_like(made)
+        vectors[np.concatenate(rows)] = made
+        return vectors
+
+
+def tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+    """Cuts at `max_tokens` and pads nothing, whatever the file says of both."""
+    made: Tokenizer = Tokenizer.from_file(str(path))
+    made.no_padding()
+    made.enable_truncation(max_tokens)
+    return made
+
+
+def check(graph: Graph, description: Description, expected: Floats) -> float:
+    """Mean cosine of the probe texts to torch's vectors. Raises VersionError when it is under the backend's floor."""
+    cosine = float((graph.vectors(description.probes) * expected).sum(1).mean())
+    floor = FLOORS[description.backend]
+    if not cosine >= floor:  # a NaN fails as well
+        raise VersionError(
+            f"the encoder {description.fingerprint} ({description.backend}) has a mean cosine of {cosine:.5f} to torch "
+            f"on this machine, under {floor}; set encoder.backend to onnx or torch, and `recsys build`"
+        )
+    return cosine

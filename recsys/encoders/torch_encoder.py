@@ -1,0 +1,47 @@
+"""The reference: sentence-transformers on torch, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from recsys.config import EncoderSpec
+from recsys.datatypes import Floats
+from recsys.errors import VersionError
+
+_BATCH = 32
+
+
+class TorchEncoder:
+    """A sentence-transformers model on the CPU, read from a folder: nothing is downloaded."""
+
+    def __init__(self, spec: EncoderSpec, folder: Path, fingerprint: str, threads: int = 1) -> None:
+        torch.set_num_threads(threads)  # of the whole process
+        self._model = read_model(spec, folder)
+        self.fingerprint = fingerprint
+        self.dimension = spec.dimension
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        return vectors_of(self._model, texts)
+
+
+def read_model(spec: EncoderSpec, folder: Path, attention: str | None = None) -> SentenceTransformer:
+    """`attention` None: what transformers finds fastest. VersionError when its vectors have another length."""
+    chosen = {"attn_implementation": attention} if attention else {}
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=chosen)
+    model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
+    found = model.get_embedding_dimension()
+    if found != spec.dimension:
+        raise VersionError(f"encoder.dimension is {spec.dimension}, but {spec.model} makes vectors of {found}")
+    return model
+
+
+def vectors_of(model: SentenceTransformer, texts: Sequence[str]) -> Floats:
+    made = model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+    return np.asarray(made, np.float32)
