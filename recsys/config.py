@@ -43,8 +43,9 @@ class EncoderSpec(Settings):
 class IndexSpec(Settings):
     """How the vectors are indexed; fixed when a version is built."""
 
-    engine: Literal["hnsw", "flat"] = "hnsw"
-    """`flat` is exact and reads every vector; `hnsw` is approximate and reads a few hundred."""
+    engine: Literal["hnsw", "hnsw_int8", "flat"] = "hnsw"
+    """`flat` is exact and reads every vector; `hnsw` is approximate and reads a few hundred; `hnsw_int8` does so over
+    vectors of a byte a component: a third of the memory. docs/operations.md says which one when."""
     m: int = Field(16, ge=4, le=128)
     """HNSW: links a node; memory grows by about 8 bytes times `m` an item."""
     ef_construction: int = Field(200, ge=8, le=2000)

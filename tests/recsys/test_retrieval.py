@@ -245,7 +245,7 @@ def test_a_batch_is_the_sum_of_its_requests(large):
             np.testing.assert_allclose(other[item_id][1], likeness, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["flat", "hnsw"])
+@pytest.mark.parametrize("name", ["flat", "hnsw", "hnsw_int8"])
 def test_a_user_who_has_seen_almost_everything_gets_the_rest(name):
     """1,000 items, all but four excluded: those four come, from every source, whatever the filter leaves of them."""
     shard = make_shard(1000, name, exact_below=10)
