@@ -7,9 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys.candidates import COLUMNS, QUERY, SOURCES, CandidateSet, ShardQuery
+from recsys.config import Source
 from recsys.datatypes import Floats, StringColumn
 from recsys.retrieval import search
 from recsys.shard import Shard
+
+CANDIDATES: int = Source.model_fields["k"].default
+"""What a shard is asked for when the k best are wanted: as many as a scenario's source asks for unless it says more.
+An engine of rounded vectors swaps neighbours that are equally near but for rounding, and the served path does not see
+it: of the candidates it keeps the best by their exact likeness. So that is what is measured, for every engine.
+"""
 
 
 def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
@@ -41,8 +48,8 @@ def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
 
 
 def neighbours(shards: Sequence[Shard], queries: Floats, k: int) -> list[set[str]]:
-    """What the served path returns: search every shard, merge, keep the k nearest."""
-    asked = nearest_query(shards[0].version, queries, k)
+    """What the served path returns: candidates of every shard, merged; of them the k nearest by exact likeness."""
+    asked = nearest_query(shards[0].version, queries, max(k, CANDIDATES))
     merged = CandidateSet.merge([search(shard, asked) for shard in shards])
     found = []
     for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True):

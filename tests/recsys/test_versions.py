@@ -38,7 +38,7 @@ def shards_of(store: VersionStore, version: str):
     return [store.load(version, n) for n in range(len(store.manifest(version).shards))]
 
 
-@pytest.mark.parametrize("engine", ["hnsw", "flat"])
+@pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 def test_a_shard_comes_back_as_it_was_written(store, engine):
     """Every item of the catalogue is in its owner's shard with all it holds and its vector; the search finds it."""
     items = [*catalogue(), Item("ü/ bare"), Item("q", "T", "x" * 5000, {"tags": [], "number": -0.5}, None)]
@@ -77,7 +77,7 @@ def test_the_last_of_several_items_with_one_id_wins(store):
     assert sorted((i.item_id, i.title) for i in found) == [("a", "second"), ("b", "")]
 
 
-@pytest.mark.parametrize("engine", ["hnsw", "flat"])
+@pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 def test_an_empty_catalogue_is_a_version_too(store, engine):
     """It can be loaded, searched, and grows; recall is not measured."""
     manifest = build(store, index=IndexSpec(engine=engine)).publish([])
@@ -126,7 +126,7 @@ def test_a_version_of_low_recall_is_not_published(store, monkeypatch):
 
 def test_recall_is_one_for_exact_search_and_less_for_wrong_rows(store):
     """With the flat engine 1.0; with an index that misses the nearest rows as much less as it misses."""
-    manifest = build(store, index=IndexSpec(engine="flat"), shards=1).publish(catalogue(30))
+    manifest = build(store, index=IndexSpec(engine="flat"), shards=1).publish(catalogue(100))  # more than 4 x 50
     (shard,) = shards_of(store, manifest.version)
     shard.tune(ShardTuning(exact_below=0))
     queries = sample_queries(shard.items.vectors(shard.items.live_rows()), 50)
