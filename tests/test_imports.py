@@ -19,11 +19,13 @@ LOAD_TESTS = sorted((ROOT / "load_tests").rglob("*.py"))
 STAGE_HANDS = {
     "load_tests/cluster.py",
     "load_tests/encoder_bench.py",
+    "load_tests/index_bench.py",
     "load_tests/prepare.py",
     "load_tests/baselines/naive_serve.py",
     "load_tests/baselines/noop_serve.py",
 }
-"""What sets the stage for a measurement, in processes of their own; nothing that measures imports them."""
+"""What sets the stage for a measurement, in processes of their own, and what measures a part alone; nothing that
+measures the platform imports them."""
 PLATFORM = {"ray", "starlette", "fastapi", "uvicorn", "deployments"}
 
 
