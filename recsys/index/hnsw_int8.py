@@ -111,7 +111,9 @@ class HnswInt8Index:
 
     def _rounded(self, vectors: Floats) -> Floats:
         """Whole numbers within a signed byte, as faiss takes them."""
-        return np.clip(np.rint(vectors * np.float32(self._scale)), -127, 127)
+        rounded = vectors * np.float32(self._scale)
+        np.rint(rounded, out=rounded)
+        return np.clip(rounded, -127, 127, out=rounded)
 
     def tune(self, tuning: ShardTuning) -> None:
         with self._lock.alone():
