@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test check load compare lock clean
+.PHONY: install demo down test check load compare chaos lock clean
 
 install: $(STAMP)
 
@@ -43,6 +43,10 @@ load: $(STAMP)
 compare: $(STAMP)
 	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m load_tests.compare $(ARGS)
+
+# Faults under load, one after another, on a platform of its own; ARGS="--only 'composer killed,overload'".
+chaos: $(STAMP)
+	$(BIN)/python -m load_tests.chaos $(ARGS)
 
 # The pins that pip installs, resolved anew from pyproject.toml.
 lock:

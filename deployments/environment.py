@@ -106,6 +106,8 @@ def _haproxy(instance: Instance, tuning: Tuning) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(instance.ports.haproxy_metrics),
         # One log line a request, parsed in Python for metrics that the replicas can count themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # A HAProxy that was killed is missed after three looks, and started again: 3 s instead of 30.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # The Python proxy that answers while no replica is up.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(instance.ports.fallback),
         # All of these lie in /tmp/haproxy-serve otherwise, which belongs to whoever came first.

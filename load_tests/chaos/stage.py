@@ -1,0 +1,133 @@
+"""The platform that is broken on purpose: one of its own, on free ports, and only its processes are touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from deployments.environment import ray_environment
+from deployments.instance import Instance, Ports
+from deployments.processes import instance_processes
+from deployments.rollout import Rollout
+from deployments.runtime import Runtime
+from deployments.serve_config import serve_config
+from deployments.valkey import start_valkey
+from load_tests.bench import ROOT
+from load_tests.cluster import PORT_SHIFT
+
+_REPLICAS = {"Composer": 2, "shard-0": 2, "shard-1": 2}
+_PORT = 8138
+_COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
+
+
+class Stage:
+    """MovieLens 100K in two shards of two replicas each behind two composers, and the real encoder."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self.folder, self.data = folder, data
+        self.config_file = folder / "config.yaml"
+        self.home = folder / "var"
+        ports = Ports(**{name: field.default + PORT_SHIFT + 1 for name, field in Ports.model_fields.items()})
+        self._runtime = Runtime(self.home, ports)
+        self.instance: Instance | None = None
+        self.url = f"http://127.0.0.1:{_PORT}"
+
+    def up(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write_config(_REPLICAS)
+        self._runtime.down()
+        self.recsys("build", self.data / "items.jsonl", "--promote")
+        self.instance = self._runtime.up(self.config_file)
+        self.recsys("import", "events", self.data / "events.jsonl")
+
+    def down(self) -> None:
+        self._runtime.down()
+
+    def write_config(self, replicas: dict[str, int]) -> dict[str, Any]:
+        known = yaml.safe_load((ROOT / "configs/local.yaml").read_text())
+        known["http_options"]["port"] = _PORT
+        [application] = known["applications"]
+        application["args"]["data_dir"] = str(self.home)
+        for deployment in application["deployments"]:
+            deployment.pop("autoscaling_config", None)
+            deployment["num_replicas"] = replicas.get(deployment["name"], 1)
+        self.config_file.write_text(yaml.safe_dump(known))
+        return serve_config(self.config_file)
+
+    def scale(self, **replicas: int) -> None:
+        """Through Serve's own API, as `serve deploy` does."""
+        assert self.instance is not None
+        wanted = _REPLICAS | {name.replace("_", "-"): count for name, count in replicas.items()}
+        with Rollout(self.instance.dashboard_url, self.instance.token, self.instance.log_dir / "ray") as rollout:
+            rollout.submit(self.write_config(wanted))
+
+    def recsys(self, *arguments: object) -> str:
+        """Raises CalledProcessError with the command's own words."""
+        command = [*_COMMAND, *map(str, arguments), "--config", str(self.config_file)]
+        return subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300, stdin=subprocess.DEVNULL
+        ).stdout
+
+    def processes(self, marker: str) -> list[psutil.Process]:
+        """Those whose command line or name has the marker in it."""
+        assert self.instance is not None
+        found = []
+        for process in instance_processes(self.instance.id):
+            try:
+                if marker in " ".join(process.cmdline()) or marker in process.name():
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        return self.processes(f"ServeReplica:recsys:{deployment}")
+
+    def start_valkey(self) -> None:
+        assert self.instance is not None
+        start_valkey(
+            self.home / "valkey", self.instance.valkey_socket, self.instance.log_dir / "valkey.log",
+            env=ray_environment(self.instance, os.environ),
+        )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        return dict(httpx.get(f"{self.url}/v1/status", timeout=5, trust_env=False).json())
+
+    def whole(self, replicas: dict[str, int] | None = None) -> bool:
+        """Whether every part is there again, and answers are complete."""
+        wanted = _REPLICAS | (replicas or {})
+        try:
+            status = self.status()
+            counts = [len(shard["replicas"]) for shard in status["shards"]]
+            if status["degraded"] or counts != [wanted["shard-0"], wanted["shard-1"]]:
+                return False
+            for _ in range(4):  # both composers
+                asked = httpx.post(f"{self.url}/v1/search", json={"text": f"film {time.time()}"}, trust_env=False)
+                if asked.status_code != 200 or asked.json()["degraded"]:
+                    return False
+            return all(len(self.replicas(name)) == count for name, count in wanted.items())
+        except (httpx.HTTPError, KeyError, ValueError):
+            return False
+
+    def versions(self) -> list[str]:
+        return [found["version"] for found in json.loads(self.recsys("versions", "--json"))]
+
+
+def eventually(test: Callable[[], bool], within_s: float) -> bool:
+    """Asks until it is so; False where it never is."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if test():
+            return True
+        time.sleep(0.2)
+    return test()
