@@ -7,6 +7,7 @@
 | recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
 | recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
 | recsys:log:SHARD | stream | upserts and deletes of items since the published version |
+| recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
 | recsys:members | hash | replica -> what it has loaded and applied, as JSON |
@@ -39,3 +40,7 @@ def profile(user_id: str) -> str:
 
 def log(shard: int) -> str:
     return f"recsys:log:{shard}"
+
+
+def reencoded(shard: int, fingerprint: str) -> str:
+    return f"recsys:reencoded:{shard}:{fingerprint}"

@@ -14,20 +14,17 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys import wire
+from recsys.applying import Encode, LogApplier
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import ChannelServer
 from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.errors import Unavailable, VersionError
-from recsys.itemlog import Delete, Entry, ItemLog, Upsert
 from recsys.membership import Member, Members
-from recsys.popularity import Counts, PopularityFeed
+from recsys.popularity import PopularityFeed
 from recsys.retrieval import search
 from recsys.shard import Shard
 from recsys.versions import VersionStore
-
-Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
-"""(version, texts) -> (n, d) vectors by that version's encoder."""
 
 _FOLLOW_S = 0.5
 _LINGER_S = 5.0
@@ -43,12 +40,11 @@ class ShardReplica:
     def __init__(self, shard: int, replica_id: str, store: VersionStore, redis: Redis, encode: Encode) -> None:
         self._number = shard
         self._store = store
-        self._log = ItemLog(redis)
+        self._log = LogApplier(shard, redis, encode)
         self._members = Members(redis)
         self._redis = redis
         self._feeds: dict[str, PopularityFeed] = {}
         """One a version: each gives a change once, and a version that is loaded later starts with everything."""
-        self._encode = encode
         self._member = Member(role="shard", id=replica_id, shard=shard)
         self._shards: dict[str, Shard] = {}
         self._unused_since: dict[str, float] = {}
@@ -147,7 +143,7 @@ class ShardReplica:
     async def _load(self, version: str) -> None:
         shard = await asyncio.to_thread(self._store.load, version, self._number)
         fingerprint = self._store.manifest(version).fingerprint
-        while await self._catch_up(shard, fingerprint):
+        while await self._log.catch_up(shard, fingerprint):
             continue
         self._feeds[version] = PopularityFeed(self._redis)
         shard.count(await self._feeds[version].changes())
@@ -160,34 +156,8 @@ class ShardReplica:
         log.info("shard-%d serves version %s with %d items", self._number, version, shard.items.live)
 
     async def _tail(self, shard: Shard, fingerprint: str) -> None:
-        if await self._catch_up(shard, fingerprint, wait_ms=500):
+        if await self._log.catch_up(shard, fingerprint, wait_ms=500):
             await self._say()
-
-    async def _catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> bool:
-        """Apply what the log holds behind the cursor; False when it held nothing."""
-        entries = await self._log.read(self._number, shard.cursor, wait_ms=wait_ms)
-        if entries:
-            upserts, deletes = _final(entries)
-            vectors = await self._vectors(shard, upserts, fingerprint)
-            async with shard.changing:
-                # Likes may be older than the item: it was deleted and comes back, or its events came first.
-                counts = await PopularityFeed(self._redis).of([u.item.item_id for u in upserts])
-                await asyncio.to_thread(_apply, shard, upserts, vectors, deletes, counts)
-            shard.cursor = entries[-1].sequence
-        return bool(entries)
-
-    async def _vectors(self, shard: Shard, upserts: Sequence[Upsert], fingerprint: str) -> Floats:
-        """The logged vectors; of entries that another encoder made, vectors by this version's own."""
-        vectors = np.zeros((len(upserts), shard.items.dimension), np.float32)
-        foreign = [i for i, u in enumerate(upserts) if u.fingerprint != fingerprint]
-        for i in set(range(len(upserts))).difference(foreign):
-            vectors[i] = upserts[i].vector
-        if foreign:
-            try:
-                vectors[foreign] = await self._encode(shard.version, [upserts[i].item.passage() for i in foreign])
-            except Exception as error:  # whatever a remote call fails with, the log waits until it succeeds
-                raise Unavailable(f"no encoder answers for version {shard.version}: {error}") from error
-        return vectors
 
     async def _popularity(self) -> None:
         for version, shard in list(self._shards.items()):
@@ -225,24 +195,6 @@ class ShardReplica:
 def _light(query: ShardQuery) -> bool:
     """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
     return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not any(query.filters)
-
-
-def _final(entries: Sequence[Entry]) -> tuple[list[Upsert], list[str]]:
-    """What the entries come to: the last word on each item."""
-    last: dict[str, Upsert | Delete] = {}
-    for entry in entries:
-        change = entry.change
-        last[change.item.item_id if isinstance(change, Upsert) else change.item_id] = change
-    upserts = [c for c in last.values() if isinstance(c, Upsert)]
-    return upserts, [c.item_id for c in last.values() if isinstance(c, Delete)]
-
-
-def _apply(shard: Shard, upserts: Sequence[Upsert], vectors: Floats, deletes: Sequence[str], counts: Counts) -> None:
-    if deletes:
-        shard.delete(deletes)
-    if upserts:
-        shard.upsert([u.item for u in upserts], vectors)
-        shard.count(counts)
 
 
 async def _forever(name: str, step: Callable[[], Awaitable[None]]) -> None:
