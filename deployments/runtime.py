@@ -29,7 +29,7 @@ from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_ray
 from deployments.rollout import OnPhase, Rollout
 from deployments.serve_config import api_url, http_address, platform_of, serve_config
-from deployments.valkey import AppendFsync, start_valkey, valkey_url
+from deployments.valkey import start_valkey, valkey_url
 from recsys.config import Settings
 from recsys.errors import RuntimeFailure
 
@@ -43,8 +43,6 @@ class Resources(Settings):
     """Shared memory for Ray's objects; batch jobs use it, serving hardly does."""
     memory_needed: int = 4 * GIB
     """Bytes that must be available at the start."""
-    appendfsync: AppendFsync = "everysec"
-    """When the embedded Valkey forces writes to the disk."""
 
 
 class Status(Settings):
@@ -154,7 +152,7 @@ class Runtime:
             on_phase("Valkey")
             start_valkey(
                 self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
-                env=env, appendfsync=self._resources.appendfsync,
+                env=env, appendfsync=platform_of(config).appendfsync,
             )  # fmt: skip
         on_phase("Ray")
         start_ray(

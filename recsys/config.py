@@ -74,6 +74,9 @@ class Platform(Settings):
     """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
     redis_url: str | None = None
     """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
+    appendfsync: Literal["everysec", "always"] = "everysec"
+    """When the embedded Valkey forces its file to the disk: `always` before it answers, so that not even a power failure
+    loses an acknowledged write; `everysec` once a second. A Redis of your own has its own setting."""
     shards: int = Field(2, ge=1, le=1024)
     """Index shards, each a deployment of its own named shard-0, shard-1, …"""
     routing: RoutingSpec = RoutingSpec()

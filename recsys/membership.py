@@ -78,7 +78,10 @@ def ready(members: Sequence[Member], version: str, shards: int) -> bool:
     return True
 
 
-def applied(members: Sequence[Member], version: str, shard: int, sequence: str) -> bool:
-    """Whether every replica of the shard has applied its log up to the sequence number."""
-    replicas = [m for m in members if m.role == "shard" and m.shard == shard and version in m.versions]
-    return bool(replicas) and all(after(m.versions[version]) >= after(sequence) for m in replicas)
+def applied(members: Sequence[Member], shard: int, sequence: str) -> bool:
+    """Whether every replica of the shard has applied its log up to the sequence number, in every version it holds.
+
+    A version that is about to be served counts as well: what was seen must not be gone after the switch.
+    """
+    replicas = [m for m in members if m.role == "shard" and m.shard == shard and m.versions]
+    return bool(replicas) and all(after(c) >= after(sequence) for m in replicas for c in m.versions.values())

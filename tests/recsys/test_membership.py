@@ -24,17 +24,18 @@ def test_a_version_is_ready_when_every_replica_holds_it():
 
 
 def test_an_entry_is_applied_when_every_replica_has_it():
-    """Of this shard and version; those that do not hold the version yet are not asked."""
+    """Of this shard, in every version that they hold; one that holds none yet is not asked."""
     members = [
         replica(0, "a", v1="9-0"),
         replica(0, "b", v1="10-1"),
-        replica(0, "c", v2="1-0"),
+        replica(0, "c"),
         replica(1, "d", v1="0-0"),
     ]
-    assert applied(members, "v1", 0, "9-0")
-    assert not applied(members, "v1", 0, "10-0")
-    assert not applied(members, "v1", 1, "1-0")
-    assert not applied(members, "v3", 0, "0-0")
+    assert applied(members, 0, "9-0")
+    assert not applied(members, 0, "10-0")
+    assert not applied(members, 1, "1-0")
+    assert not applied(members, 2, "0-0")
+    assert not applied([*members, replica(0, "e", v1="11-0", v2="8-0")], 0, "9-0")
 
 
 async def test_members_come_and_go(redis):
