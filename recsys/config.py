@@ -75,8 +75,8 @@ class Platform(Settings):
     redis_url: str | None = None
     """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
     appendfsync: Literal["everysec", "always"] = "everysec"
-    """When the embedded Valkey forces its file to the disk: `always` before it answers, so that not even a power failure
-    loses an acknowledged write; `everysec` once a second. A Redis of your own has its own setting."""
+    """When the embedded Valkey forces its file to the disk: `always` before it answers, so that not even a power
+    failure loses an acknowledged write; `everysec` once a second. A Redis of your own has its own setting."""
     shards: int = Field(2, ge=1, le=1024)
     """Index shards, each a deployment of its own named shard-0, shard-1, …"""
     routing: RoutingSpec = RoutingSpec()
@@ -190,7 +190,7 @@ class Serving(Settings):
     recency_half_life_s: float = Field(30 * 86_400.0, ge=60)
     """Seconds after `created_at` at which an item is half as new."""
     history: int = Field(1000, ge=10, le=100_000)
-    """Events kept of each user; the oldest go first."""
+    """Events kept of each user. The oldest go once there are a tenth more, all of that tenth together."""
     profile_ttl_s: int = Field(7 * 86_400, ge=60)
     """Seconds for which an unused user vector stays cached; it is rebuilt from the history."""
     budget_s: float = Field(1.0, gt=0, le=60)

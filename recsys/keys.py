@@ -6,6 +6,7 @@
 | recsys:order:USER | sorted set | event_id by timestamp |
 | recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
 | recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
+| recsys:floor:HASH | string | Unix seconds: events of this user up to then have left the history, or were erased |
 | recsys:log:SHARD | stream | upserts and deletes of items since the published version |
 | recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
@@ -13,6 +14,10 @@
 | recsys:members | hash | replica -> what it has loaded and applied, as JSON |
 | recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
+
+from __future__ import annotations
+
+import hashlib
 
 SEQUENCES = "recsys:sequences"
 LIKES = "recsys:likes"
@@ -36,6 +41,11 @@ def sequence(user_id: str) -> str:
 
 def profile(user_id: str) -> str:
     return f"recsys:profile:{user_id}"
+
+
+def floor(user_id: str) -> str:
+    """By a hash of the id, for it outlives an erased user."""
+    return f"recsys:floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}"
 
 
 def log(shard: int) -> str:
