@@ -60,7 +60,7 @@ class Composer:
 
         self._redis = connect(platform.redis())
         replica_id = serve.get_replica_context().replica_id.unique_id
-        store = VersionStore(platform.home() / "versions")
+        store = VersionStore.of(platform)
         self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
         await self._follower.start(_PATIENCE_S)
         secret = await Members(self._redis).secret()

@@ -29,6 +29,10 @@ class LogApplier:
         self._log = ItemLog(redis)
         self._encode = encode
 
+    async def check(self, version: str, cursor: str) -> None:
+        """Raises VersionError when the log no longer holds all that comes behind a snapshot's cursor."""
+        await self._log.check(self._number, version, cursor)
+
     async def catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> bool:
         """Apply what the log holds behind the shard's cursor; False when it held nothing.
 

@@ -74,6 +74,11 @@ class Platform(Settings):
     """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
     redis_url: str | None = None
     """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
+    versions_url: str | None = None
+    """An object store for the versions, as fsspec names it (`s3://bucket/folder`); None: `versions` in `data_dir`.
+    Replicas read it through copies in `versions-cache` in `data_dir`, which then need not be shared by the nodes."""
+    keep_versions: int = Field(3, ge=1, le=100)
+    """Versions kept for rollback, the served one among them; older ones and their part of the log are removed."""
     appendfsync: Literal["everysec", "always"] = "everysec"
     """When the embedded Valkey forces its file to the disk: `always` before it answers, so that not even a power
     failure loses an acknowledged write; `everysec` once a second. A Redis of your own has its own setting."""

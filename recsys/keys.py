@@ -7,7 +7,8 @@
 | recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
 | recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
 | recsys:floor:HASH | string | Unix seconds: events of this user up to then have left the history, or were erased |
-| recsys:log:SHARD | stream | upserts and deletes of items since the published version |
+| recsys:log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
+| recsys:trimmed | hash | shard -> sequence number up to which its log was trimmed |
 | recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
@@ -23,6 +24,7 @@ SEQUENCES = "recsys:sequences"
 LIKES = "recsys:likes"
 TREND = "recsys:trend"
 TOUCHED = "recsys:touched"
+TRIMMED = "recsys:trimmed"
 MEMBERS = "recsys:members"
 SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
 

@@ -142,9 +142,10 @@ class ShardReplica:
 
     async def _load(self, version: str) -> None:
         shard = await asyncio.to_thread(self._store.load, version, self._number)
-        fingerprint = self._store.manifest(version).fingerprint
+        snapshot, fingerprint = shard.cursor, self._store.manifest(version).fingerprint
         while await self._log.catch_up(shard, fingerprint):
             continue
+        await self._log.check(version, snapshot)  # last: it may have been trimmed meanwhile
         self._feeds[version] = PopularityFeed(self._redis)
         shard.count(await self._feeds[version].changes())
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
