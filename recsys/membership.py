@@ -69,13 +69,29 @@ def _parsed(word: bytes) -> Member | None:
         return None
 
 
-def ready(members: Sequence[Member], version: str, shards: int) -> bool:
-    """Whether every replica of every shard can search the version."""
+def ready(members: Sequence[Member], version: str, shards: int, reached: Mapping[int, str]) -> bool:
+    """Whether every replica of every shard can search the version, and has applied the log in it as far as `reached`.
+
+    `reached`: see `furthest`, of a look before. A version whose log stands still (no encoder answers, say) must not be
+    served: what was deleted since would be back.
+    """
     for number in range(shards):
         replicas = [m for m in members if m.role == "shard" and m.shard == number]
         if not replicas or any(version not in m.versions for m in replicas):
             return False
+        least = after(reached.get(number, "0-0"))
+        if any(after(m.versions[version]) < least for m in replicas):
+            return False
     return True
+
+
+def furthest(members: Sequence[Member]) -> dict[int, str]:
+    """The log entry that any replica has applied in any version, by shard."""
+    reached: dict[int, str] = {}
+    for m in members:
+        if m.shard is not None:
+            reached[m.shard] = max([*m.versions.values(), reached.get(m.shard, "0-0")], key=after)
+    return reached
 
 
 def applied(members: Sequence[Member], shard: int, sequence: str) -> bool:

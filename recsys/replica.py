@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,10 @@ from recsys.versions import VersionStore
 _FOLLOW_S = 0.5
 _LINGER_S = 5.0
 """A version that no composer serves any more is kept this long for requests under way."""
+
+_WITHDRAWN_S = 2.0
+"""Then the replica says no more that it holds the version, and drops it this much later: a composer that had heard it
+just before, and switches back to the version, says so within half a second."""
 
 _LIGHT_WALKS = 4
 """Graph walks of about 0.2 ms each that are done in the event loop itself."""
@@ -175,7 +180,7 @@ class ShardReplica:
                 self._unused_since.pop(version, None)
                 continue
             since = self._unused_since.setdefault(version, time.monotonic())
-            if time.monotonic() - since > _LINGER_S:
+            if time.monotonic() - since > _LINGER_S + _WITHDRAWN_S:
                 self._tasks.pop(f"log:{version}").cancel()
                 del self._shards[version], self._unused_since[version], self._feeds[version]
         await asyncio.sleep(_FOLLOW_S)
@@ -187,8 +192,10 @@ class ShardReplica:
 
     async def _say(self) -> None:
         async with self._saying:  # one at a time, or an older word could overtake a newer
-            versions = {v: s.cursor for v, s in self._shards.items()}
-            update = {"versions": versions, "items": {v: s.items.live for v, s in self._shards.items()}}
+            long_ago = time.monotonic() - _LINGER_S
+            held = {v: s for v, s in self._shards.items() if self._unused_since.get(v, math.inf) > long_ago}
+            versions = {v: s.cursor for v, s in held.items()}
+            update = {"versions": versions, "items": {v: s.items.live for v, s in held.items()}}
             self._member = self._member.model_copy(update=update)
             await self._members.say(self._member)
 
