@@ -18,8 +18,7 @@ from recsys.checks import check_attributes
 from recsys.config import AttributeType, Platform, ShardTuning
 from recsys.connection import connect
 from recsys.datatypes import Floats, Item
-from recsys.encoder import load_encoder
-from recsys.encoding import Progress
+from recsys.encoding import Progress, WhenNeeded
 from recsys.errors import BadInput, Unavailable, VersionError
 from recsys.itemlog import ItemLog, Upsert, after
 from recsys.membership import Members
@@ -77,13 +76,13 @@ async def compact(
     platform: Platform, tuning: ShardTuning, redis_url: str, progress: Progress, *, then_promote: bool
 ) -> Manifest:
     """Build a version of what is live, promote it if asked to, and drop versions that are kept no longer."""
-    store = VersionStore.of(platform)
+    store, threads = VersionStore.of(platform), os.cpu_count() or 1
     try:
         async with connect(redis_url, timeout_s=_PATIENCE_S) as redis:
             with store.drafts.alone():
-                encoder = await asyncio.to_thread(load_encoder, platform.encoder)
+                encoder = await asyncio.to_thread(WhenNeeded, platform, threads, progress)
                 content = await live_content(store, redis, platform, encoder.fingerprint, progress)
-                build = Build(platform, store, encoder, os.cpu_count() or 1, tuning)
+                build = Build(platform, store, encoder, threads, tuning)
                 manifest = await asyncio.to_thread(build.publish, content, progress)
             if then_promote:
                 await promote(store, manifest.version, platform, redis)

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent"]
@@ -176,6 +178,37 @@ class Limits(Settings):
     """An event may lie this far in the future, in seconds; later is refused."""
 
 
+class Rebuild(Settings):
+    """When a new version is built of what is live and promoted, unattended; all None: never, and the log grows."""
+
+    cron: str | None = "0 3 * * *"
+    """Five fields in UTC, as in cron: `0 3 * * *` is every night at three."""
+    log_share: float | None = Field(None, gt=0, le=1)
+    """Past this share of a shard's items that only the log holds, rebuild."""
+    dead_share: float | None = Field(None, gt=0, le=1)
+    """Past this share of a shard's rows that are tombstones, rebuild."""
+    recall_below: float | None = Field(None, gt=0, le=1)
+    """When a shard's measured recall@10 is below this, rebuild."""
+    pause_s: float = Field(3600.0, ge=1)
+    """Seconds after the begin of a rebuild for which drift begins no other."""
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_can_be_read(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            try:
+                CronSim(cron, datetime.now(UTC))
+            except CronSimError as error:
+                raise ValueError(
+                    f"{cron!r} is no cron expression ({error}); `0 3 * * *` is every night at three"
+                ) from None
+        return cron
+
+    @property
+    def wanted(self) -> bool:
+        return any(value is not None for value in (self.cron, self.log_share, self.dead_share, self.recall_below))
+
+
 class Serving(Settings):
     """The Composer's `user_config`: changes live, without a restart."""
 
@@ -209,6 +242,7 @@ class Serving(Settings):
     max_waiting: int = Field(2000, ge=1)
     """Requests that may wait in one composer; past that it answers 429."""
     limits: Limits = Limits()
+    rebuild: Rebuild = Rebuild()
 
     @model_validator(mode="after")
     def _has_the_named_scenarios(self) -> Serving:
@@ -229,6 +263,8 @@ class ShardTuning(Settings):
     """Threads of one batch's graph walk."""
     poll_s: float = Field(1.0, gt=0, le=60)
     """Seconds between two looks at popularity and trend."""
+    drift_s: float = Field(60.0, gt=0)
+    """Seconds between two measurements of drift, each of which reads every vector; none while nothing changes."""
 
 
 class EncoderTuning(Settings):

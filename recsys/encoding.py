@@ -8,14 +8,36 @@ from pathlib import Path
 
 import numpy as np
 
+from recsys.config import Platform
 from recsys.datatypes import Floats
-from recsys.encoder import Encoder
+from recsys.encoder import Encoder, fingerprint, load_encoder, prepare_encoder
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, how much of it is done, and of how much."""
 
+
 _TOGETHER = 256
 """Texts a piece: some seconds of work, which is what a killed build loses."""
+
+
+class WhenNeeded:
+    """The platform's encoder, exported if its backend needs that, and loaded with the first text that is to be encoded:
+    a compaction often has none.
+    """
+
+    def __init__(self, platform: Platform, threads: int, progress: Progress) -> None:
+        spec, models = platform.encoder, platform.home() / "models"
+        progress("export", 0, 1)
+        prepare_encoder(spec, models, threads=threads)
+        progress("export", 1, 1)
+        self.fingerprint = fingerprint(spec)
+        self.dimension = spec.dimension
+        self._load = lambda: load_encoder(spec, models, threads=threads)
+        self._loaded: Encoder | None = None
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        self._loaded = self._loaded or self._load()
+        return self._loaded.encode(texts)
 
 
 def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progress) -> Floats:

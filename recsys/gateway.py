@@ -20,6 +20,7 @@ from recsys.membership import applied
 from recsys.pipeline import Recommender
 from recsys.profile_loading import ProfileLoader
 from recsys.routing import Router
+from recsys.schedule import last_rebuild
 from recsys.shards import ShardClient, Shards
 from recsys.users import UserStore
 from recsys.writing import EventWriter, ItemWriter, Recorded
@@ -142,6 +143,10 @@ class Gateway:
             return await self._users.erase(user_id)
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
+
+    async def last_rebuild(self) -> Mapping[str, str]:
+        """See `schedule.last_rebuild`."""
+        return await last_rebuild(self._redis)
 
     async def _vectors(self, version: str, texts: Sequence[str], budget_s: float) -> Floats:
         try:

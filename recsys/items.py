@@ -50,6 +50,11 @@ class ItemTable:
         """Items that can be recommended."""
         return len(self._rows)
 
+    @property
+    def snapshot_rows(self) -> int:
+        """The first so many rows came with the snapshot, the others by the log."""
+        return len(self._base)
+
     def row(self, item_id: str) -> int | None:
         return self._rows.get(item_id)
 

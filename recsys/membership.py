@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
 from recsys import keys
+from recsys.drift import Drift
 from recsys.itemlog import after
 
 STALE_S = 5.0
@@ -30,6 +31,8 @@ class Member(BaseModel):
     """`host:port` of a shard's channel; None: it has none, the way is Serve's handle."""
     items: dict[str, int] = {}
     """Live items by version."""
+    drift: dict[str, Drift] = {}
+    """By version, as measured last."""
     seen: float = 0.0
     """Unix seconds of the last word."""
 

@@ -20,6 +20,7 @@ from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import ChannelServer
 from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item
+from recsys.drift import Drift, measure
 from recsys.errors import Unavailable, VersionError
 from recsys.membership import Member, Members
 from recsys.popularity import PopularityFeed
@@ -52,6 +53,8 @@ class ShardReplica:
         """One a version: each gives a change once, and a version that is loaded later starts with everything."""
         self._member = Member(role="shard", id=replica_id, shard=shard)
         self._shards: dict[str, Shard] = {}
+        self._drift: dict[str, tuple[int, Drift]] = {}
+        """By version: the items' generation that was measured, and the drift."""
         self._unused_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tuning = ShardTuning()
@@ -75,7 +78,12 @@ class ShardReplica:
             if not self._shards:
                 raise
             # What the composers serve is here; `_follow` goes on trying the promoted one.
-        steps = {"follow": self._follow, "presence": self._presence, "popularity": self._popularity}
+        steps = {
+            "follow": self._follow,
+            "presence": self._presence,
+            "popularity": self._popularity,
+            "drift": self._measure,
+        }
         for name, step in steps.items():
             self._tasks[name] = asyncio.create_task(_forever(name, step))
 
@@ -171,6 +179,14 @@ class ShardReplica:
                 await asyncio.to_thread(shard.count, await self._feeds[version].changes())
         await asyncio.sleep(self._tuning.poll_s)
 
+    async def _measure(self) -> None:
+        for version, shard in list(self._shards.items()):
+            generation = shard.items.generation
+            if self._drift.get(version, (None,))[0] != generation:
+                self._drift[version] = (generation, await asyncio.to_thread(measure, shard))
+        self._drift = {v: d for v, d in self._drift.items() if v in self._shards}
+        await asyncio.sleep(self._tuning.drift_s)
+
     async def _follow(self) -> None:
         """Load what was promoted, drop what nobody serves any more."""
         await self._load_wanted()
@@ -195,7 +211,11 @@ class ShardReplica:
             long_ago = time.monotonic() - _LINGER_S
             held = {v: s for v, s in self._shards.items() if self._unused_since.get(v, math.inf) > long_ago}
             versions = {v: s.cursor for v, s in held.items()}
-            update = {"versions": versions, "items": {v: s.items.live for v, s in held.items()}}
+            update = {
+                "versions": versions,
+                "items": {v: s.items.live for v, s in held.items()},
+                "drift": {v: self._drift[v][1] for v in held if v in self._drift},
+            }
             self._member = self._member.model_copy(update=update)
             await self._members.say(self._member)
 

@@ -55,7 +55,8 @@ class Shard:
         while start < len(items):
             part = slice(start, start + _SWEPT - len(self.items) % _SWEPT)
             rows = self.items.append(items[part], vectors[part])
-            self.index.add(rows, self.items.vectors(rows))
+            for row in rows:  # one by one, for an engine may link what comes together in another way
+                self.index.add(row[None], self.items.vectors(row[None]))
             self._dead.extend(self.items.reveal(items[part], rows).tolist())
             if not len(self.items) % _SWEPT:
                 self._sweep()

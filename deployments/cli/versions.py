@@ -24,7 +24,7 @@ from recsys.compacting import compact, file_content
 from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item
-from recsys.encoding import Progress
+from recsys.encoding import Progress, WhenNeeded
 from recsys.importing import read_items
 from recsys.retention import prune
 from recsys.versions import Manifest, VersionStore
@@ -161,10 +161,11 @@ def build_files(
 
 def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
     known = serve_config(config)
-    platform, store = platform_of(known), store_of(config)
-    made = Build(platform, store, load_encoder(platform.encoder), os.cpu_count() or 1, tuning_of(known, 0))
+    platform, store, threads = platform_of(known), store_of(config), os.cpu_count() or 1
     with store.drafts.alone():
-        return made.publish(file_content(store, items, platform, made.encoder.fingerprint), report)
+        encoder = WhenNeeded(platform, threads, report)
+        content = file_content(store, items, platform, encoder.fingerprint)
+        return Build(platform, store, encoder, threads, tuning_of(known, 0)).publish(content, report)
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -253,7 +253,7 @@ class Slow(HashingEncoder):
     calls = 0
 
 encoding._TOGETHER = 10
-compacting.load_encoder = Slow
+compacting.WhenNeeded = lambda platform, *_: Slow(platform.encoder)
 platform = Platform.model_validate_json(sys.argv[1])
 made = asyncio.run(compacting.compact(platform, ShardTuning(), sys.argv[2], lambda *_: None, then_promote=True))
 print(made.version, flush=True)
