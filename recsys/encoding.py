@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class WhenNeeded:
         progress("export", 1, 1)
         self.fingerprint = fingerprint(spec)
         self.dimension = spec.dimension
-        self._load = lambda: load_encoder(spec, models, threads=threads)
+        self._load: Callable[[], Encoder] = partial(load_encoder, spec, models, threads=threads)
         self._loaded: Encoder | None = None
 
     def encode(self, texts: Sequence[str]) -> Floats:
