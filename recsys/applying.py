@@ -19,6 +19,9 @@ from recsys.shard import Shard
 Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
 """(version, texts) -> (n, d) vectors by that version's encoder."""
 
+_TOGETHER = 128
+"""Entries applied before the replica says how far it is: about 60 ms of work, which a write behind them waits."""
+
 
 class LogApplier:
     """Follows one shard's log for the versions that a replica holds."""
@@ -38,7 +41,7 @@ class LogApplier:
 
         `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all.
         """
-        entries = await self._log.read(self._number, shard.cursor, wait_ms=wait_ms)
+        entries = await self._log.read(self._number, shard.cursor, limit=_TOGETHER, wait_ms=wait_ms)
         if entries:
             foreign = [e for e in entries if isinstance(e.change, Upsert) and e.change.fingerprint != fingerprint]
             made = await self._reencoded(shard.version, foreign, fingerprint) if foreign else {}
