@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
 import redis
 
+from recsys.access import load_keys
+from recsys.config import Security
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
@@ -49,6 +52,25 @@ def _holder(port: int) -> str:
     except psutil.Error:
         pass
     return ""
+
+
+def refuse_if_open(host: str, security: Security) -> None:
+    """RuntimeFailure if the API would listen beyond loopback without asking for a key; BadInput for wrong keys."""
+    keys = load_keys(security)
+    if keys is not None or security.allow_no_keys or is_loopback(host):
+        return
+    raise RuntimeFailure(
+        f"http_options.host is {host}: whoever reaches this machine could read and change everything. Make a key with "
+        "`recsys keys new NAME --scope read --into FILE` and set the Composer's security.keys_file to FILE, listen on "
+        "127.0.0.1, or set security.allow_no_keys: true"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def refuse_if_no_redis(url: str) -> None:

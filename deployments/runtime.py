@@ -22,13 +22,14 @@ from deployments.preflight import (
     GIB,
     available_memory,
     refuse_if_no_redis,
+    refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
 )
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_ray
 from deployments.rollout import OnPhase, Rollout
-from deployments.serve_config import api_url, http_address, platform_of, serve_config
+from deployments.serve_config import api_url, http_address, platform_of, serve_config, serving_of
 from deployments.valkey import start_valkey, valkey_url
 from recsys.config import Settings
 from recsys.errors import RuntimeFailure
@@ -144,6 +145,7 @@ class Runtime:
                 "use it, or end it with `recsys down`"
             )
         host, port = http_address(config)
+        refuse_if_open(host, serving_of(config).security)
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
         if url := platform_of(config).redis_url:

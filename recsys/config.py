@@ -209,6 +209,24 @@ class Rebuild(Settings):
         return any(value is not None for value in (self.cron, self.log_share, self.dead_share, self.recall_below))
 
 
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,253}$")]
+
+
+class Security(Settings):
+    """Who may call. The API's own part; docs/security.md has the rest."""
+
+    keys_file: Path | None = None
+    """API keys (recsys/apikeys.py says how it looks), for its owner only; a relative path is taken from $RECSYS_HOME.
+    None: those of $RECSYS_API_KEYS, which holds the same text; without that, every call is open to whoever reaches it.
+    """
+    reload_s: float = Field(2.0, gt=0, le=3600)
+    """Seconds between two looks at whether the file has changed."""
+    allow_no_keys: bool = False
+    """Whether `recsys up` starts on more than loopback without any key."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Web pages from where a browser may call, such as https://shop.example; empty: from none."""
+
+
 class Serving(Settings):
     """The Composer's `user_config`: changes live, without a restart."""
 
@@ -243,6 +261,7 @@ class Serving(Settings):
     """Requests that may wait in one composer; past that it answers 429."""
     limits: Limits = Limits()
     rebuild: Rebuild = Rebuild()
+    security: Security = Security()
 
     @model_validator(mode="after")
     def _has_the_named_scenarios(self) -> Serving:

@@ -12,7 +12,18 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from recsys.errors import BadInput, NotFound, Overloaded, RecsysError, TooLarge, Unavailable, VersionError
+from recsys.errors import (
+    BadInput,
+    Denied,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    RecsysError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    VersionError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +31,8 @@ _STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
     (NotFound, HTTPStatus.NOT_FOUND),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
     (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (VersionError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -44,7 +57,12 @@ def problem(request: Request, status: HTTPStatus, code: str, detail: str, **more
 def _on_recsys_error(request: Request, error: Exception) -> Response:
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     code = error.code if isinstance(error, RecsysError) else "error"
-    return problem(request, status, code, str(error), field=getattr(error, "field", None))
+    answer = problem(request, status, code, str(error), field=getattr(error, "field", None))
+    if isinstance(error, Denied):
+        answer.headers["WWW-Authenticate"] = error.challenge
+    elif isinstance(error, Unavailable):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
