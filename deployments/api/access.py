@@ -5,10 +5,12 @@ One rule for all routes, in the outermost layer: a new route is closed until it 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
 
+from recsys.access import Gate
 from recsys.apikeys import Scope
 
 _OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
@@ -38,22 +40,30 @@ def presented_key(authorization: bytes, x_api_key: bytes) -> bytes | None:
     return x_api_key or None
 
 
-def document(app: FastAPI) -> None:
-    """Adds the security schemes, and to each operation the scope that it needs."""
+def document(app: FastAPI, gate: Gate) -> None:
+    """Where keys are asked for, adds to the OpenAPI page how they are sent and which scope each operation needs."""
     plain = app.openapi
+    made: dict[bool, dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
-        known = app.openapi_schema
-        if known is None:
-            known = plain()
-            known.setdefault("components", {})["securitySchemes"] = SCHEMES
-            for path, operations in known["paths"].items():
-                for method, operation in operations.items():
-                    scope = scope_of(method.upper(), path)
-                    operation["security"] = [{scheme: [scope]} for scheme in SCHEMES] if scope else []
-                    if scope is None:
-                        for status in ("401", "403"):
-                            operation["responses"].pop(status, None)
-        return known
+        if gate.open not in made:
+            made[gate.open] = _described(deepcopy(plain()), asks=not gate.open)
+        return made[gate.open]
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _described(known: dict[str, Any], *, asks: bool) -> dict[str, Any]:
+    if asks:
+        known.setdefault("components", {})["securitySchemes"] = SCHEMES
+    for path, operations in known["paths"].items():
+        for method, operation in operations.items():
+            scope = scope_of(method.upper(), path) if asks else None
+            if scope is None:
+                for status in ("401", "403"):
+                    operation["responses"].pop(status, None)
+                continue
+            operation["security"] = [{scheme: []} for scheme in SCHEMES]
+            said = operation.get("description", "")
+            operation["description"] = f"{said}\n\nThe key needs the scope `{scope}`.".strip()
+    return known

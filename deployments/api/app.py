@@ -38,5 +38,5 @@ def make_api(gateway: Gateway, gate: Gate) -> Front:
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
     problems.install(app)
-    access.document(app)
+    access.document(app, gate)
     return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway))

@@ -11,6 +11,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from recsys.errors import (
     BadInput,
@@ -97,12 +98,19 @@ def _on_http(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return problem(request, status, TooLarge.code, str(getattr(error, "detail", "")), field="body")
     if status == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body that the JSON parser gives up on
-        detail = "body: cannot be read as JSON; is it nested too deeply?"
-        return problem(request, status, "malformed_json", detail, field="body")
+        detail = "body: cannot be read as JSON; is it UTF-8, and not nested too deeply?"
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "malformed_json", detail, field="body")
     detail = f"{request.method} {request.url.path}: {status.phrase}; the calls are listed at /docs"
     answer = problem(request, status, status.name.lower(), detail)
-    answer.headers.update(getattr(error, "headers", None) or {})  # Allow, of a 405
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be done at this path: Starlette's own answer knows only the first of the path's routes."""
+    asked = [(method, dict(request.scope) | {"method": method}) for method in ("DELETE", "GET", "PATCH", "POST", "PUT")]
+    return {method for method, scope in asked for route in request.app.routes if route.matches(scope)[0] == Match.FULL}
 
 
 def _on_surprise(request: Request, error: Exception) -> Response:
