@@ -13,6 +13,7 @@ import redis
 
 from recsys.access import load_keys
 from recsys.config import Security
+from recsys.connection import redacted
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
@@ -79,8 +80,9 @@ def refuse_if_no_redis(url: str) -> None:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             client.ping()
     except (redis.RedisError, ValueError, OSError) as error:
-        where = url.rpartition("@")[2] or url
-        raise RuntimeFailure(f"Redis at {where} does not answer ({error}): start it, or mend redis_url") from None
+        # A URL's own mistake is described with parts of the URL.
+        why = "the URL is wrong" if isinstance(error, ValueError) else error
+        raise RuntimeFailure(f"Redis at {redacted(url)} does not answer ({why}): start it, or mend redis_url") from None
 
 
 def refuse_if_short_of_memory(available: int, needed: int) -> None:

@@ -148,13 +148,13 @@ class Runtime:
         refuse_if_open(host, serving_of(config).security)
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
-        if url := platform_of(config).redis_url:
+        if url := platform_of(config).external_redis():
             refuse_if_no_redis(url)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:
         folder = runtime_dir(self._home)
-        url = platform_of(config).redis_url
+        url = platform_of(config).external_redis()
         instance = Instance(
             id=self._id,
             home=self._home,

@@ -75,7 +75,8 @@ class Platform(Settings):
     data_dir: Path = Path("var")
     """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
     redis_url: str | None = None
-    """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
+    """`redis://…`, `rediss://…` or `unix://…`; None: $RECSYS_REDIS_URL, where a password belongs, and without that the
+    embedded Valkey that `recsys up` starts in `data_dir`."""
     versions_url: str | None = None
     """An object store for the versions, as fsspec names it (`s3://bucket/folder`); None: `versions` in `data_dir`.
     Replicas read it through copies in `versions-cache` in `data_dir`, which then need not be shared by the nodes."""
@@ -103,9 +104,13 @@ class Platform(Settings):
         """`data_dir`, absolute."""
         return (Path(os.environ.get("RECSYS_HOME", ".")) / self.data_dir).resolve()
 
+    def external_redis(self) -> str | None:
+        """The Redis that someone else runs; None: there is none, or in a replica, none is known."""
+        return self.redis_url or os.environ.get("RECSYS_REDIS_URL") or None
+
     def redis(self) -> str:
-        """Where Redis is: `redis_url`, or the embedded server that $RECSYS_REDIS_URL names. ValueError for neither."""
-        url = self.redis_url or os.environ.get("RECSYS_REDIS_URL")
+        """Where Redis is: see `redis_url`. ValueError when nothing says it."""
+        url = self.external_redis()
         if not url:
             raise ValueError("redis_url is unset and no embedded server runs: set it, or start with `recsys up`")
         return url

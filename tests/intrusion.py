@@ -7,51 +7,22 @@ the secret is what stopped the first one, and not a mistake in the attempt.
 from __future__ import annotations
 
 import os
-import pickle
 import pwd
-import socket
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import httpx
-import psutil
+import intrusion_rpc as rpc
+from intrusion_rpc import TIMEOUT_S, Attempt, ports_of, said_by
 from live import Live
-from ray.serve.generated.serve_pb2 import ASGIRequest
-
-TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True)
-class Attempt:
-    target: str
-    what: str
-    answer: str
-    """What the platform said; for many attempts at once, what it said to each."""
-    refused: bool
-    with_secret: str = "–"
-    """What the same attempt does for those who know the secret; – where it is not made."""
-    works: bool = True
-    """Whether that succeeded."""
 
 
 def attempts(live: Live, folder: Path) -> list[Attempt]:
     """All of them. Nothing may appear in `folder`, which those that try to run a command name, but by the controls."""
-    return [
-        *_dashboard(live, folder),
-        *_ray_http(live),
-        *_ray_grpc(live),
-        *_pickles(live, folder),
-        _driver(live, folder),
-        *_channel(live),
-        *_files(live),
-        *_haproxy(live),
-    ]
+    return [*_dashboard(live, folder), *_agents(live), *rpc.attempts(live, folder), *_files(live), *_haproxy(live)]
 
 
 def _dashboard(live: Live, folder: Path) -> Iterator[Attempt]:
@@ -82,139 +53,32 @@ def _dashboard(live: Live, folder: Path) -> Iterator[Attempt]:
         own = {"Authorization": f"Bearer {token}"}
         allowed = httpx.request(method, url + path, json=body, headers=own, trust_env=False) if control else None
         yield Attempt(
-            target, f"{method} {path.partition('?')[0]}, {', '.join(wrong)}", _counted(said.values()),
-            set(said.values()) <= {401, 403}, str(allowed.status_code) if allowed else "–",
+            target, f"{method} {path.partition('?')[0]}, {', '.join(wrong)}", said_by(said.values()),
+            set(said.values()) <= {401, 403}, str(allowed.status_code) if allowed else "-",
             allowed is None or allowed.is_success,
         )  # fmt: skip
-    ran = _appears(folder / "job")
-    yield Attempt("Ray's job API", "the job's command", "did not run before the token came", True, "ran", ran)
+    own_jobs = httpx.get(f"{url}/api/jobs/", headers={"Authorization": f"Bearer {token}"}, trust_env=False).json()
+    ran = [job for job in own_jobs if str(folder) in (job["entrypoint"] or "")]
+    yield Attempt(
+        "Ray's job API", "the commands of those jobs", f"{len(ran) - 1} ran", len(ran) == 1, "1 ran",
+        _appears(folder / "job"),
+    )  # fmt: skip
 
 
-def _ray_http(live: Live) -> Iterator[Attempt]:
+def _agents(live: Live) -> Iterator[Attempt]:
     """The HTTP ports of Ray's agents, wherever they listen."""
     for process, path in (
         ("ray::DashboardAgent", "/api/job_agent/jobs/"),
         ("ray::RuntimeEnvAgent", "/get_or_create_runtime_env"),
     ):
         said = []
-        for port in _ports(live, process) - {live.instance.ports.metrics}:
+        for port in ports_of(live, process) - {live.instance.ports.metrics}:
             try:
                 answer = httpx.post(f"http://127.0.0.1:{port}{path}", json={}, trust_env=False, timeout=TIMEOUT_S)
             except httpx.HTTPError:
                 continue  # its gRPC port
             said.append(answer.status_code)
-        yield Attempt(process, f"POST {path}", _counted(said), set(said) == {401})
-
-
-GRPC = {
-    # A process: what of its services is asked for. Each takes an empty message; none does harm.
-    "gcs_server": ("/ray.rpc.InternalKVGcsService/InternalKVGet", "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo"),
-    "raylet": ("/ray.rpc.NodeManagerService/GetNodeStats", "/ray.rpc.ObjectManagerService/Pull"),
-    "ray::ServeReplica": ("/ray.rpc.CoreWorkerService/GetCoreWorkerStats",),
-    "ray::ServeController": ("/ray.rpc.CoreWorkerService/GetCoreWorkerStats",),
-    "ray::ProxyActor": ("/ray.rpc.CoreWorkerService/GetCoreWorkerStats",),
-    "ray::HAProxyManager": ("/ray.rpc.CoreWorkerService/GetCoreWorkerStats",),
-}
-
-
-def _ray_grpc(live: Live) -> Iterator[Attempt]:
-    for process, methods in GRPC.items():
-        for method in methods:
-            said = {port: _call(port, method, b"", None) for port in _ports(live, process)}
-            served = {port: code for port, code in said.items() if code not in ("UNIMPLEMENTED", "UNAVAILABLE")}
-            wrong = {_call(port, method, b"", "0" * 64) for port in served}
-            known = {_call(port, method, b"", live.instance.token) for port in served}
-            yield Attempt(
-                process, f"gRPC {method.rpartition('.')[2]}, no token, a wrong one", _counted(served.values()),
-                bool(served) and {*served.values(), *wrong} == {"UNAUTHENTICATED"}, ", ".join(known), known == {"OK"},
-            )  # fmt: skip
-
-
-class _Bomb:
-    """Makes the file when it is unpickled."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
-        return open, (str(self._file), "w")
-
-
-def _pickles(live: Live, folder: Path) -> Iterator[Attempt]:
-    """A replica unpickles what its gRPC port gets, so whoever may speak to it runs what he likes."""
-    for deployment in ("Composer", "Encoder", "shard-0"):
-        file = folder / deployment
-        bomb = pickle.dumps(_Bomb(file))
-        message = ASGIRequest(pickled_request_metadata=bomb, request_args=bomb).SerializeToString()
-        method = "/ray.serve.ASGIService/HandleRequest"
-        ports = _ports(live, f"ray::ServeReplica:recsys:{deployment}")
-        said = [_call(port, method, message, token) for token in (None, "0" * 64) for port in ports]
-        ran = file.exists()
-        for port in ports:
-            _call(port, method, message, live.instance.token)
-        said = [code for code in said if code not in ("UNIMPLEMENTED", "UNAVAILABLE")]
-        yield Attempt(
-            f"{deployment}, replica's port", "a pickle that makes a file, no token, a wrong one", _counted(said),
-            not ran and set(said) == {"UNAUTHENTICATED"}, "made the file", file.exists(),
-        )  # fmt: skip
-
-
-def _driver(live: Live, folder: Path) -> Attempt:
-    """A program that joins the cluster as `ray.init` does."""
-    file = folder / "task"
-    script = (
-        f"import ray; ray.init('127.0.0.1:{live.instance.ports.gcs}', log_to_driver=False)\n"
-        f"ray.get(ray.remote(num_cpus=0)(lambda: open({str(file)!r}, 'w') and None).remote())"
-    )
-    ways = {"no token": {}, "a wrong one": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}}
-    ended = {}
-    for name, variables in ways.items():
-        env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | variables
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", script], env=env, capture_output=True, timeout=60, check=False, cwd=folder
-            )
-            ended[name] = f"exit code {done.returncode}"
-        except subprocess.TimeoutExpired:
-            ended[name] = "no answer"
-    return Attempt(
-        "Ray's control store", f"ray.init and a task, {', '.join(ways)}", ", ".join(ended.values()),
-        not file.exists() and "exit code 0" not in ended.values(),
-    )  # fmt: skip
-
-
-FRAME = struct.Struct("<IQB")
-"""As in recsys/channel.py: bytes, number, code."""
-
-
-def _channel(live: Live) -> Iterator[Attempt]:
-    """The line between composers and shards: 32 bytes from the server, 32 that prove the secret, then frames."""
-    answers: list[str] = []
-    for port in _ports(live, "ray::ServeReplica:recsys:shard-0"):
-        with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as line:
-            try:
-                line.settimeout(2)
-                nonce = line.recv(32)
-            except TimeoutError:
-                continue  # a gRPC port, which waits for its caller
-        if len(nonce) != 32:
-            continue
-        frame = FRAME.pack(2, 1, 3) + b"xx"
-        for proof in (b"", os.urandom(32), nonce, bytes(32)):
-            with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as line:
-                line.settimeout(3)
-                line.recv(32)
-                line.sendall(proof + frame if proof else frame)
-                try:
-                    answers.append("closed" if line.recv(1) == b"" else "answered")
-                except ConnectionResetError:
-                    answers.append("closed")
-                except TimeoutError:
-                    answers.append("silence")  # fewer than 32 bytes prove nothing yet
-    yield Attempt(
-        "shard-0, channel", "a call with no proof, a random one, the nonce itself, zeros", _counted(answers),
-        answers.count("closed") == 3 and answers.count("silence") == 1,
-    )  # fmt: skip
+        yield Attempt(process, f"POST {path}", said_by(said), set(said) == {401})
 
 
 def _files(live: Live) -> Iterator[Attempt]:
@@ -256,37 +120,8 @@ def _outcome(answer: httpx.Response) -> str:
     return f"{answer.status_code} {answer.headers.get('location', '').partition('st=')[2]}".strip()
 
 
-def _ports(live: Live, process: str) -> set[int]:
-    """Where the processes of that name or title listen."""
-    found = set()
-    for one in live.processes():
-        try:
-            if one.name() == process or " ".join(one.cmdline()).startswith(process):
-                found |= {c.laddr.port for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def _call(port: int, method: str, message: bytes, token: str | None) -> str:
-    """The gRPC status."""
-    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    with grpc.insecure_channel(f"127.0.0.1:{port}", (("grpc.enable_http_proxy", 0),)) as channel:
-        try:
-            channel.unary_unary(method)(message, timeout=TIMEOUT_S, metadata=metadata)
-        except grpc.RpcError as error:
-            return str(error.code().name)
-        return "OK"
-
-
 def _appears(file: Path, within_s: float = 60) -> bool:
     deadline = time.monotonic() + within_s
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     return file.exists()
-
-
-def _counted(said: object) -> str:
-    """`401 (4 times)`."""
-    found = [str(one) for one in said]  # type: ignore[attr-defined]
-    return ", ".join(f"{one} ({found.count(one)}×)" if found.count(one) > 1 else one for one in dict.fromkeys(found))
