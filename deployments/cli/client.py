@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -11,18 +12,22 @@ from urllib.parse import quote
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from deployments.tls import pinned
 from recsys.errors import RuntimeFailure
 
 
 class Client:
     """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure.
 
-    Where the platform asks for an API key, $RECSYS_API_KEY holds it: on a command line others would see it.
+    `certificate`: the API's, None where it speaks plain HTTP. Where the platform asks for an API key, $RECSYS_API_KEY
+    holds it: on a command line others would see it.
     """
 
-    def __init__(self, base_url: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, base_url: str, certificate: Path | None = None, timeout_s: float = 60.0) -> None:
         # trust_env: no HTTP proxy stands between us and our own platform.
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False, headers=_key())
+        self._http = httpx.Client(
+            base_url=base_url, timeout=timeout_s, trust_env=False, headers=_key(), verify=pinned(certificate)
+        )
         self.base_url = base_url
 
     def __enter__(self) -> Self:
