@@ -58,7 +58,7 @@ def _platform(instance: Instance, inherited: Mapping[str, str]) -> dict[str, str
         # gRPC would ask the user's HTTP proxy for our own ports.
         "no_grpc_proxy": "127.0.0.1,localhost",
     }
-    if instance.embedded_redis:
+    if instance.redis_url:
         own["RECSYS_REDIS_URL"] = instance.redis_url
     return own
 

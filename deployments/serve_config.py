@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from recsys.config import Platform, Serving, ShardTuning
+from recsys.connection import holds_secret
 from recsys.errors import BadInput
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -77,9 +78,20 @@ def certificate_of(known: dict[str, Any]) -> tuple[Path, Path] | None:
 
 
 def for_serve(known: dict[str, Any]) -> dict[str, Any]:
-    """What Serve is given: HAProxy ends TLS. Serve would tell the replicas behind it to speak it."""
+    """What Serve is given.
+
+    Without TLS, which HAProxy ends: Serve would tell the replicas behind it to speak it. Without a Redis URL that holds
+    a password: Serve writes the arguments of an application into its log. Replicas have it from $RECSYS_REDIS_URL.
+    """
     options = known.get("http_options") or {}
-    return known | {"http_options": {name: value for name, value in options.items() if not name.startswith("ssl_")}}
+    plain = {name: value for name, value in options.items() if not name.startswith("ssl_")}
+    applications = [
+        app | {"args": {name: value for name, value in args.items() if name != "redis_url"}}
+        if holds_secret((args := app.get("args") or {}).get("redis_url") or "")
+        else app
+        for app in known["applications"]
+    ]
+    return known | {"http_options": plain, "applications": applications}
 
 
 def http_address(known: dict[str, Any]) -> tuple[str, int]:

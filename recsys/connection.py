@@ -33,3 +33,8 @@ def redacted(url: str) -> str:
     except ValueError:
         return "a URL that cannot be read"
     return f"{parts.scheme}://{place}{parts.path}" if parts.hostname else "a URL that names no host"
+
+
+def holds_secret(url: str) -> bool:
+    """Whether a Redis URL names a user or a password."""
+    return "@" in url or "password=" in url
