@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from world import ATTRIBUTES, DIMENSION, catalogue
 
 from recsys.apikeys import parse_keys
-from recsys.building import Build
+from recsys.building import Build, Content
 from recsys.config import EncoderSpec, IndexSpec, Limits, Platform, Serving, ShardTuning
 from recsys.encoder import HashingEncoder
 from recsys.errors import BadInput, VersionError
@@ -150,7 +150,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shards=1, encoder=EncoderSpec(kind="hashing", dimension=DIMENSION), index=IndexSpec(), attributes=ATTRIBUTES
     )
     store = VersionStore(root)
-    made = Build(platform, store, HashingEncoder(platform.encoder), 1, ShardTuning()).publish(catalogue())
+    made = Build(platform, store, HashingEncoder(platform.encoder), 1, ShardTuning()).publish(Content(catalogue()))
     store.promote(made.version)
     assert store.load(made.version, 0).version == made.version
     return root / made.version
