@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test check load compare chaos lock clean
+.PHONY: install demo down test check load compare chaos fuzz lock clean
 
 install: $(STAMP)
 
@@ -47,6 +47,10 @@ compare: $(STAMP)
 # Faults under load, one after another, on a platform of its own; ARGS="--only 'composer killed,overload'".
 chaos: $(STAMP)
 	$(BIN)/python -m load_tests.chaos $(ARGS)
+
+# Over 5,000 made-up calls to a running platform; ARGS="--host URL --examples 400 --seed 1".
+fuzz: $(STAMP)
+	$(BIN)/python -m load_tests.fuzz $(ARGS)
 
 # The pins that pip installs, resolved anew from pyproject.toml.
 lock:

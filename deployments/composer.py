@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.api.app import make_api
 from deployments.api.front import Front
 from deployments.rebuild import rebuild
+from recsys.access import Gate
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
 from recsys.connection import connect
@@ -74,15 +75,19 @@ class Composer:
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
         self._schedule = RebuildSchedule(self._redis, lambda: _rebuilt(platform), self._drift)
         self._schedule.start()
+        self._gate = Gate(lambda: sum(member.role == "composer" for member in self._follower.members))
+        await self._gate.configure(self._gateway.settings.security)
+        await self._gate.start()
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()
 
     def __serve_build_asgi_app__(self) -> Front:
-        return make_api(self._gateway)
+        return make_api(self._gateway, self._gate)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         settings = Serving.model_validate(user_config)
+        await self._gate.configure(settings.security)
         self._gateway.configure(settings)
         self._schedule.settings = settings.rebuild
 
@@ -97,6 +102,7 @@ class Composer:
 
     async def __del__(self) -> None:
         await self._schedule.stop()
+        await self._gate.stop()
         await self._follower.stop()
         await self._redis.aclose()
 

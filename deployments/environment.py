@@ -58,7 +58,7 @@ def _platform(instance: Instance, inherited: Mapping[str, str]) -> dict[str, str
         # gRPC would ask the user's HTTP proxy for our own ports.
         "no_grpc_proxy": "127.0.0.1,localhost",
     }
-    if instance.embedded_redis:
+    if instance.redis_url:
         own["RECSYS_REDIS_URL"] = instance.redis_url
     return own
 
@@ -104,6 +104,8 @@ def _haproxy(instance: Instance, tuning: Tuning) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": str(tuning.haproxy_threads),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(instance.ports.haproxy_stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(instance.ports.haproxy_metrics),
+        # An hour otherwise, for which a caller that says nothing may hold one of 4,096 connections.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
         # One log line a request, parsed in Python for metrics that the replicas can count themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # A HAProxy that was killed is missed after three looks, and started again: 3 s instead of 30.

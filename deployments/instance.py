@@ -45,6 +45,8 @@ class Instance(Settings):
     home: Path
     config_file: Path
     api_url: str
+    certificate: Path | None = None
+    """The API's, where it speaks TLS."""
     dashboard_url: str
     redis_url: str
     """Contains the password if the config file's does: the file is for its owner only."""
@@ -81,6 +83,11 @@ class Instance(Settings):
     def haproxy(self) -> Path:
         """Not in /tmp, where a careful administrator lets nothing be executed."""
         return self.home / "run" / "haproxy"
+
+    @property
+    def tls_file(self) -> Path:
+        """The API's certificate and key, as HAProxy reads them."""
+        return self.runtime_dir / "tls.pem"
 
     @property
     def log_dir(self) -> Path:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
 import redis
 
+from recsys.access import load_keys
+from recsys.config import Security
+from recsys.connection import redacted
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
@@ -51,14 +55,34 @@ def _holder(port: int) -> str:
     return ""
 
 
+def refuse_if_open(host: str, security: Security) -> None:
+    """RuntimeFailure if the API would listen beyond loopback without asking for a key; BadInput for wrong keys."""
+    keys = load_keys(security)
+    if keys is not None or security.allow_no_keys or is_loopback(host):
+        return
+    raise RuntimeFailure(
+        f"http_options.host is {host}: whoever reaches this machine could read and change everything. Make a key with "
+        "`recsys keys new NAME --scope read --into FILE` and set the Composer's security.keys_file to FILE, listen on "
+        "127.0.0.1, or set security.allow_no_keys: true"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def refuse_if_no_redis(url: str) -> None:
     """RuntimeFailure if the Redis of the config file does not answer. The message leaves out the URL's password."""
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
             client.ping()
     except (redis.RedisError, ValueError, OSError) as error:
-        where = url.rpartition("@")[2] or url
-        raise RuntimeFailure(f"Redis at {where} does not answer ({error}): start it, or mend redis_url") from None
+        # A URL's own mistake is described with parts of the URL.
+        why = "the URL is wrong" if isinstance(error, ValueError) else error
+        raise RuntimeFailure(f"Redis at {redacted(url)} does not answer ({why}): start it, or mend redis_url") from None
 
 
 def refuse_if_short_of_memory(available: int, needed: int) -> None:

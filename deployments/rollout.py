@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 from tenacity import RetryError, Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+from deployments.serve_config import for_serve
+from deployments.tls import pinned
 from recsys.errors import RuntimeFailure
 
 OnPhase = Callable[[str], None]
@@ -41,14 +44,16 @@ class Rollout:
 
     def submit(self, config: dict[str, Any]) -> None:
         """The config becomes the cluster's goal. RuntimeFailure if Serve refuses it."""
-        self._ask("PUT", json=config)
+        self._ask("PUT", json=for_serve(config))
 
     def applications(self) -> dict[str, dict[str, Any]]:
         """Each application as Serve describes it: status, message, deployments."""
         return dict(self._ask("GET").json()["applications"])
 
-    def wait(self, api_url: str, on_phase: OnPhase, timeout_s: float) -> None:
+    def wait(self, api_url: str, on_phase: OnPhase, timeout_s: float, certificate: Path | None = None) -> None:
         """Returns once every application runs and `api_url` leads to a replica, both within `timeout_s` seconds.
+
+        `certificate`: the API's, None where it speaks plain HTTP.
 
         RuntimeFailure with the deployment's own message as soon as Serve gives one up.
         """
@@ -61,7 +66,7 @@ class Rollout:
                 on_phase(said := phase)
             time.sleep(_POLL_S)
         on_phase("HTTP")
-        self._wait_for_http(api_url, max(deadline - time.monotonic(), 5.0))
+        self._wait_for_http(api_url, max(deadline - time.monotonic(), 5.0), pinned(certificate))
 
     def _unready(self) -> Iterator[str]:
         for name, application in self.applications().items():
@@ -72,10 +77,10 @@ class Rollout:
                 late = [key for key, value in deployments.items() if value["status"] != "HEALTHY"]
                 yield from sorted(late) or [name]
 
-    def _wait_for_http(self, api_url: str, timeout_s: float) -> None:
+    def _wait_for_http(self, api_url: str, timeout_s: float, verify: SSLContext | bool) -> None:
         routed = Retrying(retry=retry_if_not_result(bool), wait=wait_fixed(_POLL_S), stop=stop_after_delay(timeout_s))
         try:
-            routed(_is_routed, httpx.URL(api_url))
+            routed(_is_routed, httpx.URL(api_url), verify)
         except RetryError:
             raise RuntimeFailure(
                 f"the replicas run, but {api_url} does not lead to them (logs: {self._logs / 'serve'})"
@@ -91,10 +96,10 @@ class Rollout:
         return response
 
 
-def _is_routed(api_url: httpx.URL) -> bool:
+def _is_routed(api_url: httpx.URL, verify: SSLContext | bool) -> bool:
     """HAProxy learns of the replicas a moment after Serve calls the application running."""
     try:
-        with httpx.Client(trust_env=False, timeout=5.0) as client:
+        with httpx.Client(trust_env=False, timeout=5.0, verify=verify) as client:
             routes = client.get(api_url.copy_with(path="/-/routes"))
             health = client.get(api_url.copy_with(path="/-/healthz"))
             return health.is_success and routes.is_success and (api_url.path or "/") in routes.json()

@@ -22,13 +22,15 @@ from deployments.preflight import (
     GIB,
     available_memory,
     refuse_if_no_redis,
+    refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
 )
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_ray
 from deployments.rollout import OnPhase, Rollout
-from deployments.serve_config import api_url, http_address, platform_of, serve_config
+from deployments.serve_config import api_url, certificate_of, http_address, platform_of, serve_config, serving_of
+from deployments.tls import joined
 from deployments.valkey import start_valkey, valkey_url
 from recsys.config import Settings
 from recsys.errors import RuntimeFailure
@@ -144,20 +146,24 @@ class Runtime:
                 "use it, or end it with `recsys down`"
             )
         host, port = http_address(config)
+        refuse_if_open(host, serving_of(config).security)
+        if tls := certificate_of(config):
+            joined(*tls)
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
-        if url := platform_of(config).redis_url:
+        if url := platform_of(config).external_redis():
             refuse_if_no_redis(url)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:
         folder = runtime_dir(self._home)
-        url = platform_of(config).redis_url
+        url = platform_of(config).external_redis()
         instance = Instance(
             id=self._id,
             home=self._home,
             config_file=config_file,
             api_url=api_url(config),
+            certificate=tls[0] if (tls := certificate_of(config)) else None,
             dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}",
             redis_url=url or "",
             embedded_redis=url is None,
@@ -172,7 +178,11 @@ class Runtime:
         instance.prepare()
         instance.write()  # from here on, `down` knows what to remove
         write_private(instance.token_file, os.urandom(32).hex())
-        write_private(instance.haproxy, haproxy_script(instance.ports), mode=0o700)
+        tls, api_port = certificate_of(config), http_address(config)[1]
+        if tls:
+            write_private(instance.tls_file, joined(*tls))
+        script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None)
+        write_private(instance.haproxy, script, mode=0o700)
         env = ray_environment(instance, os.environ, tuning)
         if instance.embedded_redis:
             on_phase("Valkey")
@@ -187,7 +197,7 @@ class Runtime:
         on_phase("Serve")
         with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
             rollout.submit(config)
-            rollout.wait(instance.api_url, on_phase, timeout_s)
+            rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
 
     def _clear(self, instance: Instance) -> None:
         stop_instance(self._id)

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from recsys.config import Platform, Serving, ShardTuning
+from recsys.connection import holds_secret
 from recsys.errors import BadInput
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -57,7 +58,40 @@ def api_url(known: dict[str, Any]) -> str:
     host, port = http_address(known)
     prefix = (known["applications"][0].get("route_prefix") or "/").rstrip("/")
     name = "127.0.0.1" if host in ALL_INTERFACES else f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}{prefix}"
+    return f"http{'s' if certificate_of(known) else ''}://{name}:{port}{prefix}"
+
+
+def certificate_of(known: dict[str, Any]) -> tuple[Path, Path] | None:
+    """The API's TLS certificate, with those that vouch for it, and its key; None: the API speaks plain HTTP.
+
+    BadInput for what HAProxy is not told here: an encrypted key, and certificates asked of callers.
+    """
+    options = known.get("http_options") or {}
+    for option, fix in (
+        ("ssl_keyfile_password", "give the key unencrypted, in a file of mode 0600"),
+        ("ssl_ca_certs", "callers show API keys; ask for their certificates in a proxy in front"),
+    ):
+        if options.get(option):
+            raise BadInput(f"http_options.{option}: is not supported; {fix}", field=f"http_options.{option}")
+    certificate, key = options.get("ssl_certfile"), options.get("ssl_keyfile")
+    return (Path(certificate).resolve(), Path(key).resolve()) if certificate and key else None
+
+
+def for_serve(known: dict[str, Any]) -> dict[str, Any]:
+    """What Serve is given.
+
+    Without TLS, which HAProxy ends: Serve would tell the replicas behind it to speak it. Without a Redis URL that holds
+    a password: Serve writes the arguments of an application into its log. Replicas have it from $RECSYS_REDIS_URL.
+    """
+    options = known.get("http_options") or {}
+    plain = {name: value for name, value in options.items() if not name.startswith("ssl_")}
+    applications = [
+        app | {"args": {name: value for name, value in args.items() if name != "redis_url"}}
+        if holds_secret((args := app.get("args") or {}).get("redis_url") or "")
+        else app
+        for app in known["applications"]
+    ]
+    return known | {"http_options": plain, "applications": applications}
 
 
 def http_address(known: dict[str, Any]) -> tuple[str, int]:

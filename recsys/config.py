@@ -75,7 +75,8 @@ class Platform(Settings):
     data_dir: Path = Path("var")
     """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
     redis_url: str | None = None
-    """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
+    """`redis://…`, `rediss://…` or `unix://…`; None: $RECSYS_REDIS_URL, where a password belongs, and without that the
+    embedded Valkey that `recsys up` starts in `data_dir`."""
     versions_url: str | None = None
     """An object store for the versions, as fsspec names it (`s3://bucket/folder`); None: `versions` in `data_dir`.
     Replicas read it through copies in `versions-cache` in `data_dir`, which then need not be shared by the nodes."""
@@ -103,9 +104,13 @@ class Platform(Settings):
         """`data_dir`, absolute."""
         return (Path(os.environ.get("RECSYS_HOME", ".")) / self.data_dir).resolve()
 
+    def external_redis(self) -> str | None:
+        """The Redis that someone else runs; None: there is none, or in a replica, none is known."""
+        return self.redis_url or os.environ.get("RECSYS_REDIS_URL") or None
+
     def redis(self) -> str:
-        """Where Redis is: `redis_url`, or the embedded server that $RECSYS_REDIS_URL names. ValueError for neither."""
-        url = self.redis_url or os.environ.get("RECSYS_REDIS_URL")
+        """Where Redis is: see `redis_url`. ValueError when nothing says it."""
+        url = self.external_redis()
         if not url:
             raise ValueError("redis_url is unset and no embedded server runs: set it, or start with `recsys up`")
         return url
@@ -209,6 +214,24 @@ class Rebuild(Settings):
         return any(value is not None for value in (self.cron, self.log_share, self.dead_share, self.recall_below))
 
 
+Origin = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,253}$")]
+
+
+class Security(Settings):
+    """Who may call. The API's own part; docs/security.md has the rest."""
+
+    keys_file: Path | None = None
+    """API keys (recsys/apikeys.py says how it looks), for its owner only; a relative path is taken from $RECSYS_HOME.
+    None: those of $RECSYS_API_KEYS, which holds the same text; without that, every call is open to whoever reaches it.
+    """
+    reload_s: float = Field(2.0, gt=0, le=3600)
+    """Seconds between two looks at whether the file has changed."""
+    allow_no_keys: bool = False
+    """Whether `recsys up` starts on more than loopback without any key."""
+    cors_origins: tuple[Origin, ...] = ()
+    """Web pages from where a browser may call, such as https://shop.example; empty: from none."""
+
+
 class Serving(Settings):
     """The Composer's `user_config`: changes live, without a restart."""
 
@@ -243,6 +266,7 @@ class Serving(Settings):
     """Requests that may wait in one composer; past that it answers 429."""
     limits: Limits = Limits()
     rebuild: Rebuild = Rebuild()
+    security: Security = Security()
 
     @model_validator(mode="after")
     def _has_the_named_scenarios(self) -> Serving:

@@ -4,9 +4,13 @@ RecsysError
 ├── BadInput                 the caller's fault; names the field, the limit and the fix (HTTP 4xx)
 │   ├── NotFound             the one thing that was asked for does not exist (404)
 │   └── TooLarge             a body, a batch or a file over its limit (413)
+├── Denied                   the caller may not do this
+│   ├── Unauthenticated      no API key, or one that is unknown or has expired (401)
+│   └── Forbidden            the key does not have the scope (403)
 ├── Unavailable              a part is down or full; the same call may succeed later (503)
 │   ├── Outdated             the version changed on the way; the same call again is answered from the new one (503)
 │   └── Overloaded           more work is waiting than can be done in time (429)
+│       └── RateLimited      one caller's key is over its rate (429)
 ├── VersionError             an index version is missing, incomplete, corrupt or does not fit
 └── RuntimeFailure           a server that we start did not start, or is not ours to touch
 """
@@ -48,6 +52,29 @@ class TooLarge(BadInput):
     code = "too_large"
 
 
+class Denied(RecsysError):
+    """`challenge`: what the WWW-Authenticate header says (RFC 6750)."""
+
+    challenge = 'Bearer realm="recsys"'
+
+
+class Unauthenticated(Denied):
+    code = "unauthenticated"
+
+    def __init__(self, message: str, *, presented: bool = False) -> None:
+        super().__init__(message)
+        if presented:
+            self.challenge += ', error="invalid_token"'
+
+
+class Forbidden(Denied):
+    code = "forbidden"
+
+    def __init__(self, message: str, scope: str = "") -> None:
+        super().__init__(message)
+        self.challenge = f'Bearer realm="recsys", error="insufficient_scope", scope="{scope}"'
+
+
 class Unavailable(RecsysError):
     """A dependency does not answer. `retry_after_s`: seconds after which a retry makes sense."""
 
@@ -61,6 +88,14 @@ class Outdated(Unavailable):
 
 class Overloaded(Unavailable):
     code = "overloaded"
+
+
+class RateLimited(Overloaded):
+    code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class VersionError(RecsysError):

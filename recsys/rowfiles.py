@@ -101,7 +101,7 @@ def chunks(path: Path, columns: Columns, size: int) -> Iterator[tuple[list[Row],
                 yield chunk, raw.tell()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BadInput(f"{path}: is broken gzip ({error}); pack it again") from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:  # the last two: Arrow's as well
         raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from recsys.config import AttributeType, IndexSpec
 from recsys.datatypes import Floats, Item
+from recsys.errors import VersionError
 from recsys.index.base import engine
 from recsys.items import ItemTable
 from recsys.shard import Shard
@@ -56,7 +57,19 @@ def read_items(folder: Path) -> list[Item]:
 def read_shard(
     folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
 ) -> Shard:
-    """The vectors stay a read-only map of their file, which replicas on one machine share."""
+    """The vectors stay a read-only map of their file, which replicas on one machine share.
+
+    VersionError for files that hold something else than `write_shard` wrote.
+    """
+    try:
+        return _read_shard(folder, version, spec, declared, cursor)
+    except Exception as error:  # numpy, Arrow and the engines each fail in their own way
+        raise VersionError(f"{folder} cannot be read ({error}); build again, or `recsys rollback`") from error
+
+
+def _read_shard(
+    folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
+) -> Shard:
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     if not len(vectors):  # an empty file cannot be mapped
         vectors = np.zeros(vectors.shape, np.float32)

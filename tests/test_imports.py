@@ -88,3 +88,18 @@ def test_every_module_can_be_imported_first():
     )
     done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize("path", [*DOMAIN, *sorted((ROOT / "deployments").rglob("*.py"))], ids=lambda p: p.name)
+def test_nothing_is_unpickled(path):
+    """What is unpickled runs. Arrays are loaded without it, weights by their library as plain tensors, YAML safely."""
+    assert not imported(path) & UNPICKLERS
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            call, named = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert call not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle"), f"{path}: {call}"
+            assert call != "np.load" or named.get("allow_pickle") == "False", f"{path}: {call}"
+            assert call != "torch.load" or named.get("weights_only") == "True", f"{path}: {call}"

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from deployments.api import operations, problems, reads, writes
+from deployments.api import access, operations, problems, reads, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
+from recsys.access import Gate
 from recsys.gateway import Gateway
 
 _ABOUT = "Real-time recommendations: an event changes the very next answer."
 _PROBLEMS = {
+    401: "The call needs an API key, and none that is valid was sent",
+    403: "The key does not have the scope that the call needs",
     404: "What was asked for does not exist",
     413: "The body, or a list in it, is over its limit",
     415: "The body is not marked as JSON",
     422: "A field is wrong; `detail` names it, its limit and the fix",
-    429: "More requests are waiting than can be answered in time",
+    429: "More requests are waiting than can be answered in time, or the key is over its rate",
     503: "A part does not answer; nothing was changed, or `detail` says so",
 }
 
 
-def make_api(gateway: Gateway) -> Front:
+def make_api(gateway: Gateway, gate: Gate) -> Front:
     documented = {
         status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
         for status, text in _PROBLEMS.items()
@@ -35,4 +38,5 @@ def make_api(gateway: Gateway) -> Front:
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
     problems.install(app)
-    return Front(app, lambda: gateway.settings.limits.body_bytes, reads.user_recommendations(gateway))
+    access.document(app, gate)
+    return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway))

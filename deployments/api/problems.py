@@ -11,8 +11,20 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from recsys.errors import BadInput, NotFound, Overloaded, RecsysError, TooLarge, Unavailable, VersionError
+from recsys.errors import (
+    BadInput,
+    Denied,
+    Forbidden,
+    NotFound,
+    Overloaded,
+    RecsysError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    VersionError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +32,8 @@ _STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
     (NotFound, HTTPStatus.NOT_FOUND),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (Forbidden, HTTPStatus.FORBIDDEN),
     (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (VersionError, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -44,7 +58,12 @@ def problem(request: Request, status: HTTPStatus, code: str, detail: str, **more
 def _on_recsys_error(request: Request, error: Exception) -> Response:
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     code = error.code if isinstance(error, RecsysError) else "error"
-    return problem(request, status, code, str(error), field=getattr(error, "field", None))
+    answer = problem(request, status, code, str(error), field=getattr(error, "field", None))
+    if isinstance(error, Denied):
+        answer.headers["WWW-Authenticate"] = error.challenge
+    elif isinstance(error, Unavailable):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
@@ -79,12 +98,19 @@ def _on_http(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return problem(request, status, TooLarge.code, str(getattr(error, "detail", "")), field="body")
     if status == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body that the JSON parser gives up on
-        detail = "body: cannot be read as JSON; is it nested too deeply?"
-        return problem(request, status, "malformed_json", detail, field="body")
+        detail = "body: cannot be read as JSON; is it UTF-8, and not nested too deeply?"
+        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "malformed_json", detail, field="body")
     detail = f"{request.method} {request.url.path}: {status.phrase}; the calls are listed at /docs"
     answer = problem(request, status, status.name.lower(), detail)
-    answer.headers.update(getattr(error, "headers", None) or {})  # Allow, of a 405
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """What may be done at this path: Starlette's own answer knows only the first of the path's routes."""
+    asked = [(method, dict(request.scope) | {"method": method}) for method in ("DELETE", "GET", "PATCH", "POST", "PUT")]
+    return {method for method, scope in asked for route in request.app.routes if route.matches(scope)[0] == Match.FULL}
 
 
 def _on_surprise(request: Request, error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from recsys.filters import FilterIn
 from recsys.records import Id
@@ -13,6 +13,10 @@ K = Annotated[int, Field(ge=1, description="Items wanted; the limit is `limits.k
 Diversity = Annotated[
     float | None, Field(ge=0, le=1, allow_inf_nan=False, description="0 relevance to 1 spread; null: the scenario's.")
 ]
+# In a body, where JSON has types of its own: 0 and "no" are no booleans, true and "1" are no numbers.
+StrictK = Annotated[K, Strict()]
+StrictDiversity = Annotated[Diversity, Strict()]
+Flag = Annotated[bool, Strict()]
 Ids = list[Id]
 
 
@@ -23,15 +27,15 @@ class Body(BaseModel):
 class RecommendBody(Body):
     user_id: Id | None = None
     """null: nobody in particular, answered like a new user."""
-    k: K = 10
+    k: StrictK = 10
     scenario: str = Field("home", max_length=64)
     filter: FilterIn | None = None
     exclude: Ids = []
     """Items to leave out."""
-    include_seen: bool = False
+    include_seen: Flag = False
     """Whether items that the user has had to do with may come back."""
-    diversity: Diversity = None
-    explain: bool = False
+    diversity: StrictDiversity = None
+    explain: Flag = False
     """Whether each item carries the signals that its score is made of."""
 
 
@@ -51,19 +55,19 @@ class RankBody(Body):
     user_id: Id | None = None
     items: Ids = Field(min_length=1)
     """The items to put in order."""
-    explain: bool = False
+    explain: Flag = False
 
 
 class SearchBody(Body):
     text: str = Field(min_length=1, pattern=r"\S")
     user_id: Id | None = None
     """null: not personalised."""
-    k: K = 10
+    k: StrictK = 10
     filter: FilterIn | None = None
     exclude: Ids = []
-    include_seen: bool = True
-    diversity: Diversity = None
-    explain: bool = False
+    include_seen: Flag = True
+    diversity: StrictDiversity = None
+    explain: Flag = False
 
 
 class EventsBody(Body):

@@ -12,7 +12,7 @@ from rich.markup import escape
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.serve_config import api_url, platform_of, serve_config, serving_of
+from deployments.serve_config import api_url, certificate_of, platform_of, serve_config, serving_of
 from recsys.encoding import Progress
 from recsys.importing import Batch, read_events, read_items
 from recsys.records import EventIn, ItemIn
@@ -42,7 +42,7 @@ def import_items(
     """
     known = serve_config(config)
     batches = read_items(files, platform_of(known).attributes, serving_of(known).limits, mapping_of(mapping), 200)
-    _send(batches, api_url(known), "items", json=json)
+    _send(batches, known, "items", json=json)
 
 
 def import_events(
@@ -61,12 +61,13 @@ def import_events(
     batches = read_events(
         files, settings.event_types, settings.limits, mapping_of(mapping), 1000, default_type=event_type
     )
-    _send(batches, api_url(known), "events", json=json)
+    _send(batches, known, "events", json=json)
 
 
-def _send(batches: Iterable[Batch[Any]], url: str, what: str, *, json: bool) -> None:
+def _send(batches: Iterable[Batch[Any]], known: dict[str, Any], what: str, *, json: bool) -> None:
     console = out(quiet=json)
-    with Client(url) as client, bars(console) as report:
+    tls = certificate_of(known)
+    with Client(api_url(known), tls[0] if tls else None) as client, bars(console) as report:
         totals = send(batches, client, what, report, console)
     if json:
         print_json(totals)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -10,15 +12,22 @@ from urllib.parse import quote
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from deployments.tls import pinned
 from recsys.errors import RuntimeFailure
 
 
 class Client:
-    """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure."""
+    """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure.
 
-    def __init__(self, base_url: str, timeout_s: float = 60.0) -> None:
+    `certificate`: the API's, None where it speaks plain HTTP. Where the platform asks for an API key, $RECSYS_API_KEY
+    holds it: on a command line others would see it.
+    """
+
+    def __init__(self, base_url: str, certificate: Path | None = None, timeout_s: float = 60.0) -> None:
         # trust_env: no HTTP proxy stands between us and our own platform.
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s, trust_env=False)
+        self._http = httpx.Client(
+            base_url=base_url, timeout=timeout_s, trust_env=False, headers=_key(), verify=pinned(certificate)
+        )
         self.base_url = base_url
 
     def __enter__(self) -> Self:
@@ -52,12 +61,18 @@ class Client:
         return self._http.request(method, path, json=body, params=query).raise_for_status()
 
 
+def _key() -> dict[str, str]:
+    key = os.environ.get("RECSYS_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def _passing(error: BaseException) -> bool:
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (429, 503)
 
 
 def _detail(response: httpx.Response) -> str:
     try:
-        return str(response.json()["detail"])
+        detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return response.text[:200]
+    return f"{detail}; this command takes it from $RECSYS_API_KEY" if response.status_code == 401 else detail

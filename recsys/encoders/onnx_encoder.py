@@ -28,7 +28,7 @@ class OnnxEncoder:
         self._graph = Graph(folder, found.max_tokens, threads=threads, batch_tokens=batch_tokens)
         self.fingerprint = fingerprint
         self.dimension = found.dimension
-        self.cosine = check(self._graph, found, np.load(folder / PROBES))
+        self.cosine = check(self._graph, found, np.load(folder / PROBES, allow_pickle=False))
         """Mean cosine to torch over the probe texts, measured when it was loaded."""
 
     def encode(self, texts: Sequence[str]) -> Floats:

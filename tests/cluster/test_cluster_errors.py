@@ -46,6 +46,11 @@ BODIES: dict[str, tuple[str, Any, str, str]] = {
     "the user is of 129 bytes": (RECOMMEND, {"user_id": "x" * 129}, "bad_input", "user_id"),
     "the user is of 65 characters and 130 bytes": (RECOMMEND, {"user_id": "é" * 65}, "bad_input", "user_id"),
     "the user holds a line break": (RECOMMEND, {"user_id": "a\nb"}, "bad_input", "user_id"),
+    "k is true": (RECOMMEND, {"k": True}, "bad_input", "k"),
+    "k is a numeral": ("/v1/search", {"text": "x", "k": "5"}, "bad_input", "k"),
+    "diversity is false": (RECOMMEND, {"diversity": False}, "bad_input", "diversity"),
+    "explain is 0": (RECOMMEND, {"explain": 0}, "bad_input", "explain"),
+    "explain is a word": ("/v1/rank", {"items": ["1"], "explain": "no"}, "bad_input", "explain"),
     "an unknown field": (RECOMMEND, {"user": "196"}, "bad_input", "user"),
     "an unknown scenario": (RECOMMEND, {"scenario": "away"}, "bad_input", "scenario"),
     "diversity over 1": (RECOMMEND, {"diversity": 1.01}, "bad_input", "diversity"),
@@ -170,19 +175,23 @@ def test_an_unknown_route_is_not_found(live: Live, method: str, path: str) -> No
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("PUT", "/v1/rank", "POST"), ("POST", "/v1/users/1", "DELETE, GET"), ("DELETE", "/healthz", "GET")],
+    [
+        ("PUT", "/v1/rank", "POST"),
+        ("POST", "/v1/users/1", "DELETE, GET"),
+        ("OPTIONS", "/v1/items/1", "DELETE, GET, PUT"),
+        ("DELETE", "/healthz", "GET"),
+    ],
 )
 def test_a_wrong_method_is_told_the_right_ones(live: Live, method: str, path: str, allowed: str) -> None:
     answer = live.http.request(method, path)
     problem(answer, 405, "method_not_allowed", None)
-    assert ", ".join(sorted(answer.headers["allow"].split(", "))) in allowed
+    assert answer.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b'{"k": 1,}', b"[" * 100_000])
 def test_malformed_json_is_refused(live: Live, body: bytes) -> None:
     answer = live.http.post(RECOMMEND, content=body, headers=JSON)
-    assert answer.status_code in (400, 422)
-    problem(answer, answer.status_code, "malformed_json" if body else "bad_input", "body")
+    problem(answer, 422, "malformed_json" if body else "bad_input", "body")
 
 
 @pytest.mark.parametrize("text", [b'{"diversity": NaN}', b'{"diversity": 1e999}', b'{"diversity": Infinity}'])

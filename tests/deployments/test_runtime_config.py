@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from deployments.serve_config import api_url, platform_of, serve_config, serving_of, tuning_of
+from deployments.serve_config import (
+    api_url,
+    certificate_of,
+    for_serve,
+    platform_of,
+    serve_config,
+    serving_of,
+    tuning_of,
+)
 from recsys.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
@@ -68,3 +76,25 @@ def test_wrong_args_are_named() -> None:
 )
 def test_the_api_url_is_one_that_this_machine_reaches(options: dict[str, object], url: str) -> None:
     assert api_url({"http_options": options, "applications": [{}]}) == url
+
+
+def test_serve_is_given_neither_tls_nor_a_password() -> None:
+    tls = {"ssl_certfile": "c.pem", "ssl_keyfile": "k.pem"}
+    for url, given in (
+        ("redis://u:secret@h", {"shards": 1}),
+        ("redis://h?password=secret", {"shards": 1}),
+        ("redis://h:6379/0", {"shards": 1, "redis_url": "redis://h:6379/0"}),
+        (None, {"shards": 1, "redis_url": None}),
+    ):
+        known = {
+            "http_options": {"host": "::1"} | tls,
+            "applications": [{"name": "a", "args": {"shards": 1, "redis_url": url}}],
+        }
+        assert for_serve(known) == {"http_options": {"host": "::1"}, "applications": [{"name": "a", "args": given}]}
+        assert api_url(known) == "https://[::1]:8000"
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_keyfile_password"])
+def test_what_of_tls_is_not_supported_is_refused(option: str) -> None:
+    with pytest.raises(BadInput, match=f"http_options.{option}: is not supported"):
+        certificate_of({"http_options": {option: "x"}, "applications": [{}]})

@@ -56,9 +56,11 @@ def test_the_users_import_path_stays_behind_ours(instance: Instance) -> None:
     assert (Path(root) / "deployments" / "environment.py").is_file()
 
 
-def test_a_redis_of_the_config_file_is_not_overridden(instance: Instance) -> None:
-    assert ray_environment(instance, {})["RECSYS_REDIS_URL"] == "unix:///tmp/socket"
-    assert "RECSYS_REDIS_URL" not in ray_environment(instance.model_copy(update={"embedded_redis": False}), {})
+@pytest.mark.parametrize("embedded", [True, False])
+def test_replicas_learn_where_redis_is(instance: Instance, embedded: bool) -> None:
+    """Also where someone else runs it: a URL with a password is not in the arguments that Serve logs."""
+    env = ray_environment(instance.model_copy(update={"embedded_redis": embedded}), {"RECSYS_REDIS_URL": "other"})
+    assert env["RECSYS_REDIS_URL"] == "unix:///tmp/socket"
 
 
 def test_tuning_reaches_serve(instance: Instance) -> None:

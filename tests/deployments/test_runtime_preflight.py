@@ -10,10 +10,12 @@ from deployments.preflight import (
     GIB,
     available_memory,
     refuse_if_no_redis,
+    refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
 )
-from recsys.errors import RuntimeFailure
+from recsys.config import Security
+from recsys.errors import BadInput, RuntimeFailure
 
 
 @pytest.fixture(params=["127.0.0.1", "0.0.0.0"])
@@ -64,3 +66,30 @@ def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path) ->
     with pytest.raises(RuntimeFailure, match=f"127.0.0.1:{port}.*does not answer") as caught:
         refuse_if_no_redis(f"redis://:secret@127.0.0.1:{port}/0")
     assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECSYS_API_KEYS", raising=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.9", "shop.example"])
+def test_the_network_gets_no_api_without_keys(no_keys: None, host: str) -> None:
+    with pytest.raises(RuntimeFailure, match=r"recsys keys new .*127\.0\.0\.1.*allow_no_keys"):
+        refuse_if_open(host, Security())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_keys(no_keys: None, host: str) -> None:
+    refuse_if_open(host, Security())
+
+
+def test_the_network_gets_an_api_with_keys_or_on_demand(no_keys: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_if_open("0.0.0.0", Security(allow_no_keys=True))
+    monkeypatch.setenv("RECSYS_API_KEYS", "keys: []")
+    refuse_if_open("0.0.0.0", Security())
+
+
+def test_keys_that_cannot_be_read_stop_the_start_even_on_loopback(no_keys: None, tmp_path) -> None:
+    with pytest.raises(BadInput, match="recsys keys new"):
+        refuse_if_open("127.0.0.1", Security(keys_file=tmp_path / "nowhere"))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+import tempfile
+import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
@@ -13,15 +17,20 @@ import httpx
 import psutil
 import pytest
 import redis
+import trustme
+import yaml
 
+from deployments.cli.client import Client
 from deployments.instance import Instance, Ports, instance_id, runtime_dir, state_file
 from deployments.preflight import GIB
-from deployments.processes import instance_processes
+from deployments.processes import MARKER, instance_processes, stop_instance
 from deployments.runtime import Resources, Runtime
+from deployments.valkey import start_valkey, valkey_url
 from recsys.errors import BadInput, RuntimeFailure
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
 RAY_ADDRESS_FILE = Path("/tmp/ray/ray_current_cluster")
+PASSWORD = "correct-horse-battery-staple"
 PORTS = tuple(Ports.model_fields)
 WriteConfig = Callable[[str], Path]
 
@@ -59,6 +68,35 @@ def runtime(tmp_path: Path, ports: dict[str, int]) -> Iterator[Runtime]:
     )
     yield runtime
     runtime.down()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[str]:
+    """A Valkey that asks for a password, on a socket."""
+    instance = uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # short: a socket's path must stay below 108 characters
+        path = Path(name)
+        start_valkey(path / "data", path / "s", path / "log", env={**os.environ, MARKER: instance})
+        with redis.Redis.from_url(valkey_url(path / "s")) as client:
+            client.config_set("requirepass", PASSWORD)
+        yield f"unix://:{PASSWORD}@{path / 's'}"
+        stop_instance(instance)
+
+
+def handshake(url: httpx.URL, version: ssl.TLSVersion) -> bool:
+    """Whether the server speaks just that version; the client would speak any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    with socket.create_connection((url.host, url.port)) as line:
+        try:
+            context.wrap_socket(line).close()
+        except (ssl.SSLError, OSError):
+            return False
+    return True
 
 
 def nothing_is_left(home: Path) -> bool:
@@ -124,6 +162,66 @@ def test_an_import_path_that_does_not_exist_is_named_and_nothing_stays(
 ) -> None:
     with pytest.raises(RuntimeFailure, match="build_nothing"):
         runtime.up(write_config("build_nothing"))
+    assert nothing_is_left(tmp_path / "home")
+
+
+@pytest.mark.cluster
+def test_tls_ends_at_haproxy_and_no_password_reaches_a_log(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path, own_redis: str
+) -> None:
+    """With the certificate and key of http_options, and a Redis that asks for a password."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("shop.example")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    config = yaml.safe_load(write_config("build").read_text())
+    config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
+    config["applications"][0]["args"] = {"redis_url": own_redis}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    instance = runtime.up(file)
+
+    url = httpx.URL(instance.api_url)
+    assert url.scheme == "https"
+    with Client(instance.api_url, instance.certificate) as client:
+        assert client._http.get("/").text == "inner"
+    with pytest.raises(httpx.ConnectError, match="certificate"):
+        httpx.get(url, trust_env=False)
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(url.copy_with(scheme="http"), trust_env=False)
+    assert handshake(url, ssl.TLSVersion.TLSv1_2)
+    assert not handshake(url, ssl.TLSVersion.TLSv1_1)
+    assert instance.tls_file.stat().st_mode & 0o777 == 0o600
+
+    runtime.down()
+    logs = [path for path in (tmp_path / "home" / "logs").rglob("*") if path.is_file()]
+    assert len(logs) > 10
+    assert [path for path in logs if PASSWORD in path.read_text(errors="replace")] == []
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_a_certificate_that_does_not_fit_is_refused_before_anything_starts(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "cert.pem")
+    authority.issue_cert("shop.example").private_key_pem.write_to_path(tmp_path / "key.pem")
+    config = yaml.safe_load(write_config("build").read_text())
+    config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(RuntimeFailure, match=r"ssl_certfile and ssl_keyfile: .*cannot be used"):
+        runtime.up(tmp_path / "config.yaml")
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_the_network_gets_no_api_without_keys(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RECSYS_API_KEYS", raising=False)
+    file = write_config("build")
+    file.write_text(file.read_text().replace("127.0.0.1", "0.0.0.0"))
+    with pytest.raises(RuntimeFailure, match=r"recsys keys new"):
+        runtime.up(file)
     assert nothing_is_left(tmp_path / "home")
 
 

@@ -1,0 +1,69 @@
+"""Which scope a call needs, what it presents, and how the OpenAPI page says so.
+
+One rule for all routes, in the outermost layer: a new route is closed until it is opened here.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from fastapi import FastAPI
+
+from recsys.access import Gate
+from recsys.apikeys import Scope
+
+_OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+"""Probes, and pages that say what this program can do but nothing of what it holds."""
+_READS_BY_POST = frozenset({"/v1/recommendations", "/v1/rank", "/v1/search"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def scope_of(method: str, path: str) -> Scope | None:
+    """None: open to everyone."""
+    if path.startswith("/v1/admin"):
+        return "admin"
+    if method in _SAFE:
+        return None if path in _OPEN else "read"
+    return "read" if method == "POST" and path in _READS_BY_POST else "write"
+
+
+def presented_key(authorization: bytes, x_api_key: bytes) -> bytes | None:
+    """The key of whichever header holds one; both are empty where the caller sent none."""
+    if authorization[:7].lower() == b"bearer ":
+        return authorization[7:].strip()
+    return x_api_key or None
+
+
+def document(app: FastAPI, gate: Gate) -> None:
+    """Where keys are asked for, adds to the OpenAPI page how they are sent and which scope each operation needs."""
+    plain = app.openapi
+    made: dict[bool, dict[str, Any]] = {}
+
+    def openapi() -> dict[str, Any]:
+        if gate.open not in made:
+            made[gate.open] = _described(deepcopy(plain()), asks=not gate.open)
+        return made[gate.open]
+
+    app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+
+
+def _described(known: dict[str, Any], *, asks: bool) -> dict[str, Any]:
+    if asks:
+        known.setdefault("components", {})["securitySchemes"] = SCHEMES
+    for path, operations in known["paths"].items():
+        for method, operation in operations.items():
+            scope = scope_of(method.upper(), path) if asks else None
+            if scope is None:
+                for status in ("401", "403"):
+                    operation["responses"].pop(status, None)
+                continue
+            operation["security"] = [{scheme: []} for scheme in SCHEMES]
+            said = operation.get("description", "")
+            operation["description"] = f"{said}\n\nThe key needs the scope `{scope}`.".strip()
+    return known
