@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.api.app import make_api
 from deployments.api.front import Front
+from deployments.metrics import RayTelemetry
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
 from recsys.connection import connect
@@ -18,6 +20,7 @@ from recsys.datatypes import Floats, Item
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.membership import Members
+from recsys.pulse import every_second
 from recsys.remote import DirectShard
 from recsys.versions import VersionStore
 
@@ -68,7 +71,9 @@ class Composer:
             DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle))
             for number, handle in enumerate(shards)
         ]
-        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
+        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, RayTelemetry())
+        await self._gateway.warm_up()
+        self._beating = asyncio.create_task(every_second(self._gateway.beat))
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()
@@ -79,10 +84,16 @@ class Composer:
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         self._gateway.configure(Serving.model_validate(user_config))
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        return self._gateway.meter.load.as_stats()
+
     async def check_health(self) -> None:
+        if self._beating.done():
+            raise RuntimeError("the composer no longer measures itself; see the log")
         if not self._follower.healthy():
             raise RuntimeError("the composer no longer follows the versions; see the log")
 
     async def __del__(self) -> None:
+        self._beating.cancel()
         await self._follower.stop()
         await self._redis.aclose()
