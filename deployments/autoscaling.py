@@ -12,24 +12,16 @@ from ray.serve.config import AutoscalingContext
 
 from recsys.scaling import Load, Targets, wanted_replicas
 
-POLICY = "deployments.autoscaling:Utilisation"
-
 
 class Utilisation:
     """Serve makes one for each deployment from `policy_kwargs` and calls it at every turn of its controller's loop:
     it only computes. Bounds and delays are Serve's, from `autoscaling_config`.
-
-    `hold`: stay at as many as there are; bounds still count, so a floor above it is filled.
     """
 
-    def __init__(self, *, hold: bool = False, **targets: float) -> None:
-        self._hold = hold
+    def __init__(self, **targets: float) -> None:
         self._targets = Targets(**targets)
 
     def __call__(self, context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
-        if self._hold:
-            # Serve scales what is wanted by what runs, and waits for its delays: only its own target changes nothing.
-            return context.target_num_replicas, {}
         reported = context.aggregated_metrics or {}
         replicas = set.intersection(*(set(reported.get(name, {})) for name in Load.__dataclass_fields__))
         loads = [Load(**{name: reported[name][replica] for name in Load.__dataclass_fields__}) for replica in replicas]
