@@ -75,6 +75,8 @@ def _ray(instance: Instance) -> dict[str, str]:
         # replace by the network's, and so everything but what deployments/loopback mends listens on loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_START_HOOK": "deployments.loopback.start.keep_to_loopback",
+        # Where a composer's admin calls hand in a scaled config, and Ray's own commands look.
+        "RAY_DASHBOARD_ADDRESS": instance.dashboard_url,
         # The dashboard's own metrics; a busy port only costs them, so it must be ours.
         "DASHBOARD_METRIC_PORT": str(instance.ports.dashboard_metrics),
     }

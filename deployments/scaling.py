@@ -81,19 +81,25 @@ def scales(details: Mapping[str, Any]) -> list[Scale]:
     return found
 
 
-def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
-    """Deployments that Serve has not brought to this config yet: it takes it over a moment after it was handed in."""
+def ignored(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """Deployments whose bounds or hold are not those of the config: Serve takes it over a moment after it was handed
+    in.
+    """
     goals = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
     found = []
     for one in scales(details):
-        scaling = goals.get(one.deployment, {}).get("autoscaling_config")
-        low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (one.low, one.high)
-        if not scaling and "num_replicas" in goals.get(one.deployment, {}):
-            low = high = goals[one.deployment]["num_replicas"]
-        taken_over = (one.low, one.high, one.held) == (low, high, _is_held(scaling))
-        if not taken_over or one.running != one.target or not low <= one.target <= high:
+        goal = goals.get(one.deployment, {})
+        scaling, fixed = goal.get("autoscaling_config"), goal.get("num_replicas", one.target)
+        low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (fixed, fixed)
+        if (one.low, one.high, one.held) != (low, high, _is_held(scaling)):
             found.append(one.deployment)
     return found
+
+
+def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """Deployments that do not run as the config wants them yet."""
+    moving = [one.deployment for one in scales(details) if one.running != one.target]
+    return sorted({*moving, *ignored(config, details)})
 
 
 def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class ProfileLoader:
         except (RedisError, OSError, TimeoutError):
             loaded, stale, histories, missing = [], {}, {}, ("profiles",)
         profiles = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, UserProfile)}
-        self._telemetry.add("recsys_profiles_total", len(profiles), result="hit")
+        hits = sum(profile.sequence > 0 for profile in profiles.values())
+        self._telemetry.add("recsys_profiles_total", hits, result="hit")
+        self._telemetry.add("recsys_profiles_total", len(profiles) - hits, result="new")
         self._telemetry.add("recsys_profiles_total", len(stale), result="rebuilt")
         self._telemetry.add("recsys_profiles_total", len(user_ids) - len(loaded), result="missing")
         needed = [*item_ids, *(e.item_id for h in histories.values() for e in h if self.taste.weight(e))]

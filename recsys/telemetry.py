@@ -47,7 +47,9 @@ METRICS: dict[str, Metric] = {
     "recsys_slates_total": Metric("counter", "Recommendations answered"),
     "recsys_degraded_slates_total": Metric("counter", "Recommendations answered without a part", ("part",)),
     "recsys_refused_total": Metric("counter", "Recommendations not answered, by the error's code", ("code",)),
-    "recsys_profiles_total": Metric("counter", "Profiles asked for: hit, rebuilt or missing", ("result",)),
+    "recsys_profiles_total": Metric(
+        "counter", "Profiles asked for: hit, rebuilt, new (no events yet) or missing (Redis is away)", ("result",)
+    ),
     "recsys_events_total": Metric("counter", "Events acknowledged: accepted or duplicate", ("result",)),
     "recsys_published_recall_ratio": Metric("gauge", "recall@10 in the manifest of the served version"),
     # Shards.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from deployments.api import operations, problems, reads, writes
+from deployments.api import admin, operations, problems, reads, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
 from recsys.gateway import Gateway
@@ -34,5 +34,6 @@ def make_api(gateway: Gateway) -> Front:
     )
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
+    app.include_router(admin.router())
     problems.install(app)
     return Front(app, lambda: gateway.settings.limits.body_bytes, reads.user_recommendations(gateway))
