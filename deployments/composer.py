@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.api.app import make_api
 from deployments.api.front import Front
+from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
@@ -55,6 +56,7 @@ class Composer:
     async def __init__(  # type: ignore[misc] # Serve awaits it
         self, platform: Platform, encoder: DeploymentHandle[Any], shards: list[DeploymentHandle[Any]]
     ) -> None:
+        log_with_serve()
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:

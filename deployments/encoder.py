@@ -10,6 +10,7 @@ import numpy as np
 from cachetools import LRUCache
 from ray import serve
 
+from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.coalescing import Coalescer, Flight
 from recsys.config import EncoderTuning, Platform
@@ -26,6 +27,7 @@ _LOADED = 2
 @serve.deployment(name="Encoder")
 class EncoderDeployment:
     async def __init__(self, platform: Platform) -> None:  # type: ignore[misc] # Serve awaits it
+        log_with_serve()
         self._store = VersionStore(platform.home() / "versions")
         self._models = platform.home() / "models"
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)

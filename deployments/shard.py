@@ -10,6 +10,7 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, ShardTuning
@@ -22,6 +23,7 @@ from recsys.versions import VersionStore
 @serve.deployment
 class ShardDeployment:
     async def __init__(self, number: int, platform: Platform, encoder: DeploymentHandle[Any]) -> None:  # type: ignore[misc] # Serve awaits it
+        log_with_serve()
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
