@@ -140,7 +140,9 @@ def test_the_logs_are_json_and_hold_nothing_of_a_request(live: Live) -> None:
     lines = [
         orjson.loads(line) for file in (logs / "serve").glob("replica_*.log") for line in file.read_bytes().splitlines()
     ]
-    assert {line["deployment"] for line in lines} >= {"Composer", "shard-0", "shard-1"}
+    assert {line["deployment"] for line in lines} >= {f"recsys_{name}" for name in ("Composer", "shard-0", "shard-1")}
     assert all({"levelname", "asctime", "message", "replica"} <= line.keys() for line in lines)
     version = live.status()["index_version"]
-    assert f"serving version {version}" in {line["message"] for line in lines if line["deployment"] == "Composer"}
+    assert f"serving version {version}" in {
+        line["message"] for line in lines if line["deployment"] == "recsys_Composer"
+    }
