@@ -75,6 +75,7 @@ class Composer:
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, RayTelemetry())
         await self._gateway.warm_up()
+        self._gateway.meter.begin()
         self._beating = asyncio.create_task(every_second(self._gateway.beat))
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()

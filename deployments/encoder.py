@@ -43,6 +43,7 @@ class EncoderDeployment:
         if current is not None:  # the first request should not wait for the weights
             encoder = await asyncio.to_thread(self._encoder, current)
             await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
+        self._meter.begin()
         self._beating = asyncio.create_task(every_second(self._beat))
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.candidates import QUERY, ShardQuery
 from recsys.datatypes import Floats
-from recsys.evaluation import nearest_query
+from recsys.evaluation import CANDIDATES, nearest_query
 from recsys.retrieval import search
 from recsys.shard import Shard
 
@@ -43,7 +43,7 @@ class LiveRecall:
         if vector is None or len(vector) != shard.items.dimension:
             return 0.0
         start, generation = time.thread_time(), shard.items.generation
-        found = search(shard, nearest_query(shard.version, vector[None], K)).likeness[:, QUERY]
+        found = search(shard, nearest_query(shard.version, vector[None], max(K, CANDIDATES))).likeness[:, QUERY]
         exact = _best(shard, vector)
         if len(exact) and shard.items.generation == generation:  # else they were not asked of the same items
             # Items as near as the K-th are as good as it.

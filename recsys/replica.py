@@ -92,6 +92,7 @@ class ShardReplica:
             if not self._shards:
                 raise
             # What the composers serve is here; `_follow` goes on trying the promoted one.
+        self.watch.meter.begin()
         steps = {
             "follow": self._follow,
             "presence": self._presence,

@@ -62,6 +62,10 @@ def test_the_meter_reads_what_was_done_since_the_last_reading(monkeypatch: pytes
     meter = LoadMeter(lambda: 0.25)
     meter.batch(0.5, 1.0)
     meter.batch(0.3, 0.5)
+    meter.begin()  # so far it was starting
+    assert meter.load == Load(0.0, 0.0, 0.0)
+    meter.batch(0.5, 1.0)
+    meter.batch(0.3, 0.5)
     clock["monotonic"], clock["process_time"] = 101.0, 5.6
     assert meter.read() == Load(pytest.approx(0.8), 0.25, 0.75)  # its thread worked longer than it had a core
     clock["monotonic"], clock["process_time"] = 103.0, 6.6
