@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -14,7 +16,7 @@ def client(monkeypatch: pytest.MonkeyPatch, host: str | None) -> TestClient:
 
     class Serve:
         def __init__(self, *_: object) -> None: ...
-        def __enter__(self) -> Serve:
+        def __enter__(self) -> Self:
             return self
 
         def __exit__(self, *_: object) -> None: ...
