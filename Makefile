@@ -35,7 +35,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Load on a running platform; ARGS="--shape ramp|sustain|spike|drain|soak --seconds 60 --peak 200".
+# Load on a running platform; ARGS="--shape ramp|sustain|spike|surge|drain|soak --seconds 60 --peak 200".
 load: $(STAMP)
 	$(BIN)/python -m load_tests.run $(ARGS)
 

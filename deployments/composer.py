@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.api.app import make_api
 from deployments.api.front import Front
+from deployments.logs import log_with_serve
+from deployments.metrics import RayTelemetry
 from deployments.rebuild import rebuild
 from recsys.access import Gate
 from recsys.candidates import CandidateSet, ShardQuery
@@ -21,6 +24,7 @@ from recsys.drift import Drift
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.membership import Members
+from recsys.pulse import every_second
 from recsys.remote import DirectShard
 from recsys.schedule import RebuildSchedule
 from recsys.versions import VersionStore
@@ -56,6 +60,7 @@ class Composer:
     async def __init__(  # type: ignore[misc] # Serve awaits it
         self, platform: Platform, encoder: DeploymentHandle[Any], shards: list[DeploymentHandle[Any]]
     ) -> None:
+        log_with_serve()
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
@@ -72,12 +77,15 @@ class Composer:
             DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle))
             for number, handle in enumerate(shards)
         ]
-        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
+        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, RayTelemetry())
         self._schedule = RebuildSchedule(self._redis, lambda: _rebuilt(platform), self._drift)
         self._schedule.start()
         self._gate = Gate(lambda: sum(member.role == "composer" for member in self._follower.members))
         await self._gate.configure(self._gateway.settings.security)
         await self._gate.start()
+        await self._gateway.warm_up()
+        self._gateway.meter.begin()
+        self._beating = asyncio.create_task(every_second(self._gateway.beat))
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()
@@ -91,7 +99,12 @@ class Composer:
         self._gateway.configure(settings)
         self._schedule.settings = settings.rebuild
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        return self._gateway.meter.load.as_stats()
+
     async def check_health(self) -> None:
+        if self._beating.done():
+            raise RuntimeError("the composer no longer measures itself; see the log")
         if not (self._follower.healthy() and self._schedule.healthy()):
             raise RuntimeError("the composer no longer follows the versions or the schedule; see the log")
 
@@ -101,6 +114,7 @@ class Composer:
         return [m.drift[version] for m in self._follower.members if version in m.drift]
 
     async def __del__(self) -> None:
+        self._beating.cancel()
         await self._schedule.stop()
         await self._gate.stop()
         await self._follower.stop()

@@ -10,10 +10,14 @@ import numpy as np
 from cachetools import LRUCache
 from ray import serve
 
-from recsys.coalescing import Coalescer
+from deployments.logs import log_with_serve
+from deployments.metrics import RayTelemetry
+from recsys.coalescing import Coalescer, Flight
 from recsys.config import EncoderTuning, Platform
 from recsys.datatypes import Floats
 from recsys.encoder import Encoder, load_encoder
+from recsys.load import LoadMeter
+from recsys.pulse import Pulse, every_second
 from recsys.versions import VersionStore
 
 _LOADED = 2
@@ -22,18 +26,25 @@ _LOADED = 2
 
 @serve.deployment(name="Encoder")
 class EncoderDeployment:
-    def __init__(self, platform: Platform) -> None:
+    async def __init__(self, platform: Platform) -> None:  # type: ignore[misc] # Serve awaits it
+        log_with_serve()
         self._store = VersionStore.of(platform)
         self._models = platform.home() / "models"
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
         self._fingerprints: LRUCache[str, str] = LRUCache(64)
         self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
         self._texts: Coalescer[tuple[str, str], Floats] = Coalescer(
-            self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1
+            self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed
         )
+        self._telemetry = RayTelemetry()
+        self._meter = LoadMeter(lambda: self._texts.oldest_s)
+        self._pulse = Pulse(self._meter, self._telemetry)
         current = self._store.current()
         if current is not None:  # the first request should not wait for the weights
-            self._encoder(current)
+            encoder = await asyncio.to_thread(self._encoder, current)
+            await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
+        self._meter.begin()
+        self._beating = asyncio.create_task(every_second(self._beat))
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         tuning = EncoderTuning.model_validate(user_config)
@@ -43,6 +54,8 @@ class EncoderDeployment:
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         """(len(texts), d) float32 unit vectors by the encoder of the version."""
         missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
+        self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
+        self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
         found = await asyncio.gather(*(self._texts.submit((version, text)) for text in missing))
         fresh = dict(zip(missing, found, strict=True))
         vectors = np.stack([fresh[t] if t in fresh else self._known[version, t] for t in texts])
@@ -59,6 +72,23 @@ class EncoderDeployment:
             made = await asyncio.to_thread(encoder.encode, texts)
             vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
         return [vectors[request] for request in batch]
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        return self._meter.load.as_stats()
+
+    async def check_health(self) -> None:
+        if self._beating.done():
+            raise RuntimeError("the encoder no longer measures itself; see the log")
+
+    def __del__(self) -> None:
+        self._beating.cancel()
+
+    def _beat(self) -> None:
+        self._pulse.beat(list(self._fingerprints))
+        self._telemetry.set("recsys_queue_requests", len(self._texts), queue="encode")
+
+    def _landed(self, flight: Flight) -> None:
+        self._pulse.landed("encode", flight, self._texts.max_batch, works=True)
 
     def _encoder(self, version: str) -> Encoder:
         """Of the version; versions that share an encoder share it here."""

@@ -75,6 +75,8 @@ def _ray(instance: Instance) -> dict[str, str]:
         # replace by the network's, and so everything but what deployments/loopback mends listens on loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_START_HOOK": "deployments.loopback.start.keep_to_loopback",
+        # Where a composer's admin calls hand in a scaled config, and Ray's own commands look.
+        "RAY_DASHBOARD_ADDRESS": instance.dashboard_url,
         # The dashboard's own metrics; a busy port only costs them, so it must be ours.
         "DASHBOARD_METRIC_PORT": str(instance.ports.dashboard_metrics),
     }
@@ -82,8 +84,10 @@ def _ray(instance: Instance) -> dict[str, str]:
 
 def _serve(tuning: Tuning) -> dict[str, str]:
     return {
-        # One event loop a replica, buffered request logs, gRPC between deployments: 2-3x the throughput.
+        # One event loop a replica, gRPC between deployments: 2-3x the throughput.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # The above would keep a thousand lines back, and a replica that is ended takes them along. Ours are few.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # Implied above, but the proxy's own flag is computed before that takes effect.
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": str(tuning.control_loop_s),

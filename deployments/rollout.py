@@ -48,7 +48,11 @@ class Rollout:
 
     def applications(self) -> dict[str, dict[str, Any]]:
         """Each application as Serve describes it: status, message, deployments."""
-        return dict(self._ask("GET").json()["applications"])
+        return dict(self.details()["applications"])
+
+    def details(self) -> dict[str, Any]:
+        """All that Serve says: the applications with their config, their deployments and replicas."""
+        return dict(self._ask("GET").json())
 
     def wait(self, api_url: str, on_phase: OnPhase, timeout_s: float, certificate: Path | None = None) -> None:
         """Returns once every application runs and `api_url` leads to a replica, both within `timeout_s` seconds.

@@ -10,6 +10,8 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.logs import log_with_serve
+from deployments.metrics import RayTelemetry
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, ShardTuning
 from recsys.connection import connect
@@ -21,6 +23,7 @@ from recsys.versions import VersionStore
 @serve.deployment
 class ShardDeployment:
     async def __init__(self, number: int, platform: Platform, encoder: DeploymentHandle[Any]) -> None:  # type: ignore[misc] # Serve awaits it
+        log_with_serve()
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
@@ -30,7 +33,7 @@ class ShardDeployment:
         self._redis = connect(platform.redis())
         store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
-        self._replica = ShardReplica(number, replica_id, store, self._redis, vectors)
+        self._replica = ShardReplica(number, replica_id, store, self._redis, vectors, RayTelemetry())
         await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -44,6 +47,9 @@ class ShardDeployment:
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         return await self._replica.items(version, item_ids)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        return self._replica.watch.meter.load.as_stats()
 
     async def check_health(self) -> None:
         if not self._replica.healthy():

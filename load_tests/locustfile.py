@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import uuid
 from collections import defaultdict, deque
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -21,6 +23,7 @@ from locust.env import Environment
 
 from load_tests.shapes import SHAPES, Traffic
 from load_tests.summary import BUSY, Tally, write_summary
+from load_tests.timeline import Timeline
 
 __all__ = ["Traffic", "Visitor"]
 
@@ -37,6 +40,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--user-base", type=int, default=943, env_var="LOAD_USER_BASE", help="ids go from 1 to this")
     parser.add_argument("--zipf", type=float, default=1.0, env_var="LOAD_ZIPF", help="0: all users alike")
     parser.add_argument("--summary", default="", help="file that gets the result as JSON")
+    parser.add_argument("--timeline", default="", help="file that gets it second by second, as JSON")
 
 
 @events.init.add_listener
@@ -46,11 +50,19 @@ def prepare(environment: Environment, **_: Any) -> None:
     Visitor.ids = [str(n) for n in order]
     Visitor.cumulative = list(accumulate(1 / rank**options.zipf for rank in range(1, options.user_base + 1)))
     Visitor.tally = Tally()
+    Visitor.timeline = Timeline()
+
+
+@events.request.add_listener
+def note(start_time: float, response_time: float, exception: Exception | None, **_: Any) -> None:
+    Visitor.timeline.add(start_time, response_time, failed=exception is not None)
 
 
 @events.quitting.add_listener
 def finish(environment: Environment, **_: Any) -> None:
     write_summary(environment, Visitor.tally)
+    if file := environment.parsed_options.timeline:
+        Path(file).write_text(json.dumps(Visitor.timeline.rows()))
 
 
 class Visitor(FastHttpUser):
@@ -60,6 +72,7 @@ class Visitor(FastHttpUser):
     ids: list[str]
     cumulative: list[float]
     tally: Tally
+    timeline: Timeline
     shown: ClassVar[deque[str]] = deque(["1"], maxlen=500)
     """Items of recent answers: what events, exclusions and similar items are about."""
     done: ClassVar[dict[str, set[str]]] = defaultdict(set)

@@ -25,6 +25,7 @@ def main() -> None:
     command = [sys.executable, "-m", "locust", "-f", str(_ROOT / "load_tests/locustfile.py"), "--headless"]
     command += ["--only-summary", "--loglevel=WARNING", f"--host={args.url}", f"--html={html}", f"--summary={summary}"]
     command += [f"--shape={args.shape}", f"--peak={args.peak}", f"--seconds={args.seconds}"]
+    command += [f"--timeline={args.out / args.shape}.seconds.json"]
     command += [f"--user-base={args.user_base}", f"--zipf={args.zipf}"]
     log = args.out / f"{args.shape}.log"
     with log.open("wb") as output:

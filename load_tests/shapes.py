@@ -13,10 +13,14 @@ from locust import LoadTestShape
 Shape = Callable[[float], float]
 """Share of the test's time that has passed -> share of its peak rate."""
 
+SURGE = (0.15, 0.4)
+"""Shares of the test's time between which a surge is at its peak; long enough after it for replicas to go again."""
+
 SHAPES: dict[str, Shape] = {
     "ramp": lambda t: t,
     "sustain": lambda _t: 1.0,
     "spike": lambda t: 1.0 if 0.4 <= t < 0.6 else 0.2,
+    "surge": lambda t: 1.0 if SURGE[0] <= t < SURGE[1] else 0.1,
     "drain": lambda t: 1.0 - t,
     "soak": lambda _t: 0.5,
 }

@@ -36,8 +36,8 @@ class LogApplier:
         """Raises VersionError when the log no longer holds all that comes behind a snapshot's cursor."""
         await self._log.check(self._number, version, cursor)
 
-    async def catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> bool:
-        """Apply what the log holds behind the shard's cursor; False when it held nothing.
+    async def catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> list[Entry]:
+        """Apply what the log holds behind the shard's cursor; what was applied.
 
         `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all.
         """
@@ -51,7 +51,7 @@ class LogApplier:
                 counts = await PopularityFeed(self._redis).of(list(ids))
                 await asyncio.to_thread(_apply, shard, entries, made, counts)
             shard.cursor = entries[-1].sequence
-        return bool(entries)
+        return entries
 
     async def _reencoded(self, version: str, entries: Sequence[Entry], fingerprint: str) -> dict[str, Floats]:
         """Vectors of entries that another encoder made, by sequence number.

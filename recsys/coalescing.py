@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from recsys.errors import Overloaded
@@ -19,11 +22,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch that has landed."""
+
+    requests: int
+    waited_s: float
+    """Seconds that its oldest request waited."""
+    took_s: float
+
+
 class Coalescer(Generic[T, R]):
     """`fn` takes a list of requests and returns as many results, in order.
 
     A result that is an exception is raised to its own caller; when `fn` raises, every caller of that batch gets it.
-    Raises Overloaded at `submit` when `max_waiting` requests are waiting.
+    Raises Overloaded at `submit` when `max_waiting` requests are waiting. `landed` hears of every batch.
     """
 
     def __init__(
@@ -33,12 +46,15 @@ class Coalescer(Generic[T, R]):
         max_batch: int,
         max_in_flight: int,
         max_waiting: int = 10_000,
+        landed: Callable[[Flight], None] = lambda _: None,
     ) -> None:
         self._fn = fn
         self.max_batch = max_batch
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._tell = landed
+        self._waiting: deque[tuple[T, asyncio.Future[R], float]] = deque()
+        """Request, its caller, when it came."""
         self._flights: dict[asyncio.Task[None], int] = {}
         """Requests of each flight in the air."""
         self._boarding = False
@@ -47,11 +63,16 @@ class Coalescer(Generic[T, R]):
         """Requests that wait for a flight."""
         return len(self._waiting)
 
+    @property
+    def oldest_s(self) -> float:
+        """Seconds that the oldest waiting request has waited; 0.0 when none waits."""
+        return time.monotonic() - self._waiting[0][2] if self._waiting else 0.0
+
     async def submit(self, request: T) -> R:
         if len(self._waiting) >= self.max_waiting:
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting.append((request, future, time.monotonic()))
         self._board()
         return await future
 
@@ -68,18 +89,20 @@ class Coalescer(Generic[T, R]):
             if self._flights and len(self._waiting) < min(share, self.max_batch):
                 return
             batch: list[tuple[T, asyncio.Future[R]]] = []
+            since = self._waiting[0][2]
             while self._waiting and len(batch) < min(share, self.max_batch):
-                request, future = self._waiting.popleft()
+                request, future, _ = self._waiting.popleft()
                 if not future.done():  # its caller has gone
                     batch.append((request, future))
             if batch:
                 flight = asyncio.get_running_loop().create_task(self._fly(batch))
                 self._flights[flight] = len(batch)
-                flight.add_done_callback(self._landed)
+                flight.add_done_callback(partial(self._landed, since, time.monotonic()))
 
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        del self._flights[flight]
+    def _landed(self, since: float, start: float, flight: asyncio.Task[None]) -> None:
+        requests = self._flights.pop(flight)
         self._board()
+        self._tell(Flight(requests, start - since, time.monotonic() - start))
 
     async def _fly(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:

@@ -285,6 +285,8 @@ class ShardTuning(Settings):
     """A filter that leaves at most this many items is answered by scoring them all."""
     threads: int = Field(1, ge=1, le=64)
     """Threads of one batch's graph walk."""
+    recall_share: float = Field(0.01, ge=0, le=0.5)
+    """Share of a core for answering searches again exactly, which measures recall while serving; 0: not measured."""
     poll_s: float = Field(1.0, gt=0, le=60)
     """Seconds between two looks at popularity and trend."""
     drift_s: float = Field(60.0, gt=0)

@@ -11,17 +11,21 @@ import numpy as np
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.coalescing import Coalescer
+from recsys.coalescing import Coalescer, Flight
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
-from recsys.errors import NotFound, Outdated, Unavailable
+from recsys.errors import NotFound, Outdated, RecsysError, Unavailable
 from recsys.following import VersionFollower
+from recsys.load import LoadMeter
 from recsys.membership import applied
 from recsys.pipeline import Recommender
 from recsys.profile_loading import ProfileLoader
+from recsys.pulse import Pulse
+from recsys.recording import Recording
 from recsys.routing import Router
 from recsys.schedule import last_rebuild
 from recsys.shards import ShardClient, Shards
+from recsys.telemetry import SILENT, Telemetry
 from recsys.users import UserStore
 from recsys.writing import EventWriter, ItemWriter, Recorded
 
@@ -52,8 +56,13 @@ class Gateway:
         encode: Encode,
         redis: Redis,
         follower: VersionFollower,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self.platform = platform
+        self._telemetry = telemetry
+        self.meter = LoadMeter(lambda: max(self._slates.oldest_s, self._events.oldest_s))
+        self._pulse = Pulse(self.meter, telemetry)
+        self._recording = Recording(telemetry)
         self.follower = follower
         self._redis = redis
         self._router = Router(platform.routing, platform.shards)
@@ -66,21 +75,41 @@ class Gateway:
         """Take over settings for the batches to come; requests under way end under the ones they began with."""
         self.settings = settings
         self._users = UserStore(self._redis, ttl_s=settings.profile_ttl_s, history=settings.history)
-        profiles = ProfileLoader(self._users, self._shards, settings)
+        profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry)
         recommender = Recommender(self._shards, profiles, settings)
         events = EventWriter(self._users, profiles, settings)
         self._slates: Coalescer[RecQuery, Slate] = Coalescer(
-            lambda batch: recommender.recommend_many(batch, self.follower.serve),
+            lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
             max_in_flight=settings.flights,
             max_waiting=settings.max_waiting,
+            landed=lambda flight: self._landed("recommend", flight),
         )
         self._events: Coalescer[Sequence[Interaction], Recorded] = Coalescer(
-            lambda batch: events.record_many(batch, self.follower.serve),
+            lambda batch: self._recording.events(events.record_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
             max_in_flight=settings.flights,
             max_waiting=settings.max_waiting,
+            landed=lambda flight: self._landed("events", flight),
         )
+
+    async def warm_up(self) -> None:
+        """Answer a first request, nobody's: it opens the connections and fills the caches that the next one needs."""
+        try:
+            await self.recommend(RecQuery(scenario="home", k=1))
+        except RecsysError:
+            return  # a part is away: that is for the requests to say
+
+    def beat(self) -> None:
+        """Once a second: what the composer says of itself."""
+        self._pulse.beat([self.follower.serve.version])
+        self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
+        self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
+        if (manifest := self.follower.manifest) is not None and manifest.recall_at_10 is not None:
+            self._telemetry.set("recsys_published_recall_ratio", manifest.recall_at_10)
+
+    def _landed(self, queue: str, flight: Flight) -> None:
+        self._pulse.landed(queue, flight, self.settings.max_batch, works=False)
 
     async def recommend(self, query: RecQuery) -> Slate:
         return await self._slates.submit(query)

@@ -58,6 +58,10 @@ class ItemLog:
         answer: Any = await self._redis.xread({keys.log(shard): cursor}, count=limit, block=wait_ms)
         return [Entry(at.decode(), _change(fields)) for _, entries in answer or [] for at, fields in entries]
 
+    async def length(self, shard: int) -> int:
+        """Entries that it holds."""
+        return int(await self._redis.xlen(keys.log(shard)))
+
     async def last(self, shard: int) -> str:
         """Sequence number of the newest entry; `0-0` when there is none."""
         newest: Any = await self._redis.xrevrange(keys.log(shard), count=1)

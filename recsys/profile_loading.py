@@ -12,6 +12,7 @@ from recsys.datatypes import Floats, Interaction, UserProfile, unknown_user
 from recsys.profiles import Taste, fold
 from recsys.serving import Serve
 from recsys.shards import Shards
+from recsys.telemetry import SILENT, Telemetry
 from recsys.users import Appended, UserStore, in_order
 
 _LACKING_TTL_S = 2
@@ -19,7 +20,8 @@ _LACKING_TTL_S = 2
 
 
 class ProfileLoader:
-    def __init__(self, users: UserStore, shards: Shards, settings: Serving) -> None:
+    def __init__(self, users: UserStore, shards: Shards, settings: Serving, telemetry: Telemetry = SILENT) -> None:
+        self._telemetry = telemetry
         self._users = users
         self._shards = shards
         self.taste = Taste(settings.event_types, settings.taste_half_life)
@@ -40,6 +42,11 @@ class ProfileLoader:
         except (RedisError, OSError, TimeoutError):
             loaded, stale, histories, missing = [], {}, {}, ("profiles",)
         profiles = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, UserProfile)}
+        hits = sum(profile.sequence > 0 for profile in profiles.values())
+        self._telemetry.add("recsys_profiles_total", hits, result="hit")
+        self._telemetry.add("recsys_profiles_total", len(profiles) - hits, result="new")
+        self._telemetry.add("recsys_profiles_total", len(stale), result="rebuilt")
+        self._telemetry.add("recsys_profiles_total", len(user_ids) - len(loaded), result="missing")
         needed = [*item_ids, *(e.item_id for h in histories.values() for e in h if self.taste.weight(e))]
         vectors, late = await self._shards.vectors(serve.version, needed, budget_s / 2) if needed else ({}, ())
         for user_id, sequence in stale.items():

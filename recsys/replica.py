@@ -22,11 +22,15 @@ from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.drift import Drift, measure
 from recsys.errors import Unavailable, VersionError
+from recsys.evaluation import nearest_query
+from recsys.itemlog import ItemLog
 from recsys.membership import Member, Members
 from recsys.popularity import PopularityFeed
 from recsys.retrieval import search
 from recsys.shard import Shard
+from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import VersionStore
+from recsys.watching import ShardWatch
 
 _FOLLOW_S = 0.5
 _LINGER_S = 5.0
@@ -35,6 +39,11 @@ _LINGER_S = 5.0
 _WITHDRAWN_S = 2.0
 """Then the replica says no more that it holds the version, and drops it this much later: a composer that had heard it
 just before, and switches back to the version, says so within half a second."""
+_LEAVE_S = 1.0
+"""Seconds from signing off to closing, so that no call is lost when a replica is scaled away."""
+
+_WARM_UP = 64
+"""Searches before a version counts as ready: a full batch of the composer's."""
 
 _LIGHT_WALKS = 4
 """Graph walks of about 0.2 ms each that are done in the event loop itself."""
@@ -43,7 +52,15 @@ log = logging.getLogger(__name__)
 
 
 class ShardReplica:
-    def __init__(self, shard: int, replica_id: str, store: VersionStore, redis: Redis, encode: Encode) -> None:
+    def __init__(
+        self,
+        shard: int,
+        replica_id: str,
+        store: VersionStore,
+        redis: Redis,
+        encode: Encode,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
         self._number = shard
         self._store = store
         self._log = LogApplier(shard, redis, encode)
@@ -55,6 +72,7 @@ class ShardReplica:
         self._shards: dict[str, Shard] = {}
         self._drift: dict[str, tuple[int, Drift]] = {}
         """By version: the items' generation that was measured, and the drift."""
+        self.watch = ShardWatch(shard, self._shards, ItemLog(redis), telemetry)
         self._unused_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tuning = ShardTuning()
@@ -78,11 +96,14 @@ class ShardReplica:
             if not self._shards:
                 raise
             # What the composers serve is here; `_follow` goes on trying the promoted one.
+        self.watch.meter.begin()
         steps = {
             "follow": self._follow,
             "presence": self._presence,
             "popularity": self._popularity,
             "drift": self._measure,
+            "watch": self.watch.beat,
+            "recall": lambda: self.watch.measure_recall(self._tuning.recall_share),
         }
         for name, step in steps.items():
             self._tasks[name] = asyncio.create_task(_forever(name, step))
@@ -91,11 +112,13 @@ class ShardReplica:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        if self._channel is not None:
-            self._channel.stop()
-        self._searching.shutdown(wait=False, cancel_futures=True)
         with contextlib.suppress(RedisError, OSError):  # then it is struck off for its silence
             await self._members.leave(self._member)
+        if self._channel is not None:
+            # Composers look for who is there several times a second: no new call comes after that, and open ones end.
+            await asyncio.sleep(_LEAVE_S)
+            self._channel.stop()
+        self._searching.shutdown(wait=False, cancel_futures=True)
 
     def tune(self, tuning: ShardTuning) -> None:
         self._tuning = tuning
@@ -108,9 +131,10 @@ class ShardReplica:
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         shard = self._shard(query.version)
-        if _light(query):
-            return search(shard, query)
-        return await asyncio.get_running_loop().run_in_executor(self._searching, search, shard, query)
+        with self.watch.asked(query):
+            if _light(query):
+                return self.watch.search(shard, query)
+            return await asyncio.get_running_loop().run_in_executor(self._searching, self.watch.search, shard, query)
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         return self._shard(version).vectors_of(item_ids)
@@ -161,6 +185,8 @@ class ShardReplica:
         await self._log.check(version, snapshot)  # last: it may have been trimmed meanwhile
         self._feeds[version] = PopularityFeed(self._redis)
         shard.count(await self._feeds[version].changes())
+        # The first search reads the memory map from the disk: nobody's request should wait for that.
+        await asyncio.to_thread(_warm_up, shard)
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
         self._shards[version] = shard
         self._tasks[f"log:{version}"] = asyncio.create_task(
@@ -170,7 +196,9 @@ class ShardReplica:
         log.info("shard-%d serves version %s with %d items", self._number, version, shard.items.live)
 
     async def _tail(self, shard: Shard, fingerprint: str) -> None:
-        if await self._log.catch_up(shard, fingerprint, wait_ms=500):
+        entries = await self._log.catch_up(shard, fingerprint, wait_ms=500)
+        if entries:
+            self.watch.applied(entries)
             await self._say()
 
     async def _popularity(self) -> None:
@@ -223,6 +251,13 @@ class ShardReplica:
 def _light(query: ShardQuery) -> bool:
     """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
     return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not any(query.filters)
+
+
+def _warm_up(shard: Shard) -> None:
+    """Searches like those that users make, unmeasured."""
+    rows = shard.items.live_rows()[:_WARM_UP]
+    if len(rows):
+        search(shard, nearest_query(shard.version, shard.items.vectors(rows), 10))
 
 
 async def _forever(name: str, step: Callable[[], Awaitable[None]]) -> None:

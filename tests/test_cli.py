@@ -104,7 +104,8 @@ def test_help_names_every_command(run: Recsys) -> None:
     done = run("--help")
     assert done.code == 0
     names = {path[0] for path in commands()}
-    assert names == {"demo", "up", "down", "status", "import", "build", "versions", "promote", "rollback"}
+    scaling = {"scale", "hold", "release"}
+    assert names == {"demo", "up", "down", "status", "import", "build", "versions", "promote", "rollback", *scaling}
     assert all(name in done.out for name in names)
 
 
@@ -294,6 +295,16 @@ def test_the_config_file_may_come_from_the_environment(
 def test_status_of_what_is_not_up_is_an_error(recsys: Recsys) -> None:
     assert "not up; start it with: recsys up" in recsys("status").error()
     assert "not up; start it with: recsys up" in recsys("status", "--json").error()
+
+
+@pytest.mark.parametrize("command", [("scale", "shard-0", "2:6"), ("hold",), ("release", "shard-0")])
+def test_what_is_not_up_cannot_be_scaled(recsys: Recsys, command: tuple[str, ...]) -> None:
+    assert "not up; start it with: recsys up" in recsys(*command, "--json").error()
+
+
+@pytest.mark.parametrize(("replicas", "says"), [("6:2", "1 <= MIN <= MAX"), ("0", "1 <= MIN"), ("two", "MIN:MAX")])
+def test_bounds_that_are_none_are_refused(recsys: Recsys, replicas: str, says: str) -> None:
+    assert says in recsys("scale", "shard-0", replicas).error()
 
 
 def test_down_of_what_is_not_up_stops_nothing(recsys: Recsys) -> None:

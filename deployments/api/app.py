@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from deployments.api import access, operations, problems, reads, writes
+from deployments.api import access, admin, operations, problems, reads, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
 from recsys.access import Gate
@@ -37,6 +37,7 @@ def make_api(gateway: Gateway, gate: Gate) -> Front:
     )
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
+    app.include_router(admin.router())
     problems.install(app)
     access.document(app, gate)
     return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -11,9 +12,11 @@ from rich.table import Table
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
 from deployments.cli.progress import bars, phases
+from deployments.cli.scaling import rollout_of, table_of
 from deployments.cli.versions import publish, store_of
 from deployments.instance import Instance
 from deployments.runtime import Runtime
+from deployments.scaling import Scale, scales
 from deployments.serve_config import platform_of, serve_config
 from recsys.errors import RuntimeFailure, VersionError
 
@@ -47,14 +50,16 @@ def down(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
 
 
 def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
-    """Say what runs: versions, replicas, log positions. Exit code 1 when the platform is not up."""
+    """Say what runs: versions, replicas and their bounds, log positions. Exit code 1 when the platform is not up."""
     found = runtime_of(config).status()
     if not found.running or found.instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
     with Client(found.instance.api_url, found.instance.certificate) as client:
         said = client.call("GET", "/v1/status")
+    scaled = _scales(config)
     if json:
-        print_json({**urls(found.instance), "applications": found.applications, **said})
+        deployments = [asdict(one) for one in scaled]
+        print_json({**urls(found.instance), "applications": found.applications, "deployments": deployments, **said})
         return
     table = Table("part", "replica", "items", "versions and log positions")
     for shard in said["shards"]:
@@ -66,7 +71,13 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     console = Console()
     console.print(f"version {said['index_version']}, {said['items']} items, recall@10 {said['recall_at_10']}")
     console.print(table)
+    console.print(table_of(scaled))
     console.print("  ".join(f"{name} {url}" for name, url in urls(found.instance).items()))
+
+
+def _scales(config: Path) -> list[Scale]:
+    with rollout_of(config) as rollout:
+        return scales(rollout.details())
 
 
 def runtime_of(config: Path) -> Runtime:

@@ -222,6 +222,9 @@ def test_every_call_of_the_api_is_documented(live: Live) -> None:
         ("GET", "/v1/users/{user_id}"),
         ("DELETE", "/v1/users/{user_id}"),
         ("GET", "/v1/status"),
+        ("GET", "/v1/admin/deployments"),
+        ("POST", "/v1/admin/scale"),
+        ("POST", "/v1/admin/hold"),
         ("GET", "/healthz"),
         ("GET", "/readyz"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -343,3 +344,28 @@ async def test_stopping_without_redis(own_redis, own_valkey, tmp_path):
     own_valkey.stop()
     await world.__aexit__(None, None, None)
     assert not world.follower.healthy()
+
+
+async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searched(make_world, monkeypatch):
+    """Composers pick only who has said so: no request waits for a replica's first search."""
+    world: World = await one_shard(make_world)
+    await ItemLog(world.redis).append([upsert(Item("n1", "new"))])
+    searched, go_on, real = threading.Event(), threading.Event(), replica_module.search
+    cursors = []
+
+    def first_search(shard: Any, query: Any) -> Any:
+        cursors.append(shard.cursor)
+        searched.set()
+        assert go_on.wait(30)
+        return real(shard, query)
+
+    monkeypatch.setattr(replica_module, "search", first_search)
+    starting = asyncio.create_task(world.add_replica(0))
+    assert await asyncio.to_thread(searched.wait, 30)
+    members = Members(world.redis)
+    assert [m.id for m in await members.all() if m.role == "shard"] == ["r0"]
+    assert cursors == [await ItemLog(world.redis).last(0)]
+    go_on.set()
+    late = await starting
+    assert {m.id for m in await members.all() if m.role == "shard"} == {"r0", "r1"}
+    assert late.healthy()

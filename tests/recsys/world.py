@@ -20,6 +20,7 @@ from recsys.encoder import HashingEncoder
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.replica import ShardReplica
+from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import Manifest, VersionStore
 
 DIMENSION = 32
@@ -102,6 +103,7 @@ class World:
         shards: int = 2,
         replicas: int = 1,
         serving: Serving | None = None,
+        telemetry: Telemetry = SILENT,
         **platform: Any,
     ) -> None:
         options = {
@@ -114,6 +116,7 @@ class World:
         self.redis = redis
         self.items = catalogue() if items is None else list(items)
         self.encoder_down = False
+        self._telemetry = telemetry
         self.clients: list[LocalShard] = []
         self._replicas = replicas
         self._serving = serving or Serving(budget_s=20)  # nothing is late unless a test wants it
@@ -131,7 +134,7 @@ class World:
         return HashingEncoder(self.store.manifest(version).encoder).encode(texts)
 
     async def add_replica(self, shard: int) -> ShardReplica:
-        replica = ShardReplica(shard, f"r{next(self._ids)}", self.store, self.redis, self.encode)
+        replica = ShardReplica(shard, f"r{next(self._ids)}", self.store, self.redis, self.encode, self._telemetry)
         self._everyone.append(replica)
         replica.tune(ShardTuning(poll_s=0.05, drift_s=0.1))
         await replica.start()
@@ -147,7 +150,7 @@ class World:
                 await self.add_replica(shard)
         self.follower = VersionFollower("composer", self.store, self.redis, self.platform.shards)
         await self.follower.start(30)
-        self.gateway = Gateway(self.platform, self.clients, self.encode, self.redis, self.follower)
+        self.gateway = Gateway(self.platform, self.clients, self.encode, self.redis, self.follower, self._telemetry)
         self.gateway.configure(self._serving)
         return self
 

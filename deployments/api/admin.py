@@ -1,0 +1,121 @@
+"""Scaling over HTTP: what `recsys scale`, `hold` and `release` do, for the console and for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from pydantic import Field
+
+from deployments.rollout import Rollout
+from deployments.scaling import Bounds, bound, hold, ignored, running_config, scales
+from recsys.config import Settings
+from recsys.errors import RuntimeFailure, Unavailable
+
+_TAKEN_OVER_S = 5.0
+_LOOK_S = 0.1
+"""Serve's controller takes a config over at its next turn, within half a second."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ScaleRequest(Settings):
+    deployment: str = Field(max_length=128, examples=["shard-0"])
+    """Composer, Encoder, shard-0, …"""
+    min_replicas: int = Field(ge=1, le=1000, examples=[2])
+    max_replicas: int = Field(ge=1, le=1000, examples=[6])
+
+
+class HoldRequest(Settings):
+    deployment: str | None = Field(None, max_length=128)
+    """null: each that scales by load."""
+    held: bool
+    """true: as many replicas as there are now, whatever the load; false: the load decides again."""
+
+
+class DeploymentScale(Settings):
+    deployment: str
+    running: int
+    """Replicas that take requests."""
+    target: int
+    """Replicas that are wanted now."""
+    low: int
+    high: int
+    """Bounds of the target, both included."""
+    held: bool
+
+
+class Deployments(Settings):
+    deployments: list[DeploymentScale]
+
+
+def router() -> APIRouter:
+    routes = APIRouter(tags=["admin"], prefix="/v1/admin")
+
+    @routes.get("/deployments")
+    async def deployments() -> Deployments:
+        """Replicas of every deployment, their bounds, and what is held."""
+        return await asyncio.to_thread(_ask, None)
+
+    @routes.post("/scale")
+    async def scale(asked: ScaleRequest) -> Deployments:
+        """New bounds for a deployment, live. Answers once they are taken over; the replicas come seconds later."""
+        bounds = Bounds.of(asked.min_replicas, asked.max_replicas)
+        return await asyncio.to_thread(_ask, lambda config: bound(config, asked.deployment, bounds))
+
+    @routes.post("/hold")
+    async def hold_(asked: HoldRequest) -> Deployments:
+        """Hold a deployment at the replicas it has, or release it."""
+        return await asyncio.to_thread(_ask, lambda config: hold(config, asked.deployment, held=asked.held))
+
+    return routes
+
+
+def _ask(change: Change | None) -> Deployments:
+    """Hand the changed config to Serve, None for no change, and say how things stand then.
+
+    Raises Unavailable when Serve's REST API cannot be reached from here.
+    """
+    try:
+        with Rollout(_dashboard(), _token(), Path("serve")) as rollout:
+            details = rollout.details()
+            _refuse_beyond_loopback(details)
+            if change is not None:
+                changed = change(running_config(details))
+                rollout.submit(changed)
+                deadline = time.monotonic() + _TAKEN_OVER_S
+                while ignored(changed, details := rollout.details()) and time.monotonic() < deadline:
+                    time.sleep(_LOOK_S)
+    except (RuntimeFailure, OSError) as error:
+        raise Unavailable(f"the Ray dashboard does not take the change: {error}") from error
+    return Deployments(deployments=[DeploymentScale(**asdict(one)) for one in scales(details)])
+
+
+def _refuse_beyond_loopback(details: Mapping[str, Any]) -> None:
+    """These calls ask for no key: where the API is open to a network, they are closed.
+
+    To be replaced by the admin scope, once calls ask for keys.
+    """
+    host = (details.get("http_options") or {}).get("host")
+    if host not in _LOOPBACK:
+        raise HTTPException(403)
+
+
+def _dashboard() -> str:
+    """Where Ray's own command line would look for it; `recsys up` sets it."""
+    return os.environ.get("RAY_DASHBOARD_ADDRESS", "http://127.0.0.1:8265")
+
+
+def _token() -> str:
+    """Ray's, which every process of the cluster has: given itself, or the file that it lies in."""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser().read_text().strip()

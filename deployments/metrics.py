@@ -1,0 +1,42 @@
+"""The replica's measurements to Prometheus, through Ray: each node's agent offers what its replicas have measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve import metrics
+
+from recsys.telemetry import METRICS
+
+
+class RayTelemetry:
+    """`recsys.telemetry.Telemetry` in a replica. Ray adds the labels deployment, replica and application, and puts
+    `ray_` before every name.
+    """
+
+    def __init__(self) -> None:
+        self._counters: dict[str, metrics.Counter] = {}
+        self._gauges: dict[str, metrics.Gauge] = {}
+        self._histograms: dict[str, metrics.Histogram] = {}
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        if name not in self._counters:  # made when first used: a shard has no use for a composer's
+            self._counters[name] = metrics.Counter(name, METRICS[name].help, _labels(name))
+        if amount:
+            self._counters[name].inc(amount, labels)
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        if name not in self._gauges:
+            self._gauges[name] = metrics.Gauge(name, METRICS[name].help, _labels(name))
+        self._gauges[name].set(value, labels)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        if name not in self._histograms:
+            known = METRICS[name]
+            self._histograms[name] = metrics.Histogram(name, known.help, list(known.buckets), _labels(name))
+        self._histograms[name].observe(value, labels)
+
+
+def _labels(name: str) -> Any:
+    """Ray takes any number of label names, and types them as a tuple of one."""
+    return METRICS[name].labels

@@ -1,0 +1,150 @@
+"""Live scaling: the config that Serve runs, with other bounds, handed to it again. It replaces no replica for that."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recsys.errors import BadInput, NotFound
+
+_HELD_S = 1e9
+"""Added to both delays of a deployment that is held, 31 years, and taken off again when it is released. The bounds
+stay, and still count. (A flag in the policy's arguments would be plainer, but Serve restarts the application when those
+change.)"""
+
+_DELAYS = {"upscale_delay_s": 30.0, "downscale_delay_s": 600.0}
+"""With Serve's defaults, of `ray.serve.config.AutoscalingConfig`."""
+
+_PARTS = ("proxy_location", "http_options", "grpc_options", "target_capacity")
+"""Of the config that Serve tells us, beside the applications."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of the number of replicas, both included."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def parse(cls, text: str) -> Bounds:
+        """`3`, or `2:6`. BadInput for anything else."""
+        low, colon, high = text.partition(":")
+        try:
+            return cls.of(int(low), int(high) if colon else int(low))
+        except ValueError:
+            raise BadInput(
+                f"replicas: {text!r} is neither a number nor MIN:MAX, such as 2:6", field="replicas"
+            ) from None
+
+    @classmethod
+    def of(cls, low: int, high: int) -> Bounds:
+        """BadInput unless 1 <= low <= high <= 1000."""
+        if not 1 <= low <= high <= 1000:
+            raise BadInput(f"replicas: {low}:{high} must be 1 <= MIN <= MAX <= 1000", field="replicas")
+        return cls(low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A deployment as it runs."""
+
+    deployment: str
+    running: int
+    """Replicas that take requests."""
+    target: int
+    """Replicas that Serve is after."""
+    low: int
+    high: int
+    held: bool
+    """Whether it stays as it is, whatever the load."""
+
+
+def running_config(details: Mapping[str, Any]) -> dict[str, Any]:
+    """What to hand in for nothing to change, from the answer of `GET /api/serve/applications/`."""
+    parts = {part: details[part] for part in _PARTS if details.get(part) is not None}
+    applications = [found["deployed_app_config"] for found in details["applications"].values()]
+    return copy.deepcopy({**parts, "applications": applications})
+
+
+def scales(details: Mapping[str, Any]) -> list[Scale]:
+    """Every deployment of the first application, by name."""
+    found = []
+    applications: list[dict[str, Any]] = list(details["applications"].values())
+    for name, deployment in sorted(applications[0]["deployments"].items() if applications else ()):
+        running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
+        target, scaling = deployment["target_num_replicas"], deployment["deployment_config"].get("autoscaling_config")
+        low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (target, target)
+        found.append(Scale(name, running, target, low, high, _is_held(scaling)))
+    return found
+
+
+def ignored(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """Deployments whose bounds or hold are not those of the config: Serve takes it over a moment after it was handed
+    in.
+    """
+    goals = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
+    found = []
+    for one in scales(details):
+        goal = goals.get(one.deployment, {})
+        scaling, fixed = goal.get("autoscaling_config"), goal.get("num_replicas", one.target)
+        low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (fixed, fixed)
+        if (one.low, one.high, one.held) != (low, high, _is_held(scaling)):
+            found.append(one.deployment)
+    return found
+
+
+def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """Deployments that do not run as the config wants them yet."""
+    moving = [one.deployment for one in scales(details) if one.running != one.target]
+    return sorted({*moving, *ignored(config, details)})
+
+
+def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[str, Any]:
+    """The config with these bounds for a deployment. NotFound if it names none such; BadInput if it cannot scale."""
+    changed = copy.deepcopy(dict(config))
+    entry = _entry(changed, deployment)
+    if "autoscaling_config" in entry:
+        entry["autoscaling_config"] |= {"min_replicas": bounds.low, "max_replicas": bounds.high}
+        entry["autoscaling_config"].pop("initial_replicas", None)  # it may lie outside of them
+    elif bounds.low == bounds.high:
+        entry["num_replicas"] = bounds.low
+    else:
+        raise BadInput(
+            f"{entry['name']} has a fixed num_replicas: scale it to one number, or give it an autoscaling_config",
+            field="replicas",
+        )
+    return changed
+
+
+def hold(config: Mapping[str, Any], deployment: str | None, *, held: bool) -> dict[str, Any]:
+    """The config with a deployment (None: each that scales by load) kept at the replicas it has, or let go again.
+
+    NotFound if there is none such; BadInput if it does not scale by load.
+    """
+    changed = copy.deepcopy(dict(config))
+    entries = [_entry(changed, deployment)] if deployment else changed["applications"][0]["deployments"]
+    for entry in entries:
+        scaling = entry.get("autoscaling_config")
+        if scaling is None and deployment:
+            raise BadInput(f"{entry['name']} has a fixed num_replicas: there is nothing to hold", field="deployment")
+        if scaling is not None and _is_held(scaling) != held:
+            for delay, default_s in _DELAYS.items():
+                scaling[delay] = scaling.get(delay, default_s) + (_HELD_S if held else -_HELD_S)
+    return changed
+
+
+def _entry(config: dict[str, Any], deployment: str) -> dict[str, Any]:
+    """Its deployment of that name, in whichever case it is written."""
+    entries: list[dict[str, Any]] = config["applications"][0]["deployments"] if config["applications"] else []
+    for entry in entries:
+        if entry["name"].lower() == deployment.lower():
+            return entry
+    known = ", ".join(sorted(entry["name"] for entry in entries))
+    raise NotFound(f"deployment: {deployment!r} is not one of {known}", field="deployment")
+
+
+def _is_held(scaling: Mapping[str, Any] | None) -> bool:
+    return scaling is not None and all(scaling.get(delay, 0.0) >= _HELD_S for delay in _DELAYS)

@@ -1,0 +1,67 @@
+"""Recall of the searches that are served: now and then one is answered again, exactly, and the two are compared."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+
+import numpy as np
+
+from recsys.candidates import QUERY, ShardQuery
+from recsys.datatypes import Floats
+from recsys.evaluation import CANDIDATES, nearest_query
+from recsys.retrieval import search
+from recsys.shard import Shard
+
+K = 10
+"""Neighbours compared: what `recall_at_10` of a published version compares."""
+_WINDOW = 200
+"""Searches that the ratio is over: at a recall of 0.95 its standard error is then 0.005."""
+_BLOCK = 1 << 16
+"""Rows scored at a time, which bounds the memory."""
+
+
+class LiveRecall:
+    """Holds the vector of one recent search, and what came of those measured last."""
+
+    def __init__(self) -> None:
+        self._offered: Floats | None = None
+        self._measured: deque[float] = deque(maxlen=_WINDOW)
+
+    def offer(self, query: ShardQuery) -> None:
+        """Keep a vector of the batch, any of them, unless one is waiting to be measured."""
+        if self._offered is None and (walked := np.flatnonzero(query.vector_k)).size:
+            self._offered = query.vectors[random.choice(walked.tolist())].copy()  # noqa: S311 - a sample
+
+    def measure(self, shard: Shard) -> float:
+        """Answer the kept search both ways, if there is one; the CPU seconds that it took.
+
+        To be called in a thread: the product over all items takes milliseconds for each ten thousand.
+        """
+        vector, self._offered = self._offered, None
+        if vector is None or len(vector) != shard.items.dimension:
+            return 0.0
+        start, generation = time.thread_time(), shard.items.generation
+        found = search(shard, nearest_query(shard.version, vector[None], max(K, CANDIDATES))).likeness[:, QUERY]
+        exact = _best(shard, vector)
+        if len(exact) and shard.items.generation == generation:  # else they were not asked of the same items
+            # Items as near as the K-th are as good as it.
+            hits = int((np.sort(found)[::-1][:K] >= exact[-1] - 1e-6).sum())
+            self._measured.append(min(hits, len(exact)) / len(exact))
+        return time.thread_time() - start
+
+    @property
+    def ratio(self) -> float | None:
+        """Mean recall over the searches measured last; None before the first."""
+        return sum(self._measured) / len(self._measured) if self._measured else None
+
+
+def _best(shard: Shard, vector: Floats) -> Floats:
+    """Scores of the K nearest live items, best first."""
+    rows = shard.items.live_rows()
+    kept = np.zeros(0, np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        scores = np.concatenate([kept, shard.items.vectors(rows[start : start + _BLOCK]) @ vector])
+        kept = np.partition(scores, -K)[-K:] if len(scores) > K else scores
+    return np.asarray(np.sort(kept)[::-1])

@@ -1,0 +1,88 @@
+"""What the platform measures of itself: every metric by name, and where measurements go.
+
+Names and units follow Prometheus' conventions (prometheus.io/docs/practices/naming): base units, `_total` for counters.
+Measurements are made once a batch or once a second, never once a request or a candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+SECONDS = (
+    *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+)
+"""Upper edges of the buckets of times, fine where answers lie."""
+REQUESTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
+"""Upper edges of the buckets of batch sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`buckets` are a histogram's upper edges."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+METRICS: dict[str, Metric] = {
+    # Every replica.
+    "recsys_busy_ratio": Metric("gauge", "Share of the last second for which the replica worked"),
+    "recsys_queue_age_seconds": Metric("gauge", "How long the oldest waiting request has waited"),
+    "recsys_batch_fill_ratio": Metric("gauge", "Mean batch of the last second over the largest allowed"),
+    "recsys_memory_bytes": Metric("gauge", "Resident memory of the replica's process"),
+    "recsys_version_info": Metric("gauge", "1 for each version that the replica serves or holds", ("version",)),
+    # Batches, of composers (queue: recommend, events), encoders (encode) and shards (search).
+    "recsys_batch_requests": Metric("histogram", "Requests of a batch", ("queue",), REQUESTS),
+    "recsys_batch_seconds": Metric("histogram", "From a batch's departure to its results", ("queue",), SECONDS),
+    "recsys_answer_seconds": Metric(
+        "histogram", "From the arrival of a batch's oldest request to its result", ("queue",), SECONDS
+    ),
+    "recsys_queue_requests": Metric("gauge", "Requests that wait for a batch", ("queue",)),
+    # Composers.
+    "recsys_stage_seconds": Metric("histogram", "One stage of one batch of recommendations", ("stage",), SECONDS),
+    "recsys_slates_total": Metric("counter", "Recommendations answered"),
+    "recsys_degraded_slates_total": Metric("counter", "Recommendations answered without a part", ("part",)),
+    "recsys_refused_total": Metric("counter", "Recommendations not answered, by the error's code", ("code",)),
+    "recsys_profiles_total": Metric(
+        "counter", "Profiles asked for: hit, rebuilt, new (no events yet) or missing (Redis is away)", ("result",)
+    ),
+    "recsys_events_total": Metric("counter", "Events acknowledged: accepted or duplicate", ("result",)),
+    "recsys_published_recall_ratio": Metric("gauge", "recall@10 in the manifest of the served version"),
+    # Shards.
+    "recsys_recall_ratio": Metric("gauge", "recall@10 of searches answered again exactly, over the last of them"),
+    "recsys_recall_queries_total": Metric("counter", "Searches answered again exactly"),
+    "recsys_items": Metric("gauge", "Live items", ("version",)),
+    "recsys_freshness_seconds": Metric("histogram", "From a change's entry in the log to its application", (), SECONDS),
+    "recsys_log_lag_seconds": Metric("gauge", "How far the replica is behind the newest entry of its log"),
+    "recsys_log_entries": Metric("gauge", "Entries of the shard's log"),
+    # Encoders.
+    "recsys_texts_total": Metric("counter", "Texts asked for: cached or encoded", ("result",)),
+}
+
+
+class Telemetry(Protocol):
+    """Takes measurements by a name of METRICS and the values of its labels. Never raises, never waits."""
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        """To a counter; an amount of 0 is let go."""
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        """A gauge."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """In a histogram."""
+
+
+class Silent:
+    """Telemetry that goes nowhere."""
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None: ...
+    def set(self, name: str, value: float, **labels: str) -> None: ...
+    def observe(self, name: str, value: float, **labels: str) -> None: ...
+
+
+SILENT: Telemetry = Silent()
