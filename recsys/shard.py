@@ -63,8 +63,15 @@ class Shard:
             start += len(rows)
 
     def delete(self, item_ids: Sequence[str]) -> None:
-        """Gone at once from every answer; from the graph with the next sweep."""
-        self._dead.extend(self.items.delete(item_ids).tolist())
+        """Gone at once from every answer; from the graph with the next sweep.
+
+        Where nothing is added none would come, and walks among many dead rows come back short: so after some deletions
+        as well, counted one by one, for the log may be read in any pieces.
+        """
+        for row in self.items.delete(item_ids).tolist():
+            self._dead.append(row)
+            if len(self._dead) >= _SWEPT:
+                self._sweep()
 
     def _sweep(self) -> None:
         self.index.remove(np.array(self._dead, np.int64))

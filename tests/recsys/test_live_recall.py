@@ -13,17 +13,18 @@ from recsys.shard import Shard
 
 
 class Forgetful:
-    """An index that never finds the `lost` best of what the exact one finds."""
+    """An index that never finds the `lost` best of the live rows that the exact one finds."""
 
     def __init__(self, shard: Shard, lost: int) -> None:
-        self._index, self._lost = shard.index, lost
+        self._index, self._lost, self._items = shard.index, lost, shard.items
 
     def __len__(self) -> int:
         return len(self._index)
 
     def search(self, queries, k):
-        rows, scores = self._index.search(queries, k + self._lost)
-        return rows[:, self._lost :], scores[:, self._lost :]
+        rows, scores = self._index.search(queries, k + self._lost + 64)  # as many dead rows may lie in it
+        there = np.stack([np.flatnonzero(alive)[self._lost :][:k] for alive in self._items.alive.view[rows]])
+        return np.take_along_axis(rows, there, 1), np.take_along_axis(scores, there, 1)
 
 
 def measured(shard: Shard, queries: int) -> LiveRecall:
