@@ -34,6 +34,7 @@ def test_every_variable_is_one_that_this_ray_reads(instance: Instance) -> None:
     names = {name for name in ray_environment(instance, {}) if name.startswith(("RAY_", "DASHBOARD_"))}
     sources = [
         RAY / "serve" / "_private" / "constants.py",
+        RAY / "serve" / "scripts.py",
         RAY / "_private" / "ray_constants.py",
         RAY / "dashboard" / "consts.py",
         RAY / "_common" / "usage" / "usage_constants.py",
