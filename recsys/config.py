@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent"]
-SignalName = Literal["query", "taste", "because", "popularity", "trend", "recency"]
+SignalName = Literal[
+    "query", "taste", "long", "near", "follows", "last", "because", "popularity", "trend", "recency"
+]
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
@@ -124,6 +126,8 @@ class Scenario(Settings):
     sources: tuple[Source, ...]
     weights: dict[SignalName, Weight]
     """Score = sum of weight x signal; each signal lies within -1 to 1."""
+    learned: bool = False
+    """Order by what the version learned, its own weights or trees; `weights` is for versions that learned nothing."""
     diversity: float = Field(0.0, ge=0.0, le=1.0)
     """MMR's trade-off (Carbonell and Goldstein 1998): 0 is relevance alone, 1 is spread alone."""
 
@@ -139,6 +143,7 @@ def _default_scenarios() -> dict[str, Scenario]:
                 Source(source="recent", k=10),
             ),
             weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
+            learned=True,
             diversity=0.1,
         ),
         "similar": Scenario(sources=(Source(source="similar", k=50),), weights={"query": 1.0}),
@@ -146,7 +151,9 @@ def _default_scenarios() -> dict[str, Scenario]:
             sources=(Source(source="similar", k=50),), weights={"query": 1.0, "taste": 0.1, "popularity": 0.05}
         ),
         "rank": Scenario(
-            sources=(), weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05}
+            sources=(),
+            weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
+            learned=True,
         ),
     }
 

@@ -12,13 +12,20 @@ from recsys.arrays import Column, Strings
 from recsys.attributes import Attributes
 from recsys.config import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
+from recsys.learned import Learned
 from recsys.sketches import Sketcher
 
 
 class ItemTable:
     """One writer, many readers. `vectors` of the first rows may be a read-only map of the snapshot's file."""
 
-    def __init__(self, declared: Mapping[str, AttributeType], dimension: int, sketcher: Sketcher) -> None:
+    def __init__(
+        self,
+        declared: Mapping[str, AttributeType],
+        dimension: int,
+        sketcher: Sketcher,
+        learned: Learned | None = None,
+    ) -> None:
         self.ids = Strings()
         self.titles = Strings()
         self.documents = Strings()
@@ -36,11 +43,17 @@ class ItemTable:
         """Goes up with every row that comes or goes: what was derived from an older one is stale."""
         self.recounts = 0
         """Goes up with every change of likes or trends."""
+        self.slots = Column(np.int64)
+        """The item's row in the snapshot, which what was learned of it goes by; -1: it came later."""
         self.dimension = dimension
+        """Of a text vector."""
+        self.learned = learned
+        """None: vectors are texts alone."""
+        self.width = dimension + (learned.dimension if learned else 0)
         self._sketcher = sketcher
         self._rows: dict[str, int] = {}
-        self._base: Floats = np.zeros((0, dimension), np.float32)
-        self._tail = Column(np.float32, (dimension,))
+        self._base: Floats = np.zeros((0, self.width), np.float32)
+        self._tail = Column(np.float32, (self.width,))
 
     def __len__(self) -> int:
         return len(self.alive)
@@ -58,8 +71,18 @@ class ItemTable:
         found = (self._rows.get(i) for i in item_ids)
         return np.fromiter((r for r in found if r is not None), np.int64)
 
+    def contexts(self, rows: Rows) -> Floats:
+        """(len(rows), width) float32: what a like of the item adds to a user, see `space.py`."""
+        vectors = self.vectors(rows)
+        if self.learned is None:
+            return vectors
+        texts, slots = vectors[:, : self.dimension], self.slots.view[rows]
+        placed = self.learned.place(texts)[1]
+        placed[slots >= 0] = self.learned.contexts[slots[slots >= 0]]
+        return np.concatenate([texts, placed], axis=1)
+
     def vectors(self, rows: Rows) -> Floats:
-        """(len(rows), d) float32."""
+        """(len(rows), width) float32."""
         base = len(self._base)
         if not len(self._tail):
             return np.asarray(self._base[rows])
@@ -75,19 +98,29 @@ class ItemTable:
             raise ValueError("only an empty table can adopt vectors")
         self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
         self._extend(items, vectors)
+        self.slots.view[:] = np.arange(len(items))
 
     def upsert(self, items: Sequence[Item], vectors: Floats) -> tuple[Rows, Rows]:
-        """Append; the new rows and those that they replace. The last of several with one id wins."""
+        """Append; the new rows and those that they replace. The last of several with one id wins.
+
+        `vectors` are (n, dimension) texts; the learned part is the replaced row's, or follows from the text.
+        """
         last = {item.item_id: i for i, item in enumerate(items)}
         pick = sorted(last.values())
         items = [items[i] for i in pick]
         replaced = self.rows([item.item_id for item in items])
-        self._tail.extend(vectors[pick])
-        counts, trends = self.counts.view[replaced], self.trends.view[replaced]
-        added = self._extend(items, vectors[pick])
-        known = np.isin(self.keys.view[added], self.keys.view[replaced])
+        known = np.array([item.item_id in self._rows for item in items], bool)
+        wide = vectors[pick]
+        if self.learned is not None:
+            parts = self.learned.place(wide)[0]
+            parts[known] = self.vectors(replaced)[:, self.dimension :]
+            wide = np.concatenate([wide, parts], axis=1)
+        self._tail.extend(wide)
+        counts, trends, slots = (c.view[replaced] for c in (self.counts, self.trends, self.slots))
+        added = self._extend(items, wide)
         # What people think of an item outlives a change of its text.
         self.counts.view[added[known]], self.trends.view[added[known]] = counts, trends
+        self.slots.view[added[known]] = slots
         self.alive.view[replaced] = False
         self.generation += 1  # again: a reader may have seen both rows alive
         return added, replaced
@@ -133,7 +166,8 @@ class ItemTable:
         self.created_at.extend(np.array([item.created_at for item in items], np.float64))
         self.counts.extend(np.zeros(len(items)))
         self.trends.extend(np.full(len(items), -np.inf))
-        self.sketches.extend(self._sketcher.sketch(vectors))
+        self.slots.extend(np.full(len(items), -1))
+        self.sketches.extend(self._sketcher.sketch(vectors[:, : self.dimension]))
         self.alive.extend(np.ones(len(items), bool))
         rows: npt.NDArray[np.int64] = np.arange(first, first + len(items))
         self._rows.update(zip(ids, rows.tolist(), strict=True))

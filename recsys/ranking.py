@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ _POOL = 50
 """Best-scored candidates that diversity chooses among; three times k where that is more."""
 
 
-def blend(signals: Floats, requests: Ints, weights: Sequence[dict[SignalName, float]]) -> Floats:
+def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[SignalName, float]]) -> Floats:
     """(n,) scores: weight times signal, summed, with each request's own weights."""
     table = np.array([[w.get(name, 0.0) for name in SIGNALS] for w in weights], np.float32)
     return np.einsum("ns,ns->n", signals, table[requests])

@@ -52,10 +52,10 @@ class Shard:
         self.top_count = counts.top
 
     def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
-        """Ids of those that are here, and their (n, d) vectors."""
+        """Ids of those that are here, and their (n, width) contexts, see `space.py`."""
         # Each looked up once: the writer may take an item away between two looks.
         found = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
-        return tuple(found), self.items.vectors(np.fromiter(found.values(), np.int64, len(found)))
+        return tuple(found), self.items.contexts(np.fromiter(found.values(), np.int64, len(found)))
 
     def item(self, item_id: str) -> Item | None:
         row = self.items.row(item_id)

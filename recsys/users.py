@@ -17,10 +17,11 @@ import orjson
 from redis.asyncio import Redis
 
 from recsys import keys
-from recsys.datatypes import Interaction, UserProfile, unknown_user
+from recsys.datatypes import Interaction, UserProfile
 
-_HEADER = struct.Struct("<8sQdIHH")
-"""Version hash, sequence, timestamp of the newest event, seen items, recent items, dimension."""
+_HEADER = struct.Struct("<8sQdIHHHH4x")
+"""Version hash, sequence, timestamp of the newest event, seen items, recent items, trail, lengths of taste and vectors;
+padded, so that the 8-byte keys behind it are aligned."""
 
 _APPEND = """
 -- KEYS: events, order, sequence, profile of a user; then sequences, likes, trend, touched
@@ -88,8 +89,11 @@ class UserStore:
         self._append = redis.register_script(_APPEND)
         self._save = redis.register_script(_SAVE)
 
-    async def load(self, user_ids: Sequence[str], version: str, dimension: int) -> list[UserProfile | int]:
-        """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at."""
+    async def load(self, user_ids: Sequence[str], version: str, unknown: UserProfile) -> list[UserProfile | int]:
+        """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at.
+
+        `unknown` is the profile of whom nothing is known; the version's others have vectors of the same lengths.
+        """
         if not user_ids:
             return []
         values: list[Any] = await self._redis.mget([k for u in user_ids for k in (keys.sequence(u), keys.profile(u))])
@@ -97,9 +101,9 @@ class UserStore:
         for at, blob in zip(values[::2], values[1::2], strict=True):
             sequence = int(at or 0)
             if not sequence:
-                loaded.append(unknown_user(dimension))
+                loaded.append(unknown)
                 continue
-            known = _decode(blob, version, dimension) if blob else None
+            known = _decode(blob, version, unknown) if blob else None
             loaded.append(known[0] if known and known[0].sequence == sequence else sequence)
         return loaded
 
@@ -111,7 +115,7 @@ class UserStore:
         return [sorted(map(_event, stored), key=_when) for stored in await pipe.execute()]
 
     async def append(
-        self, events: Mapping[str, Sequence[Counted]], version: str, dimension: int
+        self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile
     ) -> dict[str, Appended]:
         """Add events by user, each once by its event_id; one round trip for all users."""
         pipe = self._redis.pipeline(transaction=False)
@@ -126,7 +130,7 @@ class UserStore:
         done = {}
         for (user_id, counted), (fresh, before, after, blob) in zip(events.items(), await pipe.execute(), strict=True):
             added = tuple(counted[int(i)].event for i in fresh)
-            done[user_id] = Appended(added, int(after), _foldable(blob, int(before), added, version, dimension))
+            done[user_id] = Appended(added, int(after), _foldable(blob, int(before), added, version, unknown))
         return done
 
     async def save(
@@ -161,14 +165,14 @@ def _event(stored: bytes) -> Interaction:
 
 
 def _foldable(
-    blob: bytes, before: int, fresh: Sequence[Interaction], version: str, dimension: int
+    blob: bytes, before: int, fresh: Sequence[Interaction], version: str, unknown: UserProfile
 ) -> UserProfile | None:
     """The profile that the new events can be added to: of the sequence before them, and none of them late."""
     if not fresh:
         return None
     if not before:
-        return unknown_user(dimension)
-    known = _decode(blob, version, dimension) if blob else None
+        return unknown
+    known = _decode(blob, version, unknown) if blob else None
     if known is None or known[0].sequence != before or min(e.timestamp for e in fresh) < known[1]:
         return None
     return known[0]
@@ -179,22 +183,31 @@ def _version_hash(version: str) -> bytes:
 
 
 def _encode(profile: UserProfile, newest: float, version: str) -> bytes:
-    sizes = (len(profile.seen), len(profile.recent), len(profile.taste))
+    lengths = (len(profile.taste), profile.recent_vectors.shape[1])
+    sizes = (len(profile.seen), len(profile.recent), len(profile.trail), *lengths)
     header = _HEADER.pack(_version_hash(version), profile.sequence, newest, *sizes)
-    parts = (profile.taste.tobytes(), profile.seen.tobytes(), profile.recent_vectors.tobytes())
-    return b"".join((header, *parts, "\n".join(profile.recent).encode()))
+    columns = (profile.taste, profile.seen, profile.trail, profile.trail_weights, profile.recent_vectors)
+    return b"".join((header, *(column.tobytes() for column in columns), "\n".join(profile.recent).encode()))
 
 
-def _decode(blob: bytes, version: str, dimension: int) -> tuple[UserProfile, float] | None:
+def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfile, float] | None:
     """The profile and the timestamp of its newest event; None when it is of another version."""
-    made_for, sequence, newest, seen, recent, width = _HEADER.unpack_from(blob)
-    if made_for != _version_hash(version) or width != dimension:
+    made_for, sequence, newest, seen, recent, trail, *lengths = _HEADER.unpack_from(blob)
+    taste_width, width = lengths
+    if made_for != _version_hash(version) or (taste_width, width) != (
+        len(unknown.taste),
+        unknown.recent_vectors.shape[1],
+    ):
         return None
-    at = _HEADER.size
-    taste = np.frombuffer(blob, np.float32, width, at)
-    keys_at = at + 4 * width
-    seen_keys = np.frombuffer(blob, np.uint64, seen, keys_at)
-    vectors_at = keys_at + 8 * seen
-    vectors = np.frombuffer(blob, np.float32, recent * width, vectors_at).reshape(recent, width)
-    names = blob[vectors_at + 4 * recent * width :].decode()
-    return UserProfile(taste, seen_keys, tuple(names.split("\n")) if names else (), vectors, sequence), newest
+    columns, at = [], _HEADER.size
+    for dtype, count in (
+        (np.float32, taste_width), (np.uint64, seen), (np.uint64, trail), (np.float32, trail),
+        (np.float32, recent * width),
+    ):  # fmt: skip
+        columns.append(np.frombuffer(blob, dtype, count, at))
+        at += columns[-1].nbytes
+    taste, seen_keys, trail_keys, trail_weights, vectors = columns
+    names = blob[at:].decode()
+    named = tuple(names.split("\n")) if names else ()
+    vectors = vectors.reshape(recent, width)
+    return UserProfile(taste, seen_keys, named, vectors, trail_keys, trail_weights, sequence), newest

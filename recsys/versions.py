@@ -4,6 +4,7 @@
 ├── CURRENT                 JSON: the served version and those served before it, replaced atomically
 └── <version>/
     ├── manifest.json       what it is, with a checksum of every file
+    ├── ranker.txt          the ranking model, where one was trained and was better than the blend
     └── shard-0/ …          see `snapshot.py`
 """
 
@@ -19,11 +20,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recsys.config import AttributeType, EncoderSpec, IndexSpec, RoutingSpec
+from recsys.config import AttributeType, EncoderSpec, IndexSpec, RoutingSpec, SignalName
 from recsys.errors import VersionError
+from recsys.ranker import Ranker
+from recsys.serving import Serve
 from recsys.shard import Shard
 from recsys.snapshot import read_shard
+from recsys.space import Space
 
+RANKER = "ranker.txt"
 _REMEMBERED = 20
 """Earlier versions that CURRENT remembers for rollback."""
 
@@ -36,6 +41,25 @@ class ShardManifest(BaseModel):
     """The log entry that the snapshot contains last; replicas go on behind it."""
     sha256: dict[str, str]
     """Of each file."""
+
+
+class ModelCard(BaseModel):
+    """How a model came about, and how good it was on the interactions that were kept from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_sha256: str
+    """Of the interactions that it was trained on."""
+    users: int
+    items: int
+    events: int
+    seed: int
+    seconds: float
+    """What training took."""
+    parameters: dict[str, float]
+    """Chosen on validation."""
+    validation: dict[str, float]
+    """NDCG@10 over the validation cases: of the operator, of the served blend, of the ranker."""
 
 
 class Manifest(BaseModel):
@@ -57,6 +81,13 @@ class Manifest(BaseModel):
     """Of the search that will be served, against exact search; None for an empty version."""
     model: str = "text-blend"
     """What ranks: until models are trained, the blend of text likeness, popularity and trend."""
+    space: Space | None = None
+    """What the vectors are made of; None: texts alone."""
+    weights: dict[SignalName, float] | None = None
+    """The blend that was learned; None: the scenarios' own."""
+    card: ModelCard | None = None
+    ranker_sha256: str | None = None
+    """Of `ranker.txt`; None: there is none."""
 
 
 class _Current(BaseModel):
@@ -128,7 +159,20 @@ class VersionStore:
         manifest = self.manifest(version)
         for shard in range(len(manifest.shards)):
             self._verify_shard(manifest, shard, on_file)
+        if manifest.ranker_sha256 is not None:
+            self._verify_file(self.folder(version) / RANKER, manifest.ranker_sha256, on_file)
         return manifest
+
+    def serve(self, version: str) -> Serve:
+        """What a composer needs of a version. Raises VersionError when a file is missing or was changed."""
+        manifest = self.manifest(version)
+        ranker = None
+        if manifest.ranker_sha256 is not None:
+            path = self.folder(version) / RANKER
+            self._verify_file(path, manifest.ranker_sha256, lambda _: None)
+            ranker = Ranker(path.read_text())
+        space = manifest.space or Space(text=manifest.encoder.dimension)
+        return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
 
     def load(self, version: str, shard: int) -> Shard:
         """A shard, ready to search. Raises VersionError when a file is missing or was changed."""
@@ -175,12 +219,14 @@ class VersionStore:
 
     def _verify_shard(self, manifest: Manifest, shard: int, on_file: Callable[[str], None]) -> None:
         for name, expected in manifest.shards[shard].sha256.items():
-            path = self.folder(manifest.version) / f"shard-{shard}" / name
-            on_file(str(path))
-            if not path.exists() or sha256(path) != expected:
-                raise VersionError(
-                    f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
-                )
+            self._verify_file(self.folder(manifest.version) / f"shard-{shard}" / name, expected, on_file)
+
+    def _verify_file(self, path: Path, expected: str, on_file: Callable[[str], None]) -> None:
+        on_file(str(path))
+        if not path.exists() or sha256(path) != expected:
+            raise VersionError(
+                f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
+            )
 
 
 def sha256(path: Path) -> str:
