@@ -81,9 +81,7 @@ def plain_ease(seen: sp.csr_array, ridge: float) -> Score:
 
 BASELINES = (
     Baseline("popularity", popularity, ({},)),
-    Baseline(
-        "item-knn", item_knn, [{"neighbours": n, "shrink": s} for n in (50, 200) for s in (10.0, 100.0)]
-    ),
+    Baseline("item-knn", item_knn, [{"neighbours": n, "shrink": s} for n in (50, 200) for s in (10.0, 100.0)]),
     Baseline(
         "ials",
         ials,

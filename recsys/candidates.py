@@ -27,7 +27,7 @@ SOURCES: dict[SourceName | str, int] = {
 
 QUERY, TASTE, LONG, NEAR, NEXT, LAST, BECAUSE = range(7)
 """Columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part of it; three sums of neighbour
-rows (`learned.FADING`); and from BECAUSE on one each for the items liked last. All but the sums are roles of vectors."""
+rows (`learned.FADING`); from BECAUSE on one each for the items liked last. All but the sums are roles of vectors."""
 ROLES = BECAUSE + RECENT
 
 COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")

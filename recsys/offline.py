@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,23 +105,25 @@ class Offline:
         place = {item: i for i, item in enumerate(held.train.item_ids)}
         lists = np.full((held.cases, DEPTH), -1, np.int64)
         recommender = self._recommender(held)
-        for start, queries in self._batches(held, DEPTH, options):
-            say(start, held.cases)
-            slates = asyncio.run(recommender.recommend_many(queries, self.serve))
-            for case, slate in enumerate(slates, start):
-                if isinstance(slate, Exception):
-                    raise slate
-                lists[case, : len(slate.items)] = [place[item.item_id] for item in slate.items]
+        with _loop() as loop:
+            for start, queries in self._batches(held, DEPTH, options):
+                say(start, held.cases)
+                slates = loop.run_until_complete(recommender.recommend_many(queries, self.serve))
+                for case, slate in enumerate(slates, start):
+                    if isinstance(slate, Exception):
+                        raise slate
+                    lists[case, : len(slate.items)] = [place[item.item_id] for item in slate.items]
         say(held.cases, held.cases)
         return lists
 
     def gathered(self, held: Holdout, k: int) -> Iterator[tuple[int, Gathered]]:
         """(first case, what would have been ranked) of each batch."""
         recommender = self._recommender(held)
-        for start, queries in self._batches(held, k, {}):
-            made = asyncio.run(recommender.gather(queries, self.serve))
-            if made is not None:
-                yield start, made
+        with _loop() as loop:
+            for start, queries in self._batches(held, k, {}):
+                made = loop.run_until_complete(recommender.gather(queries, self.serve))
+                if made is not None:
+                    yield start, made
 
     def _recommender(self, held: Holdout) -> Recommender:
         profiles = _Histories(self._shards, held.histories, self._settings)
@@ -131,6 +134,11 @@ class Offline:
         for start in range(0, held.cases, size):
             cases = range(start, min(start + size, held.cases))
             yield start, [RecQuery(k=k, user_id=str(case), **options) for case in cases]  # type: ignore[arg-type]
+
+
+def _loop() -> closing[asyncio.AbstractEventLoop]:
+    """One for all batches: asyncio.run prints every result into the signal handler's error, half a second a batch."""
+    return closing(asyncio.new_event_loop())
 
 
 def _counts(data: Interactions, half_life_s: float) -> Counts:

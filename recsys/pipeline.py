@@ -139,10 +139,7 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
     asked = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
     if serve.ranker is None or not any(asked):
         return gathered.scores
-    trees = np.array(asked)[gathered.candidates.requests]
-    scores = gathered.scores.copy()
-    scores[trees] = serve.ranker.score(gathered.features()[trees])
-    return scores
+    return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(asked))
 
 
 def _names(candidates: CandidateSet, request: int) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import lightgbm
 import numpy as np
+import numpy.typing as npt
 
 from recsys.candidates import CandidateSet
 from recsys.datatypes import Floats
@@ -16,6 +17,8 @@ from recsys.signals import SIGNALS
 
 FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "sources")
 """Columns of `features`."""
+RESCORED = 60
+"""Best candidates of a request, by the blend, that trees look at: what is further down reaches no first page."""
 
 
 def features(candidates: CandidateSet, signals: Floats, scores: Floats, histories: Floats) -> Floats:
@@ -25,9 +28,7 @@ def features(candidates: CandidateSet, signals: Floats, scores: Floats, historie
     request's best blend, `rank` the log of the place by it, `sources` how many sources proposed the item.
     """
     requests = candidates.requests
-    order = np.lexsort((-scores, requests))
-    rank = np.empty(len(scores), np.float32)
-    rank[order] = np.arange(len(scores)) - candidates.offsets[:-1][requests[order]]
+    rank = ranks(candidates, scores)
     best = np.full(len(histories), -np.inf, np.float32)
     np.maximum.at(best, requests, scores)
     made = np.empty((len(scores), len(FEATURES)), np.float32)
@@ -38,8 +39,20 @@ def features(candidates: CandidateSet, signals: Floats, scores: Floats, historie
     return made
 
 
+def ranks(candidates: CandidateSet, scores: Floats) -> npt.NDArray[np.int64]:
+    """(n,) place of each candidate within its request, from 0 for the best."""
+    requests = candidates.requests
+    order = np.lexsort((-scores, requests))
+    place = np.empty(len(scores), np.int64)
+    place[order] = np.arange(len(scores)) - candidates.offsets[:-1][requests[order]]
+    return place
+
+
+_RANK = FEATURES.index("rank")
+
+
 class Ranker:
-    """A published model. `score` is called from one thread at a time."""
+    """A published model: what it gives is added to the blend."""
 
     def __init__(self, text: str) -> None:
         try:
@@ -50,7 +63,14 @@ class Ranker:
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
 
     def score(self, table: Floats) -> Floats:
-        """(n,) float32: higher is better; the scale means nothing."""
+        """(n,) float32, to be added to the blend of each row."""
         if not len(table):
             return np.zeros(0, np.float32)
         return np.asarray(self._trees.predict(table, num_threads=1, raw_score=True), np.float32)
+
+    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
+        """(n,) scores, with the trees' word on the best RESCORED candidates of the requests that ask for it."""
+        rows = np.flatnonzero(asked[candidates.requests] & (table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4))
+        made = scores.copy()
+        made[rows] += self.score(table[rows])
+        return made

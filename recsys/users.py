@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -113,6 +113,18 @@ class UserStore:
         for user_id in user_ids:
             pipe.hvals(keys.events(user_id))
         return [sorted(map(_event, stored), key=_when) for stored in await pipe.execute()]
+
+    async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
+        """All users' histories, some at a time, with how many users there have been; who comes meanwhile may miss."""
+        prefix, done, page = keys.events(""), 0, []
+        async for key in self._redis.scan_iter(match=f"{prefix}*", count=1000):
+            page.append(key.decode().removeprefix(prefix))
+            if len(page) == at_a_time:
+                done += len(page)
+                yield done, await self.histories(page)
+                page = []
+        if page:
+            yield done + len(page), await self.histories(page)
 
     async def append(
         self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile

@@ -61,9 +61,7 @@ def learn(data: Interactions, parameters: Parameters, grams: dict[float, Matrix]
     if parameters.span not in kept:
         kept.clear()  # one at a time: each is as large as the operator
         window = int(min(_WINDOWS * parameters.span, 50))
-        kept[parameters.span] = (
-            gram(data, parameters.span) if dense else near_pairs(data, parameters.span, window)
-        )
+        kept[parameters.span] = gram(data, parameters.span) if dense else near_pairs(data, parameters.span, window)
     known = kept[parameters.span]
     if isinstance(known, np.ndarray):
         return ease(known, parameters.ridge)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from recsys.interactions import Interactions
 from recsys.metrics import per_case
 from recsys.offline import Offline
 from recsys.space import Space
-from recsys.training.blending import START, blended, choose_weights, gather, train_ranker
+from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
 from recsys.training.factors import factorise, from_text
 from recsys.training.model import Trained
 from recsys.training.operators import follows, strongest
@@ -74,6 +74,12 @@ class Trainer:
         )
         return replace(model, weights=first.weights, ranker=first.ranker, card=card)
 
+    def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
+        """The same parameters, weights and trees on other interactions."""
+        chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
+        made = self._assemble(texts, data, Parameters(**chosen), say, trained.space.text_weight)
+        return replace(made, weights=trained.weights, ranker=trained.ranker, card=trained.card)
+
     def _assemble(
         self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, text_weight: float = 0.0
     ) -> Trained:
@@ -126,13 +132,12 @@ class Trainer:
             say("rank", 0, 3)
             table = gather(offline, cases)
         say("rank", 1, 3)
-        weights = choose_weights(table)
-        scores = blended(table, weights)
-        found = {"blend": table.mean(scores)}
+        weights = scaled(table, choose_weights(table))
+        found = {"blend": table.mean(blended(table, weights))}
         say("rank", 2, 3)
         ranker = None
         if self.rank:
-            ranker, found["trees"] = train_ranker(table, scores, self.seed, self.build.threads)
+            ranker, found["trees"] = train_ranker(table, weights, self.seed)
         say("rank", 3, 3)
         return replace(model, weights=weights, ranker=ranker), found
 
@@ -152,9 +157,7 @@ class Trainer:
         return replace(model, space=space.model_copy(update={"text_weight": chosen}))
 
 
-_NO_CARD = ModelCard(
-    data_sha256="", users=0, items=0, events=0, seed=0, seconds=0.0, parameters={}, validation={}
-)
+_NO_CARD = ModelCard(data_sha256="", users=0, items=0, events=0, seed=0, seconds=0.0, parameters={}, validation={})
 
 
 def _scale(contexts: Floats, items: Floats, data: Interactions, parameters: Parameters) -> float:
