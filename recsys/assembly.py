@@ -12,6 +12,7 @@ from recsys.candidates import BECAUSE, COLUMNS, LONG, QUERY, ROLES, SOURCES, TAS
 from recsys.config import Scenario, SignalName
 from recsys.datatypes import Floats, Recommendation, RecQuery, UserProfile, item_keys
 from recsys.profiles import RECENT
+from recsys.ranking import Controls
 from recsys.serving import Serve
 from recsys.signals import SIGNALS, Moment
 
@@ -42,6 +43,14 @@ class Prepared:
     @property
     def diversity(self) -> float:
         return self.scenario.diversity if self.query.diversity is None else self.query.diversity
+
+    @property
+    def controls(self) -> Controls:
+        return Controls(self.query.k, self.diversity, self.scenario.caps, self.explore)
+
+    @property
+    def explore(self) -> float:
+        return self.scenario.explore if self.query.explore is None else self.query.explore
 
     def weights(self, serve: Serve) -> Mapping[SignalName, float]:
         """Of the blend: the version's own where it learned and the scenario asks for them."""
@@ -85,7 +94,13 @@ def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment) -> Shar
         asked=tuple(p.query.items or () for p in batch),
         trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
         sketches=any(p.diversity > 0 for p in batch),
+        grouped=grouped(batch),
     )
+
+
+def grouped(batch: Sequence[Prepared]) -> tuple[str, ...]:
+    """Attributes that some scenario of the batch caps."""
+    return tuple(dict.fromkeys(key for p in batch for key in p.scenario.caps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,10 @@ def _roles(prepared: Prepared, serve: Serve) -> list[tuple[int, str, Floats]]:
     if not profile.cold:
         # A text or an item that was asked for is what "similar" means then; the taste only gives its signal.
         source = "similar" if prepared.vector is None else "none"
-        roles.append((TASTE, source, serve.space.query(profile.taste)))
+        taste = serve.space.query(profile.taste)
+        roles.append((TASTE, source, taste))
+        if prepared.explore > 0:
+            roles.append((TASTE, "new", taste))
         if serve.space.learned:
             roles.append((LONG, "none", serve.space.long_query(profile.taste)))
     for i, vector in enumerate(profile.recent_vectors):

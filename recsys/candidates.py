@@ -22,6 +22,7 @@ SOURCES: dict[SourceName | str, int] = {
     "popular": 8,
     "recent": 16,
     "asked": 32,
+    "new": 64,
 }
 """Source -> its bit. A candidate carries the bits of all that proposed it; the lowest names it in the answer."""
 
@@ -63,6 +64,8 @@ class ShardQuery:
     trend_floor: float
     """log2 of the decayed likes, see `popularity.py`: an item under this is not trending any more."""
     sketches: bool
+    grouped: tuple[str, ...]
+    """Attributes whose values are wanted of each candidate, for caps."""
 
     @property
     def size(self) -> int:
@@ -78,6 +81,7 @@ class CandidateSet:
     likeness  (n, ROLES) float32, inner products by role; NaN where the request has no such vector
     columns   (n, 3) float64: weighted likes, trend as log2, created_at in Unix seconds (NaN: unknown)
     sketches  (n, w) int8, or (n, 0) when not asked for
+    groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
     top_count the most likes of any item of the shard, which popularity is measured against
     """
 
@@ -89,6 +93,7 @@ class CandidateSet:
     ids: StringColumn
     titles: StringColumn
     sketches: npt.NDArray[np.int8]
+    groups: Keys
     top_count: float
 
     @property
@@ -116,6 +121,7 @@ class CandidateSet:
             ids=StringColumn.concat([p.ids for p in parts]).take(order),
             titles=StringColumn.concat([p.titles for p in parts]).take(order),
             sketches=np.concatenate([p.sketches for p in parts])[order],
+            groups=np.concatenate([p.groups for p in parts])[order],
             top_count=max(p.top_count for p in parts),
         )
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
-SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent"]
+SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
 SignalName = Literal["query", "taste", "long", "near", "follows", "last", "because", "popularity", "trend", "recency"]
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -128,6 +128,12 @@ class Scenario(Settings):
     """Order by what the version learned, its own weights or trees; `weights` is for versions that learned nothing."""
     diversity: float = Field(0.0, ge=0.0, le=1.0)
     """MMR's trade-off (Carbonell and Goldstein 1998): 0 is relevance alone, 1 is spread alone."""
+    caps: dict[Name, Annotated[int, Field(ge=1)]] = {}
+    """Keyword attribute -> the most items of one value in a slate (of a list, the first value counts). Where too few
+    others are left it gives way: a slate is never shorter for it."""
+    explore: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the places for new items, those with fewer than five likes; needs the source `new`. They stand at equal
+    distances, each the best of them for the user."""
 
 
 def _default_scenarios() -> dict[str, Scenario]:
@@ -139,6 +145,7 @@ def _default_scenarios() -> dict[str, Scenario]:
                 Source(source="popular", k=30),
                 Source(source="trending", k=20),
                 Source(source="recent", k=10),
+                Source(source="new", k=10),
             ),
             weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
             learned=True,

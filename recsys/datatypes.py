@@ -118,6 +118,8 @@ class RecQuery:
     include_seen: bool = False
     diversity: float | None = None
     """0 to 1; None: the scenario's."""
+    explore: float | None = None
+    """0 to 1, share of places for new items; None: the scenario's."""
     explain: bool = False
 
 

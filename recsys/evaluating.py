@@ -98,6 +98,7 @@ class Evaluation:
         tried: dict[str, dict[str, Any]] = {
             "none": {"diversity": 0.0},
             **{f"diversity {share}": {"diversity": share} for share in (0.1, 0.3, 0.5)},
+            **{f"explore {share}": {"diversity": 0.0, "explore": share} for share in (0.1, 0.2)},
         }
         shown = ("ndcg@10", "hr@10", "coverage", "novelty", "intra_list_distance", "cold_share")
         table = {}
@@ -128,13 +129,13 @@ class Evaluation:
         model = trainer.refit(trained, self.texts, held.train, say)
         cases = held.sample(_CONTROLLED, self.seed)
         with self._served(model, held.train) as offline:
-            lists = offline.lists(cases, lambda *_: None, diversity=0.0)
+            lists = {e: offline.lists(cases, lambda *_: None, diversity=0.0, explore=e, k=10) for e in (0.0, 0.1, 0.2)}
         unseen = len(self.items) - cases.histories.lengths
         return {
             "items": int(cold.sum()),
             "cases": cases.cases,
-            "served": {name: value for name, value in _means(lists, cases).items() if name.startswith("hr")},
-            "random": {f"hr@{k}": float((k / unseen).mean()) for k in (10, 100)},
+            "served": {f"explore {e}": _means(found, cases)["hr@10"] for e, found in lists.items()},
+            "random": float((10 / unseen).mean()),
         }
 
 

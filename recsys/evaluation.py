@@ -39,6 +39,7 @@ def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
         asked=((),) * m,
         trend_floor=0.0,
         sketches=False,
+        grouped=(),
     )
 
 

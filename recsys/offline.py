@@ -100,13 +100,13 @@ class Offline:
         self._shards = Shards([_Local(s) for s in loaded], Router(manifest.routing, len(loaded)))
         self._now = float(popularity.times.max()) if len(popularity) else 0.0
 
-    def lists(self, held: Holdout, say: Callable[[int, int], None], **options: object) -> Ints:
-        """(cases, 100) item places, as `recommend_many` answers with k = 100. `options` go into each RecQuery."""
+    def lists(self, held: Holdout, say: Callable[[int, int], None], k: int = DEPTH, **options: object) -> Ints:
+        """(cases, 100) item places, as `recommend_many` answers. `options` go into each RecQuery."""
         place = {item: i for i, item in enumerate(held.train.item_ids)}
         lists = np.full((held.cases, DEPTH), -1, np.int64)
         recommender = self._recommender(held)
         with _loop() as loop:
-            for start, queries in self._batches(held, DEPTH, options):
+            for start, queries in self._batches(held, k, options):
                 say(start, held.cases)
                 slates = loop.run_until_complete(recommender.recommend_many(queries, self.serve))
                 for case, slate in enumerate(slates, start):

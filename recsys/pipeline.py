@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.assembly import Prepared, recommendations, shard_query
+from recsys.assembly import Prepared, grouped, recommendations, shard_query
 from recsys.candidates import CandidateSet
 from recsys.config import Serving
 from recsys.datatypes import Floats, RecQuery, Slate
@@ -98,7 +98,7 @@ class Recommender:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
         scores = _ranked(gathered, serve)
-        chosen = top(candidates, scores, [p.query.k for p in batch], [p.diversity for p in batch])
+        chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
         made = recommendations(batch, candidates, signals, scores, chosen)
         slates: list[Slate | Exception] = []
         for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):

@@ -182,8 +182,9 @@ def _show(found: dict[str, Any], read: Read) -> None:
     )
     if cold:
         console.print(
-            f"{cold['items']} items without events: hit rate at 100 {cold['served']['hr@100']:.4f}, "
-            f"chance {cold['random']['hr@100']:.4f}"
+            f"{cold['items']} items without events: hit rate at 10 by share of exploration "
+            + ", ".join(f"{name} {value:.4f}" for name, value in cold["served"].items())
+            + f"; chance {cold['random']:.4f}"
         )
     if read.bad_rows:
         console.print(f"{len(read.bad_rows)} bad rows left out, the first: {read.bad_rows[0]}", markup=False)
