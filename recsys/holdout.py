@@ -58,9 +58,9 @@ def leave_last_out(data: Interactions) -> Holdout:
 
 
 def rolling(data: Interactions) -> Holdout:
-    """Validation of `leave_last_out`'s training part: each user's last interaction there (the last but one of the whole)
-    and up to four before it, each from what came before; the model learns from nothing behind the first of them. At
-    most a quarter of a history is kept back.
+    """Validation of `leave_last_out`'s training part: each user's last interaction there (of the whole, the last but
+    one) and up to four before it, each from what came before; the model learns from nothing behind the first of them.
+    At most a quarter of a history is kept back.
     """
     return _last(data, _ROLLS)
 

@@ -46,7 +46,7 @@ def in_folder(folder: Path, name: str) -> Path:
 
 
 def read_folder(folder: Path, declared: Mapping[str, AttributeType], say: Say) -> Read:
-    """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or the same as JSONL or Parquet.
+    """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both as JSONL or Parquet.
 
     Every event counts 1, whatever its type and value: what is judged is whether the next one is foreseen.
     """

@@ -23,8 +23,8 @@ _CELLS = 1 << 22
 class Links:
     """Neighbour rows: what goes with each item of the version (`near`) and what comes after it (`follows`).
 
-    `sources` is (S,) uint64, sorted keys of all the version's items, whichever shard owns them; `near` and `follows` are
-    (S, n) sparse float32, whose columns are this shard's items in the order of the snapshot, its *slots*.
+    `sources` is (S,) uint64, sorted keys of all the version's items, whichever shard owns them; `near` and `follows`
+    are (S, n) sparse float32, whose columns are this shard's items in the order of the snapshot, its *slots*.
     """
 
     sources: Keys

@@ -1,7 +1,7 @@
 """Ranking signals: each makes one number between -1 and 1 of every candidate of a batch.
 
-`long`, `near`, `follows` and `last` are 0 where a version learned nothing. Training scales what it learns so that all but
-a few of the best scores lie within -1 and 1.
+`long`, `near`, `follows` and `last` are 0 where a version learned nothing. Training scales what it learns so that all
+but a few of the best scores lie within -1 and 1.
 """
 
 from __future__ import annotations

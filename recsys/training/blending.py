@@ -170,13 +170,16 @@ def blended(table: Table, weights: Mapping[SignalName, float]) -> Floats:
 
 def choose_weights(table: Table) -> dict[SignalName, float]:
     """Weights with the best NDCG@10, one signal after the other."""
-    best, score = dict(START), table.mean(blended(table, START))
+    if not len(table.hit):
+        return dict(START)
+    best, before = dict(START), table.ndcg(blended(table, START))
     for _ in range(_ROUNDS):
         for name, steps in _STEPS.items():
-            for step in steps:
-                tried = best | {name: step}
-                if step != best[name] and (found := table.mean(blended(table, tried))) > score:
-                    best, score = tried, found
+            found = {step: table.ndcg(blended(table, best | {name: step})) for step in steps if step != best[name]}
+            step = max(found, key=lambda s: found[s].sum())
+            gain = found[step] - before
+            if gain.sum() > 0:
+                best, before = best | {name: step}, found[step]
     return best
 
 

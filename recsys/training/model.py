@@ -19,8 +19,8 @@ from recsys.versions import ModelCard
 class Trained:
     """A model of I items, to be built into a version.
 
-    `items` and `contexts` are (I, r) float32, row i of `item_ids[i]`; `near` and `follows` (I, I) sparse float32; the maps
-    (d + 1, r) float32, see `learned.py`. `known` is (I,) bool: items that somebody touched.
+    `items` and `contexts` are (I, r) float32, row i of `item_ids[i]`; `near` and `follows` (I, I) sparse float32; the
+    maps (d + 1, r) float32, see `learned.py`. `known` is (I,) bool: items that somebody touched.
     """
 
     item_ids: Sequence[str]

@@ -23,7 +23,7 @@ from recsys.training.blending import START, blended, choose_weights, gather, sca
 from recsys.training.factors import factorise, from_text
 from recsys.training.model import Trained
 from recsys.training.operators import follows, strongest
-from recsys.training.search import Parameters, choose, faded, learn, ranked, taste_rows
+from recsys.training.search import Grams, Parameters, choose, faded, learn, ranked, taste_rows
 from recsys.versions import ModelCard, VersionStore
 
 DIMENSION = 128
@@ -84,7 +84,7 @@ class Trainer:
         self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, text_weight: float = 0.0
     ) -> Trained:
         say("learn", 0, 3)
-        operator = learn(data, parameters)
+        operator = learn(Grams(data), parameters)
         say("learn", 1, 3)
         factors = factorise(operator, DIMENSION, self.seed)
         say("learn", 2, 3)
