@@ -112,7 +112,7 @@ class Build:
             **({} if trained is None else _learned(draft, trained)),
         )
 
-    def encode(self, items: Sequence[Item], progress: Progress) -> Floats:
+    def encode(self, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:
         vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
         for start in range(0, len(items), _ENCODED_TOGETHER):
             progress("encode", start, len(items))

@@ -39,12 +39,12 @@ COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")
 class ShardQuery:
     """What a batch of B requests wants of one shard.
 
-    `vectors` is (m, width) float32, see `space.py`; row j belongs to request `vector_request[j]`, plays `vector_role[j]`, and
-    wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only gives a signal).
-    `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes, newest first, request
-    b's at `trail_offsets[b]:trail_offsets[b + 1]`: for neighbour rows, so empty where a version has none.
-    `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each request, request b's at
-    `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is said.
+    `vectors` is (m, width) float32, see `space.py`; row j belongs to request `vector_request[j]`, plays
+    `vector_role[j]`, and wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only
+    gives a signal). `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes,
+    newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for neighbour rows, so empty where a version
+    has none. `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each request,
+    request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is said.
     """
 
     version: str

@@ -58,7 +58,7 @@ def read_folder(folder: Path, declared: Mapping[str, AttributeType], say: Say) -
         for record in batch.records:
             users.append(record.user_id)
             ids.append(record.item_id)
-            times.append(record.timestamp)
+            times.append(float(record.timestamp or 0.0))
         say("events", batch.bytes_read, batch.bytes_total)
     data = Interactions.of(users, ids, times, catalogue=[item.item_id for item in items])
     if not len(data):

@@ -99,7 +99,7 @@ class Interactions:
 
     def counts(self) -> npt.NDArray[np.float64]:
         """(I,) weighted likes of each item."""
-        return np.bincount(self.items, self.weights, minlength=len(self.item_ids))
+        return np.bincount(self.items, self.weights, minlength=len(self.item_ids)).astype(np.float64)
 
     def sha256(self) -> str:
         """Of all that a model learns from."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from recsys.datatypes import Floats, Keys, Rows
@@ -91,7 +91,7 @@ class Learned:
         """`contexts.npy`, which replicas on a machine share, and `learned.npz`."""
         np.save(folder / "contexts.npy", self.contexts, allow_pickle=False)
         links = self.links
-        parts: dict[str, npt.NDArray[np.generic]] = {
+        parts: dict[str, Any] = {
             "item_map": self.item_map,
             "context_map": self.context_map,
             "half_life": np.array(self.half_life),
@@ -99,7 +99,7 @@ class Learned:
         }
         for name, table in (("near", links.near), ("follows", links.follows)):
             parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
-        np.savez(folder / "learned.npz", **parts)
+        np.savez(folder / "learned.npz", allow_pickle=False, **parts)
 
     @classmethod
     def load(cls, folder: Path) -> Learned | None:

@@ -211,7 +211,8 @@ def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfil
         unknown.recent_vectors.shape[1],
     ):
         return None
-    columns, at = [], _HEADER.size
+    columns: list[Any] = []
+    at = _HEADER.size
     for dtype, count in (
         (np.float32, taste_width), (np.uint64, seen), (np.uint64, trail), (np.float32, trail),
         (np.float32, recent * width),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,13 +13,12 @@ from rich.table import Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.versions import store_of
-from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
-from recsys.building import Build, Progress
+from deployments.cli.versions import build_of, store_of
+from deployments.serve_config import platform_of, serve_config, serving_of
+from recsys.building import Progress
 from recsys.connection import connect
 from recsys.datasets import fetch_ml100k
 from recsys.datatypes import Interaction
-from recsys.encoder import load_encoder
 from recsys.errors import BadInput, VersionError
 from recsys.evaluating import PROTOCOLS, Evaluation
 from recsys.importing import read_events
@@ -81,7 +79,7 @@ def train(
         data = weighted(rows, settings.event_types, ids)
         if not len(data):
             raise BadInput("there is no event with a weight to learn from; see event_types in the config file")
-        build = Build(platform, store, load_encoder(platform.encoder), os.cpu_count() or 1, tuning_of(known, 0))
+        build = build_of(config, report)
         texts = build.encode(catalogue, report)
         trained = Trainer(build, settings, seed, PROTOCOLS[protocol][1]).train(catalogue, texts, data, report)
         manifest = build.publish(catalogue, report, trained, texts)
@@ -121,9 +119,7 @@ def evaluate(
     with bars(console) as report:
         folder = data or fetch_ml100k(platform.home() / "ml-100k", lambda _: None).items_file.parent
         read = read_folder(folder, platform.attributes, report)
-        build = Build(
-            platform, store_of(config), load_encoder(platform.encoder), os.cpu_count() or 1, tuning_of(known, 0)
-        )
+        build = build_of(config, report)
         start = time.perf_counter()
         texts = build.encode(read.items, report)
         encode_s = round(time.perf_counter() - start, 1)

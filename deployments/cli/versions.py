@@ -107,6 +107,11 @@ def build_files(
 
 
 def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
+    return build_of(config, report).publish(items, report)
+
+
+def build_of(config: Path, report: Progress) -> Build:
+    """What versions are built with; the encoder is loaded."""
     known = serve_config(config)
     platform = platform_of(known)
     threads = os.cpu_count() or 1
@@ -115,7 +120,7 @@ def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
     prepare_encoder(platform.encoder, models, threads=threads)
     report("export", 1, 1)
     encoder = load_encoder(platform.encoder, models, threads=threads)
-    return Build(platform, store_of(config), encoder, threads, tuning_of(known, 0)).publish(items, report)
+    return Build(platform, store_of(config), encoder, threads, tuning_of(known, 0))
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ _LAGS = 10
 _BLOCK = 512
 """Users whose histories are multiplied in one go: bounds memory, not the result."""
 
-Matrix = Floats | sp.csr_array
+Matrix: TypeAlias = Floats | sp.csr_array
 """(I, I): dense, or sparse where the catalogue is large."""
 
 
@@ -39,8 +40,9 @@ def gram(data: Interactions, span: float) -> Floats:
         items, weights = data.items[part], root[part]
         place = np.arange(len(items), dtype=np.float32)
         near = np.exp(-np.abs(place[:, None] - place) / np.float32(span))
-        # No user has an item twice, so no cell is written twice and += is safe.
-        total[np.ix_(items, items)] += (FLOOR + (1 - FLOOR) * near) * weights[:, None] * weights
+        # No user has an item twice, so no cell is written twice.
+        square = np.ix_(items, items)
+        total[square] = total[square] + (FLOOR + (1 - FLOOR) * near) * weights[:, None] * weights
     return total
 
 
@@ -48,7 +50,7 @@ def ease(gram_matrix: Floats, ridge: float) -> Floats:
     """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is."""
     kind = np.float64 if len(gram_matrix) <= 6000 else np.float32  # double where it costs little
     regular = gram_matrix.astype(kind)
-    regular[np.diag_indices_from(regular)] += ridge
+    np.fill_diagonal(regular, regular.diagonal() + ridge)
     factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(regular, lower=True, overwrite_a=True)
     if failed:
         raise np.linalg.LinAlgError("the Gram matrix is not positive definite; raise the ridge")
@@ -86,7 +88,7 @@ def local_ease(pairs: sp.csr_array, ridge: float, support: int) -> sp.csr_array:
             near = near[np.argpartition(-strength, support - 1)[:support]]
         near = np.sort(near)
         inner = pairs[near][:, near].toarray()
-        inner[np.diag_indices_from(inner)] += ridge
+        np.fill_diagonal(inner, inner.diagonal() + ridge)
         target = pairs[near][:, [j]].toarray()[:, 0]
         columns.append(np.full(len(near), j))
         rows.append(near)

@@ -92,7 +92,8 @@ class Trainer:
         counts = data.counts().astype(np.float32)
         scale = _scale(factors.contexts, factors.items, data, parameters)
         # The product stays the same times 1/scale; item factors of length 1 weigh as much as texts in the graph.
-        length = float(np.sqrt((factors.items[counts > 0] ** 2).sum(axis=1).mean())) if counts.any() else 1.0
+        length = float(np.sqrt((factors.items[counts > 0] ** 2).sum(axis=1).mean())) if counts.any() else 0.0
+        length = length or 1.0  # nothing goes with anything: no user has two items
         item_factors = factors.items / np.float32(length)
         contexts = factors.contexts * np.float32(length / scale)
         say("learn", 3, 3)
