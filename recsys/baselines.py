@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.als import AlternatingLeastSquares
-from threadpoolctl import threadpool_limits
 
 from recsys.datatypes import Floats
+from recsys.errors import RuntimeFailure
 from recsys.holdout import Holdout
 from recsys.index.base import best
 from recsys.interactions import Interactions
@@ -54,7 +53,15 @@ def item_knn(seen: sp.csr_array, neighbours: int, shrink: float) -> Score:
 
 
 def ials(seen: sp.csr_array, factors: int, regularization: float, alpha: float) -> Score:
-    """Implicit ALS (Hu, Koren and Volinsky 2008), users folded in from their history."""
+    """Implicit ALS (Hu, Koren and Volinsky 2008), users folded in from their history.
+
+    By the package implicit, the best kept of those that have it. Raises RuntimeFailure where it is not installed.
+    """
+    try:
+        from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - an extra, which serving does without
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    except ImportError as error:
+        raise RuntimeFailure(f"{error.name} is not installed: pip install 'recsys[evaluate]'") from error
     with threadpool_limits(1, "blas"):  # implicit runs threads of its own, and warns of BLAS's beside them
         model = AlternatingLeastSquares(
             factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=7

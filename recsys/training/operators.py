@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ def gram(data: Interactions, span: float) -> Floats:
 def ease(gram_matrix: Floats, ridge: float) -> Floats:
     """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is."""
     kind = np.float64 if len(gram_matrix) <= 6000 else np.float32  # double where it costs little
-    regular = gram_matrix.astype(kind)
+    regular: npt.NDArray[Any] = gram_matrix.astype(kind)
     np.fill_diagonal(regular, regular.diagonal() + ridge)
     factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(regular, lower=True, overwrite_a=True)
     if failed:
