@@ -34,7 +34,7 @@ START: dict[SignalName, float] = {**dict.fromkeys(SIGNALS, 0.0), "taste": 1.0, "
 """Where the search of weights starts; `recency` stays out, for created_at is not the time of an item's arrival."""
 _ROUNDS = 2
 _FOLDS = 4
-_SURE = 1.96
+_SURE = 1.64
 _TREES = (25, 50, 100, 200)
 """Numbers that cross-validation chooses from."""
 _SPREAD = 1.5
@@ -200,7 +200,7 @@ def train_ranker(table: Table, weights: Mapping[SignalName, float], seed: int) -
     """A LambdaRank model (Burges 2010) in LightGBM's text format whose output is added to the blend's `weights`, and
     its NDCG@10 by cross-validation over users.
 
-    None where the 95 % interval of its gain reaches down to 0: of few users it would only learn their chance.
+    None where its gain is not surer than 95 %: of few users it would only learn their chance.
     """
     if len(np.unique(table.users)) < 10 * _FOLDS:
         return None, 0.0

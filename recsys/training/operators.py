@@ -48,7 +48,7 @@ def gram(data: Interactions, span: float) -> Floats:
 
 def ease(gram_matrix: Floats, ridge: float) -> Floats:
     """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is."""
-    kind = np.float64 if len(gram_matrix) <= 6000 else np.float32  # double where it costs little
+    kind = np.float64 if len(gram_matrix) <= 3000 else np.float32  # double where it costs little
     regular: npt.NDArray[Any] = gram_matrix.astype(kind)
     np.fill_diagonal(regular, regular.diagonal() + ridge)
     factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(regular, lower=True, overwrite_a=True)
