@@ -102,9 +102,13 @@ class Evaluation:
         }
         shown = ("ndcg@10", "hr@10", "coverage", "novelty", "intra_list_distance", "cold_share")
         table = {}
+        for key, kind in self.build.platform.attributes.items():
+            if kind in ("keyword", "keyword[]"):
+                tried[f"at most 3 of one {key}"] = {"diversity": 0.0, "caps": {key: 3}}
         for number, (name, options) in enumerate(tried.items()):
             say("controls", number, len(tried))
-            found = judge(offline.lists(cases, lambda *_: None, **options), cases, self.texts, self.seed)
+            served = offline.changed(caps=options.pop("caps", {}))
+            found = judge(served.lists(cases, lambda *_: None, **options), cases, self.texts, self.seed)
             table[name] = {metric: float(found[metric]) for metric in shown}  # type: ignore[arg-type]
         say("controls", len(tried), len(tried))
         return table

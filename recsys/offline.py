@@ -5,6 +5,7 @@ Redis. What training and evaluation look at is what the platform would have answ
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -99,6 +100,14 @@ class Offline:
             shard.count(counts)
         self._shards = Shards([_Local(s) for s in loaded], Router(manifest.routing, len(loaded)))
         self._now = float(popularity.times.max()) if len(popularity) else 0.0
+
+    def changed(self, **home: object) -> Offline:
+        """The same version with other settings of the home scenario."""
+        other = copy.copy(self)
+        scenario = self._settings.scenarios["home"].model_copy(update=home)
+        scenarios = {**self._settings.scenarios, "home": scenario}
+        other._settings = self._settings.model_copy(update={"scenarios": scenarios})  # noqa: SLF001 - of our own kind
+        return other
 
     def lists(self, held: Holdout, say: Callable[[int, int], None], k: int = DEPTH, **options: object) -> Ints:
         """(cases, 100) item places, as `recommend_many` answers. `options` go into each RecQuery."""
