@@ -11,14 +11,17 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.api.app import make_api
 from deployments.api.front import Front
+from deployments.rebuild import rebuild
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
 from recsys.connection import connect
 from recsys.datatypes import Floats, Item
+from recsys.drift import Drift
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.membership import Members
 from recsys.remote import DirectShard
+from recsys.schedule import RebuildSchedule
 from recsys.versions import VersionStore
 
 _PATIENCE_S = 30.0
@@ -60,7 +63,7 @@ class Composer:
 
         self._redis = connect(platform.redis())
         replica_id = serve.get_replica_context().replica_id.unique_id
-        store = VersionStore(platform.home() / "versions")
+        store = VersionStore.of(platform)
         self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
         await self._follower.start(_PATIENCE_S)
         secret = await Members(self._redis).secret()
@@ -69,6 +72,8 @@ class Composer:
             for number, handle in enumerate(shards)
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower)
+        self._schedule = RebuildSchedule(self._redis, lambda: _rebuilt(platform), self._drift)
+        self._schedule.start()
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()
@@ -77,12 +82,25 @@ class Composer:
         return make_api(self._gateway)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._gateway.configure(Serving.model_validate(user_config))
+        settings = Serving.model_validate(user_config)
+        self._gateway.configure(settings)
+        self._schedule.settings = settings.rebuild
 
     async def check_health(self) -> None:
-        if not self._follower.healthy():
-            raise RuntimeError("the composer no longer follows the versions; see the log")
+        if not (self._follower.healthy() and self._schedule.healthy()):
+            raise RuntimeError("the composer no longer follows the versions or the schedule; see the log")
+
+    def _drift(self) -> list[Drift]:
+        """Of all replicas, in the version that is served."""
+        version = self._follower.serve.version
+        return [m.drift[version] for m in self._follower.members if version in m.drift]
 
     async def __del__(self) -> None:
+        await self._schedule.stop()
         await self._follower.stop()
         await self._redis.aclose()
+
+
+async def _rebuilt(platform: Platform) -> str:
+    version: str = await rebuild.remote(platform)
+    return version

@@ -23,7 +23,7 @@ _LOADED = 2
 @serve.deployment(name="Encoder")
 class EncoderDeployment:
     def __init__(self, platform: Platform) -> None:
-        self._store = VersionStore(platform.home() / "versions")
+        self._store = VersionStore.of(platform)
         self._models = platform.home() / "models"
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
         self._fingerprints: LRUCache[str, str] = LRUCache(64)

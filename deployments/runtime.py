@@ -29,7 +29,7 @@ from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_ray
 from deployments.rollout import OnPhase, Rollout
 from deployments.serve_config import api_url, http_address, platform_of, serve_config
-from deployments.valkey import AppendFsync, start_valkey, valkey_url
+from deployments.valkey import start_valkey, valkey_url
 from recsys.config import Settings
 from recsys.errors import RuntimeFailure
 
@@ -43,8 +43,6 @@ class Resources(Settings):
     """Shared memory for Ray's objects; batch jobs use it, serving hardly does."""
     memory_needed: int = 4 * GIB
     """Bytes that must be available at the start."""
-    appendfsync: AppendFsync = "everysec"
-    """When the embedded Valkey forces writes to the disk."""
 
 
 class Status(Settings):
@@ -113,6 +111,32 @@ class Runtime:
             running=True, instance=instance, processes=len(processes), applications=_application_states(instance)
         )
 
+    def running_redis(self, config: dict[str, Any]) -> str | None:
+        """Where Redis is; None: it is the embedded one, and that does not run."""
+        instance = read_instance(self._home)
+        if url := platform_of(config).redis_url:
+            return url
+        return instance.redis_url if instance is not None and instance_processes(self._id) else None
+
+    @contextmanager
+    def redis(self, config: dict[str, Any]) -> Iterator[str]:
+        """Where Redis is, for as long as a command needs it: the embedded one is started where none runs."""
+        if url := self.running_redis(config):
+            yield url
+            return
+        with self._locked():
+            instance = self._instance(Path(), config)
+            instance.prepare()
+            env = ray_environment(instance, os.environ)
+            try:
+                start_valkey(
+                    self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
+                    env=env, appendfsync=platform_of(config).appendfsync,
+                )  # fmt: skip
+                yield instance.redis_url
+            finally:
+                self._clear(instance)
+
     def _refuse(self, config: dict[str, Any], memory: Callable[[], int]) -> None:
         if alive := instance_processes(self._id):
             raise RuntimeFailure(
@@ -154,7 +178,7 @@ class Runtime:
             on_phase("Valkey")
             start_valkey(
                 self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
-                env=env, appendfsync=self._resources.appendfsync,
+                env=env, appendfsync=platform_of(config).appendfsync,
             )  # fmt: skip
         on_phase("Ray")
         start_ray(

@@ -28,7 +28,7 @@ class ShardDeployment:
             return made
 
         self._redis = connect(platform.redis())
-        store = VersionStore(platform.home() / "versions")
+        store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
         self._replica = ShardReplica(number, replica_id, store, self._redis, vectors)
         await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ def prepare_shards(work: Workload, folder: Path, threads: int) -> float:
 def prepare_platform(work: Workload, folder: Path, threads: int) -> float:
     """The platform's own build, with an encoder that knows the vectors already."""
     from deployments.serve_config import platform_of, serve_config, tuning_of  # noqa: PLC0415
-    from recsys.building import Build  # noqa: PLC0415
+    from recsys.building import Build, Content  # noqa: PLC0415
     from recsys.datatypes import Item  # noqa: PLC0415
     from recsys.versions import VersionStore  # noqa: PLC0415
 
@@ -45,11 +45,11 @@ def prepare_platform(work: Workload, folder: Path, threads: int) -> float:
 
     config = serve_config(folder / "platform.yaml")
     platform = platform_of(config)
-    store = VersionStore(platform.home() / "versions")
+    store = VersionStore.of(platform)
     items = [Item(item_id(n), title(n)) for n in range(work.items)]
     _ = work.vectors
     start = time.perf_counter()
-    manifest = Build(platform, store, Known(), threads, tuning_of(config, 0)).publish(items)
+    manifest = Build(platform, store, Known(), threads, tuning_of(config, 0)).publish(Content(items))
     taken = time.perf_counter() - start
     store.promote(manifest.version)
     return taken

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from recsys.config import Platform, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.encoder import Encoder
+from recsys.encoding import Progress, encode
 from recsys.errors import VersionError
-from recsys.evaluation import recall, sample_queries, sample_tastes
+from recsys.evaluation import inspect, recall, sample_queries, sample_tastes, self_lookup
 from recsys.routing import Router
-from recsys.shard import START_OF_LOG
+from recsys.shard import START_OF_LOG, Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_shard
+from recsys.storage import replace
 from recsys.training.model import Layout, Trained
 from recsys.versions import RANKER, Manifest, ShardManifest, VersionStore, sha256
 
-Progress = Callable[[str, int, int], None]
-"""Called with a phase, how much of it is done, and of how much."""
-
-_ENCODED_TOGETHER = 256
 _RECALL_QUERIES = 500
+_LOOKED_UP = 200
+"""Items of each shard that are searched for by their own vectors."""
 RECALL_FLOOR = 0.95
-"""A version whose measured recall@10 is below this is not published."""
+"""A version whose measured recall@10 or self-lookup is below this is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a version."""
+
+    items: Sequence[Item]
+    """The last of several with one id wins."""
+    known: Mapping[str, Floats] = field(default_factory=dict)
+    """Vectors by this encoder of texts that need not be encoded again."""
+    cursors: Sequence[str] = ()
+    """By shard, the log entry up to which the items contain the log; empty: nothing of it. See `Manifest.cut`."""
+    base: str | None = None
+    """See `Manifest.base`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,64 +59,103 @@ class Build:
     tuning: ShardTuning
 
     def publish(
-        self,
-        items: Sequence[Item],
-        progress: Progress = lambda *_: None,
-        trained: Trained | None = None,
-        texts: Floats | None = None,
+        self, content: Content, progress: Progress = lambda *_: None, trained: Trained | None = None
     ) -> Manifest:
-        """Build and publish a version, not yet promoted. The last of several items with one id wins.
+        """Build and publish a version, not yet promoted. To be used within `store.drafts.alone()`.
 
-        `trained` None: texts alone. `texts`: the (n, d) vectors of the items, whose ids then all differ; None: encode.
-        Raises VersionError when its recall@10 is under RECALL_FLOOR.
+        `trained` is what was learned of the items; None: the version goes by texts. When the build dies on the way
+        nothing of it is visible, and the same content goes on where it was: encoded texts and
+        indexed shards are kept. Raises VersionError when recall@10 or self-lookup is under RECALL_FLOOR.
         """
-        if texts is None:
-            items = list({item.item_id: item for item in items}.values())
-            texts = self.encode(items, progress)
-        version = self.store.new_name()
-        with self.store.draft(version) as draft:
-            manifest = self._write(draft, version, list(items), texts, trained, progress)
+        items = list({item.item_id: item for item in content.items}.values())
+        with self.store.drafts.draft(self._key(items, content, trained)) as draft:
+            texts = self._vectors(draft / "encoded", items, content.known, progress)
+            layout = None if trained is None else trained.layout([item.item_id for item in items], texts)
+            shards = self._write(draft, items, texts, layout, content, progress)
+            learned = {} if trained is None else _learned(draft, trained)
+            manifest = self._verified(shards, items, _queries(texts, layout), content, progress)
+            manifest = manifest.model_copy(update=learned)
+            shutil.rmtree(draft / "encoded", ignore_errors=True)
+            for left in draft.glob("shard-*.json"):
+                left.unlink()
             self.store.publish(draft, manifest)
         return manifest
+
+    def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
+        """Same key, same version: a hash of everything that goes into it."""
+        spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
+        digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
+        for item in items:
+            digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+        if trained is not None:
+            digest.update(trained.digest())
+        return digest.hexdigest()[:32]
+
+    def _vectors(self, folder: Path, items: Sequence[Item], known: Mapping[str, Floats], progress: Progress) -> Floats:
+        vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
+        passages = [item.passage() for item in items]
+        new = [i for i, passage in enumerate(passages) if passage not in known]
+        vectors[new] = encode(self.encoder, [passages[i] for i in new], folder, progress)
+        for i, passage in enumerate(passages):
+            if (vector := known.get(passage)) is not None:
+                vectors[i] = vector
+        return vectors
 
     def _write(
         self,
         draft: Path,
-        version: str,
-        items: list[Item],
+        items: Sequence[Item],
         texts: Floats,
-        trained: Trained | None,
+        layout: Layout | None,
+        content: Content,
         progress: Progress,
-    ) -> Manifest:
-        """Fill a draft; what it holds. Raises VersionError when its recall@10 is under RECALL_FLOOR."""
-        layout = None if trained is None else trained.layout([item.item_id for item in items], texts)
-        vectors = texts if layout is None else layout.vectors
+    ) -> list[tuple[Shard, ShardManifest]]:
         router = Router(self.platform.routing, self.platform.shards)
         owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
         sketcher = Sketcher.fit(texts)
-        manifests, shards = [], []
+        vectors = texts if layout is None else layout.vectors
+        made = []
         for number in range(self.platform.shards):
             progress("index", number, self.platform.shards)
-            mine = np.flatnonzero(owners == number)
-            folder = draft / f"shard-{number}"
-            own = [items[i] for i in mine]
-            learned = None if layout is None else layout.part(mine)
-            write_shard(folder, own, vectors[mine], self.platform.index, sketcher, self.threads, learned)
-            sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-            manifests.append(ShardManifest(items=len(mine), cursor=START_OF_LOG, sha256=sums))
-            shard = read_shard(folder, version, self.platform.index, self.platform.attributes, START_OF_LOG)
+            mine = np.flatnonzero(owners == number).tolist()
+            folder, sums = draft / f"shard-{number}", draft / f"shard-{number}.json"
+            if not _complete(folder, sums):
+                shutil.rmtree(folder, ignore_errors=True)
+                own = [items[i] for i in mine]
+                learned = None if layout is None else layout.part(np.array(mine, np.int64))
+                write_shard(folder, own, vectors[mine], self.platform.index, sketcher, self.threads, learned)
+                replace(sums, orjson.dumps({path.name: sha256(path) for path in sorted(folder.iterdir())}))
+            cursor = content.cursors[number] if content.cursors else START_OF_LOG
+            known = ShardManifest(items=len(mine), cursor=cursor, sha256=orjson.loads(sums.read_bytes()))
+            shard = read_shard(folder, draft.name, self.platform.index, self.platform.attributes, cursor)
             shard.tune(self.tuning)
-            shards.append(shard)
+            made.append((shard, known))
         progress("index", self.platform.shards, self.platform.shards)
-        progress("verify", 0, 1)
-        measured = recall(shards, _queries(texts, layout)) if items else None
-        progress("verify", 1, 1)
-        if measured is not None and measured < RECALL_FLOOR:
-            raise VersionError(
-                f"recall@10 is {measured:.4f}, under {RECALL_FLOOR}; raise ef_search of the shards, or index.m"
-            )
+        return made
+
+    def _verified(
+        self,
+        made: Sequence[tuple[Shard, ShardManifest]],
+        items: Sequence[Item],
+        queries: Floats,
+        content: Content,
+        progress: Progress,
+    ) -> Manifest:
+        progress("verify", 0, len(made) + 1)
+        for number, (shard, known) in enumerate(made):
+            inspect(shard, known.items)
+            progress("verify", number + 1, len(made) + 1)
+        shards = [shard for shard, _ in made]
+        measured = recall(shards, queries) if items else None
+        found = float(np.mean([self_lookup(s, _LOOKED_UP) for s in shards if s.items.live])) if items else None
+        progress("verify", len(made) + 1, len(made) + 1)
+        for name, share in (("recall@10", measured), ("self-lookup", found)):
+            if share is not None and share < RECALL_FLOOR:
+                raise VersionError(
+                    f"{name} is {share:.4f}, under {RECALL_FLOOR}; raise ef_search of the shards, or index.m"
+                )
         return Manifest(
-            version=version,
+            version=self.store.new_name(),
             created_at=datetime.now(UTC),
             items=len(items),
             encoder=self.platform.encoder,
@@ -107,23 +163,23 @@ class Build:
             index=self.platform.index,
             routing=self.platform.routing,
             attributes=dict(self.platform.attributes),
-            shards=manifests,
+            shards=[known for _, known in made],
             recall_at_10=measured,
-            **({} if trained is None else _learned(draft, trained)),
+            self_lookup=found,
+            base=content.base,
+            cut=list(content.cursors) if content.base else [],
         )
 
-    def encode(self, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:
-        vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
-        for start in range(0, len(items), _ENCODED_TOGETHER):
-            progress("encode", start, len(items))
-            part = items[start : start + _ENCODED_TOGETHER]
-            vectors[start : start + len(part)] = self.encoder.encode([item.passage() for item in part])
-        progress("encode", len(items), len(items))
-        return vectors
+
+def known_texts(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
+    """For `Content.known`, of vectors in the order of the items."""
+    return {item.passage(): text for item, text in zip(items, texts, strict=True)}
 
 
 def _queries(texts: Floats, layout: Layout | None) -> Floats:
     """What the version will be asked: texts, and of one that learned tastes as well, half and half."""
+    if not len(texts):
+        return texts
     if layout is None:
         return sample_queries(texts, _RECALL_QUERIES)
     space = layout.trained.space
@@ -142,3 +198,11 @@ def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
     model = "learned-blend" if trained.ranker is None else "learned-trees"
     told = {"space": trained.space, "weights": dict(trained.weights), "card": trained.card}
     return {"model": model, "ranker_sha256": checksum, **told}
+
+
+def _complete(folder: Path, sums: Path) -> bool:
+    """Whether a shard was written to its end by a build that died later."""
+    if not sums.exists():
+        return False
+    known = orjson.loads(sums.read_bytes())
+    return all((folder / name).exists() and sha256(folder / name) == expected for name, expected in known.items())

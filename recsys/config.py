@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
@@ -74,6 +76,14 @@ class Platform(Settings):
     """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
     redis_url: str | None = None
     """`redis://…`, `rediss://…` or `unix://…`; None: the embedded Valkey that `recsys up` starts in `data_dir`."""
+    versions_url: str | None = None
+    """An object store for the versions, as fsspec names it (`s3://bucket/folder`); None: `versions` in `data_dir`.
+    Replicas read it through copies in `versions-cache` in `data_dir`, which then need not be shared by the nodes."""
+    keep_versions: int = Field(3, ge=1, le=100)
+    """Versions kept for rollback, the served one among them; older ones and their part of the log are removed."""
+    appendfsync: Literal["everysec", "always"] = "everysec"
+    """When the embedded Valkey forces its file to the disk: `always` before it answers, so that not even a power
+    failure loses an acknowledged write; `everysec` once a second. A Redis of your own has its own setting."""
     shards: int = Field(2, ge=1, le=1024)
     """Index shards, each a deployment of its own named shard-0, shard-1, …"""
     routing: RoutingSpec = RoutingSpec()
@@ -180,6 +190,37 @@ class Limits(Settings):
     """An event may lie this far in the future, in seconds; later is refused."""
 
 
+class Rebuild(Settings):
+    """When a new version is built of what is live and promoted, unattended; all None: never, and the log grows."""
+
+    cron: str | None = "0 3 * * *"
+    """Five fields in UTC, as in cron: `0 3 * * *` is every night at three."""
+    log_share: float | None = Field(None, gt=0, le=1)
+    """Past this share of a shard's items that only the log holds, rebuild."""
+    dead_share: float | None = Field(None, gt=0, le=1)
+    """Past this share of a shard's rows that are tombstones, rebuild."""
+    recall_below: float | None = Field(None, gt=0, le=1)
+    """When a shard's measured recall@10 is below this, rebuild."""
+    pause_s: float = Field(3600.0, ge=1)
+    """Seconds after the begin of a rebuild for which drift begins no other."""
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_can_be_read(cls, cron: str | None) -> str | None:
+        if cron is not None:
+            try:
+                CronSim(cron, datetime.now(UTC))
+            except CronSimError as error:
+                raise ValueError(
+                    f"{cron!r} is no cron expression ({error}); `0 3 * * *` is every night at three"
+                ) from None
+        return cron
+
+    @property
+    def wanted(self) -> bool:
+        return any(value is not None for value in (self.cron, self.log_share, self.dead_share, self.recall_below))
+
+
 class Serving(Settings):
     """The Composer's `user_config`: changes live, without a restart."""
 
@@ -199,7 +240,7 @@ class Serving(Settings):
     recency_half_life_s: float = Field(30 * 86_400.0, ge=60)
     """Seconds after `created_at` at which an item is half as new."""
     history: int = Field(1000, ge=10, le=100_000)
-    """Events kept of each user; the oldest go first."""
+    """Events kept of each user. The oldest go once there are a tenth more, all of that tenth together."""
     profile_ttl_s: int = Field(7 * 86_400, ge=60)
     """Seconds for which an unused user vector stays cached; it is rebuilt from the history."""
     budget_s: float = Field(1.0, gt=0, le=60)
@@ -213,6 +254,7 @@ class Serving(Settings):
     max_waiting: int = Field(2000, ge=1)
     """Requests that may wait in one composer; past that it answers 429."""
     limits: Limits = Limits()
+    rebuild: Rebuild = Rebuild()
 
     @model_validator(mode="after")
     def _has_the_named_scenarios(self) -> Serving:
@@ -233,6 +275,8 @@ class ShardTuning(Settings):
     """Threads of one batch's graph walk."""
     poll_s: float = Field(1.0, gt=0, le=60)
     """Seconds between two looks at popularity and trend."""
+    drift_s: float = Field(60.0, gt=0)
+    """Seconds between two measurements of drift, each of which reads every vector; none while nothing changes."""
 
 
 class EncoderTuning(Settings):

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from recsys import baselines
-from recsys.building import Build, Progress
+from recsys.building import Build, Content, known_texts
 from recsys.config import Serving
 from recsys.datatypes import Floats, Item
+from recsys.encoding import Progress
 from recsys.holdout import Holdout, Split, by_time, leave_last_out, rolling
 from recsys.interactions import Interactions
 from recsys.metrics import Ints, better, judge, per_case
@@ -170,7 +171,8 @@ class _Version:
     def __enter__(self) -> Offline:
         given, store = self._given, VersionStore(Path(self._folder.name))
         build = replace(given.build, store=store)
-        version = build.publish(given.items, trained=self._trained, texts=given.texts).version
+        content = Content(given.items, known_texts(given.items, given.texts))
+        version = build.publish(content, trained=self._trained).version
         return Offline(store, version, self._known, given.settings, build.tuning)
 
     def __exit__(self, *_: object) -> None:

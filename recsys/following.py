@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys.errors import VersionError
-from recsys.membership import Member, Members, ready
+from recsys.membership import Member, Members, furthest, ready
 from recsys.serving import Serve
 from recsys.versions import Manifest, VersionStore
 
@@ -31,6 +31,8 @@ class VersionFollower:
         self._manifest: Manifest | None = None
         self._serve: Serve | None = None
         self._task: asyncio.Task[None] | None = None
+        self._reached: Mapping[int, str] = {}
+        """How far any replica had applied the log at the last look; by the next all of them should have."""
         self.members: Sequence[Member] = ()
         """Replicas heard of lately."""
 
@@ -82,8 +84,9 @@ class VersionFollower:
         try:
             current = await asyncio.to_thread(self._store.current)
             members = await self.refresh()
+            reached, self._reached = self._reached, furthest(members)
             served = self._serve.version if self._serve else None
-            if current and current != served and ready(members, current, self._shards):
+            if current and current != served and ready(members, current, self._shards, reached):
                 await self._switch(current)
             await self._members.say(self._member)
         except (RedisError, OSError, VersionError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from recsys.membership import applied
 from recsys.pipeline import Recommender
 from recsys.profile_loading import ProfileLoader
 from recsys.routing import Router
+from recsys.schedule import last_rebuild
 from recsys.shards import ShardClient, Shards
 from recsys.users import UserStore
 from recsys.writing import EventWriter, ItemWriter, Recorded
@@ -40,7 +41,7 @@ class Written:
     shard: int
     sequence: str
     visible: bool | None
-    """Whether every replica of the shard has applied it; None: not waited for."""
+    """Whether every live replica of every shard that the call wrote to has applied it; None: not waited for."""
 
 
 class Gateway:
@@ -105,9 +106,9 @@ class Gateway:
             return []
         serve = self.follower.serve
         vectors = await self._vectors(serve.version, [item.passage() for item in items], self.settings.write_budget_s)
-        written = await self._items.upsert(items, vectors, serve.fingerprint)
-        visible = await self._visible(written) if wait_visible else None
-        return [Written(item.item_id, n, s, visible) for item, (n, s) in zip(items, written, strict=True)]
+        logged = await self._items.upsert(items, vectors, serve.fingerprint)
+        visible = await self._visible(logged.newest) if wait_visible else None
+        return [Written(item.item_id, n, s, visible) for item, (n, s) in zip(items, logged.items, strict=True)]
 
     async def delete(self, item_id: str, *, wait_visible: bool) -> Written:
         """Raises NotFound for an item that is not there."""
@@ -117,9 +118,9 @@ class Gateway:
             # An acknowledged upsert may not be applied yet: the tombstone goes behind it all the same.
             await self._items.delete(item_id)
             raise
-        written = await self._items.delete(item_id)
-        visible = await self._visible(written) if wait_visible else None
-        return Written(item_id, *written[0], visible)
+        logged = await self._items.delete(item_id)
+        visible = await self._visible(logged.newest) if wait_visible else None
+        return Written(item_id, *logged.items[0], visible)
 
     async def item(self, item_id: str) -> Item:
         found, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)
@@ -143,6 +144,10 @@ class Gateway:
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
 
+    async def last_rebuild(self) -> Mapping[str, str]:
+        """See `schedule.last_rebuild`."""
+        return await last_rebuild(self._redis)
+
     async def _vectors(self, version: str, texts: Sequence[str], budget_s: float) -> Floats:
         try:
             async with asyncio.timeout(budget_s):
@@ -152,17 +157,15 @@ class Gateway:
         except Exception as error:  # whatever a remote call fails with, the caller can only try again
             raise Unavailable("no encoder answers; try again") from error
 
-    async def _visible(self, written: Sequence[tuple[int, str]]) -> bool:
-        """Wait until every replica has applied the changes; False when that takes over five seconds."""
+    async def _visible(self, newest: Mapping[int, str]) -> bool:
+        """Wait until all shards have applied their newest change; False when that takes over five seconds."""
         deadline = time.monotonic() + _VISIBLE_WITHIN_S
-        newest = dict(written)  # a shard's last change implies those before it
-        version = self.follower.serve.version
         while time.monotonic() < deadline:
             try:
                 members = await self.follower.refresh()
             except (RedisError, OSError):
                 return False
-            if all(applied(members, version, n, sequence) for n, sequence in newest.items()):
+            if all(applied(members, n, sequence) for n, sequence in newest.items()):
                 return True
             await asyncio.sleep(_LOOK_S)
         return False

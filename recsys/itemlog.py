@@ -6,7 +6,7 @@ An entry is `op` (upsert, delete), `id`, and for an upsert `doc` (the item as JS
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from recsys import keys
 from recsys.datatypes import Floats, Item
+from recsys.errors import VersionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,38 @@ class ItemLog:
         """Sequence number of the newest entry; `0-0` when there is none."""
         newest: Any = await self._redis.xrevrange(keys.log(shard), count=1)
         return newest[0][0].decode() if newest else "0-0"
+
+    async def trim(self, shard: int, cursor: str, fingerprints: Collection[str] = ()) -> int:
+        """Drop entries up to the cursor, which nobody needs any more, and how many there were.
+
+        `fingerprints`: of the encoders that versions still use; what others made of entries goes altogether.
+        """
+        before: Any = await self._redis.hget(keys.TRIMMED, str(shard))
+        if before is not None and after(before.decode()) >= after(cursor):
+            return 0
+        milliseconds, counter = after(cursor)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xtrim(keys.log(shard), minid=f"{milliseconds}-{counter + 1}", approximate=False)
+        pipe.hset(keys.TRIMMED, str(shard), cursor)
+        dropped, _ = await pipe.execute()
+        async for key in self._redis.scan_iter(keys.reencoded(shard, "*")):
+            if key.decode().rpartition(":")[2] not in fingerprints:
+                await self._redis.delete(key)
+                continue
+            kept: list[Any] = await self._redis.hkeys(key)
+            old = [s for s in kept if after(s.decode()) <= after(cursor)]
+            if old:
+                await self._redis.hdel(key, *old)
+        return int(dropped)
+
+    async def check(self, shard: int, version: str, cursor: str) -> None:
+        """Raises VersionError when entries behind the cursor are gone: the version cannot be brought up to date."""
+        trimmed: Any = await self._redis.hget(keys.TRIMMED, str(shard))
+        if trimmed is not None and after(trimmed.decode()) > after(cursor):
+            raise VersionError(
+                f"version {version} needs the log of shard-{shard} from {cursor} on, and it was trimmed to "
+                f"{trimmed.decode()}; build anew with --from-live"
+            )
 
 
 def after(sequence: str) -> tuple[int, int]:

@@ -63,6 +63,11 @@ class ItemTable:
         """Items that can be recommended."""
         return len(self._rows)
 
+    @property
+    def snapshot_rows(self) -> int:
+        """The first so many rows came with the snapshot, the others by the log."""
+        return len(self._base)
+
     def row(self, item_id: str) -> int | None:
         return self._rows.get(item_id)
 
@@ -97,33 +102,49 @@ class ItemTable:
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
         self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
-        self._extend(items, vectors)
+        rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), alive=True)
         self.slots.view[:] = np.arange(len(items))
+        self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
 
-    def upsert(self, items: Sequence[Item], vectors: Floats) -> tuple[Rows, Rows]:
-        """Append; the new rows and those that they replace. The last of several with one id wins.
+    def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
+        """A new row for each item, which nobody sees before `reveal`.
 
-        `vectors` are (n, dimension) texts; the learned part is the replaced row's, or follows from the text.
+        `vectors` are (n, dimension) texts; the learned part is that of the item's row now, or follows from the text.
         """
-        last = {item.item_id: i for i, item in enumerate(items)}
-        pick = sorted(last.values())
-        items = [items[i] for i in pick]
-        replaced = self.rows([item.item_id for item in items])
-        known = np.array([item.item_id in self._rows for item in items], bool)
-        wide = vectors[pick]
-        if self.learned is not None:
-            parts = self.learned.place(wide)[0]
-            parts[known] = self.vectors(replaced)[:, self.dimension :]
-            wide = np.concatenate([wide, parts], axis=1)
-        self._tail.extend(wide)
-        counts, trends, slots = (c.view[replaced] for c in (self.counts, self.trends, self.slots))
-        added = self._extend(items, wide)
+        self._tail.extend(self._widened(items, vectors))
+        # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
+        sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(v[None]) for v in vectors)])
+        rows = self._extend(items, sketches, alive=False)
+        now = [self._rows.get(item.item_id) for item in items]
+        self.slots.view[rows] = [-1 if row is None else self.slots.view[row] for row in now]
+        return rows
+
+    def _widened(self, items: Sequence[Item], texts: Floats) -> Floats:
+        if self.learned is None:
+            return texts
+        # One by one, as sketches are.
+        parts = np.concatenate([np.zeros((0, self.learned.dimension), np.float32),
+                                *(self.learned.place(text[None])[0] for text in texts)])  # fmt: skip
+        for place, item in enumerate(items):
+            if (row := self._rows.get(item.item_id)) is not None:
+                parts[place] = self.vectors(np.array([row]))[0, self.dimension :]
+        return np.concatenate([texts, parts], axis=1)
+
+    def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
+        """The appended rows become the items'; of several with one id the last. The rows that went for them.
+
+        A row and the one that it replaces change places in one store, so a reader meets one of the two.
+        """
+        last = dict(zip((item.item_id for item in items), rows.tolist(), strict=True))
+        replaced = {i: row for i in last if (row := self._rows.get(i)) is not None}
+        old, new = np.array(list(replaced.values()), np.int64), np.array([last[i] for i in replaced], np.int64)
         # What people think of an item outlives a change of its text.
-        self.counts.view[added[known]], self.trends.view[added[known]] = counts, trends
-        self.slots.view[added[known]] = slots
-        self.alive.view[replaced] = False
-        self.generation += 1  # again: a reader may have seen both rows alive
-        return added, replaced
+        self.counts.view[new], self.trends.view[new] = self.counts.view[old], self.trends.view[old]
+        born = np.fromiter(last.values(), np.int64, len(last))
+        self.alive.view[np.concatenate([born, old])] = np.arange(len(born) + len(old)) < len(born)
+        self._rows.update(last)
+        self.generation += 1
+        return np.concatenate([old, np.setdiff1d(rows, born)])
 
     def delete(self, item_ids: Sequence[str]) -> Rows:
         """Tombstone; the rows that went."""
@@ -155,7 +176,7 @@ class ItemTable:
     def live_rows(self) -> Rows:
         return np.flatnonzero(self.alive.view.copy())  # see `Shard._derive`
 
-    def _extend(self, items: Sequence[Item], vectors: Floats) -> Rows:
+    def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, alive: bool) -> Rows:
         first = len(self)
         ids = [item.item_id for item in items]
         self.ids.extend(ids)
@@ -167,12 +188,10 @@ class ItemTable:
         self.counts.extend(np.zeros(len(items)))
         self.trends.extend(np.full(len(items), -np.inf))
         self.slots.extend(np.full(len(items), -1))
-        self.sketches.extend(self._sketcher.sketch(vectors[:, : self.dimension]))
-        self.alive.extend(np.ones(len(items), bool))
-        rows: npt.NDArray[np.int64] = np.arange(first, first + len(items))
-        self._rows.update(zip(ids, rows.tolist(), strict=True))
+        self.sketches.extend(sketches)
+        self.alive.extend(np.full(len(items), alive))
         self.generation += 1
-        return rows
+        return np.arange(first, first + len(items))
 
 
 def _document(item: Item) -> str:

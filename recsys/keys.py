@@ -6,17 +6,29 @@
 | recsys:order:USER | sorted set | event_id by timestamp |
 | recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
 | recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
-| recsys:log:SHARD | stream | upserts and deletes of items since the published version |
+| recsys:floor:HASH | string | Unix seconds: events of this user up to then have left the history, or were erased |
+| recsys:log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
+| recsys:trimmed | hash | shard -> sequence number up to which its log was trimmed |
+| recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
+| recsys:rebuild | hash | the last unattended rebuild, see `schedule.py` |
+| recsys:rebuilding | string | the lock of the composer that rebuilds |
 | recsys:members | hash | replica -> what it has loaded and applied, as JSON |
 | recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
+
+from __future__ import annotations
+
+import hashlib
 
 SEQUENCES = "recsys:sequences"
 LIKES = "recsys:likes"
 TREND = "recsys:trend"
 TOUCHED = "recsys:touched"
+TRIMMED = "recsys:trimmed"
+REBUILD = "recsys:rebuild"
+REBUILDING = "recsys:rebuilding"
 MEMBERS = "recsys:members"
 SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
 
@@ -37,5 +49,14 @@ def profile(user_id: str) -> str:
     return f"recsys:profile:{user_id}"
 
 
+def floor(user_id: str) -> str:
+    """By a hash of the id, for it outlives an erased user."""
+    return f"recsys:floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}"
+
+
 def log(shard: int) -> str:
     return f"recsys:log:{shard}"
+
+
+def reencoded(shard: int, fingerprint: str) -> str:
+    return f"recsys:reencoded:{shard}:{fingerprint}"

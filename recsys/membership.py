@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
 from recsys import keys
+from recsys.drift import Drift
 from recsys.itemlog import after
 
 STALE_S = 5.0
@@ -30,6 +31,8 @@ class Member(BaseModel):
     """`host:port` of a shard's channel; None: it has none, the way is Serve's handle."""
     items: dict[str, int] = {}
     """Live items by version."""
+    drift: dict[str, Drift] = {}
+    """By version, as measured last."""
     seen: float = 0.0
     """Unix seconds of the last word."""
 
@@ -69,16 +72,35 @@ def _parsed(word: bytes) -> Member | None:
         return None
 
 
-def ready(members: Sequence[Member], version: str, shards: int) -> bool:
-    """Whether every replica of every shard can search the version."""
+def ready(members: Sequence[Member], version: str, shards: int, reached: Mapping[int, str]) -> bool:
+    """Whether every replica of every shard can search the version, and has applied the log in it as far as `reached`.
+
+    `reached`: see `furthest`, of a look before. A version whose log stands still (no encoder answers, say) must not be
+    served: what was deleted since would be back.
+    """
     for number in range(shards):
         replicas = [m for m in members if m.role == "shard" and m.shard == number]
         if not replicas or any(version not in m.versions for m in replicas):
             return False
+        least = after(reached.get(number, "0-0"))
+        if any(after(m.versions[version]) < least for m in replicas):
+            return False
     return True
 
 
-def applied(members: Sequence[Member], version: str, shard: int, sequence: str) -> bool:
-    """Whether every replica of the shard has applied its log up to the sequence number."""
-    replicas = [m for m in members if m.role == "shard" and m.shard == shard and version in m.versions]
-    return bool(replicas) and all(after(m.versions[version]) >= after(sequence) for m in replicas)
+def furthest(members: Sequence[Member]) -> dict[int, str]:
+    """The log entry that any replica has applied in any version, by shard."""
+    reached: dict[int, str] = {}
+    for m in members:
+        if m.shard is not None:
+            reached[m.shard] = max([*m.versions.values(), reached.get(m.shard, "0-0")], key=after)
+    return reached
+
+
+def applied(members: Sequence[Member], shard: int, sequence: str) -> bool:
+    """Whether every replica of the shard has applied its log up to the sequence number, in every version it holds.
+
+    A version that is about to be served counts as well: what was seen must not be gone after the switch.
+    """
+    replicas = [m for m in members if m.role == "shard" and m.shard == shard and m.versions]
+    return bool(replicas) and all(after(c) >= after(sequence) for m in replicas for c in m.versions.values())

@@ -13,7 +13,7 @@ from recsys.datatypes import Floats, Interaction, UserProfile
 from recsys.profiles import Taste, fold
 from recsys.serving import Serve
 from recsys.shards import Shards
-from recsys.users import Appended, UserStore
+from recsys.users import Appended, UserStore, in_order
 
 _LACKING_TTL_S = 2
 """Seconds for which a profile stays cached that lacks an item it should contain: the item may come."""
@@ -56,7 +56,7 @@ class ProfileLoader:
             fresh = serve.space.unknown_user()
             profiles[user_id] = fold(fresh, histories[user_id], vectors, self.taste, sequence, serve.space)
         if stale and not late:  # a profile that lacks a shard's items is good for this answer only
-            rebuilt = {u: (profiles[u], histories[u][-1].timestamp) for u in stale if histories[u]}
+            rebuilt = {u: (profiles[u], histories[u][-1]) for u in stale if histories[u]}
             await self._save(rebuilt, {u: h for u, h in histories.items() if u in rebuilt}, vectors, serve)
         return profiles, vectors, (*missing, *late)
 
@@ -75,15 +75,15 @@ class ProfileLoader:
         folded = {}
         for user_id, a in fresh.items():
             if a.profile is not None:
-                events: list[Interaction] = sorted(a.fresh, key=lambda e: (e.timestamp, e.event_id))
+                events = sorted(a.fresh, key=in_order)
                 profile = fold(a.profile, events, vectors, self.taste, a.sequence, serve.space)
-                folded[user_id] = (profile, events[-1].timestamp)
+                folded[user_id] = (profile, events[-1])
         await self._save(folded, {u: fresh[u].fresh for u in folded}, vectors, serve)
         return tuple(i for i in items if i not in vectors)
 
     async def _save(
         self,
-        profiles: Mapping[str, tuple[UserProfile, float]],
+        profiles: Mapping[str, tuple[UserProfile, Interaction]],
         events: Mapping[str, Sequence[Interaction]],
         vectors: Mapping[str, Floats],
         serve: Serve,

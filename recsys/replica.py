@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,24 +15,26 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys import wire
+from recsys.applying import Encode, LogApplier
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import ChannelServer
 from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item
+from recsys.drift import Drift, measure
 from recsys.errors import Unavailable, VersionError
-from recsys.itemlog import Delete, Entry, ItemLog, Upsert
 from recsys.membership import Member, Members
-from recsys.popularity import Counts, PopularityFeed
+from recsys.popularity import PopularityFeed
 from recsys.retrieval import search
 from recsys.shard import Shard
 from recsys.versions import VersionStore
 
-Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
-"""(version, texts) -> (n, d) vectors by that version's encoder."""
-
 _FOLLOW_S = 0.5
 _LINGER_S = 5.0
 """A version that no composer serves any more is kept this long for requests under way."""
+
+_WITHDRAWN_S = 2.0
+"""Then the replica says no more that it holds the version, and drops it this much later: a composer that had heard it
+just before, and switches back to the version, says so within half a second."""
 
 _LIGHT_WALKS = 4
 """Graph walks of about 0.2 ms each that are done in the event loop itself."""
@@ -43,14 +46,15 @@ class ShardReplica:
     def __init__(self, shard: int, replica_id: str, store: VersionStore, redis: Redis, encode: Encode) -> None:
         self._number = shard
         self._store = store
-        self._log = ItemLog(redis)
+        self._log = LogApplier(shard, redis, encode)
         self._members = Members(redis)
         self._redis = redis
         self._feeds: dict[str, PopularityFeed] = {}
         """One a version: each gives a change once, and a version that is loaded later starts with everything."""
-        self._encode = encode
         self._member = Member(role="shard", id=replica_id, shard=shard)
         self._shards: dict[str, Shard] = {}
+        self._drift: dict[str, tuple[int, Drift]] = {}
+        """By version: the items' generation that was measured, and the drift."""
         self._unused_since: dict[str, float] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._tuning = ShardTuning()
@@ -74,7 +78,12 @@ class ShardReplica:
             if not self._shards:
                 raise
             # What the composers serve is here; `_follow` goes on trying the promoted one.
-        steps = {"follow": self._follow, "presence": self._presence, "popularity": self._popularity}
+        steps = {
+            "follow": self._follow,
+            "presence": self._presence,
+            "popularity": self._popularity,
+            "drift": self._measure,
+        }
         for name, step in steps.items():
             self._tasks[name] = asyncio.create_task(_forever(name, step))
 
@@ -146,9 +155,10 @@ class ShardReplica:
 
     async def _load(self, version: str) -> None:
         shard = await asyncio.to_thread(self._store.load, version, self._number)
-        fingerprint = self._store.manifest(version).fingerprint
-        while await self._catch_up(shard, fingerprint):
+        snapshot, fingerprint = shard.cursor, self._store.manifest(version).fingerprint
+        while await self._log.catch_up(shard, fingerprint):
             continue
+        await self._log.check(version, snapshot)  # last: it may have been trimmed meanwhile
         self._feeds[version] = PopularityFeed(self._redis)
         shard.count(await self._feeds[version].changes())
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
@@ -160,40 +170,22 @@ class ShardReplica:
         log.info("shard-%d serves version %s with %d items", self._number, version, shard.items.live)
 
     async def _tail(self, shard: Shard, fingerprint: str) -> None:
-        if await self._catch_up(shard, fingerprint, wait_ms=500):
+        if await self._log.catch_up(shard, fingerprint, wait_ms=500):
             await self._say()
-
-    async def _catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> bool:
-        """Apply what the log holds behind the cursor; False when it held nothing."""
-        entries = await self._log.read(self._number, shard.cursor, wait_ms=wait_ms)
-        if entries:
-            upserts, deletes = _final(entries)
-            vectors = await self._vectors(shard, upserts, fingerprint)
-            async with shard.changing:
-                # Likes may be older than the item: it was deleted and comes back, or its events came first.
-                counts = await PopularityFeed(self._redis).of([u.item.item_id for u in upserts])
-                await asyncio.to_thread(_apply, shard, upserts, vectors, deletes, counts)
-            shard.cursor = entries[-1].sequence
-        return bool(entries)
-
-    async def _vectors(self, shard: Shard, upserts: Sequence[Upsert], fingerprint: str) -> Floats:
-        """The logged vectors; of entries that another encoder made, vectors by this version's own."""
-        vectors = np.zeros((len(upserts), shard.items.dimension), np.float32)
-        foreign = [i for i, u in enumerate(upserts) if u.fingerprint != fingerprint]
-        for i in set(range(len(upserts))).difference(foreign):
-            vectors[i] = upserts[i].vector
-        if foreign:
-            try:
-                vectors[foreign] = await self._encode(shard.version, [upserts[i].item.passage() for i in foreign])
-            except Exception as error:  # whatever a remote call fails with, the log waits until it succeeds
-                raise Unavailable(f"no encoder answers for version {shard.version}: {error}") from error
-        return vectors
 
     async def _popularity(self) -> None:
         for version, shard in list(self._shards.items()):
             async with shard.changing:  # the look as well: an upsert in between has newer numbers
                 await asyncio.to_thread(shard.count, await self._feeds[version].changes())
         await asyncio.sleep(self._tuning.poll_s)
+
+    async def _measure(self) -> None:
+        for version, shard in list(self._shards.items()):
+            generation = shard.items.generation
+            if self._drift.get(version, (None,))[0] != generation:
+                self._drift[version] = (generation, await asyncio.to_thread(measure, shard))
+        self._drift = {v: d for v, d in self._drift.items() if v in self._shards}
+        await asyncio.sleep(self._tuning.drift_s)
 
     async def _follow(self) -> None:
         """Load what was promoted, drop what nobody serves any more."""
@@ -204,7 +196,7 @@ class ShardReplica:
                 self._unused_since.pop(version, None)
                 continue
             since = self._unused_since.setdefault(version, time.monotonic())
-            if time.monotonic() - since > _LINGER_S:
+            if time.monotonic() - since > _LINGER_S + _WITHDRAWN_S:
                 self._tasks.pop(f"log:{version}").cancel()
                 del self._shards[version], self._unused_since[version], self._feeds[version]
         await asyncio.sleep(_FOLLOW_S)
@@ -216,8 +208,14 @@ class ShardReplica:
 
     async def _say(self) -> None:
         async with self._saying:  # one at a time, or an older word could overtake a newer
-            versions = {v: s.cursor for v, s in self._shards.items()}
-            update = {"versions": versions, "items": {v: s.items.live for v, s in self._shards.items()}}
+            long_ago = time.monotonic() - _LINGER_S
+            held = {v: s for v, s in self._shards.items() if self._unused_since.get(v, math.inf) > long_ago}
+            versions = {v: s.cursor for v, s in held.items()}
+            update = {
+                "versions": versions,
+                "items": {v: s.items.live for v, s in held.items()},
+                "drift": {v: self._drift[v][1] for v in held if v in self._drift},
+            }
             self._member = self._member.model_copy(update=update)
             await self._members.say(self._member)
 
@@ -225,24 +223,6 @@ class ShardReplica:
 def _light(query: ShardQuery) -> bool:
     """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
     return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not any(query.filters)
-
-
-def _final(entries: Sequence[Entry]) -> tuple[list[Upsert], list[str]]:
-    """What the entries come to: the last word on each item."""
-    last: dict[str, Upsert | Delete] = {}
-    for entry in entries:
-        change = entry.change
-        last[change.item.item_id if isinstance(change, Upsert) else change.item_id] = change
-    upserts = [c for c in last.values() if isinstance(c, Upsert)]
-    return upserts, [c.item_id for c in last.values() if isinstance(c, Delete)]
-
-
-def _apply(shard: Shard, upserts: Sequence[Upsert], vectors: Floats, deletes: Sequence[str], counts: Counts) -> None:
-    if deletes:
-        shard.delete(deletes)
-    if upserts:
-        shard.upsert([u.item for u in upserts], vectors)
-        shard.count(counts)
 
 
 async def _forever(name: str, step: Callable[[], Awaitable[None]]) -> None:

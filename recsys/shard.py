@@ -23,9 +23,17 @@ NEW_ROWS = 4000
 START_OF_LOG = "0-0"
 """Redis Streams' id before every entry."""
 
+_SWEPT = 64
+"""Dead rows leave the graph whenever the number of rows reaches a multiple of this. What is inserted depends on what
+was removed before, so removals must have their place in the log, wherever a replica's reading of it begins and ends."""
+
 
 class Shard:
-    """Searched by many threads, changed by one. A version's shard and its replicas apply the same log in order."""
+    """Searched by many threads, changed by one.
+
+    Replicas that apply the same log to the same snapshot are equal to the bit, rows, graph and sketches, in however
+    many pieces each of them read it.
+    """
 
     def __init__(self, version: str, items: ItemTable, index: VectorIndex, cursor: str = START_OF_LOG) -> None:
         self.version = version
@@ -37,6 +45,8 @@ class Shard:
         self.top_count = 0.0
         self.changing = asyncio.Lock()
         """Held by a task that changes the shard: the log and popularity are followed by different ones."""
+        self._dead: list[int] = []
+        """Rows that are gone for readers and still in the graph."""
         self._orders: dict[tuple[str, Filter | None], tuple[tuple[int, int], Rows]] = {}
         self._ordering = threading.Lock()
 
@@ -45,12 +55,25 @@ class Shard:
         self.index.tune(tuning)
 
     def upsert(self, items: Sequence[Item], vectors: Floats) -> None:
-        added, replaced = self.items.upsert(items, vectors)
-        self.index.add(added, self.items.vectors(added))
-        self.index.remove(replaced)
+        """Insert or replace. An item stays visible: its old row goes when the new one can be found."""
+        start = 0
+        while start < len(items):
+            part = slice(start, start + _SWEPT - len(self.items) % _SWEPT)
+            rows = self.items.append(items[part], vectors[part])
+            for row in rows:  # one by one, for an engine may link what comes together in another way
+                self.index.add(row[None], self.items.vectors(row[None]))
+            self._dead.extend(self.items.reveal(items[part], rows).tolist())
+            if not len(self.items) % _SWEPT:
+                self._sweep()
+            start += len(rows)
 
     def delete(self, item_ids: Sequence[str]) -> None:
-        self.index.remove(self.items.delete(item_ids))
+        """Gone at once from every answer; from the graph with the next sweep."""
+        self._dead.extend(self.items.delete(item_ids).tolist())
+
+    def _sweep(self) -> None:
+        self.index.remove(np.array(self._dead, np.int64))
+        self._dead.clear()
 
     def count(self, counts: Counts) -> None:
         self.items.count(counts.item_ids, counts.likes, counts.trends)

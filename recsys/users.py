@@ -2,6 +2,9 @@
 
 A cached profile is one value: a header, the taste, the keys of seen items, the last liked items. It is valid while its
 sequence is the user's and its version the one asked for, so it needs no deletion when either moves on.
+
+An event_id counts once within the history. Events as old as those that have left it are not taken any more, for nobody
+could say whether they were counted; the same holds for a user who was erased, up to that moment.
 """
 
 from __future__ import annotations
@@ -23,42 +26,55 @@ _HEADER = struct.Struct("<8sQdIHHHH4x")
 """Version hash, sequence, timestamp of the newest event, seen items, recent items, trail, lengths of taste and vectors;
 padded, so that the 8-byte keys behind it are aligned."""
 
+_FORMAT = b"profile 3"
+"""Profiles that were cached in another form are of another version."""
+
 _APPEND = """
--- KEYS: events, order, sequence, profile of a user; then sequences, likes, trend, touched
+-- KEYS: events, order, sequence, profile, floor of a user; then sequences, likes, trend, touched
 -- ARGV: events to keep; then for each event: id, timestamp, JSON, item, weight, trend as log2
-local fresh, before = {}, redis.call('GET', KEYS[3])
+local fresh, before, gone = {}, redis.call('GET', KEYS[3]), {}
+local floor = tonumber(redis.call('GET', KEYS[5]) or '-inf')
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])  -- one clock, however many composers
 for i = 2, #ARGV, 6 do
-  if redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 1 then
+  if tonumber(ARGV[i + 1]) > floor and redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 1 then
     fresh[#fresh + 1] = (i - 2) / 6
     redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
     if tonumber(ARGV[i + 4]) > 0 then
       local item, new = ARGV[i + 3], tonumber(ARGV[i + 5])
-      redis.call('ZINCRBY', KEYS[6], ARGV[i + 4], item)
-      local old = redis.call('ZSCORE', KEYS[7], item)
+      redis.call('ZINCRBY', KEYS[7], ARGV[i + 4], item)
+      local old = redis.call('ZSCORE', KEYS[8], item)
       if old then
         local a, b = math.max(tonumber(old), new), math.min(tonumber(old), new)
         new = a + math.log(1 + 2 ^ (b - a)) / math.log(2)
       end
-      redis.call('ZADD', KEYS[7], string.format('%.17g', new), item)
-      redis.call('ZADD', KEYS[8], now, item)
+      redis.call('ZADD', KEYS[8], string.format('%.17g', new), item)
+      redis.call('ZADD', KEYS[9], now, item)
     end
   end
 end
-if #fresh == 0 then return {fresh, before or '0', before or '0', ''} end
+if #fresh == 0 then return {fresh, before or '0', before or '0', '', 0} end
 local over = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
-if over > 0 then
-  local gone = redis.call('ZPOPMIN', KEYS[2], over)
+if over > math.floor(tonumber(ARGV[1]) / 10) then
+  gone = redis.call('ZPOPMIN', KEYS[2], over)
   for i = 1, #gone, 2 do redis.call('HDEL', KEYS[1], gone[i]) end
+  redis.call('SET', KEYS[5], gone[#gone])
 end
-local after = redis.call('INCR', KEYS[5])
+local after = redis.call('INCR', KEYS[6])
 redis.call('SET', KEYS[3], after)
-return {fresh, before or '0', after, redis.call('GET', KEYS[4]) or ''}
+return {fresh, before or '0', after, redis.call('GET', KEYS[4]) or '', #gone}
 """
 
 _SAVE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
+"""
+
+_ERASE = """
+local count = redis.call('HLEN', KEYS[1])
+local time = redis.call('TIME')
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]))
+return count
 """
 
 
@@ -88,6 +104,7 @@ class UserStore:
         self._history = history
         self._append = redis.register_script(_APPEND)
         self._save = redis.register_script(_SAVE)
+        self._erase = redis.register_script(_ERASE)
 
     async def load(self, user_ids: Sequence[str], version: str, unknown: UserProfile) -> list[UserProfile | int]:
         """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at.
@@ -112,7 +129,7 @@ class UserStore:
         pipe = self._redis.pipeline(transaction=False)
         for user_id in user_ids:
             pipe.hvals(keys.events(user_id))
-        return [sorted(map(_event, stored), key=_when) for stored in await pipe.execute()]
+        return [sorted(map(_event, stored), key=in_order) for stored in await pipe.execute()]
 
     async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
         """All users' histories, some at a time, with how many users there have been; who comes meanwhile may miss."""
@@ -133,22 +150,25 @@ class UserStore:
         pipe = self._redis.pipeline(transaction=False)
         shared = [keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED]
         for user_id, counted in events.items():
-            own = [keys.events(user_id), keys.order(user_id), keys.sequence(user_id), keys.profile(user_id)]
+            own = _own(user_id)
             args: list[str | bytes | float] = [self._history]
             for c in counted:
                 document = orjson.dumps(asdict(c.event))
                 args += [c.event.event_id, repr(c.event.timestamp), document, c.event.item_id, c.weight, repr(c.trend)]
             await self._append(keys=own + shared, args=args, client=pipe)
         done = {}
-        for (user_id, counted), (fresh, before, after, blob) in zip(events.items(), await pipe.execute(), strict=True):
+        for (user_id, counted), answer in zip(events.items(), await pipe.execute(), strict=True):
+            fresh, before, after, blob, gone = answer
             added = tuple(counted[int(i)].event for i in fresh)
-            done[user_id] = Appended(added, int(after), _foldable(blob, int(before), added, version, unknown))
+            # What has left the history is still in the cached profile: only a rebuild is without it.
+            profile = None if gone else _foldable(blob, int(before), added, version, unknown)
+            done[user_id] = Appended(added, int(after), profile)
         return done
 
     async def save(
-        self, profiles: Mapping[str, tuple[UserProfile, float]], version: str, ttl_s: int | None = None
+        self, profiles: Mapping[str, tuple[UserProfile, Interaction]], version: str, ttl_s: int | None = None
     ) -> None:
-        """Cache profiles, each with the timestamp of its newest event; dropped where the history has moved on.
+        """Cache profiles, each with its newest event; dropped where the history has moved on.
 
         `ttl_s`: seconds until they expire; None: the store's.
         """
@@ -160,16 +180,21 @@ class UserStore:
         await pipe.execute()
 
     async def erase(self, user_id: str) -> int:
-        """Forget a user: history and cache. How many events went."""
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hlen(keys.events(user_id))
-        pipe.delete(keys.events(user_id), keys.order(user_id), keys.sequence(user_id), keys.profile(user_id))
-        count, _ = await pipe.execute()
-        return int(count)
+        """Forget a user: history and cache. How many events went.
+
+        Events of before this moment that are sent again, by a retry or an import, are not taken.
+        """
+        return int(await self._erase(keys=_own(user_id)))
 
 
-def _when(event: Interaction) -> tuple[float, str]:
+def in_order(event: Interaction) -> tuple[float, str]:
+    """By time, and within the same moment by id: the order of a history, however its events came."""
     return (event.timestamp, event.event_id)
+
+
+def _own(user_id: str) -> list[str]:
+    """The keys of a user, in the scripts' order."""
+    return [make(user_id) for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
 
 
 def _event(stored: bytes) -> Interaction:
@@ -185,25 +210,26 @@ def _foldable(
     if not before:
         return unknown
     known = _decode(blob, version, unknown) if blob else None
-    if known is None or known[0].sequence != before or min(e.timestamp for e in fresh) < known[1]:
+    if known is None or known[0].sequence != before or min(map(in_order, fresh)) < known[1]:
         return None
     return known[0]
 
 
 def _version_hash(version: str) -> bytes:
-    return hashlib.blake2b(version.encode(), digest_size=8).digest()
+    return hashlib.blake2b(version.encode(), digest_size=8, person=_FORMAT).digest()
 
 
-def _encode(profile: UserProfile, newest: float, version: str) -> bytes:
+def _encode(profile: UserProfile, newest: Interaction, version: str) -> bytes:
     lengths = (len(profile.taste), profile.recent_vectors.shape[1])
     sizes = (len(profile.seen), len(profile.recent), len(profile.trail), *lengths)
-    header = _HEADER.pack(_version_hash(version), profile.sequence, newest, *sizes)
+    header = _HEADER.pack(_version_hash(version), profile.sequence, newest.timestamp, *sizes)
     columns = (profile.taste, profile.seen, profile.trail, profile.trail_weights, profile.recent_vectors)
-    return b"".join((header, *(column.tobytes() for column in columns), "\n".join(profile.recent).encode()))
+    names = "\n".join((newest.event_id, *profile.recent))
+    return b"".join((header, *(column.tobytes() for column in columns), names.encode()))
 
 
-def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfile, float] | None:
-    """The profile and the timestamp of its newest event; None when it is of another version."""
+def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfile, tuple[float, str]] | None:
+    """The profile, and where its newest event stands `in_order`; None when it is of another version."""
     made_for, sequence, newest, seen, recent, trail, *lengths = _HEADER.unpack_from(blob)
     taste_width, width = lengths
     if made_for != _version_hash(version) or (taste_width, width) != (
@@ -220,7 +246,7 @@ def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfil
         columns.append(np.frombuffer(blob, dtype, count, at))
         at += columns[-1].nbytes
     taste, seen_keys, trail_keys, trail_weights, vectors = columns
-    names = blob[at:].decode()
-    named = tuple(names.split("\n")) if names else ()
+    newest_id, *names = blob[at:].decode().split("\n")
     vectors = vectors.reshape(recent, width)
-    return UserProfile(taste, seen_keys, named, vectors, trail_keys, trail_weights, sequence), newest
+    profile = UserProfile(taste, seen_keys, tuple(names), vectors, trail_keys, trail_weights, sequence)
+    return profile, (newest, newest_id)

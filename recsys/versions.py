@@ -1,7 +1,8 @@
 """Published versions: complete folders beside each other, and one file that says which is served.
 
-<root>/
+<root>/                     a folder, or an object store (see `storage.py`)
 ├── CURRENT                 JSON: the served version and those served before it, replaced atomically
+├── .drafts/                what is being built (see `drafts.py`)
 └── <version>/
     ├── manifest.json       what it is, with a checksum of every file
     ├── ranker.txt          the ranking model, where one was trained and was better than the blend
@@ -11,22 +12,22 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recsys.config import AttributeType, EncoderSpec, IndexSpec, RoutingSpec, SignalName
+from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec, SignalName
+from recsys.drafts import Drafts
 from recsys.errors import VersionError
+from recsys.evaluation import inspect
 from recsys.ranker import Ranker
 from recsys.serving import Serve
 from recsys.shard import Shard
 from recsys.snapshot import read_shard
 from recsys.space import Space
+from recsys.storage import CURRENT, MANIFEST, storage
 
 RANKER = "ranker.txt"
 _REMEMBERED = 20
@@ -79,6 +80,13 @@ class Manifest(BaseModel):
     shards: list[ShardManifest]
     recall_at_10: float | None
     """Of the search that will be served, against exact search; None for an empty version."""
+    self_lookup: float | None = None
+    """Share of sampled items that a search for their own vector finds; None: not measured."""
+    base: str | None = None
+    """The version whose items and log it was compacted from; None: it was built from files."""
+    cut: list[str] = []
+    """Where the log of every shard stood that was compacted into it: of more shards than its own, where those have
+    become fewer."""
     model: str = "text-blend"
     """What ranks: until models are trained, the blend of text likeness, popularity and trend."""
     space: Space | None = None
@@ -89,6 +97,10 @@ class Manifest(BaseModel):
     ranker_sha256: str | None = None
     """Of `ranker.txt`; None: there is none."""
 
+    def fits(self, platform: Platform) -> bool:
+        """Whether its shards are the platform's: as many, and each owning the same items."""
+        return len(self.shards) == platform.shards and self.routing == platform.routing
+
 
 class _Current(BaseModel):
     version: str
@@ -96,30 +108,39 @@ class _Current(BaseModel):
 
 
 class VersionStore:
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, where: str | Path, cache: Path | None = None) -> None:
+        """`where`: a folder or an fsspec URL; `cache`: the folder for copies of what a URL holds."""
+        self._storage = storage(where, cache)
+        self.root = self._storage.folder
+        self.drafts = Drafts(self.root / ".drafts")
+
+    @classmethod
+    def of(cls, platform: Platform) -> VersionStore:
+        home = platform.home()
+        return cls(platform.versions_url or home / "versions", home / "versions-cache")
 
     def versions(self) -> list[Manifest]:
         """All published ones, oldest first; a folder without a readable manifest is none."""
         found = []
-        for path in self.root.glob("*/manifest.json"):
+        for name in self._storage.versions():
             try:
-                found.append(self.manifest(path.parent.name))
+                found.append(self.manifest(name))
             except VersionError:
                 continue
         return sorted(found, key=lambda m: m.version)
 
     def manifest(self, version: str) -> Manifest:
         """Raises VersionError when there is no such version, or its manifest cannot be read."""
-        path = self.folder(version) / "manifest.json"
+        self.folder(version)
         try:
-            return Manifest.model_validate_json(path.read_bytes())
+            return Manifest.model_validate_json(self._storage.read(f"{version}/{MANIFEST}"))
         except FileNotFoundError:
             raise VersionError(f"there is no version {version!r}; `recsys versions` lists them") from None
         except (ValidationError, OSError) as error:
             raise VersionError(f"the manifest of version {version} cannot be read: {error}") from error
 
     def folder(self, version: str) -> Path:
+        """Where its files are, or will be once they are fetched."""
         if not version or version.startswith(".") or "/" in version or "\0" in version:
             raise VersionError(f"{version!r} is not the name of a version")
         return self.root / version
@@ -129,30 +150,33 @@ class VersionStore:
         known = self._read_current()
         return known.version if known else None
 
+    def served(self) -> list[str]:
+        """The version to serve, and those served before it, newest first."""
+        known = self._read_current()
+        return [known.version, *known.previous] if known else []
+
     def new_name(self) -> str:
         """Sorts by time: v20260131-120000, with a counter when two fall into one second."""
         stamp = datetime.now(UTC).strftime("v%Y%m%d-%H%M%S")
-        taken = sum(1 for _ in self.root.glob(f"*{stamp}*"))
+        taken = sum(1 for name in self._storage.versions() if name.startswith(stamp))
         return f"{stamp}-{taken}" if taken else stamp
-
-    @contextmanager
-    def draft(self, version: str) -> Iterator[Path]:
-        """A hidden folder to write a version into; gone afterwards, published or not."""
-        folder = self.root / f".{version}"
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, draft: Path, manifest: Manifest) -> None:
         """Make a finished draft visible, all at once."""
-        (draft / "manifest.json").write_text(manifest.model_dump_json(indent=2))
-        for path in draft.rglob("*"):
-            if path.is_file():
-                _sync(path)
-        draft.rename(self.folder(manifest.version))
-        _sync(self.root)
+        (draft / MANIFEST).write_text(manifest.model_dump_json(indent=2))
+        self._storage.publish(draft, manifest.version)
+
+    def remove(self, version: str) -> None:
+        """Delete a version that is not the one to serve; nobody can go back to it."""
+        self.folder(version)
+        with self.drafts.changing():
+            known = self._read_current()
+            if known is not None and known.version == version:
+                raise VersionError(f"version {version} is the one to serve; promote another first")
+            if known is not None and version in known.previous:
+                previous = [name for name in known.previous if name != version]
+                self._write_current(known.model_copy(update={"previous": previous}))
+        self._storage.remove(version)
 
     def verify(self, version: str, on_file: Callable[[str], None] = lambda _: None) -> Manifest:
         """Check every file against its checksum. Raises VersionError naming the first that differs."""
@@ -160,7 +184,7 @@ class VersionStore:
         for shard in range(len(manifest.shards)):
             self._verify_shard(manifest, shard, on_file)
         if manifest.ranker_sha256 is not None:
-            self._verify_file(self.folder(version) / RANKER, manifest.ranker_sha256, on_file)
+            self._verify_file(version, RANKER, manifest.ranker_sha256, on_file)
         return manifest
 
     def serve(self, version: str) -> Serve:
@@ -168,29 +192,35 @@ class VersionStore:
         manifest = self.manifest(version)
         ranker = None
         if manifest.ranker_sha256 is not None:
-            path = self.folder(version) / RANKER
-            self._verify_file(path, manifest.ranker_sha256, lambda _: None)
-            ranker = Ranker(path.read_text())
+            self._verify_file(version, RANKER, manifest.ranker_sha256, lambda _: None)
+            ranker = Ranker((self.folder(version) / RANKER).read_text())
         space = manifest.space or Space(text=manifest.encoder.dimension)
         return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
 
-    def load(self, version: str, shard: int) -> Shard:
-        """A shard, ready to search. Raises VersionError when a file is missing or was changed."""
+    def files(self, version: str, shard: int) -> Path:
+        """The folder of a shard's files, each checked. Raises VersionError when one is missing or was changed."""
         manifest = self.manifest(version)
         if shard >= len(manifest.shards):
             raise VersionError(f"version {version} has {len(manifest.shards)} shards, and shard-{shard} was asked for")
         self._verify_shard(manifest, shard, lambda _: None)
+        return self.folder(version) / f"shard-{shard}"
+
+    def load(self, version: str, shard: int) -> Shard:
+        """A shard, ready to search. Raises VersionError when a file is damaged or the index does not fit the items."""
+        folder, manifest = self.files(version, shard), self.manifest(version)
         known = manifest.shards[shard]
-        folder = self.folder(version) / f"shard-{shard}"
-        return read_shard(folder, version, manifest.index, manifest.attributes, known.cursor)
+        loaded = read_shard(folder, version, manifest.index, manifest.attributes, known.cursor)
+        inspect(loaded, known.items)
+        return loaded
 
     def promote(self, version: str) -> Manifest:
         """Serve this version from now on; running shards and composers follow. Refused unless it is intact."""
         manifest = self.verify(version)
-        known = self._read_current()
-        if known is None or known.version != version:
-            previous = [known.version, *known.previous][:_REMEMBERED] if known else []
-            self._write_current(_Current(version=version, previous=previous))
+        with self.drafts.changing():
+            known = self._read_current()
+            if known is None or known.version != version:
+                previous = [known.version, *known.previous][:_REMEMBERED] if known else []
+                self._write_current(_Current(version=version, previous=previous))
         return manifest
 
     def rollback(self) -> Manifest:
@@ -199,31 +229,36 @@ class VersionStore:
         if known is None or not known.previous:
             raise VersionError("there is no earlier version to go back to")
         manifest = self.verify(known.previous[0])
-        self._write_current(_Current(version=known.previous[0], previous=known.previous[1:]))
+        with self.drafts.changing():
+            self._write_current(_Current(version=known.previous[0], previous=known.previous[1:]))
         return manifest
 
     def _read_current(self) -> _Current | None:
         try:
-            return _Current.model_validate_json((self.root / "CURRENT").read_bytes())
+            return _Current.model_validate_json(self._storage.read(CURRENT))
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            raise VersionError(f"{self.root / 'CURRENT'} cannot be read: {error}") from error
+            raise VersionError(f"{self.root / CURRENT} cannot be read: {error}") from error
 
     def _write_current(self, current: _Current) -> None:
-        path = self.root / ".CURRENT.new"
-        path.write_text(current.model_dump_json())
-        _sync(path)
-        path.replace(self.root / "CURRENT")
-        _sync(self.root)
+        self._storage.write(CURRENT, current.model_dump_json().encode())
 
     def _verify_shard(self, manifest: Manifest, shard: int, on_file: Callable[[str], None]) -> None:
         for name, expected in manifest.shards[shard].sha256.items():
-            self._verify_file(self.folder(manifest.version) / f"shard-{shard}" / name, expected, on_file)
+            self._verify_file(manifest.version, f"shard-{shard}/{name}", expected, on_file)
 
-    def _verify_file(self, path: Path, expected: str, on_file: Callable[[str], None]) -> None:
+    def _verify_file(self, version: str, name: str, expected: str, on_file: Callable[[str], None]) -> None:
+        path = self.folder(version) / name
         on_file(str(path))
-        if not path.exists() or sha256(path) != expected:
+        for again in (False, True):
+            try:
+                self._storage.fetch(version, [name], again=again)
+            except FileNotFoundError:
+                continue
+            if path.exists() and sha256(path) == expected:
+                break
+        else:
             raise VersionError(
                 f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
             )
@@ -232,12 +267,3 @@ class VersionStore:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """What is renamed into place must be on the disk first."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -67,13 +67,22 @@ class EventWriter:
         return Counted(event, max(weight, 0.0), trend_of(weight, event.timestamp, self._settings.trend_half_life_s))
 
 
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What one call wrote into the item log, durable."""
+
+    items: list[tuple[int, str]]
+    """(shard, sequence number) of each item's own entry."""
+    newest: dict[int, str]
+    """The last entry of each shard that was written to; once it is applied, so are those before it."""
+
+
 class ItemWriter:
     def __init__(self, redis: Redis, router: Router) -> None:
         self._log = ItemLog(redis)
         self._router = router
 
-    async def upsert(self, items: Sequence[Item], vectors: Floats, fingerprint: str) -> list[tuple[int, str]]:
-        """(shard, sequence number) of each item, durable."""
+    async def upsert(self, items: Sequence[Item], vectors: Floats, fingerprint: str) -> Logged:
         owners = [self._router.owner(item) for item in items]
         changes: list[tuple[int, Change]] = []
         for item, vector, owner in zip(items, vectors, owners, strict=True):
@@ -82,12 +91,14 @@ class ItemWriter:
             changes += [(n, Delete(item.item_id)) for n in self._router.holders(item.item_id) if n != owner]
         written = await self._write(changes)
         upserted = [w for w, (_, change) in zip(written, changes, strict=True) if isinstance(change, Upsert)]
-        return list(zip(owners, upserted, strict=True))
+        newest = {n: sequence for (n, _), sequence in zip(changes, written, strict=True)}
+        return Logged(list(zip(owners, upserted, strict=True)), newest)
 
-    async def delete(self, item_id: str) -> list[tuple[int, str]]:
-        """(shard, sequence number) for every shard that may hold the item."""
+    async def delete(self, item_id: str) -> Logged:
+        """An entry in every shard that may hold the item; the first stands for it."""
         holders = self._router.holders(item_id)
-        return list(zip(holders, await self._write([(n, Delete(item_id)) for n in holders]), strict=True))
+        written = list(zip(holders, await self._write([(n, Delete(item_id)) for n in holders]), strict=True))
+        return Logged(written[:1], dict(written))
 
     async def _write(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
         try:

@@ -124,7 +124,7 @@ def test_the_help_of_a_command_says_what_it_takes(run: Recsys, path: tuple[str, 
         assert {"--config", "--json"} <= {*options}
     assert all(option in done.out for option in options)
     if "files" in {p.name for p in command.params}:
-        assert "files..." in done.out
+        assert "files" in done.out.lower()
         assert "Parquet" in done.out
 
 
@@ -329,3 +329,26 @@ def test_up_of_a_version_with_other_shards_is_refused(
     error = recsys("up", "--json").error()
     assert f"version {version} has 2 shards" in error
     assert "shards: 3" in error
+    assert "--from-live first" in recsys("build", films, "--json").error()
+    assert f"version {version} has 2 shards" in recsys("promote", version).error()
+
+
+def test_other_shards_are_built_of_what_is_live(recsys: Recsys, films: Path, config: Path, tmp_path: Path) -> None:
+    """The embedded Valkey is started for it, with what it kept, and stopped again; so is nothing else."""
+    first = recsys("build", films, "--promote", "--json").json["version"]
+    local_config(config, data_dir=str(tmp_path / "var"), encoder=HASHING, shards=3)
+    built = recsys("build", "--from-live", "--promote", "--json").json
+    assert (built["items"], built["shards"], built["promoted"]) == (40, 3, True)
+    assert [v["version"] for v in recsys("versions", "--json").json if v["current"]] == [built["version"]]
+    assert (tmp_path / "var" / "valkey" / "appendonlydir").is_dir()
+    assert recsys("down", "--json").json == {"stopped": 0}
+    assert not (tmp_path / "var" / "run" / "instance.json").exists()
+    assert f"version {first} has 2 shards" in recsys("rollback").error()
+
+
+def test_build_is_of_files_or_of_what_is_live(recsys: Recsys, films: Path) -> None:
+    for arguments in ((), (films, "--from-live")):
+        done = recsys("build", *arguments)
+        assert done.code == 2
+        assert "one of the two" in done.err
+    assert "no version is served yet" in recsys("build", "--from-live", "--json").error()

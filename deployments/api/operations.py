@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -29,14 +30,21 @@ def router(gateway: Gateway) -> APIRouter:
         """Versions, replicas, and how far each has applied its log."""
         serve, manifest = gateway.follower.serve, gateway.follower.manifest
         degraded: list[str] = []
+        rebuilt: Mapping[str, str] = {}
         try:
             members = await gateway.follower.refresh()
+            rebuilt = await gateway.last_rebuild()
         except (RedisError, OSError):
             members, degraded = gateway.follower.members, ["redis"]
         shards: list[dict[str, Any]] = []
         for number in range(gateway.platform.shards):
             replicas = [
-                {"id": m.id, "items": m.items.get(serve.version, 0), "versions": m.versions}
+                {
+                    "id": m.id,
+                    "items": m.items.get(serve.version, 0),
+                    "versions": m.versions,
+                    "drift": m.drift[serve.version].model_dump() if serve.version in m.drift else None,
+                }
                 for m in members
                 if m.role == "shard" and m.shard == number
             ]
@@ -50,6 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
             "items": sum(max((r["items"] for r in s["replicas"]), default=0) for s in shards),
             "shards": shards,
             "composers": composers,
+            "last_rebuild": rebuilt or None,
             "degraded": degraded,
         }
         return Response(orjson.dumps(body), media_type="application/json")

@@ -13,7 +13,7 @@ from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.serve_config import api_url, platform_of, serve_config, serving_of
-from recsys.building import Progress
+from recsys.encoding import Progress
 from recsys.importing import Batch, read_events, read_items
 from recsys.records import EventIn, ItemIn
 

@@ -15,6 +15,7 @@ from deployments.cli.progress import bars
 from deployments.cli.versions import build_of
 from deployments.serve_config import platform_of, serve_config, serving_of
 from recsys.datasets import fetch_ml100k
+from recsys.encoding import encode_all
 from recsys.evaluating import Evaluation
 from recsys.interaction_files import Read, read_folder
 
@@ -50,7 +51,7 @@ def evaluate(
         read = read_folder(folder, platform.attributes, report)
         build = build_of(config, report)
         start = time.perf_counter()
-        texts = build.encode(read.items, report)
+        texts = encode_all(build.encoder, read.items, report)
         encode_s = round(time.perf_counter() - start, 1)
         judged = Evaluation(protocol, read.items, texts, read.data, build, serving_of(known), seed)
         found = judged.run(report, with_baselines=baselines)

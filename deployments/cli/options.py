@@ -14,6 +14,7 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]
 Files = Annotated[list[Path], typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files.")]
+OptionalFiles = Annotated[list[Path] | None, typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files.")]
 Mapping = Annotated[
     list[str], typer.Option("--map", help="Column names, as field=column, such as item_id=sku. Repeatable.")
 ]

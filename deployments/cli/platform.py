@@ -84,11 +84,11 @@ def ensure_version(config: Path, console: Console) -> None:
         with bars(console) as report:
             current = store.promote(publish(config, [], report).version).version
         console.print(f"no version was there: serving the empty {current}")
-    built_for = len(store.manifest(current).shards)
-    if built_for != platform.shards:
+    manifest = store.manifest(current)
+    if not manifest.fits(platform):
         raise VersionError(
-            f"version {current} has {built_for} shards and {config} says shards: {platform.shards}; "
-            "set it back, or `recsys build --promote` the items again"
+            f"version {current} has {len(manifest.shards)} shards and {config} says shards: {platform.shards}, or "
+            "routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
         )
 
 

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from recsys.building import Progress as Report
+from recsys.encoding import Progress as Report
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +16,11 @@ from deployments.cli.progress import bars
 from deployments.cli.versions import build_of, store_of
 from deployments.instance import read_instance
 from deployments.serve_config import platform_of, serve_config, serving_of
-from recsys.building import Progress
+from recsys.building import known_texts
+from recsys.compacting import file_content
 from recsys.connection import connect
 from recsys.datatypes import Interaction, Item
+from recsys.encoding import Progress, encode_all
 from recsys.errors import BadInput, RuntimeFailure, VersionError
 from recsys.evaluating import PROTOCOLS
 from recsys.importing import BadRow, read_events
@@ -79,9 +82,12 @@ def train(
         if not len(data):
             raise BadInput("there is no event with a weight to learn from; see event_types in the config file")
         build = build_of(config, report)
-        texts = build.encode(catalogue, report)
+        texts = encode_all(build.encoder, catalogue, report)
         trained = Trainer(build, settings, seed, PROTOCOLS[protocol][1]).train(catalogue, texts, data, report)
-        manifest = build.publish(catalogue, report, trained, texts)
+        with store.drafts.alone():
+            content = file_content(store, catalogue, platform, build.encoder.fingerprint)
+            content = replace(content, known=known_texts(catalogue, texts))
+            manifest = build.publish(content, report, trained)
     if promote:
         store.promote(manifest.version)
     if json:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, OptionalFiles, mapping_of, out, print_json
 from deployments.cli.progress import bars
+from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
-from recsys.building import Build, Progress
+from recsys import promoting
+from recsys.building import Build
+from recsys.compacting import compact, file_content
+from recsys.config import Platform
+from recsys.connection import connect
 from recsys.datatypes import Item
-from recsys.encoder import load_encoder, prepare_encoder
+from recsys.encoding import Progress, WhenNeeded
 from recsys.importing import read_items
+from recsys.retention import prune
 from recsys.versions import Manifest, VersionStore
+
+_PATIENCE_S = 30.0
+"""Seconds for one answer of Redis: nobody waits for these but the command."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -27,23 +39,33 @@ def add_to(cli: typer.Typer) -> None:
 
 
 def build(
-    files: Files,
+    files: OptionalFiles = None,
     config: Config = DEFAULT_CONFIG,
     mapping: Mapping = [],
+    from_live: Annotated[
+        bool, typer.Option("--from-live", help="Of what is served now and its log, instead of files.")
+    ] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Serve the new version as soon as it is built.")] = False,
     json: Json = False,
 ) -> None:
-    """Build an index version of whole item files: encode, index, measure recall, publish beside the others.
+    """Build an index version: encode, index, measure recall, publish beside the others.
 
-    Changes of items that were made over HTTP stay on top of it. Nothing is served before `recsys promote`.
+    Of whole item files, on top of which changes that were made over HTTP stay; or, with --from-live, of the served
+    version with all those changes in it. Nothing is served before `recsys promote`. A build that died goes on where
+    it was when the same one is started again.
     """
+    if from_live == bool(files):
+        raise typer.BadParameter("name item files, or say --from-live; one of the two")
     console = out(quiet=json)
     with bars(console) as report:
         start = time.perf_counter()
-        manifest, bad_rows = build_files(files, config, mapping_of(mapping), report, console)
+        if from_live:
+            manifest, bad_rows = build_live(config, report, then_promote=promote), 0
+        else:
+            manifest, bad_rows = build_files(files or [], config, mapping_of(mapping), report, console)
+            if promote:
+                promoted(config, manifest.version)
         seconds = round(time.perf_counter() - start, 1)
-    if promote:
-        store_of(config).promote(manifest.version)
     if json:
         print_json({**_summary(manifest), "bad_rows": bad_rows, "seconds": seconds, "promoted": promote})
     else:
@@ -75,16 +97,47 @@ def versions(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
 
 def promote(version: str, config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     """Serve a version from now on; a running platform switches live, without a failed request."""
-    _served(store_of(config).promote(version), json=json)
+    _served(promoted(config, version), json=json)
 
 
 def rollback(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     """Serve again the version that was served before."""
-    _served(store_of(config).rollback(), json=json)
+    _served(promoting.rollback(store_of(config), platform_of(serve_config(config))), json=json)
 
 
 def store_of(config: Path) -> VersionStore:
-    return VersionStore(platform_of(serve_config(config)).home() / "versions")
+    return VersionStore.of(platform_of(serve_config(config)))
+
+
+def promoted(config: Path, version: str) -> Manifest:
+    """Promote, and drop versions that are kept no longer and what only they needed of the log."""
+    known = serve_config(config)
+    platform, runtime = platform_of(known), Runtime(platform_of(known).home())
+    store = VersionStore.of(platform)
+    store.manifest(version)
+    if promoting.reshards(store, platform):
+        with runtime.redis(known) as url:
+            return asyncio.run(_promoted(store, version, platform, url))
+    return asyncio.run(_promoted(store, version, platform, runtime.running_redis(known)))
+
+
+async def _promoted(store: VersionStore, version: str, platform: Platform, url: str | None) -> Manifest:
+    """`url`: of Redis; None: it does not run, and the log is trimmed with a later promotion."""
+    if url is None:
+        return await promoting.promote(store, version, platform)
+    async with connect(url, timeout_s=_PATIENCE_S) as redis:
+        manifest = await promoting.promote(store, version, platform, redis)
+        with contextlib.suppress(RedisError, OSError):  # it is promoted all the same
+            await prune(store, redis, platform.keep_versions)
+        return manifest
+
+
+def build_live(config: Path, report: Progress, *, then_promote: bool) -> Manifest:
+    """Compact what is served and its log into a new version; starts the embedded Valkey for it where none runs."""
+    known = serve_config(config)
+    platform = platform_of(known)
+    with Runtime(platform.home()).redis(known) as url:
+        return asyncio.run(compact(platform, tuning_of(known, 0), url, report, then_promote=then_promote))
 
 
 def build_files(
@@ -107,20 +160,17 @@ def build_files(
 
 
 def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
-    return build_of(config, report).publish(items, report)
+    build = build_of(config, report)
+    with build.store.drafts.alone():
+        content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
+        return build.publish(content, report)
 
 
 def build_of(config: Path, report: Progress) -> Build:
-    """What versions are built with; the encoder is loaded."""
+    """What versions are built with; the encoder is loaded when it is needed."""
     known = serve_config(config)
-    platform = platform_of(known)
-    threads = os.cpu_count() or 1
-    models = platform.home() / "models"
-    report("export", 0, 1)
-    prepare_encoder(platform.encoder, models, threads=threads)
-    report("export", 1, 1)
-    encoder = load_encoder(platform.encoder, models, threads=threads)
-    return Build(platform, store_of(config), encoder, threads, tuning_of(known, 0))
+    platform, threads = platform_of(known), os.cpu_count() or 1
+    return Build(platform, store_of(config), WhenNeeded(platform, threads, report), threads, tuning_of(known, 0))
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -25,7 +25,11 @@ class VectorIndex(Protocol):
         """Vectors that a search can return."""
 
     def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:
-        """(n,) rows not used before, (n, d) float32 unit vectors; on this many threads where the engine can."""
+        """(n,) rows not used before, (n, d) float32 unit vectors; on this many threads where the engine can.
+
+        Added to a loaded index one at a time on one thread, in the same order and with the same removals between them,
+        they give the same index: replicas rely on it.
+        """
 
     def remove(self, rows: Rows) -> None:
         """Rows that no search returns from now on; rows that are not there are ignored."""

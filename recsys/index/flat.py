@@ -26,7 +26,7 @@ class FlatIndex:
         self._rows.extend(rows)
 
     def remove(self, rows: Rows) -> None:
-        self._removed |= set(rows.tolist()) & set(self._rows.view.tolist())
+        self._removed |= set(rows[np.isin(rows, self._rows.view)].tolist())
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         rows = self._rows.view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,14 @@ class Trained:
     ranker: str | None
     """LightGBM's text format; None: the blend was better on validation."""
     card: ModelCard
+
+    def digest(self) -> bytes:
+        """Of all that a build takes over."""
+        digest = hashlib.sha256(f"{self.space}{sorted(self.weights.items())}{self.ranker}{self.card}".encode())
+        tables = (self.near.data, self.near.indices, self.follows.data, self.follows.indices)
+        for array in (self.items, self.contexts, self.item_map, self.context_map, *tables):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.digest()
 
     def layout(self, item_ids: Sequence[str], texts: Floats) -> Layout:
         """For a catalogue that may differ from the one trained on; `texts` are its (n, d) unit vectors."""

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.building import Build, Progress
+from recsys.building import Build, Content, known_texts
 from recsys.config import Serving
 from recsys.datatypes import Floats, Item
+from recsys.encoding import Progress
 from recsys.holdout import Holdout, Split, rolling
 from recsys.interactions import Interactions
 from recsys.metrics import per_case
@@ -128,7 +129,8 @@ class Trainer:
         model = self._with_text_weight(model, texts, cases)
         with tempfile.TemporaryDirectory(prefix="recsys-train-") as folder:
             store = VersionStore(Path(folder))
-            version = replace(self.build, store=store).publish(items, trained=model, texts=texts).version
+            content = Content(items, known_texts(items, texts))
+            version = replace(self.build, store=store).publish(content, trained=model).version
             offline = Offline(store, version, held.train, _learned(self.settings), self.build.tuning)
             say("rank", 0, 3)
             table = gather(offline, cases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from typing import Any
 import httpx
 import pytest
 from live import Live, event, eventually, ids
+
+from deployments.environment import ray_environment
+from deployments.valkey import start_valkey
 
 pytestmark = pytest.mark.cluster
 RECOVERY_S = 120.0
@@ -163,3 +167,51 @@ def test_without_valkey_reads_go_on_and_writes_are_refused(live: Live) -> None:
     assert again["accepted"] + again["duplicates"] == 1
     assert live.json("GET", "/v1/users/222")["events"] == before + 1
     assert set(ids(live.recommend("222"))) & set(warm)
+
+
+def test_a_killed_valkey_started_again_has_all_that_was_acknowledged(live: Live) -> None:
+    """Started on its append-only file, without a word to anybody: the parts find it again by themselves."""
+    liked = [event("333", str(number)) for number in (11, 12, 13)]
+    sent = live.json("POST", "/v1/events", {"events": liked})
+    written = live.json("PUT", "/v1/items/kept", {"title": "A film that outlives the store"})
+    live.valkey().kill()
+    for user in ("333", "nobody"):
+        slate = live.json("POST", "/v1/recommendations", {"user_id": user})
+        assert slate["degraded"] == ["profiles"]
+        assert len(slate["items"]) == 10
+    start_valkey(
+        live.instance.home / "valkey",
+        live.instance.valkey_socket,
+        live.instance.log_dir / "valkey.log",
+        env=ray_environment(live.instance, os.environ),
+    )
+    assert eventually(lambda: whole(live), RECOVERY_S)
+    assert (sent["accepted"], sent["refused"]) == (3, [])
+    history = {e["event_id"] for e in live.json("GET", "/v1/users/333")["history"]}
+    assert {e["event_id"] for e in liked} <= history
+    assert eventually(lambda: live.http.get("/v1/items/kept").status_code == 200)
+    assert written["item_id"] == "kept"
+
+
+def test_a_killed_composer_is_replaced_and_callers_are_told_to_try_again(live: Live) -> None:
+    """The only one: until the next serves, what is not answered is a 503 that says when to try again."""
+    [process] = live.replicas("Composer")
+    process.kill()
+    away = 0
+
+    def back() -> bool:
+        nonlocal away
+        try:
+            answer = live.http.get("/v1/users/196/recommendations")
+        except httpx.TransportError:  # what the killed process held, and what the connection to it was given
+            away += 1
+            return False
+        if answer.status_code == 503:
+            away += 1
+            assert (answer.headers["retry-after"], answer.json()["code"]) == ("1", "unavailable")
+            return False
+        assert answer.status_code == 200, answer.text
+        return live.replicas("Composer") not in ([], [process])
+
+    assert eventually(back, RECOVERY_S)
+    assert away

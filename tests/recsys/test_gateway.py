@@ -331,15 +331,35 @@ async def test_an_attribute_routed_item_moves_between_shards(make_world):
     name = f"{source}-0"
     await world.gateway.upsert([Item(name, "moved", "moved", {"topic": target})], wait_visible=True)
 
-    async def moved():
-        there = ids(await world.gateway.recommend(RecQuery(k=100, filter=only(target))))
-        gone = ids(await world.gateway.recommend(RecQuery(k=100, filter=only(source))))
-        return name in there and name not in gone
-
-    assert await eventually(moved)
+    assert name in ids(await world.gateway.recommend(RecQuery(k=100, filter=only(target))))
+    assert name not in ids(await world.gateway.recommend(RecQuery(k=100, filter=only(source))))
     assert ids(await world.gateway.recommend(RecQuery(k=100))).count(name) == 1
     assert (await world.gateway.delete(name, wait_visible=True)).visible
     assert name not in ids(await world.gateway.recommend(RecQuery(k=100)))
+
+
+async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world):
+    """While a replica of the shard that held the item has not applied its delete, the caller waits."""
+    world = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"))
+    owners = {t: world.gateway._router.owner(Item("x", attributes={"topic": t})) for t in TOPICS}
+    source, target = next((a, b) for a in TOPICS for b in TOPICS if owners[a] != owners[b])
+    (old,) = world.clients[owners[source]].replicas
+    catch_up, go = old._log.catch_up, asyncio.Event()
+
+    async def held(*args, **options):
+        await go.wait()
+        return await catch_up(*args, **options)
+
+    old._log.catch_up = held
+    await asyncio.sleep(0.6)  # a reading of the log that is under way ends
+    moved = Item(f"{source}-0", "moved", "moved", {"topic": target})
+    waiting = asyncio.ensure_future(world.gateway.upsert([moved], wait_visible=True))
+    new = world.clients[owners[target]]
+    assert await eventually(lambda: new.replicas[0]._shards[world.store.current()].item(moved.item_id) == moved)
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    go.set()
+    assert (await waiting)[0].visible
 
 
 async def test_a_filter_on_the_routing_attribute_asks_only_the_owner(make_world):

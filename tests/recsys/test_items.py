@@ -29,6 +29,11 @@ def vector(number: float) -> np.ndarray:
     return np.full((1, D), number, np.float32)
 
 
+def upserted(items: ItemTable, given: list[Item], vectors) -> tuple:
+    rows = items.append(given, vectors)
+    return rows, items.reveal(given, rows)
+
+
 def named(*names: str) -> list[Item]:
     return [Item(name, f"title of {name}", "text", {"topic": name[:1]}, 5.0) for name in names]
 
@@ -37,7 +42,7 @@ def test_an_item_comes_back_as_it_went_in():
     """Id, title, text, attributes and time; None stays None."""
     items = table()
     given_items = [Item("ü /1", "T", "x" * 1000, {"topic": "a", "n": 1.5, "l": ["p", "q"]}, 12.5), Item("b")]
-    items.upsert(given_items, np.zeros((2, D)))
+    upserted(items, given_items, np.zeros((2, D)))
     assert [items.item(items.row(i.item_id)) for i in given_items] == given_items
     assert np.isnan(items.created_at.view[1])
 
@@ -45,13 +50,13 @@ def test_an_item_comes_back_as_it_went_in():
 def test_the_last_of_several_with_one_id_wins():
     """In one upsert and in two; the earlier rows are tombstones."""
     items = table()
-    added, replaced = items.upsert(
-        [Item("a", "first"), Item("b"), Item("a", "second")], np.vstack([vector(1), vector(2), vector(3)])
+    added, replaced = upserted(
+        items, [Item("a", "first"), Item("b"), Item("a", "second")], np.vstack([vector(1), vector(2), vector(3)])
     )
-    assert (len(added), len(replaced), items.live) == (2, 0, 2)
+    assert (added.tolist(), replaced.tolist(), items.live) == ([0, 1, 2], [0], 2)
     assert items.item(items.row("a")).title == "second"
     assert items.vectors(items.rows(["a", "b"]))[:, 0].tolist() == [3, 2]
-    added, replaced = items.upsert([Item("a", "third")], vector(4))
+    added, replaced = upserted(items, [Item("a", "third")], vector(4))
     assert items.item(items.row("a")).title == "third"
     assert items.alive.view[replaced].tolist() == [False]
     assert items.live_rows().tolist() == sorted(items.rows(["a", "b"]).tolist())
@@ -60,9 +65,9 @@ def test_the_last_of_several_with_one_id_wins():
 def test_an_upsert_keeps_likes():
     """What people think of an item outlives a change of its text, whatever else is in the upsert."""
     items = table()
-    items.upsert(named("a", "b", "c"), np.zeros((3, D)))
+    upserted(items, named("a", "b", "c"), np.zeros((3, D)))
     items.count(["a", "b", "c"], [1.0, 2.0, 3.0], [10.0, 20.0, 30.0])
-    items.upsert(named("c", "new", "a"), np.zeros((3, D)))
+    upserted(items, named("c", "new", "a"), np.zeros((3, D)))
     rows = items.rows(["a", "b", "c", "new"])
     assert items.counts.view[rows].tolist() == [1, 2, 3, 0]
     assert items.trends.view[rows].tolist() == [10, 20, 30, -np.inf]
@@ -71,7 +76,7 @@ def test_an_upsert_keeps_likes():
 def test_count_passes_over_unknown_items():
     """And says by `recounts` whether anything changed."""
     items = table()
-    items.upsert(named("a"), vector(0))
+    upserted(items, named("a"), vector(0))
     items.count(["ghost"], [5.0], [5.0])
     assert items.recounts == 0
     items.count(["ghost", "a"], [5.0, 2.0], [5.0, 1.0])
@@ -83,10 +88,10 @@ def test_count_passes_over_unknown_items():
 def test_deleting():
     """A deleted item is not found; unknown and repeated ids do no harm; it may come back."""
     items = table()
-    items.upsert(named("a", "b"), np.zeros((2, D)))
+    upserted(items, named("a", "b"), np.zeros((2, D)))
     assert items.delete(["a", "ghost", "a"]).tolist() == [0]
     assert (items.row("a"), items.live, len(items)) == (None, 1, 2)
-    items.upsert(named("a"), vector(9))
+    upserted(items, named("a"), vector(9))
     assert items.live == 2
     assert items.vectors(items.rows(["a"]))[0, 0] == 9
 
@@ -98,7 +103,7 @@ def test_vectors_of_a_mapped_base_and_a_tail(tmp_path: Path):
     items = table()
     items.adopt(named(*"abcde"), np.load(tmp_path / "v.npy", mmap_mode="r"))
     assert items.vectors(np.array([4, 0]))[:, 0].tolist() == [4, 0]
-    items.upsert(named("f", "b"), np.vstack([vector(10), vector(11)]))
+    upserted(items, named("f", "b"), np.vstack([vector(10), vector(11)]))
     assert items.vectors(np.array([6, 1, 5, 4, 6]))[:, 0].tolist() == [11, 1, 10, 4, 11]
     assert items.vectors(items.rows(list("abcdef")))[:, 0].tolist() == [0, 11, 2, 3, 4, 10]
     with pytest.raises(ValueError, match="empty"):
@@ -124,7 +129,7 @@ def test_a_table_is_a_dictionary(start, steps):
         generation = items.generation
         if what == "upsert":
             added = [Item(n, f"{step}.{i}") for i, n in enumerate(of)]
-            items.upsert(added, np.vstack([vector(step + i / 10) for i in range(len(of))]))
+            upserted(items, added, np.vstack([vector(step + i / 10) for i in range(len(of))]))
             likes = {n: truth[n][2] for n in of if n in truth}
             truth |= {n: (f"{step}.{i}", np.float32(step + i / 10), likes.get(n, 0.0)) for i, n in enumerate(of)}
         elif what == "delete":
@@ -159,18 +164,18 @@ def test_lists_derived_while_an_upsert_is_under_way_do_not_last():
     """A reader that looks between a new row and its old row's tombstone gets right lists afterwards."""
     items = table()
     shard = Shard("v", items, _NoIndex())
-    items.upsert(named("a", "b"), np.zeros((2, D)))
+    upserted(items, named("a", "b"), np.zeros((2, D)))
 
     original, peeked = items._extend, []
 
-    def extend(*args):
-        rows = original(*args)
+    def extend(*args, **options):
+        rows = original(*args, **options)
         peeked.append((shard.matches(None).tolist(), shard.ranked("popular", None).tolist()))
         return rows
 
     items._extend = extend
-    items.upsert(named("a"), vector(1))
-    assert peeked
+    upserted(items, named("a"), vector(1))
+    assert peeked == [([0, 1], [0, 1])]  # nothing of the new row shows before it is revealed
     assert shard.matches(None).tolist() == [1, 2]
     assert sorted(shard.ranked("popular", None).tolist()) == [1, 2]
 
@@ -202,6 +207,55 @@ def test_many_threads_may_ask_for_many_filters():
         thread.join()
     assert errors == []
     assert len(shard._orders) <= 256
+
+
+def test_an_item_is_there_all_through_its_upsert():
+    """While its new row goes into the index, and while the old one is taken out, every look finds it once."""
+    items, looks = table(), []
+
+    class Looking(_NoIndex):
+        def add(self, *_):
+            looks.append([items.ids[r] for r in items.live_rows()])
+
+        remove = add
+
+    shard = Shard("v", items, Looking())
+    shard.upsert(named("a", "b"), np.vstack([vector(1), vector(2)]))
+    looks.clear()
+    for n in range(80):
+        shard.upsert(named("a"), vector(n))
+    assert len(looks) > 80
+    assert all(sorted(look) == ["a", "b"] for look in looks)
+
+
+def test_what_leaves_the_index_and_when_depends_on_the_log_alone():
+    """The calls of the index, vector by vector, are the same in whatever pieces the changes come."""
+    changes = [(f"i{(n * 7) % 50}", n % 5 == 3) for n in range(400)]
+
+    def calls(cut: int) -> list[tuple[str, int]]:
+        done: list[tuple[str, int]] = []
+
+        class Recording(_NoIndex):
+            def add(self, rows, _vectors):
+                done.extend(("add", row) for row in rows.tolist())
+
+            def remove(self, rows):
+                done.extend(("remove", row) for row in rows.tolist())
+
+        shard = Shard("v", table(), Recording())
+        for start in range(0, len(changes), cut):
+            upserts: list[Item] = []
+            for name, is_delete in [*changes[start : start + cut], ("", True)]:
+                if is_delete:
+                    shard.upsert(upserts, np.zeros((len(upserts), D), np.float32))
+                    upserts = []
+                    shard.delete([name])
+                else:
+                    upserts.append(Item(name))
+        return done
+
+    assert any(what == "remove" for what, _ in calls(1))
+    assert calls(1) == calls(7) == calls(64) == calls(400)
 
 
 def test_vectors_of_the_items_that_are_here():

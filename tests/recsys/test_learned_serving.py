@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_training import build, people
+from test_training import build, people, publish
 from world import TOPICS, catalogue, event, eventually, topic_of
 
 from recsys.config import Serving
 from recsys.datatypes import Item, RecQuery
+from recsys.encoding import encode_all
 from recsys.training.train import Trainer
 from recsys.versions import VersionStore
 
@@ -16,13 +17,13 @@ from recsys.versions import VersionStore
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     made = build(VersionStore(tmp_path_factory.mktemp("versions")))
-    return Trainer(made, Serving()).train(catalogue(), made.encode(catalogue()), people())
+    return Trainer(made, Serving()).train(catalogue(), encode_all(made.encoder, catalogue()), people())
 
 
 async def trained_world(make_world, model):
     """A world whose first version learned nothing and whose second serves the model."""
     world = await make_world()
-    version = build(world.store).publish(catalogue(), trained=model).version
+    version = publish(build(world.store), model).version
     world.store.promote(version)
     assert await eventually(lambda: world.follower.serve.version == version)
     return world
@@ -62,7 +63,7 @@ async def test_histories_outlive_a_switch_of_spaces(make_world, model):
     world = await make_world()
     await world.gateway.record([event("u", f"sea-{i}") for i in (2, 3, 4)])
     plain = await world.gateway.recommend(RecQuery(k=5, user_id="u"))
-    version = build(world.store).publish(catalogue(), trained=model).version
+    version = publish(build(world.store), model).version
     world.store.promote(version)
     assert await eventually(lambda: world.follower.serve.version == version)
     assert "sea-5" in ids(await world.gateway.recommend(RecQuery(k=3, user_id="u", diversity=0.0)))

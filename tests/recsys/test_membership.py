@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from recsys import keys
-from recsys.membership import STALE_S, Member, Members, applied, ready
+from recsys.membership import STALE_S, Member, Members, applied, furthest, ready
 
 
 def replica(shard: int, name: str, **versions: str) -> Member:
@@ -16,25 +16,37 @@ def test_a_version_is_ready_when_every_replica_holds_it():
     """One replica without it, or a shard without a replica, and it is not; composers do not count."""
     members = [replica(0, "a", v1="1-0", v2="1-0"), replica(0, "b", v1="1-0"), replica(1, "c", v1="1-0", v2="1-0")]
     composer = Member(role="composer", id="x", serving="v1")
-    assert ready([*members, composer], "v1", 2)
-    assert not ready(members, "v2", 2)
-    assert ready([members[0], members[2]], "v2", 2)
-    assert not ready(members, "v1", 3)
-    assert not ready([], "v1", 1)
+    assert ready([*members, composer], "v1", 2, {})
+    assert not ready(members, "v2", 2, {})
+    assert ready([members[0], members[2]], "v2", 2, {})
+    assert not ready(members, "v1", 3, {})
+    assert not ready([], "v1", 1, {})
+
+
+def test_a_version_whose_log_stands_still_is_not_ready():
+    """Each replica must have applied in it what any had applied in another version a moment ago."""
+    members = [replica(0, "a", v1="9-0", v2="9-0"), replica(0, "b", v1="10-1", v2="8-0"), replica(1, "c", v2="1-0")]
+    reached = furthest(members)
+    assert reached == {0: "10-1", 1: "1-0"}
+    assert not ready(members, "v2", 2, reached)
+    caught_up = [replica(0, "a", v1="12-0", v2="10-1"), replica(0, "b", v1="12-0", v2="11-0"), members[2]]
+    assert ready(caught_up, "v2", 2, reached)
+    assert not ready(caught_up, "v2", 2, reached | {1: "1-1"})
 
 
 def test_an_entry_is_applied_when_every_replica_has_it():
-    """Of this shard and version; those that do not hold the version yet are not asked."""
+    """Of this shard, in every version that they hold; one that holds none yet is not asked."""
     members = [
         replica(0, "a", v1="9-0"),
         replica(0, "b", v1="10-1"),
-        replica(0, "c", v2="1-0"),
+        replica(0, "c"),
         replica(1, "d", v1="0-0"),
     ]
-    assert applied(members, "v1", 0, "9-0")
-    assert not applied(members, "v1", 0, "10-0")
-    assert not applied(members, "v1", 1, "1-0")
-    assert not applied(members, "v3", 0, "0-0")
+    assert applied(members, 0, "9-0")
+    assert not applied(members, 0, "10-0")
+    assert not applied(members, 1, "1-0")
+    assert not applied(members, 2, "0-0")
+    assert not applied([*members, replica(0, "e", v1="11-0", v2="8-0")], 0, "9-0")
 
 
 async def test_members_come_and_go(redis):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +12,20 @@ import pytest
 from world import ATTRIBUTES, DIMENSION, TOPICS, World, catalogue, eventually
 
 from recsys import replica as replica_module
-from recsys.config import EncoderSpec, Platform, ShardTuning
+from recsys import wire
+from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
 from recsys.datatypes import Item
 from recsys.encoder import HashingEncoder
 from recsys.errors import Unavailable, VersionError
+from recsys.evaluation import nearest_query
 from recsys.itemlog import Delete, ItemLog, Upsert
 from recsys.membership import Member, Members
 from recsys.replica import ShardReplica
 
 OTHER = Platform(shards=1, encoder=EncoderSpec(kind="hashing", dimension=24), attributes=ATTRIBUTES)
+
+
+WORDS = [f"word{n}" for n in range(60)]
 
 
 def one_shard(make_world: Any, **options: Any) -> Any:
@@ -76,7 +83,32 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
     first = contents(replicas[0], version)
     for other in replicas[1:]:
         assert contents(other, version) == first
-        assert len(other._shards[version].index) == len(first)
+        assert len(other._shards[version].index) == len(replicas[0]._shards[version].index)
+
+
+@pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
+@pytest.mark.parametrize("snapshot", [4, 0])
+async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, engine, snapshot):
+    """After 1,000 upserts and 200 deletes, read one by one, as they came and all at once: to the bit the same."""
+    world: World = await one_shard(make_world, index=IndexSpec(engine=engine), items=catalogue(snapshot))
+    (first,) = world.clients[0].replicas
+    log, rng, version = ItemLog(world.redis), np.random.default_rng(11), world.store.current()
+    read = first._log._log.read
+    first._log._log.read = lambda *a, **k: read(*a, **(k | {"limit": 1}))  # type: ignore[method-assign]
+    changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", " ".join(rng.choice(WORDS, 4)))) for _ in range(1000)]
+    for at in sorted(rng.integers(300, 1200, 200).tolist()):
+        changes.insert(at, (0, Delete(f"n{rng.integers(700)}")))
+    for start in range(0, len(changes), 37):
+        await log.append(changes[start : start + 37])
+    others = [await world.add_replica(0), await world.add_replica(0)]
+    last = await log.last(0)
+    assert await eventually(lambda: first._shards[version].cursor == last)
+    encoder = HashingEncoder(world.platform.encoder)
+    queries = encoder.encode([" ".join(rng.choice(WORDS, 3)) for _ in range(200)])
+    asked = nearest_query(version, queries, 10)
+    answers = [await r.search(replace(asked, sketches=True)) for r in (first, *others)]
+    assert len(answers[0].keys) == 2000
+    assert [wire.encode(a) for a in answers[1:]] == [wire.encode(answers[0])] * 2
 
 
 async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_world, monkeypatch):
@@ -236,6 +268,26 @@ async def test_entries_of_another_encoder_are_encoded_again(make_world):
     assert "w4" not in contents(replica, new)
     world.encoder_down = False
     assert await eventually(lambda: {"w3", "w4"} <= contents(replica, new).keys())
+
+
+async def test_replicas_take_the_vectors_that_one_of_them_made(make_world, monkeypatch):
+    """An encoder whose last bits change from call to call: all replicas hold the same."""
+    calls = itertools.count(1)
+    encode = World.encode
+
+    async def unsteady(self, version, texts):
+        return await encode(self, version, texts) + np.float32(1e-3) * next(calls)
+
+    monkeypatch.setattr(World, "encode", unsteady)
+    world: World = await one_shard(make_world, replicas=2)
+    await ItemLog(world.redis).append([upsert(Item(f"w{n}", f"text {n}")) for n in range(20)])
+    new = world.publish(platform=OTHER).version
+    world.store.promote(new)
+    replicas = world.clients[0].replicas
+    assert await eventually(lambda: all(new in r._shards for r in replicas))
+    first, second, late = (contents(r, new) for r in (*replicas, await world.add_replica(0)))
+    assert "w19" in first
+    assert first == second == late
 
 
 async def test_tuning_reaches_versions_that_are_loading(make_world, monkeypatch):

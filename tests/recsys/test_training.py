@@ -9,10 +9,11 @@ import pytest
 import scipy.sparse as sp
 from world import ATTRIBUTES, DIMENSION, TOPICS, catalogue, topic_of
 
-from recsys.building import Build
+from recsys.building import Build, Content
 from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Item
 from recsys.encoder import HashingEncoder
+from recsys.encoding import encode_all
 from recsys.errors import VersionError
 from recsys.holdout import leave_last_out, rolling
 from recsys.interactions import Interactions
@@ -21,8 +22,9 @@ from recsys.offline import Offline
 from recsys.ranker import FEATURES, Ranker
 from recsys.training import operators
 from recsys.training.factors import factorise
+from recsys.training.model import Trained
 from recsys.training.train import Trainer
-from recsys.versions import VersionStore
+from recsys.versions import Manifest, VersionStore
 
 
 def people(users: int = 300, seed: int = 1) -> Interactions:
@@ -47,12 +49,16 @@ def build(store: VersionStore) -> Build:
     return Build(platform, store, HashingEncoder(spec), 1, ShardTuning())
 
 
+def publish(made: Build, model: Trained | None = None) -> Manifest:
+    return made.publish(Content(catalogue()), trained=model)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(build, test, texts, model) of `people`."""
     made = build(VersionStore(tmp_path_factory.mktemp("versions")))
     test = leave_last_out(people())
-    texts = made.encode(catalogue())
+    texts = encode_all(made.encoder, catalogue())
     return made, test, texts, Trainer(made, Serving()).train(catalogue(), texts, test.train)
 
 
@@ -118,12 +124,12 @@ def test_enough_factors_are_the_operator():
 
 def test_a_trained_version_foresees_the_next_item(trained):
     """Through real shards: the next number of the topic, which neither texts nor popularity know, is mostly on top."""
-    made, test, texts, model = trained
-    version = made.publish(catalogue(), trained=model, texts=texts)
+    made, test, _, model = trained
+    version = publish(made, model)
     assert (version.model.startswith("learned"), version.space.learned) == (True, 128)
     served = Offline(made.store, version.version, test.train, Serving(), ShardTuning())
     ndcg = per_case(served.lists(test, lambda *_: None, diversity=0.0), test)["ndcg@10"].mean()
-    plain = Offline(made.store, made.publish(catalogue()).version, test.train, Serving(), ShardTuning())
+    plain = Offline(made.store, publish(made).version, test.train, Serving(), ShardTuning())
     assert ndcg > 0.9
     assert ndcg > 1.5 * per_case(plain.lists(test, lambda *_: None, diversity=0.0), test)["ndcg@10"].mean()
 
@@ -138,8 +144,8 @@ def test_the_same_seed_gives_the_same_model(trained):
 
 def test_a_new_item_stands_where_its_text_belongs(trained):
     """An item that the model never saw is proposed as new to people whose topic it has, and an update keeps factors."""
-    made, _, texts, model = trained
-    version = made.publish(catalogue(), trained=model, texts=texts)
+    made, _, _, model = trained
+    version = publish(made, model)
     shard = made.store.load(version.version, 0)
     old = shard.items.ids[0]
     before = shard.vectors_of([old])[1]
@@ -159,7 +165,7 @@ def test_a_new_item_stands_where_its_text_belongs(trained):
 
 def test_a_text_is_compared_with_texts_alone(trained):
     made, _, texts, model = trained
-    version = made.publish(catalogue(), trained=model, texts=texts)
+    version = publish(made, model)
     shard = made.store.load(version.version, 0)
     rows = shard.items.live_rows()
     query = version.space.text_query(texts[0])
@@ -173,9 +179,9 @@ def test_without_cases_to_choose_by_there_is_still_a_model(tmp_path):
     made = build(VersionStore(tmp_path))
     data = Interactions.of(["a", "b"], ["sea-0", "sea-1"], [1, 2], catalogue=[i.item_id for i in catalogue()])
     assert rolling(data).cases == 0
-    model = Trainer(made, Serving()).train(catalogue(), made.encode(catalogue()), data)
+    model = Trainer(made, Serving()).train(catalogue(), encode_all(made.encoder, catalogue()), data)
     assert model.ranker is None
-    made.publish(catalogue(), trained=model)
+    publish(made, model)
 
 
 def test_a_foreign_ranking_model_is_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def folded(done: Appended) -> UserProfile:
 
 async def save(store: UserStore, done: Appended, version: str = "v1", user: str = "u") -> UserProfile:
     profile = folded(done)
-    await store.save({user: (profile, done.fresh[-1].timestamp)}, version)
+    await store.save({user: (profile, done.fresh[-1])}, version)
     return profile
 
 
@@ -65,7 +67,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user):
     items = {name: VECTORS[x] for name, x in zip(["x/ y", "ü東", 'q"'], "abc", strict=True)}
     done = await append(store, *(event(n, item, user) for n, item in enumerate(items)))
     profile = fold(done.profile, done.fresh, items, TASTE, done.sequence)
-    await store.save({user: (profile, 1002.0)}, "v1")
+    await store.save({user: (profile, done.fresh[-1])}, "v1")
     got = await loaded(store, user=user)
     np.testing.assert_array_equal(got.taste, profile.taste)
     np.testing.assert_array_equal(got.seen, np.sort(item_keys(items)))
@@ -74,7 +76,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user):
     assert (await store.histories([user]))[0] == list(done.fresh)
     assert await store.erase(user) == 3
     left = {k.decode() async for k in store._redis.scan_iter()}
-    assert left <= {keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED}
+    assert left <= {keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED, keys.floor(user)}
 
 
 async def test_users_do_not_meet(store):
@@ -129,7 +131,7 @@ async def test_events_without_a_saved_profile_cause_a_rebuild(store):
     assert first.profile is not None
     second = await append(store, event(2, "b"))
     assert second.profile is None
-    await store.save({"u": (folded(first), 1001.0)}, "v1")  # comes too late: the history has moved on
+    await store.save({"u": (folded(first), first.fresh[-1])}, "v1")  # comes too late: the history has moved on
     assert await loaded(store) == second.sequence
     assert await store._redis.get(keys.profile("u")) is None
 
@@ -139,13 +141,13 @@ async def test_a_profile_made_of_an_older_history_is_not_saved(store):
     done = await append(store, event(1, "a"))
     profile = folded(done)
     await append(store, event(2, "b"))
-    await store.save({"u": (profile, 1001.0)}, "v1")
+    await store.save({"u": (profile, done.fresh[-1])}, "v1")
     assert isinstance(await loaded(store), int)
     await store.erase("u")
-    await store.save({"u": (profile, 1001.0)}, "v1")
+    await store.save({"u": (profile, done.fresh[-1])}, "v1")
     assert await store._redis.get(keys.profile("u")) is None
-    back = await append(store, event(3, "c"))
-    await store.save({"u": (profile, 1001.0)}, "v1")
+    back = await append(store, event(3, "c", at=time.time() + 1))
+    await store.save({"u": (profile, done.fresh[-1])}, "v1")
     assert await loaded(store) == back.sequence  # numbers are never used again
 
 
@@ -179,6 +181,81 @@ async def test_events_of_one_second_go_by_id(store):
     """So that every rebuild gives the same profile."""
     await append(store, *(event(n, at=1000.0) for n in (3, 1, 2)))
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e1", "e2", "e3"]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
+async def test_events_of_one_second_give_one_profile(store, order):
+    """Whatever order they come in, one at a time, folding and rebuilding agree: in the order of their ids."""
+    names = dict(zip((1, 2, 3), "abc", strict=True))
+    for n in order:
+        done = await append(store, event(n, names[n], at=1000.0))
+        if done.profile is not None:
+            await save(store, done)
+    rebuilt = fold(unknown_user(D), (await store.histories(["u"]))[0], VECTORS, TASTE, done.sequence)
+    got = await loaded(store)
+    assert rebuilt.recent == ("c", "b", "a")
+    if order == (1, 2, 3):
+        np.testing.assert_allclose(got.taste, rebuilt.taste, atol=1e-6)
+        assert got.recent == rebuilt.recent
+    else:
+        assert got == done.sequence  # to be rebuilt
+
+
+async def test_what_left_the_history_leaves_the_profile(redis):
+    """Folding and rebuilding agree past the history's bound too; the oldest go a tenth at a time."""
+    store = UserStore(redis, ttl_s=1000, history=20)
+    rebuilds = 0
+    for n in range(60):
+        done = await append(store, event(n, "abc"[n % 3] if n != 4 else "b"))
+        history = (await store.histories(["u"]))[0]
+        assert 20 <= len(history) <= 22 or n < 20
+        if done.profile is None:
+            profile = fold(unknown_user(D), history, VECTORS, TASTE, done.sequence)
+            await store.save({"u": (profile, history[-1])}, "v1")
+            rebuilds += 1
+        else:
+            await save(store, done)
+        got, whole = await loaded(store), fold(unknown_user(D), history, VECTORS, TASTE, done.sequence)
+        np.testing.assert_array_equal(got.seen, whole.seen)
+        np.testing.assert_allclose(got.taste, whole.taste, atol=1e-6)
+    assert 0 < rebuilds <= 60 / 2
+
+
+async def test_an_event_older_than_the_history_is_not_counted_again(store):
+    """The whole of a long history sent a second time changes nothing: neither the history nor anybody's likes."""
+    events = [event(n) for n in range(30)]
+    for e in events:
+        await append(store, e)
+    kept, likes = await store.histories(["u"]), await store._redis.zscore(keys.LIKES, "a")
+    again = await append(store, *events)
+    assert again.fresh == ()
+    assert await store.histories(["u"]) == kept
+    assert await store._redis.zscore(keys.LIKES, "a") == likes == 30.0
+
+
+async def test_an_erased_user_is_gone_for_good(store):
+    """No key and no value names the user; what is sent again of the time before is not taken, what is new is."""
+    user = "somebody with a name"
+    await store._redis.config_set("rdbcompression", "no")  # so that a value's dump shows what it holds
+    old = [event(n, "abc"[n % 3], user) for n in range(5)]
+    await save(store, await append(store, *old), user=user)
+    await append(store, event(20, "b", user))
+    assert await holds(store, user)
+    assert await store.erase(user) == 5
+    assert not await holds(store, user)
+    again = await append(store, *old)
+    assert again.fresh == ()
+    assert not await holds(store, user)
+    assert (await store.load([user], "v1", unknown_user(D)))[0].cold
+    new = await append(store, event(30, "a", user, at=time.time() + 1))
+    assert [e.event_id for e in new.fresh] == ["e30"]
+    assert await store.histories([user]) == [[*new.fresh]]
+
+
+async def holds(store: UserStore, name: str) -> bool:
+    """Whether anything in Redis contains the name: a key, or what stands behind one."""
+    found = [k + (await store._redis.dump(k) or b"") async for k in store._redis.scan_iter()]
+    return any(name.encode() in what for what in found)
 
 
 async def test_many_users_in_one_call(store):

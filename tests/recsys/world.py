@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from redis.asyncio import Redis
 
-from recsys.building import Build
+from recsys.building import Build, Content
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Floats, Interaction, Item
@@ -123,7 +123,7 @@ class World:
     def publish(self, items: Sequence[Item] | None = None, *, platform: Platform | None = None) -> Manifest:
         chosen = platform or self.platform
         build = Build(chosen, self.store, HashingEncoder(chosen.encoder), 1, ShardTuning())
-        return build.publish(self.items if items is None else items)
+        return build.publish(Content(self.items if items is None else items))
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         if self.encoder_down:
@@ -133,7 +133,7 @@ class World:
     async def add_replica(self, shard: int) -> ShardReplica:
         replica = ShardReplica(shard, f"r{next(self._ids)}", self.store, self.redis, self.encode)
         self._everyone.append(replica)
-        replica.tune(ShardTuning(poll_s=0.05))
+        replica.tune(ShardTuning(poll_s=0.05, drift_s=0.1))
         await replica.start()
         self.clients[shard].replicas.append(replica)
         return replica

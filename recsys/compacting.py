@@ -1,0 +1,192 @@
+"""What is live, as the content of a new version: the served snapshot with its log applied."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.building import Build, Content
+from recsys.checks import check_attributes
+from recsys.config import AttributeType, Platform, ShardTuning
+from recsys.connection import connect
+from recsys.datatypes import Floats, Item
+from recsys.encoding import Progress, WhenNeeded
+from recsys.errors import BadInput, Unavailable, VersionError
+from recsys.itemlog import ItemLog, Upsert, after
+from recsys.membership import Members
+from recsys.promoting import promote
+from recsys.retention import prune
+from recsys.snapshot import read_items
+from recsys.storage import replace
+from recsys.versions import Manifest, VersionStore
+
+_RESUMED_WITHIN_S = 6 * 3600.0
+"""A build that died longer ago begins anew: its share of the log is old."""
+
+_PATIENCE_S = 30.0
+"""Seconds for one answer of Redis: a build waits longer than a request may."""
+
+
+class Cut(BaseModel):
+    """Up to where a compaction takes the log. Kept while the build runs: one that goes on cuts at the same place."""
+
+    base: str
+    cursors: list[str]
+    """By shard; as many as the base or the platform has, whichever has more."""
+    at: float
+    """Unix seconds."""
+
+
+async def live_content(
+    store: VersionStore, redis: Redis, platform: Platform, fingerprint: str, progress: Progress
+) -> Content:
+    """The items of the served version with every change that is acknowledged now. To be used within `drafts.alone()`.
+
+    Raises VersionError when no version is served, or when the shards are to be others while writes may still come:
+    those would go into logs of shards that are no more.
+    """
+    base = _served(store)
+    if not base.fits(platform) and await Members(redis).all():
+        raise VersionError(
+            f"the platform runs with {len(base.shards)} shards and this file has {platform.shards} or routes "
+            "otherwise: stop it with `recsys down`, then build again; what is written meanwhile would be lost"
+        )
+    cut = await _cut(store, redis, base, platform)
+    items: dict[str, Item] = {}
+    known: dict[str, Floats] = {}
+    for shard in range(len(base.shards)):
+        progress("read", shard, len(base.shards))
+        held, vectors = await _shard(store, redis, base, shard, cut.cursors[shard], fingerprint)
+        items |= held
+        known |= vectors
+    progress("read", len(base.shards), len(base.shards))
+    declared = [_declared(item, base, platform.attributes) for item in items.values()]
+    return Content(declared, known, cut.cursors, base.version)
+
+
+async def compact(
+    platform: Platform, tuning: ShardTuning, redis_url: str, progress: Progress, *, then_promote: bool
+) -> Manifest:
+    """Build a version of what is live, promote it if asked to, and drop versions that are kept no longer."""
+    store, threads = VersionStore.of(platform), os.cpu_count() or 1
+    try:
+        async with connect(redis_url, timeout_s=_PATIENCE_S) as redis:
+            with store.drafts.alone():
+                encoder = await asyncio.to_thread(WhenNeeded, platform, threads, progress)
+                content = await live_content(store, redis, platform, encoder.fingerprint, progress)
+                build = Build(platform, store, encoder, threads, tuning)
+                manifest = await asyncio.to_thread(build.publish, content, progress)
+            if then_promote:
+                await promote(store, manifest.version, platform, redis)
+                await prune(store, redis, platform.keep_versions)
+    except RedisError as error:
+        raise Unavailable(f"the item log does not answer ({error}); start the same build again") from error
+    return manifest
+
+
+def file_content(store: VersionStore, items: Sequence[Item], platform: Platform, fingerprint: str) -> Content:
+    """Items from files. Changes in the log since the served version's snapshot stay on top of them.
+
+    Texts that the served version holds by this encoder are not encoded again. Raises VersionError when the shards are
+    to be others than the served version's: its log is theirs.
+    """
+    if store.current() is None:
+        return Content(items)
+    base = _served(store)
+    if not base.fits(platform):
+        raise VersionError(
+            f"the served version {base.version} has {len(base.shards)} shards and this file has {platform.shards} or "
+            "routes otherwise; changes over HTTP are in logs of its shards: build with --from-live first"
+        )
+    texts = {item.passage() for item in items}
+    known: dict[str, Floats] = {}
+    if base.fingerprint == fingerprint:
+        for shard in range(len(base.shards)):
+            held, vectors = _snapshot(store, base, shard)
+            known |= {i.passage(): v for i, v in zip(held, vectors, strict=True) if i.passage() in texts}
+    return Content(items, known, [shard.cursor for shard in base.shards])
+
+
+def _served(store: VersionStore) -> Manifest:
+    current = store.current()
+    if current is None:
+        raise VersionError("no version is served yet; build one of files first")
+    return store.manifest(current)
+
+
+async def _cut(store: VersionStore, redis: Redis, base: Manifest, platform: Platform) -> Cut:
+    path = store.drafts.folder / "cut.json"
+    known = _read_cut(path)
+    shards = max(len(base.shards), platform.shards)
+    if (
+        known is not None
+        and known.base == base.version
+        and len(known.cursors) == shards
+        and time.time() - known.at < _RESUMED_WITHIN_S
+    ):
+        return known
+    log = ItemLog(redis)
+    cut = Cut(base=base.version, cursors=[await log.last(n) for n in range(shards)], at=time.time())
+    replace(path, cut.model_dump_json().encode())
+    return cut
+
+
+def _read_cut(path: Path) -> Cut | None:
+    try:
+        return Cut.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _snapshot(store: VersionStore, base: Manifest, shard: int) -> tuple[list[Item], Floats]:
+    folder = store.files(base.version, shard)
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    return read_items(folder), np.array(vectors[:, : base.encoder.dimension])  # the text part, see `space.py`
+
+
+async def _shard(
+    store: VersionStore, redis: Redis, base: Manifest, shard: int, end: str, fingerprint: str
+) -> tuple[dict[str, Item], dict[str, Floats]]:
+    """A shard's items after its log up to `end`, and vectors by this encoder of texts they had."""
+    held, vectors = _snapshot(store, base, shard)
+    items = {item.item_id: item for item in held}
+    same = base.fingerprint == fingerprint
+    known = {item.passage(): v for item, v in zip(held, vectors, strict=True)} if same else {}
+    log, cursor = ItemLog(redis), base.shards[shard].cursor
+    await log.check(shard, base.version, cursor)
+    while after(cursor) < after(end):
+        entries = await log.read(shard, cursor)
+        if not entries:
+            raise VersionError(f"the log of shard-{shard} ends before {end}, where it stood a moment ago; build again")
+        for entry in entries:
+            if after(entry.sequence) > after(end):
+                break
+            change = entry.change
+            if isinstance(change, Upsert):
+                items[change.item.item_id] = change.item
+                if change.fingerprint == fingerprint:
+                    known[change.item.passage()] = change.vector
+            else:
+                items.pop(change.item_id, None)
+        cursor = entries[-1].sequence
+    return items, known
+
+
+def _declared(item: Item, base: Manifest, declared: Mapping[str, AttributeType]) -> Item:
+    """The item with the attributes that the platform declares now. BadInput for a value that does not fit any more."""
+    if dict(declared) == base.attributes:
+        return item
+    kept = {name: value for name, value in item.attributes.items() if name in declared}
+    try:
+        checked = check_attributes(kept, declared)
+    except BadInput as wrong:
+        raise BadInput(f"item {item.item_id!r}: {wrong}; send it anew or declare the attribute as before") from None
+    return Item(item.item_id, item.title, item.text, checked, item.created_at)

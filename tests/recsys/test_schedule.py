@@ -1,0 +1,169 @@
+"""Unattended rebuilds: when, one at a time, and past the death of who began."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from world import World, catalogue, eventually
+
+from recsys import keys, schedule
+from recsys.config import Rebuild
+from recsys.datatypes import Item
+from recsys.drift import Drift, measure
+from recsys.errors import VersionError
+from recsys.schedule import RebuildSchedule, due, last_rebuild
+
+
+def at(hour: int, minute: int = 0) -> float:
+    return datetime(2026, 3, 2, hour, minute, tzinfo=UTC).timestamp()
+
+
+def drift(**given: float) -> Drift:
+    return Drift(**({"log_share": 0.0, "dead_share": 0.0, "recall_at_10": 1.0} | given))
+
+
+def test_cron_is_due_once_after_each_of_its_times():
+    """Also when nobody looked at the time itself; in UTC."""
+    nightly = Rebuild(cron="0 3 * * *")
+    assert due(nightly, at(2, 59), at(1), []) is None
+    assert due(nightly, at(3), at(1), []) == "cron: 0 3 * * *"
+    assert due(nightly, at(9), at(1), []) == "cron: 0 3 * * *"
+    assert due(nightly, at(9), at(3), []) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "fine", "past"),
+    [("log_share", 0.3, 0.3, 0.31), ("dead_share", 0.2, 0.1, 0.4), ("recall_below", 0.9, 0.9, 0.8)],
+)
+def test_drift_is_due_past_its_limit_and_after_the_pause(name, limit, fine, past):
+    """The worst replica decides; within the pause after the last rebuild none does."""
+    settings = Rebuild(**{name: limit, "pause_s": 600, "cron": None})
+    measured = "recall_at_10" if name == "recall_below" else name
+    assert due(settings, at(9), at(1), [drift(), drift(**{measured: fine})]) is None
+    assert due(settings, at(9), at(1), []) is None
+    reason = due(settings, at(9), at(1), [drift(), drift(**{measured: past})])
+    assert reason is not None
+    assert f"{measured} is {past:.3f}" in reason
+    assert due(settings, at(1, 9), at(1), [drift(**{measured: past})]) is None
+
+
+def test_a_wrong_expression_is_refused_by_name():
+    """At the start, not at night."""
+    with pytest.raises(ValidationError, match="is no cron expression"):
+        Rebuild(cron="61 * * * *")
+    assert not Rebuild(cron=None).wanted
+
+
+async def test_one_rebuilds_at_a_time(redis):
+    """Of three composers that look together one builds; the next look finds it done, and says what came of it."""
+    running, most, built = 0, 0, []
+
+    async def rebuild() -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.2)
+        running -= 1
+        built.append("v")
+        return f"v{len(built)}"
+
+    composers = [RebuildSchedule(redis, rebuild, lambda: [drift(log_share=0.9)]) for _ in range(3)]
+    for composer in composers:
+        composer.settings = Rebuild(cron=None, log_share=0.5, pause_s=60)
+        assert await composer.step() is None  # the schedule begins with its first look
+    await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
+    done = await asyncio.gather(*(c.step() for c in composers))
+    assert [d for d in done if d] == ["drift: log_share is 0.900, over 0.5"]
+    assert (most, len(built)) == (1, 1)
+    assert [await c.step() for c in composers] == [None] * 3
+    known = await last_rebuild(redis)
+    assert known["version"] == "v1"
+    assert float(known["started"]) <= float(known["finished"])
+    assert await redis.exists(keys.REBUILDING) == 0
+
+
+async def test_a_failed_rebuild_is_told_and_waits_for_its_next_time(redis, caplog):
+    """It does not start again at once."""
+
+    async def rebuild() -> str:
+        raise VersionError("recall@10 is 0.5")
+
+    composer = RebuildSchedule(redis, rebuild, list)
+    composer.settings = Rebuild(cron="* * * * *")
+    await composer.step()
+    await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
+    assert await composer.step() == "cron: * * * * *"
+    assert (await last_rebuild(redis))["error"] == "recall@10 is 0.5"
+    assert "recall@10 is 0.5" in caplog.text
+    assert time.time() - float((await last_rebuild(redis))["started"]) < 60  # the next minute is its next time
+
+
+async def test_a_rebuild_whose_composer_died_is_taken_up(redis, monkeypatch):
+    """Once the dead one's lock has run out, another goes on; the lock of one that lives is renewed."""
+    monkeypatch.setattr(schedule, "_LOCK_S", 0.4)
+    builds: list[asyncio.Future[str]] = []
+
+    def rebuild() -> Any:
+        builds.append(asyncio.get_running_loop().create_future())
+        return builds[-1]
+
+    first, second = (RebuildSchedule(redis, rebuild, list) for _ in range(2))
+    first.settings = second.settings = Rebuild(cron="* * * * *")
+    await first.step()
+    await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
+    working = asyncio.ensure_future(first.step())
+    await asyncio.sleep(1.0)  # longer than the lock lasts without renewal
+    assert await second.step() is None
+    assert len(builds) == 1
+    working.cancel()  # as a process that is killed: what it began is not finished
+    await asyncio.gather(working, return_exceptions=True)
+    assert builds[0].cancelled()
+    taking_up = asyncio.ensure_future(second.step())
+    assert await eventually(lambda: len(builds) == 2)
+    builds[1].set_result("v2")
+    assert str(await taking_up).startswith("it died on the way: cron")
+    assert (await last_rebuild(redis))["version"] == "v2"
+
+
+async def test_drift_is_what_came_since_the_snapshot(make_world):
+    """Of 24 items eight by the log, of 28 rows four dead, and full recall."""
+    world: World = await make_world(shards=1, items=catalogue(5))
+    (replica,) = world.clients[0].replicas
+    version = world.store.current()
+    await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(8)], wait_visible=True)
+    for gone in ("sea-0", "sea-1", "sea-2", "n7"):
+        await world.gateway.delete(gone, wait_visible=True)
+    measured = measure(replica._shards[version])
+    assert measured.log_share == pytest.approx(7 / 24)
+    assert measured.dead_share == pytest.approx(4 / 28)
+    assert measured.recall_at_10 == 1.0
+
+
+async def test_a_replica_tells_its_drift(make_world):
+    """Its word in Redis carries the measurement of each version, and a new one after a change."""
+    world: World = await make_world(shards=1, items=catalogue(5))
+    version = world.store.current()
+
+    async def told() -> Drift | None:
+        members = [m for m in await world.follower.refresh() if m.role == "shard"]
+        return members[0].drift.get(version)
+
+    assert (await eventually(told)).log_share == 0.0
+    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+
+    async def moved() -> bool:
+        now = await told()
+        return now is not None and now.log_share == pytest.approx(1 / 21)
+
+    assert await eventually(moved)
+
+
+async def test_drift_of_an_empty_shard(make_world):
+    """Nothing has moved."""
+    world: World = await make_world(shards=1, items=[])
+    assert measure(world.clients[0].replicas[0]._shards[world.store.current()]) == drift()
