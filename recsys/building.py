@@ -25,7 +25,7 @@ from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_shard
 from recsys.storage import replace
 from recsys.training.model import Layout, Trained
-from recsys.versions import RANKER, Manifest, ShardManifest, VersionStore, sha256
+from recsys.versions import MODEL, RANKER, Manifest, ShardManifest, VersionStore, sha256
 
 _RECALL_QUERIES = 500
 _LOOKED_UP = 200
@@ -190,14 +190,15 @@ def _queries(texts: Floats, layout: Layout | None) -> Floats:
 
 
 def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
-    """Write the ranking model; what the manifest says of the training."""
+    """Write the model and its trees; what the manifest says of the training."""
     checksum = None
     if trained.ranker is not None:
         (draft / RANKER).write_text(trained.ranker)
         checksum = sha256(draft / RANKER)
+    trained.save(draft / MODEL)
     model = "learned-blend" if trained.ranker is None else "learned-trees"
     told = {"space": trained.space, "weights": dict(trained.weights), "card": trained.card}
-    return {"model": model, "ranker_sha256": checksum, **told}
+    return {"model": model, "ranker_sha256": checksum, "model_sha256": sha256(draft / MODEL), **told}
 
 
 def _complete(folder: Path, sums: Path) -> bool:

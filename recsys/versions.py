@@ -5,6 +5,7 @@
 ├── .drafts/                what is being built (see `drafts.py`)
 └── <version>/
     ├── manifest.json       what it is, with a checksum of every file
+    ├── model.npz           what was learned, for the builds to come
     ├── ranker.txt          the ranking model, where one was trained and was better than the blend
     └── shard-0/ …          see `snapshot.py`
 """
@@ -30,6 +31,7 @@ from recsys.space import Space
 from recsys.storage import CURRENT, MANIFEST, storage
 
 RANKER = "ranker.txt"
+MODEL = "model.npz"
 _REMEMBERED = 20
 """Earlier versions that CURRENT remembers for rollback."""
 
@@ -96,6 +98,8 @@ class Manifest(BaseModel):
     card: ModelCard | None = None
     ranker_sha256: str | None = None
     """Of `ranker.txt`; None: there is none."""
+    model_sha256: str | None = None
+    """Of `model.npz`, by which later versions of other items go on with what was learned; None: nothing was."""
 
     def fits(self, platform: Platform) -> bool:
         """Whether its shards are the platform's: as many, and each owning the same items."""
@@ -185,15 +189,21 @@ class VersionStore:
             self._verify_shard(manifest, shard, on_file)
         if manifest.ranker_sha256 is not None:
             self._verify_file(version, RANKER, manifest.ranker_sha256, on_file)
+        if manifest.model_sha256 is not None:
+            self._verify_file(version, MODEL, manifest.model_sha256, on_file)
         return manifest
+
+    def checked(self, version: str, name: str, expected: str) -> Path:
+        """A file of a version. Raises VersionError when it is missing or was changed."""
+        self._verify_file(version, name, expected, lambda _: None)
+        return self.folder(version) / name
 
     def serve(self, version: str) -> Serve:
         """What a composer needs of a version. Raises VersionError when a file is missing or was changed."""
         manifest = self.manifest(version)
         ranker = None
         if manifest.ranker_sha256 is not None:
-            self._verify_file(version, RANKER, manifest.ranker_sha256, lambda _: None)
-            ranker = Ranker((self.folder(version) / RANKER).read_text())
+            ranker = Ranker(self.checked(version, RANKER, manifest.ranker_sha256).read_text())
         space = manifest.space or Space(text=manifest.encoder.dimension)
         return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
 

@@ -20,7 +20,7 @@ from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys import promoting
 from recsys.building import Build
-from recsys.compacting import compact, file_content
+from recsys.compacting import compact, file_content, learned_so_far
 from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item
@@ -163,7 +163,7 @@ def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
     build = build_of(config, report)
     with build.store.drafts.alone():
         content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
-        return build.publish(content, report)
+        return build.publish(content, report, learned_so_far(build.store, build.encoder.fingerprint))
 
 
 def build_of(config: Path, report: Progress) -> Build:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,7 +15,9 @@ from recsys.config import SignalName
 from recsys.datatypes import Floats, Rows, item_keys
 from recsys.learned import Learned, Links
 from recsys.space import Space
-from recsys.versions import ModelCard
+from recsys.versions import MODEL, RANKER, Manifest, ModelCard, VersionStore
+
+_ARRAYS = ("items", "contexts", "known", "item_map", "context_map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,35 @@ class Trained:
     ranker: str | None
     """LightGBM's text format; None: the blend was better on validation."""
     card: ModelCard
+
+    def save(self, path: Path) -> None:
+        """All but what the manifest and `ranker.txt` hold."""
+        parts: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        for name in ("near", "follows"):
+            table = getattr(self, name)
+            parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
+        np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **parts)
+
+    @classmethod
+    def of(cls, store: VersionStore, manifest: Manifest) -> Trained | None:
+        """What a version learned; None: nothing. Raises VersionError when a file is missing or was changed."""
+        space, card = manifest.space, manifest.card
+        if manifest.model_sha256 is None or space is None or card is None:
+            return None
+        with np.load(store.checked(manifest.version, MODEL, manifest.model_sha256), allow_pickle=False) as stored:
+            size = len(stored["item_ids"])
+            tables = {
+                name: sp.csr_array(
+                    (stored[f"{name}_data"], stored[f"{name}_indices"], stored[f"{name}_indptr"]), (size, size)
+                )
+                for name in ("near", "follows")
+            }
+            arrays = {name: stored[name] for name in _ARRAYS}
+            item_ids = stored["item_ids"].tolist()
+        ranker = None
+        if manifest.ranker_sha256 is not None:
+            ranker = store.checked(manifest.version, RANKER, manifest.ranker_sha256).read_text()
+        return cls(item_ids, **arrays, **tables, space=space, weights=manifest.weights or {}, ranker=ranker, card=card)
 
     def digest(self) -> bytes:
         """Of all that a build takes over."""

@@ -49,6 +49,9 @@ def build(store: VersionStore) -> Build:
     return Build(platform, store, HashingEncoder(spec), 1, ShardTuning())
 
 
+IDS = [item.item_id for item in catalogue()]
+
+
 def publish(made: Build, model: Trained | None = None) -> Manifest:
     return made.publish(Content(catalogue()), trained=model)
 
@@ -196,3 +199,21 @@ def test_a_foreign_ranking_model_is_refused():
     with pytest.raises(VersionError, match="train again"):
         Ranker(text)
     assert "blend" in FEATURES
+
+
+def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
+    """Read back from a version, a model builds the same version again; an item that is gone takes nothing with it."""
+    made, _, _, model = trained
+    first = publish(made, model)
+    again = Trained.of(made.store, first)
+    assert again.digest() == model.digest()
+    fewer = made.publish(Content(catalogue()[1:]), trained=again)
+    assert (fewer.space, fewer.weights, fewer.card) == (first.space, first.weights, first.card)
+    held = {i: v for n in range(2) for i, v in zip(*made.store.load(first.version, n).vectors_of(IDS), strict=True)}
+    for n in range(2):
+        for name, vector in zip(*made.store.load(fewer.version, n).vectors_of(IDS), strict=True):
+            np.testing.assert_array_equal(vector, held[name])
+    assert Trained.of(made.store, publish(made)) is None
+    (made.store.folder(first.version) / "model.npz").write_bytes(b"other")
+    with pytest.raises(VersionError, match="checksum"):
+        Trained.of(made.store, first)
