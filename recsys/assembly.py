@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from msgspec import structs
 
-from recsys.candidates import BECAUSE, COLUMNS, QUERY, ROLES, SOURCES, TASTE, CandidateSet, ShardQuery
-from recsys.config import Scenario
+from recsys.candidates import BECAUSE, COLUMNS, LONG, QUERY, ROLES, SOURCES, TASTE, CandidateSet, ShardQuery
+from recsys.config import Scenario, SignalName
 from recsys.datatypes import Floats, Recommendation, RecQuery, UserProfile, item_keys
 from recsys.profiles import RECENT
+from recsys.ranking import Controls
+from recsys.serving import Serve
 from recsys.signals import SIGNALS, Moment
 
 _NAMED = [tuple(source for source, bit in SOURCES.items() if bits & bit) for bits in range(2 * max(SOURCES.values()))]
@@ -21,8 +22,10 @@ _NAMED = [tuple(source for source, bit in SOURCES.items() if bits & bit) for bit
 _TRENDING = 0.0
 """log2 of the likes that must be left after decay for an item to count as trending: one."""
 
-_WEIGHED = {QUERY: {"query"}, TASTE: {"taste"}} | {BECAUSE + i: {"because"} for i in range(RECENT)}
+_WEIGHED = {QUERY: "query", TASTE: "taste", LONG: "long"} | {BECAUSE + i: "because" for i in range(RECENT)}
 """Role -> the signal that it is needed for even when no source uses it."""
+_NO_KEYS, _NO_WEIGHTS = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+_NEIGHBOUR_SIGNALS = {"near", "follows", "last"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Prepared:
     scenario: Scenario
     profile: UserProfile
     vector: Floats | None
-    """(d,) unit vector of the text or item asked for; None: only the user's taste counts."""
+    """(width,) query of the text or item asked for; None: only the user's taste counts."""
     missing: tuple[str, ...]
     """Parts that are missing from this query's answer already."""
 
@@ -41,8 +44,21 @@ class Prepared:
     def diversity(self) -> float:
         return self.scenario.diversity if self.query.diversity is None else self.query.diversity
 
+    @property
+    def controls(self) -> Controls:
+        return Controls(self.query.k, self.diversity, self.scenario.caps, self.explore)
 
-def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment: Moment) -> ShardQuery:
+    @property
+    def explore(self) -> float:
+        return self.scenario.explore if self.query.explore is None else self.query.explore
+
+    def weights(self, serve: Serve) -> Mapping[SignalName, float]:
+        """Of the blend: the version's own where it learned and the scenario asks for them."""
+        learned = serve.weights is not None and self.scenario.learned
+        return serve.weights if serve.weights is not None and learned else self.scenario.weights
+
+
+def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment) -> ShardQuery:
     """One message for the whole batch."""
     vectors: list[Floats] = []
     plan: list[tuple[int, int, int, int]] = []  # request, role, source bit, k
@@ -50,22 +66,27 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
     wishes: dict[tuple[int, int, bool], _Wish] = {}  # a batch has few scenarios
     for b, prepared in enumerate(batch):
         kind = (id(prepared.scenario), prepared.query.k, prepared.query.items is not None)
-        wish = wishes.get(kind) or wishes.setdefault(kind, _Wish.of(prepared))
+        wish = wishes.get(kind) or wishes.setdefault(kind, _Wish.of(prepared, serve))
         column_k.append(wish.columns)
-        for role, source, vector in _roles(prepared):
+        for role, source, vector in _roles(prepared, serve):
             k = wish.sources.get(source, 0)
             if k or wish.weighed[role]:
                 vectors.append(vector)
                 plan.append((b, role, SOURCES[source] if k else 0, k))
     request, role_of, source_of, k_of = np.array(plan, np.int64).reshape(-1, 4).T
     excluded = [_excluded(prepared) for prepared in batch]
+    linked = [p.profile if not _NEIGHBOUR_SIGNALS.isdisjoint(p.weights(serve)) else None for p in batch]
+    trails = [p.trail if p is not None else _NO_KEYS for p in linked]
     return ShardQuery(
-        version=version,
-        vectors=np.stack(vectors) if vectors else np.zeros((0, dimension), np.float32),
+        version=serve.version,
+        vectors=np.stack(vectors) if vectors else np.zeros((0, serve.space.width), np.float32),
         vector_request=request,
         vector_role=role_of,
         vector_source=source_of,
         vector_k=k_of,
+        trail=np.concatenate(trails),
+        trail_weights=np.concatenate([p.trail_weights if p is not None else _NO_WEIGHTS for p in linked]),
+        trail_offsets=np.cumsum([0, *map(len, trails)]),
         column_k=np.array(column_k, np.int64),
         filters=tuple(p.query.filter for p in batch),
         exclude=np.concatenate(excluded),
@@ -73,7 +94,13 @@ def shard_query(version: str, batch: Sequence[Prepared], dimension: int, moment:
         asked=tuple(p.query.items or () for p in batch),
         trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
         sketches=any(p.diversity > 0 for p in batch),
+        grouped=grouped(batch),
     )
+
+
+def grouped(batch: Sequence[Prepared]) -> tuple[str, ...]:
+    """Attributes that some scenario of the batch caps."""
+    return tuple(dict.fromkeys(key for p in batch for key in p.scenario.caps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +115,32 @@ class _Wish:
     """By role: whether its signal has a weight."""
 
     @classmethod
-    def of(cls, prepared: Prepared) -> _Wish:
-        scenario, k = prepared.scenario, prepared.query.k
+    def of(cls, prepared: Prepared, serve: Serve) -> _Wish:
+        scenario, k, weights = prepared.scenario, prepared.query.k, prepared.weights(serve)
         # One shard may hold all that is left for a filter, so each source gives at least what is asked for.
         sources: dict[str, int] = {s.source: max(s.k, k) for s in scenario.sources if prepared.query.items is None}
         columns = [sources.get(column, 0) for column in COLUMNS]
-        return cls(sources, columns, [bool(scenario.weights.keys() & _WEIGHED[role]) for role in range(ROLES)])
+        return cls(sources, columns, [_WEIGHED.get(role) in weights for role in range(ROLES)])
 
 
-def _roles(prepared: Prepared) -> list[tuple[int, str, Floats]]:
-    """(role, source that walks from it, unit vector)."""
+def _roles(prepared: Prepared, serve: Serve) -> list[tuple[int, str, Floats]]:
+    """(role, source that walks from it, query vector)."""
     roles: list[tuple[int, str, Floats]] = []
     if prepared.vector is not None:
         roles.append((QUERY, "similar", prepared.vector))
     profile = prepared.profile
-    length = math.sqrt(profile.taste @ profile.taste)
-    if length:
+    if not profile.cold:
         # A text or an item that was asked for is what "similar" means then; the taste only gives its signal.
         source = "similar" if prepared.vector is None else "none"
-        roles.append((TASTE, source, profile.taste / np.float32(length)))
+        taste = serve.space.query(profile.taste)
+        roles.append((TASTE, source, taste))
+        if prepared.explore > 0:
+            roles.append((TASTE, "new", taste))
+        if serve.space.learned:
+            roles.append((LONG, "none", serve.space.long_query(profile.taste)))
     for i, vector in enumerate(profile.recent_vectors):
         # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
-        roles.append((BECAUSE + i, "because_you_liked" if i == 0 else "none", vector))
+        roles.append((BECAUSE + i, "because_you_liked" if i == 0 else "none", serve.space.context_query(vector)))
     return roles
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from recsys.arrays import Column
 from recsys.config import AttributeType
-from recsys.datatypes import AttributeValue, Rows
+from recsys.datatypes import AttributeValue, Keys, Rows, item_key
 from recsys.filters import Condition, Filter
 
 Mask = npt.NDArray[np.bool_]
@@ -21,20 +21,25 @@ Mask = npt.NDArray[np.bool_]
 class _Keywords:
     def __init__(self) -> None:
         self._postings: dict[str, Column[np.int64]] = {}
+        self.first = Column(np.uint64)
+        """Key of each row's first value; 0: it has none."""
         self._present = Column(np.int64)
 
     def extend(self, first_row: int, values: Sequence[AttributeValue | None]) -> None:
         added: dict[str, list[int]] = {}
         present = []
+        first = np.zeros(len(values), np.uint64)
         for row, value in enumerate(values, first_row):
             words = [value] if isinstance(value, str) else value if isinstance(value, list) else []
             if words:
                 present.append(row)
+                first[row - first_row] = item_key(words[0])
             for word in dict.fromkeys(words):
                 added.setdefault(word, []).append(row)
         for word, rows in added.items():
             self._postings.setdefault(word, Column(np.int64)).extend(rows)
         self._present.extend(present)
+        self.first.extend(first)
 
     def mask(self, condition: Condition, n: int) -> Mask:
         mask = np.zeros(n, bool)
@@ -93,6 +98,15 @@ class Attributes:
         for condition in given.must_not:
             mask &= ~self._test(condition, n)
         return mask
+
+    def groups(self, keys: Sequence[str], rows: Rows) -> Keys:
+        """(len(rows), len(keys)) uint64: key of the first value of each keyword attribute; 0 for none."""
+        groups = np.zeros((len(rows), len(keys)), np.uint64)
+        for place, key in enumerate(keys):
+            column = self._columns.get(key)
+            if isinstance(column, _Keywords):
+                groups[:, place] = column.first.view[rows]
+        return groups
 
     def rows(self, given: Filter, n: int) -> Rows:
         return np.flatnonzero(self.mask(given, n))

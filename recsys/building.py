@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,13 +18,14 @@ from recsys.datatypes import Floats, Item
 from recsys.encoder import Encoder
 from recsys.encoding import Progress, encode
 from recsys.errors import VersionError
-from recsys.evaluation import inspect, recall, sample_queries, self_lookup
+from recsys.evaluation import inspect, recall, sample_queries, sample_tastes, self_lookup
 from recsys.routing import Router
 from recsys.shard import START_OF_LOG, Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_shard
 from recsys.storage import replace
-from recsys.versions import Manifest, ShardManifest, VersionStore, sha256
+from recsys.training.model import Layout, Trained
+from recsys.versions import MODEL, RANKER, Manifest, ShardManifest, VersionStore, sha256
 
 _RECALL_QUERIES = 500
 _LOOKED_UP = 200
@@ -56,29 +58,37 @@ class Build:
     threads: int
     tuning: ShardTuning
 
-    def publish(self, content: Content, progress: Progress = lambda *_: None) -> Manifest:
+    def publish(
+        self, content: Content, progress: Progress = lambda *_: None, trained: Trained | None = None
+    ) -> Manifest:
         """Build and publish a version, not yet promoted. To be used within `store.drafts.alone()`.
 
-        When it dies on the way nothing of it is visible, and the same content goes on where it was: encoded texts and
+        `trained` is what was learned of the items; None: the version goes by texts. When the build dies on the way
+        nothing of it is visible, and the same content goes on where it was: encoded texts and
         indexed shards are kept. Raises VersionError when recall@10 or self-lookup is under RECALL_FLOOR.
         """
         items = list({item.item_id: item for item in content.items}.values())
-        with self.store.drafts.draft(self._key(items, content)) as draft:
-            vectors = self._vectors(draft / "encoded", items, content.known, progress)
-            shards = self._write(draft, items, vectors, content, progress)
-            manifest = self._verified(shards, items, vectors, content, progress)
+        with self.store.drafts.draft(self._key(items, content, trained)) as draft:
+            texts = self._vectors(draft / "encoded", items, content.known, progress)
+            layout = None if trained is None else trained.layout([item.item_id for item in items], texts)
+            shards = self._write(draft, items, texts, layout, content, progress)
+            learned = {} if trained is None else _learned(draft, trained)
+            manifest = self._verified(shards, items, _queries(texts, layout), content, progress)
+            manifest = manifest.model_copy(update=learned)
             shutil.rmtree(draft / "encoded", ignore_errors=True)
             for left in draft.glob("shard-*.json"):
                 left.unlink()
             self.store.publish(draft, manifest)
         return manifest
 
-    def _key(self, items: Sequence[Item], content: Content) -> str:
+    def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
         """Same key, same version: a hash of everything that goes into it."""
         spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
         digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
         for item in items:
             digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+        if trained is not None:
+            digest.update(trained.digest())
         return digest.hexdigest()[:32]
 
     def _vectors(self, folder: Path, items: Sequence[Item], known: Mapping[str, Floats], progress: Progress) -> Floats:
@@ -92,11 +102,18 @@ class Build:
         return vectors
 
     def _write(
-        self, draft: Path, items: Sequence[Item], vectors: Floats, content: Content, progress: Progress
+        self,
+        draft: Path,
+        items: Sequence[Item],
+        texts: Floats,
+        layout: Layout | None,
+        content: Content,
+        progress: Progress,
     ) -> list[tuple[Shard, ShardManifest]]:
         router = Router(self.platform.routing, self.platform.shards)
         owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
-        sketcher = Sketcher.fit(vectors)
+        sketcher = Sketcher.fit(texts)
+        vectors = texts if layout is None else layout.vectors
         made = []
         for number in range(self.platform.shards):
             progress("index", number, self.platform.shards)
@@ -105,7 +122,8 @@ class Build:
             if not _complete(folder, sums):
                 shutil.rmtree(folder, ignore_errors=True)
                 own = [items[i] for i in mine]
-                write_shard(folder, own, vectors[mine], self.platform.index, sketcher, self.threads)
+                learned = None if layout is None else layout.part(np.array(mine, np.int64))
+                write_shard(folder, own, vectors[mine], self.platform.index, sketcher, self.threads, learned)
                 replace(sums, orjson.dumps({path.name: sha256(path) for path in sorted(folder.iterdir())}))
             cursor = content.cursors[number] if content.cursors else START_OF_LOG
             known = ShardManifest(items=len(mine), cursor=cursor, sha256=orjson.loads(sums.read_bytes()))
@@ -119,7 +137,7 @@ class Build:
         self,
         made: Sequence[tuple[Shard, ShardManifest]],
         items: Sequence[Item],
-        vectors: Floats,
+        queries: Floats,
         content: Content,
         progress: Progress,
     ) -> Manifest:
@@ -128,7 +146,7 @@ class Build:
             inspect(shard, known.items)
             progress("verify", number + 1, len(made) + 1)
         shards = [shard for shard, _ in made]
-        measured = recall(shards, sample_queries(vectors, _RECALL_QUERIES)) if items else None
+        measured = recall(shards, queries) if items else None
         found = float(np.mean([self_lookup(s, _LOOKED_UP) for s in shards if s.items.live])) if items else None
         progress("verify", len(made) + 1, len(made) + 1)
         for name, share in (("recall@10", measured), ("self-lookup", found)):
@@ -151,6 +169,36 @@ class Build:
             base=content.base,
             cut=list(content.cursors) if content.base else [],
         )
+
+
+def known_texts(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
+    """For `Content.known`, of vectors in the order of the items."""
+    return {item.passage(): text for item, text in zip(items, texts, strict=True)}
+
+
+def _queries(texts: Floats, layout: Layout | None) -> Floats:
+    """What the version will be asked: texts, and of one that learned tastes as well, half and half."""
+    if not len(texts):
+        return texts
+    if layout is None:
+        return sample_queries(texts, _RECALL_QUERIES)
+    space = layout.trained.space
+    contexts = np.concatenate([texts, layout.contexts], axis=1)
+    tastes = [space.query(taste) for taste in sample_tastes(space.added(contexts), _RECALL_QUERIES // 2)]
+    searched = [space.text_query(text) for text in sample_queries(texts, _RECALL_QUERIES // 2)]
+    return np.stack([*tastes, *searched])
+
+
+def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
+    """Write the model and its trees; what the manifest says of the training."""
+    checksum = None
+    if trained.ranker is not None:
+        (draft / RANKER).write_text(trained.ranker)
+        checksum = sha256(draft / RANKER)
+    trained.save(draft / MODEL)
+    model = "learned-blend" if trained.ranker is None else "learned-trees"
+    told = {"space": trained.space, "weights": dict(trained.weights), "card": trained.card}
+    return {"model": model, "ranker_sha256": checksum, "model_sha256": sha256(draft / MODEL), **told}
 
 
 def _complete(folder: Path, sums: Path) -> bool:

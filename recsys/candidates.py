@@ -22,12 +22,13 @@ SOURCES: dict[SourceName | str, int] = {
     "popular": 8,
     "recent": 16,
     "asked": 32,
+    "new": 64,
 }
 """Source -> its bit. A candidate carries the bits of all that proposed it; the lowest names it in the answer."""
 
-QUERY, TASTE, BECAUSE = range(3)
-"""Roles of vectors, and columns of `CandidateSet.likeness`: what was asked, the user's taste, and from BECAUSE on one
-each for the items liked last."""
+QUERY, TASTE, LONG, NEAR, NEXT, LAST, BECAUSE = range(7)
+"""Columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part of it; three sums of neighbour
+rows (`learned.FADING`); from BECAUSE on one each for the items liked last. All but the sums are roles of vectors."""
 ROLES = BECAUSE + RECENT
 
 COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")
@@ -38,10 +39,12 @@ COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")
 class ShardQuery:
     """What a batch of B requests wants of one shard.
 
-    `vectors` is (m, d) float32, unit length; row j belongs to request `vector_request[j]`, plays `vector_role[j]`, and
-    wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only gives a signal).
-    `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each request, request b's at
-    `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is said.
+    `vectors` is (m, width) float32, see `space.py`; row j belongs to request `vector_request[j]`, plays
+    `vector_role[j]`, and wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only
+    gives a signal). `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes,
+    newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for neighbour rows, so empty where a version
+    has none. `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each request,
+    request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is said.
     """
 
     version: str
@@ -50,6 +53,9 @@ class ShardQuery:
     vector_role: npt.NDArray[np.int64]
     vector_source: npt.NDArray[np.int64]
     vector_k: npt.NDArray[np.int64]
+    trail: Keys
+    trail_weights: Floats
+    trail_offsets: npt.NDArray[np.int64]
     column_k: npt.NDArray[np.int64]
     filters: tuple[Filter | None, ...]
     exclude: Keys
@@ -58,6 +64,8 @@ class ShardQuery:
     trend_floor: float
     """log2 of the decayed likes, see `popularity.py`: an item under this is not trending any more."""
     sketches: bool
+    grouped: tuple[str, ...]
+    """Attributes whose values are wanted of each candidate, for caps."""
 
     @property
     def size(self) -> int:
@@ -73,6 +81,7 @@ class CandidateSet:
     likeness  (n, ROLES) float32, inner products by role; NaN where the request has no such vector
     columns   (n, 3) float64: weighted likes, trend as log2, created_at in Unix seconds (NaN: unknown)
     sketches  (n, w) int8, or (n, 0) when not asked for
+    groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
     top_count the most likes of any item of the shard, which popularity is measured against
     """
 
@@ -84,6 +93,7 @@ class CandidateSet:
     ids: StringColumn
     titles: StringColumn
     sketches: npt.NDArray[np.int8]
+    groups: Keys
     top_count: float
 
     @property
@@ -111,6 +121,7 @@ class CandidateSet:
             ids=StringColumn.concat([p.ids for p in parts]).take(order),
             titles=StringColumn.concat([p.titles for p in parts]).take(order),
             sketches=np.concatenate([p.sketches for p in parts])[order],
+            groups=np.concatenate([p.groups for p in parts])[order],
             top_count=max(p.top_count for p in parts),
         )
 

@@ -26,6 +26,7 @@ from recsys.promoting import promote
 from recsys.retention import prune
 from recsys.snapshot import read_items
 from recsys.storage import replace
+from recsys.training.model import Trained
 from recsys.versions import Manifest, VersionStore
 
 _RESUMED_WITHIN_S = 6 * 3600.0
@@ -83,7 +84,8 @@ async def compact(
                 encoder = await asyncio.to_thread(WhenNeeded, platform, threads, progress)
                 content = await live_content(store, redis, platform, encoder.fingerprint, progress)
                 build = Build(platform, store, encoder, threads, tuning)
-                manifest = await asyncio.to_thread(build.publish, content, progress)
+                trained = learned_so_far(store, encoder.fingerprint)
+                manifest = await asyncio.to_thread(build.publish, content, progress, trained)
             if then_promote:
                 await promote(store, manifest.version, platform, redis)
                 await prune(store, redis, platform.keep_versions)
@@ -113,6 +115,13 @@ def file_content(store: VersionStore, items: Sequence[Item], platform: Platform,
             held, vectors = _snapshot(store, base, shard)
             known |= {i.passage(): v for i, v in zip(held, vectors, strict=True) if i.passage() in texts}
     return Content(items, known, [shard.cursor for shard in base.shards])
+
+
+def learned_so_far(store: VersionStore, fingerprint: str) -> Trained | None:
+    """What the served version learned, for a version of other items by the same encoder; None: nothing."""
+    current = store.current()
+    manifest = None if current is None else store.manifest(current)
+    return Trained.of(store, manifest) if manifest is not None and manifest.fingerprint == fingerprint else None
 
 
 def _served(store: VersionStore) -> Manifest:
@@ -148,7 +157,8 @@ def _read_cut(path: Path) -> Cut | None:
 
 def _snapshot(store: VersionStore, base: Manifest, shard: int) -> tuple[list[Item], Floats]:
     folder = store.files(base.version, shard)
-    return read_items(folder), np.load(folder / "vectors.npy", allow_pickle=False)
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    return read_items(folder), np.array(vectors[:, : base.encoder.dimension])  # the text part, see `space.py`
 
 
 async def _shard(

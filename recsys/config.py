@@ -15,8 +15,8 @@ from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
-SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent"]
-SignalName = Literal["query", "taste", "because", "popularity", "trend", "recency"]
+SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
+SignalName = Literal["query", "taste", "long", "near", "follows", "last", "because", "popularity", "trend", "recency"]
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
@@ -139,8 +139,16 @@ class Scenario(Settings):
     sources: tuple[Source, ...]
     weights: dict[SignalName, Weight]
     """Score = sum of weight x signal; each signal lies within -1 to 1."""
+    learned: bool = False
+    """Order by what the version learned, its own weights or trees; `weights` is for versions that learned nothing."""
     diversity: float = Field(0.0, ge=0.0, le=1.0)
     """MMR's trade-off (Carbonell and Goldstein 1998): 0 is relevance alone, 1 is spread alone."""
+    caps: dict[Name, Annotated[int, Field(ge=1)]] = {}
+    """Keyword attribute -> the most items of one value in a slate (of a list, the first value counts). Where too few
+    others are left it gives way: a slate is never shorter for it."""
+    explore: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the places for new items, those with fewer than five likes; needs the source `new`. They stand at equal
+    distances, each the best of them for the user."""
 
 
 def _default_scenarios() -> dict[str, Scenario]:
@@ -152,8 +160,10 @@ def _default_scenarios() -> dict[str, Scenario]:
                 Source(source="popular", k=30),
                 Source(source="trending", k=20),
                 Source(source="recent", k=10),
+                Source(source="new", k=10),
             ),
             weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
+            learned=True,
             diversity=0.1,
         ),
         "similar": Scenario(sources=(Source(source="similar", k=50),), weights={"query": 1.0}),
@@ -161,7 +171,9 @@ def _default_scenarios() -> dict[str, Scenario]:
             sources=(Source(source="similar", k=50),), weights={"query": 1.0, "taste": 0.1, "popularity": 0.05}
         ),
         "rank": Scenario(
-            sources=(), weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05}
+            sources=(),
+            weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
+            learned=True,
         ),
     }
 

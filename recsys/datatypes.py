@@ -71,14 +71,18 @@ class Interaction:
 class UserProfile:
     """What ranking knows of a user.
 
-    `taste` is (d,) float32, not normalised: it is updated by decay and addition. `seen` is (n,) uint64, sorted item
-    keys. `recent` are the item ids liked last, newest first, and `recent_vectors` (len(recent), d) float32 theirs.
+    `taste` is (t,) float32, not normalised: it is updated by decay and addition; `space.py` says what its parts are.
+    `seen` is (n,) uint64, sorted item keys. `recent` are the item ids liked last, newest first, and `recent_vectors`
+    (len(recent), d) float32 their contexts. `trail` is (m,) uint64, the keys of the last likes, newest first, and
+    `trail_weights` (m,) float32 what each weighs.
     """
 
     taste: Floats
     seen: Keys
     recent: tuple[str, ...]
     recent_vectors: Floats
+    trail: Keys
+    trail_weights: Floats
     sequence: int
     """Number of the last event it contains; 0 for a user of whom nothing is known."""
 
@@ -87,9 +91,11 @@ class UserProfile:
         return not self.taste.any()
 
 
-def unknown_user(dimension: int) -> UserProfile:
-    none = np.zeros((0, dimension), np.float32)
-    return UserProfile(np.zeros(dimension, np.float32), np.zeros(0, np.uint64), (), none, 0)
+def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserProfile:
+    """`dimension` is that of the taste; `recent_dimension` None: the same."""
+    taste, recent = np.zeros(dimension, np.float32), np.zeros((0, recent_dimension or dimension), np.float32)
+    keys = np.zeros(0, np.uint64)
+    return UserProfile(taste, keys, (), recent, keys, np.zeros(0, np.float32), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,8 @@ class RecQuery:
     include_seen: bool = False
     diversity: float | None = None
     """0 to 1; None: the scenario's."""
+    explore: float | None = None
+    """0 to 1, share of places for new items; None: the scenario's."""
     explain: bool = False
 
 

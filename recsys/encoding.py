@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.config import Platform
-from recsys.datatypes import Floats
+from recsys.datatypes import Floats, Item
 from recsys.encoder import Encoder, fingerprint, load_encoder, prepare_encoder
 
 Progress = Callable[[str, int, int], None]
@@ -50,6 +50,17 @@ def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progr
         part = texts[start : start + _TOGETHER]
         vectors[start : start + len(part)] = _piece(encoder, part, folder)
     progress("encode", len(texts), len(texts))
+    return vectors
+
+
+def encode_all(encoder: Encoder, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:
+    """(len(items), d) float32, in memory alone."""
+    vectors = np.zeros((len(items), encoder.dimension), np.float32)
+    for start in range(0, len(items), _TOGETHER):
+        progress("encode", start, len(items))
+        part = items[start : start + _TOGETHER]
+        vectors[start : start + len(part)] = encoder.encode([item.passage() for item in part])
+    progress("encode", len(items), len(items))
     return vectors
 
 

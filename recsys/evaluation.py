@@ -37,6 +37,9 @@ def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
         vector_role=np.full(m, QUERY),
         vector_source=np.full(m, SOURCES["similar"]),
         vector_k=np.full(m, k),
+        trail=np.zeros(0, np.uint64),
+        trail_weights=np.zeros(0, np.float32),
+        trail_offsets=np.zeros(m + 1, np.int64),
         column_k=np.zeros((m, len(COLUMNS)), np.int64),
         filters=(None,) * m,
         exclude=np.zeros(0, np.uint64),
@@ -44,14 +47,20 @@ def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
         asked=((),) * m,
         trend_floor=0.0,
         sketches=False,
+        grouped=(),
     )
+
+
+def sample_tastes(added: Floats, n: int, seed: int = 7) -> Floats:
+    """(n, d) means of 1 to 5 random rows."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, n)
+    return np.stack([added[rng.integers(0, len(added), size)].mean(axis=0) for size in sizes])
 
 
 def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
     """(n, d) unit vectors like those that users have: means of 1 to 5 random items."""
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 6, n)
-    means = np.stack([vectors[rng.integers(0, len(vectors), size)].mean(axis=0) for size in sizes])
+    means = sample_tastes(vectors, n, seed)
     return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 

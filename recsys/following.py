@@ -96,8 +96,8 @@ class VersionFollower:
     async def _switch(self, version: str | None) -> None:
         if version is None:
             raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
-        manifest = await asyncio.to_thread(self._store.manifest, version)
-        self._manifest = manifest
-        self._serve = Serve(version, manifest.model, manifest.encoder.dimension, manifest.fingerprint)
+        serve = await asyncio.to_thread(self._store.serve, version)
+        self._manifest = await asyncio.to_thread(self._store.manifest, version)
+        self._serve = serve
         self._member = self._member.model_copy(update={"serving": version})
         log.info("serving version %s", version)

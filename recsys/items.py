@@ -12,13 +12,20 @@ from recsys.arrays import Column, Strings
 from recsys.attributes import Attributes
 from recsys.config import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
+from recsys.learned import Learned
 from recsys.sketches import Sketcher
 
 
 class ItemTable:
     """One writer, many readers. `vectors` of the first rows may be a read-only map of the snapshot's file."""
 
-    def __init__(self, declared: Mapping[str, AttributeType], dimension: int, sketcher: Sketcher) -> None:
+    def __init__(
+        self,
+        declared: Mapping[str, AttributeType],
+        dimension: int,
+        sketcher: Sketcher,
+        learned: Learned | None = None,
+    ) -> None:
         self.ids = Strings()
         self.titles = Strings()
         self.documents = Strings()
@@ -36,11 +43,17 @@ class ItemTable:
         """Goes up with every row that comes or goes: what was derived from an older one is stale."""
         self.recounts = 0
         """Goes up with every change of likes or trends."""
+        self.slots = Column(np.int64)
+        """The item's row in the snapshot, which what was learned of it goes by; -1: it came later."""
         self.dimension = dimension
+        """Of a text vector."""
+        self.learned = learned
+        """None: vectors are texts alone."""
+        self.width = dimension + (learned.dimension if learned else 0)
         self._sketcher = sketcher
         self._rows: dict[str, int] = {}
-        self._base: Floats = np.zeros((0, dimension), np.float32)
-        self._tail = Column(np.float32, (dimension,))
+        self._base: Floats = np.zeros((0, self.width), np.float32)
+        self._tail = Column(np.float32, (self.width,))
 
     def __len__(self) -> int:
         return len(self.alive)
@@ -63,8 +76,18 @@ class ItemTable:
         found = (self._rows.get(i) for i in item_ids)
         return np.fromiter((r for r in found if r is not None), np.int64)
 
+    def contexts(self, rows: Rows) -> Floats:
+        """(len(rows), width) float32: what a like of the item adds to a user, see `space.py`."""
+        vectors = self.vectors(rows)
+        if self.learned is None:
+            return vectors
+        texts, slots = vectors[:, : self.dimension], self.slots.view[rows]
+        placed = self.learned.place(texts)[1]
+        placed[slots >= 0] = self.learned.contexts[slots[slots >= 0]]
+        return np.concatenate([texts, placed], axis=1)
+
     def vectors(self, rows: Rows) -> Floats:
-        """(len(rows), d) float32."""
+        """(len(rows), width) float32."""
         base = len(self._base)
         if not len(self._tail):
             return np.asarray(self._base[rows])
@@ -79,15 +102,33 @@ class ItemTable:
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
         self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
-        rows = self._extend(items, self._sketcher.sketch(vectors), alive=True)
+        rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), alive=True)
+        self.slots.view[:] = np.arange(len(items))
         self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
 
     def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
-        """A new row for each item, which nobody sees before `reveal`."""
-        self._tail.extend(vectors)
+        """A new row for each item, which nobody sees before `reveal`.
+
+        `vectors` are (n, dimension) texts; the learned part is that of the item's row now, or follows from the text.
+        """
+        self._tail.extend(self._widened(items, vectors))
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(v[None]) for v in vectors)])
-        return self._extend(items, sketches, alive=False)
+        rows = self._extend(items, sketches, alive=False)
+        now = [self._rows.get(item.item_id) for item in items]
+        self.slots.view[rows] = [-1 if row is None else self.slots.view[row] for row in now]
+        return rows
+
+    def _widened(self, items: Sequence[Item], texts: Floats) -> Floats:
+        if self.learned is None:
+            return texts
+        # One by one, as sketches are.
+        parts = np.concatenate([np.zeros((0, self.learned.dimension), np.float32),
+                                *(self.learned.place(text[None])[0] for text in texts)])  # fmt: skip
+        for place, item in enumerate(items):
+            if (row := self._rows.get(item.item_id)) is not None:
+                parts[place] = self.vectors(np.array([row]))[0, self.dimension :]
+        return np.concatenate([texts, parts], axis=1)
 
     def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
         """The appended rows become the items'; of several with one id the last. The rows that went for them.
@@ -146,6 +187,7 @@ class ItemTable:
         self.created_at.extend(np.array([item.created_at for item in items], np.float64))
         self.counts.extend(np.zeros(len(items)))
         self.trends.extend(np.full(len(items), -np.inf))
+        self.slots.extend(np.full(len(items), -1))
         self.sketches.extend(sketches)
         self.alive.extend(np.full(len(items), alive))
         self.generation += 1

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from recsys.assembly import Prepared, recommendations, shard_query
+import numpy as np
+
+from recsys.assembly import Prepared, grouped, recommendations, shard_query
 from recsys.candidates import CandidateSet
 from recsys.config import Serving
-from recsys.datatypes import RecQuery, Slate, unknown_user
+from recsys.datatypes import Floats, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
-from recsys.profile_loading import ProfileLoader
+from recsys.profile_loading import Profiles
+from recsys.ranker import features
 from recsys.ranking import blend, top
 from recsys.serving import Clock, Serve
 from recsys.shards import Shards
 from recsys.signals import Moment, measure
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a batch is ranked from; the same in an answer and in training."""
+
+    batch: Sequence[Prepared]
+    candidates: CandidateSet
+    signals: Floats
+    scores: Floats
+    """(n,) the linear blend."""
+    missing: tuple[str, ...]
+    """Shards that did not answer."""
+
+    def features(self) -> Floats:
+        """What trees rank by, see `ranker.py`."""
+        known = np.array([len(p.profile.seen) for p in self.batch], np.float32)
+        return features(self.candidates, self.signals, self.scores, known)
+
+
 class Recommender:
-    def __init__(self, shards: Shards, profiles: ProfileLoader, settings: Serving) -> None:
+    """`now` gives Unix seconds; an evaluation looks at the past with it."""
+
+    def __init__(
+        self, shards: Shards, profiles: Profiles, settings: Serving, now: Callable[[], float] = time.time
+    ) -> None:
         self._shards = shards
         self._profiles = profiles
+        self._now = now
         self.settings = settings
 
     async def recommend_many(self, queries: Sequence[RecQuery], serve: Serve) -> list[Slate | Exception]:
@@ -40,11 +67,14 @@ class Recommender:
         liked = [q.like_item for q in queries if q.like_item is not None]
         profiles, vectors, missing = await self._profiles.load(list(users), liked, serve, clock.left())
         clock.lap("profiles")
-        unknown = unknown_user(serve.dimension)
+        unknown = serve.space.unknown_user()
         prepared: list[Prepared | Exception] = []
         for query in queries:
             scenario = self.settings.scenarios.get(query.scenario)
             vector = query.vector if query.like_item is None else vectors.get(query.like_item)
+            if vector is not None:
+                space = serve.space
+                vector = space.text_query(vector) if query.like_item is None else space.context_query(vector)
             lacks = tuple(m for m in missing if query.user_id is not None or m != "profiles")
             if scenario is None:
                 known = ", ".join(sorted(self.settings.scenarios))
@@ -63,15 +93,12 @@ class Recommender:
         return prepared
 
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
-        moment = Moment(time.time(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
-        asked = shard_query(serve.version, batch, serve.dimension, moment)
-        candidates, missing = await self._shards.search(asked, clock.left())
-        clock.lap("candidates")
-        if candidates is None:
+        gathered = await self._gather(batch, serve, clock)
+        if gathered is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
-        signals = measure(candidates, moment)
-        scores = blend(signals, candidates.requests, [p.scenario.weights for p in batch])
-        chosen = top(candidates, scores, [p.query.k for p in batch], [p.diversity for p in batch])
+        candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
+        scores = _ranked(gathered, serve)
+        chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
         made = recommendations(batch, candidates, signals, scores, chosen)
         slates: list[Slate | Exception] = []
         for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):
@@ -88,6 +115,31 @@ class Recommender:
             )
         clock.lap("ranking")
         return slates
+
+    async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
+        """Candidates and signals of queries that are known to be good; None when no shard answered."""
+        clock = Clock(self.settings.budget_s)
+        prepared = await self._prepare(queries, serve, clock)
+        return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock)
+
+    async def _gather(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> Gathered | None:
+        moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
+        asked = shard_query(serve, batch, moment)
+        candidates, missing = await self._shards.search(asked, clock.left())
+        clock.lap("candidates")
+        if candidates is None:
+            return None
+        signals = measure(candidates, moment)
+        scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
+        return Gathered(batch, candidates, signals, scores, missing)
+
+
+def _ranked(gathered: Gathered, serve: Serve) -> Floats:
+    """(n,) scores: of the trees where there are some and the scenario asks for them, else the blend."""
+    asked = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
+    if serve.ranker is None or not any(asked):
+        return gathered.scores
+    return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(asked))
 
 
 def _names(candidates: CandidateSet, request: int) -> set[str]:

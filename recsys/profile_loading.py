@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from redis.exceptions import RedisError
 
 from recsys.config import Serving
-from recsys.datatypes import Floats, Interaction, UserProfile, unknown_user
+from recsys.datatypes import Floats, Interaction, UserProfile
 from recsys.profiles import Taste, fold
 from recsys.serving import Serve
 from recsys.shards import Shards
@@ -17,6 +18,15 @@ from recsys.users import Appended, UserStore, in_order
 
 _LACKING_TTL_S = 2
 """Seconds for which a profile stays cached that lacks an item it should contain: the item may come."""
+
+
+class Profiles(Protocol):
+    """Where the profiles of a batch come from."""
+
+    async def load(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float
+    ) -> tuple[dict[str, UserProfile], dict[str, Floats], tuple[str, ...]]:
+        """Profiles by user, contexts of the items, and the parts that did not answer."""
 
 
 class ProfileLoader:
@@ -36,7 +46,7 @@ class ProfileLoader:
         missing: tuple[str, ...] = ()
         try:
             async with asyncio.timeout(budget_s / 2):
-                loaded = await self._users.load(user_ids, serve.version, serve.dimension)
+                loaded = await self._users.load(user_ids, serve.version, serve.space.unknown_user())
                 stale = {u: p for u, p in zip(user_ids, loaded, strict=True) if isinstance(p, int)}
                 histories = dict(zip(stale, await self._users.histories(list(stale)), strict=True)) if stale else {}
         except (RedisError, OSError, TimeoutError):
@@ -50,8 +60,8 @@ class ProfileLoader:
         needed = [*item_ids, *(e.item_id for h in histories.values() for e in h if self.taste.weight(e))]
         vectors, late = await self._shards.vectors(serve.version, needed, budget_s / 2) if needed else ({}, ())
         for user_id, sequence in stale.items():
-            fresh = unknown_user(serve.dimension)
-            profiles[user_id] = fold(fresh, histories[user_id], vectors, self.taste, sequence)
+            fresh = serve.space.unknown_user()
+            profiles[user_id] = fold(fresh, histories[user_id], vectors, self.taste, sequence, serve.space)
         if stale and not late:  # a profile that lacks a shard's items is good for this answer only
             rebuilt = {u: (profiles[u], histories[u][-1]) for u in stale if histories[u]}
             await self._save(rebuilt, {u: h for u, h in histories.items() if u in rebuilt}, vectors, serve)
@@ -73,7 +83,7 @@ class ProfileLoader:
         for user_id, a in fresh.items():
             if a.profile is not None:
                 events = sorted(a.fresh, key=in_order)
-                profile = fold(a.profile, events, vectors, self.taste, a.sequence)
+                profile = fold(a.profile, events, vectors, self.taste, a.sequence, serve.space)
                 folded[user_id] = (profile, events[-1])
         await self._save(folded, {u: fresh[u].fresh for u in folded}, vectors, serve)
         return tuple(i for i in items if i not in vectors)

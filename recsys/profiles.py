@@ -9,9 +9,12 @@ import numpy as np
 
 from recsys.config import EventType
 from recsys.datatypes import Floats, Interaction, UserProfile, item_keys
+from recsys.space import Space
 
 RECENT = 3
-"""Liked items that a profile keeps by themselves, for what is like them."""
+"""Liked items that a profile keeps with their vectors, for what is like them."""
+TRAIL = 20
+"""Likes that a profile keeps by key, for what goes with exactly them: at a half-life of 4 the ones before weigh 3 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +38,45 @@ class Taste:
 
 
 def fold(
-    profile: UserProfile, events: Sequence[Interaction], vectors: Mapping[str, Floats], taste: Taste, sequence: int
+    profile: UserProfile,
+    events: Sequence[Interaction],
+    vectors: Mapping[str, Floats],
+    taste: Taste,
+    sequence: int,
+    space: Space | None = None,
 ) -> UserProfile:
-    """The profile after further events, oldest first.
+    """The profile after further events, oldest first; `vectors` are the items' contexts. `space` None: text alone.
 
     `taste <- decay ** m * taste + sum of decay ** (m - 1 - i) * weight_i * vector_i` over the m likes whose items have
-    vectors, so that folding one by one and folding all at once give the same. Every item of an event counts as seen.
+    vectors, each part of the taste with its own decay, so that folding one by one and folding all at once give the
+    same. Every item of an event counts as seen.
     """
+    space = space or Space(text=len(profile.taste))
     likes = [(e.item_id, w) for e in events if (w := taste.weight(e)) and e.item_id in vectors]
     updated = profile.taste
     if likes:
-        fading = taste.decay ** np.arange(len(likes) - 1, -1, -1)
-        weights = (fading * [w for _, w in likes]).astype(np.float32)
-        stacked = np.stack([vectors[i] for i, _ in likes])
-        updated = np.float32(taste.decay ** len(likes)) * profile.taste + weights @ stacked
+        decays = space.decays(taste.decay)
+        weights = np.array([w for _, w in likes], np.float32)[:, None]
+        fading = decays ** np.arange(len(likes) - 1, -1, -1, dtype=np.float32)[:, None]
+        added = space.added(np.stack([vectors[i] for i, _ in likes]))
+        updated = decays ** np.float32(len(likes)) * profile.taste + (weights * fading * added).sum(axis=0)
     liked = dict(zip(reversed(profile.recent), profile.recent_vectors[::-1], strict=True))
     for item_id, weight in likes:
         if weight > 0:
             liked.pop(item_id, None)
             liked[item_id] = vectors[item_id]
     recent = list(reversed(liked))[:RECENT]
-    dimension = len(profile.taste)
+    trail = dict(zip(profile.trail.tolist(), profile.trail_weights.tolist(), strict=True))
+    for key, (_, weight) in zip(item_keys(i for i, _ in likes[-TRAIL:]).tolist(), likes[-TRAIL:], strict=True):
+        if weight > 0:
+            trail = {key: weight} | {k: w for k, w in trail.items() if k != key}
+    trail = dict(list(trail.items())[:TRAIL])
     return UserProfile(
         taste=updated.astype(np.float32, copy=False),
         seen=np.union1d(profile.seen, item_keys(e.item_id for e in events)).astype(np.uint64),
         recent=tuple(recent),
-        recent_vectors=np.stack([liked[i] for i in recent]) if recent else np.zeros((0, dimension), np.float32),
+        recent_vectors=np.stack([liked[i] for i in recent]) if recent else profile.recent_vectors,
+        trail=np.fromiter(trail, np.uint64, len(trail)),
+        trail_weights=np.fromiter(trail.values(), np.float32, len(trail)),
         sequence=sequence,
     )

@@ -1,8 +1,9 @@
-"""Ordering the candidates of a batch: blend the signals, spread the top by MMR, keep k."""
+"""Ordering the candidates of a batch: blend the signals, cap, spread the top by MMR, keep k, leave room for the new."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from recsys.candidates import CandidateSet
 from recsys.config import SignalName
 from recsys.datatypes import Floats
+from recsys.shard import NEW_LIKES
 from recsys.signals import SIGNALS
 from recsys.sketches import unit
 
@@ -19,26 +21,77 @@ _POOL = 50
 """Best-scored candidates that diversity chooses among; three times k where that is more."""
 
 
-def blend(signals: Floats, requests: Ints, weights: Sequence[dict[SignalName, float]]) -> Floats:
+def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[SignalName, float]]) -> Floats:
     """(n,) scores: weight times signal, summed, with each request's own weights."""
     table = np.array([[w.get(name, 0.0) for name in SIGNALS] for w in weights], np.float32)
     return np.einsum("ns,ns->n", signals, table[requests])
 
 
-def top(candidates: CandidateSet, scores: Floats, k: Sequence[int], diversity: Sequence[float]) -> list[Ints]:
-    """For each request the positions of its k best candidates, best first; equal scores go by key."""
-    order = np.lexsort((-scores, candidates.requests))
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """What a request wants of its slate beside relevance; see `config.Scenario`."""
+
+    k: int
+    diversity: float = 0.0
+    caps: Mapping[str, int] = field(default_factory=dict)
+    explore: float = 0.0
+
+
+def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str] = ()) -> list[Ints]:
+    """For each request the positions of its k best candidates, best first; equal scores go by key. `grouped` names the
+    columns of `candidates.groups`.
+    """
+    k = [a.k for a in asked]
+    over = _over_caps(candidates, scores, asked, grouped)
+    order = np.lexsort((-scores, over, candidates.requests))
     slates = []
     sizes = np.diff(candidates.offsets)
-    spread = [b for b, share in enumerate(diversity) if share > 0 and sizes[b]]
+    spread = [b for b, a in enumerate(asked) if a.diversity > 0 and sizes[b]]
     for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
         slates.append(order[start:end][: k[b]])
     if spread:
         pools = [order[candidates.offsets[b] : candidates.offsets[b + 1]][: max(_POOL, 3 * k[b])] for b in spread]
-        picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), np.array([diversity[b] for b in spread]))
+        pools = [pool[: max(int((~over[pool]).sum()), k[b])] for b, pool in zip(spread, pools, strict=True)]
+        share = np.array([asked[b].diversity for b in spread])
+        picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), share)
         for b, chosen in zip(spread, picked, strict=True):
             slates[b] = chosen[: k[b]]
+    for b in [b for b, a in enumerate(asked) if a.explore > 0 and sizes[b]]:
+        ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
+        new = ranked[candidates.columns[ranked, 0] < NEW_LIKES]
+        slates[b] = _with_new(slates[b], new, asked[b].explore)
     return slates
+
+
+def _over_caps(
+    candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """(n,) candidates that come after as many better ones with the same value as their request allows."""
+    over = np.zeros(len(scores), bool)
+    requests = candidates.requests
+    for column, name in enumerate(grouped):
+        caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in asked], np.int64)
+        values = candidates.groups[:, column]
+        order = np.lexsort((-scores, values, requests))
+        fresh = np.ones(len(order), bool)
+        fresh[1:] = (np.diff(requests[order]) != 0) | (values[order][1:] != values[order][:-1])
+        place = np.arange(len(order)) - np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
+        over[order] |= (place >= caps[requests[order]]) & (values[order] != 0)
+    return over
+
+
+def _with_new(slate: Ints, new: Ints, share: float) -> Ints:
+    """The slate with the best new items at equal distances, as many as the share asks for, itself counted."""
+    wanted = min(int(share * len(slate) + 0.5), len(new))
+    if np.isin(new, slate).sum() >= wanted:
+        return slate
+    chosen = new[:wanted]
+    rest = slate[~np.isin(slate, chosen)][: len(slate) - wanted]
+    made = np.empty_like(slate)
+    places = np.zeros(len(slate), bool)
+    places[np.arange(1, wanted + 1) * len(slate) // wanted - 1] = True
+    made[places], made[~places] = chosen, rest
+    return made
 
 
 def _mmr(

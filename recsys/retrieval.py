@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import COLUMNS, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
+from recsys.candidates import COLUMNS, LAST, NEAR, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
 from recsys.datatypes import KEY_BITS, Floats, Keys, Rows
 from recsys.index.base import best
 from recsys.shard import Shard
@@ -35,7 +35,8 @@ def _nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
     wanted = np.flatnonzero(query.vector_k)
     groups: dict[object, list[int]] = {}
     for j in wanted.tolist():
-        groups.setdefault(query.filters[query.vector_request[j]], []).append(j)
+        new = bool(query.vector_source[j] == SOURCES["new"])
+        groups.setdefault((query.filters[query.vector_request[j]], new), []).append(j)
     return [
         part for vectors in groups.values() for part in _filtered_nearest(shard, query, excluded, np.array(vectors))
     ]
@@ -46,9 +47,10 @@ def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: 
     excluded or does not match; where too few are left look wider, and in the end score every match.
     """
     given = query.filters[query.vector_request[pending[0]]]
-    matches = shard.matches(given)
-    everything = given is None
-    exact = not everything and len(matches) <= shard.tuning.exact_below
+    new = bool(query.vector_source[pending[0]] == SOURCES["new"])
+    matches = shard.ranked("new", given) if new else shard.matches(given)
+    everything = given is None and not new
+    exact = new or (not everything and len(matches) <= shard.tuning.exact_below)
     share = max(len(matches), 1) / max(shard.items.live, 1)
     slack = np.diff(query.exclude_offsets)[query.vector_request]
     widen, found = 1, []
@@ -156,6 +158,7 @@ def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> Candidate
         ids=items.ids.take(rows),
         titles=items.titles.take(rows),
         sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
+        groups=items.attributes.groups(query.grouped, rows),
         top_count=shard.top_count,
     )
 
@@ -167,4 +170,14 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Flo
     for j, (b, role) in enumerate(zip(query.vector_request.tolist(), query.vector_role.tolist(), strict=True)):
         mine = slice(offsets[b], offsets[b + 1])
         likeness[mine, role] = vectors[mine] @ query.vectors[j]
+    if len(query.trail) and shard.items.learned is not None:
+        requests = np.repeat(np.arange(query.size), np.diff(offsets))
+        likeness[:, NEAR : LAST + 1] = shard.items.learned.links.scores(
+            query.trail,
+            query.trail_weights,
+            query.trail_offsets,
+            shard.items.learned.half_life,
+            requests,
+            shard.items.slots.view[rows],
+        )
     return likeness

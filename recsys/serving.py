@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from recsys.config import SignalName
+from recsys.ranker import Ranker
+from recsys.space import Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,9 +17,13 @@ class Serve:
 
     version: str
     model: str
-    dimension: int
+    space: Space
     fingerprint: str
     """Of the version's encoder."""
+    weights: Mapping[SignalName, float] | None = None
+    """The blend that the version learned; None: it learned nothing."""
+    ranker: Ranker | None = None
+    """None: the blend decides."""
 
 
 class Clock:

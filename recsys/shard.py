@@ -15,6 +15,11 @@ from recsys.index.base import VectorIndex
 from recsys.items import ItemTable
 from recsys.popularity import Counts
 
+NEW_LIKES = 5.0
+"""Weighted likes from which on an item is new no more."""
+NEW_ROWS = 4000
+"""New rows that are looked at, the last that came: all are scored exactly."""
+
 START_OF_LOG = "0-0"
 """Redis Streams' id before every entry."""
 
@@ -82,10 +87,10 @@ class Shard:
         self.top_count = counts.top
 
     def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
-        """Ids of those that are here, and their (n, d) vectors."""
+        """Ids of those that are here, and their (n, width) contexts, see `space.py`."""
         # Each looked up once: the writer may take an item away between two looks.
         found = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
-        return tuple(found), self.items.vectors(np.fromiter(found.values(), np.int64, len(found)))
+        return tuple(found), self.items.contexts(np.fromiter(found.values(), np.int64, len(found)))
 
     def item(self, item_id: str) -> Item | None:
         row = self.items.row(item_id)
@@ -101,7 +106,7 @@ class Shard:
 
     def _cached(self, what: str, given: Filter | None) -> Rows:
         """Derived row lists, valid until the table changes; the oldest go when there are many."""
-        stamp = (self.items.generation, self.items.recounts if what in ("popular", "trending") else 0)
+        stamp = (self.items.generation, self.items.recounts if what in ("popular", "trending", "new") else 0)
         known = self._orders.get((what, given))
         if known is not None and known[0] == stamp:
             return known[1]
@@ -118,6 +123,8 @@ class Shard:
         if what == "rows":
             return np.flatnonzero(alive if given is None else alive & self.items.attributes.mask(given, n))
         rows = self.matches(given)
+        if what == "new":
+            return np.sort(rows[self.items.counts.view[rows] < NEW_LIKES][-NEW_ROWS:])
         if what == "popular":
             values = self.items.counts.view[rows]
         elif what == "trending":

@@ -1,4 +1,8 @@
-"""Ranking signals: each makes one number between -1 and 1 of every candidate of a batch."""
+"""Ranking signals: each makes one number between -1 and 1 of every candidate of a batch.
+
+`long`, `near`, `follows` and `last` are 0 where a version learned nothing. Training scales what it learns so that all
+but a few of the best scores lie within -1 and 1.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import BECAUSE, QUERY, TASTE, CandidateSet
+from recsys.candidates import BECAUSE, LAST, LONG, NEAR, NEXT, QUERY, TASTE, CandidateSet
 from recsys.config import SignalName
 from recsys.popularity import trend_now
 
@@ -35,8 +39,28 @@ def query(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
 
 
 def taste(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Cosine to the user's vector."""
+    """Cosine to the user's vector; of a version that learned, the score that its factors give."""
     return c.likeness[:, TASTE]
+
+
+def long(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """The score of the whole history's factors."""
+    return c.likeness[:, LONG]
+
+
+def near(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Neighbour rows of the last likes, exact where factors are near."""
+    return c.likeness[:, NEAR]
+
+
+def follows(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """How often the item came soon after the last likes."""
+    return c.likeness[:, NEXT]
+
+
+def last(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """The neighbour row of the very last like."""
+    return c.likeness[:, LAST]
 
 
 def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
@@ -64,6 +88,10 @@ def recency(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
 SIGNALS: dict[SignalName, Signal] = {
     "query": query,
     "taste": taste,
+    "long": long,
+    "near": near,
+    "follows": follows,
+    "last": last,
     "because": because,
     "popularity": popularity,
     "trend": trend,

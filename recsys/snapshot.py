@@ -1,4 +1,6 @@
-"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy` and the engine's own `index.bin`."""
+"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy` and the engine's own `index.bin`; and what a version
+learned, where it did, as `contexts.npy` and `learned.npz`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
 from recsys.index.base import engine
 from recsys.items import ItemTable
+from recsys.learned import Learned
 from recsys.shard import Shard
 from recsys.sketches import Sketcher
 
@@ -30,15 +33,23 @@ _SCHEMA = pa.schema(
 
 
 def write_shard(
-    folder: Path, items: Sequence[Item], vectors: Floats, spec: IndexSpec, sketcher: Sketcher, threads: int
+    folder: Path,
+    items: Sequence[Item],
+    vectors: Floats,
+    spec: IndexSpec,
+    sketcher: Sketcher,
+    threads: int,
+    learned: Learned | None = None,
 ) -> None:
-    """Index the items and write all four files; row i of every file is item i."""
+    """Index the items and write all files; row i of every file is item i."""
     folder.mkdir(parents=True)
     index = engine(spec).create(spec, vectors.shape[1])
     index.add(np.arange(len(items)), vectors, threads)
     index.save(folder / "index.bin")
     np.save(folder / "vectors.npy", vectors, allow_pickle=False)
     np.save(folder / "sketch.npy", sketcher.directions, allow_pickle=False)
+    if learned is not None:
+        learned.save(folder)
     columns = {
         "item_id": [i.item_id for i in items],
         "title": [i.title for i in items],
@@ -73,7 +84,9 @@ def _read_shard(
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     if not len(vectors):  # an empty file cannot be mapped
         vectors = np.zeros(vectors.shape, np.float32)
-    table = ItemTable(declared, vectors.shape[1], Sketcher(np.load(folder / "sketch.npy", allow_pickle=False)))
+    sketcher, learned = Sketcher(np.load(folder / "sketch.npy", allow_pickle=False)), Learned.load(folder)
+    texts = vectors.shape[1] - (learned.dimension if learned else 0)
+    table = ItemTable(declared, texts, sketcher, learned)
     table.adopt(read_items(folder), vectors)
     index = engine(spec).load(folder / "index.bin", spec, vectors.shape[1])
     return Shard(version, table, index, cursor)

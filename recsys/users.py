@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,12 +20,13 @@ import orjson
 from redis.asyncio import Redis
 
 from recsys import keys
-from recsys.datatypes import Interaction, UserProfile, unknown_user
+from recsys.datatypes import Interaction, UserProfile
 
-_HEADER = struct.Struct("<8sQdIHH")
-"""Version hash, sequence, timestamp of the newest event, seen items, recent items, dimension."""
+_HEADER = struct.Struct("<8sQdIHHHH4x")
+"""Version hash, sequence, timestamp of the newest event, seen items, recent items, trail, lengths of taste and vectors;
+padded, so that the 8-byte keys behind it are aligned."""
 
-_FORMAT = b"profile 2"
+_FORMAT = b"profile 3"
 """Profiles that were cached in another form are of another version."""
 
 _APPEND = """
@@ -105,8 +106,11 @@ class UserStore:
         self._save = redis.register_script(_SAVE)
         self._erase = redis.register_script(_ERASE)
 
-    async def load(self, user_ids: Sequence[str], version: str, dimension: int) -> list[UserProfile | int]:
-        """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at."""
+    async def load(self, user_ids: Sequence[str], version: str, unknown: UserProfile) -> list[UserProfile | int]:
+        """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at.
+
+        `unknown` is the profile of whom nothing is known; the version's others have vectors of the same lengths.
+        """
         if not user_ids:
             return []
         values: list[Any] = await self._redis.mget([k for u in user_ids for k in (keys.sequence(u), keys.profile(u))])
@@ -114,9 +118,9 @@ class UserStore:
         for at, blob in zip(values[::2], values[1::2], strict=True):
             sequence = int(at or 0)
             if not sequence:
-                loaded.append(unknown_user(dimension))
+                loaded.append(unknown)
                 continue
-            known = _decode(blob, version, dimension) if blob else None
+            known = _decode(blob, version, unknown) if blob else None
             loaded.append(known[0] if known and known[0].sequence == sequence else sequence)
         return loaded
 
@@ -127,8 +131,20 @@ class UserStore:
             pipe.hvals(keys.events(user_id))
         return [sorted(map(_event, stored), key=in_order) for stored in await pipe.execute()]
 
+    async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
+        """All users' histories, some at a time, with how many users there have been; who comes meanwhile may miss."""
+        prefix, done, page = keys.events(""), 0, []
+        async for key in self._redis.scan_iter(match=f"{prefix}*", count=1000):
+            page.append(key.decode().removeprefix(prefix))
+            if len(page) == at_a_time:
+                done += len(page)
+                yield done, await self.histories(page)
+                page = []
+        if page:
+            yield done + len(page), await self.histories(page)
+
     async def append(
-        self, events: Mapping[str, Sequence[Counted]], version: str, dimension: int
+        self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile
     ) -> dict[str, Appended]:
         """Add events by user, each once by its event_id; one round trip for all users."""
         pipe = self._redis.pipeline(transaction=False)
@@ -145,7 +161,7 @@ class UserStore:
             fresh, before, after, blob, gone = answer
             added = tuple(counted[int(i)].event for i in fresh)
             # What has left the history is still in the cached profile: only a rebuild is without it.
-            profile = None if gone else _foldable(blob, int(before), added, version, dimension)
+            profile = None if gone else _foldable(blob, int(before), added, version, unknown)
             done[user_id] = Appended(added, int(after), profile)
         return done
 
@@ -186,14 +202,14 @@ def _event(stored: bytes) -> Interaction:
 
 
 def _foldable(
-    blob: bytes, before: int, fresh: Sequence[Interaction], version: str, dimension: int
+    blob: bytes, before: int, fresh: Sequence[Interaction], version: str, unknown: UserProfile
 ) -> UserProfile | None:
     """The profile that the new events can be added to: of the sequence before them, and none of them late."""
     if not fresh:
         return None
     if not before:
-        return unknown_user(dimension)
-    known = _decode(blob, version, dimension) if blob else None
+        return unknown
+    known = _decode(blob, version, unknown) if blob else None
     if known is None or known[0].sequence != before or min(map(in_order, fresh)) < known[1]:
         return None
     return known[0]
@@ -204,22 +220,33 @@ def _version_hash(version: str) -> bytes:
 
 
 def _encode(profile: UserProfile, newest: Interaction, version: str) -> bytes:
-    sizes = (len(profile.seen), len(profile.recent), len(profile.taste))
+    lengths = (len(profile.taste), profile.recent_vectors.shape[1])
+    sizes = (len(profile.seen), len(profile.recent), len(profile.trail), *lengths)
     header = _HEADER.pack(_version_hash(version), profile.sequence, newest.timestamp, *sizes)
-    parts = (profile.taste.tobytes(), profile.seen.tobytes(), profile.recent_vectors.tobytes())
-    return b"".join((header, *parts, "\n".join((newest.event_id, *profile.recent)).encode()))
+    columns = (profile.taste, profile.seen, profile.trail, profile.trail_weights, profile.recent_vectors)
+    names = "\n".join((newest.event_id, *profile.recent))
+    return b"".join((header, *(column.tobytes() for column in columns), names.encode()))
 
 
-def _decode(blob: bytes, version: str, dimension: int) -> tuple[UserProfile, tuple[float, str]] | None:
+def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfile, tuple[float, str]] | None:
     """The profile, and where its newest event stands `in_order`; None when it is of another version."""
-    made_for, sequence, newest, seen, recent, width = _HEADER.unpack_from(blob)
-    if made_for != _version_hash(version) or width != dimension:
+    made_for, sequence, newest, seen, recent, trail, *lengths = _HEADER.unpack_from(blob)
+    taste_width, width = lengths
+    if made_for != _version_hash(version) or (taste_width, width) != (
+        len(unknown.taste),
+        unknown.recent_vectors.shape[1],
+    ):
         return None
+    columns: list[Any] = []
     at = _HEADER.size
-    taste = np.frombuffer(blob, np.float32, width, at)
-    keys_at = at + 4 * width
-    seen_keys = np.frombuffer(blob, np.uint64, seen, keys_at)
-    vectors_at = keys_at + 8 * seen
-    vectors = np.frombuffer(blob, np.float32, recent * width, vectors_at).reshape(recent, width)
-    newest_id, *names = blob[vectors_at + 4 * recent * width :].decode().split("\n")
-    return UserProfile(taste, seen_keys, tuple(names), vectors, sequence), (newest, newest_id)
+    for dtype, count in (
+        (np.float32, taste_width), (np.uint64, seen), (np.uint64, trail), (np.float32, trail),
+        (np.float32, recent * width),
+    ):  # fmt: skip
+        columns.append(np.frombuffer(blob, dtype, count, at))
+        at += columns[-1].nbytes
+    taste, seen_keys, trail_keys, trail_weights, vectors = columns
+    newest_id, *names = blob[at:].decode().split("\n")
+    vectors = vectors.reshape(recent, width)
+    profile = UserProfile(taste, seen_keys, tuple(names), vectors, trail_keys, trail_weights, sequence)
+    return profile, (newest, newest_id)

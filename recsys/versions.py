@@ -5,6 +5,8 @@
 ├── .drafts/                what is being built (see `drafts.py`)
 └── <version>/
     ├── manifest.json       what it is, with a checksum of every file
+    ├── model.npz           what was learned, for the builds to come
+    ├── ranker.txt          the ranking model, where one was trained and was better than the blend
     └── shard-0/ …          see `snapshot.py`
 """
 
@@ -17,14 +19,19 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec
+from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec, SignalName
 from recsys.drafts import Drafts
 from recsys.errors import VersionError
 from recsys.evaluation import inspect
+from recsys.ranker import Ranker
+from recsys.serving import Serve
 from recsys.shard import Shard
 from recsys.snapshot import read_shard
+from recsys.space import Space
 from recsys.storage import CURRENT, MANIFEST, storage
 
+RANKER = "ranker.txt"
+MODEL = "model.npz"
 _REMEMBERED = 20
 """Earlier versions that CURRENT remembers for rollback."""
 
@@ -37,6 +44,25 @@ class ShardManifest(BaseModel):
     """The log entry that the snapshot contains last; replicas go on behind it."""
     sha256: dict[str, str]
     """Of each file."""
+
+
+class ModelCard(BaseModel):
+    """How a model came about, and how good it was on the interactions that were kept from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_sha256: str
+    """Of the interactions that it was trained on."""
+    users: int
+    items: int
+    events: int
+    seed: int
+    seconds: float
+    """What training took."""
+    parameters: dict[str, float]
+    """Chosen on validation."""
+    validation: dict[str, float]
+    """NDCG@10 over the validation cases: of the operator, of the served blend, of the ranker."""
 
 
 class Manifest(BaseModel):
@@ -65,6 +91,15 @@ class Manifest(BaseModel):
     become fewer."""
     model: str = "text-blend"
     """What ranks: until models are trained, the blend of text likeness, popularity and trend."""
+    space: Space | None = None
+    """What the vectors are made of; None: texts alone."""
+    weights: dict[SignalName, float] | None = None
+    """The blend that was learned; None: the scenarios' own."""
+    card: ModelCard | None = None
+    ranker_sha256: str | None = None
+    """Of `ranker.txt`; None: there is none."""
+    model_sha256: str | None = None
+    """Of `model.npz`, by which later versions of other items go on with what was learned; None: nothing was."""
 
     def fits(self, platform: Platform) -> bool:
         """Whether its shards are the platform's: as many, and each owning the same items."""
@@ -152,7 +187,25 @@ class VersionStore:
         manifest = self.manifest(version)
         for shard in range(len(manifest.shards)):
             self._verify_shard(manifest, shard, on_file)
+        if manifest.ranker_sha256 is not None:
+            self._verify_file(version, RANKER, manifest.ranker_sha256, on_file)
+        if manifest.model_sha256 is not None:
+            self._verify_file(version, MODEL, manifest.model_sha256, on_file)
         return manifest
+
+    def checked(self, version: str, name: str, expected: str) -> Path:
+        """A file of a version. Raises VersionError when it is missing or was changed."""
+        self._verify_file(version, name, expected, lambda _: None)
+        return self.folder(version) / name
+
+    def serve(self, version: str) -> Serve:
+        """What a composer needs of a version. Raises VersionError when a file is missing or was changed."""
+        manifest = self.manifest(version)
+        ranker = None
+        if manifest.ranker_sha256 is not None:
+            ranker = Ranker(self.checked(version, RANKER, manifest.ranker_sha256).read_text())
+        space = manifest.space or Space(text=manifest.encoder.dimension)
+        return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
 
     def files(self, version: str, shard: int) -> Path:
         """The folder of a shard's files, each checked. Raises VersionError when one is missing or was changed."""
@@ -203,19 +256,22 @@ class VersionStore:
 
     def _verify_shard(self, manifest: Manifest, shard: int, on_file: Callable[[str], None]) -> None:
         for name, expected in manifest.shards[shard].sha256.items():
-            path = self.folder(manifest.version) / f"shard-{shard}" / name
-            on_file(str(path))
-            for again in (False, True):
-                try:
-                    self._storage.fetch(manifest.version, [f"shard-{shard}/{name}"], again=again)
-                except FileNotFoundError:
-                    continue
-                if path.exists() and sha256(path) == expected:
-                    break
-            else:
-                raise VersionError(
-                    f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
-                )
+            self._verify_file(manifest.version, f"shard-{shard}/{name}", expected, on_file)
+
+    def _verify_file(self, version: str, name: str, expected: str, on_file: Callable[[str], None]) -> None:
+        path = self.folder(version) / name
+        on_file(str(path))
+        for again in (False, True):
+            try:
+                self._storage.fetch(version, [name], again=again)
+            except FileNotFoundError:
+                continue
+            if path.exists() and sha256(path) == expected:
+                break
+        else:
+            raise VersionError(
+                f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
+            )
 
 
 def sha256(path: Path) -> str:

@@ -46,7 +46,7 @@ class EventWriter:
         for event in (event for call in calls for event in call):
             by_user.setdefault(event.user_id, []).append(self._counted(event))
         try:
-            appended = await self._users.append(by_user, serve.version, serve.dimension)
+            appended = await self._users.append(by_user, serve.version, serve.space.unknown_user())
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
         unknown = set(await self._profiles.refresh(appended, serve, self._settings.budget_s))

@@ -20,7 +20,7 @@ from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys import promoting
 from recsys.building import Build
-from recsys.compacting import compact, file_content
+from recsys.compacting import compact, file_content, learned_so_far
 from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item
@@ -160,12 +160,17 @@ def build_files(
 
 
 def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
+    build = build_of(config, report)
+    with build.store.drafts.alone():
+        content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
+        return build.publish(content, report, learned_so_far(build.store, build.encoder.fingerprint))
+
+
+def build_of(config: Path, report: Progress) -> Build:
+    """What versions are built with; the encoder is loaded when it is needed."""
     known = serve_config(config)
-    platform, store, threads = platform_of(known), store_of(config), os.cpu_count() or 1
-    with store.drafts.alone():
-        encoder = WhenNeeded(platform, threads, report)
-        content = file_content(store, items, platform, encoder.fingerprint)
-        return Build(platform, store, encoder, threads, tuning_of(known, 0)).publish(content, report)
+    platform, threads = platform_of(known), os.cpu_count() or 1
+    return Build(platform, store_of(config), WhenNeeded(platform, threads, report), threads, tuning_of(known, 0))
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -27,6 +27,7 @@ def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
         ids=StringColumn.of(ids),
         titles=StringColumn.of([f"title of {i} in {shard}" for i in ids]),
         sketches=np.full((n, 2), shard, np.int8),
+        groups=np.full((n, 1), shard, np.uint64),
         top_count=float(shard),
     )
 

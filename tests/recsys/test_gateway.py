@@ -13,6 +13,7 @@ from recsys.config import EncoderSpec, Limits, Platform, RoutingSpec, Serving
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import BadInput, NotFound, Overloaded, Unavailable
 from recsys.filters import Condition, Filter
+from recsys.signals import SIGNALS
 
 
 def ids(slate) -> list[str]:
@@ -179,7 +180,7 @@ async def test_explain_shows_the_signals(make_world):
     shown, plain = await asyncio.gather(
         world.gateway.recommend(RecQuery(k=1, explain=True)), world.gateway.recommend(RecQuery(k=1))
     )
-    assert set(shown.items[0].signals) == {"query", "taste", "because", "popularity", "trend", "recency"}
+    assert set(shown.items[0].signals) == set(SIGNALS)
     assert plain.items[0].signals is None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys import keys
-from recsys.datatypes import Interaction
+from recsys.datatypes import Interaction, unknown_user
 from recsys.popularity import PopularityFeed, trend_now, trend_of
 from recsys.users import Counted, UserStore
 
@@ -27,7 +27,7 @@ _numbers = iter(range(10**9))
 async def like(store: UserStore, item: str, at: float, weight: float = 1.0) -> None:
     event = Interaction(f"e{next(_numbers)}", "u", item, "like", at)
     counted = Counted(event, max(weight, 0.0), trend_of(weight, at, HALF_LIFE))
-    await store.append({"u": [counted]}, "v", 2)
+    await store.append({"u": [counted]}, "v", unknown_user(2))
 
 
 @pytest.mark.parametrize(

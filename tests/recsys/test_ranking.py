@@ -12,14 +12,16 @@ from hypothesis import strategies as st
 from recsys.candidates import BECAUSE, QUERY, ROLES, TASTE, CandidateSet
 from recsys.datatypes import StringColumn
 from recsys.popularity import trend_of
-from recsys.ranking import _POOL, blend, top
+from recsys.ranking import _POOL, Controls, blend, top
 from recsys.signals import SIGNALS, Moment, measure
 from recsys.sketches import unit
 
 MOMENT = Moment(now=1_000_000.0, trend_half_life_s=100.0, recency_half_life_s=1000.0)
 
 
-def candidates(sizes: list[int], *, likeness=None, columns=None, sketches=None, top_count=10.0) -> CandidateSet:
+def candidates(
+    sizes: list[int], *, likeness=None, columns=None, sketches=None, groups=None, top_count=10.0
+) -> CandidateSet:
     n = sum(sizes)
     return CandidateSet(
         offsets=np.cumsum([0, *sizes]),
@@ -30,6 +32,7 @@ def candidates(sizes: list[int], *, likeness=None, columns=None, sketches=None, 
         ids=StringColumn.of([f"i{i}" for i in range(n)]),
         titles=StringColumn.of([""] * n),
         sketches=np.zeros((n, 0), np.int8) if sketches is None else sketches,
+        groups=np.zeros((n, 0), np.uint64) if groups is None else groups,
         top_count=top_count,
     )
 
@@ -100,8 +103,7 @@ def test_the_top_is_the_best_k_with_ties_by_key(requests):
     made = top(
         candidates([len(own) for own, _ in requests]),
         np.array(scores, np.float32),
-        [k for _, k in requests],
-        [0.0] * len(requests),
+        [Controls(k) for _, k in requests],
     )
     start = 0
     for slate, (own, k) in zip(made, requests, strict=True):
@@ -137,7 +139,7 @@ def test_the_spread_is_mmr_for_every_request_of_the_batch(seed):
     sketches = rng.integers(-127, 128, (n, 6)).astype(np.int8)
     k = [int(x) for x in rng.integers(1, 30, 6)]
     share = [float(x) for x in rng.choice([0.0, 0.1, 0.5, 1.0], 6)]
-    made = top(candidates(sizes, sketches=sketches), scores, k, share)
+    made = top(candidates(sizes, sketches=sketches), scores, [Controls(*asked) for asked in zip(k, share, strict=True)])
     start = 0
     for slate, size, own_k, own_share in zip(made, sizes, k, share, strict=True):
         own = slice(start, start + size)
@@ -154,6 +156,57 @@ def test_diversity_breaks_up_twins():
     twins = np.array([[100, 0], [100, 0], [0, 100]], np.int8)
     scores = np.array([1.0, 0.99, 0.6], np.float32)
     given_candidates = candidates([3], sketches=twins)
-    assert top(given_candidates, scores, [2], [0.0])[0].tolist() == [0, 1]
-    assert top(given_candidates, scores, [2], [0.5])[0].tolist() == [0, 2]
-    assert sorted(top(given_candidates, scores, [3], [1.0])[0].tolist()) == [0, 1, 2]
+    assert top(given_candidates, scores, [Controls(2)])[0].tolist() == [0, 1]
+    assert top(given_candidates, scores, [Controls(2, 0.5)])[0].tolist() == [0, 2]
+    assert sorted(top(given_candidates, scores, [Controls(3, 1.0)])[0].tolist()) == [0, 1, 2]
+
+
+def naive_caps(values: list[int], scores: list[int], k: int, cap: int) -> list[int]:
+    """One request, step by step: who is over the cap waits at the end."""
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    taken, over, seen = [], [], {}
+    for i in order:
+        seen[values[i]] = seen.get(values[i], 0) + 1
+        (over if values[i] and seen[values[i]] > cap else taken).append(i)
+    return [*taken, *over][:k]
+
+
+rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=12)
+
+
+@given(st.lists(st.tuples(rows, st.integers(1, 8), st.integers(1, 3)), min_size=1, max_size=4))
+def test_caps_hold_for_each_value_and_give_way_where_too_few_are_left(requests):
+    """At most `cap` items of one value come before all others; without a value all are free; no slate is shorter."""
+    values = [v for own, _, _ in requests for v, _ in own]
+    made = top(
+        candidates([len(own) for own, _, _ in requests], groups=np.array(values, np.uint64).reshape(-1, 1)),
+        np.array([s for own, _, _ in requests for _, s in own], np.float32),
+        [Controls(k, caps={"genre": cap}) for _, k, cap in requests],
+        ["genre"],
+    )
+    start = 0
+    for slate, (own, k, cap) in zip(made, requests, strict=True):
+        expected = naive_caps([v for v, _ in own], [s for _, s in own], k, cap)
+        assert (slate - start).tolist() == expected
+        start += len(own)
+
+
+def likes(counts: list[float]) -> np.ndarray:
+    return np.array([[count, -np.inf, np.nan] for count in counts])
+
+
+def test_new_items_get_their_share_at_equal_distances():
+    """Two of ten places go to the two best new items, at 5 and 10; the others keep their order."""
+    scores = np.arange(20, 0, -1).astype(np.float32)
+    given = candidates([20], columns=likes([100.0] * 15 + [0.0, 4.0, 0.0, 0.0, 5.0]))
+    slate = top(given, scores, [Controls(10, explore=0.2)])[0].tolist()
+    assert slate == [0, 1, 2, 3, 15, 4, 5, 6, 7, 16]
+
+
+def test_new_items_that_made_it_by_themselves_count():
+    """A slate that has its share already is left as it is, and one without new candidates too."""
+    scores = np.arange(6, 0, -1).astype(np.float32)
+    leading = candidates([6], columns=likes([0.0] + [9.0] * 4 + [0.0]))
+    assert top(leading, scores, [Controls(4, explore=0.25)])[0].tolist() == [0, 1, 2, 3]
+    nothing_new = candidates([6], columns=likes([9.0] * 6))
+    assert top(nothing_new, scores, [Controls(4, explore=1.0)])[0].tolist() == [0, 1, 2, 3]

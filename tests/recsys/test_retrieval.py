@@ -77,6 +77,9 @@ def query_of(batch: list[Asked], *, sketches: bool = True) -> ShardQuery:
         vector_role=np.array([p[1] for p in plan], np.int64),
         vector_source=np.array([SOURCES[p[2]] if p[2] else 0 for p in plan], np.int64),
         vector_k=np.array([p[3] for p in plan], np.int64),
+        trail=np.zeros(0, np.uint64),
+        trail_weights=np.zeros(0, np.float32),
+        trail_offsets=np.zeros(len(batch) + 1, np.int64),
         column_k=np.array([[a.columns.get(c, 0) for c in COLUMNS] for a in batch], np.int64),
         filters=tuple(a.filter for a in batch),
         exclude=np.concatenate(excluded),
@@ -84,6 +87,7 @@ def query_of(batch: list[Asked], *, sketches: bool = True) -> ShardQuery:
         asked=tuple(a.items for a in batch),
         sketches=sketches,
         trend_floor=FLOOR,
+        grouped=(),
     )
 
 

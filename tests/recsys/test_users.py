@@ -33,7 +33,7 @@ async def append(store: UserStore, *events: Interaction, version: str = "v1") ->
     by_user: dict[str, list[Counted]] = {}
     for e in events:
         by_user.setdefault(e.user_id, []).append(Counted(e, 1.0, e.timestamp / 100))
-    done = await store.append(by_user, version, D)
+    done = await store.append(by_user, version, unknown_user(D))
     return done[events[0].user_id]
 
 
@@ -49,7 +49,7 @@ async def save(store: UserStore, done: Appended, version: str = "v1", user: str 
 
 
 async def loaded(store: UserStore, version: str = "v1", user: str = "u", dimension: int = D) -> UserProfile | int:
-    return (await store.load([user], version, dimension))[0]
+    return (await store.load([user], version, unknown_user(dimension)))[0]
 
 
 async def test_nobody_is_known_at_first(store):
@@ -57,7 +57,7 @@ async def test_nobody_is_known_at_first(store):
     user = await loaded(store)
     assert user.cold
     assert user.sequence == 0
-    assert await store.load([], "v1", D) == []
+    assert await store.load([], "v1", unknown_user(D)) == []
     assert await store.histories(["u"]) == [[]]
 
 
@@ -100,7 +100,7 @@ async def test_an_event_counts_once(store):
 
 async def test_the_same_event_id_of_two_users_is_two_events(store):
     """Event ids are the user's own."""
-    done = await store.append({u: [Counted(event(1, "a", u), 1.0, 0.0)] for u in ("u", "v")}, "v1", D)
+    done = await store.append({u: [Counted(event(1, "a", u), 1.0, 0.0)] for u in ("u", "v")}, "v1", unknown_user(D))
     assert all(len(d.fresh) == 1 for d in done.values())
     assert done["u"].sequence != done["v"].sequence
 
@@ -246,7 +246,7 @@ async def test_an_erased_user_is_gone_for_good(store):
     again = await append(store, *old)
     assert again.fresh == ()
     assert not await holds(store, user)
-    assert (await store.load([user], "v1", D))[0].cold
+    assert (await store.load([user], "v1", unknown_user(D)))[0].cold
     new = await append(store, event(30, "a", user, at=time.time() + 1))
     assert [e.event_id for e in new.fresh] == ["e30"]
     assert await store.histories([user]) == [[*new.fresh]]
@@ -264,7 +264,7 @@ async def test_many_users_in_one_call(store):
     await append(store, *(event(n, "abc"[n % 3], u) for n, u in enumerate(users)))
     for u, done in [(u, await append(store, event(100, "b", u))) for u in users[::2]]:
         assert done.sequence > 20, u
-    got = await store.load(["nobody", *users], "v1", D)
+    got = await store.load(["nobody", *users], "v1", unknown_user(D))
     assert got[0].cold
     assert len({g for g in got[1:] if isinstance(g, int)}) == 20
 

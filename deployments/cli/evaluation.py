@@ -1,0 +1,111 @@
+"""recsys evaluate: how good are the recommendations that the platform serves?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
+from deployments.cli.progress import bars
+from deployments.cli.versions import build_of
+from deployments.serve_config import platform_of, serve_config, serving_of
+from recsys.datasets import fetch_ml100k
+from recsys.encoding import encode_all
+from recsys.evaluating import Evaluation
+from recsys.interaction_files import Read, read_folder
+
+_SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
+
+
+def add_to(cli: typer.Typer) -> None:
+    cli.command()(evaluate)
+
+
+def evaluate(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with items.csv and events.csv; none: MovieLens 100K.")
+    ] = None,
+    protocol: Annotated[
+        Literal["leave-last-out", "temporal"], typer.Option(help="What is kept for the test.")
+    ] = "leave-last-out",
+    config: Config = DEFAULT_CONFIG,
+    seed: Annotated[int, typer.Option(help="Of sampling and training.")] = 7,
+    baselines: Annotated[bool, typer.Option(help="Whether known methods are measured beside.")] = True,
+    plot: Annotated[Path | None, typer.Option(help="Write a picture of the comparison here.")] = None,
+    json: Json = False,
+) -> None:
+    """Train on a part, serve it in this process as the platform would, and judge what it recommends on the rest.
+
+    Every event counts 1. All items that a user has not had are ranked. Touches neither the platform nor its versions.
+    """
+    console = out(quiet=json)
+    known = serve_config(config)
+    platform = platform_of(known)
+    with bars(console) as report:
+        folder = data or fetch_ml100k(platform.home() / "ml-100k", lambda _: None).items_file.parent
+        read = read_folder(folder, platform.attributes, report)
+        build = build_of(config, report)
+        start = time.perf_counter()
+        texts = encode_all(build.encoder, read.items, report)
+        encode_s = round(time.perf_counter() - start, 1)
+        judged = Evaluation(protocol, read.items, texts, read.data, build, serving_of(known), seed)
+        found = judged.run(report, with_baselines=baselines)
+    found = {**found, "encode_s": encode_s, "bad_rows": len(read.bad_rows), "seed": seed}
+    if plot is not None:
+        _draw(found, plot)
+    if json:
+        print_json(found)
+    else:
+        _show(found, read)
+
+
+def _show(found: dict[str, Any], read: Read) -> None:
+    console = Console()
+    title = (
+        f"{found['protocol']}: {found['cases']} cases of {found['users']} users, {found['items']} items, "
+        f"{found['events']} events; trained in {found['train_s']} s"
+    )
+    table = Table("", *_SHOWN, title=title)
+    for name, row in {"served": found["served"], **found.get("baselines", {})}.items():
+        low, high = row["ndcg@10_ci"]
+        table.add_row(name, f"{row['ndcg@10']:.4f} [{low:.3f}, {high:.3f}]", *(f"{row[m]:.4f}" for m in _SHOWN[1:]))
+    console.print(table)
+    controls = Table("control", *next(iter(found["controls"].values())))
+    for name, row in found["controls"].items():
+        controls.add_row(name, *(f"{value:.4f}" for value in row.values()))
+    console.print(controls)
+    short, cold = found["short_histories"], found["cold_items"]
+    console.print(
+        f"histories cut to {short['known']}: hit rate at 10 {short['served']['hr@10']:.4f}, "
+        f"popularity {short['popularity']['hr@10']:.4f}"
+    )
+    if cold:
+        console.print(
+            f"{cold['items']} items without events: hit rate at 10 by share of exploration "
+            + ", ".join(f"{name} {value:.4f}" for name, value in cold["served"].items())
+            + f"; chance {cold['random']:.4f}"
+        )
+    if read.bad_rows:
+        console.print(f"{len(read.bad_rows)} bad rows left out, the first: {read.bad_rows[0]}", markup=False)
+
+
+def _draw(found: dict[str, Any], path: Path) -> None:
+    """NDCG@10 with its 95 % intervals."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow, and only a plot needs it
+
+    rows = {"served": found["served"], **found.get("baselines", {})}
+    values = [row["ndcg@10"] for row in rows.values()]
+    errors = [
+        [abs(v - row["ndcg@10_ci"][side]) for v, row in zip(values, rows.values(), strict=True)] for side in (0, 1)
+    ]
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.barh(list(rows), values, xerr=errors, color=["tab:blue", *["tab:gray"] * (len(rows) - 1)], capsize=3)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"NDCG@10, {found['protocol']}, 95 % interval")
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,143 @@
+"""recsys train: events to a version with a model."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.progress import bars
+from deployments.cli.versions import build_of, store_of
+from deployments.instance import read_instance
+from deployments.serve_config import platform_of, serve_config, serving_of
+from recsys.building import known_texts
+from recsys.compacting import file_content
+from recsys.connection import connect
+from recsys.datatypes import Interaction, Item
+from recsys.encoding import Progress, encode_all
+from recsys.errors import BadInput, RuntimeFailure, VersionError
+from recsys.evaluating import PROTOCOLS
+from recsys.importing import BadRow, read_events
+from recsys.interaction_files import items_of, weighted
+from recsys.snapshot import read_items
+from recsys.training.train import Trainer
+from recsys.users import UserStore
+
+_BAD_SHOWN = 20
+
+
+def add_to(cli: typer.Typer) -> None:
+    cli.command()(train)
+
+
+def train(
+    events: Annotated[
+        list[Path] | None, typer.Argument(help="Event files; none: all histories of the platform.")
+    ] = None,
+    items: Annotated[
+        list[Path] | None,
+        typer.Option("--items", help="Item files; none: the items of the served version. Repeatable."),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    mapping: Mapping = [],
+    event_type: Annotated[str | None, typer.Option("--type", help="Type of events whose file names none.")] = None,
+    protocol: Annotated[
+        Literal["leave-last-out", "temporal"], typer.Option(help="How validation is split off.")
+    ] = "leave-last-out",
+    seed: Annotated[int, typer.Option(help="Two runs of one seed give one model.")] = 7,
+    promote: Annotated[bool, typer.Option("--promote", help="Serve the new version as soon as it is built.")] = False,
+    json: Json = False,
+) -> None:
+    """Learn from events and build a version with what was learned. Nothing is served before `recsys promote`.
+
+    Events count as their types' weights in the config file say, as in users' profiles.
+    """
+    console = out(quiet=json)
+    known = serve_config(config)
+    platform, settings, store = platform_of(known), serving_of(known), store_of(config)
+    with bars(console) as report:
+        if items:
+            catalogue, bad = items_of(items, platform.attributes, report)
+        else:
+            catalogue, bad = _served_items(config), []
+        ids = [item.item_id for item in catalogue]
+        if events:
+            batches = read_events(
+                events, settings.event_types, settings.limits, mapping_of(mapping), 5000, default_type=event_type
+            )
+            rows: list[Interaction] = []
+            for batch in batches:
+                rows += [Interaction(**record.model_dump()) for record in batch.records]
+                bad += batch.bad_rows
+                report("events", batch.bytes_read, batch.bytes_total)
+        else:
+            rows = asyncio.run(_histories(_redis(config), settings.history, report))
+        data = weighted(rows, settings.event_types, ids)
+        if not len(data):
+            raise BadInput("there is no event with a weight to learn from; see event_types in the config file")
+        build = build_of(config, report)
+        texts = encode_all(build.encoder, catalogue, report)
+        trained = Trainer(build, settings, seed, PROTOCOLS[protocol][1]).train(catalogue, texts, data, report)
+        with store.drafts.alone():
+            content = file_content(store, catalogue, platform, build.encoder.fingerprint)
+            content = replace(content, known=known_texts(catalogue, texts))
+            manifest = build.publish(content, report, trained)
+    if promote:
+        store.promote(manifest.version)
+    if json:
+        told = {"version": manifest.version, "model": manifest.model, "promoted": promote, "bad_rows": len(bad)}
+        print_json({**told, "card": trained.card.model_dump()})
+        return
+    _say_bad(bad, console)
+    found = ", ".join(f"{name} {value:.4f}" for name, value in trained.card.validation.items())
+    console.print(
+        f"version {manifest.version}: {manifest.model}, {trained.card.events} events of {trained.card.users} users in "
+        f"{trained.card.seconds} s; NDCG@10 on validation: {found}"
+    )
+    console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
+
+
+def _served_items(config: Path) -> list[Item]:
+    store = store_of(config)
+    current = store.current()
+    if current is None:
+        raise VersionError("no version is promoted, so there are no items to learn for; name item files with --items")
+    shards = range(len(store.manifest(current).shards))
+    return [item for n in shards for item in read_items(store.folder(current) / f"shard-{n}")]
+
+
+async def _histories(url: str, kept: int, report: Progress) -> list[Interaction]:
+    redis = connect(url)
+    try:
+        users = UserStore(redis, ttl_s=60, history=kept)
+        rows: list[Interaction] = []
+        async for done, histories in users.everyone():
+            rows += [event for history in histories for event in history]
+            report("events", done, done)
+        return rows
+    finally:
+        await redis.aclose()
+
+
+def _redis(config: Path) -> str:
+    """Of the running platform, or the configured one."""
+    platform = platform_of(serve_config(config))
+    if platform.redis_url:
+        return platform.redis_url
+    instance = read_instance(platform.home())
+    if instance is None:
+        raise RuntimeFailure("no platform runs here, so there are no histories; start it, or name event files")
+    return instance.redis_url
+
+
+def _say_bad(bad: list[BadRow], console: Console) -> None:
+    for row in bad[:_BAD_SHOWN]:
+        console.print(f"[yellow]{escape(str(row.file))}:{row.line}[/]: {escape(row.message)}")
+    if bad:
+        console.print(f"{len(bad)} bad rows left out")

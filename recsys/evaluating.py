@@ -1,0 +1,179 @@
+"""How good the served recommendations are on interactions that training never saw, beside known methods."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recsys import baselines
+from recsys.building import Build, Content, known_texts
+from recsys.config import Serving
+from recsys.datatypes import Floats, Item
+from recsys.encoding import Progress
+from recsys.holdout import Holdout, Split, by_time, leave_last_out, rolling
+from recsys.interactions import Interactions
+from recsys.metrics import Ints, better, judge, per_case
+from recsys.offline import Offline
+from recsys.training.model import Trained
+from recsys.training.train import Trainer
+from recsys.versions import VersionStore
+
+PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
+    "leave-last-out": (leave_last_out, rolling),
+    "temporal": (by_time, by_time),
+}
+"""Name -> how the test is split off, and how validation is split off what is left."""
+_CONTROLLED = 1000
+"""Test cases that controls are tried on, at most."""
+_SHORT = 3
+_COLD_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What is judged: `data` holds all interactions, its item ids are those of `items`, `texts` (I, d) their vectors.
+
+    Parameters, weights and trees are chosen on validation, which is split off the training part; test cases are looked
+    at once, at the end.
+    """
+
+    protocol: str
+    items: Sequence[Item]
+    texts: Floats
+    data: Interactions
+    build: Build
+    settings: Serving
+    seed: int = 7
+
+    def run(self, say: Progress = lambda *_: None, *, with_baselines: bool = True) -> dict[str, Any]:
+        """Everything as one JSON-ready mapping."""
+        test_split, validation_split = PROTOCOLS[self.protocol]
+        test = test_split(self.data)
+        trainer = Trainer(self.build, self.settings, self.seed, validation_split)
+        start = time.perf_counter()
+        trained = trainer.train(self.items, self.texts, test.train, say)
+        train_s = time.perf_counter() - start
+        report: dict[str, Any] = {
+            "protocol": self.protocol,
+            "users": self.data.users,
+            "items": len(self.items),
+            "events": len(self.data),
+            "cases": test.cases,
+            "train_s": round(train_s, 1),
+        }
+        with self._served(trained, test.train) as offline:
+            lists = offline.lists(test, lambda done, of: say("serve", done, of), diversity=0.0)
+            report["served"] = judge(lists, test, self.texts, self.seed)
+            report["controls"] = self._controls(offline, test, say)
+            report["short_histories"] = self._short(offline, test)
+        report["model"] = trained.card.model_dump() | {"trees": trained.ranker is not None}
+        report["cold_items"] = self._cold(trainer, trained, say)
+        if with_baselines:
+            report["baselines"], report["ahead_of"] = self._baselines(validation_split(test.train), test, lists, say)
+        return report
+
+    def _served(self, trained: Trained, known: Interactions) -> _Version:
+        return _Version(self, trained, known)
+
+    def _baselines(
+        self, validation: Holdout, test: Holdout, served: Ints, say: Progress
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        judged: dict[str, Any] = {}
+        ahead: dict[str, Any] = {}
+        total = len(baselines.affordable(len(self.items)))
+        for name, chosen, lists in baselines.run(validation, test):
+            judged[name] = {**judge(lists, test, self.texts, self.seed), "parameters": dict(chosen)}
+            ahead[name] = dict(better(served, lists, test))
+            say("baselines", len(judged), total)
+        return judged, ahead
+
+    def _controls(self, offline: Offline, test: Holdout, say: Progress) -> dict[str, dict[str, float]]:
+        """What each control does to the same cases."""
+        cases = test.sample(_CONTROLLED, self.seed)
+        tried: dict[str, dict[str, Any]] = {
+            "none": {"diversity": 0.0},
+            **{f"diversity {share}": {"diversity": share} for share in (0.1, 0.3, 0.5)},
+            **{f"explore {share}": {"diversity": 0.0, "explore": share} for share in (0.1, 0.2)},
+        }
+        shown = ("ndcg@10", "hr@10", "coverage", "novelty", "intra_list_distance", "cold_share")
+        table = {}
+        for key, kind in self.build.platform.attributes.items():
+            if kind in ("keyword", "keyword[]"):
+                tried[f"at most 3 of one {key}"] = {"diversity": 0.0, "caps": {key: 3}}
+        for number, (name, options) in enumerate(tried.items()):
+            say("controls", number, len(tried))
+            served = offline.changed(caps=options.pop("caps", {}))
+            found = judge(served.lists(cases, lambda *_: None, **options), cases, self.texts, self.seed)
+            table[name] = {metric: float(found[metric]) for metric in shown}  # type: ignore[arg-type]
+        say("controls", len(tried), len(tried))
+        return table
+
+    def _short(self, offline: Offline, test: Holdout) -> dict[str, Any]:
+        """Users of whom only the last three interactions are known, beside popularity."""
+        cut = replace(test, histories=test.histories.where(test.histories.ages < _SHORT))
+        score = baselines.popularity(baselines.matrix(test.train))
+        lists, popular = offline.lists(cut, lambda *_: None, diversity=0.0), baselines.rank(score, cut)
+        return {
+            "known": _SHORT,
+            "served": _means(lists, cut),
+            "popularity": _means(popular, cut),
+            "ahead": dict(better(lists, popular, cut, "hr@10")),
+        }
+
+    def _cold(self, trainer: Trainer, trained: Trained, say: Progress) -> dict[str, Any]:
+        """A tenth of the items without their interactions: how often they find users who had them, beside chance."""
+        held, cold = cold_items(self.data, self.seed)
+        if not held.cases:
+            return {}
+        model = trainer.refit(trained, self.texts, held.train, say)
+        cases = held.sample(_CONTROLLED, self.seed)
+        with self._served(model, held.train) as offline:
+            lists = {e: offline.lists(cases, lambda *_: None, diversity=0.0, explore=e, k=10) for e in (0.0, 0.1, 0.2)}
+        unseen = len(self.items) - cases.histories.lengths
+        return {
+            "items": int(cold.sum()),
+            "cases": cases.cases,
+            "served": {f"explore {e}": _means(found, cases)["hr@10"] for e, found in lists.items()},
+            "random": float((10 / unseen).mean()),
+        }
+
+
+def cold_items(data: Interactions, seed: int) -> tuple[Holdout, np.ndarray]:
+    """A tenth of the items, at random, that nobody seems to have touched; for each user who did touch one, the last of
+    them is to be predicted from the rest of the history. (I,) bool: which items.
+    """
+    cold = np.random.default_rng(seed).random(len(data.item_ids)) < _COLD_SHARE
+    is_cold = cold[data.items]
+    train, kept = data.where(~is_cold), data.where(is_cold)
+    users = np.flatnonzero((train.lengths > 0) & (kept.lengths > 0))
+    last = kept.select(users)
+    last = last.where(last.ages == 0)
+    return Holdout(train, train.select(users), last.items, last.offsets, last.times), cold
+
+
+def _means(lists: Ints, held: Holdout) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in per_case(lists, held).items()}
+
+
+class _Version:
+    """A version of a model in a folder that goes away, served in this process."""
+
+    def __init__(self, given: Evaluation, trained: Trained, known: Interactions) -> None:
+        self._given, self._trained, self._known = given, trained, known
+        self._folder = tempfile.TemporaryDirectory(prefix="recsys-evaluate-")
+
+    def __enter__(self) -> Offline:
+        given, store = self._given, VersionStore(Path(self._folder.name))
+        build = replace(given.build, store=store)
+        content = Content(given.items, known_texts(given.items, given.texts))
+        version = build.publish(content, trained=self._trained).version
+        return Offline(store, version, self._known, given.settings, build.tuning)
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()

@@ -1,0 +1,87 @@
+"""Items and interactions out of files, for training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.config import AttributeType, EventType, Limits
+from recsys.datatypes import Interaction, Item
+from recsys.errors import BadInput
+from recsys.importing import BadRow, read_events, read_items
+from recsys.interactions import Interactions
+from recsys.profiles import Taste
+
+_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+ANY = "event"
+"""Type of events whose file names none."""
+
+Say = Callable[[str, int, int], None]
+
+
+class _AnyType(frozenset[str]):
+    """Every type is known."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Rows that were read, and those that were not."""
+
+    items: list[Item]
+    data: Interactions
+    bad_rows: list[BadRow]
+
+
+def in_folder(folder: Path, name: str) -> Path:
+    """`name` with one of the suffixes that can be read. Raises BadInput when there is none."""
+    for suffix in _SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        if path.exists():
+            return path
+    raise BadInput(f"{folder} holds no {name} file; it needs {name}.csv (or one of {', '.join(_SUFFIXES[1:])})")
+
+
+def read_folder(folder: Path, declared: Mapping[str, AttributeType], say: Say) -> Read:
+    """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both as JSONL or Parquet.
+
+    Every event counts 1, whatever its type and value: what is judged is whether the next one is foreseen.
+    """
+    items, bad = items_of([in_folder(folder, "items")], declared, say)
+    users, ids, times = [], [], []
+    events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), batch=5000, default_type=ANY)
+    for batch in events:
+        bad += batch.bad_rows
+        for record in batch.records:
+            users.append(record.user_id)
+            ids.append(record.item_id)
+            times.append(float(record.timestamp or 0.0))
+        say("events", batch.bytes_read, batch.bytes_total)
+    data = Interactions.of(users, ids, times, catalogue=[item.item_id for item in items])
+    if not len(data):
+        raise BadInput(f"{folder}: no event names an item of the catalogue; are the item_id columns of one kind?")
+    return Read(items, data, bad)
+
+
+def items_of(paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say) -> tuple[list[Item], list[BadRow]]:
+    """Items of the files; the last of several with one id wins."""
+    items: dict[str, Item] = {}
+    bad: list[BadRow] = []
+    for batch in read_items(paths, declared, Limits()):
+        bad += batch.bad_rows
+        for record in batch.records:
+            attributes = {key: value for key, value in record.attributes.items() if value is not None}
+            items[record.item_id] = Item(record.item_id, record.title, record.text, attributes, record.created_at)
+        say("items", batch.bytes_read, batch.bytes_total)
+    return list(items.values()), bad
+
+
+def weighted(events: Iterable[Interaction], types: Mapping[str, EventType], catalogue: Iterable[str]) -> Interactions:
+    """Events at the weights of their types, as profiles fold them; what is no like is left out."""
+    taste = Taste(types, 1.0)
+    rows = [(e.user_id, e.item_id, e.timestamp, w) for e in events if (w := taste.weight(e)) > 0]
+    users, items, times, weights = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Interactions.of(users, items, times, weights, list(catalogue))

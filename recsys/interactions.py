@@ -1,0 +1,109 @@
+"""Interactions as columns: each user's items in the order of time, users end to end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.datatypes import Floats
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """n interactions of U users with I items; user u's stand at `offsets[u]:offsets[u + 1]`, oldest first.
+
+    `items` is (n,) int64, places in `item_ids`; `weights` (n,) float32, above 0; `times` (n,) float64, Unix seconds. No
+    user has an item twice. Items that nobody touched may be in `item_ids`: they can be recommended all the same.
+    """
+
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    offsets: Ints
+    items: Ints
+    weights: Floats
+    times: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        users: Sequence[str],
+        items: Sequence[str],
+        times: Sequence[float],
+        weights: Sequence[float] | None = None,
+        catalogue: Sequence[str] | None = None,
+    ) -> Interactions:
+        """Rows in any order. Equal times keep the order of the rows; of an item that a user has more than once the
+        first stays. `weights` None: 1 each. `catalogue` None: the items that occur, sorted; rows of items that are not
+        in it, and rows without a positive weight, are left out.
+        """
+        weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
+        item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
+        place = {item: i for i, item in enumerate(item_ids)}
+        codes = np.fromiter((place.get(item, -1) for item in items), np.int64, len(items))
+        user_ids = sorted({u for u, c, w in zip(users, codes.tolist(), weight.tolist(), strict=True) if c >= 0 < w})
+        number = {user: u for u, user in enumerate(user_ids)}
+        owners = np.fromiter((number.get(user, -1) for user in users), np.int64, len(users))
+        stamps = np.asarray(times, np.float64)
+        rows = np.flatnonzero((codes >= 0) & (weight > 0))
+        rows = rows[np.lexsort((stamps[rows], owners[rows]))]  # lexsort is stable
+        _, first = np.unique(owners[rows] * max(len(item_ids), 1) + codes[rows], return_index=True)
+        rows = rows[np.sort(first)]
+        offsets = np.searchsorted(owners[rows], np.arange(len(user_ids) + 1))
+        return cls(user_ids, item_ids, offsets, codes[rows], weight[rows], stamps[rows])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        """(U,) interactions of each user."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> Ints:
+        """(n,) the user of each interaction."""
+        return np.repeat(np.arange(self.users), self.lengths)
+
+    @property
+    def ages(self) -> Ints:
+        """(n,) how many interactions of the same user came later."""
+        return self.offsets[self.owners + 1] - 1 - np.arange(len(self))
+
+    def of_user(self, user: int) -> Ints:
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
+        """Those of the (n,) bool; all users stay, some perhaps with nothing."""
+        offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
+        return Interactions(
+            self.user_ids, self.item_ids, offsets, self.items[keep], self.weights[keep], self.times[keep]
+        )
+
+    def select(self, users: Ints) -> Interactions:
+        """The given users, in that order; one may come several times."""
+        lengths = self.lengths[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
+        names = [self.user_ids[u] for u in users.tolist()]
+        return Interactions(names, self.item_ids, offsets, self.items[at], self.weights[at], self.times[at])
+
+    def counts(self) -> npt.NDArray[np.float64]:
+        """(I,) weighted likes of each item."""
+        return np.bincount(self.items, self.weights, minlength=len(self.item_ids)).astype(np.float64)
+
+    def sha256(self) -> str:
+        """Of all that a model learns from."""
+        digest = hashlib.sha256("\n".join([*self.user_ids, "", *self.item_ids]).encode())
+        for column in (self.offsets, self.items, self.weights, self.times):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""What a version learned of its items, as a shard holds it: context vectors, places for new items, neighbour rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.datatypes import Floats, Keys, Rows
+
+FADING = (None, 0.6, 0.0)
+"""How the last likes fade, like by like, in each signal of neighbour rows: near (None: by the version's half-life),
+next, and near to the very last like alone."""
+
+_CELLS = 1 << 22
+"""Requests x items up to which sums of neighbour rows are laid out densely: 16 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Neighbour rows: what goes with each item of the version (`near`) and what comes after it (`follows`).
+
+    `sources` is (S,) uint64, sorted keys of all the version's items, whichever shard owns them; `near` and `follows`
+    are (S, n) sparse float32, whose columns are this shard's items in the order of the snapshot, its *slots*.
+    """
+
+    sources: Keys
+    near: sp.csr_array
+    follows: sp.csr_array
+
+    def scores(
+        self, trail: Keys, weights: Floats, trail_offsets: Rows, half_life: float, requests: Rows, slots: Rows
+    ) -> Floats:
+        """(n, 3) float32 for n pairs of request and slot: sums of the rows of the request's last likes.
+
+        `trail` and `weights` are (t,), newest first, those of request b at `trail_offsets[b]:trail_offsets[b + 1]`. A
+        slot of -1 (an item that came later) scores 0.
+        """
+        size = len(trail_offsets) - 1
+        owners = np.repeat(np.arange(size), np.diff(trail_offsets))
+        places = np.arange(len(trail)) - trail_offsets[owners]
+        at = np.minimum(np.searchsorted(self.sources, trail), max(len(self.sources) - 1, 0))
+        known = self.sources[at] == trail if len(self.sources) else np.zeros(len(trail), bool)
+        out = np.zeros((len(requests), len(FADING)), np.float32)
+        for column, fading in enumerate(FADING):
+            factor = 0.5 ** (1.0 / half_life) if fading is None else fading
+            faded = (weights * np.float32(factor) ** places).astype(np.float32)
+            use = known & (faded > 1e-3)  # less than a thousandth changes no order
+            likes = sp.csr_array((faded[use], (owners[use], at[use])), (size, len(self.sources)))
+            out[:, column] = _cells(likes @ (self.follows if column == 1 else self.near), requests, slots)
+        out[slots < 0] = 0.0
+        return out
+
+
+def _cells(sums: sp.csr_array, requests: Rows, slots: Rows) -> Floats:
+    safe = np.maximum(slots, 0)
+    if not sums.shape[1]:
+        return np.zeros(len(requests), np.float32)
+    if sums.shape[0] * sums.shape[1] <= _CELLS:
+        return np.asarray(sums.toarray()[requests, safe], np.float32)
+    sums.sort_indices()  # then each cell is found by halving
+    return np.asarray(sums[requests, safe], np.float32).ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """`contexts` is (n, r) float32 by slot. `item_map` and `context_map` are (d + 1, r) float32: [text vector, 1] @ map
+    places an item that nobody has touched yet.
+    """
+
+    contexts: Floats
+    item_map: Floats
+    context_map: Floats
+    half_life: float
+    """Likes; of `near`."""
+    links: Links
+
+    @property
+    def dimension(self) -> int:
+        return self.item_map.shape[1]
+
+    def place(self, texts: Floats) -> tuple[Floats, Floats]:
+        """(n, d) text vectors -> (n, r) item and (n, r) context factors."""
+        wide = np.concatenate([texts, np.ones((len(texts), 1), np.float32)], axis=1)
+        return wide @ self.item_map, wide @ self.context_map
+
+    def save(self, folder: Path) -> None:
+        """`contexts.npy`, which replicas on a machine share, and `learned.npz`."""
+        np.save(folder / "contexts.npy", self.contexts, allow_pickle=False)
+        links = self.links
+        parts: dict[str, Any] = {
+            "item_map": self.item_map,
+            "context_map": self.context_map,
+            "half_life": np.array(self.half_life),
+            "sources": links.sources,
+        }
+        for name, table in (("near", links.near), ("follows", links.follows)):
+            parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
+        np.savez(folder / "learned.npz", allow_pickle=False, **parts)
+
+    @classmethod
+    def load(cls, folder: Path) -> Learned | None:
+        """None: the version learned nothing."""
+        if not (folder / "learned.npz").exists():
+            return None
+        contexts = np.load(folder / "contexts.npy", mmap_mode="r", allow_pickle=False)
+        with np.load(folder / "learned.npz", allow_pickle=False) as stored:
+            shape = (len(stored["sources"]), len(contexts))
+            near, follows = (
+                sp.csr_array((stored[f"{n}_data"], stored[f"{n}_indices"], stored[f"{n}_indptr"]), shape)
+                for n in ("near", "follows")
+            )
+            links = Links(stored["sources"], near, follows)
+            maps = stored["item_map"], stored["context_map"], float(stored["half_life"])
+        return cls(np.asarray(contexts), *maps, links)

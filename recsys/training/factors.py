@@ -1,0 +1,42 @@
+"""Operators as vectors: history @ B is about (sum of context vectors) @ item vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.extmath import randomized_svd
+
+from recsys.datatypes import Floats
+from recsys.training.operators import Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """`contexts` and `items` are (I, r) float32: score of item j after item i = contexts[i] @ items[j]."""
+
+    contexts: Floats
+    items: Floats
+
+
+def factorise(operator: Matrix, dimension: int, seed: int) -> Factors:
+    """The best approximation of rank `dimension` (Eckart and Young 1936), by random projections (Halko et al. 2011)."""
+    size = operator.shape[0]
+    rank = min(dimension, size)
+    source = sp.csr_array(operator) if sp.issparse(operator) else operator
+    left, strength, right = randomized_svd(source, rank, n_iter=4, random_state=seed)
+    root = np.sqrt(strength)
+    contexts, items = np.zeros((size, dimension), np.float32), np.zeros((size, dimension), np.float32)
+    contexts[:, :rank], items[:, :rank] = left * root, right.T * root
+    return Factors(contexts, items)
+
+
+def from_text(text: Floats, learned: Floats, counts: Floats, ridge: float) -> Floats:
+    """(d + 1, r) float32 that maps [text vector, 1] to learned vectors: ridge regression in which an item counts by how
+    sure its learned vector is, count / (count + 20). Gives items without interactions their place.
+    """
+    known = (counts / (counts + 20.0)).astype(np.float32)[:, None]
+    wide = np.concatenate([text, np.ones((len(text), 1), np.float32)], axis=1)
+    regular = wide.T @ (known * wide) + np.diag([*[ridge] * text.shape[1], 1e-3])
+    return np.asarray(np.linalg.solve(regular, wide.T @ (known * learned)), np.float32)

@@ -1,0 +1,128 @@
+"""What training gives, and how a build lays it out over shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.config import SignalName
+from recsys.datatypes import Floats, Rows, item_keys
+from recsys.learned import Learned, Links
+from recsys.space import Space
+from recsys.versions import MODEL, RANKER, Manifest, ModelCard, VersionStore
+
+_ARRAYS = ("items", "contexts", "known", "item_map", "context_map")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model of I items, to be built into a version.
+
+    `items` and `contexts` are (I, r) float32, row i of `item_ids[i]`; `near` and `follows` (I, I) sparse float32; the
+    maps (d + 1, r) float32, see `learned.py`. `known` is (I,) bool: items that somebody touched.
+    """
+
+    item_ids: Sequence[str]
+    items: Floats
+    contexts: Floats
+    known: np.ndarray
+    near: sp.csr_array
+    follows: sp.csr_array
+    item_map: Floats
+    context_map: Floats
+    space: Space
+    weights: Mapping[SignalName, float]
+    ranker: str | None
+    """LightGBM's text format; None: the blend was better on validation."""
+    card: ModelCard
+
+    def save(self, path: Path) -> None:
+        """All but what the manifest and `ranker.txt` hold."""
+        parts: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        for name in ("near", "follows"):
+            table = getattr(self, name)
+            parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
+        np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **parts)
+
+    @classmethod
+    def of(cls, store: VersionStore, manifest: Manifest) -> Trained | None:
+        """What a version learned; None: nothing. Raises VersionError when a file is missing or was changed."""
+        space, card = manifest.space, manifest.card
+        if manifest.model_sha256 is None or space is None or card is None:
+            return None
+        with np.load(store.checked(manifest.version, MODEL, manifest.model_sha256), allow_pickle=False) as stored:
+            size = len(stored["item_ids"])
+            tables = {
+                name: sp.csr_array(
+                    (stored[f"{name}_data"], stored[f"{name}_indices"], stored[f"{name}_indptr"]), (size, size)
+                )
+                for name in ("near", "follows")
+            }
+            arrays = {name: stored[name] for name in _ARRAYS}
+            item_ids = stored["item_ids"].tolist()
+        ranker = None
+        if manifest.ranker_sha256 is not None:
+            ranker = store.checked(manifest.version, RANKER, manifest.ranker_sha256).read_text()
+        return cls(item_ids, **arrays, **tables, space=space, weights=manifest.weights or {}, ranker=ranker, card=card)
+
+    def digest(self) -> bytes:
+        """Of all that a build takes over."""
+        digest = hashlib.sha256(f"{self.space}{sorted(self.weights.items())}{self.ranker}{self.card}".encode())
+        tables = (self.near.data, self.near.indices, self.follows.data, self.follows.indices)
+        for array in (self.items, self.contexts, self.item_map, self.context_map, *tables):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.digest()
+
+    def layout(self, item_ids: Sequence[str], texts: Floats) -> Layout:
+        """For a catalogue that may differ from the one trained on; `texts` are its (n, d) unit vectors."""
+        place = {item: i for i, item in enumerate(self.item_ids)}
+        at = np.fromiter((place.get(item, -1) for item in item_ids), np.int64, len(item_ids))
+        learned = at >= 0
+        learned[learned] = self.known[at[learned]]
+        placer = Learned(np.zeros((0, 0), np.float32), self.item_map, self.context_map, self.space.half_life, _NONE)
+        items, contexts = placer.place(texts)
+        items[learned], contexts[learned] = self.items[at[learned]], self.contexts[at[learned]]
+        keys = item_keys(item_ids)
+        return Layout(self, np.concatenate([texts, items], axis=1), contexts, at, np.argsort(keys), np.sort(keys))
+
+
+_NONE = Links(np.zeros(0, np.uint64), sp.csr_array((0, 0)), sp.csr_array((0, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A model laid over a catalogue; `vectors` is (n, width) float32, row i is item i."""
+
+    trained: Trained
+    vectors: Floats
+    contexts: Floats
+    at: Rows
+    """(n,) the item's row in the model; -1: the model does not know it."""
+    by_key: Rows
+    keys: np.ndarray
+
+    def part(self, mine: Rows) -> Learned:
+        """What the shard that owns these items holds."""
+        t = self.trained
+        links = Links(self.keys, self._columns(t.near, mine), self._columns(t.follows, mine))
+        return Learned(self.contexts[mine], t.item_map, t.context_map, t.space.half_life, links)
+
+    def _columns(self, table: sp.csr_array, mine: Rows) -> sp.csr_array:
+        """The rows of all items in order of their keys, the columns of these alone; empty for unknown items."""
+        size = table.shape[0]
+        rows, columns = self.at[self.by_key], self.at[mine]
+        pick_rows = _picker(rows, size)
+        pick_columns = _picker(columns, size)
+        return sp.csr_array(pick_rows @ table @ pick_columns.T).astype(np.float32)
+
+
+def _picker(places: Rows, size: int) -> sp.csr_array:
+    """(len(places), size): row i takes places[i], or nothing for -1."""
+    at = np.flatnonzero(places >= 0)
+    return sp.csr_array((np.ones(len(at), np.float32), (at, places[at])), (len(places), size))

@@ -1,0 +1,141 @@
+"""Item-to-item operators: matrices B with score(next item) = history @ B, learned in closed form.
+
+`ease`         Steck 2019 (arXiv:1905.03375): the best linear autoencoder with a zero diagonal. Here on a Gram matrix in
+               which two items of a user count by how near they stand in the history, exp(-gap / span): on
+               MovieLens 100K's validation that takes NDCG@10 from 0.126 to 0.135, more than transitions add.
+`local_ease`   the same, each column on its strongest neighbours only: for catalogues whose square does not fit memory.
+`follows`      how often one item came soon after another, 1/lag, over the root of how often anything did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+import scipy.sparse as sp
+
+from recsys.datatypes import Floats
+from recsys.interactions import Interactions
+
+FLOOR = 0.1
+"""Share of a pair's weight that does not depend on the gap: 0.05 to 0.2 are the same within noise on validation."""
+_LAGS = 10
+_BLOCK = 512
+"""Users whose histories are multiplied in one go: bounds memory, not the result."""
+
+Matrix: TypeAlias = Floats | sp.csr_array
+"""(I, I): dense, or sparse where the catalogue is large."""
+
+
+def gram(data: Interactions, span: float) -> Floats:
+    """(I, I) float32: sum over users of weight_a * weight_b * (FLOOR + (1 - FLOOR) * exp(-gap / span))."""
+    size = len(data.item_ids)
+    root = np.sqrt(data.weights)
+    total = np.zeros((size, size), np.float32)
+    for user in range(data.users):
+        part = slice(data.offsets[user], data.offsets[user + 1])
+        items, weights = data.items[part], root[part]
+        place = np.arange(len(items), dtype=np.float32)
+        near = np.exp(-np.abs(place[:, None] - place) / np.float32(span))
+        # No user has an item twice, so no cell is written twice.
+        square = np.ix_(items, items)
+        total[square] = total[square] + (FLOOR + (1 - FLOOR) * near) * weights[:, None] * weights
+    return total
+
+
+def ease(gram_matrix: Floats, ridge: float) -> Floats:
+    """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is."""
+    kind = np.float64 if len(gram_matrix) <= 3000 else np.float32  # double where it costs little
+    regular: npt.NDArray[Any] = gram_matrix.astype(kind)
+    np.fill_diagonal(regular, regular.diagonal() + ridge)
+    factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(regular, lower=True, overwrite_a=True)
+    if failed:
+        raise np.linalg.LinAlgError("the Gram matrix is not positive definite; raise the ridge")
+    inverse, _ = scipy.linalg.lapack.get_lapack_funcs("potri", (factor,))(factor, lower=True, overwrite_c=True)
+    inverse = np.tril(inverse)
+    inverse += np.tril(inverse, -1).T
+    weights = (inverse / -np.diag(inverse)).astype(np.float32)
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
+    """(I, I) sparse Gram matrix of pairs at most `window` apart, without the floor: memory goes by pairs seen."""
+    size = len(data.item_ids)
+    total = sp.diags_array(data.counts().astype(np.float32)).tocsr()
+    for lag, before, after in _lagged(data, window):
+        pair = np.sqrt(data.weights[before] * data.weights[after]) * np.float32(np.exp(-lag / span))
+        one_way = sp.csr_array((pair, (data.items[before], data.items[after])), (size, size))
+        total = total + one_way + one_way.T
+    return sp.csr_array(total)
+
+
+def local_ease(pairs: sp.csr_array, ridge: float, support: int) -> sp.csr_array:
+    """EASE where column j may only use the `support` items that go most with j: one small solve a column."""
+    size = pairs.shape[0]
+    diagonal = pairs.diagonal()
+    columns, rows, values = [], [], []
+    for j in range(size):
+        start, end = pairs.indptr[j], pairs.indptr[j + 1]
+        near, strength = pairs.indices[start:end], pairs.data[start:end] / np.sqrt(diagonal[pairs.indices[start:end]])
+        near, strength = near[near != j], strength[near != j]
+        if not len(near):
+            continue
+        if len(near) > support:
+            near = near[np.argpartition(-strength, support - 1)[:support]]
+        near = np.sort(near)
+        inner = pairs[near][:, near].toarray()
+        np.fill_diagonal(inner, inner.diagonal() + ridge)
+        target = pairs[near][:, [j]].toarray()[:, 0]
+        columns.append(np.full(len(near), j))
+        rows.append(near)
+        values.append(scipy.linalg.solve(inner, target, assume_a="pos", check_finite=False))
+    if not columns:
+        return sp.csr_array((size, size), dtype=np.float32)
+    placed = (np.concatenate(rows), np.concatenate(columns))
+    return sp.csr_array((np.concatenate(values).astype(np.float32), placed), (size, size))
+
+
+def follows(data: Interactions) -> sp.csr_array:
+    """(I, I) sparse: weight 1/lag for items up to 10 later, each row over the root of its sum."""
+    size = len(data.item_ids)
+    total = sp.csr_array((size, size), dtype=np.float32)
+    for lag, before, after in _lagged(data, _LAGS):
+        pair = np.sqrt(data.weights[before] * data.weights[after]) / np.float32(lag)
+        total = total + sp.csr_array((pair, (data.items[before], data.items[after])), (size, size))
+    scale = 1.0 / np.sqrt(np.maximum(np.asarray(total.sum(axis=1)).ravel(), 1e-9))
+    return sp.csr_array(sp.diags_array(scale.astype(np.float32)) @ total)
+
+
+def strongest(operator: Matrix, n: int) -> sp.csr_array:
+    """The n largest weights by size of each row."""
+    if isinstance(operator, np.ndarray):
+        blocks = [_strongest(operator[s : s + _BLOCK], n) for s in range(0, len(operator), _BLOCK)]
+        return sp.csr_array(sp.vstack(blocks))
+    order = np.lexsort((-np.abs(operator.data), np.repeat(np.arange(operator.shape[0]), np.diff(operator.indptr))))
+    place = np.arange(len(order)) - np.repeat(operator.indptr[:-1], np.diff(operator.indptr))
+    keep = np.sort(order[place < n])
+    indptr = np.searchsorted(keep, operator.indptr)
+    return sp.csr_array((operator.data[keep], operator.indices[keep], indptr), operator.shape)
+
+
+def _strongest(block: Floats, n: int) -> sp.csr_array:
+    n = min(n, block.shape[1])
+    at = np.sort(np.argpartition(-np.abs(block), n - 1, axis=1)[:, :n], axis=1)
+    values = np.take_along_axis(block, at, axis=1)
+    sparse = sp.csr_array((values.ravel(), at.ravel(), np.arange(len(block) + 1) * n), block.shape)
+    sparse.eliminate_zeros()
+    return sparse
+
+
+def _lagged(data: Interactions, window: int) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """(lag, places, places that many later of the same user)."""
+    at, ages = np.arange(len(data)), data.ages
+    for lag in range(1, window + 1):
+        before = at[ages >= lag]
+        if not len(before):
+            return
+        yield lag, before, before + lag

@@ -1,0 +1,185 @@
+"""From interactions to a model: choose parameters on validation, learn the ranking there, learn the rest from all."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.building import Build, Content, known_texts
+from recsys.config import Serving
+from recsys.datatypes import Floats, Item
+from recsys.encoding import Progress
+from recsys.holdout import Holdout, Split, rolling
+from recsys.interactions import Interactions
+from recsys.metrics import per_case
+from recsys.offline import Offline
+from recsys.space import Space
+from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
+from recsys.training.factors import factorise, from_text
+from recsys.training.model import Trained
+from recsys.training.operators import follows, strongest
+from recsys.training.search import Grams, Parameters, choose, faded, learn, ranked, taste_rows
+from recsys.versions import ModelCard, VersionStore
+
+DIMENSION = 128
+"""Of the learned part: candidate recall stays within 0.5 % of the full operator's, see docs/architecture.md."""
+_NEAR = 100
+"""Neighbours kept of each item: on validation as good as 400."""
+_FOLLOWS = 50
+_RIDGE = 10.0
+"""Of the map from texts to factors; texts are unit vectors. On validation 3 to 30 order new films alike."""
+_TEXT_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4)
+_RANKED = 6000
+"""Validation cases that the ranking learns from, at most."""
+_SAMPLE = 1000
+_SCORES = 20_000_000
+"""Scores held at a time: 80 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """`build` says how versions are laid out; its store is not written to. `split` makes the validation."""
+
+    build: Build
+    settings: Serving
+    seed: int = 7
+    split: Split = rolling
+    rank: bool = True
+    """Whether trees may be learned."""
+
+    def train(
+        self, items: Sequence[Item], texts: Floats, data: Interactions, say: Progress = lambda *_: None
+    ) -> Trained:
+        """A model of `data`, whose item ids are those of `items`; `texts` are their (I, d) unit vectors."""
+        start = time.perf_counter()
+        held = self.split(data)
+        parameters, quality = choose(held, self.seed, say)
+        first = self._assemble(texts, held.train, parameters, say)
+        first, found = self._rank(first, items, texts, held, say)
+        model = self._assemble(texts, data, parameters, say, first.space.text_weight)
+        card = ModelCard(
+            data_sha256=data.sha256(),
+            users=data.users,
+            items=len(data.item_ids),
+            events=len(data),
+            seed=self.seed,
+            seconds=round(time.perf_counter() - start, 1),
+            parameters=asdict(parameters) | {"text_weight": model.space.text_weight},
+            validation={"operator": quality, **found},
+        )
+        return replace(model, weights=first.weights, ranker=first.ranker, card=card)
+
+    def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
+        """The same parameters, weights and trees on other interactions."""
+        chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
+        made = self._assemble(texts, data, Parameters(**chosen), say, trained.space.text_weight)
+        return replace(made, weights=trained.weights, ranker=trained.ranker, card=trained.card)
+
+    def _assemble(
+        self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, text_weight: float = 0.0
+    ) -> Trained:
+        say("learn", 0, 3)
+        operator = learn(Grams(data), parameters)
+        say("learn", 1, 3)
+        factors = factorise(operator, DIMENSION, self.seed)
+        say("learn", 2, 3)
+        near, after = strongest(operator, _NEAR), strongest(follows(data), _FOLLOWS)
+        counts = data.counts().astype(np.float32)
+        scale = _scale(factors.contexts, factors.items, data, parameters)
+        # The product stays the same times 1/scale; item factors of length 1 weigh as much as texts in the graph.
+        length = float(np.sqrt((factors.items[counts > 0] ** 2).sum(axis=1).mean())) if counts.any() else 0.0
+        length = length or 1.0  # nothing goes with anything: no user has two items
+        item_factors = factors.items / np.float32(length)
+        contexts = factors.contexts * np.float32(length / scale)
+        say("learn", 3, 3)
+        return Trained(
+            item_ids=data.item_ids,
+            items=item_factors,
+            contexts=contexts,
+            known=counts > 0,
+            near=near / np.float32(scale),
+            follows=_scaled(after),
+            item_map=from_text(texts, item_factors, counts, _RIDGE),
+            context_map=from_text(texts, contexts, counts, _RIDGE),
+            space=Space(
+                text=texts.shape[1],
+                learned=DIMENSION,
+                half_life=parameters.half_life,
+                long_weight=parameters.long_weight,
+                text_weight=text_weight,
+            ),
+            weights=START,
+            ranker=None,
+            card=_NO_CARD,
+        )
+
+    def _rank(
+        self, model: Trained, items: Sequence[Item], texts: Floats, held: Holdout, say: Progress
+    ) -> tuple[Trained, dict[str, float]]:
+        """The model with its text weight, blend and trees, learned from what a version of it serves."""
+        cases = held.sample(_RANKED, self.seed)
+        if not cases.cases:
+            return replace(model, space=model.space.model_copy(update={"text_weight": _TEXT_WEIGHTS[1]})), {}
+        model = self._with_text_weight(model, texts, cases)
+        with tempfile.TemporaryDirectory(prefix="recsys-train-") as folder:
+            store = VersionStore(Path(folder))
+            content = Content(items, known_texts(items, texts))
+            version = replace(self.build, store=store).publish(content, trained=model).version
+            offline = Offline(store, version, held.train, _learned(self.settings), self.build.tuning)
+            say("rank", 0, 3)
+            table = gather(offline, cases)
+        say("rank", 1, 3)
+        weights = scaled(table, choose_weights(table))
+        found = {"blend": table.mean(blended(table, weights))}
+        say("rank", 2, 3)
+        ranker = None
+        if self.rank:
+            ranker, found["trees"] = train_ranker(table, weights, self.seed)
+        say("rank", 3, 3)
+        return replace(model, weights=weights, ranker=ranker), found
+
+    def _with_text_weight(self, model: Trained, texts: Floats, cases: Holdout) -> Trained:
+        """The weight of texts beside factors that ranks all unseen items best. Never 0: new items have texts alone."""
+        cases = cases.sample(max(_SCORES // len(texts), 1), self.seed)
+        space = model.space
+        rows = taste_rows(cases.histories, Parameters(half_life=space.half_life, long_weight=space.long_weight))
+        learned = (rows @ model.contexts) @ model.items.T
+        tastes = faded(cases.histories, self.settings.taste_half_life) @ texts
+        alike = (tastes / np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)) @ texts.T
+        found = [
+            per_case(ranked(learned + np.float32(weight) * alike, cases.histories, 10), cases)["ndcg@10"].mean()
+            for weight in _TEXT_WEIGHTS
+        ]
+        chosen = _TEXT_WEIGHTS[int(np.argmax(found))]
+        return replace(model, space=space.model_copy(update={"text_weight": chosen}))
+
+
+_NO_CARD = ModelCard(data_sha256="", users=0, items=0, events=0, seed=0, seconds=0.0, parameters={}, validation={})
+
+
+def _learned(settings: Serving) -> Serving:
+    """With the home scenario as a trained version serves it."""
+    home = settings.scenarios["home"].model_copy(update={"learned": True})
+    return settings.model_copy(update={"scenarios": {**settings.scenarios, "home": home}})
+
+
+def _scale(contexts: Floats, items: Floats, data: Interactions, parameters: Parameters) -> float:
+    """What brings all but one in a thousand of users' best scores within 1."""
+    users = np.flatnonzero(data.lengths)
+    if not len(users):
+        return 1.0
+    sample = data.select(np.random.default_rng(0).choice(users, min(_SAMPLE, len(users)), replace=False))
+    best = ((taste_rows(sample, parameters) @ contexts) @ items.T).max(axis=1)
+    return max(float(np.quantile(best, 0.999)), 1e-6)
+
+
+def _scaled(table: sp.csr_array) -> sp.csr_array:
+    """Brings the largest sum over five likes at 0.6 each, which is 2.3 times the largest weight, within 1."""
+    top = float(table.data.max(initial=0.0))
+    return table / np.float32(2.3 * top) if top else table

@@ -1,0 +1,77 @@
+"""What is kept from training: by hand on few users, and the promises on the real ratings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.holdout import by_time, leave_last_out, rolling
+from recsys.interactions import Interactions
+
+
+def of(rows: list[tuple[str, str, float]], **given) -> Interactions:
+    users, items, times = zip(*rows, strict=True)
+    return Interactions.of(users, items, times, **given)
+
+
+def test_histories_are_in_order_of_time_and_then_of_rows():
+    """Equal times keep the order of the rows; of an item that comes twice the first stays."""
+    data = of([("b", "z", 5), ("a", "y", 9), ("a", "x", 1), ("a", "w", 9), ("a", "x", 10)])
+    assert list(data.user_ids) == ["a", "b"]
+    assert [data.item_ids[i] for i in data.of_user(0)] == ["x", "y", "w"]
+    assert data.ages.tolist() == [2, 1, 0, 0]
+
+
+def test_what_has_no_weight_or_no_item_is_left_out():
+    data = of([("a", "x", 1), ("a", "y", 2), ("b", "q", 3)], weights=[1, 0, 1], catalogue=["y", "x"])
+    assert (list(data.user_ids), data.items.tolist()) == (["a"], [1])
+    assert data.counts().tolist() == [0.0, 1.0]
+
+
+def test_leave_last_out_asks_for_the_last_of_three_or_more():
+    """A user of two trains with both and is not asked about."""
+    data = of([("a", i, n) for n, i in enumerate("xyz")] + [("b", "x", 0), ("b", "y", 1)])
+    held = leave_last_out(data)
+    assert held.cases == 1
+    assert [data.item_ids[i] for i in held.targets] == ["z"]
+    assert [data.item_ids[i] for i in held.histories.of_user(0)] == ["x", "y"]
+    assert held.train.lengths.tolist() == [2, 2]
+
+
+@pytest.fixture(scope="module")
+def ratings(data) -> Interactions:
+    import orjson  # noqa: PLC0415
+
+    events = [orjson.loads(line) for line in data.events_file.read_bytes().splitlines()]
+    return of([(e["user_id"], e["item_id"], e["timestamp"]) for e in events])
+
+
+@pytest.mark.parametrize("split", [leave_last_out, rolling, by_time])
+def test_nothing_that_is_asked_for_was_seen(ratings, split):
+    """No target is in its case's history or, as that user's, in the training part; histories come before targets."""
+    held = split(ratings)
+    number = {user: u for u, user in enumerate(held.train.user_ids)}
+    for case in range(held.cases):
+        targets = held.targets[held.target_offsets[case] : held.target_offsets[case + 1]]
+        assert len(targets)
+        assert not np.isin(targets, held.histories.of_user(case)).any()
+        assert not np.isin(targets, held.train.of_user(number[held.histories.user_ids[case]])).any()
+        history = held.histories.times[held.histories.offsets[case] : held.histories.offsets[case + 1]]
+        assert history.max() <= held.now[case]
+
+
+def test_validation_never_sees_the_test(ratings):
+    """The validation of what leave-last-out leaves for training holds no test target of the same user."""
+    test = leave_last_out(ratings)
+    validation = rolling(test.train)
+    asked = dict(zip(test.histories.user_ids, test.targets.tolist(), strict=True))
+    for user, target in zip(validation.histories.user_ids, validation.targets.tolist(), strict=True):
+        assert asked.get(user) != target
+    assert validation.cases > 4 * test.cases
+
+
+def test_one_moment_parts_all(ratings):
+    held = by_time(ratings)
+    assert held.train.times.max() <= held.now[0]
+    assert (held.now == held.now[0]).all()
+    assert len(held.train) == pytest.approx(0.9 * len(ratings), rel=0.01)

@@ -1,0 +1,219 @@
+"""Operators against their definitions, and a model trained, built and served on people who go from topic to topic."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from world import ATTRIBUTES, DIMENSION, TOPICS, catalogue, topic_of
+
+from recsys.building import Build, Content
+from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
+from recsys.datatypes import Item
+from recsys.encoder import HashingEncoder
+from recsys.encoding import encode_all
+from recsys.errors import VersionError
+from recsys.holdout import leave_last_out, rolling
+from recsys.interactions import Interactions
+from recsys.metrics import per_case
+from recsys.offline import Offline
+from recsys.ranker import FEATURES, Ranker
+from recsys.training import operators
+from recsys.training.factors import factorise
+from recsys.training.model import Trained
+from recsys.training.train import Trainer
+from recsys.versions import Manifest, VersionStore
+
+
+def people(users: int = 300, seed: int = 1) -> Interactions:
+    """Everyone stays in a topic for a while, in the order of its numbers, and then goes on to the next."""
+    rng = np.random.default_rng(seed)
+    topics, rows = list(TOPICS), []
+    for u in range(users):
+        at, clock = int(rng.integers(4)), 0
+        for _ in range(3):
+            start = int(rng.integers(0, 8))
+            for i in range(start, start + 4):
+                rows.append((f"u{u}", f"{topics[at % 4]}-{i}", float(clock)))
+                clock += 1
+            at += 1
+    names, items, times = zip(*rows, strict=True)
+    return Interactions.of(names, items, times, catalogue=[item.item_id for item in catalogue()])
+
+
+def build(store: VersionStore) -> Build:
+    spec = EncoderSpec(kind="hashing", dimension=DIMENSION)
+    platform = Platform(shards=2, encoder=spec, attributes=ATTRIBUTES, index=IndexSpec())
+    return Build(platform, store, HashingEncoder(spec), 1, ShardTuning())
+
+
+IDS = [item.item_id for item in catalogue()]
+
+
+def publish(made: Build, model: Trained | None = None) -> Manifest:
+    return made.publish(Content(catalogue()), trained=model)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(build, test, texts, model) of `people`."""
+    made = build(VersionStore(tmp_path_factory.mktemp("versions")))
+    test = leave_last_out(people())
+    texts = encode_all(made.encoder, catalogue())
+    return made, test, texts, Trainer(made, Serving()).train(catalogue(), texts, test.train)
+
+
+def test_ease_is_the_ridge_regression_without_itself():
+    """Each column: the weights of the other items that predict it best, by the normal equations of just those."""
+    rng = np.random.default_rng(0)
+    seen = (rng.random((40, 6)) < 0.4).astype(np.float32)
+    gram = seen.T @ seen
+    weights = operators.ease(gram, 3.0)
+    for j in range(6):
+        others = [i for i in range(6) if i != j]
+        expected = np.linalg.solve(gram[np.ix_(others, others)] + 3.0 * np.eye(5), gram[others, j])
+        np.testing.assert_allclose(weights[others, j], expected, rtol=1e-4)
+    assert not np.diag(weights).any()
+
+
+def test_local_ease_with_all_neighbours_is_ease():
+    """On the same pairs, when no column has more neighbours than it may use."""
+    data = people(60)
+    pairs = operators.near_pairs(data, 5.0, 12)
+    np.testing.assert_allclose(
+        operators.local_ease(pairs, 2.0, 48).toarray()[pairs.toarray() > 0],
+        _restricted(pairs.toarray(), 2.0)[pairs.toarray() > 0],
+        atol=1e-4,
+    )
+
+
+def _restricted(gram: np.ndarray, ridge: float) -> np.ndarray:
+    weights = np.zeros_like(gram)
+    for j in range(len(gram)):
+        near = np.flatnonzero((gram[:, j] > 0) & (np.arange(len(gram)) != j))
+        if len(near):
+            weights[near, j] = np.linalg.solve(gram[np.ix_(near, near)] + ridge * np.eye(len(near)), gram[near, j])
+    return weights
+
+
+def test_pairs_weigh_by_their_distance():
+    data = Interactions.of(["u"] * 3, ["a", "b", "c"], [1, 2, 3])
+    made = operators.gram(data, 2.0)
+    far = operators.FLOOR + (1 - operators.FLOOR) * np.exp(-1.0)
+    np.testing.assert_allclose(made[0, [0, 2]], [1.0, far], rtol=1e-6)
+    assert operators.follows(data).toarray()[0, 1] > operators.follows(data).toarray()[0, 2] > 0
+    assert operators.follows(data).toarray()[1, 0] == 0
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_the_strongest_are_kept_whole(kind):
+    rng = np.random.default_rng(2)
+    dense = rng.standard_normal((50, 30)).astype(np.float32)
+    kept = operators.strongest(kind(dense), 4).toarray()
+    for row, own in zip(kept, dense, strict=True):
+        best = np.argsort(-np.abs(own))[:4]
+        assert sorted(np.flatnonzero(row)) == sorted(best)
+        np.testing.assert_array_equal(row[best], own[best])
+
+
+def test_enough_factors_are_the_operator():
+    operator = np.random.default_rng(3).standard_normal((20, 20)).astype(np.float32)
+    made = factorise(operator, 32, 7)
+    assert made.items.shape == (20, 32)
+    np.testing.assert_allclose(made.contexts @ made.items.T, operator, atol=1e-3)
+
+
+def test_a_trained_version_foresees_the_next_item(trained):
+    """Through real shards: the next number of the topic, which neither texts nor popularity know, is mostly on top."""
+    made, test, _, model = trained
+    version = publish(made, model)
+    assert (version.model.startswith("learned"), version.space.learned) == (True, 128)
+    served = Offline(made.store, version.version, test.train, Serving(), ShardTuning())
+    ndcg = per_case(served.lists(test, lambda *_: None, diversity=0.0), test)["ndcg@10"].mean()
+    plain = Offline(made.store, publish(made).version, test.train, Serving(), ShardTuning())
+    assert ndcg > 0.9
+    assert ndcg > 1.5 * per_case(plain.lists(test, lambda *_: None, diversity=0.0), test)["ndcg@10"].mean()
+
+
+def test_the_same_seed_gives_the_same_model(trained):
+    made, test, texts, model = trained
+    again = Trainer(made, Serving()).train(catalogue(), texts, test.train)
+    np.testing.assert_array_equal(again.contexts, model.contexts)
+    assert (again.weights, again.ranker) == (model.weights, model.ranker)
+    assert again.card.data_sha256 == model.card.data_sha256 == test.train.sha256()
+
+
+def test_a_new_item_stands_where_its_text_belongs(trained):
+    """An item that the model never saw is proposed as new to people whose topic it has, and an update keeps factors."""
+    made, _, _, model = trained
+    version = publish(made, model)
+    shard = made.store.load(version.version, 0)
+    old = shard.items.ids[0]
+    before = shard.vectors_of([old])[1]
+    item = replace(shard.item(old), text="other words")
+    shard.upsert([item], made.encoder.encode([item.passage()]))
+    after = shard.vectors_of([old])[1]
+    np.testing.assert_allclose(after[:, DIMENSION:], before[:, DIMENSION:], rtol=1e-5)
+    assert not np.allclose(after[:, :DIMENSION], before[:, :DIMENSION])
+    fresh = Item("sea-new", f"sea {TOPICS['sea']}", TOPICS["sea"])
+    shard.upsert([fresh], made.encoder.encode([fresh.passage()]))
+    context = shard.vectors_of(["sea-new"])[1][0]
+    rows = shard.items.live_rows()
+    query = version.space.context_query(context)
+    names = [shard.items.ids[int(r)] for r in rows[np.argsort(-(shard.items.vectors(rows) @ query))][:4]]
+    assert sum(topic_of(name) == "sea" for name in names) >= 3
+
+
+def test_a_text_is_compared_with_texts_alone(trained):
+    made, _, texts, model = trained
+    version = publish(made, model)
+    shard = made.store.load(version.version, 0)
+    rows = shard.items.live_rows()
+    query = version.space.text_query(texts[0])
+    np.testing.assert_allclose(
+        shard.items.vectors(rows) @ query, shard.items.vectors(rows)[:, :DIMENSION] @ texts[0], atol=1e-6
+    )
+
+
+def test_without_cases_to_choose_by_there_is_still_a_model(tmp_path):
+    """Two users of one item each: nothing to validate with, and nothing fails."""
+    made = build(VersionStore(tmp_path))
+    data = Interactions.of(["a", "b"], ["sea-0", "sea-1"], [1, 2], catalogue=[i.item_id for i in catalogue()])
+    assert rolling(data).cases == 0
+    model = Trainer(made, Serving()).train(catalogue(), encode_all(made.encoder, catalogue()), data)
+    assert model.ranker is None
+    publish(made, model)
+
+
+def test_a_foreign_ranking_model_is_refused():
+    """What LightGBM cannot read, and what was trained on other signals."""
+    with pytest.raises(VersionError, match="cannot be read"):
+        Ranker("no trees here")
+    import lightgbm  # noqa: PLC0415
+
+    table = np.random.default_rng(0).random((60, 2))
+    data = lightgbm.Dataset(table, (table[:, 0] > 0.5).astype(int), feature_name=["a", "b"])
+    text = lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, data, 2).model_to_string()
+    with pytest.raises(VersionError, match="train again"):
+        Ranker(text)
+    assert "blend" in FEATURES
+
+
+def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
+    """Read back from a version, a model builds the same version again; an item that is gone takes nothing with it."""
+    made, _, _, model = trained
+    first = publish(made, model)
+    again = Trained.of(made.store, first)
+    assert again.digest() == model.digest()
+    fewer = made.publish(Content(catalogue()[1:]), trained=again)
+    assert (fewer.space, fewer.weights, fewer.card) == (first.space, first.weights, first.card)
+    held = {i: v for n in range(2) for i, v in zip(*made.store.load(first.version, n).vectors_of(IDS), strict=True)}
+    for n in range(2):
+        for name, vector in zip(*made.store.load(fewer.version, n).vectors_of(IDS), strict=True):
+            np.testing.assert_array_equal(vector, held[name])
+    assert Trained.of(made.store, publish(made)) is None
+    (made.store.folder(first.version) / "model.npz").write_bytes(b"other")
+    with pytest.raises(VersionError, match="checksum"):
+        Trained.of(made.store, first)
