@@ -27,6 +27,8 @@ from load_tests.cluster import PORT_SHIFT
 
 _REPLICAS = {"Composer": 2, "shard-0": 2, "shard-1": 2}
 _PORT = 8138
+_WAITING = 200
+"""Requests past which a composer answers 429: few, so that one client can send too many."""
 _COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
 
 
@@ -61,6 +63,8 @@ class Stage:
         for deployment in application["deployments"]:
             deployment.pop("autoscaling_config", None)
             deployment["num_replicas"] = replicas.get(deployment["name"], 1)
+            if deployment["name"] == "Composer":
+                deployment["user_config"]["max_waiting"] = _WAITING
         self.config_file.write_text(yaml.safe_dump(known))
         return serve_config(self.config_file)
 
