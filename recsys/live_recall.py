@@ -40,7 +40,7 @@ class LiveRecall:
         To be called in a thread: the product over all items takes milliseconds for each ten thousand.
         """
         vector, self._offered = self._offered, None
-        if vector is None or len(vector) != shard.items.dimension:
+        if vector is None or len(vector) != shard.items.width:
             return 0.0
         start, generation = time.thread_time(), shard.items.generation
         found = search(shard, nearest_query(shard.version, vector[None], max(K, CANDIDATES))).likeness[:, QUERY]
