@@ -10,19 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from pydantic import Field
 
+from deployments.preflight import is_loopback
 from deployments.rollout import Rollout
 from deployments.scaling import Bounds, bound, hold, ignored, running_config, scales
+from recsys.access import Gate
 from recsys.config import Settings
-from recsys.errors import RuntimeFailure, Unavailable
+from recsys.errors import Forbidden, RuntimeFailure, Unavailable
 
 _TAKEN_OVER_S = 5.0
 _LOOK_S = 0.1
 """Serve's controller takes a config over at its next turn, within half a second."""
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -57,29 +57,30 @@ class Deployments(Settings):
     deployments: list[DeploymentScale]
 
 
-def router() -> APIRouter:
+def router(gate: Gate) -> APIRouter:
+    """The admin scope is asked for before a call gets here; `gate` says whether anything is."""
     routes = APIRouter(tags=["admin"], prefix="/v1/admin")
 
     @routes.get("/deployments")
     async def deployments() -> Deployments:
         """Replicas of every deployment, their bounds, and what is held."""
-        return await asyncio.to_thread(_ask, None)
+        return await asyncio.to_thread(_ask, gate, None)
 
     @routes.post("/scale")
     async def scale(asked: ScaleRequest) -> Deployments:
         """New bounds for a deployment, live. Answers once they are taken over; the replicas come seconds later."""
         bounds = Bounds.of(asked.min_replicas, asked.max_replicas)
-        return await asyncio.to_thread(_ask, lambda config: bound(config, asked.deployment, bounds))
+        return await asyncio.to_thread(_ask, gate, lambda config: bound(config, asked.deployment, bounds))
 
     @routes.post("/hold")
     async def hold_(asked: HoldRequest) -> Deployments:
         """Hold a deployment at the replicas it has, or release it."""
-        return await asyncio.to_thread(_ask, lambda config: hold(config, asked.deployment, held=asked.held))
+        return await asyncio.to_thread(_ask, gate, lambda config: hold(config, asked.deployment, held=asked.held))
 
     return routes
 
 
-def _ask(change: Change | None) -> Deployments:
+def _ask(gate: Gate, change: Change | None) -> Deployments:
     """Hand the changed config to Serve, None for no change, and say how things stand then.
 
     Raises Unavailable when Serve's REST API cannot be reached from here.
@@ -87,7 +88,8 @@ def _ask(change: Change | None) -> Deployments:
     try:
         with Rollout(_dashboard(), _token(), Path("serve")) as rollout:
             details = rollout.details()
-            _refuse_beyond_loopback(details)
+            if gate.open:
+                _refuse_beyond_loopback(details)
             if change is not None:
                 changed = change(running_config(details))
                 rollout.submit(changed)
@@ -100,13 +102,9 @@ def _ask(change: Change | None) -> Deployments:
 
 
 def _refuse_beyond_loopback(details: Mapping[str, Any]) -> None:
-    """These calls ask for no key: where the API is open to a network, they are closed.
-
-    To be replaced by the admin scope, once calls ask for keys.
-    """
-    host = (details.get("http_options") or {}).get("host")
-    if host not in _LOOPBACK:
-        raise HTTPException(403)
+    """Where no keys are asked for, and the API listens to a network all the same, whoever calls is not an admin."""
+    if not is_loopback((details.get("http_options") or {}).get("host") or ""):
+        raise Forbidden("no API keys are asked for: beyond loopback these calls are closed until they are", "admin")
 
 
 def _dashboard() -> str:

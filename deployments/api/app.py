@@ -37,7 +37,7 @@ def make_api(gateway: Gateway, gate: Gate) -> Front:
     )
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
-    app.include_router(admin.router())
+    app.include_router(admin.router(gate))
     problems.install(app)
     access.document(app, gate)
     return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway))

@@ -1,7 +1,8 @@
-"""Calls that scale are for this machine alone while nobody asks for keys."""
+"""Calls that scale are for who has the admin scope, or for this machine alone where no keys are asked for."""
 
 from __future__ import annotations
 
+import json
 from typing import Self
 
 import pytest
@@ -9,9 +10,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from deployments.api import admin, problems
+from recsys.access import Gate
+from recsys.config import Security
 
 
-def client(monkeypatch: pytest.MonkeyPatch, host: str | None) -> TestClient:
+def client(monkeypatch: pytest.MonkeyPatch, host: str | None, gate: Gate | None = None) -> TestClient:
     """Of the admin calls, before a Serve that says that it listens there and takes any config."""
 
     class Serve:
@@ -26,7 +29,7 @@ def client(monkeypatch: pytest.MonkeyPatch, host: str | None) -> TestClient:
     monkeypatch.setattr(admin, "Rollout", Serve)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "token")
     app = FastAPI()
-    app.include_router(admin.router())
+    app.include_router(admin.router(gate or Gate()))
     problems.install(app)
     return TestClient(app)
 
@@ -42,6 +45,17 @@ def test_beyond_loopback_they_are_closed(monkeypatch, host):
 
 def test_on_loopback_they_are_open(monkeypatch):
     assert client(monkeypatch, "127.0.0.1").get("/v1/admin/deployments").json() == {"deployments": []}
+
+
+async def test_where_keys_are_asked_for_they_are_open_beyond_loopback(monkeypatch):
+    """The outermost layer has asked for the scope by then, see test_access."""
+    monkeypatch.setenv(
+        "RECSYS_API_KEYS", json.dumps({"keys": [{"name": "a", "sha256": "0" * 64, "scopes": ["admin"]}]})
+    )
+    gate = Gate()
+    await gate.configure(Security())
+    assert not gate.open
+    assert client(monkeypatch, "0.0.0.0", gate).get("/v1/admin/deployments").status_code == 200
 
 
 def test_without_serves_rest_api_they_are_unavailable(monkeypatch, tmp_path):
