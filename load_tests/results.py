@@ -53,7 +53,7 @@ def summary(
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
-    packages = ("ray", "fastapi", "uvicorn", "hnswlib", "usearch", "onnxruntime", "torch", "redis", "numpy")
+    packages = ("ray", "fastapi", "uvicorn", "hnswlib", "faiss-cpu", "onnxruntime", "torch", "redis", "numpy")
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),

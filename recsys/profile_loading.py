@@ -8,6 +8,7 @@ from typing import Protocol
 
 from redis.exceptions import RedisError
 
+from recsys.breaker import Breaker
 from recsys.config import Serving
 from recsys.datatypes import Floats, Interaction, UserProfile
 from recsys.profiles import Taste, fold
@@ -32,6 +33,7 @@ class Profiles(Protocol):
 class ProfileLoader:
     def __init__(self, users: UserStore, shards: Shards, settings: Serving, telemetry: Telemetry = SILENT) -> None:
         self._telemetry = telemetry
+        self._breaker = Breaker()
         self._users = users
         self._shards = shards
         self.taste = Taste(settings.event_types, settings.taste_half_life)
@@ -44,12 +46,21 @@ class ProfileLoader:
         When Redis does not answer no profile is there, and `profiles` is among the missing parts.
         """
         missing: tuple[str, ...] = ()
+        loaded: list[UserProfile | int] = []
+        stale: dict[str, int] = {}
+        histories: dict[str, list[Interaction]] = {}
         try:
+            if user_ids and not self._breaker.allows():
+                raise TimeoutError  # noqa: TRY301 - as late as it was the last times
             async with asyncio.timeout(budget_s / 2):
                 loaded = await self._users.load(user_ids, serve.version, serve.space.unknown_user())
                 stale = {u: p for u, p in zip(user_ids, loaded, strict=True) if isinstance(p, int)}
                 histories = dict(zip(stale, await self._users.histories(list(stale)), strict=True)) if stale else {}
-        except (RedisError, OSError, TimeoutError):
+            if user_ids:
+                self._breaker.record(answered=True)
+        except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):  # a quick refusal costs nobody anything
+                self._breaker.record(answered=False)
             loaded, stale, histories, missing = [], {}, {}, ("profiles",)
         profiles = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, UserProfile)}
         hits = sum(profile.sequence > 0 for profile in profiles.values())

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from recsys.breaker import Breaker
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.datatypes import Floats, Item
 from recsys.routing import Router
 
 R = TypeVar("R")
+
+_FAIR_S = 0.05
+"""Seconds of a budget with which a shard that works answers."""
+
+log = logging.getLogger(__name__)
 
 
 class ShardClient(Protocol):
@@ -26,6 +33,7 @@ class Shards:
 
     def __init__(self, clients: Sequence[ShardClient], router: Router) -> None:
         self._clients = clients
+        self._breakers = [Breaker() for _ in clients]
         self.router = router
 
     async def search(self, query: ShardQuery, budget_s: float) -> tuple[CandidateSet | None, tuple[str, ...]]:
@@ -63,14 +71,17 @@ class Shards:
     async def _gather(
         self, shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float
     ) -> tuple[Mapping[int, R], tuple[str, ...]]:
-        calls = [asyncio.ensure_future(call(n)) for n in shards]
-        if not calls:
-            return {}, ()
-        await asyncio.wait(calls, timeout=max(budget_s, 0.0))
+        calls = {n: asyncio.ensure_future(call(n)) for n in shards if self._breakers[n].allows()}
+        if calls:
+            await asyncio.wait(calls.values(), timeout=max(budget_s, 0.0))
         parts = {}
-        for n, made in zip(shards, calls, strict=True):
+        for n, made in calls.items():
             if made.done() and not made.cancelled() and made.exception() is None:
                 parts[n] = made.result()
-            else:
-                made.cancel()
+                self._breakers[n].record(answered=True)
+                continue
+            # A quick refusal costs nobody anything, and with hardly any time left nothing is said of the shard.
+            if not made.done() and budget_s >= _FAIR_S and self._breakers[n].record(answered=False):
+                log.warning("shard-%d is late again and again: it is left out, but for a try now and then", n)
+            made.cancel()
         return parts, tuple(f"shard-{n}" for n in shards if n not in parts)
