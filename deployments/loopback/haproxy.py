@@ -10,6 +10,8 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
 - While no replica is there, a Python proxy would take requests and keep them until they time out; whatever HAProxy
   itself cannot do is answered by a bare 500, and by a 404 while it does not know of the application: at once 503, with
   the words and the Retry-After of the API's own.
+- While Serve hands its only replica other settings it takes it away from HAProxy, though the replica answers all the
+  while: where a configuration names no replica those of the one before stay. HAProxy finds out itself which are dead.
 - A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds.
 - Serve has options for TLS, which its replicas would follow and HAProxy would not: here HAProxy ends TLS.
 - Answers name the server program that the replica runs in: taken out.
@@ -37,6 +39,11 @@ for argument; do
             -e 's/^( *http-request return) status 404 .* lf-string "Path .*$/\\1 status 503 {nowhere}/' \\
             -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s/' \\
             -e 's/^( *)(acl healthcheck path .*)$/{rules}\\1\\2/' "$argument"
+        if grep -q '^ *server ' "$argument"; then
+            grep '^ *server ' "$argument" > "$argument.servers"
+        elif [ -f "$argument.servers" ]; then
+            sed -i "/# Servers in this backend/r $argument.servers" "$argument"
+        fi
         page=$(sed -n -E 's/^ *errorfile 503 (.*)$/\\1/p' "$argument")
         [ -z "$page" ] || printf '%b' {away} > "$page"
     fi

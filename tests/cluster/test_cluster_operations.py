@@ -200,6 +200,7 @@ def test_settings_change_live_and_what_is_too_much_is_told_so(live: Live) -> Non
             answers = eventually(refused)
         finally:
             rollout.submit(config)
+            rollout.wait(live.instance.api_url, lambda _: None, 60)
     assert {(a.json()["code"], a.headers["retry-after"]) for a in answers} == {("overloaded", "1")}
     assert eventually(lambda: not refused())
     assert [process.pid for process in live.replicas("Composer")] == before
