@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from deployments.preflight import is_loopback
 from deployments.rollout import Rollout
@@ -30,14 +30,14 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 class ScaleRequest(Settings):
     deployment: str = Field(max_length=128, examples=["shard-0"])
     """Composer, Encoder, shard-0, …"""
-    min_replicas: int = Field(ge=1, le=1000, examples=[2])
-    max_replicas: int = Field(ge=1, le=1000, examples=[6])
+    min_replicas: int = Field(strict=True, ge=1, le=1000, examples=[2])
+    max_replicas: int = Field(strict=True, ge=1, le=1000, examples=[6])
 
 
 class HoldRequest(Settings):
     deployment: str | None = Field(None, max_length=128)
     """null: each that scales by load."""
-    held: bool
+    held: StrictBool
     """true: as many replicas as there are now, whatever the load; false: the load decides again."""
 
 

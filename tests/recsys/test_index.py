@@ -266,6 +266,21 @@ class TestInt8:
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]) >= 0.99
         np.testing.assert_allclose(scores, np.einsum("mkd,md->mk", vectors[found], queries), atol=0.015)
 
+    def test_what_is_alike_lies_side_by_side_and_rows_keep_their_vectors(self):
+        """Of twenty clusters given in turn, neighbours in the index are mostly of one; searches give rows as before."""
+        rng = np.random.default_rng(4)
+        centres = rng.normal(size=(20, 32))
+        vectors = unit_rows(np.tile(centres, (150, 1)) + 0.2 * rng.normal(size=(3000, 32)))
+        spec = IndexSpec(engine="hnsw_int8")
+        index = engine(spec).create(spec, 32)
+        index.add(np.arange(3000) + 7, vectors, threads=2)
+        found, _ = index.search(vectors, 1)
+        assert (found[:, 0] == np.arange(3000) + 7).mean() > 0.99
+        clusters = (index._rows.view - 7) % 20
+        assert (clusters[1:] == clusters[:-1]).mean() > 0.5  # as they were given, and by chance, hardly any
+        index.add(np.array([5000]), -vectors[:1])
+        assert index.search(-vectors[:1], 1)[0].tolist() == [[5000]]
+
     def test_components_larger_than_the_first_are_clipped(self):
         """They do not wrap around to the other sign: the vector is still found, nearest to itself."""
         index = make("hnsw_int8")
