@@ -1,10 +1,10 @@
 """faiss: the graph of `hnsw` (arXiv:1603.09320) over vectors of one byte a component, made for memory and speed.
 
-A walk waits for memory: a quarter of the bytes a vector is about half the time. Where vectors that are alike lie side by
-side it is a quarter less again (40,000 of 384 dimensions: 218 and 165 µs), so those that an index is built from are put
-into the order of their clusters. What a walk proposes is near the best but for rounding: the exact vectors stay in the
-item table, and retrieval scores every candidate with them (`_likeness`), so the scores and the order of an answer are
-exact; only which candidates are proposed is approximate.
+A walk waits for memory: a quarter of the bytes a vector is about half the time. Where vectors that are alike lie side
+by side it is a quarter less again (40,000 of 384 dimensions: 218 and 165 µs), so those that an index is built from are
+put into the order of their clusters. What a walk proposes is near the best but for rounding: the exact vectors stay in
+the item table, and retrieval scores every candidate with them (`_likeness`), so the scores and the order of an answer
+are exact; only which candidates are proposed is approximate.
 
 One scale holds for the whole index, fixed by its first vectors, as components of a unit vector of 384 dimensions are
 about 0.05 and a fixed one would waste most of the byte. Queries are rounded by the same scale: faiss multiplies bytes
