@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from msgspec import structs
 
@@ -28,8 +29,7 @@ _NO_KEYS, _NO_WEIGHTS = np.zeros(0, np.uint64), np.zeros(0, np.float32)
 _NEIGHBOUR_SIGNALS = {"near", "follows", "last"}
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A query with all that belongs to it."""
 
     query: RecQuery

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -120,7 +121,7 @@ class Gateway:
             serve = self.follower.serve
             vector = (await self._vectors(serve.version, [text], self.settings.budget_s))[0]
             try:
-                return await self.recommend(replace(query, vector=vector, encoder=serve.fingerprint))
+                return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint))
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from recsys.assembly import Prepared, grouped, recommendations, shard_query
 from recsys.candidates import CandidateSet
-from recsys.config import Serving
+from recsys.config import Serving, SignalName
 from recsys.datatypes import Floats, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.profile_loading import Profiles
@@ -18,7 +18,7 @@ from recsys.ranker import features
 from recsys.ranking import blend, top
 from recsys.serving import Clock, Serve
 from recsys.shards import Shards
-from recsys.signals import Moment, measure
+from recsys.signals import SIGNALS, Moment, measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,10 @@ class Recommender:
         return prepared
 
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
-        gathered = await self._gather(batch, serve, clock)
+        # Trees and explanations look at every signal, the blend at those that have a weight.
+        every = serve.ranker is not None or any(p.query.explain for p in batch)
+        wanted = SIGNALS.keys() if every else {name for p in batch for name in p.weights(serve)}
+        gathered = await self._gather(batch, serve, clock, wanted)
         if gathered is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
@@ -120,16 +123,18 @@ class Recommender:
         """Candidates and signals of queries that are known to be good; None when no shard answered."""
         clock = Clock(self.settings.budget_s)
         prepared = await self._prepare(queries, serve, clock)
-        return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock)
+        return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock, SIGNALS.keys())
 
-    async def _gather(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> Gathered | None:
+    async def _gather(
+        self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[SignalName]
+    ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         asked = shard_query(serve, batch, moment)
         candidates, missing = await self._shards.search(asked, clock.left())
         clock.lap("candidates")
         if candidates is None:
             return None
-        signals = measure(candidates, moment)
+        signals = measure(candidates, moment, wanted)
         scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
         return Gathered(batch, candidates, signals, scores, missing)
 

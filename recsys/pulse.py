@@ -32,6 +32,7 @@ class Pulse:
         for version in known | self._versions:
             told.set("recsys_version_info", float(version in known), version=version)
         self._versions |= known
+        told.flush()
 
     def landed(self, queue: str, flight: Flight, largest: int, *, works: bool) -> None:
         """A coalescer's batch. `works`: its time is work done here, and not by those it waited for."""

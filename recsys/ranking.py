@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -27,13 +27,12 @@ def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[SignalName,
     return np.einsum("ns,ns->n", signals, table[requests])
 
 
-@dataclass(frozen=True, slots=True)
-class Controls:
+class Controls(msgspec.Struct, frozen=True):
     """What a request wants of its slate beside relevance; see `config.Scenario`."""
 
     k: int
     diversity: float = 0.0
-    caps: Mapping[str, int] = field(default_factory=dict)
+    caps: Mapping[str, int] = msgspec.field(default_factory=dict)
     explore: float = 0.0
 
 

@@ -6,7 +6,7 @@ but a few of the best scores lie within -1 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +99,13 @@ SIGNALS: dict[SignalName, Signal] = {
 }
 
 
-def measure(candidates: CandidateSet, moment: Moment) -> npt.NDArray[np.float32]:
-    """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known counts 0."""
-    made = np.empty((len(candidates.keys), len(SIGNALS)), np.float32)
-    for column, signal in enumerate(SIGNALS.values()):
-        made[:, column] = signal(candidates, moment)
+def measure(
+    candidates: CandidateSet, moment: Moment, wanted: Collection[SignalName] = tuple(SIGNALS)
+) -> npt.NDArray[np.float32]:
+    """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known or `wanted` counts 0."""
+    made = np.zeros((len(candidates.keys), len(SIGNALS)), np.float32)
+    for column, (name, signal) in enumerate(SIGNALS.items()):
+        if name in wanted:
+            made[:, column] = signal(candidates, moment)
     np.nan_to_num(made, copy=False)
     return np.clip(made, -1.0, 1.0, out=made)

@@ -76,6 +76,9 @@ class Telemetry(Protocol):
     def observe(self, name: str, value: float, **labels: str) -> None:
         """In a histogram."""
 
+    def flush(self) -> None:
+        """Once a second: counters may wait for it."""
+
 
 class Silent:
     """Telemetry that goes nowhere."""
@@ -83,6 +86,7 @@ class Silent:
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None: ...
     def set(self, name: str, value: float, **labels: str) -> None: ...
     def observe(self, name: str, value: float, **labels: str) -> None: ...
+    def flush(self) -> None: ...
 
 
 SILENT: Telemetry = Silent()

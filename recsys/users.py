@@ -13,6 +13,7 @@ import hashlib
 import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,7 @@ def _foldable(
     return known[0]
 
 
+@lru_cache(8)
 def _version_hash(version: str) -> bytes:
     return hashlib.blake2b(version.encode(), digest_size=8, person=_FORMAT).digest()
 

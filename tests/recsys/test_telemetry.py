@@ -32,6 +32,9 @@ class Ledger:
     def observe(self, name: str, value: float, **labels: str) -> None:
         self.observed[self._key("histogram", name, labels)].append(value)
 
+    def flush(self) -> None:
+        pass
+
     @staticmethod
     def _key(kind: str, name: str, labels: dict[str, str]) -> tuple[str, ...]:
         assert METRICS[name].kind == kind
