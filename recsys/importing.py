@@ -16,6 +16,7 @@ from typing import Any, Generic
 from recsys.checks import check_event, check_item
 from recsys.config import AttributeType, Limits
 from recsys.errors import BadInput
+from recsys.parquetfolders import files_of
 from recsys.records import EventIn, ItemIn, R, unix_seconds, validate_each
 from recsys.rowfiles import Columns, Fields, Row, chunks, comparable, file_size, plain
 
@@ -152,7 +153,7 @@ class _Plan(Generic[R]):
 def _read(plan: _Plan[R], paths: Iterable[Path]) -> Iterator[Batch[R]]:
     """Looks at the mapping and at every path at once; opens each file when its turn comes."""
     plan.columns.names()
-    return _batches(plan, [(path, file_size(path)) for path in paths])
+    return _batches(plan, [(path, file_size(path)) for path in files_of(paths)])
 
 
 def _batches(plan: _Plan[R], files: Sequence[tuple[Path, int]]) -> Iterator[Batch[R]]:

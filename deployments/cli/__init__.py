@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from deployments.cli import catalogue, demo, evaluation, keys, platform, scaling, training, versions
+from deployments.cli import catalogue, demo, embedding, evaluation, keys, platform, scaling, training, versions
 from recsys.errors import RecsysError
 
 
@@ -17,7 +17,7 @@ def make_cli() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    for part in (demo, platform, scaling, catalogue, versions, training, evaluation, keys):
+    for part in (demo, platform, scaling, catalogue, embedding, versions, training, evaluation, keys):
         part.add_to(cli)
     return cli
 

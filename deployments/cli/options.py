@@ -13,8 +13,12 @@ Config = Annotated[
     Path, typer.Option("--config", "-c", envvar="RECSYS_CONFIG", help="The Serve config file of the platform.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]
-Files = Annotated[list[Path], typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files.")]
-OptionalFiles = Annotated[list[Path] | None, typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files.")]
+Files = Annotated[
+    list[Path], typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files; folders of Parquet.")
+]
+OptionalFiles = Annotated[
+    list[Path] | None, typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files; folders of Parquet.")
+]
 Mapping = Annotated[
     list[str], typer.Option("--map", help="Column names, as field=column, such as item_id=sku. Repeatable.")
 ]

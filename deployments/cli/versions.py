@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,17 +17,19 @@ from rich.table import Column, Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, OptionalFiles, mapping_of, out, print_json
 from deployments.cli.progress import bars
+from deployments.cli.reading import read_catalogue
 from deployments.runtime import Runtime
-from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
+from deployments.serve_config import platform_of, serve_config, tuning_of
 from recsys import promoting
 from recsys.building import Build
+from recsys.chunkfiles import VECTOR
 from recsys.compacting import compact, file_content, learned_so_far
 from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item
 from recsys.encoding import Progress, WhenNeeded
-from recsys.importing import read_items
 from recsys.retention import prune
+from recsys.vectorfiles import Given, read_vectors
 from recsys.versions import Manifest, VersionStore
 
 _PATIENCE_S = 30.0
@@ -50,7 +53,8 @@ def build(
 ) -> None:
     """Build an index version: encode, index, measure recall, publish beside the others.
 
-    Of whole item files, on top of which changes that were made over HTTP stay; or, with --from-live, of the served
+    Of whole item files, on top of which changes that were made over HTTP stay; vectors in Parquet files (recsys embed,
+    Spark) are taken instead of encoding. Or, with --from-live, of the served
     version with all those changes in it. Nothing is served before `recsys promote`. A build that died goes on where
     it was when the same one is started again.
     """
@@ -145,24 +149,20 @@ def build_files(
 ) -> tuple[Manifest, int]:
     """Read, build and publish; the manifest and the number of rows that could not be read."""
     known = serve_config(config)
-    platform, limits = platform_of(known), serving_of(known).limits
-    items, bad = [], 0
-    for batch in read_items(files, platform.attributes, limits, mapping):
-        for row in batch.bad_rows:
-            bad += 1
-            if bad <= 20:
-                console.print(f"{row.file}:{row.line}: {row.message}", markup=False)
-        for record in batch.records:
-            attributes = {key: value for key, value in record.attributes.items() if value is not None}
-            items.append(Item(record.item_id, record.title, record.text, attributes, record.created_at))
-        report("read", batch.bytes_read, batch.bytes_total)
-    return publish(config, items, report), bad
+    names = {field: column for field, column in mapping.items() if field != VECTOR}
+    items, bad = read_catalogue(files, known, names, report, console)
+    dimension = platform_of(known).encoder.dimension
+    given = read_vectors(files, dimension, mapping.get(VECTOR), mapping.get("item_id"))
+    return publish(config, items, report, given), bad
 
 
-def publish(config: Path, items: list[Item], report: Progress) -> Manifest:
+def publish(config: Path, items: list[Item], report: Progress, given: Given | None = None) -> Manifest:
+    """`given`: vectors that came with the items."""
     build = build_of(config, report)
     with build.store.drafts.alone():
         content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
+        if given is not None:
+            content = replace(content, known={**content.known, **given.known(items, build.encoder)})
         return build.publish(content, report, learned_so_far(build.store, build.encoder.fingerprint))
 
 
