@@ -46,6 +46,8 @@ class Content:
     """By shard, the log entry up to which the items contain the log; empty: nothing of it. See `Manifest.cut`."""
     base: str | None = None
     """See `Manifest.base`."""
+    brought: str = ""
+    """A hash of the vectors in `known` that came with the items: no text says what they are. Empty: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Build:
         """Same key, same version: a hash of everything that goes into it."""
         spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
         digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
+        digest.update(content.brought.encode())
         for item in items:
             digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
         if trained is not None:

@@ -45,7 +45,7 @@ def write_chunk(folder: Path, rows: pa.Table, encoder: Encoder) -> Written:
     kept = _kept(folder, rows)
     hashes = rows.column(HASH).to_pylist()
     new = [at for at, known in enumerate(hashes) if known not in kept]
-    texts = [Item("", title, text).passage() for title, text in _texts(rows.take(new))]
+    texts = [Item("", title, text).passage() for title, text in _texts(rows.take(pa.array(new, pa.int64())))]
     vectors = np.empty((len(rows), encoder.dimension), np.float32)
     vectors[new] = encoder.encode(texts)
     for at, known in enumerate(hashes):

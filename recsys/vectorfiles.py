@@ -6,8 +6,9 @@ what is searched for and what is added later is encoded by that one, and only ve
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.building import Content
 from recsys.chunkfiles import HASH, VECTOR, content_hash
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Floats
 from recsys.encoder import Encoder
 from recsys.errors import BadInput
 from recsys.parquetfolders import files_of
@@ -38,14 +40,15 @@ class Given:
     hashes: dict[str, str | None] = field(default_factory=dict)
     """See `chunkfiles.content_hash`; None: the file had no such column."""
 
-    def known(self, items: Sequence[Item], encoder: Encoder) -> dict[str, Floats]:
-        """The vector by text, for `Content.known`.
+    def into(self, content: Content, encoder: Encoder) -> Content:
+        """The content, whose items' texts have these vectors.
 
         A vector whose content hash is not that of the item's text by this encoder is left out. Of those without a
         hash a sample is encoded; BadInput when they are not alike.
         """
-        known, unsure = {}, []
-        for item in items:
+        known: dict[str, Floats] = {}
+        unsure = []
+        for item in content.items:
             vector, text = self.vectors.get(item.item_id), item.passage()
             if vector is None:
                 continue
@@ -56,7 +59,8 @@ class Given:
                 continue
             known[text] = vector
         _compare(known, unsure, encoder)
-        return known
+        brought = hashlib.sha256(np.concatenate(list(known.values())).tobytes()).hexdigest() if known else ""
+        return replace(content, known={**content.known, **known}, brought=brought)
 
 
 def read_vectors(paths: Sequence[Path], dimension: int, column: str | None = None, item_id: str | None = None) -> Given:

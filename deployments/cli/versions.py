@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -162,7 +161,7 @@ def publish(config: Path, items: list[Item], report: Progress, given: Given | No
     with build.store.drafts.alone():
         content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
         if given is not None:
-            content = replace(content, known={**content.known, **given.known(items, build.encoder)})
+            content = given.into(content, build.encoder)
         return build.publish(content, report, learned_so_far(build.store, build.encoder.fingerprint))
 
 
