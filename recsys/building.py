@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from recsys.config import Platform, ShardTuning
+from recsys.config import IndexSpec, Platform, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.encoder import Encoder
 from recsys.encoding import Progress, encode
@@ -22,7 +22,7 @@ from recsys.evaluation import inspect, recall, sample_queries, sample_tastes, se
 from recsys.routing import Router
 from recsys.shard import START_OF_LOG, Shard
 from recsys.sketches import Sketcher
-from recsys.snapshot import read_shard, write_shard
+from recsys.snapshot import read_shard, write_indexes, write_rows
 from recsys.storage import replace
 from recsys.training.model import Layout, Trained
 from recsys.versions import MODEL, RANKER, Manifest, ShardManifest, VersionStore, sha256
@@ -32,6 +32,10 @@ _LOOKED_UP = 200
 """Items of each shard that are searched for by their own vectors."""
 RECALL_FLOOR = 0.95
 """A version whose measured recall@10 or self-lookup is below this is not published."""
+
+
+Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
+"""Makes `snapshot.write_index` of every folder; gives each when it is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Build:
     encoder: Encoder
     threads: int
     tuning: ShardTuning
+    indexer: Indexer = write_indexes
+    """Where shards are indexed: one after another in this process, or on a cluster that has the same folders."""
 
     def publish(
         self, content: Content, progress: Progress = lambda *_: None, trained: Trained | None = None
@@ -117,23 +123,27 @@ class Build:
         owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
         sketcher = Sketcher.fit(texts)
         vectors = texts if layout is None else layout.vectors
+        count = self.platform.shards
+        mine = [np.flatnonzero(owners == number) for number in range(count)]
+        folders = [draft / f"shard-{number}" for number in range(count)]
+        todo = [number for number in range(count) if not _complete(folders[number])]
+        progress("index", count - len(todo), count)
+        for number in todo:
+            shutil.rmtree(folders[number], ignore_errors=True)
+            own = [items[i] for i in mine[number].tolist()]
+            learned = None if layout is None else layout.part(mine[number])
+            write_rows(folders[number], own, vectors[mine[number]], sketcher, learned)
+        indexed = self.indexer([folders[number] for number in todo], self.platform.index, self.threads)
+        for done, folder in enumerate(indexed, count - len(todo) + 1):
+            replace(_sums(folder), orjson.dumps({path.name: sha256(path) for path in sorted(folder.iterdir())}))
+            progress("index", done, count)
         made = []
-        for number in range(self.platform.shards):
-            progress("index", number, self.platform.shards)
-            mine = np.flatnonzero(owners == number).tolist()
-            folder, sums = draft / f"shard-{number}", draft / f"shard-{number}.json"
-            if not _complete(folder, sums):
-                shutil.rmtree(folder, ignore_errors=True)
-                own = [items[i] for i in mine]
-                learned = None if layout is None else layout.part(np.array(mine, np.int64))
-                write_shard(folder, own, vectors[mine], self.platform.index, sketcher, self.threads, learned)
-                replace(sums, orjson.dumps({path.name: sha256(path) for path in sorted(folder.iterdir())}))
+        for number, folder in enumerate(folders):
             cursor = content.cursors[number] if content.cursors else START_OF_LOG
-            known = ShardManifest(items=len(mine), cursor=cursor, sha256=orjson.loads(sums.read_bytes()))
+            sums = orjson.loads(_sums(folder).read_bytes())
             shard = read_shard(folder, draft.name, self.platform.index, self.platform.attributes, cursor)
             shard.tune(self.tuning)
-            made.append((shard, known))
-        progress("index", self.platform.shards, self.platform.shards)
+            made.append((shard, ShardManifest(items=len(mine[number]), cursor=cursor, sha256=sums)))
         return made
 
     def _verified(
@@ -204,9 +214,14 @@ def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
     return {"model": model, "ranker_sha256": checksum, "model_sha256": sha256(draft / MODEL), **told}
 
 
-def _complete(folder: Path, sums: Path) -> bool:
+def _sums(folder: Path) -> Path:
+    """Beside a shard that was written to its end: the checksums of its files."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _complete(folder: Path) -> bool:
     """Whether a shard was written to its end by a build that died later."""
-    if not sums.exists():
+    if not _sums(folder).exists():
         return False
-    known = orjson.loads(sums.read_bytes())
+    known = orjson.loads(_sums(folder).read_bytes())
     return all((folder / name).exists() and sha256(folder / name) == expected for name, expected in known.items())

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.building import Build, Content
+from recsys.building import Build, Content, Indexer
 from recsys.checks import check_attributes
 from recsys.config import AttributeType, Platform, ShardTuning
 from recsys.connection import connect
@@ -24,7 +24,7 @@ from recsys.itemlog import ItemLog, Upsert, after
 from recsys.membership import Members
 from recsys.promoting import promote
 from recsys.retention import prune
-from recsys.snapshot import read_items
+from recsys.snapshot import read_items, write_indexes
 from recsys.storage import replace
 from recsys.training.model import Trained
 from recsys.versions import Manifest, VersionStore
@@ -74,7 +74,13 @@ async def live_content(
 
 
 async def compact(
-    platform: Platform, tuning: ShardTuning, redis_url: str, progress: Progress, *, then_promote: bool
+    platform: Platform,
+    tuning: ShardTuning,
+    redis_url: str,
+    progress: Progress,
+    indexer: Indexer = write_indexes,
+    *,
+    then_promote: bool,
 ) -> Manifest:
     """Build a version of what is live, promote it if asked to, and drop versions that are kept no longer."""
     store, threads = VersionStore.of(platform), os.cpu_count() or 1
@@ -83,7 +89,7 @@ async def compact(
             with store.drafts.alone():
                 encoder = await asyncio.to_thread(WhenNeeded, platform, threads, progress)
                 content = await live_content(store, redis, platform, encoder.fingerprint, progress)
-                build = Build(platform, store, encoder, threads, tuning)
+                build = Build(platform, store, encoder, threads, tuning, indexer)
                 trained = learned_so_far(store, encoder.fingerprint)
                 manifest = await asyncio.to_thread(build.publish, content, progress, trained)
             if then_promote:

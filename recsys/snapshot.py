@@ -4,7 +4,7 @@ learned, where it did, as `contexts.npy` and `learned.npz`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,20 +32,11 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_shard(
-    folder: Path,
-    items: Sequence[Item],
-    vectors: Floats,
-    spec: IndexSpec,
-    sketcher: Sketcher,
-    threads: int,
-    learned: Learned | None = None,
+def write_rows(
+    folder: Path, items: Sequence[Item], vectors: Floats, sketcher: Sketcher, learned: Learned | None = None
 ) -> None:
-    """Index the items and write all files; row i of every file is item i."""
+    """All files but the index; row i of every file is item i."""
     folder.mkdir(parents=True)
-    index = engine(spec).create(spec, vectors.shape[1])
-    index.add(np.arange(len(items)), vectors, threads)
-    index.save(folder / "index.bin")
     np.save(folder / "vectors.npy", vectors, allow_pickle=False)
     np.save(folder / "sketch.npy", sketcher.directions, allow_pickle=False)
     if learned is not None:
@@ -60,6 +51,21 @@ def write_shard(
     pq.write_table(pa.table(columns, schema=_SCHEMA), folder / "items.parquet", compression="zstd")
 
 
+def write_index(folder: Path, spec: IndexSpec, threads: int) -> None:
+    """Index the vectors that lie in the folder: all of the time that a shard takes, and nothing but files go in."""
+    vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+    index = engine(spec).create(spec, vectors.shape[1])
+    index.add(np.arange(len(vectors)), vectors, threads)
+    index.save(folder / "index.bin")
+
+
+def write_indexes(folders: Sequence[Path], spec: IndexSpec, threads: int) -> Iterator[Path]:
+    """One after another in this process, each folder when it is done."""
+    for folder in folders:
+        write_index(folder, spec, threads)
+        yield folder
+
+
 def read_items(folder: Path) -> list[Item]:
     rows = pq.read_table(folder / "items.parquet", schema=_SCHEMA).to_pylist()
     return [Item(r["item_id"], r["title"], r["text"], orjson.loads(r["attributes"]), r["created_at"]) for r in rows]
@@ -70,7 +76,7 @@ def read_shard(
 ) -> Shard:
     """The vectors stay a read-only map of their file, which replicas on one machine share.
 
-    VersionError for files that hold something else than `write_shard` wrote.
+    VersionError for files that hold something else than `write_rows` and `write_index` wrote.
     """
     try:
         return _read_shard(folder, version, spec, declared, cursor)

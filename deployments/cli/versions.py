@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +15,14 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Column, Table
 
+from deployments.batch.indexing import on_ray
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, OptionalFiles, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, tuning_of
 from recsys import promoting
-from recsys.building import Build
+from recsys.building import Build, Indexer
 from recsys.chunkfiles import VECTOR
 from recsys.compacting import compact, file_content, learned_so_far
 from recsys.config import Platform
@@ -28,6 +30,7 @@ from recsys.connection import connect
 from recsys.datatypes import Item
 from recsys.encoding import Progress, WhenNeeded
 from recsys.retention import prune
+from recsys.snapshot import write_indexes
 from recsys.vectorfiles import Given, read_vectors
 from recsys.versions import Manifest, VersionStore
 
@@ -48,6 +51,9 @@ def build(
         bool, typer.Option("--from-live", help="Of what is served now and its log, instead of files.")
     ] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Serve the new version as soon as it is built.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="host:port of a Ray cluster that indexes the shards side by side, a task each.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Build an index version: encode, index, measure recall, publish beside the others.
@@ -63,9 +69,9 @@ def build(
     with bars(console) as report:
         start = time.perf_counter()
         if from_live:
-            manifest, bad_rows = build_live(config, report, then_promote=promote), 0
+            manifest, bad_rows = build_live(config, report, address, then_promote=promote), 0
         else:
-            manifest, bad_rows = build_files(files or [], config, mapping_of(mapping), report, console)
+            manifest, bad_rows = build_files(files or [], config, mapping_of(mapping), report, console, address)
             if promote:
                 promoted(config, manifest.version)
         seconds = round(time.perf_counter() - start, 1)
@@ -135,16 +141,22 @@ async def _promoted(store: VersionStore, version: str, platform: Platform, url: 
         return manifest
 
 
-def build_live(config: Path, report: Progress, *, then_promote: bool) -> Manifest:
+def build_live(config: Path, report: Progress, address: str | None = None, *, then_promote: bool) -> Manifest:
     """Compact what is served and its log into a new version; starts the embedded Valkey for it where none runs."""
     known = serve_config(config)
     platform = platform_of(known)
     with Runtime(platform.home()).redis(known) as url:
-        return asyncio.run(compact(platform, tuning_of(known, 0), url, report, then_promote=then_promote))
+        indexer = indexer_of(platform, address)
+        return asyncio.run(compact(platform, tuning_of(known, 0), url, report, indexer, then_promote=then_promote))
 
 
 def build_files(
-    files: list[Path], config: Path, mapping: dict[str, str], report: Progress, console: Console
+    files: list[Path],
+    config: Path,
+    mapping: dict[str, str],
+    report: Progress,
+    console: Console,
+    address: str | None = None,
 ) -> tuple[Manifest, int]:
     """Read, build and publish; the manifest and the number of rows that could not be read."""
     known = serve_config(config)
@@ -152,12 +164,15 @@ def build_files(
     items, bad = read_catalogue(files, known, names, report, console)
     dimension = platform_of(known).encoder.dimension
     given = read_vectors(files, dimension, mapping.get(VECTOR), mapping.get("item_id"))
-    return publish(config, items, report, given), bad
+    return publish(config, items, report, given, address), bad
 
 
-def publish(config: Path, items: list[Item], report: Progress, given: Given | None = None) -> Manifest:
-    """`given`: vectors that came with the items."""
+def publish(
+    config: Path, items: list[Item], report: Progress, given: Given | None = None, address: str | None = None
+) -> Manifest:
+    """`given`: vectors that came with the items; `address`: of a Ray cluster for the shards."""
     build = build_of(config, report)
+    build = replace(build, indexer=indexer_of(build.platform, address))
     with build.store.drafts.alone():
         content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
         if given is not None:
@@ -170,6 +185,11 @@ def build_of(config: Path, report: Progress) -> Build:
     known = serve_config(config)
     platform, threads = platform_of(known), os.cpu_count() or 1
     return Build(platform, store_of(config), WhenNeeded(platform, threads, report), threads, tuning_of(known, 0))
+
+
+def indexer_of(platform: Platform, address: str | None) -> Indexer:
+    """The Ray cluster at `address`; None: in this process."""
+    return write_indexes if address is None else on_ray(platform.home(), address)
 
 
 def _summary(manifest: Manifest) -> dict[str, object]:

@@ -184,7 +184,7 @@ def test_folders_that_cannot_be_taken(tmp_path):
     with pytest.raises(BadInput, match="is a folder without _SUCCESS"):
         files_of([tmp_path])
     (tmp_path / SUCCESS).touch()
-    with pytest.raises(BadInput, match="holds no file whose name ends in .parquet"):
+    with pytest.raises(BadInput, match=r"holds no file whose name ends in \.parquet"):
         files_of([tmp_path])
     (tmp_path / "year=1990").mkdir()
     with pytest.raises(BadInput, match="holds the folder year=1990, as partitionBy writes"):

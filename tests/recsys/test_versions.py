@@ -20,7 +20,7 @@ from recsys.errors import VersionError
 from recsys.evaluation import neighbours, recall, sample_queries
 from recsys.filters import Condition, Filter
 from recsys.routing import Router
-from recsys.snapshot import read_items
+from recsys.snapshot import read_items, write_indexes
 from recsys.versions import VersionStore, sha256
 
 
@@ -231,21 +231,20 @@ def test_a_build_that_died_is_invisible_and_goes_on_where_it_was(store, monkeypa
     assert len(drafts(store)) == 1
 
     written = []
-    original = building.write_shard
 
-    def write(folder, *args):
-        written.append(folder.name)
-        if written == ["shard-0", "shard-1"]:
-            raise OSError("no space left on the device")
-        original(folder, *args)
+    def index(folders, *args):
+        for folder in folders:
+            written.append(folder.name)
+            if written == ["shard-0", "shard-1"]:
+                raise OSError("no space left on the device")
+            yield from write_indexes([folder], *args)
 
-    monkeypatch.setattr(building, "write_shard", write)
-    second = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder))
+    second = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder), indexer=index)
     with pytest.raises(OSError, match="no space"):
         second.publish(Content(items))
     assert second.encoder.calls == 5 - 3
     assert store.versions() == []
-    third = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder))
+    third = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder), indexer=index)
     manifest = third.publish(Content(items))
     assert third.encoder.calls == 0
     assert written == ["shard-0", "shard-1", "shard-1"]

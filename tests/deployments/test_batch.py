@@ -1,0 +1,86 @@
+"""`recsys embed` on a Ray of its own: a run that is killed and gone on with, and what a build makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from live import COMMAND, REPOSITORY, eventually, local_config, recsys
+
+from deployments.instance import instance_id
+from deployments.processes import instance_processes
+from recsys.chunkfiles import content_hash
+from recsys.config import EncoderSpec
+from recsys.encoder import HashingEncoder
+from recsys.parquetfolders import files_of
+
+HASHING = {"kind": "hashing", "dimension": 16}
+ITEMS = [
+    {"item_id": f"i{n}", "title": f"Film {n}", "text": " ".join(f"w{n}-{k}" for k in range(60))} for n in range(6000)
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), encoder=HASHING)
+
+
+def write(path: Path, items: list[dict[str, str]]) -> Path:
+    path.write_bytes(b"\n".join(map(orjson.dumps, items)))
+    return path
+
+
+def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_path: Path) -> None:
+    """Ray, two workers and the command are real; kill -9 takes the command while chunks are being made."""
+    source, out = write(tmp_path / "items.jsonl", ITEMS), tmp_path / "out"
+    arguments = ("embed", source, "--out", out, "--workers", "2", "--json")
+    command = [*COMMAND, *map(str, arguments), "--config", str(config)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        assert eventually(lambda: list(out.glob("part-*.parquet")) or process.poll() is not None, 90)
+    finally:
+        process.kill()
+        process.wait()
+    ray = instance_id(tmp_path / "var" / "batch")
+    assert eventually(lambda: not instance_processes(ray), 30), "Ray outlived the command"
+    finished = {path.name: pq.read_metadata(path).num_rows for path in out.glob("part-*.parquet")}
+    assert finished
+    assert len(finished) < 16, "it was killed too late to say anything"
+    assert not (out / "_SUCCESS").exists()
+
+    done = orjson.loads(recsys(config, *arguments))
+    assert (done["items"], done["files"], done["bad_rows"], done["workers"]) == (6000, 16, 0, 2)
+    assert (done["encoded"], done["kept"]) == (6000 - sum(finished.values()), sum(finished.values()))
+    encoder = HashingEncoder(EncoderSpec.model_validate(HASHING))
+    rows = [row for path in files_of([out]) for row in pq.read_table(path).to_pylist()]
+    assert sorted(row["item_id"] for row in rows) == sorted(item["item_id"] for item in ITEMS)
+    for row in rows[::500]:
+        text = f"{row['title']}. {row['text']}"
+        assert row["content_hash"] == content_hash(encoder.fingerprint, text)
+        assert row["vector"] == pytest.approx(encoder.encode([text])[0].tolist())
+
+    again = orjson.loads(recsys(config, *arguments))
+    assert (again["encoded"], again["kept"]) == (0, 6000)
+    built = orjson.loads(recsys(config, "build", out, "--json"))
+    assert (built["items"], built["bad_rows"]) == (6000, 0)
+    assert built["recall_at_10"] >= 0.95
+
+
+def test_what_cannot_be_embedded_is_refused_before_ray_starts(config: Path, tmp_path: Path) -> None:
+    command = [
+        *COMMAND,
+        "embed",
+        str(tmp_path / "nowhere.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--config",
+        str(config),
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "nowhere.csv: No such file" in done.stderr
+    assert not (tmp_path / "var" / "batch").exists()
