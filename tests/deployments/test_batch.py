@@ -19,7 +19,7 @@ from recsys.parquetfolders import files_of
 
 HASHING = {"kind": "hashing", "dimension": 16}
 ITEMS = [
-    {"item_id": f"i{n}", "title": f"Film {n}", "text": " ".join(f"w{n}-{k}" for k in range(60))} for n in range(6000)
+    {"item_id": f"i{n}", "title": f"Film {n}", "text": " ".join(f"w{n}-{k}" for k in range(30))} for n in range(3000)
 ]
 
 
@@ -33,6 +33,7 @@ def write(path: Path, items: list[dict[str, str]]) -> Path:
     return path
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_path: Path) -> None:
     """Ray, two workers and the command are real; kill -9 takes the command while chunks are being made."""
     source, out = write(tmp_path / "items.jsonl", ITEMS), tmp_path / "out"
@@ -41,7 +42,7 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        assert eventually(lambda: list(out.glob("part-*.parquet")) or process.poll() is not None, 90)
+        assert eventually(lambda: list(out.glob("part-*.parquet")) or process.poll() is not None, 200)
     finally:
         process.kill()
         process.wait()
@@ -49,12 +50,12 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
     assert eventually(lambda: not instance_processes(ray), 30), "Ray outlived the command"
     finished = {path.name: pq.read_metadata(path).num_rows for path in out.glob("part-*.parquet")}
     assert finished
-    assert len(finished) < 16, "it was killed too late to say anything"
+    assert len(finished) < 8, "it was killed too late to say anything"
     assert not (out / "_SUCCESS").exists()
 
     done = orjson.loads(recsys(config, *arguments))
-    assert (done["items"], done["files"], done["bad_rows"], done["workers"]) == (6000, 16, 0, 2)
-    assert (done["encoded"], done["kept"]) == (6000 - sum(finished.values()), sum(finished.values()))
+    assert (done["items"], done["files"], done["bad_rows"], done["workers"]) == (3000, 8, 0, 2)
+    assert (done["encoded"], done["kept"]) == (3000 - sum(finished.values()), sum(finished.values()))
     encoder = HashingEncoder(EncoderSpec.model_validate(HASHING))
     rows = [row for path in files_of([out]) for row in pq.read_table(path).to_pylist()]
     assert sorted(row["item_id"] for row in rows) == sorted(item["item_id"] for item in ITEMS)
@@ -64,9 +65,9 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
         assert row["vector"] == pytest.approx(encoder.encode([text])[0].tolist())
 
     again = orjson.loads(recsys(config, *arguments))
-    assert (again["encoded"], again["kept"]) == (0, 6000)
+    assert (again["encoded"], again["kept"]) == (0, 3000)
     built = orjson.loads(recsys(config, "build", out, "--json"))
-    assert (built["items"], built["bad_rows"]) == (6000, 0)
+    assert (built["items"], built["bad_rows"]) == (3000, 0)
     assert built["recall_at_10"] >= 0.95
 
 
