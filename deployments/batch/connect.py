@@ -28,7 +28,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
                 "local", num_cpus=cluster.cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                 _node_ip_address="127.0.0.1", _temp_dir=str(cluster.folder), **quiet,
             )  # fmt: skip
-    except (OSError, RuntimeError, ValueError) as error:
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         name = "Ray" if cluster.address is None else f"--address: the Ray at {cluster.address}"
         raise RuntimeFailure(f"{name} cannot be reached: {' '.join(str(error).split())[:300]}") from None
     try:
