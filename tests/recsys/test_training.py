@@ -100,7 +100,7 @@ def _restricted(gram: np.ndarray, ridge: float) -> np.ndarray:
 
 def test_pairs_weigh_by_their_distance():
     data = Interactions.of(["u"] * 3, ["a", "b", "c"], [1, 2, 3])
-    made = operators.gram(data, 2.0)
+    made = operators.grams(data, [2.0])[2.0]
     far = operators.FLOOR + (1 - operators.FLOOR) * np.exp(-1.0)
     np.testing.assert_allclose(made[0, [0, 2]], [1.0, far], rtol=1e-6)
     assert operators.follows(data).toarray()[0, 1] > operators.follows(data).toarray()[0, 2] > 0
