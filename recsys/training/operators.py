@@ -47,7 +47,7 @@ def grams(data: Interactions, spans: Iterable[float]) -> dict[float, Floats]:
             if lag <= _REACH * span:
                 np.add.at(total.reshape(-1), cells, pairs * np.float32((1 - FLOOR) * np.exp(-lag / span)))
     for total in made.values():
-        total += total.T
+        np.add(total, total.T, out=total)
     for rows, together in _together(data, root):
         for total in made.values():
             total[rows] += np.float32(FLOOR) * together

@@ -69,11 +69,11 @@ class Grams:
     def operator(self, ridge: float) -> Matrix:
         if self._sparse is not None:
             return local_ease(self._sparse, ridge, _SUPPORT)
-        total = None
+        total = np.zeros_like(self._dense[_MIDDLE])
         for span, share in SPANS.items():
-            part = ease(self._dense[span], ridge * share)
-            total = part if total is None else np.add(total, part, out=total)
-        return np.divide(total, np.float32(len(SPANS)), out=total)
+            total += ease(self._dense[span], ridge * share)
+        total /= np.float32(len(SPANS))
+        return total
 
 
 def faded(histories: Interactions, half_life: float) -> sp.csr_array:
