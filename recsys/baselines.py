@@ -20,6 +20,8 @@ from recsys.metrics import DEPTH, Ints, per_case
 from recsys.training.operators import ease, strongest
 
 _BLOCK = 1024
+_SQUARE = 10_000
+"""Items up to which methods may make a dense square of them."""
 _TUNED_ON = 3000
 """Validation cases that parameters are chosen on, at most."""
 
@@ -48,7 +50,9 @@ def item_knn(seen: sp.csr_array, neighbours: int, shrink: float) -> Score:
     rows = np.repeat(np.arange(together.shape[0]), np.diff(together.indptr))
     together.data = together.data / (norms[rows] * norms[together.indices] + shrink)
     together.setdiag(0)
-    kept = strongest(together, neighbours).astype(np.float32)
+    # Nearly all pairs of a small catalogue occur, and a dense table is cut to its strongest in a tenth of the time.
+    dense = together.shape[0] <= _SQUARE
+    kept = strongest(together.toarray() if dense else together, neighbours).astype(np.float32)
     return lambda histories: np.asarray((histories @ kept).toarray(), np.float32)
 
 
@@ -100,7 +104,7 @@ BASELINES = (
 
 
 def affordable(items: int) -> list[Baseline]:
-    return [b for b in BASELINES if b.name != "ease" or items <= 10_000]
+    return [b for b in BASELINES if b.name != "ease" or items <= _SQUARE]
 
 
 def matrix(data: Interactions) -> sp.csr_array:

@@ -56,10 +56,11 @@ def fold(
     updated = profile.taste
     if likes:
         decays = space.decays(taste.decay)
-        weights = np.array([w for _, w in likes], np.float32)[:, None]
-        fading = decays ** np.arange(len(likes) - 1, -1, -1, dtype=np.float32)[:, None]
-        added = space.added(np.stack([vectors[i] for i, _ in likes]))
-        updated = decays ** np.float32(len(likes)) * profile.taste + (weights * fading * added).sum(axis=0)
+        weights = np.array([w for _, w in likes], np.float32)
+        contexts = np.stack([vectors[i] for i, _ in likes])
+        ages = np.arange(len(likes) - 1, -1, -1, dtype=np.float32)
+        added = [weights * decay**ages @ contexts[:, part] for part, decay in space.parts(taste.decay)]
+        updated = decays ** np.float32(len(likes)) * profile.taste + np.concatenate(added)
     liked = dict(zip(reversed(profile.recent), profile.recent_vectors[::-1], strict=True))
     for item_id, weight in likes:
         if weight > 0:

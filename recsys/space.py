@@ -47,10 +47,19 @@ class Space(BaseModel):
     def unknown_user(self) -> UserProfile:
         return unknown_user(self.taste_width, self.width)
 
+    def parts(self, text_decay: float) -> list[tuple[slice, np.float32]]:
+        """The parts of a taste in their order: columns of a context that a like adds there, and what is left of the
+        part after one more like.
+        """
+        learned = slice(self.text, self.width)
+        short, long = 0.5 ** (1.0 / self.half_life), 0.5 ** (1.0 / LONG_HALF_LIFE)
+        all_parts = [(slice(0, self.text), text_decay), (learned, short), (learned, long)]
+        return [(part, np.float32(decay)) for part, decay in all_parts]
+
     def decays(self, text_decay: float) -> Floats:
         """(taste_width,) float32: what is left of each part of a taste after one more like."""
-        short, long = 0.5 ** (1.0 / self.half_life), 0.5 ** (1.0 / LONG_HALF_LIFE)
-        return np.repeat(np.array([text_decay, short, long], np.float32), [self.text, self.learned, self.learned])
+        left = [decay for _, decay in self.parts(text_decay)]
+        return np.repeat(np.array(left, np.float32), [self.text, self.learned, self.learned])
 
     def added(self, contexts: Floats) -> Floats:
         """(n, width) contexts -> (n, taste_width), what each adds to a taste."""

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,43 +23,70 @@ from recsys.interactions import Interactions
 FLOOR = 0.1
 """Share of a pair's weight that does not depend on the gap: 0.05 to 0.2 are the same within noise on validation."""
 _LAGS = 10
+_REACH = 5
+"""Spans after which a pair's nearness counts nothing: exp(-5) = 0.7 % of it."""
 _BLOCK = 512
-"""Users whose histories are multiplied in one go: bounds memory, not the result."""
+"""Rows that are worked on in one go: bounds memory, not the result."""
 
 Matrix: TypeAlias = Floats | sp.csr_array
 """(I, I): dense, or sparse where the catalogue is large."""
 
 
-def gram(data: Interactions, span: float) -> Floats:
-    """(I, I) float32: sum over users of weight_a * weight_b * (FLOOR + (1 - FLOOR) * exp(-gap / span))."""
-    size = len(data.item_ids)
-    root = np.sqrt(data.weights)
-    total = np.zeros((size, size), np.float32)
-    for user in range(data.users):
-        part = slice(data.offsets[user], data.offsets[user + 1])
-        items, weights = data.items[part], root[part]
-        place = np.arange(len(items), dtype=np.float32)
-        near = np.exp(-np.abs(place[:, None] - place) / np.float32(span))
-        # No user has an item twice, so no cell is written twice.
-        square = np.ix_(items, items)
-        total[square] = total[square] + (FLOOR + (1 - FLOOR) * near) * weights[:, None] * weights
-    return total
+def grams(data: Interactions, spans: Iterable[float]) -> dict[float, Floats]:
+    """(I, I) float32 for each span: sum over users of weight_a * weight_b * (FLOOR + (1 - FLOOR) * exp(-gap / span)).
+
+    The part with the gap ends at _REACH spans, so its cost goes by the length of histories and not by their square, and
+    pairs are walked through once for all spans.
+    """
+    size, root = len(data.item_ids), np.sqrt(data.weights)
+    made = {span: np.zeros((size, size), np.float32) for span in spans}
+    for lag, before, after in _lagged(data, int(_REACH * max(made))):
+        cells = data.items[before] * size + data.items[after]
+        pairs = root[before] * root[after]
+        for span, total in made.items():
+            if lag <= _REACH * span:
+                np.add.at(total.reshape(-1), cells, pairs * np.float32((1 - FLOOR) * np.exp(-lag / span)))
+    for total in made.values():
+        np.add(total, total.T, out=total)
+    for rows, together in _together(data, root):
+        for total in made.values():
+            total[rows] += np.float32(FLOOR) * together
+    for total in made.values():
+        total[np.diag_indices(size)] = data.counts()  # an item stands no distance from itself
+    return made
+
+
+def _together(data: Interactions, root: Floats) -> Iterator[tuple[slice, Floats]]:
+    """(rows, those rows of the plain Gram matrix)."""
+    seen = sp.csr_array((root, data.items, data.offsets), (data.users, len(data.item_ids)))
+    had = sp.csr_array(seen.T)
+    for start in range(0, len(data.item_ids), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        yield rows, (had[rows] @ seen).toarray()
 
 
 def ease(gram_matrix: Floats, ridge: float) -> Floats:
     """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is."""
-    kind = np.float64 if len(gram_matrix) <= 3000 else np.float32  # double where it costs little
+    size = len(gram_matrix)
+    kind = np.float64 if size <= 3000 else np.float32  # double where it costs little
     regular: npt.NDArray[Any] = gram_matrix.astype(kind)
     np.fill_diagonal(regular, regular.diagonal() + ridge)
-    factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(regular, lower=True, overwrite_a=True)
+    # The matrix is its own transpose, and in LAPACK's order of columns that one need not be copied.
+    factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(
+        regular.T, lower=True, overwrite_a=True, clean=False
+    )
     if failed:
         raise np.linalg.LinAlgError("the Gram matrix is not positive definite; raise the ridge")
-    inverse, _ = scipy.linalg.lapack.get_lapack_funcs("potri", (factor,))(factor, lower=True, overwrite_c=True)
-    inverse = np.tril(inverse)
-    inverse += np.tril(inverse, -1).T
-    weights = (inverse / -np.diag(inverse)).astype(np.float32)
-    np.fill_diagonal(weights, 0.0)
-    return weights
+    lower, _ = scipy.linalg.lapack.get_lapack_funcs("potri", (factor,))(factor, lower=True, overwrite_c=True)
+    inverse = lower.T  # rows again, and the upper triangle that counts
+    for start in range(0, size, _BLOCK):
+        end = min(start + _BLOCK, size)
+        inverse[end:, start:end] = inverse[start:end, end:].T
+        corner = np.triu(inverse[start:end, start:end])
+        inverse[start:end, start:end] = corner + np.triu(corner, 1).T
+    inverse /= -inverse.diagonal()
+    np.fill_diagonal(inverse, 0.0)
+    return inverse.astype(np.float32, copy=False)
 
 
 def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
@@ -133,9 +160,9 @@ def _strongest(block: Floats, n: int) -> sp.csr_array:
 
 def _lagged(data: Interactions, window: int) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """(lag, places, places that many later of the same user)."""
-    at, ages = np.arange(len(data)), data.ages
+    before, ages = np.arange(len(data)), data.ages
     for lag in range(1, window + 1):
-        before = at[ages >= lag]
+        before = before[ages[before] >= lag]
         if not len(before):
             return
         yield lag, before, before + lag

@@ -13,7 +13,7 @@ from recsys.holdout import Holdout
 from recsys.index.base import best
 from recsys.interactions import Interactions
 from recsys.metrics import per_case
-from recsys.training.operators import Matrix, ease, gram, local_ease, near_pairs
+from recsys.training.operators import Matrix, ease, grams, local_ease, near_pairs
 
 DENSE_LIMIT = 10_000
 """Items up to which an I x I inverse is taken: 400 MB a matrix, half a minute an inverse on two cores."""
@@ -21,10 +21,14 @@ LONG_HALF_LIFE = 500.0
 """Interactions: in effect the whole history, and still one cheap update."""
 _SUPPORT = 100
 """Neighbours that a column of the sparse route may use."""
+_MIDDLE = 15.0
 _WINDOWS = 3
 """Spans that pairs of the sparse route may lie apart; exp(-3) = 5 % of their weight is left there."""
 _TUNED_ON = 6000
 """Validation cases that are scored for every candidate, at most: a standard error of 0.003."""
+_SCORED = 12_000_000
+"""Cases times items, at most: half a second a candidate. Candidates differ by less than they scatter, for they are
+scored on the same cases."""
 _BLOCK = 1024
 
 Say = Callable[[str, int, int], None]
@@ -53,30 +57,23 @@ validation as good as the best single one, with 1.5 points more hits among 100, 
 
 
 class Grams:
-    """Gram matrices of interactions by span, made when first asked for: the search for a ridge needs each often."""
+    """Gram matrices of interactions by span; the search for a ridge needs them often. Sparse past DENSE_LIMIT items,
+    and then of the middle span alone.
+    """
 
     def __init__(self, data: Interactions) -> None:
-        self._data = data
-        self._made: dict[float, Matrix] = {}
+        dense = len(data.item_ids) <= DENSE_LIMIT
+        self._dense = grams(data, SPANS) if dense else {}
+        self._sparse = None if dense else near_pairs(data, _MIDDLE, int(_WINDOWS * _MIDDLE))
 
-    def of(self, span: float) -> Matrix:
-        if span not in self._made:
-            dense = len(self._data.item_ids) <= DENSE_LIMIT
-            window = int(min(_WINDOWS * span, 50))
-            self._made[span] = gram(self._data, span) if dense else near_pairs(self._data, span, window)
-        return self._made[span]
-
-
-def learn(grams: Grams, parameters: Parameters) -> Matrix:
-    """The operator; sparse past DENSE_LIMIT items, and then of the middle span alone."""
-    middle = grams.of(15.0)
-    if not isinstance(middle, np.ndarray):
-        return local_ease(middle, parameters.ridge, _SUPPORT)
-    total = np.zeros_like(middle)
-    for span, share in SPANS.items():
-        total += ease(np.asarray(grams.of(span)), parameters.ridge * share)
-    total /= len(SPANS)
-    return total
+    def operator(self, ridge: float) -> Matrix:
+        if self._sparse is not None:
+            return local_ease(self._sparse, ridge, _SUPPORT)
+        total = np.zeros_like(self._dense[_MIDDLE])
+        for span, share in SPANS.items():
+            total += ease(self._dense[span], ridge * share)
+        total /= np.float32(len(SPANS))
+        return total
 
 
 def faded(histories: Interactions, half_life: float) -> sp.csr_array:
@@ -112,38 +109,52 @@ def quality(operator: Matrix, cases: Holdout, parameters: Parameters) -> float:
     return float(per_case(np.concatenate(lists), cases)["ndcg@10"].mean())
 
 
-def choose(validation: Holdout, seed: int, say: Say) -> tuple[Parameters, float]:
-    """The parameters that validation prefers, and their NDCG@10 there."""
-    cases = validation.sample(_TUNED_ON, seed)
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    parameters: Parameters
+    quality: float
+    """NDCG@10 on validation."""
+    operator: Matrix
+    """Of validation's training part, by these parameters."""
+
+
+def choose(validation: Holdout, seed: int, say: Say) -> Chosen:
+    """What validation prefers."""
+    most = _SCORED // max(len(validation.train.item_ids), 1)
+    cases = validation.sample(min(max(most, 1000), _TUNED_ON), seed)
     search = _Search(validation.train, cases, say)
-    if not cases.cases:
-        return Parameters(), 0.0
-    for name in ("ridge", "half_life", "long_weight", "ridge", "half_life", "long_weight"):
-        search.climb(name)
-    say("choose", search.tried, search.tried)
-    return search.best, search.score(search.best)
+    if cases.cases:
+        for name in ("ridge", "half_life", "long_weight", "ridge", "half_life", "long_weight"):
+            search.climb(name)
+        say("choose", search.tried, search.tried)
+    best = search.best
+    return Chosen(best, search.score(best) if cases.cases else 0.0, search.operator(best.ridge))
 
 
 class _Search:
-    """Remembers what was tried; keeps one operator at a time."""
+    """Remembers what was tried; keeps two operators at a time, the best one's and the last one's."""
 
     def __init__(self, train: Interactions, cases: Holdout, say: Say) -> None:
+        say("choose", 0, 25)
         self._grams, self._cases, self._say = Grams(train), cases, say
         self._scores: dict[Parameters, float] = {}
-        self._operator: tuple[float, Matrix] | None = None
+        self._operators: dict[float, Matrix] = {}
         self.best = Parameters()
 
     @property
     def tried(self) -> int:
         return len(self._scores)
 
+    def operator(self, ridge: float) -> Matrix:
+        if ridge not in self._operators:
+            self._operators = {r: kept for r, kept in self._operators.items() if r == self.best.ridge}
+            self._operators[ridge] = self._grams.operator(ridge)
+        return self._operators[ridge]
+
     def score(self, candidate: Parameters) -> float:
         if candidate not in self._scores:
             self._say("choose", self.tried, 25)  # about what a search takes
-            if self._operator is None or self._operator[0] != candidate.ridge:
-                self._operator = None  # frees the old before the new is made
-                self._operator = (candidate.ridge, learn(self._grams, candidate))
-            self._scores[candidate] = quality(self._operator[1], self._cases, candidate)
+            self._scores[candidate] = quality(self.operator(candidate.ridge), self._cases, candidate)
         return self._scores[candidate]
 
     def climb(self, name: str) -> None:

@@ -23,8 +23,8 @@ from recsys.space import Space
 from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
 from recsys.training.factors import factorise, from_text
 from recsys.training.model import Trained
-from recsys.training.operators import follows, strongest
-from recsys.training.search import Grams, Parameters, choose, faded, learn, ranked, taste_rows
+from recsys.training.operators import Matrix, follows, strongest
+from recsys.training.search import Grams, Parameters, choose, faded, ranked, taste_rows
 from recsys.versions import ModelCard, VersionStore
 
 DIMENSION = 128
@@ -59,10 +59,12 @@ class Trainer:
         """A model of `data`, whose item ids are those of `items`; `texts` are their (I, d) unit vectors."""
         start = time.perf_counter()
         held = self.split(data)
-        parameters, quality = choose(held, self.seed, say)
-        first = self._assemble(texts, held.train, parameters, say)
+        chosen = choose(held, self.seed, say)
+        parameters, quality = chosen.parameters, chosen.quality
+        first = self._assemble(texts, held.train, chosen.operator, parameters, say)
+        del chosen  # an operator is what is largest here
         first, found = self._rank(first, items, texts, held, say)
-        model = self._assemble(texts, data, parameters, say, first.space.text_weight)
+        model = self._learn(texts, data, parameters, say, first.space.text_weight)
         card = ModelCard(
             data_sha256=data.sha256(),
             users=data.users,
@@ -78,14 +80,25 @@ class Trainer:
     def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
         """The same parameters, weights and trees on other interactions."""
         chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
-        made = self._assemble(texts, data, Parameters(**chosen), say, trained.space.text_weight)
+        made = self._learn(texts, data, Parameters(**chosen), say, trained.space.text_weight)
         return replace(made, weights=trained.weights, ranker=trained.ranker, card=trained.card)
 
-    def _assemble(
-        self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, text_weight: float = 0.0
+    def _learn(
+        self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, text_weight: float
     ) -> Trained:
         say("learn", 0, 3)
-        operator = learn(Grams(data), parameters)
+        operator = Grams(data).operator(parameters.ridge)
+        return self._assemble(texts, data, operator, parameters, say, text_weight)
+
+    def _assemble(
+        self,
+        texts: Floats,
+        data: Interactions,
+        operator: Matrix,
+        parameters: Parameters,
+        say: Progress,
+        text_weight: float = 0.0,
+    ) -> Trained:
         say("learn", 1, 3)
         factors = factorise(operator, DIMENSION, self.seed)
         say("learn", 2, 3)

@@ -20,7 +20,7 @@ from recsys.interactions import Interactions
 from recsys.metrics import per_case
 from recsys.offline import Offline
 from recsys.ranker import FEATURES, Ranker
-from recsys.training import operators
+from recsys.training import operators, search
 from recsys.training.factors import factorise
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
@@ -100,11 +100,40 @@ def _restricted(gram: np.ndarray, ridge: float) -> np.ndarray:
 
 def test_pairs_weigh_by_their_distance():
     data = Interactions.of(["u"] * 3, ["a", "b", "c"], [1, 2, 3])
-    made = operators.gram(data, 2.0)
+    made = operators.grams(data, [2.0])[2.0]
     far = operators.FLOOR + (1 - operators.FLOOR) * np.exp(-1.0)
     np.testing.assert_allclose(made[0, [0, 2]], [1.0, far], rtol=1e-6)
     assert operators.follows(data).toarray()[0, 1] > operators.follows(data).toarray()[0, 2] > 0
     assert operators.follows(data).toarray()[1, 0] == 0
+
+
+def test_gram_matrices_of_several_spans_are_those_of_their_definition():
+    """Pair by pair, up to the share that ends at _REACH spans; symmetric, likes of each item on the diagonal."""
+    data = people(40)
+    data = replace(data, weights=np.random.default_rng(4).uniform(0.5, 2.0, len(data)).astype(np.float32))
+    for span, made in operators.grams(data, (1.0, 4.0)).items():
+        expected = np.zeros_like(made)
+        for user in range(data.users):
+            mine = slice(data.offsets[user], data.offsets[user + 1])
+            items, root = data.items[mine], np.sqrt(data.weights[mine])
+            gap = np.abs(np.subtract.outer(np.arange(len(items)), np.arange(len(items))))
+            near = operators.FLOOR + (1 - operators.FLOOR) * np.exp(-gap / span)
+            expected[np.ix_(items, items)] += near * np.outer(root, root)
+        left = np.exp(-5) * data.users if span * 5 < data.lengths.max() else 1e-4
+        np.testing.assert_allclose(made, expected, rtol=1e-4, atol=left)
+        np.testing.assert_allclose(made.diagonal(), data.counts(), rtol=1e-5)
+        np.testing.assert_array_equal(made, made.T)
+
+
+def test_the_search_hands_on_the_operator_of_what_it_chose():
+    """It keeps two operators: the one it gives must be that of the parameters it gives, and its quality theirs."""
+    held = rolling(people())
+    chosen = search.choose(held, 7, lambda *_: None)
+    again = search.Grams(held.train).operator(chosen.parameters.ridge)
+    np.testing.assert_array_equal(chosen.operator, again)
+    assert chosen.quality == search.quality(again, held, chosen.parameters) > 0.5
+    worse = replace(chosen.parameters, half_life=max(search.GRID["half_life"]))
+    assert chosen.quality >= search.quality(again, held, worse)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
