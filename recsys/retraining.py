@@ -126,10 +126,14 @@ def held_out(data: Interactions, served: Manifest, rules: Retrain) -> tuple[Hold
     if not len(data):
         raise TooFewEvents("nothing was trained: no event has a weight; see event_types in the config file")
     moment, known = float(np.quantile(data.times, 1.0 - rules.held_out)), seen_until(served)
-    held = since(data, moment if known is None else max(moment, known))
+    if moment == data.until:  # times are coarse, days perhaps: the newest of them is held out whole
+        moment = float(data.times[data.times < data.until].max(initial=0.0))
+    why = ""
+    if known is not None and known >= moment:
+        moment, why = known, f", up to which {served.version} has learned"
+    held = since(data, moment)
     if held.cases < rules.least_cases:
-        why = f", up to which {served.version} has learned" if known is not None and known >= moment else ""
-        when = datetime.fromtimestamp(moment if known is None else max(moment, known), UTC)
+        when = datetime.fromtimestamp(moment, UTC)
         raise TooFewEvents(
             f"nothing was trained: {held.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have new "
             f"events since, and {rules.least_cases} are needed to compare (retrain.least_cases)"
