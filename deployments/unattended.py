@@ -54,7 +54,7 @@ async def _done(task: Any) -> dict[str, str]:
     try:
         outcome: dict[str, str] = await task
     except RayTaskError as error:
-        raise error.cause from None
+        raise (error.cause or error) from None
     return outcome
 
 
