@@ -14,7 +14,7 @@ from deployments.api.app import make_api
 from deployments.api.front import Front
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
-from deployments.rebuild import rebuild
+from deployments.unattended import jobs
 from recsys.access import Gate
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
@@ -26,7 +26,7 @@ from recsys.gateway import Gateway
 from recsys.membership import Members
 from recsys.pulse import every_second
 from recsys.remote import DirectShard
-from recsys.schedule import RebuildSchedule
+from recsys.schedule import Schedule
 from recsys.versions import VersionStore
 
 _PATIENCE_S = 30.0
@@ -78,7 +78,7 @@ class Composer:
             for number, handle in enumerate(shards)
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, RayTelemetry())
-        self._schedule = RebuildSchedule(self._redis, lambda: _rebuilt(platform), self._drift)
+        self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift))
         self._schedule.start()
         self._gate = Gate(lambda: sum(member.role == "composer" for member in self._follower.members))
         await self._gate.configure(self._gateway.settings.security)
@@ -97,7 +97,6 @@ class Composer:
         settings = Serving.model_validate(user_config)
         await self._gate.configure(settings.security)
         self._gateway.configure(settings)
-        self._schedule.settings = settings.rebuild
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         return self._gateway.meter.load.as_stats()
@@ -119,8 +118,3 @@ class Composer:
         await self._gate.stop()
         await self._follower.stop()
         await self._redis.aclose()
-
-
-async def _rebuilt(platform: Platform) -> str:
-    version: str = await rebuild.remote(platform)
-    return version

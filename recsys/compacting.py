@@ -138,7 +138,7 @@ def _served(store: VersionStore) -> Manifest:
 
 
 async def _cut(store: VersionStore, redis: Redis, base: Manifest, platform: Platform) -> Cut:
-    path = store.drafts.folder / "cut.json"
+    path = _cut_file(store)
     known = _read_cut(path)
     shards = max(len(base.shards), platform.shards)
     if (
@@ -152,6 +152,15 @@ async def _cut(store: VersionStore, redis: Redis, base: Manifest, platform: Plat
     cut = Cut(base=base.version, cursors=[await log.last(n) for n in range(shards)], at=time.time())
     replace(path, cut.model_dump_json().encode())
     return cut
+
+
+def forget_cut(store: VersionStore) -> None:
+    """For a build that cannot go on where it was: the next one takes the log as it stands then."""
+    _cut_file(store).unlink(missing_ok=True)
+
+
+def _cut_file(store: VersionStore) -> Path:
+    return store.drafts.folder / "cut.json"
 
 
 def _read_cut(path: Path) -> Cut | None:

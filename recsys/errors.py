@@ -11,6 +11,7 @@ RecsysError
 │   ├── Outdated             the version changed on the way; the same call again is answered from the new one (503)
 │   └── Overloaded           more work is waiting than can be done in time (429)
 │       └── RateLimited      one caller's key is over its rate (429)
+├── TooFewEvents             there is too little to learn from, or to judge by; nothing was trained
 ├── VersionError             an index version is missing, incomplete, corrupt or does not fit
 └── RuntimeFailure           a server that we start did not start, or is not ours to touch
 """
@@ -96,6 +97,10 @@ class RateLimited(Overloaded):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooFewEvents(RecsysError):
+    code = "too_few_events"
 
 
 class VersionError(RecsysError):

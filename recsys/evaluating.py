@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from recsys.metrics import Ints, better, judge, per_case
 from recsys.offline import Offline
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
-from recsys.versions import VersionStore
+from recsys.trial import trial
 
 PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
     "leave-last-out": (leave_last_out, rolling),
@@ -78,8 +77,9 @@ class Evaluation:
             report["baselines"], report["ahead_of"] = self._baselines(validation_split(test.train), test, lists, say)
         return report
 
-    def _served(self, trained: Trained, known: Interactions) -> _Version:
-        return _Version(self, trained, known)
+    def _served(self, trained: Trained, known: Interactions) -> AbstractContextManager[Offline]:
+        content = Content(self.items, known_texts(self.items, self.texts))
+        return trial(self.build, content, trained, known, self.settings)
 
     def _baselines(
         self, validation: Holdout, test: Holdout, served: Ints, say: Progress
@@ -159,21 +159,3 @@ def cold_items(data: Interactions, seed: int) -> tuple[Holdout, np.ndarray]:
 
 def _means(lists: Ints, held: Holdout) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in per_case(lists, held).items()}
-
-
-class _Version:
-    """A version of a model in a folder that goes away, served in this process."""
-
-    def __init__(self, given: Evaluation, trained: Trained, known: Interactions) -> None:
-        self._given, self._trained, self._known = given, trained, known
-        self._folder = tempfile.TemporaryDirectory(prefix="recsys-evaluate-")
-
-    def __enter__(self) -> Offline:
-        given, store = self._given, VersionStore(Path(self._folder.name))
-        build = replace(given.build, store=store)
-        content = Content(given.items, known_texts(given.items, given.texts))
-        version = build.publish(content, trained=self._trained).version
-        return Offline(store, version, self._known, given.settings, build.tuning)
-
-    def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()

@@ -6,12 +6,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import orjson
 from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys import keys
 from recsys.coalescing import Coalescer, Flight
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
@@ -24,7 +27,7 @@ from recsys.profile_loading import ProfileLoader
 from recsys.pulse import Pulse
 from recsys.recording import Recording
 from recsys.routing import Router
-from recsys.schedule import last_rebuild
+from recsys.schedule import last_run
 from recsys.shards import ShardClient, Shards
 from recsys.telemetry import SILENT, Telemetry
 from recsys.users import UserStore
@@ -174,9 +177,12 @@ class Gateway:
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
 
-    async def last_rebuild(self) -> Mapping[str, str]:
-        """See `schedule.last_rebuild`."""
-        return await last_rebuild(self._redis)
+    async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""
+        rebuilt, retrained = [await last_run(self._redis, key) for key in (keys.REBUILD, keys.RETRAINING)]
+        if "comparison" in retrained:
+            return rebuilt, {**retrained, "comparison": orjson.loads(retrained["comparison"])}
+        return rebuilt, retrained
 
     async def _vectors(self, version: str, texts: Sequence[str], budget_s: float) -> Floats:
         try:

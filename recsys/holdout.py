@@ -82,7 +82,11 @@ def by_time(data: Interactions, share: float = 0.1) -> Holdout:
     """One moment for all: what lies after it (this share of the interactions) is to be predicted, for every user with a
     history before it, from that history.
     """
-    moment = float(np.quantile(data.times, 1.0 - share)) if len(data) else 0.0
+    return since(data, float(np.quantile(data.times, 1.0 - share)) if len(data) else 0.0)
+
+
+def since(data: Interactions, moment: float) -> Holdout:
+    """What lies after the moment, in Unix seconds, is to be predicted from what does not; see `by_time`."""
     before = data.times <= moment
     train, after = data.where(before), data.where(~before)
     users = np.flatnonzero((train.lengths > 0) & (after.lengths > 0))

@@ -79,6 +79,11 @@ class Interactions:
         """(n,) how many interactions of the same user came later."""
         return self.offsets[self.owners + 1] - 1 - np.arange(len(self))
 
+    @property
+    def until(self) -> float:
+        """Unix seconds of the newest; 0 where there is none."""
+        return float(self.times.max(initial=0.0))
+
     def of_user(self, user: int) -> Ints:
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
@@ -88,6 +93,15 @@ class Interactions:
         return Interactions(
             self.user_ids, self.item_ids, offsets, self.items[keep], self.weights[keep], self.times[keep]
         )
+
+    def newest(self, most: int) -> Interactions:
+        """At most this many, the newest; users who have none of them are left out."""
+        if len(self) <= most:
+            return self
+        keep = np.zeros(len(self), bool)
+        keep[np.argsort(-self.times, kind="stable")[:most]] = True
+        left = self.where(keep)
+        return left.select(np.flatnonzero(left.lengths))
 
     def select(self, users: Ints) -> Interactions:
         """The given users, in that order; one may come several times."""

@@ -12,8 +12,8 @@
 | recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
-| recsys:rebuild | hash | the last unattended rebuild, see `schedule.py` |
-| recsys:rebuilding | string | the lock of the composer that rebuilds |
+| recsys:rebuild · recsys:retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
+| recsys:rebuilding | string | the lock of the composer that rebuilds or retrains |
 | recsys:members | hash | replica -> what it has loaded and applied, as JSON |
 | recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
@@ -28,6 +28,7 @@ TREND = "recsys:trend"
 TOUCHED = "recsys:touched"
 TRIMMED = "recsys:trimmed"
 REBUILD = "recsys:rebuild"
+RETRAINING = "recsys:retraining"
 REBUILDING = "recsys:rebuilding"
 MEMBERS = "recsys:members"
 SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret

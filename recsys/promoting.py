@@ -17,11 +17,14 @@ def reshards(store: VersionStore, platform: Platform) -> bool:
     return current is not None and not store.manifest(current).fits(platform)
 
 
-async def promote(store: VersionStore, version: str, platform: Platform, redis: Redis | None = None) -> Manifest:
+async def promote(
+    store: VersionStore, version: str, platform: Platform, redis: Redis | None = None, instead_of: str | None = None
+) -> Manifest:
     """Serve this version from now on.
 
-    Raises VersionError when it is not intact, was built for other shards than the platform's, or, where the shards
-    change with it, when it does not hold all that was written.
+    Raises VersionError when it is not intact, was built for other shards than the platform's, when another one
+    than `instead_of` is served by now (None: whatever is), or, where the shards change with it, when it does not hold
+    all that was written.
     """
     manifest = store.manifest(version)
     _refuse_misfit(manifest, platform)
@@ -31,7 +34,7 @@ async def promote(store: VersionStore, version: str, platform: Platform, redis: 
                 "the number of shards or the routing changes: Redis is needed to see that nothing is lost"
             )
         await _refuse_losses(manifest, redis)
-    return store.promote(version)
+    return store.promote(version, instead_of)
 
 
 def rollback(store: VersionStore, platform: Platform) -> Manifest:

@@ -1,7 +1,7 @@
 """Learned ranking: trees over the signals of a whole batch's candidates at once.
 
 LightGBM, because LambdaRank's reference implementation is there and its models are plain text: a published model is
-read as text and never unpickled.
+read as text and never unpickled. `trees.py` scores them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from recsys.candidates import CandidateSet
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 from recsys.signals import SIGNALS
+from recsys.trees import Trees
 
 FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "sources")
 """Columns of `features`."""
@@ -56,17 +57,16 @@ class Ranker:
 
     def __init__(self, text: str) -> None:
         try:
-            self._trees = lightgbm.Booster(model_str=text)
+            model = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
             raise VersionError(f"the ranking model cannot be read: {error}") from error
-        if self._trees.feature_name() != list(FEATURES):
+        if model.feature_name() != list(FEATURES):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
+        self._trees = Trees(model.dump_model())
 
     def score(self, table: Floats) -> Floats:
         """(n,) float32, to be added to the blend of each row."""
-        if not len(table):
-            return np.zeros(0, np.float32)
-        return np.asarray(self._trees.predict(table, num_threads=1, raw_score=True), np.float32)
+        return self._trees.score(table)
 
     def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
         """(n,) scores, with the trees' word on the best RESCORED candidates of the requests that ask for it."""

@@ -1,7 +1,8 @@
-"""When a new version is built of what is live, unattended: by a cron expression, or past thresholds of drift.
+"""When the platform is rebuilt of what is live, and when it learns anew, unattended: by cron, or past drift.
 
-Every composer looks, and a lock in Redis lets one build at a time; so the schedule outlives any of them. cronsim reads
-the expressions: it knows Debian's cron, day-light saving included, has no dependencies, and Healthchecks lives on it.
+Every composer looks, and a lock in Redis lets one of them do one thing at a time; so the schedule outlives any of them.
+cronsim reads the expressions: it knows Debian's cron, day-light saving included, has no dependencies, and Healthchecks
+lives on it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,24 +21,41 @@ from redis.asyncio import Redis
 from redis.exceptions import LockError, RedisError
 
 from recsys import keys
-from recsys.config import Rebuild
+from recsys.config import Rebuild, Retrain
 from recsys.drift import Drift
 from recsys.errors import RecsysError
 
 _LOOK_S = 5.0
 _LOCK_S = 60.0
 """The lock of a composer that dies is free after this; then another one goes on with the build."""
+_DIED = "it died on the way"
 
 log = logging.getLogger(__name__)
 
 
-def due(settings: Rebuild, now: float, last: float, drift: Sequence[Drift]) -> str | None:
-    """Why a rebuild is due; None: it is not. `now` and `last`, when one began, in Unix seconds; cron is in UTC."""
-    if settings.cron is not None:
-        following = next(CronSim(settings.cron, datetime.fromtimestamp(last, UTC)), None)
-        if following is not None and following.timestamp() <= now:
-            return f"cron: {settings.cron}"
-    if now - last < settings.pause_s:
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that is done unattended, by one composer at a time."""
+
+    name: str
+    """As the log has it."""
+    key: str
+    """Of the hash in Redis that tells its last run."""
+    wanted: Callable[[], bool]
+    """Whether the settings ask for it at all."""
+    due: Callable[[float, float, float], str | None]
+    """Why it is due; None: it is not. Given now, and when the last run began and ended, in Unix seconds."""
+    run: Callable[[], Awaitable[Mapping[str, str]]]
+    """What came of it: a version, a result in words."""
+    resumes: bool
+    """Whether a run that died is taken up at once; else it waits for its next time: its memory may be why it died."""
+
+
+def rebuild_due(settings: Rebuild, now: float, began: float, drift: Sequence[Drift]) -> str | None:
+    """Why a rebuild is due; None: it is not. `now` and `began`, of the last one, in Unix seconds; cron is in UTC."""
+    if settings.cron is not None and _passed(settings.cron, now, began):
+        return f"cron: {settings.cron}"
+    if now - began < settings.pause_s:
         return None
     for name, limit in (("log_share", settings.log_share), ("dead_share", settings.dead_share)):
         worst = max((getattr(d, name) for d in drift), default=0.0)
@@ -48,16 +67,25 @@ def due(settings: Rebuild, now: float, last: float, drift: Sequence[Drift]) -> s
     return None
 
 
-class RebuildSchedule:
-    """`rebuild` builds and promotes, and gives the version's name; `drift` is what the replicas measured last."""
+def retraining_due(settings: Retrain, now: float, began: float, ended: float) -> str | None:
+    """Why a retraining is due; None: it is not. `began` and `ended` are of the last one."""
+    if settings.cron is None or now - ended < settings.pause_s or not _passed(settings.cron, now, began):
+        return None
+    return f"cron: {settings.cron}"
 
-    def __init__(
-        self, redis: Redis, rebuild: Callable[[], Awaitable[str]], drift: Callable[[], Sequence[Drift]]
-    ) -> None:
-        self.settings = Rebuild()
+
+def _passed(cron: str, now: float, last: float) -> bool:
+    """Whether one of its times lies behind `last` and not behind `now`."""
+    following = next(CronSim(cron, datetime.fromtimestamp(last, UTC)), None)
+    return following is not None and following.timestamp() <= now
+
+
+class Schedule:
+    """Jobs, of which one at a time runs in the whole platform; of two that are due the first one goes first."""
+
+    def __init__(self, redis: Redis, jobs: Sequence[Job]) -> None:
         self._redis = redis
-        self._rebuild = rebuild
-        self._drift = drift
+        self._jobs = jobs
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -72,50 +100,62 @@ class RebuildSchedule:
         return self._task is not None and not self._task.done()
 
     async def step(self) -> str | None:
-        """Rebuild if it is due and nobody else does; why it was."""
-        if not self.settings.wanted:
+        """Run a job if it is due and no other runs; why it was due."""
+        if not [job for job in self._jobs if await self._due(job) is not None]:
             return None
         lock = self._redis.lock(keys.REBUILDING, timeout=_LOCK_S, blocking=False)
-        if await self._due() is None or not await lock.acquire():
+        if not await lock.acquire():
             return None
         try:
-            reason = await self._due()  # again: another one may just be through
-            if reason is not None:
-                await self._run(reason, lock.reacquire)
-            return reason
+            for job in self._jobs:
+                reason = await self._due(job)  # again: another composer may just be through
+                if reason is not None:
+                    await self._run(job, reason, lock.reacquire)
+                    return reason
+            return None
         finally:
             with contextlib.suppress(LockError):  # it ran out meanwhile
                 await lock.release()
 
-    async def _due(self) -> str | None:
-        known = await last_rebuild(self._redis)
+    async def _due(self, job: Job) -> str | None:
+        if not job.wanted():
+            return None
+        known = await last_run(self._redis, job.key)
         if not known:  # the schedule is new: it begins now
-            await self._redis.hsetnx(keys.REBUILD, "started", repr(time.time()))
-            await self._redis.hsetnx(keys.REBUILD, "finished", repr(time.time()))
+            await self._redis.hsetnx(job.key, "started", repr(time.time()))
+            await self._redis.hsetnx(job.key, "finished", repr(time.time()))
             return None
         if "finished" not in known:
-            return f"it died on the way: {known.get('reason', '')}"
-        return due(self.settings, time.time(), float(known["started"]), self._drift())
+            return f"{_DIED}: {known.get('reason', '')}"
+        return job.due(time.time(), float(known["started"]), float(known["finished"]))
 
-    async def _run(self, reason: str, renew: Callable[[], Awaitable[Any]]) -> None:
-        log.info("rebuilding (%s)", reason)
+    async def _run(self, job: Job, reason: str, renew: Callable[[], Awaitable[Any]]) -> None:
+        if reason.startswith(_DIED) and not job.resumes:
+            await self._ended(job, {"error": reason})
+            return
+        log.info("%s: begins (%s)", job.name, reason)
         pipe = self._redis.pipeline(transaction=True)
-        pipe.delete(keys.REBUILD)
-        pipe.hset(keys.REBUILD, mapping={"started": repr(time.time()), "reason": reason})
+        pipe.delete(job.key)
+        pipe.hset(job.key, mapping={"started": repr(time.time()), "reason": reason})
         await pipe.execute()
-        building = asyncio.ensure_future(self._rebuild())
+        working = asyncio.ensure_future(job.run())
         try:
-            while not (await asyncio.wait([building], timeout=_LOCK_S / 4))[0]:
+            while not (await asyncio.wait([working], timeout=_LOCK_S / 4))[0]:
                 with contextlib.suppress(RedisError, OSError):  # a short outage must not end a long build
                     await renew()
         except asyncio.CancelledError:
-            building.cancel()
+            working.cancel()
             raise
-        wrong = building.exception()
-        outcome = ("version", building.result()) if wrong is None else ("error", str(wrong))
-        await self._redis.hset(keys.REBUILD, *outcome, items=["finished", repr(time.time())])
-        if wrong is not None:
-            log.warning("the rebuild failed: %s", wrong)
+        wrong = working.exception()
+        await self._ended(job, working.result() if wrong is None else {"error": str(wrong)})
+
+    async def _ended(self, job: Job, outcome: Mapping[str, str]) -> None:
+        told: dict[Any, Any] = {**outcome, "finished": repr(time.time())}
+        await self._redis.hset(job.key, mapping=told)
+        if "error" in outcome:
+            log.warning("%s: failed, and the served version stays: %s", job.name, outcome["error"])
+        else:
+            log.info("%s: %s", job.name, outcome.get("result") or outcome.get("version"))
 
     async def _forever(self) -> None:
         task = asyncio.current_task()
@@ -123,11 +163,11 @@ class RebuildSchedule:
             try:
                 await self.step()
             except (RedisError, OSError, RecsysError) as error:
-                log.warning("the rebuild schedule: %s; trying again", error)
+                log.warning("the schedule: %s; trying again", error)
             await asyncio.sleep(_LOOK_S)
 
 
-async def last_rebuild(redis: Redis) -> Mapping[str, str]:
-    """Of the last unattended rebuild: started, finished (Unix seconds), reason, version or error; empty: none yet."""
-    known: Any = await redis.hgetall(keys.REBUILD)
+async def last_run(redis: Redis, key: str) -> dict[str, str]:
+    """Of the last run of a job: started, finished (Unix seconds), reason, and what came of it or error; empty: none."""
+    known: Any = await redis.hgetall(key)
     return {name.decode(): value.decode() for name, value in known.items()}

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from recsys.comparison import Comparison
 from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec, SignalName
 from recsys.drafts import Drafts
 from recsys.errors import VersionError
@@ -56,6 +57,8 @@ class ModelCard(BaseModel):
     users: int
     items: int
     events: int
+    until: float | None = None
+    """Unix seconds of the newest of them; None: trained before this was noted."""
     seed: int
     seconds: float
     """What training took."""
@@ -63,6 +66,8 @@ class ModelCard(BaseModel):
     """Chosen on validation."""
     validation: dict[str, float]
     """NDCG@10 over the validation cases: of the operator, of the served blend, of the ranker."""
+    comparison: Comparison | None = None
+    """With the version served before it; None: it was published without one."""
 
 
 class Manifest(BaseModel):
@@ -223,11 +228,16 @@ class VersionStore:
         inspect(loaded, known.items)
         return loaded
 
-    def promote(self, version: str) -> Manifest:
-        """Serve this version from now on; running shards and composers follow. Refused unless it is intact."""
+    def promote(self, version: str, instead_of: str | None = None) -> Manifest:
+        """Serve this version from now on; running shards and composers follow. Refused unless it is intact, and when
+        another one than `instead_of` is served by now; None: whatever is.
+        """
         manifest = self.verify(version)
         with self.drafts.changing():
             known = self._read_current()
+            if instead_of is not None and (known is None or known.version != instead_of):
+                now = known.version if known else "none"
+                raise VersionError(f"version {version} was made to follow {instead_of}, and {now} is served by now")
             if known is None or known.version != version:
                 previous = [known.version, *known.previous][:_REMEMBERED] if known else []
                 self._write_current(_Current(version=version, previous=previous))

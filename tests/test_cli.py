@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import socket
 import sys
@@ -18,6 +19,11 @@ import typer
 from live import free_ports, local_config
 
 from deployments.cli import main, make_cli
+from deployments.runtime import Runtime
+from deployments.serve_config import platform_of, serve_config
+from recsys.connection import connect
+from recsys.datatypes import Interaction, unknown_user
+from recsys.users import Counted, UserStore
 
 HASHING = {"kind": "hashing", "dimension": 16}
 ITEMS: list[dict[str, Any]] = [
@@ -363,3 +369,37 @@ def test_build_is_of_files_or_of_what_is_live(recsys: Recsys, films: Path) -> No
         assert done.code == 2
         assert "one of the two" in done.err
     assert "no version is served yet" in recsys("build", "--from-live", "--json").error()
+
+
+async def liked(url: str, users: int) -> None:
+    """Everybody goes through ten films in the order of their numbers, all in step."""
+    async with connect(url, timeout_s=20) as redis:
+        store, unknown = UserStore(redis, ttl_s=60, history=100), unknown_user(16, 16)
+        for user in range(users):
+            films = [(user + step) % len(ITEMS) + 1 for step in range(10)]
+            events = [Interaction(f"e{n}", f"u{user}", str(film), "like", 60.0 * n) for n, film in enumerate(films)]
+            await store.append({f"u{user}": [Counted(event, 1.0, 0.0) for event in events]}, "none", unknown)
+
+
+def test_training_is_compared_and_promoted_by_one_command(recsys: Recsys, films: Path, config: Path) -> None:
+    """Of histories in the embedded Valkey, which runs for the command; without newer events there is nothing to do."""
+    first = recsys("build", films, "--promote", "--json").json["version"]
+    assert "nothing was trained: no event" in recsys("train", "--if-better", "--json").error()
+    known = serve_config(config)
+    with Runtime(platform_of(known).home()).redis(known) as url:
+        asyncio.run(liked(url, 80))
+    done = recsys("train", "--if-better", "--json")
+    assert (done.code, done.json["comparison"]["publish"]) == (0, True), done.err
+    assert done.json["comparison"]["served_version"] == first
+    assert done.json["comparison"]["cases"] == 80
+    [served] = [v for v in recsys("versions", "--json").json if v["current"]]
+    assert (served["version"], served["comparison"]) == (done.json["version"], done.json["comparison"])
+    assert f"{served['comparison']['candidate']:.4f} ({served['comparison']['served']:.4f})" in recsys("versions").out
+    assert "nothing was trained: 0 users" in recsys("train", "--if-better", "--json").error()
+    assert recsys("rollback", "--json").json["version"] == first
+
+
+def test_a_comparison_is_of_the_platforms_own_events(recsys: Recsys, films: Path) -> None:
+    """And it promotes by itself."""
+    for more in ([films], ["--promote"], ["--items", films]):
+        assert "--if-better learns from the platform's histories" in recsys("train", "--if-better", *more).err

@@ -30,10 +30,11 @@ def router(gateway: Gateway) -> APIRouter:
         """Versions, replicas, and how far each has applied its log."""
         serve, manifest = gateway.follower.serve, gateway.follower.manifest
         degraded: list[str] = []
-        rebuilt: Mapping[str, str] = {}
+        rebuilt: Mapping[str, Any] = {}
+        retrained: Mapping[str, Any] = {}
         try:
             members = await gateway.follower.refresh()
-            rebuilt = await gateway.last_rebuild()
+            rebuilt, retrained = await gateway.unattended()
         except (RedisError, OSError):
             members, degraded = gateway.follower.members, ["redis"]
         shards: list[dict[str, Any]] = []
@@ -59,6 +60,7 @@ def router(gateway: Gateway) -> APIRouter:
             "shards": shards,
             "composers": composers,
             "last_rebuild": rebuilt or None,
+            "last_retraining": retrained or None,
             "degraded": degraded,
         }
         return Response(orjson.dumps(body), media_type="application/json")

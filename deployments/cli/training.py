@@ -15,7 +15,8 @@ from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mappi
 from deployments.cli.progress import bars
 from deployments.cli.versions import build_of, store_of
 from deployments.instance import read_instance
-from deployments.serve_config import platform_of, serve_config, serving_of
+from deployments.runtime import Runtime
+from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys.building import known_texts
 from recsys.compacting import file_content
 from recsys.connection import connect
@@ -25,9 +26,9 @@ from recsys.errors import BadInput, RuntimeFailure, VersionError
 from recsys.evaluating import PROTOCOLS
 from recsys.importing import BadRow, read_events
 from recsys.interaction_files import items_of, weighted
+from recsys.retraining import histories, retrain
 from recsys.snapshot import read_items
 from recsys.training.train import Trainer
-from recsys.users import UserStore
 
 _BAD_SHOWN = 20
 
@@ -52,13 +53,24 @@ def train(
     ] = "leave-last-out",
     seed: Annotated[int, typer.Option(help="Two runs of one seed give one model.")] = 7,
     promote: Annotated[bool, typer.Option("--promote", help="Serve the new version as soon as it is built.")] = False,
+    if_better: Annotated[
+        bool,
+        typer.Option("--if-better", help="Compare with the served version on the newest events; serve what is better."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Learn from events and build a version with what was learned. Nothing is served before `recsys promote`.
 
-    Events count as their types' weights in the config file say, as in users' profiles.
+    Events count as their types' weights in the config file say, as in users' profiles. With --if-better it does what
+    `retrain` in the config file has done unattended: learn from the platform's histories, compare with the served
+    version on events that neither knows, and serve the new one unless it is worse by more than `margin`.
     """
     console = out(quiet=json)
+    if if_better:
+        if events or items or promote:
+            raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
+        _retrained(config, seed, protocol, console, json=json)
+        return
     known = serve_config(config)
     platform, settings, store = platform_of(known), serving_of(known), store_of(config)
     with bars(console) as report:
@@ -103,6 +115,20 @@ def train(
     console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
 
 
+def _retrained(config: Path, seed: int, protocol: str, console: Console, *, json: bool) -> None:
+    known = serve_config(config)
+    platform, split = platform_of(known), PROTOCOLS[protocol][1]
+    with bars(console) as report, Runtime(platform.home()).redis(known) as url:
+        work = retrain(platform, tuning_of(known, 0), serving_of(known), url, report, seed=seed, split=split)
+        made = asyncio.run(work)
+    if json:
+        version = None if made.manifest is None else made.manifest.version
+        print_json({"version": version, "result": made.result, "comparison": made.comparison.model_dump()})
+    else:
+        low, high = made.comparison.low, made.comparison.high
+        console.print(f"{made.result}; 95 % interval of the difference {low:+.4f} to {high:+.4f}", markup=False)
+
+
 def _served_items(config: Path) -> list[Item]:
     store = store_of(config)
     current = store.current()
@@ -113,16 +139,8 @@ def _served_items(config: Path) -> list[Item]:
 
 
 async def _histories(url: str, kept: int, report: Progress) -> list[Interaction]:
-    redis = connect(url)
-    try:
-        users = UserStore(redis, ttl_s=60, history=kept)
-        rows: list[Interaction] = []
-        async for done, histories in users.everyone():
-            rows += [event for history in histories for event in history]
-            report("events", done, done)
-        return rows
-    finally:
-        await redis.aclose()
+    async with connect(url) as redis:
+        return await histories(redis, kept, report)
 
 
 def _redis(config: Path) -> str:

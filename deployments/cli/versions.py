@@ -8,7 +8,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from redis.exceptions import RedisError
@@ -87,19 +87,24 @@ def build(
 
 
 def versions(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
-    """List the published versions and which one is served."""
+    """List the published versions, which one is served, and how each compared with the one before it."""
     store = store_of(config)
     current = store.current()
-    rows = [{**_summary(m), "current": m.version == current} for m in store.versions()]
+    rows: list[dict[str, Any]] = [{**_summary(m), "current": m.version == current} for m in store.versions()]
     if json:
         print_json(rows)
         return
     table = Table(
-        *(Column(name, no_wrap=True) for name in ("version", "served", "items", "shards", "recall@10", "built"))
+        *(
+            Column(name, no_wrap=True)
+            for name in ("version", "served", "items", "shards", "recall@10", "NDCG@10 (before)", "built")
+        )
     )
     for row in rows:
         recall = "-" if row["recall_at_10"] is None else f"{row['recall_at_10']:.4f}"
-        shown = (row["version"], "yes" if row["current"] else "", row["items"], row["shards"], recall)
+        compared = row["comparison"]
+        quality = "-" if compared is None else f"{compared['candidate']:.4f} ({compared['served']:.4f})"
+        shown = (row["version"], "yes" if row["current"] else "", row["items"], row["shards"], recall, quality)
         table.add_row(*map(str, (*shown, row["created_at"])))
     Console().print(table)
 
@@ -192,7 +197,8 @@ def indexer_of(platform: Platform, address: str | None) -> Indexer:
     return write_indexes if address is None else on_ray(platform.home(), address)
 
 
-def _summary(manifest: Manifest) -> dict[str, object]:
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    compared = None if manifest.card is None else manifest.card.comparison
     return {
         "version": manifest.version,
         "items": manifest.items,
@@ -200,6 +206,7 @@ def _summary(manifest: Manifest) -> dict[str, object]:
         "recall_at_10": manifest.recall_at_10,
         "fingerprint": manifest.fingerprint,
         "created_at": manifest.created_at.isoformat(timespec="seconds"),
+        "comparison": None if compared is None else compared.model_dump(),
     }
 
 

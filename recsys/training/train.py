@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,14 +16,14 @@ from recsys.encoding import Progress
 from recsys.holdout import Holdout, Split, rolling
 from recsys.interactions import Interactions
 from recsys.metrics import per_case
-from recsys.offline import Offline
 from recsys.space import Space
 from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
 from recsys.training.factors import factorise, from_text
 from recsys.training.model import Trained
 from recsys.training.operators import Matrix, follows, strongest
 from recsys.training.search import Grams, Parameters, choose, faded, ranked, taste_rows
-from recsys.versions import ModelCard, VersionStore
+from recsys.trial import trial
+from recsys.versions import ModelCard
 
 DIMENSION = 128
 """Of the learned part: candidate recall stays within 0.5 % of the full operator's, see docs/architecture.md."""
@@ -70,6 +68,7 @@ class Trainer:
             users=data.users,
             items=len(data.item_ids),
             events=len(data),
+            until=data.until,
             seed=self.seed,
             seconds=round(time.perf_counter() - start, 1),
             parameters=asdict(parameters) | {"text_weight": model.space.text_weight},
@@ -140,11 +139,8 @@ class Trainer:
         if not cases.cases:
             return replace(model, space=model.space.model_copy(update={"text_weight": _TEXT_WEIGHTS[1]})), {}
         model = self._with_text_weight(model, texts, cases)
-        with tempfile.TemporaryDirectory(prefix="recsys-train-") as folder:
-            store = VersionStore(Path(folder))
-            content = Content(items, known_texts(items, texts))
-            version = replace(self.build, store=store).publish(content, trained=model).version
-            offline = Offline(store, version, held.train, _learned(self.settings), self.build.tuning)
+        content = Content(items, known_texts(items, texts))
+        with trial(self.build, content, model, held.train, _learned(self.settings)) as offline:
             say("rank", 0, 3)
             table = gather(offline, cases)
         say("rank", 1, 3)

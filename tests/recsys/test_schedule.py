@@ -1,4 +1,4 @@
-"""Unattended rebuilds: when, one at a time, and past the death of who began."""
+"""Unattended rebuilds and retrainings: when, one at a time, and past the death of who began."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from world import World, catalogue, eventually
 
 from recsys import keys, schedule
-from recsys.config import Rebuild
+from recsys.config import Rebuild, Retrain
 from recsys.datatypes import Item
 from recsys.drift import Drift, measure
 from recsys.errors import VersionError
-from recsys.schedule import RebuildSchedule, due, last_rebuild
+from recsys.schedule import Job, Schedule, last_run, rebuild_due, retraining_due
 
 
 def at(hour: int, minute: int = 0) -> float:
@@ -27,13 +27,27 @@ def drift(**given: float) -> Drift:
     return Drift(**({"log_share": 0.0, "dead_share": 0.0, "recall_at_10": 1.0} | given))
 
 
+def job(
+    settings: Rebuild, run: Any, *, resumes: bool = True, measured: tuple[Drift, ...] = (), key: str = keys.REBUILD
+) -> Job:
+    """A rebuild."""
+    return Job(
+        "job",
+        key,
+        lambda: settings.wanted,
+        lambda now, began, _: rebuild_due(settings, now, began, measured),
+        run,
+        resumes=resumes,
+    )
+
+
 def test_cron_is_due_once_after_each_of_its_times():
     """Also when nobody looked at the time itself; in UTC."""
     nightly = Rebuild(cron="0 3 * * *")
-    assert due(nightly, at(2, 59), at(1), []) is None
-    assert due(nightly, at(3), at(1), []) == "cron: 0 3 * * *"
-    assert due(nightly, at(9), at(1), []) == "cron: 0 3 * * *"
-    assert due(nightly, at(9), at(3), []) is None
+    assert rebuild_due(nightly, at(2, 59), at(1), []) is None
+    assert rebuild_due(nightly, at(3), at(1), []) == "cron: 0 3 * * *"
+    assert rebuild_due(nightly, at(9), at(1), []) == "cron: 0 3 * * *"
+    assert rebuild_due(nightly, at(9), at(3), []) is None
 
 
 @pytest.mark.parametrize(
@@ -44,12 +58,12 @@ def test_drift_is_due_past_its_limit_and_after_the_pause(name, limit, fine, past
     """The worst replica decides; within the pause after the last rebuild none does."""
     settings = Rebuild(**{name: limit, "pause_s": 600, "cron": None})
     measured = "recall_at_10" if name == "recall_below" else name
-    assert due(settings, at(9), at(1), [drift(), drift(**{measured: fine})]) is None
-    assert due(settings, at(9), at(1), []) is None
-    reason = due(settings, at(9), at(1), [drift(), drift(**{measured: past})])
+    assert rebuild_due(settings, at(9), at(1), [drift(), drift(**{measured: fine})]) is None
+    assert rebuild_due(settings, at(9), at(1), []) is None
+    reason = rebuild_due(settings, at(9), at(1), [drift(), drift(**{measured: past})])
     assert reason is not None
     assert f"{measured} is {past:.3f}" in reason
-    assert due(settings, at(1, 9), at(1), [drift(**{measured: past})]) is None
+    assert rebuild_due(settings, at(1, 9), at(1), [drift(**{measured: past})]) is None
 
 
 def test_a_wrong_expression_is_refused_by_name():
@@ -59,29 +73,40 @@ def test_a_wrong_expression_is_refused_by_name():
     assert not Rebuild(cron=None).wanted
 
 
+def test_a_retraining_rests_after_its_end():
+    """One that took longer than its period does not begin again at once."""
+    hourly = Retrain(cron="0 * * * *", pause_s=1800)
+    assert retraining_due(hourly, at(3), at(2), at(2, 10)) == "cron: 0 * * * *"
+    assert retraining_due(hourly, at(3), at(1), at(2, 45)) is None
+    assert retraining_due(hourly, at(3, 15), at(1), at(2, 45)) == "cron: 0 * * * *"
+    assert retraining_due(hourly, at(3, 59), at(3), at(3, 1)) is None
+    assert retraining_due(Retrain(), at(9), at(1), at(1)) is None
+    assert not Retrain().wanted
+
+
 async def test_one_rebuilds_at_a_time(redis):
     """Of three composers that look together one builds; the next look finds it done, and says what came of it."""
     running, most, built = 0, 0, []
 
-    async def rebuild() -> str:
+    async def rebuild() -> dict[str, str]:
         nonlocal running, most
         running += 1
         most = max(most, running)
         await asyncio.sleep(0.2)
         running -= 1
         built.append("v")
-        return f"v{len(built)}"
+        return {"version": f"v{len(built)}"}
 
-    composers = [RebuildSchedule(redis, rebuild, lambda: [drift(log_share=0.9)]) for _ in range(3)]
+    settings = Rebuild(cron=None, log_share=0.5, pause_s=60)
+    composers = [Schedule(redis, [job(settings, rebuild, measured=(drift(log_share=0.9),))]) for _ in range(3)]
     for composer in composers:
-        composer.settings = Rebuild(cron=None, log_share=0.5, pause_s=60)
         assert await composer.step() is None  # the schedule begins with its first look
     await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
     done = await asyncio.gather(*(c.step() for c in composers))
     assert [d for d in done if d] == ["drift: log_share is 0.900, over 0.5"]
     assert (most, len(built)) == (1, 1)
     assert [await c.step() for c in composers] == [None] * 3
-    known = await last_rebuild(redis)
+    known = await last_run(redis, keys.REBUILD)
     assert known["version"] == "v1"
     assert float(known["started"]) <= float(known["finished"])
     assert await redis.exists(keys.REBUILDING) == 0
@@ -90,30 +115,30 @@ async def test_one_rebuilds_at_a_time(redis):
 async def test_a_failed_rebuild_is_told_and_waits_for_its_next_time(redis, caplog):
     """It does not start again at once."""
 
-    async def rebuild() -> str:
+    async def rebuild() -> dict[str, str]:
         raise VersionError("recall@10 is 0.5")
 
-    composer = RebuildSchedule(redis, rebuild, list)
-    composer.settings = Rebuild(cron="* * * * *")
+    composer = Schedule(redis, [job(Rebuild(cron="* * * * *"), rebuild)])
     await composer.step()
     await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
     assert await composer.step() == "cron: * * * * *"
-    assert (await last_rebuild(redis))["error"] == "recall@10 is 0.5"
+    assert (await last_run(redis, keys.REBUILD))["error"] == "recall@10 is 0.5"
     assert "recall@10 is 0.5" in caplog.text
-    assert time.time() - float((await last_rebuild(redis))["started"]) < 60  # the next minute is its next time
+    assert (
+        time.time() - float((await last_run(redis, keys.REBUILD))["started"]) < 60
+    )  # the next minute is its next time
 
 
 async def test_a_rebuild_whose_composer_died_is_taken_up(redis, monkeypatch):
     """Once the dead one's lock has run out, another goes on; the lock of one that lives is renewed."""
     monkeypatch.setattr(schedule, "_LOCK_S", 0.4)
-    builds: list[asyncio.Future[str]] = []
+    builds: list[asyncio.Future[dict[str, str]]] = []
 
     def rebuild() -> Any:
         builds.append(asyncio.get_running_loop().create_future())
         return builds[-1]
 
-    first, second = (RebuildSchedule(redis, rebuild, list) for _ in range(2))
-    first.settings = second.settings = Rebuild(cron="* * * * *")
+    first, second = (Schedule(redis, [job(Rebuild(cron="* * * * *"), rebuild)]) for _ in range(2))
     await first.step()
     await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
     working = asyncio.ensure_future(first.step())
@@ -125,9 +150,54 @@ async def test_a_rebuild_whose_composer_died_is_taken_up(redis, monkeypatch):
     assert builds[0].cancelled()
     taking_up = asyncio.ensure_future(second.step())
     assert await eventually(lambda: len(builds) == 2)
-    builds[1].set_result("v2")
+    builds[1].set_result({"version": "v2"})
     assert str(await taking_up).startswith("it died on the way: cron")
-    assert (await last_rebuild(redis))["version"] == "v2"
+    assert (await last_run(redis, keys.REBUILD))["version"] == "v2"
+
+
+async def test_a_rebuild_and_a_retraining_never_run_together(redis):
+    """Both are due for all of two composers: the first of the list runs, then the other, and each once."""
+    running, order = 0, []
+
+    def runs(name: str) -> Any:
+        async def run() -> dict[str, str]:
+            nonlocal running
+            running += 1
+            assert running == 1
+            order.append(name)
+            await asyncio.sleep(0.1)
+            running -= 1
+            return {"result": name}
+
+        return run
+
+    often = Rebuild(cron="* * * * *")
+    work = [job(often, runs("rebuild")), job(often, runs("retraining"), key=keys.RETRAINING)]
+    composers = [Schedule(redis, work) for _ in range(2)]
+    await composers[0].step()
+    for key in (keys.REBUILD, keys.RETRAINING):
+        await redis.hset(key, "started", repr(time.time() - 100))
+    for _ in range(3):
+        await asyncio.gather(*(c.step() for c in composers))
+    assert order == ["rebuild", "retraining"]
+    assert (await last_run(redis, keys.RETRAINING))["result"] == "retraining"
+
+
+async def test_a_retraining_that_died_waits_for_its_next_time(redis, caplog):
+    """It is told as failed, and does not begin again at once: it may have died of the memory that it needs."""
+    began = []
+
+    async def train() -> dict[str, str]:
+        began.append(time.time())
+        return {}
+
+    composer = Schedule(redis, [job(Rebuild(cron="0 3 * * *"), train, resumes=False)])
+    await redis.hset(keys.REBUILD, mapping={"started": repr(time.time()), "reason": "cron: 0 3 * * *"})
+    for _ in range(2):
+        await composer.step()
+    assert began == []
+    assert (await last_run(redis, keys.REBUILD))["error"] == "it died on the way: cron: 0 3 * * *"
+    assert "it died on the way" in caplog.text
 
 
 async def test_drift_is_what_came_since_the_snapshot(make_world):

@@ -1,0 +1,84 @@
+"""What a composer has done unattended, each as a task of the Ray cluster: its memory is free again when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from recsys import keys
+from recsys.config import Platform, Serving, ShardTuning
+from recsys.drift import Drift
+from recsys.errors import TooFewEvents
+from recsys.schedule import Job, rebuild_due, retraining_due
+
+_NICE = 10
+"""It takes the processor time that serving leaves."""
+
+
+def jobs(platform: Platform, settings: Callable[[], Serving], drift: Callable[[], Sequence[Drift]]) -> list[Job]:
+    """A rebuild first: it is the shorter one, and what it builds is what a retraining is compared with."""
+
+    async def rebuilt() -> dict[str, str]:
+        return await _done(_rebuild.remote(platform))
+
+    async def retrained() -> dict[str, str]:
+        return await _done(_retrain.remote(platform, settings()))
+
+    return [
+        Job(
+            "rebuild",
+            keys.REBUILD,
+            lambda: settings().rebuild.wanted,
+            lambda now, began, _: rebuild_due(settings().rebuild, now, began, drift()),
+            rebuilt,
+            resumes=True,
+        ),
+        Job(
+            "retraining",
+            keys.RETRAINING,
+            lambda: settings().retrain.wanted,
+            lambda now, began, ended: retraining_due(settings().retrain, now, began, ended),
+            retrained,
+            resumes=False,
+        ),
+    ]
+
+
+async def _done(task: Any) -> dict[str, str]:
+    """What the task gives, or its own error instead of Ray's, whose text is a traceback."""
+    try:
+        outcome: dict[str, str] = await task
+    except RayTaskError as error:
+        raise (error.cause or error) from None
+    return outcome
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _rebuild(platform: Platform) -> dict[str, str]:
+    """Build, promote, drop what is kept no longer. It ends with the composer that asked for it, and the next one's goes
+    on where it was.
+    """
+    from recsys.compacting import compact  # noqa: PLC0415 - a composer need not hold what builds
+
+    os.nice(_NICE)
+    made = asyncio.run(compact(platform, ShardTuning(), platform.redis(), lambda *_: None, then_promote=True))
+    return {"version": made.version}
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _retrain(platform: Platform, settings: Serving) -> dict[str, str]:
+    """Train, compare, and publish what is not worse. It ends with the composer that asked for it."""
+    from recsys.retraining import retrain  # noqa: PLC0415 - nor what trains
+
+    os.nice(_NICE)
+    try:
+        made = asyncio.run(retrain(platform, ShardTuning(), settings, platform.redis()))
+    except TooFewEvents as few:
+        return {"result": str(few)}
+    version = {} if made.manifest is None else {"version": made.manifest.version}
+    return {**version, "result": made.result, "comparison": made.comparison.model_dump_json()}

@@ -1,0 +1,27 @@
+"""A version that nobody publishes: built for a moment, served in this process, and gone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from recsys.building import Build, Content
+from recsys.config import Serving
+from recsys.interactions import Interactions
+from recsys.offline import Offline
+from recsys.training.model import Trained
+from recsys.versions import VersionStore
+
+
+@contextmanager
+def trial(
+    build: Build, content: Content, trained: Trained | None, known: Interactions, settings: Serving
+) -> Iterator[Offline]:
+    """`known` gives the items' likes and trends; `build`'s own store is not touched."""
+    with tempfile.TemporaryDirectory(prefix="recsys-trial-") as folder:
+        store = VersionStore(Path(folder))
+        version = replace(build, store=store).publish(content, trained=trained).version
+        yield Offline(store, version, known, settings, build.tuning)
