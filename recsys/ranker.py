@@ -6,7 +6,6 @@ read as text and never unpickled.
 
 from __future__ import annotations
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
@@ -55,6 +54,8 @@ class Ranker:
     """A published model: what it gives is added to the blend."""
 
     def __init__(self, text: str) -> None:
+        import lightgbm  # noqa: PLC0415 - and with it scikit-learn and pandas: half of a replica's imports
+
         try:
             self._trees = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
