@@ -15,8 +15,10 @@ class AppArgs(Platform):
 
 def build_app(args: AppArgs) -> Application:
     """Composer -> shard-0 … shard-S-1 and Encoder. Replica counts and tunables come from the config file."""
-    encoder = EncoderDeployment.bind(args)
+    # As the plain class: a replica that unpickles AppArgs imports this file, and so every deployment's libraries.
+    platform = Platform.model_validate(args.model_dump())
+    encoder = EncoderDeployment.bind(platform)
     shards = [
-        ShardDeployment.options(name=f"shard-{number}").bind(number, args, encoder) for number in range(args.shards)
+        ShardDeployment.options(name=f"shard-{number}").bind(number, platform, encoder) for number in range(args.shards)
     ]
-    return Composer.bind(args, encoder, shards)
+    return Composer.bind(platform, encoder, shards)

@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.api.app import make_api
 from deployments.api.front import Front
+from deployments.api.traces import Traces
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from deployments.unattended import jobs
@@ -64,11 +65,12 @@ class Composer:
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
-            made: Floats = await encode.remote(version, texts)
+            made: Floats = await self._traces.call("encode", encode.remote(version, texts))
             return made
 
         self._redis = connect(platform.redis())
         replica_id = serve.get_replica_context().replica_id.unique_id
+        self._traces = Traces(replica_id)
         store = VersionStore.of(platform)
         self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
         await self._follower.start(_PATIENCE_S)
@@ -91,12 +93,13 @@ class Composer:
         gc.freeze()
 
     def __serve_build_asgi_app__(self) -> Front:
-        return make_api(self._gateway, self._gate)
+        return make_api(self._gateway, self._gate, self._traces)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         settings = Serving.model_validate(user_config)
         await self._gate.configure(settings.security)
         self._gateway.configure(settings)
+        await self._traces.configure(settings.tracing)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         return self._gateway.meter.load.as_stats()
@@ -118,3 +121,4 @@ class Composer:
         await self._gate.stop()
         await self._follower.stop()
         await self._redis.aclose()
+        await self._traces.stop()

@@ -16,7 +16,7 @@ class _ToServe(logging.Handler):
 
 def log_with_serve() -> None:
     """In a replica, before it does anything."""
-    for name in ("recsys", "deployments"):
+    for name in ("recsys", "deployments", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers = [_ToServe()]
         logger.setLevel(logging.INFO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Mapping
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import psutil
 import redis
 
 from recsys.access import load_keys
-from recsys.config import Security
+from recsys.config import Security, Tracing
 from recsys.connection import redacted
 from recsys.errors import RuntimeFailure
 
@@ -65,6 +66,18 @@ def refuse_if_open(host: str, security: Security) -> None:
         "`recsys keys new NAME --scope read --into FILE` and set the Composer's security.keys_file to FILE, listen on "
         "127.0.0.1, or set security.allow_no_keys: true"
     )
+
+
+def refuse_if_traces_cannot_leave(tracing: Tracing) -> None:
+    """RuntimeFailure if traces are asked for and what sends them is not installed."""
+    if tracing.endpoint is None:
+        return
+    try:
+        import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ImportError:
+        raise RuntimeFailure(
+            "tracing.endpoint: what sends traces is not installed: pip install 'recsys[otel]', or set it to null"
+        ) from None
 
 
 def is_loopback(host: str) -> bool:

@@ -25,6 +25,7 @@ from deployments.preflight import (
     refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
+    refuse_if_traces_cannot_leave,
 )
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_ray
@@ -147,6 +148,7 @@ class Runtime:
             )
         host, port = http_address(config)
         refuse_if_open(host, serving_of(config).security)
+        refuse_if_traces_cannot_leave(serving_of(config).tracing)
         if tls := certificate_of(config):
             joined(*tls)
         refuse_if_taken({"the API, http_options.port": port}, host)

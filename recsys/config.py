@@ -267,6 +267,16 @@ class Security(Settings):
     """Web pages from where a browser may call, such as https://shop.example; empty: from none."""
 
 
+class Tracing(Settings):
+    """Traces by OpenTelemetry; docs/metrics.md says what is in them."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """Where spans go by OTLP over HTTP, the whole URL, such as http://127.0.0.1:4318/v1/traces; None: no traces.
+    Headers that the receiver asks for, such as a key of its own, belong in $OTEL_EXPORTER_OTLP_HEADERS."""
+    sample: float = Field(0.01, ge=0, le=1)
+    """Share of the requests that are traced. One that comes with a `traceparent` is traced as that says."""
+
+
 class Serving(Settings):
     """The Composer's `user_config`: changes live, without a restart."""
 
@@ -303,6 +313,7 @@ class Serving(Settings):
     rebuild: Rebuild = Rebuild()
     retrain: Retrain = Retrain()
     security: Security = Security()
+    tracing: Tracing = Tracing()
 
     @model_validator(mode="after")
     def _has_the_named_scenarios(self) -> Serving:

@@ -134,6 +134,17 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What the score is made of; None unless asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The batch that a query was answered in."""
+
+    began: float
+    """Unix seconds."""
+    requests: int
+    calls: Mapping[str, tuple[float, float]]
+    """Shard -> milliseconds after `began` at which it was called and had answered; infinity: it has not."""
+
+
 class Slate(msgspec.Struct, frozen=True):
     """The answer to one query, best first."""
 
@@ -146,6 +157,8 @@ class Slate(msgspec.Struct, frozen=True):
     """Item ids of the query that no shard holds."""
     stages: Mapping[str, float] = msgspec.field(default_factory=dict)
     """Milliseconds that each stage of the batch took."""
+    batch: Batch | None = None
+    """None: it was not answered in a batch."""
 
 
 @dataclass(frozen=True, slots=True)

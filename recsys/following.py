@@ -54,7 +54,9 @@ class VersionFollower:
         in every answer.
         """
         deadline = asyncio.get_running_loop().time() + patience_s
+        await self._step()
         while self._serve is None and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_FOLLOW_S)
             await self._step()
         if self._serve is None:
             await self._switch(await asyncio.to_thread(self._store.current))
@@ -78,6 +80,7 @@ class VersionFollower:
     async def _forever(self) -> None:
         task = asyncio.current_task()
         while task is not None and not task.cancelling():  # see `replica._forever`
+            await asyncio.sleep(_FOLLOW_S)
             await self._step()
 
     async def _step(self) -> None:
@@ -91,7 +94,6 @@ class VersionFollower:
             await self._members.say(self._member)
         except (RedisError, OSError, VersionError) as error:
             log.warning("following versions: %s; trying again", error)
-        await asyncio.sleep(_FOLLOW_S)
 
     async def _switch(self, version: str | None) -> None:
         if version is None:

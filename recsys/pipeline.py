@@ -11,7 +11,7 @@ import numpy as np
 from recsys.assembly import Prepared, grouped, recommendations, shard_query
 from recsys.candidates import CandidateSet
 from recsys.config import Serving, SignalName
-from recsys.datatypes import Floats, RecQuery, Slate
+from recsys.datatypes import Batch, Floats, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.profile_loading import Profiles
 from recsys.ranker import features
@@ -103,6 +103,7 @@ class Recommender:
         scores = _ranked(gathered, serve)
         chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
         made = recommendations(batch, candidates, signals, scores, chosen)
+        told = Batch(clock.began, len(batch), clock.calls)
         slates: list[Slate | Exception] = []
         for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):
             known = _names(candidates, b) if prepared.query.items else set()
@@ -114,6 +115,7 @@ class Recommender:
                     degraded=tuple(dict.fromkeys((*prepared.missing, *missing))),
                     unknown_items=tuple(i for i in prepared.query.items or () if i not in known),
                     stages=clock.laps,
+                    batch=told,
                 )
             )
         clock.lap("ranking")
@@ -130,7 +132,7 @@ class Recommender:
     ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         asked = shard_query(serve, batch, moment)
-        candidates, missing = await self._shards.search(asked, clock.left())
+        candidates, missing = await self._shards.search(asked, clock)
         clock.lap("candidates")
         if candidates is None:
             return None

@@ -6,7 +6,6 @@ read as text and never unpickled. `trees.py` scores them.
 
 from __future__ import annotations
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
@@ -56,6 +55,8 @@ class Ranker:
     """A published model: what it gives is added to the blend."""
 
     def __init__(self, text: str) -> None:
+        import lightgbm  # noqa: PLC0415 - and with it scikit-learn and pandas: half of a replica's imports
+
         try:
             model = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:

@@ -11,6 +11,7 @@ from recsys.breaker import Breaker
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.datatypes import Floats, Item
 from recsys.routing import Router
+from recsys.serving import Clock
 
 R = TypeVar("R")
 
@@ -36,10 +37,16 @@ class Shards:
         self._breakers = [Breaker() for _ in clients]
         self.router = router
 
-    async def search(self, query: ShardQuery, budget_s: float) -> tuple[CandidateSet | None, tuple[str, ...]]:
-        """Candidates of the shards that answered within the budget; None when none did."""
+    async def search(self, query: ShardQuery, clock: Clock) -> tuple[CandidateSet | None, tuple[str, ...]]:
+        """Candidates of the shards that answered in what is left on the clock; None when none did."""
         asked = sorted(set().union(*(self.router.matching(f) for f in query.filters)))
-        parts, missing = await self._gather(asked, lambda n: self._clients[n].search(query), budget_s)
+
+        def call(n: int) -> asyncio.Future[CandidateSet]:
+            made = asyncio.ensure_future(self._clients[n].search(query))
+            clock.follow(f"shard-{n}", made)
+            return made
+
+        parts, missing = await self._gather(asked, call, clock.left())
         return (CandidateSet.merge(list(parts.values())) if parts else None), missing
 
     async def vectors(

@@ -103,3 +103,37 @@ def test_nothing_is_unpickled(path):
             assert call not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle"), f"{path}: {call}"
             assert call != "np.load" or named.get("allow_pickle") == "False", f"{path}: {call}"
             assert call != "torch.load" or named.get("weights_only") == "True", f"{path}: {call}"
+
+
+@pytest.mark.parametrize("name", ["composer", "shard", "encoder"])
+def test_a_replica_imports_no_more_than_it_needs(name):
+    """What training and trees need takes as long to import as all the rest, and a new replica is waited for."""
+    heavy = {"lightgbm", "sklearn", "torch", "transformers", "sentence_transformers", "matplotlib"}
+    code = (
+        f"import sys, deployments.{name}\n"
+        f"late = {{m.split('.')[0] for m in sys.modules}} & {heavy!r}\n"
+        f"others = {{'deployments.composer', 'deployments.shard', 'deployments.encoder'}} & set(sys.modules)\n"
+        f"assert not late, late\n"
+        f"assert others == {{'deployments.{name}'}}, others\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all():
+    """A replica unpickles its arguments: an AppArgs among them would bring every deployment's libraries."""
+    code = (
+        "from deployments.app import AppArgs, build_app\n"
+        "from recsys.config import Platform\n"
+        "app = build_app(AppArgs(shards=2))\n"
+        "seen, found = [app._bound_deployment], []\n"
+        "while seen:\n"
+        "    one = seen.pop()\n"
+        "    for arg in one.init_args:\n"
+        "        flat = arg if isinstance(arg, list) else [arg]\n"
+        "        found += [type(a) for a in flat if isinstance(a, Platform)]\n"
+        "        seen += [a._bound_deployment for a in flat if hasattr(a, '_bound_deployment')]\n"
+        "assert len(found) >= 4 and set(found) == {Platform}, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from deployments.api import access, admin, operations, problems, reads, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
+from deployments.api.traces import Traces
 from recsys.access import Gate
 from recsys.gateway import Gateway
 
@@ -23,7 +24,7 @@ _PROBLEMS = {
 }
 
 
-def make_api(gateway: Gateway, gate: Gate) -> Front:
+def make_api(gateway: Gateway, gate: Gate, traces: Traces) -> Front:
     documented = {
         status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
         for status, text in _PROBLEMS.items()
@@ -40,4 +41,4 @@ def make_api(gateway: Gateway, gate: Gate) -> Front:
     app.include_router(admin.router(gate))
     problems.install(app)
     access.document(app, gate)
-    return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway))
+    return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), traces)

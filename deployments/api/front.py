@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.access import presented_key, scope_of
 from deployments.api.problems import answer_to
+from deployments.api.traces import Traces
 from recsys.access import Gate
 from recsys.config import Serving
 
@@ -53,8 +54,11 @@ class Front:
     - GET /v1/users/{user_id}/recommendations goes straight to its endpoint, which FastAPI documents like any other.
     """
 
-    def __init__(self, app: FastAPI, gate: Gate, settings: Callable[[], Serving], hot: Endpoint) -> None:
+    def __init__(
+        self, app: FastAPI, gate: Gate, settings: Callable[[], Serving], hot: Endpoint, traces: Traces
+    ) -> None:
         self._app = app
+        self._traces = traces
         self._gate = gate
         self._settings = settings
         self._hot = hot
@@ -80,10 +84,13 @@ class Front:
         scope["recsys.presented"] = presented_key(authorization, x_api_key)
         if raw := scope.get("raw_path"):
             scope["path"] = raw.partition(b"?")[0].decode("ascii", "replace")
+        answer: ASGIApp = (
+            self._answer if self._traces.tracer is None else self._traces.around(self._answer, self.routes)
+        )
         if origin and (origins := self._settings().security.cors_origins):
-            await _for_browsers(self._answer, origins)(scope, receive, send)
+            await _for_browsers(answer, origins)(scope, receive, send)
         else:
-            await self._answer(scope, receive, send)
+            await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))

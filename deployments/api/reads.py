@@ -160,6 +160,8 @@ async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str
     start = time.perf_counter()
     slate = await (gateway.recommend(query) if text is None else gateway.search(text, query))
     took_ms = (time.perf_counter() - start) * 1000
+    if (trace := request.scope.get("recsys.trace")) is not None:
+        trace(query, slate)
     timing = ", ".join([*(f"{stage};dur={ms:.2f}" for stage, ms in slate.stages.items()), f"total;dur={took_ms:.2f}"])
     body = _Body(
         request.scope["recsys.request_id"],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,8 +14,9 @@ from deployments.preflight import (
     refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
+    refuse_if_traces_cannot_leave,
 )
-from recsys.config import Security
+from recsys.config import Security, Tracing
 from recsys.errors import BadInput, RuntimeFailure
 
 
@@ -93,3 +95,12 @@ def test_the_network_gets_an_api_with_keys_or_on_demand(no_keys: None, monkeypat
 def test_keys_that_cannot_be_read_stop_the_start_even_on_loopback(no_keys: None, tmp_path) -> None:
     with pytest.raises(BadInput, match="recsys keys new"):
         refuse_if_open("127.0.0.1", Security(keys_file=tmp_path / "nowhere"))
+
+
+def test_traces_without_what_sends_them_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Tracing(endpoint="http://127.0.0.1:4318/v1/traces")
+    refuse_if_traces_cannot_leave(wanted)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    refuse_if_traces_cannot_leave(Tracing())
+    with pytest.raises(RuntimeFailure, match=r"tracing.endpoint: .* pip install 'recsys\[otel\]'"):
+        refuse_if_traces_cannot_leave(wanted)
