@@ -44,11 +44,11 @@ class Axis:
 
 
 AXES = {
+    "clients": Axis([1, 2, 4, 8, 16, 32, 64, 128, 256], beside=True),
+    "candidates": Axis([10, 50, 100, 200, 500], beside=True),
+    "shards": Axis([1, 2, 4, 8], beside=False),
     # A million items of 384 dimensions and their graphs would not fit a small machine.
     "items": Axis([10_000, 40_000, 100_000, 300_000, 1_000_000], beside=True, dimension=128),
-    "shards": Axis([1, 2, 4, 8], beside=False),
-    "candidates": Axis([10, 50, 100, 200, 500], beside=True),
-    "clients": Axis([1, 2, 4, 8, 16, 32, 64, 128, 256], beside=True),
 }
 
 
