@@ -21,7 +21,7 @@ from load_tests import results, sweep_report
 from load_tests.answers import ask, overlap
 from load_tests.bench import Bench
 from load_tests.contenders import URL, Contender, contenders
-from load_tests.profiling import Foreign
+from load_tests.profiling import Foreign, cpu_seconds
 from load_tests.workload import Workload
 from load_tests.wrk import drive, middle
 
@@ -122,13 +122,17 @@ def measure(step: Step, args: argparse.Namespace) -> list[Row]:
             recall = _recall(contender, step.work) if contender.needs else None
             drive(URL, contender.target, step.work.users, 32, 2)
             for clients in step.clients:
+                before = sum(cpu_seconds(contender.processes()).values())
                 with Foreign(contender.processes()) as foreign:
                     runs = [
                         drive(URL, contender.target, step.work.users, clients, step.seconds)
                         for _ in range(step.repeats)
                     ]
+                taken = sum(cpu_seconds(contender.processes()).values()) - before
+                answers = sum(run.rps for run in runs) * step.seconds
                 row = {"axis": step.axis, "value": getattr(step.work, step.axis, clients), "contender": step.contender}
                 row |= {**asdict(middle(runs)), "recall_at_10": recall, **built}
+                row["cpu_us"] = round(taken / answers * 1e6, 1) if answers else None
                 rows.append({**row, "others_cores": round(foreign.cores, 2)})
                 print(f"  {rows[-1]}", flush=True)
             used = {**_memory(contender, "", "memory"), **_memory(contender, "shard-", "shards")}

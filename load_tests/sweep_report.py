@@ -13,6 +13,7 @@ COLUMNS = {
     "rps": "requests/s",
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
+    "cpu_us": "CPU µs/request",
     "errors": "errors",
     "recall_at_10": "recall@10",
     "build_s": "build s",
@@ -26,12 +27,12 @@ COLUMNS = {
     "others_cores": "others' cores",
 }
 PANELS = {
-    "items": ("rps", "p50_ms", "p99_ms", "build_s", "shards_own_mib", "recall_at_10"),
-    "shards": ("rps", "p50_ms", "p99_ms", "build_s", "shards_own_mib", "memory_mib"),
-    "candidates": ("rps", "p50_ms", "p99_ms", "memory_mib"),
-    "clients": ("rps", "p50_ms", "p99_ms", "memory_mib"),
+    "items": ("rps", "p50_ms", "p99_ms", "cpu_us", "recall_at_10", "build_cpu_s", "build_mib", "shards_own_mib"),
+    "shards": ("rps", "p50_ms", "p99_ms", "cpu_us", "build_cpu_s", "build_mib", "shards_own_mib", "memory_mib"),
+    "candidates": ("rps", "p50_ms", "p99_ms", "cpu_us", "recall_at_10", "memory_mib"),
+    "clients": ("rps", "p50_ms", "p99_ms", "cpu_us"),
 }
-_GROWING = ("build_s", "shards_own_mib")
+_GROWING = ("build_cpu_s", "build_mib", "shards_own_mib")
 """With items: a straight line on two logarithmic axes is what stays the same for each item."""
 
 
@@ -63,7 +64,7 @@ def plot(axis: str, rows: list[Row], file: Path) -> None:
     lines = dict.fromkeys((row["contender"], None if axis == "clients" else row["clients"]) for row in rows)
     for panel, column in zip(panels.flat, PANELS[axis], strict=True):
         for name, clients in lines:
-            mine = [r for r in rows if r["contender"] == name and clients in (None, r["clients"]) and column in r]
+            mine = [r for r in rows if r["contender"] == name and clients in (None, r["clients"]) and r.get(column)]
             mine.sort(key=lambda r: r["value"])
             shown = name if clients is None else f"{name}, {clients} client{'s' * (clients > 1)}"
             panel.plot([r["value"] for r in mine], [r[column] for r in mine], marker=".", label=shown)
