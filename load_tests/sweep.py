@@ -88,7 +88,8 @@ def sweep(args: argparse.Namespace) -> None:
         mine = [row for row in rows if row["axis"] == axis]
         sweep_report.show(axis, mine)
         sweep_report.plot(axis, mine, args.plots / f"scaling-{axis}.png")
-    print(f"written: {file}, {args.plots}/scaling-*.png")
+    file.with_suffix(".md").write_text(sweep_report.markdown(rows))
+    print(f"written: {file}, {file.with_suffix('.md')}, {args.plots}/scaling-*.png")
     if failed:
         raise SystemExit("\n".join(["not measured; the same command tries again:", *failed]))
 

@@ -43,13 +43,30 @@ def show(axis: str, rows: list[Row]) -> None:
     Console(width=180).print(table)
 
 
+def markdown(rows: list[Row]) -> str:
+    """A table for each axis, for docs/scaling.md, of the most clients measured."""
+    parts = []
+    for axis, columns in PANELS.items():
+        mine = [row for row in rows if row["axis"] == axis]
+        most = max((row["clients"] for row in mine), default=0)
+        lines = [[axis, "", *(COLUMNS[c] for c in columns)], ["---"] * (2 + len(columns))]
+        for row in sorted(mine, key=lambda r: (r["contender"] != "recsys", r["value"])):
+            if axis == "clients" or row["clients"] == most:
+                lines.append([f"{row['value']:,}", row["contender"], *(_cell(row, c) for c in columns)])
+        if mine:
+            parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
 def _cell(row: Row, column: str) -> str:
     value = row.get(column)
     if value is None:
         return ""
     if column.endswith("_bytes"):
         return f"{value / row['step']['work']['items']:,.0f}"
-    return f"{value:,.5g}" if isinstance(value, float) else f"{value:,}"
+    if column == "recall_at_10":
+        return f"{value:.3f}"
+    return f"{value:,.1f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,.0f}"
 
 
 def plot(axis: str, rows: list[Row], file: Path) -> None:
