@@ -50,9 +50,9 @@ def markdown(rows: list[Row]) -> str:
         mine = [row for row in rows if row["axis"] == axis]
         most = max((row["clients"] for row in mine), default=0)
         lines = [[axis, "", *(COLUMNS[c] for c in columns)], ["---"] * (2 + len(columns))]
-        for row in sorted(mine, key=lambda r: (r["contender"] != "recsys", r["value"])):
-            if axis == "clients" or row["clients"] == most:
-                lines.append([f"{row['value']:,}", row["contender"], *(_cell(row, c) for c in columns)])
+        shown = [row for row in mine if axis == "clients" or row["clients"] == most]
+        shown.sort(key=lambda r: (r["contender"] != "recsys", r["value"]))
+        lines += [[f"{row['value']:,}", row["contender"], *(_cell(row, c) for c in columns)] for row in shown]
         if mine:
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
