@@ -123,7 +123,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--candidates", type=int, default=default.candidates, help="that a shard, or the one index, returns")
     add("--ef", type=int, default=default.ef, help="of every HNSW search")
     add("--clients", type=_numbers, help="connections, as 1,8,32; a comparison takes 1 to 128, a sweep 1 and 32")
-    add("--seconds", type=int, help="of each measurement: 8 in a comparison, 6 in a sweep")
+    add("--seconds", type=int, help="of each measurement: 8 in a comparison, 4 in a sweep")
     add(
         "--repeats",
         type=int,

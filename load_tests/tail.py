@@ -137,7 +137,7 @@ def arguments() -> argparse.Namespace:
     add("--users", type=int, default=Workload.users)
     add("--rate", type=float, default=200.0, help="requests a second beside the calls that are measured")
     add("--calls", type=int, default=50_000)
-    add("--seconds", type=int, default=180, help="to measure for at the most")
+    add("--seconds", type=int, default=120, help="to measure for at the most")
     add("--deadline", type=float, help="milliseconds; the 99.9th percentile of one shard unless given")
     add("--hedge", type=float, help="milliseconds; the 95th percentile of one shard unless given")
     add("--samples", type=Path, help="a tail-samples.json of before, instead of measuring")
