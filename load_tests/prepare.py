@@ -57,15 +57,20 @@ def prepare_platform(work: Workload, folder: Path, threads: int) -> Callable[[],
     platform = platform_of(config)
     store = VersionStore.of(platform)
     items = [Item(item_id(n), title(n)) for n in range(work.items)]
+    tuning = tuning_of(config, 0).model_copy(update={"ef_search": max(work.ef, _EF_VERIFIED)})
 
     def build() -> list[Path]:
-        manifest = Build(platform, store, Known(), threads, tuning_of(config, 0)).publish(Content(items))
+        manifest = Build(platform, store, Known(), threads, tuning).publish(Content(items))
         store.promote(manifest.version)
         return [path for path in (platform.home() / "versions" / manifest.version).rglob("*") if path.is_file()]
 
     return build
 
 
+_EF_VERIFIED = 2048
+"""A build's recall is measured with means of random items, which lie between the clusters made here, and are found by
+a wider walk only: 0.937 at 100,000 items of 128 dimensions and ef 128, under what is published, where the users' tastes
+find nearly all. With which ef they are served, and their recall, stands beside every measurement."""
 _INDEX = (".bin", ".hnsw")
 KINDS = {"one": prepare_one, "shards": prepare_shards, "platform": prepare_platform}
 
