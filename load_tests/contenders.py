@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -46,11 +47,13 @@ class Monolith:
     def start(self) -> None:
         command = [sys.executable, "-m", "uvicorn", "--factory", "load_tests.baselines.monolith:create"]
         command += [f"--port={PORT}", "--host=127.0.0.1", f"--workers={self.workers}", "--no-access-log"]
-        with (self.bench.folder / f"{self.name}.log").open("wb") as log:
+        file = self.bench.folder / f"{self.name}.log"
+        _needs_free_port()
+        with file.open("wb") as log:
             self._server = psutil.Popen(
                 command, cwd=ROOT, env=self.bench.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for(f"{URL}/docs", 60)
+        wait_for(f"{URL}/docs", 60, self._server, file)
 
     def stop(self) -> None:
         started = self.processes()
@@ -76,11 +79,11 @@ class OnServe:
     target: str
     stock: bool = False
     after_start: Callable[[Bench], None] = lambda _bench: None
-    _known: list[psutil.Process] = field(default_factory=list)
 
     @property
     def home(self) -> Path:
-        return self.bench.folder / self.name
+        """The same for every workload, so that the next run finds and ends what an interrupted one left."""
+        return self.bench.out / self.name
 
     def start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -107,6 +110,16 @@ class OnServe:
             raise SystemExit(f"{self.name}: {action} failed\n{done.stderr[-2000:]}")
 
 
+def _needs_free_port() -> None:
+    """Else another program's answers would be measured while ours dies of the port that it has not got."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that just ended do not matter
+        try:
+            probe.bind(("127.0.0.1", PORT))
+        except OSError as taken:
+            raise SystemExit(f"port {PORT} is taken by another program, which must end first") from taken
+
+
 def _serve_file(application: dict) -> dict:
     return {
         "proxy_location": "HeadOnly",
@@ -121,7 +134,7 @@ def _platform(bench: Bench) -> dict:
 
 
 def _naive(bench: Bench) -> dict:
-    args = {"data_dir": str(bench.folder), "redis_url": bench.redis_url, "shards": bench.work.shards}
+    args = {"data_dir": str(bench.split), "redis_url": bench.redis_url, "shards": bench.work.shards}
     return _serve_file({"import_path": "load_tests.baselines.naive_serve:build", "args": args})
 
 

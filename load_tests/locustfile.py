@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
+import time
 import uuid
 from collections import defaultdict, deque
 from itertools import accumulate
@@ -16,7 +18,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import gevent
-from locust import FastHttpUser, constant_throughput, events, task
+from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import ResponseContextManager
 from locust.env import Environment
@@ -66,7 +68,12 @@ def finish(environment: Environment, **_: Any) -> None:
 
 
 class Visitor(FastHttpUser):
-    wait_time = constant_throughput(1)
+    """One request a second, each user at a moment of its own within the second.
+
+    Locust's `constant_throughput` counts from the last request: users that a stall of the client makes send at one
+    moment would send together ever after.
+    """
+
     connection_timeout = network_timeout = 10.0
 
     ids: list[str]
@@ -79,7 +86,13 @@ class Visitor(FastHttpUser):
     """User -> items of acknowledged events, which may not be recommended to that user again."""
 
     def on_start(self) -> None:
-        gevent.sleep(random.random())  # users who start together should not ask together
+        self._due_s = time.monotonic() + random.random()
+        gevent.sleep(self._due_s - time.monotonic())
+
+    def wait_time(self) -> float:
+        now = time.monotonic()
+        self._due_s += max(1, math.ceil(now - self._due_s))
+        return self._due_s - now
 
     @task(40)
     def recommendations(self) -> None:

@@ -1,6 +1,6 @@
 """Open-loop traffic: how many requests a second are sent, whatever the answers do.
 
-A simulated user sends one request a second (`constant_throughput(1)`), so users are requests a second. Answers slower
+A simulated user sends one request a second, so users are requests a second. Answers slower
 than a second hold their user back: past that point, where the platform should have answered 429, the loop closes.
 """
 

@@ -1,122 +1,149 @@
-"""The tail of a scatter-gather, by simulation from measured latencies: `python -m load_tests.tail --url URL`.
+"""The tail of a scatter-gather, by simulation from measured latencies: `python -m load_tests.tail`.
 
 An answer needs the slowest of its shards, so the rare slow call of one becomes the common case of many (Dean and
-Barroso 2013, "The Tail at Scale"). One shard's latencies are measured on a running platform, from the `candidates`
-stage of its Server-Timing, and drawn from at random for each of many shards: as if they were independent, which shards
-that share a machine are not.
+Barroso 2013, "The Tail at Scale"). One shard's latencies are measured (see `probe.py`) on a running platform, or on one
+that is started for it, and drawn from at random for each of many shards: as if they were independent, which shards that
+share a machine are not.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import re
-import time
 from pathlib import Path
+from typing import Any
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from load_tests import results
+from load_tests.bench import ROOT, Bench
+from load_tests.contenders import URL, contenders
+from load_tests.probe import Probed, probe
+from load_tests.workload import Workload
+
 Floats = npt.NDArray[np.float64]
 SHARDS = (1, 2, 8, 32, 100, 300, 1000)
-_DRAWS = 20_000
-_STAGE = re.compile(r"candidates;dur=([0-9.]+)")
-
-
-async def measure(url: str, requests: int, rate: float, users: int) -> Floats:
-    """(requests,) milliseconds of the candidates stage; requests leave by the clock."""
-    found: list[float] = []
-    async with httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as http:
-
-        async def one(n: int) -> None:
-            answer = await http.get(f"/v1/users/{n * 7919 % users + 1}/recommendations")
-            answer.raise_for_status()
-            stage = _STAGE.search(answer.headers["server-timing"])
-            if stage:
-                found.append(float(stage[1]))
-
-        async with asyncio.TaskGroup() as group:
-            start = time.monotonic()
-            for n in range(requests):
-                group.create_task(one(n))
-                await asyncio.sleep(max(0.0, start + n / rate - time.monotonic()))
-    return np.array(found)
+_DRAWS = 50_000
+_AT_ONCE = 500_000
+"""Calls drawn at a time, which bounds memory."""
+_SEEN = 10
+"""Samples that must lie beyond a percentile for it to be more than a lower bound."""
 
 
 def gather(
     latencies: Floats, shards: int, deadline: float | None, hedge: float | None, seed: int = 7
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Percentiles of the slowest of so many calls, in milliseconds; shares of answers and of shards that are cut off.
 
     `deadline`: calls later than this are left out. `hedge`: a call later than this is made again at a sister replica,
-    and the first of both answers counts. `missing`: mean share of shards left out, which with items spread by hash is
-    the recall lost.
+    and the first of both answers counts; `calls` is how many a shard then gets for an answer. `missing`: mean share of
+    shards left out, which with items spread by hash is the recall lost. `beyond`: percentiles that lie among the few
+    largest samples, and may be larger than is said.
     """
     rng = np.random.default_rng(seed)
-    slowest, partial, missing = [], 0.0, 0.0
-    for start in range(0, _DRAWS, 500):  # 500 x 1000 draws at a time
-        calls = rng.choice(latencies, (min(500, _DRAWS - start), shards))
+    slowest, partial, missing, again = [], 0, 0, 0
+    rows = max(_AT_ONCE // shards, 1)
+    for start in range(0, _DRAWS, rows):
+        calls = rng.choice(latencies, (min(rows, _DRAWS - start), shards))
         if hedge is not None:
-            again = hedge + rng.choice(latencies, calls.shape)
-            calls = np.where(calls > hedge, np.minimum(calls, again), calls)
+            late = calls > hedge
+            again += np.count_nonzero(late)
+            calls = np.where(late, np.minimum(calls, hedge + rng.choice(latencies, calls.shape)), calls)
         if deadline is not None:
             late = calls > deadline
-            partial += late.any(axis=1).sum()
-            missing += late.mean(axis=1).sum()
+            partial += np.count_nonzero(late.any(axis=1))
+            missing += np.count_nonzero(late)
             calls = np.minimum(calls, deadline)
         slowest.append(calls.max(axis=1))
-    p50, p99, p999 = np.percentile(np.concatenate(slowest), (50, 99, 99.9))
+    percentiles = np.percentile(np.concatenate(slowest), (50, 99, 99.9)).tolist()
+    at = dict(zip(("p50_ms", "p99_ms", "p999_ms"), percentiles, strict=True))
+    few = np.sort(latencies)[-min(_SEEN, len(latencies))]
     return {
-        "p50_ms": round(float(p50), 2),
-        "p99_ms": round(float(p99), 2),
-        "p999_ms": round(float(p999), 2),
-        "partial": round(float(partial) / _DRAWS, 4),
-        "missing": round(float(missing) / _DRAWS, 6),
+        **{name: round(ms, 2) for name, ms in at.items()},
+        "beyond": [name for name, ms in at.items() if ms > few],
+        "partial": round(partial / _DRAWS, 5),
+        "missing": round(missing / _DRAWS / shards, 7),
+        "calls": round(1 + again / _DRAWS / shards, 4),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m load_tests.tail", description=__doc__)
-    parser.add_argument("--url", help="a platform with one shard; none: the samples of --samples are used again")
-    parser.add_argument("--samples", type=Path, default=Path("var/tail-samples.json"))
-    parser.add_argument("--out", type=Path, default=Path("var/tail.json"))
-    parser.add_argument("--requests", type=int, default=6000)
-    parser.add_argument("--rate", type=float, default=300.0, help="requests a second")
-    parser.add_argument("--users", type=int, default=1000)
-    args = parser.parse_args()
+    args = arguments()
+    if args.samples:
+        measured = json.loads(args.samples.read_text())
+    else:
+        probed = measure(args)
+        measured = {"machine": results.machine(), "rate": args.rate, "failed": probed.failed}
+        measured["latencies_ms"] = probed.latencies_ms
+        results.write(measured, args.out / "tail-samples.json")
+    latencies = np.array(measured["latencies_ms"])
+    if len(latencies) < 100 * _SEEN:
+        raise SystemExit(f"{len(latencies)} samples say nothing of a tail; give --calls and --seconds more")
+    at = {q: round(float(np.percentile(latencies, q)), 3) for q in (50, 95, 99, 99.9)}
+    said = ", ".join(f"p{q} {ms:.2f} ms" for q, ms in at.items())
+    print(f"{len(latencies)} calls of one shard, {measured['failed']} failed: {said}, largest {latencies.max():.2f} ms")
+    deadline, hedge = args.deadline or at[99.9], args.hedge or at[95]
+    rows = [
+        {"shards": shards, "way": way, "deadline_ms": d, "hedge_ms": h, **gather(latencies, shards, d, h)}
+        for shards in SHARDS
+        for way, d, h in [
+            ("wait for all", None, None),
+            (f"deadline {deadline:.1f} ms", deadline, None),
+            (f"hedge at {hedge:.1f} ms", None, hedge),
+            ("both", deadline, hedge),
+        ]
+    ]
+    show(rows)
+    found = {**measured, "latencies_ms": len(latencies), "one_shard_ms": at, "rows": rows}
+    results.write(found, args.out / "tail.json")
+    print(f"written: {args.out / 'tail.json'}")
+
+
+def measure(args: argparse.Namespace) -> Probed:
     if args.url:
-        measured = asyncio.run(measure(args.url, args.requests, args.rate, args.users))
-        args.samples.parent.mkdir(parents=True, exist_ok=True)
-        args.samples.write_text(json.dumps([round(ms, 3) for ms in measured.tolist()]))
-    latencies = np.array(json.loads(args.samples.read_text()))
-    at = {q: float(np.percentile(latencies, q)) for q in (50, 95, 99, 99.9)}
-    print(f"{len(latencies)} calls of one shard: " + ", ".join(f"p{q} {ms:.2f} ms" for q, ms in at.items()))
-    ways: dict[str, tuple[float | None, float | None]] = {
-        "wait for all": (None, None),
-        f"deadline {at[99.9]:.1f} ms (p99.9)": (at[99.9], None),
-        f"hedge at {at[95]:.1f} ms (p95)": (None, at[95]),
-        "both": (at[99.9], at[95]),
-    }
-    table = Table("shards", "way", "p50 ms", "p99 ms", "p99.9 ms", "partial answers", "recall lost")
-    rows = []
-    for shards in SHARDS:
-        for way, (deadline, hedge) in ways.items():
-            found = gather(latencies, shards, deadline, hedge)
-            rows.append({"shards": shards, "way": way, **found})
-            cells = [
-                found["p50_ms"],
-                found["p99_ms"],
-                found["p999_ms"],
-                f"{found['partial']:.1%}",
-                f"{found['missing']:.3%}",
-            ]
-            table.add_row(str(shards), way, *map(str, cells), end_section=way == "both")
+        return probe(args.url, args.target, args.users, args.rate, args.calls, args.seconds)
+    work = Workload(shards=1, items=args.items, users=args.users)
+    with Bench(work, args.out / "compare", args.config) as bench:
+        [platform] = contenders(bench, ["recsys"])
+        bench.prepare(platform.needs)
+        try:
+            platform.start()
+            return probe(URL, platform.target, args.users, args.rate, args.calls, args.seconds)
+        finally:
+            platform.stop()
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    table = Table(
+        "shards", "way", "p50 ms", "p99 ms", "p99.9 ms", "partial answers", "recall lost", "calls",
+        title="≥: among the ten largest samples, so the true one may be larger",
+    )  # fmt: skip
+    for row in rows:
+        times = [f"{'≥ ' * (name in row['beyond'])}{row[name]:.2f}" for name in ("p50_ms", "p99_ms", "p999_ms")]
+        shares = [f"{row['partial']:.2%}", f"{row['missing']:.4%}", f"{row['calls']:.3f}"]
+        table.add_row(str(row["shards"]), row["way"], *times, *shares, end_section=row["way"] == "both")
     Console(width=120).print(table)
-    args.out.write_text(json.dumps({"one_shard_ms": at, "rows": rows}, indent=2) + "\n")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m load_tests.tail", description=__doc__)
+    add = parser.add_argument
+    add("--url", help="a platform that runs, with one shard; none: one is started for it")
+    add("--target", default="/v1/users/USER/recommendations?k=10", help="what is asked of --url")
+    add("--items", type=int, default=Workload.items, help="of the platform that is started")
+    add("--users", type=int, default=Workload.users)
+    add("--rate", type=float, default=200.0, help="requests a second beside the calls that are measured")
+    add("--calls", type=int, default=50_000)
+    add("--seconds", type=int, default=120, help="to measure for at the most")
+    add("--deadline", type=float, help="milliseconds; the 99.9th percentile of one shard unless given")
+    add("--hedge", type=float, help="milliseconds; the 95th percentile of one shard unless given")
+    add("--samples", type=Path, help="a tail-samples.json of before, instead of measuring")
+    add("--config", type=Path, default=ROOT / "configs/benchmark.yaml", help="of the platform that is started")
+    add("--out", type=Path, default=ROOT / "var")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -42,8 +41,8 @@ class Workload:
 
     @property
     def key(self) -> str:
-        """Names the files made of this workload: what only changes at query time is no part of it."""
-        built = {k: v for k, v in asdict(self).items() if k not in ("candidates", "ef")}
+        """Names the files made of this workload: not what splits or queries them."""
+        built = {k: v for k, v in asdict(self).items() if k not in ("shards", "users", "candidates", "ef")}
         return hashlib.sha256(json.dumps([built, M, EF_CONSTRUCTION]).encode()).hexdigest()[:10]
 
     @cached_property
@@ -127,14 +126,12 @@ def profile_key(user: str) -> str:
     return f"bench:profile:{user}"
 
 
-def build_index(vectors: Floats, labels: npt.NDArray[np.int64], path: Path, threads: int) -> float:
-    """One hnswlib index on disk; seconds that it took."""
-    start = time.perf_counter()
+def build_index(vectors: Floats, labels: npt.NDArray[np.int64], path: Path, threads: int) -> None:
+    """One hnswlib index on disk."""
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
     index.init_index(max_elements=len(vectors), ef_construction=EF_CONSTRUCTION, M=M, random_seed=7)
     index.add_items(vectors, labels, num_threads=threads)
     index.save_index(str(path))
-    return time.perf_counter() - start
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -1,13 +1,18 @@
 -- A request after the other for the users 1 to USERS, in an order without neighbours; prints one line of JSON.
+-- With a third argument each connection waits that many milliseconds in the mean before it asks again.
 local requests, at = {}, 0
 
 init = function(args)
-  local users, target = tonumber(args[1]), args[2]
+  local users, target, pause = tonumber(args[1]), args[2], tonumber(args[3])
   for n = 1, users do
     local user = 1 + (n * 7919) % users
     requests[n] = wrk.format("GET", (target:gsub("USER", tostring(user))))
   end
   at = math.random(users)
+  if pause then
+    -- Exponential, so that requests come as those of many independent users do.
+    delay = function() return math.floor(-math.log(1 - math.random()) * pause + 0.5) end
+  end
 end
 
 request = function()

@@ -40,6 +40,16 @@ def drive(url: str, target: str, users: int, clients: int, seconds: int) -> Meas
     return Measured(clients, said["rps"], said["p50_ms"], said["p99_ms"], said["errors"])
 
 
+def background(url: str, target: str, users: int, clients: int, rate: float, seconds: float) -> subprocess.Popen[bytes]:
+    """Some `rate` requests a second from so many connections, less where answers take long; the caller ends it."""
+    pause_ms = 1000 * clients / rate
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", f"--timeout={_TIMEOUT_S}s", "-s", str(_SCRIPT), url]
+    return subprocess.Popen(
+        [*command, "--", str(users), target, f"{pause_ms:.3f}"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 def middle(runs: list[Measured]) -> Measured:
     """Of repeated runs with the same number of clients."""
     return Measured(
