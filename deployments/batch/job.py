@@ -41,6 +41,9 @@ def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Clu
         platform = read_instance(home)
         ours = platform is not None and address == f"127.0.0.1:{platform.ports.gcs}"
         env = ray_environment(platform, os.environ) if platform is not None and ours else dict(os.environ)
+        if address.startswith(("127.", "localhost:")):
+            # Ray would look for it at this machine's address in the network: see `environment.py`.
+            env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         yield Cluster(address=address, cpus=cpus), env
         return
     place = home / "batch"  # beside the platform, which may run meanwhile
