@@ -18,7 +18,7 @@ from recsys.connection import connect
 
 pytestmark = pytest.mark.cluster
 
-FEW = {"events": 20_000, "least_cases": 20}
+FEW = {"events": 20_000, "held_out": 0.2, "least_cases": 10}
 """The newest fifth of the ratings: seconds instead of a minute."""
 
 
