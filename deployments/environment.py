@@ -93,6 +93,7 @@ def _serve(tuning: Tuning) -> dict[str, str]:
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": str(tuning.control_loop_s),
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": str(tuning.metrics_export_ms),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(tuning.draining_s),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.api.shortcut:middlewares",
         # Ray's start at 1 ms and are coarse where we live.
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
     }

@@ -108,6 +108,8 @@ class Front:
         except Exception as error:  # noqa: BLE001 - what FastAPI's handlers do for the other routes
             response = answer_to(request, error)
         response.raw_headers.extend(_SAFETY)
+        if "recsys.past_serve" in scope:  # which sends the id otherwise
+            response.raw_headers.append((b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
         await response(scope, receive, send)
 
     def _within_limit(self, receive: Receive) -> Receive:
