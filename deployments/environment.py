@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import deployments
+from deployments.forking.client import SOCKET
 from deployments.instance import Instance
 from deployments.processes import MARKER
 
@@ -55,6 +56,8 @@ def _platform(instance: Instance, inherited: Mapping[str, str]) -> dict[str, str
         # Models come from folders and packages; nothing is looked up on the network while serving.
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        # pyarrow's allocator would start a thread, which the fork server must not have.
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
         # gRPC would ask the user's HTTP proxy for our own ports.
         "no_grpc_proxy": "127.0.0.1,localhost",
     }
@@ -75,6 +78,8 @@ def _ray(instance: Instance) -> dict[str, str]:
         # replace by the network's, and so everything but what deployments/loopback mends listens on loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_START_HOOK": "deployments.loopback.start.keep_to_loopback",
+        # Where workers become forks, see deployments/forking.
+        SOCKET: str(instance.fork_socket),
         # Where a composer's admin calls hand in a scaled config, and Ray's own commands look.
         "RAY_DASHBOARD_ADDRESS": instance.dashboard_url,
         # The dashboard's own metrics; a busy port only costs them, so it must be ours.

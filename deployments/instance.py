@@ -72,6 +72,10 @@ class Instance(Settings):
         return self.runtime_dir / "valkey"
 
     @property
+    def fork_socket(self) -> Path:
+        return self.runtime_dir / "fork"
+
+    @property
     def ray_dir(self) -> Path:
         return self.runtime_dir / "ray"
 

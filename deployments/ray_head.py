@@ -31,6 +31,16 @@ def start_ray(
         raise RuntimeFailure(f"Ray did not start: {last_lines(log)} (all of it: {log}, {instance.log_dir / 'ray'})")
 
 
+def start_fork_server(instance: Instance, env: Mapping[str, str]) -> None:
+    """Does not wait: it imports while Ray starts, and workers wait for it, or start without it."""
+    with (instance.log_dir / "forking.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.forking.server"], env=dict(env), stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    process.returncode = 0  # it outlives us on purpose, and Popen would complain
+
+
 def _options(instance: Instance, object_store_bytes: int) -> list[str]:
     ports = instance.ports
     return [

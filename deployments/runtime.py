@@ -28,7 +28,7 @@ from deployments.preflight import (
     refuse_if_traces_cannot_leave,
 )
 from deployments.processes import instance_processes, stop_instance
-from deployments.ray_head import start_ray
+from deployments.ray_head import start_fork_server, start_ray
 from deployments.rollout import OnPhase, Rollout
 from deployments.serve_config import api_url, certificate_of, http_address, platform_of, serve_config, serving_of
 from deployments.tls import joined
@@ -186,6 +186,7 @@ class Runtime:
         script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None)
         write_private(instance.haproxy, script, mode=0o700)
         env = ray_environment(instance, os.environ, tuning)
+        start_fork_server(instance, env)
         if instance.embedded_redis:
             on_phase("Valkey")
             start_valkey(

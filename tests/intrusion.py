@@ -90,6 +90,7 @@ def _files(live: Live) -> Iterator[Attempt]:
         "the platform's state": instance.home / "run" / "instance.json",
         "the platform's logs": instance.log_dir / "valkey.log",
         "Valkey's data": instance.home / "valkey" / "appendonlydir",
+        "the fork server's socket": instance.fork_socket,
         "HAProxy's admin socket": next(instance.runtime_dir.glob("*/a"), instance.runtime_dir / "none"),
         "Ray's object store": next(instance.ray_dir.glob("session_2*/sockets/plasma_store"), instance.ray_dir / "none"),
     }

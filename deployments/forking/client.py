@@ -1,0 +1,45 @@
+"""What a worker that Ray starts asks the fork server. It imports next to nothing: that is its whole point."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SOCKET = "RECSYS_FORK_SERVER"
+"""Environment variable with the path of the server's socket; unset: there is none."""
+LENGTH = struct.Struct("!I")
+"""Comes before the request, with the three standard streams."""
+YES = b"y"
+_PATIENCE_S = 20.0
+"""For a server that still imports, on a slow machine; then the worker starts by itself."""
+
+
+def forked(argv: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Whether a fork becomes the worker of this command line and environment. It gets this process's working folder and
+    streams; False: nobody has heard of it, start it here.
+    """
+    path = os.environ.get(SOCKET)
+    if not path:
+        return False
+    request = {
+        "argv": list(argv),
+        "env": dict(env),
+        "folder": str(Path.cwd()),
+        "python": [sys.executable, *sys.path],
+        "oom_score": Path("/proc/self/oom_score_adj").read_text(),  # the raylet has told the kernel whom to end first
+    }
+    message = json.dumps(request).encode()
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.settimeout(_PATIENCE_S)
+            server.connect(path)
+            socket.send_fds(server, [LENGTH.pack(len(message))], [0, 1, 2])
+            server.sendall(message)
+            return server.recv(1) == YES
+    except OSError:
+        return False
