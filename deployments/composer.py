@@ -65,7 +65,12 @@ class Composer:
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
-            made: Floats = await self._traces.call("encode", encode.remote(version, texts))
+            call = encode.remote(version, texts)
+            try:
+                made: Floats = await self._traces.call("encode", call)
+            except asyncio.CancelledError:
+                call.cancel()  # type: ignore[no-untyped-call] # Serve does not, and the encoder would go on for nobody
+                raise
             return made
 
         self._redis = connect(platform.redis())

@@ -33,11 +33,10 @@ class EncoderDeployment:
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
         self._fingerprints: LRUCache[str, str] = LRUCache(64)
         self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
-        self._texts: Coalescer[tuple[str, str], Floats] = Coalescer(
-            self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed
-        )
+        self._turn = asyncio.Lock()
+        self._texts, self._bulk = self._queue(), self._queue()
         self._telemetry = RayTelemetry()
-        self._meter = LoadMeter(lambda: self._texts.oldest_s)
+        self._meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
         self._pulse = Pulse(self._meter, self._telemetry)
         current = self._store.current()
         if current is not None:  # the first request should not wait for the weights
@@ -48,7 +47,7 @@ class EncoderDeployment:
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         tuning = EncoderTuning.model_validate(user_config)
-        self._texts.max_batch = tuning.max_batch
+        self._texts.max_batch = self._bulk.max_batch = tuning.max_batch
         self._known = LRUCache(tuning.cache_texts)
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
@@ -56,7 +55,9 @@ class EncoderDeployment:
         missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
         self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
         self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
-        found = await asyncio.gather(*(self._texts.submit((version, text)) for text in missing))
+        # A thousand items take four seconds: a search does not wait behind them, the two take turns.
+        queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
+        found = await asyncio.gather(*(queue.submit((version, text)) for text in missing))
         fresh = dict(zip(missing, found, strict=True))
         vectors = np.stack([fresh[t] if t in fresh else self._known[version, t] for t in texts])
         for text, vector in fresh.items():
@@ -68,8 +69,9 @@ class EncoderDeployment:
         vectors: dict[tuple[str, str], Floats] = {}
         for version in {version for version, _ in batch}:
             texts = [text for v, text in batch if v == version]
-            encoder = await asyncio.to_thread(self._encoder, version)
-            made = await asyncio.to_thread(encoder.encode, texts)
+            async with self._turn:
+                encoder = await asyncio.to_thread(self._encoder, version)
+                made = await asyncio.to_thread(encoder.encode, texts)
             vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
         return [vectors[request] for request in batch]
 
@@ -85,7 +87,10 @@ class EncoderDeployment:
 
     def _beat(self) -> None:
         self._pulse.beat(list(self._fingerprints))
-        self._telemetry.set("recsys_queue_requests", len(self._texts), queue="encode")
+        self._telemetry.set("recsys_queue_requests", len(self._texts) + len(self._bulk), queue="encode")
+
+    def _queue(self) -> Coalescer[tuple[str, str], Floats]:
+        return Coalescer(self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed)
 
     def _landed(self, flight: Flight) -> None:
         self._pulse.landed("encode", flight, self._texts.max_batch, works=True)

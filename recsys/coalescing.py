@@ -36,7 +36,9 @@ class Coalescer(Generic[T, R]):
     """`fn` takes a list of requests and returns as many results, in order.
 
     A result that is an exception is raised to its own caller; when `fn` raises, every caller of that batch gets it.
-    Raises Overloaded at `submit` when `max_waiting` requests are waiting. `landed` hears of every batch.
+    Raises Overloaded at `submit` when `max_waiting` requests are waiting, or one has waited for `max_wait_s` seconds:
+    who came then would be answered too late, and the work for it would make all the others late as well. `landed` hears
+    of every batch.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Coalescer(Generic[T, R]):
         max_batch: int,
         max_in_flight: int,
         max_waiting: int = 10_000,
+        max_wait_s: float = math.inf,
         landed: Callable[[Flight], None] = lambda _: None,
     ) -> None:
         self._fn = fn
         self.max_batch = max_batch
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
+        self.max_wait_s = max_wait_s
         self._tell = landed
         self._waiting: deque[tuple[T, asyncio.Future[R], float]] = deque()
         """Request, its caller, when it came."""
@@ -66,11 +70,15 @@ class Coalescer(Generic[T, R]):
     @property
     def oldest_s(self) -> float:
         """Seconds that the oldest waiting request has waited; 0.0 when none waits."""
+        while self._waiting and self._waiting[0][1].done():  # its caller has gone
+            self._waiting.popleft()
         return time.monotonic() - self._waiting[0][2] if self._waiting else 0.0
 
     async def submit(self, request: T) -> R:
         if len(self._waiting) >= self.max_waiting:
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
+        if (waited_s := self.oldest_s) > self.max_wait_s:
+            raise Overloaded(f"requests have to wait for {waited_s:.1f} s already; try again in a second")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future, time.monotonic()))
         self._board()

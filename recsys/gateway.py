@@ -36,6 +36,9 @@ from recsys.writing import EventWriter, ItemWriter, Recorded
 Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
 """(version, texts) -> (n, d) unit vectors by that version's encoder."""
 
+_TEXTS, _TEXT_FLIGHTS = 16, 4
+"""Texts in one call to the encoder, and such calls at a time: together a quarter of a second on one core. What waits
+for them here can be given up, what waits there can not."""
 _VISIBLE_WITHIN_S = 5.0
 _LOOK_S = 0.01
 """Pause between two looks at how far the replicas have applied their log."""
@@ -96,6 +99,14 @@ class Gateway:
             max_waiting=settings.max_waiting,
             landed=lambda flight: self._landed("events", flight),
         )
+        self._texts: Coalescer[tuple[str, str], Floats] = Coalescer(
+            self._encoded,
+            max_batch=_TEXTS,
+            max_in_flight=_TEXT_FLIGHTS,
+            max_waiting=settings.max_waiting,
+            max_wait_s=settings.budget_s / 2,
+            landed=lambda flight: self._landed("texts", flight),
+        )
 
     async def warm_up(self) -> None:
         """Answer a first request, nobody's: it opens the connections and fills the caches that the next one needs."""
@@ -109,6 +120,7 @@ class Gateway:
         self._pulse.beat([self.follower.serve.version])
         self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
         self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
+        self._telemetry.set("recsys_queue_requests", len(self._texts), queue="texts")
         if (manifest := self.follower.manifest) is not None and manifest.recall_at_10 is not None:
             self._telemetry.set("recsys_published_recall_ratio", manifest.recall_at_10)
 
@@ -122,7 +134,7 @@ class Gateway:
         """Raises Unavailable when no encoder answers."""
         while True:
             serve = self.follower.serve
-            vector = (await self._vectors(serve.version, [text], self.settings.budget_s))[0]
+            vector = await self._within(self.settings.budget_s, self._texts.submit((serve.version, text)))
             try:
                 return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint))
             except Outdated:
@@ -138,7 +150,8 @@ class Gateway:
         if not items:
             return []
         serve = self.follower.serve
-        vectors = await self._vectors(serve.version, [item.passage() for item in items], self.settings.write_budget_s)
+        texts = [item.passage() for item in items]
+        vectors = await self._within(self.settings.write_budget_s, self._encode(serve.version, texts))
         logged = await self._items.upsert(items, vectors, serve.fingerprint)
         visible = await self._visible(logged.newest) if wait_visible else None
         return [Written(item.item_id, n, s, visible) for item, (n, s) in zip(items, logged.items, strict=True)]
@@ -184,11 +197,21 @@ class Gateway:
             return rebuilt, {**retrained, "comparison": orjson.loads(retrained["comparison"])}
         return rebuilt, retrained
 
-    async def _vectors(self, version: str, texts: Sequence[str], budget_s: float) -> Floats:
+    async def _encoded(self, batch: list[tuple[str, str]]) -> list[Floats]:
+        """Texts that are searched for, with the version that each is for: one call for each version, mostly one."""
+        found: dict[tuple[str, str], Floats] = {}
+        for version in dict.fromkeys(version for version, _ in batch):
+            texts = list(dict.fromkeys(text for v, text in batch if v == version))
+            vectors = await self._within(self.settings.budget_s, self._encode(version, texts))
+            found |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
+        return [found[asked] for asked in batch]
+
+    async def _within(self, budget_s: float, made: Awaitable[Floats]) -> Floats:
+        """float32. Unavailable where it takes longer, or the encoder fails."""
         try:
             async with asyncio.timeout(budget_s):
-                return np.asarray(await self._encode(version, texts), np.float32)
-        except Unavailable:
+                return np.asarray(await made, np.float32)
+        except RecsysError:
             raise
         except Exception as error:  # whatever a remote call fails with, the caller can only try again
             raise Unavailable("no encoder answers; try again") from error

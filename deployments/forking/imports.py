@@ -34,13 +34,14 @@ def import_rays(raylet: str) -> None:
     os.environ |= {RAYLET: raylet, JOB: _NO_JOB}
     bind_to_loopback()
     import ray.actor  # noqa: PLC0415 - not before the variables are set
+    from ray._raylet import ActorClassID  # noqa: PLC0415
 
     # Two modules of Ray's make an actor class, and its id seeds Ray's generator: once, for all forks alike.
-    real = ray.actor.ActorClassID
-    ray.actor.ActorClassID = SimpleNamespace(from_random=lambda: real(os.urandom(real.size())))
+    unseeded = SimpleNamespace(from_random=lambda: ActorClassID(os.urandom(ActorClassID.size())))
+    ray.actor.ActorClassID = unseeded  # type: ignore[assignment,attr-defined]
     for module in RAYS:
         importlib.import_module(module)
-    ray.actor.ActorClassID = real
+    ray.actor.ActorClassID = ActorClassID  # type: ignore[attr-defined]
     if _drawn_in_a_fork() == _drawn_in_a_fork():
         raise RuntimeError("forks would draw the same ids: workers start by themselves")
     gc.collect()

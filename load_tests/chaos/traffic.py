@@ -18,6 +18,7 @@ from load_tests.chaos.ledger import Ledger
 USERS = 943
 _K = 10
 _THEMES = ("a space opera", "a comedy about a wedding", "war at sea", "a detective in the rain", "for children")
+_CROWD = 30
 _OWN = 400
 """Items of the load's own: they are written, deleted and written again."""
 
@@ -46,13 +47,14 @@ class Record:
 
 
 class Traffic:
-    def __init__(self, url: str, ledger: Ledger, rate: float) -> None:
+    def __init__(self, url: str, ledger: Ledger, rate: float, seed: int = 7) -> None:
+        self._url = url
         self._http = httpx.AsyncClient(
             base_url=url, timeout=10, trust_env=False, limits=httpx.Limits(max_connections=None)
         )
         self.ledger = ledger
         self._rate = rate
-        self._random = random.Random(7)
+        self._random = random.Random(seed)
         self.record = Record()
         self._writing: set[str] = set()
 
@@ -69,10 +71,16 @@ class Traffic:
         await self._http.aclose()
 
     async def burst(self, requests: int) -> Record:
-        """So many searches at once, nearly each of a text that must be encoded: reads come slower than they are served."""
-        before, self.record = self.record, Record()
-        await asyncio.gather(*(self._search() for _ in range(requests)))
-        burst, self.record = self.record, before
+        """So many searches at once, nearly each of a text that must be encoded: other reads come slower than they are
+        served. From several clients: the pool of one looks through all of its connections for every request.
+        """
+        crowd = [Traffic(self._url, self.ledger, self._rate, seed) for seed in range(_CROWD)]
+        burst = Record()
+        for client in crowd:
+            client.record = burst
+        await asyncio.gather(*(client._search() for client in crowd for _ in range(requests // _CROWD)))  # noqa: SLF001
+        for client in crowd:
+            await client.close()
         return burst
 
     async def _one(self) -> None:

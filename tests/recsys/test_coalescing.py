@@ -209,6 +209,20 @@ async def test_past_max_waiting_a_request_is_refused_at_once():
     assert await coalescer.submit(1) == 2
 
 
+async def test_who_would_wait_too_long_is_refused_at_once():
+    """Those that wait already are answered all the same, and later there is room again."""
+    flights = Flights()
+    flights.gate.clear()
+    coalescer = Coalescer(flights, max_batch=1, max_in_flight=1, max_wait_s=0.05)
+    requests = await send(coalescer, [0, 1, 2])
+    await asyncio.sleep(0.06)
+    with pytest.raises(Overloaded, match=r"wait for 0\.1 s"):
+        await coalescer.submit(3)
+    flights.gate.set()
+    assert await asyncio.gather(*requests) == [0, 2, 4]
+    assert await coalescer.submit(1) == 2
+
+
 async def test_as_many_results_as_requests():
     """A function that loses one is an error for its batch, not an answer for the wrong caller."""
 

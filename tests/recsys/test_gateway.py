@@ -381,6 +381,28 @@ async def test_the_encoder_down_stops_text_search_and_item_writes_only(make_worl
     assert len((await world.gateway.recommend(RecQuery(k=3))).items) == 3
 
 
+async def test_texts_that_are_searched_for_together_are_encoded_together(make_world):
+    world = await make_world()
+    texts = [f"{words} number {n}" for n in range(10) for words in TOPICS.values()]
+    asked = [world.gateway.search(text, RecQuery(k=1, scenario="search")) for text in texts]
+    found = await asyncio.gather(*asked)
+    assert [ids(slate)[0].split("-")[0] for slate in found] == [topic for _ in range(10) for topic in TOPICS]
+    assert sorted(text for call in world.encoded for text in call) == sorted(texts)
+    assert len(world.encoded) <= 4
+
+
+async def test_nothing_is_encoded_for_those_who_have_gone(make_world):
+    """An encoder that is too slow for the budget does not work through a queue that nobody waits for."""
+    world = await make_world(serving=Serving(budget_s=0.2))
+    world.encoder_delay_s = 0.5
+    asked = (world.gateway.search(f"sea {n}", RecQuery(k=1, scenario="search")) for n in range(500))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(answer, Unavailable) for answer in answers)
+    world.encoder_delay_s = 0.0
+    assert ids(await world.gateway.search("wave harbour sail", RecQuery(k=1, scenario="search")))[0].startswith("sea")
+    assert sum(map(len, world.encoded)) <= 2 * 64 + 1
+
+
 async def test_erase_forgets_the_user(make_world):
     """After erase the user is cold again and no key of theirs is left."""
     world = await make_world()

@@ -116,6 +116,9 @@ class World:
         self.redis = redis
         self.items = catalogue() if items is None else list(items)
         self.encoder_down = False
+        self.encoder_delay_s = 0.0
+        self.encoded: list[Sequence[str]] = []
+        """Texts of each call to the encoder."""
         self._telemetry = telemetry
         self.clients: list[LocalShard] = []
         self._replicas = replicas
@@ -131,6 +134,8 @@ class World:
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         if self.encoder_down:
             raise RuntimeError("no encoder")
+        self.encoded.append(texts)
+        await asyncio.sleep(self.encoder_delay_s)
         return HashingEncoder(self.store.manifest(version).encoder).encode(texts)
 
     async def add_replica(self, shard: int) -> ShardReplica:
