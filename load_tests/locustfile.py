@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 import gevent
-from locust import FastHttpUser, events, task
+from locust import FastHttpUser, events, tag, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import ResponseContextManager
 from locust.env import Environment
@@ -67,6 +67,12 @@ def finish(environment: Environment, **_: Any) -> None:
         Path(file).write_text(json.dumps(Visitor.timeline.rows()))
 
 
+def _description() -> str:
+    """What is searched for: a few words or a paragraph, hardly ever the same twice."""
+    phrases = random.choices(_PHRASES, k=random.randint(1, 20))
+    return ", ".join([*phrases, f"number {random.randrange(10_000)}"])
+
+
 class Visitor(FastHttpUser):
     """One request a second, each user at a moment of its own within the second.
 
@@ -94,6 +100,7 @@ class Visitor(FastHttpUser):
         self._due_s += max(1, math.ceil(now - self._due_s))
         return self._due_s - now
 
+    @tag("recommendations")
     @task(40)
     def recommendations(self) -> None:
         user = self._someone()
@@ -102,6 +109,7 @@ class Visitor(FastHttpUser):
         with self.client.get(path, name="GET recommendations", catch_response=True) as response:
             self._check(response, k=10, unwanted=unwanted)
 
+    @tag("recommendations")
     @task(40)
     def recommendations_with_exclusions(self) -> None:
         user, k = self._someone(), random.choice((5, 10, 20))
@@ -113,6 +121,7 @@ class Visitor(FastHttpUser):
         ) as response:
             self._check(response, k=k, unwanted=unwanted)
 
+    @tag("events")
     @task(10)
     def event(self) -> None:
         user, item = self._someone(), random.choice(self.shown)
@@ -126,12 +135,14 @@ class Visitor(FastHttpUser):
             elif body is not None:
                 self.done[user].add(item)
 
+    @tag("search")
     @task(5)
     def search(self) -> None:
-        body = {"text": random.choice(_PHRASES), "user_id": self._someone(), "k": 10}
+        body = {"text": _description(), "user_id": self._someone(), "k": 10}
         with self.client.post("/v1/search", json=body, name="POST search", catch_response=True) as response:
             self._check(response, k=10, unwanted=set())
 
+    @tag("similar")
     @task(3)
     def similar(self) -> None:
         item = random.choice(self.shown)
@@ -139,6 +150,7 @@ class Visitor(FastHttpUser):
         with self.client.get(path, name="GET similar", catch_response=True) as response:
             self._check(response, k=10, unwanted={item})
 
+    @tag("items")
     @task(2)
     def upsert(self) -> None:
         number = random.randrange(_UPSERTED)

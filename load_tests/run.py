@@ -27,6 +27,7 @@ def main() -> None:
     command += [f"--shape={args.shape}", f"--peak={args.peak}", f"--seconds={args.seconds}"]
     command += [f"--timeline={args.out / args.shape}.seconds.json"]
     command += [f"--user-base={args.user_base}", f"--zipf={args.zipf}"]
+    command += ["--tags", *args.calls.split(",")] if args.calls else []
     log = args.out / f"{args.shape}.log"
     with log.open("wb") as output:
         subprocess.run(
@@ -52,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     add("--shape", choices=list(SHAPES), default="sustain")
     add("--peak", type=int, default=100, help="requests a second at the most")
     add("--seconds", type=int, default=60)
+    add("--calls", default="", help="only these, of: recommendations,search,similar,events,items")
     add("--user-base", type=int, default=943, help="user ids go from 1 to this")
     add("--zipf", type=float, default=1.0, help="exponent of how often users come; 0: all alike")
     add("--out", type=lambda text: Path(text).resolve(), default=_ROOT / "var/load")
