@@ -57,6 +57,7 @@ def train(
         bool,
         typer.Option("--if-better", help="Compare with the served version on the newest events; serve what is better."),
     ] = False,
+    trees: Annotated[bool, typer.Option(help="Whether trees may be learned; without, the blend decides.")] = True,
     json: Json = False,
 ) -> None:
     """Learn from events and build a version with what was learned. Nothing is served before `recsys promote`.
@@ -67,7 +68,7 @@ def train(
     """
     console = out(quiet=json)
     if if_better:
-        if events or items or promote:
+        if events or items or promote or not trees:
             raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
         _retrained(config, seed, protocol, console, json=json)
         return
@@ -95,7 +96,8 @@ def train(
             raise BadInput("there is no event with a weight to learn from; see event_types in the config file")
         build = build_of(config, report)
         texts = encode_all(build.encoder, catalogue, report)
-        trained = Trainer(build, settings, seed, PROTOCOLS[protocol][1]).train(catalogue, texts, data, report)
+        trainer = Trainer(build, settings, seed, PROTOCOLS[protocol][1], trees)
+        trained = trainer.train(catalogue, texts, data, report)
         with store.drafts.alone():
             content = file_content(store, catalogue, platform, build.encoder.fingerprint)
             content = replace(content, known=known_texts(catalogue, texts))

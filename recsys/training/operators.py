@@ -66,9 +66,9 @@ def _together(data: Interactions, root: Floats) -> Iterator[tuple[slice, Floats]
 
 
 def ease(gram_matrix: Floats, ridge: float, dropout: float = 0.0) -> Floats:
-    """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is. `dropout` is the
-    share of interactions whose loss the operator is to bear, in expectation (Steck 2020, "Autoencoders that don't overfit
-    towards the identity").
+    """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is. `dropout` is
+    the share of interactions whose loss the operator is to bear, in expectation (Steck 2020, "Autoencoders that don't
+    overfit towards the identity").
     """
     size = len(gram_matrix)
     kind = np.float64 if size <= 3000 else np.float32  # double where it costs little

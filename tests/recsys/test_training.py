@@ -65,32 +65,37 @@ def trained(tmp_path_factory):
     return made, test, texts, Trainer(made, Serving()).train(catalogue(), texts, test.train)
 
 
-def test_ease_is_the_ridge_regression_without_itself():
-    """Each column: the weights of the other items that predict it best, by the normal equations of just those."""
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_ease_is_the_ridge_regression_without_itself(dropout):
+    """Each column: the weights of the other items that predict it best, by the normal equations of just those. Inputs
+    of which a share is lost, the others scaled up for it, have the same products with each other and larger squares.
+    """
     rng = np.random.default_rng(0)
     seen = (rng.random((40, 6)) < 0.4).astype(np.float32)
     gram = seen.T @ seen
-    weights = operators.ease(gram, 3.0)
+    weights = operators.ease(gram, 3.0, dropout)
+    lossy = gram + np.diag(np.diag(gram) * dropout / (1 - dropout))
     for j in range(6):
         others = [i for i in range(6) if i != j]
-        expected = np.linalg.solve(gram[np.ix_(others, others)] + 3.0 * np.eye(5), gram[others, j])
+        expected = np.linalg.solve(lossy[np.ix_(others, others)] + 3.0 * np.eye(5), gram[others, j])
         np.testing.assert_allclose(weights[others, j], expected, rtol=1e-4)
     assert not np.diag(weights).any()
 
 
-def test_local_ease_with_all_neighbours_is_ease():
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+def test_local_ease_with_all_neighbours_is_ease(dropout):
     """On the same pairs, when no column has more neighbours than it may use."""
     data = people(60)
     pairs = operators.near_pairs(data, 5.0, 12)
     np.testing.assert_allclose(
-        operators.local_ease(pairs, 2.0, 48).toarray()[pairs.toarray() > 0],
-        _restricted(pairs.toarray(), 2.0)[pairs.toarray() > 0],
+        operators.local_ease(pairs, 2.0, 48, dropout).toarray()[pairs.toarray() > 0],
+        _restricted(pairs.toarray(), 2.0, dropout)[pairs.toarray() > 0],
         atol=1e-4,
     )
 
 
-def _restricted(gram: np.ndarray, ridge: float) -> np.ndarray:
-    weights = np.zeros_like(gram)
+def _restricted(gram: np.ndarray, ridge: float, dropout: float) -> np.ndarray:
+    weights, gram = np.zeros_like(gram), gram + np.diag(np.diag(gram) * dropout / (1 - dropout))
     for j in range(len(gram)):
         near = np.flatnonzero((gram[:, j] > 0) & (np.arange(len(gram)) != j))
         if len(near):
@@ -172,6 +177,13 @@ def test_the_same_seed_gives_the_same_model(trained):
     np.testing.assert_array_equal(again.contexts, model.contexts)
     assert (again.weights, again.ranker) == (model.weights, model.ranker)
     assert again.card.data_sha256 == model.card.data_sha256 == test.train.sha256()
+
+
+def test_without_trees_the_same_blend_decides(trained):
+    made, test, texts, model = trained
+    plain = Trainer(made, Serving(), rank=False).train(catalogue(), texts, test.train)
+    assert (plain.ranker, plain.weights) == (None, model.weights)
+    assert "trees" not in plain.card.validation
 
 
 def test_a_new_item_stands_where_its_text_belongs(trained):
