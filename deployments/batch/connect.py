@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from recsys.errors import RuntimeFailure
 
 _OBJECT_STORE_BYTES = 256 << 20
 """What is on its way to the workers; what does not fit goes to the disk."""
+_KNOCK_S = 5.0
 
 
 @contextmanager
@@ -22,6 +24,9 @@ def connected(cluster: Cluster) -> Iterator[None]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if cluster.address is not None:
+            host, _, port = cluster.address.rpartition(":")
+            with socket.create_connection((host, int(port)), _KNOCK_S):  # Ray itself would try for minutes
+                pass
             ray.init(cluster.address, **quiet)
         else:
             ray.init(

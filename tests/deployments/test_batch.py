@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -10,11 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from live import COMMAND, REPOSITORY, eventually, local_config, recsys
 
+from deployments.batch.connect import connected
+from deployments.batch.job import Cluster
 from deployments.instance import instance_id
 from deployments.processes import instance_processes
 from recsys.chunkfiles import content_hash
 from recsys.config import EncoderSpec
 from recsys.encoder import HashingEncoder
+from recsys.errors import RuntimeFailure
 from recsys.parquetfolders import files_of
 
 HASHING = {"kind": "hashing", "dimension": 16}
@@ -85,3 +90,14 @@ def test_what_cannot_be_embedded_is_refused_before_ray_starts(config: Path, tmp_
     assert done.returncode == 1
     assert "nowhere.csv: No such file" in done.stderr
     assert not (tmp_path / "var" / "batch").exists()
+
+
+def test_a_cluster_that_is_not_there_is_missed_at_once() -> None:
+    """Ray itself would try for minutes."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with (
+        pytest.raises(RuntimeFailure, match=r"cannot be reached: .*refused"),
+        connected(Cluster(address=address, cpus=1)),
+    ):
+        pytest.fail("it was reached")
