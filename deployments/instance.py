@@ -27,8 +27,8 @@ class Ports(Settings):
     """Ray's control store; Ray's own choice, 6379, is Redis's."""
     metrics: Port = 9464
     """Prometheus metrics of Ray, Serve and ours."""
-    dashboard_metrics: Port = 44227
-    """Prometheus metrics of the dashboard itself."""
+    dashboard_metrics: Port = 9465
+    """Prometheus metrics of the dashboard itself. Ray's own choice, 44227, is one that the system gives to clients."""
     haproxy_stats: Port = 8404
     """HAProxy's statistics page."""
     haproxy_metrics: Port = 9101
