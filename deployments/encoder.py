@@ -1,106 +1,39 @@
-"""The encoder pool: replicas that turn texts into vectors, batching what arrives together."""
+"""The encoder pool: replicas that turn texts into vectors."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from cachetools import LRUCache
 from ray import serve
 
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
-from recsys.coalescing import Coalescer, Flight
 from recsys.config import EncoderTuning, Platform
 from recsys.datatypes import Floats
-from recsys.encoder import Encoder, load_encoder
-from recsys.load import LoadMeter
-from recsys.pulse import Pulse, every_second
+from recsys.encoder_replica import EncoderReplica
 from recsys.versions import VersionStore
-
-_LOADED = 2
-"""Encoders held at a time: the served version's and the next one's."""
 
 
 @serve.deployment(name="Encoder")
 class EncoderDeployment:
     async def __init__(self, platform: Platform) -> None:  # type: ignore[misc] # Serve awaits it
         log_with_serve()
-        self._store = VersionStore.of(platform)
-        self._models = platform.home() / "models"
-        self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
-        self._fingerprints: LRUCache[str, str] = LRUCache(64)
-        self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
-        self._turn = asyncio.Lock()
-        self._texts, self._bulk = self._queue(), self._queue()
-        self._telemetry = RayTelemetry()
-        self._meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
-        self._pulse = Pulse(self._meter, self._telemetry)
-        current = self._store.current()
-        if current is not None:  # the first request should not wait for the weights
-            encoder = await asyncio.to_thread(self._encoder, current)
-            await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
-        self._meter.begin()
-        self._beating = asyncio.create_task(every_second(self._beat))
+        self._replica = EncoderReplica(VersionStore.of(platform), platform.home() / "models", RayTelemetry())
+        await self._replica.start()
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
-        tuning = EncoderTuning.model_validate(user_config)
-        self._texts.max_batch = self._bulk.max_batch = tuning.max_batch
-        self._known = LRUCache(tuning.cache_texts)
+        self._replica.tune(EncoderTuning.model_validate(user_config))
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
-        """(len(texts), d) float32 unit vectors by the encoder of the version."""
-        missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
-        self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
-        self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
-        # A thousand items take four seconds: a search does not wait behind them, the two take turns.
-        queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
-        found = await asyncio.gather(*(queue.submit((version, text)) for text in missing))
-        fresh = dict(zip(missing, found, strict=True))
-        vectors = np.stack([fresh[t] if t in fresh else self._known[version, t] for t in texts])
-        for text, vector in fresh.items():
-            if self._known.maxsize:
-                self._known[version, text] = vector
-        return vectors
-
-    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats]:
-        vectors: dict[tuple[str, str], Floats] = {}
-        for version in {version for version, _ in batch}:
-            texts = [text for v, text in batch if v == version]
-            async with self._turn:
-                encoder = await asyncio.to_thread(self._encoder, version)
-                made = await asyncio.to_thread(encoder.encode, texts)
-            vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
-        return [vectors[request] for request in batch]
+        return await self._replica.encode(version, texts)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        return self._meter.load.as_stats()
+        return self._replica.meter.load.as_stats()
 
     async def check_health(self) -> None:
-        if self._beating.done():
+        if not self._replica.healthy():
             raise RuntimeError("the encoder no longer measures itself; see the log")
 
     def __del__(self) -> None:
-        self._beating.cancel()
-
-    def _beat(self) -> None:
-        self._pulse.beat(list(self._fingerprints))
-        self._telemetry.set("recsys_queue_requests", len(self._texts) + len(self._bulk), queue="encode")
-
-    def _queue(self) -> Coalescer[tuple[str, str], Floats]:
-        return Coalescer(self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed)
-
-    def _landed(self, flight: Flight) -> None:
-        self._pulse.landed("encode", flight, self._texts.max_batch, works=True)
-
-    def _encoder(self, version: str) -> Encoder:
-        """Of the version; versions that share an encoder share it here."""
-        if version not in self._fingerprints:
-            self._fingerprints[version] = self._store.manifest(version).fingerprint
-        fingerprint = self._fingerprints[version]
-        if fingerprint not in self._encoders:
-            spec = self._store.manifest(version).encoder
-            self._encoders[fingerprint] = load_encoder(spec, self._models, expected=fingerprint)
-        return self._encoders[fingerprint]
+        self._replica.stop()

@@ -9,7 +9,15 @@ from types import SimpleNamespace
 
 from deployments.loopback.worker import bind_to_loopback
 
-OURS = ("recsys.gateway", "recsys.replica", "recsys.access", "recsys.encoder", "fastapi", "pandas", "tokenizers")
+OURS = (
+    "recsys.gateway",
+    "recsys.replica",
+    "recsys.access",
+    "recsys.encoder_replica",
+    "fastapi",
+    "pandas",
+    "tokenizers",
+)
 """Modules without Ray, which are imported while Ray starts. None that starts a thread, as onnxruntime does."""
 RAYS = (
     "ray._private.workers.default_worker",

@@ -1,0 +1,101 @@
+"""A replica of the encoder pool: texts to vectors by each version's encoder, in batches of what arrives together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from cachetools import LRUCache
+
+from recsys.coalescing import Coalescer, Flight
+from recsys.config import EncoderTuning
+from recsys.datatypes import Floats
+from recsys.encoder import Encoder, load_encoder
+from recsys.load import LoadMeter
+from recsys.pulse import Pulse, every_second
+from recsys.telemetry import SILENT, Telemetry
+from recsys.versions import VersionStore
+
+_LOADED = 2
+"""Encoders held at a time: the served version's and the next one's."""
+
+
+class EncoderReplica:
+    def __init__(self, store: VersionStore, models: Path, telemetry: Telemetry = SILENT) -> None:
+        """`models`: the folder that exported models are in."""
+        self._store = store
+        self._models = models
+        self._telemetry = telemetry
+        self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
+        self._fingerprints: LRUCache[str, str] = LRUCache(64)
+        self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
+        self._turn = asyncio.Lock()
+        self._texts, self._bulk = self._queue(), self._queue()
+        self.meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
+        self._pulse = Pulse(self.meter, telemetry)
+
+    async def start(self) -> None:
+        """Load the served version's encoder: the first request should not wait for the weights."""
+        current = self._store.current()
+        if current is not None:
+            encoder = await asyncio.to_thread(self._encoder, current)
+            await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
+        self.meter.begin()
+        self._beating = asyncio.create_task(every_second(self._beat))
+
+    def stop(self) -> None:
+        self._beating.cancel()
+
+    def healthy(self) -> bool:
+        return not self._beating.done()
+
+    def tune(self, tuning: EncoderTuning) -> None:
+        self._texts.max_batch = self._bulk.max_batch = tuning.max_batch
+        self._known = LRUCache(tuning.cache_texts)
+
+    async def encode(self, version: str, texts: Sequence[str]) -> Floats:
+        """(len(texts), d) float32 unit vectors by the encoder of the version."""
+        missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
+        self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
+        self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
+        # A thousand items take four seconds: a search does not wait behind them, the two take turns.
+        queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
+        found = await asyncio.gather(*(queue.submit((version, text)) for text in missing))
+        fresh = dict(zip(missing, found, strict=True))
+        vectors = np.stack([fresh[t] if t in fresh else self._known[version, t] for t in texts])
+        for text, vector in fresh.items():
+            if self._known.maxsize:
+                self._known[version, text] = vector
+        return vectors
+
+    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats]:
+        vectors: dict[tuple[str, str], Floats] = {}
+        for version in {version for version, _ in batch}:
+            texts = [text for v, text in batch if v == version]
+            async with self._turn:
+                encoder = await asyncio.to_thread(self._encoder, version)
+                made = await asyncio.to_thread(encoder.encode, texts)
+            vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
+        return [vectors[request] for request in batch]
+
+    def _queue(self) -> Coalescer[tuple[str, str], Floats]:
+        return Coalescer(self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed)
+
+    def _landed(self, flight: Flight) -> None:
+        self._pulse.landed("encode", flight, self._texts.max_batch, works=True)
+
+    def _beat(self) -> None:
+        self._pulse.beat(list(self._fingerprints))
+        self._telemetry.set("recsys_queue_requests", len(self._texts) + len(self._bulk), queue="encode")
+
+    def _encoder(self, version: str) -> Encoder:
+        """Of the version; versions that share an encoder share it here."""
+        if version not in self._fingerprints:
+            self._fingerprints[version] = self._store.manifest(version).fingerprint
+        fingerprint = self._fingerprints[version]
+        if fingerprint not in self._encoders:
+            spec = self._store.manifest(version).encoder
+            self._encoders[fingerprint] = load_encoder(spec, self._models, expected=fingerprint)
+        return self._encoders[fingerprint]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from world import ATTRIBUTES, DIMENSION, catalogue, eventually
+
+from recsys.building import Build, Content
+from recsys.config import EncoderSpec, EncoderTuning, Platform, ShardTuning
+from recsys.datatypes import Floats
+from recsys.encoder import HashingEncoder
+from recsys.encoder_replica import EncoderReplica
+from recsys.versions import VersionStore
+
+SPEC = EncoderSpec(kind="hashing", dimension=DIMENSION)
+
+
+class Slow(HashingEncoder):
+    """Takes its time for a batch, and remembers it."""
+
+    batches: list[Sequence[str]]
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        time.sleep(0.01)
+        self.batches.append(texts)
+        return super().encode(texts)
+
+
+@pytest.fixture
+async def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EncoderReplica]:
+    Slow.batches = []
+    monkeypatch.setattr("recsys.encoder_replica.load_encoder", lambda spec, *_, **__: Slow(spec))
+    store = VersionStore(tmp_path)
+    platform = Platform(shards=1, encoder=SPEC, attributes=ATTRIBUTES)
+    build = Build(platform, store, HashingEncoder(SPEC), 1, ShardTuning())
+    store.promote(build.publish(Content(catalogue())).version)
+    made = EncoderReplica(store, tmp_path / "models")
+    made.tune(EncoderTuning(max_batch=4))
+    await made.start()
+    Slow.batches.clear()
+    yield made
+    made.stop()
+
+
+def version(replica: EncoderReplica) -> str:
+    served = replica._store.current()
+    assert served is not None
+    return served
+
+
+async def test_a_search_does_not_wait_behind_a_thousand_items(replica: EncoderReplica) -> None:
+    """They take turns: at most one batch of the many comes before it, beside the one that is under way."""
+    many = asyncio.create_task(replica.encode(version(replica), [f"item {n}" for n in range(100)]))
+    assert await eventually(lambda: Slow.batches)
+    before = len(Slow.batches)
+    await replica.encode(version(replica), ["what is searched for"])
+    place = next(n for n, batch in enumerate(Slow.batches) if "what is searched for" in batch)
+    assert place - before <= 2
+    assert len(await many) == 100
+    assert len(Slow.batches) == 26
+
+
+async def test_texts_that_arrive_together_are_encoded_together_and_once(replica: EncoderReplica) -> None:
+    texts = ["rocket", "bread", "rocket", "sail"]
+    found = await asyncio.gather(*(replica.encode(version(replica), [text]) for text in texts))
+    assert sorted(text for batch in Slow.batches for text in batch) in (
+        ["bread", "rocket", "sail"],
+        ["bread", "rocket", "rocket", "sail"],  # both were on their way before either was known
+    )
+    assert len(Slow.batches) <= 2
+    for text, [vector] in zip(texts, found, strict=True):
+        np.testing.assert_array_equal(vector, HashingEncoder(SPEC).encode([text])[0])
+    await replica.encode(version(replica), texts)
+    assert len(Slow.batches) <= 2
+
+
+async def test_no_cache_is_a_setting(replica: EncoderReplica) -> None:
+    replica.tune(EncoderTuning(cache_texts=0))
+    for _ in range(2):
+        await replica.encode(version(replica), ["rocket"])
+    assert Slow.batches == [["rocket"], ["rocket"]]
