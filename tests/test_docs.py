@@ -88,7 +88,8 @@ def recsys_commands() -> dict[str, set[str]]:
     """The options of each command, by its name, such as `import items`."""
 
     def walk(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
-        yield name, {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        given = {o for parameter in command.params for o in (*parameter.opts, *parameter.secondary_opts)}
+        yield name, given | {"--help"}
         for part, inner in getattr(command, "commands", {}).items():
             yield from walk(inner, f"{name} {part}".strip())
 

@@ -54,7 +54,8 @@ def answers_until(live: Live, over: Callable[[], bool], within_s: float = RECOVE
     return found
 
 
-def test_a_killed_shard_is_named_until_it_is_back(live: Live) -> None:
+def test_a_killed_shard_is_waited_for_or_named(live: Live) -> None:
+    """The next replica may be there before the budget of a request is spent: then its answer is whole."""
     [old] = live.status()["shards"][1]["replicas"]
     [process] = live.replicas("shard-1")
     process.kill()
@@ -65,7 +66,6 @@ def test_a_killed_shard_is_named_until_it_is_back(live: Live) -> None:
 
     answers = answers_until(live, back)
     assert {tuple(a["degraded"]) for a in answers} <= {(), ("shard-1",)}
-    assert any(a["degraded"] == ["shard-1"] for a in answers)
     assert eventually(lambda: whole(live), RECOVERY_S)
     [new] = live.status()["shards"][1]["replicas"]
     assert new["items"] == old["items"]
