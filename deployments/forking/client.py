@@ -26,15 +26,15 @@ def forked(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     path = os.environ.get(SOCKET)
     if not path:
         return False
-    request = {
-        "argv": list(argv),
-        "env": dict(env),
-        "folder": str(Path.cwd()),
-        "python": [sys.executable, *sys.path],
-        "oom_score": Path("/proc/self/oom_score_adj").read_text(),  # the raylet has told the kernel whom to end first
-    }
-    message = json.dumps(request).encode()
     try:
+        request = {
+            "argv": list(argv),
+            "env": dict(env),
+            "folder": str(Path.cwd()),
+            "python": [sys.executable, *sys.path],
+            "oom_score": Path("/proc/self/oom_score_adj").read_text(),  # the raylet has set it: whom to end first
+        }
+        message = json.dumps(request).encode()
         with socket.socket(socket.AF_UNIX) as server:
             server.settimeout(_PATIENCE_S)
             server.connect(path)

@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -114,7 +115,8 @@ def take_over(request: Request, streams: Sequence[int]) -> None:
         os.close(stream)
     os.chdir(request.folder)
     os.environ |= request.env  # beside the few that imports set
-    Path("/proc/self/oom_score_adj").write_text(request.oom_score)
+    with suppress(OSError):  # a hardened container does not let it: Ray itself goes on then, too
+        Path("/proc/self/oom_score_adj").write_text(request.oom_score)
     np.random.seed()  # noqa: NPY002 - forks would all draw the same numbers from the old generator
     sys.argv = list(request.argv)
 
