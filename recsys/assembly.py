@@ -26,7 +26,7 @@ _TRENDING = 0.0
 _WEIGHED = {QUERY: "query", TASTE: "taste", LONG: "long"} | {BECAUSE + i: "because" for i in range(RECENT)}
 """Role -> the signal that it is needed for even when no source uses it."""
 _NO_KEYS, _NO_WEIGHTS = np.zeros(0, np.uint64), np.zeros(0, np.float32)
-_NEIGHBOUR_SIGNALS = {"near", "follows", "last"}
+_TRAIL_SIGNALS = {"near", "follows", "last", "attention"}
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment) -> Shar
                 plan.append((b, role, SOURCES[source] if k else 0, k))
     request, role_of, source_of, k_of = np.array(plan, np.int64).reshape(-1, 4).T
     excluded = [_excluded(prepared) for prepared in batch]
-    linked = [p.profile if not _NEIGHBOUR_SIGNALS.isdisjoint(p.weights(serve)) else None for p in batch]
+    linked = [p.profile if not _TRAIL_SIGNALS.isdisjoint(p.weights(serve)) else None for p in batch]
     trails = [p.trail if p is not None else _NO_KEYS for p in linked]
     return ShardQuery(
         version=serve.version,

@@ -16,7 +16,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
-SignalName = Literal["query", "taste", "long", "near", "follows", "last", "because", "popularity", "trend", "recency"]
+SignalName = Literal[
+    "query",
+    "taste",
+    "long",
+    "near",
+    "follows",
+    "last",
+    "attention",
+    "because",
+    "popularity",
+    "trend",
+    "recency",
+]
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]

@@ -1,4 +1,6 @@
-"""What a version learned of its items, as a shard holds it: context vectors, places for new items, neighbour rows."""
+"""What a version learned of its items, as a shard holds it: context vectors, places for new items, neighbour
+rows, and the network that reads the last likes.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.attention import Attention
 from recsys.datatypes import Floats, Keys, Rows
 
 FADING = (None, 0.6, 0.0)
 """How the last likes fade, like by like, in each signal of neighbour rows: near (None: by the version's half-life),
 next, and near to the very last like alone."""
 
+_NOTHING = np.zeros(0, np.int64)
 _CELLS = 1 << 22
 """Requests x items up to which sums of neighbour rows are laid out densely: 16 MB."""
 
@@ -32,7 +36,7 @@ class Links:
     follows: sp.csr_array
 
     def scores(
-        self, trail: Keys, weights: Floats, trail_offsets: Rows, half_life: float, requests: Rows, slots: Rows
+        self, trail: Keys, trail_offsets: Rows, weights: Floats, half_life: float, requests: Rows, slots: Rows
     ) -> Floats:
         """(n, 3) float32 for n pairs of request and slot: sums of the rows of the request's last likes.
 
@@ -77,6 +81,9 @@ class Learned:
     half_life: float
     """Likes; of `near`."""
     links: Links
+    attention: Attention | None
+    attended: Rows
+    """(n,) by slot, rows of the network's items; -1: it does not know the item. Empty without a network."""
 
     @property
     def dimension(self) -> int:
@@ -86,6 +93,13 @@ class Learned:
         """(n, d) text vectors -> (n, r) item and (n, r) context factors."""
         wide = np.concatenate([texts, np.ones((len(texts), 1), np.float32)], axis=1)
         return wide @ self.item_map, wide @ self.context_map
+
+    def expected(self, trail: Keys, trail_offsets: Rows, offsets: Rows, slots: Rows) -> Floats:
+        """(n,) `Attention.scores` of candidates by slot; 0 without a network, and for items that came later (-1)."""
+        if self.attention is None:
+            return np.zeros(len(slots), np.float32)
+        rows = np.where(slots < 0, -1, self.attended[slots])
+        return self.attention.scores(trail, trail_offsets, offsets, rows)
 
     def save(self, folder: Path) -> None:
         """`contexts.npy`, which replicas on a machine share, and `learned.npz`."""
@@ -99,6 +113,8 @@ class Learned:
         }
         for name, table in (("near", links.near), ("follows", links.follows)):
             parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
+        if self.attention is not None:
+            parts |= {**self.attention.arrays(), "attended": self.attended}
         np.savez(folder / "learned.npz", allow_pickle=False, **parts)
 
     @classmethod
@@ -115,4 +131,6 @@ class Learned:
             )
             links = Links(stored["sources"], near, follows)
             maps = stored["item_map"], stored["context_map"], float(stored["half_life"])
-        return cls(np.asarray(contexts), *maps, links)
+            attention = Attention.read(stored)
+            attended = _NOTHING if attention is None else stored["attended"]
+        return cls(np.asarray(contexts), *maps, links, attention, attended)

@@ -61,13 +61,14 @@ class Ranker:
             model = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
             raise VersionError(f"the ranking model cannot be read: {error}") from error
-        if model.feature_name() != list(FEATURES):
+        if not set(model.feature_name()) <= set(FEATURES):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
+        self._columns = [FEATURES.index(name) for name in model.feature_name()]  # one of before may know fewer
         self._trees = Trees(model.dump_model())
 
     def score(self, table: Floats) -> Floats:
-        """(n,) float32, to be added to the blend of each row."""
-        return self._trees.score(table)
+        """(n,) float32, to be added to the blend of each row of `features`."""
+        return self._trees.score(table[:, self._columns])
 
     def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
         """(n,) scores, with the trees' word on the best RESCORED candidates of the requests that ask for it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import COLUMNS, LAST, NEAR, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
+from recsys.candidates import ATTENTION, COLUMNS, LAST, NEAR, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
 from recsys.datatypes import KEY_BITS, Floats, Keys, Rows
 from recsys.index.base import best
 from recsys.shard import Shard
@@ -170,14 +170,12 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Flo
     for j, (b, role) in enumerate(zip(query.vector_request.tolist(), query.vector_role.tolist(), strict=True)):
         mine = slice(offsets[b], offsets[b + 1])
         likeness[mine, role] = vectors[mine] @ query.vectors[j]
-    if len(query.trail) and shard.items.learned is not None:
+    learned = shard.items.learned
+    if len(query.trail) and learned is not None:
         requests = np.repeat(np.arange(query.size), np.diff(offsets))
-        likeness[:, NEAR : LAST + 1] = shard.items.learned.links.scores(
-            query.trail,
-            query.trail_weights,
-            query.trail_offsets,
-            shard.items.learned.half_life,
-            requests,
-            shard.items.slots.view[rows],
+        trail, slots = (query.trail, query.trail_offsets), shard.items.slots.view[rows]
+        likeness[:, NEAR : LAST + 1] = learned.links.scores(
+            *trail, query.trail_weights, learned.half_life, requests, slots
         )
+        likeness[:, ATTENTION] = learned.expected(*trail, offsets, slots)
     return likeness

@@ -21,6 +21,7 @@ Ints = npt.NDArray[np.int64]
 _CANDIDATES = 50
 """Items asked for: with the sources of the home scenario, about 200 candidates."""
 _STEPS: dict[SignalName, tuple[float, ...]] = {
+    "attention": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
     "taste": (0.0, 0.25, 0.5, 1.0, 2.0),
     "long": (0.0, 0.01, 0.03, 0.1),
     "near": (0.0, 0.5, 1.0, 2.0, 4.0),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.attention import Attention
 from recsys.config import SignalName
 from recsys.datatypes import Floats, Rows, item_keys
 from recsys.learned import Learned, Links
@@ -36,6 +37,8 @@ class Trained:
     follows: sp.csr_array
     item_map: Floats
     context_map: Floats
+    attention: Attention | None
+    """None: the blend was better without."""
     space: Space
     weights: Mapping[SignalName, float]
     ranker: str | None
@@ -48,6 +51,8 @@ class Trained:
         for name in ("near", "follows"):
             table = getattr(self, name)
             parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
+        if self.attention is not None:
+            parts |= self.attention.arrays()
         np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **parts)
 
     @classmethod
@@ -65,17 +70,22 @@ class Trained:
                 for name in ("near", "follows")
             }
             arrays = {name: stored[name] for name in _ARRAYS}
+            attention = Attention.read(stored)
             item_ids = stored["item_ids"].tolist()
         ranker = None
         if manifest.ranker_sha256 is not None:
             ranker = store.checked(manifest.version, RANKER, manifest.ranker_sha256).read_text()
-        return cls(item_ids, **arrays, **tables, space=space, weights=manifest.weights or {}, ranker=ranker, card=card)
+        weights = manifest.weights or {}
+        return cls(
+            item_ids, **arrays, **tables, attention=attention, space=space, weights=weights, ranker=ranker, card=card
+        )
 
     def digest(self) -> bytes:
         """Of all that a build takes over."""
         digest = hashlib.sha256(f"{self.space}{sorted(self.weights.items())}{self.ranker}{self.card}".encode())
         tables = (self.near.data, self.near.indices, self.follows.data, self.follows.indices)
-        for array in (self.items, self.contexts, self.item_map, self.context_map, *tables):
+        network = () if self.attention is None else self.attention.arrays().values()
+        for array in (self.items, self.contexts, self.item_map, self.context_map, *tables, *network):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.digest()
 
@@ -85,11 +95,14 @@ class Trained:
         at = np.fromiter((place.get(item, -1) for item in item_ids), np.int64, len(item_ids))
         learned = at >= 0
         learned[learned] = self.known[at[learned]]
-        placer = Learned(np.zeros((0, 0), np.float32), self.item_map, self.context_map, self.space.half_life, _NONE)
+        maps = self.item_map, self.context_map
+        placer = Learned(np.zeros((0, 0), np.float32), *maps, self.space.half_life, _NONE, None, np.zeros(0, np.int64))
         items, contexts = placer.place(texts)
         items[learned], contexts[learned] = self.items[at[learned]], self.contexts[at[learned]]
         keys = item_keys(item_ids)
-        return Layout(self, np.concatenate([texts, items], axis=1), contexts, at, np.argsort(keys), np.sort(keys))
+        attended = np.zeros(0, np.int64) if self.attention is None else self.attention.find(keys)
+        vectors = np.concatenate([texts, items], axis=1)
+        return Layout(self, vectors, contexts, at, attended, np.argsort(keys), np.sort(keys))
 
 
 _NONE = Links(np.zeros(0, np.uint64), sp.csr_array((0, 0)), sp.csr_array((0, 0)))
@@ -104,6 +117,8 @@ class Layout:
     contexts: Floats
     at: Rows
     """(n,) the item's row in the model; -1: the model does not know it."""
+    attended: Rows
+    """(n,) the item's row in the network, see `Learned`."""
     by_key: Rows
     keys: np.ndarray
 
@@ -111,7 +126,9 @@ class Layout:
         """What the shard that owns these items holds."""
         t = self.trained
         links = Links(self.keys, self._columns(t.near, mine), self._columns(t.follows, mine))
-        return Learned(self.contexts[mine], t.item_map, t.context_map, t.space.half_life, links)
+        attended = self.attended if t.attention is None else self.attended[mine]
+        maps = t.item_map, t.context_map
+        return Learned(self.contexts[mine], *maps, t.space.half_life, links, t.attention, attended)
 
     def _columns(self, table: sp.csr_array, mine: Rows) -> sp.csr_array:
         """The rows of all items in order of their keys, the columns of these alone; empty for unknown items."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.attention import Attention
 from recsys.building import Build, Content, known_texts
 from recsys.config import Serving
 from recsys.datatypes import Floats, Item
@@ -18,7 +19,7 @@ from recsys.interactions import Interactions
 from recsys.metrics import per_case
 from recsys.space import Space
 from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
-from recsys.training.factors import factorise, from_text
+from recsys.training.factors import Factors, factorise, from_text
 from recsys.training.model import Trained
 from recsys.training.operators import Matrix, follows, strongest
 from recsys.training.search import Grams, Parameters, choose, faded, ranked, taste_rows
@@ -59,10 +60,10 @@ class Trainer:
         held = self.split(data)
         chosen = choose(held, self.seed, say)
         parameters, quality = chosen.parameters, chosen.quality
-        first = self._assemble(texts, held.train, chosen.operator, parameters, say)
+        first = self._assemble(texts, held.train, chosen.operator, parameters, say, attend=True)
         del chosen  # an operator is what is largest here
         first, found = self._rank(first, items, texts, held, say)
-        model = self._learn(texts, data, parameters, say, first.space.text_weight)
+        model = self._learn(texts, data, parameters, say, first)
         card = ModelCard(
             data_sha256=data.sha256(),
             users=data.users,
@@ -79,15 +80,17 @@ class Trainer:
     def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
         """The same parameters, weights and trees on other interactions."""
         chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
-        made = self._learn(texts, data, Parameters(**chosen), say, trained.space.text_weight)
+        made = self._learn(texts, data, Parameters(**chosen), say, trained)
         return replace(made, weights=trained.weights, ranker=trained.ranker, card=trained.card)
 
     def _learn(
-        self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, text_weight: float
+        self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, like: Trained
     ) -> Trained:
+        """`like` has what was chosen: the weight of texts, and whether there is to be a network."""
         say("learn", 0, 3)
         operator = Grams(data).operator(parameters.ridge)
-        return self._assemble(texts, data, operator, parameters, say, text_weight)
+        attend, text_weight = like.weights["attention"] > 0, like.space.text_weight
+        return self._assemble(texts, data, operator, parameters, say, attend=attend, text_weight=text_weight)
 
     def _assemble(
         self,
@@ -96,11 +99,14 @@ class Trainer:
         operator: Matrix,
         parameters: Parameters,
         say: Progress,
+        *,
+        attend: bool,
         text_weight: float = 0.0,
     ) -> Trained:
         say("learn", 1, 3)
         factors = factorise(operator, DIMENSION, self.seed)
         say("learn", 2, 3)
+        attention = _attention(data, factors, self.seed, say) if attend else None
         near, after = strongest(operator, _NEAR), strongest(follows(data), _FOLLOWS)
         counts = data.counts().astype(np.float32)
         scale = _scale(factors.contexts, factors.items, data, parameters)
@@ -119,6 +125,7 @@ class Trainer:
             follows=_scaled(after),
             item_map=from_text(texts, item_factors, counts, _RIDGE),
             context_map=from_text(texts, contexts, counts, _RIDGE),
+            attention=attention,
             space=Space(
                 text=texts.shape[1],
                 learned=DIMENSION,
@@ -170,6 +177,12 @@ class Trainer:
 
 
 _NO_CARD = ModelCard(data_sha256="", users=0, items=0, events=0, seed=0, seconds=0.0, parameters={}, validation={})
+
+
+def _attention(data: Interactions, factors: Factors, seed: int, say: Progress) -> Attention | None:
+    from recsys.training.attention import train_attention  # noqa: PLC0415 - PyTorch, which takes seconds to import
+
+    return train_attention(data, factors, seed, say)
 
 
 def _learned(settings: Serving) -> Serving:

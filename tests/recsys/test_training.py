@@ -239,7 +239,18 @@ def test_a_foreign_ranking_model_is_refused():
     text = lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, data, 2).model_to_string()
     with pytest.raises(VersionError, match="train again"):
         Ranker(text)
-    assert "blend" in FEATURES
+
+
+def test_trees_that_know_fewer_signals_still_rank():
+    """A version of before a signal was added is served on: its trees get the columns that they were trained on."""
+    import lightgbm  # noqa: PLC0415
+
+    fewer = [name for name in FEATURES if name != "attention"]
+    table = np.random.default_rng(0).random((200, len(FEATURES))).astype(np.float32)
+    known = table[:, [FEATURES.index(name) for name in fewer]]
+    data = lightgbm.Dataset(known, (known[:, -1] + known[:, 0] > 1).astype(int), feature_name=fewer)
+    model = lightgbm.train({"objective": "regression", "verbosity": -1, "num_threads": 1}, data, 5)
+    np.testing.assert_allclose(Ranker(model.model_to_string()).score(table), model.predict(known), rtol=1e-5)
 
 
 def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
