@@ -103,7 +103,7 @@ def _windows(data: Interactions, codes: np.ndarray) -> np.ndarray:
 def _fit(network: _Network, windows: Tensor, counts: Tensor, say: Progress) -> None:
     steps = -(-len(windows) // _BATCH)
     total = max(min(steps * _EPOCHS, _READ // (_BATCH * TRAIL)), 1)
-    adam = torch.optim.Adam(network.parameters(), _RATE)
+    adam = torch.optim.Adam(network.parameters(), _RATE, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, _RATE, total_steps=total + 1, pct_start=1 / 6)
     drawn = counts.sqrt() / counts.sqrt().sum()
     order: tuple[Tensor, ...] = ()

@@ -36,7 +36,7 @@ def network() -> _Network:
     made = _Network(torch.randn(len(NAMES) + 1, SIZE))
     with torch.no_grad():
         for part in made.parameters():
-            part += 0.3 * torch.randn(part.shape)
+            part.add_(0.3 * torch.randn(part.shape))
     return made
 
 
