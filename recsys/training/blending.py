@@ -27,11 +27,13 @@ _STEPS: dict[SignalName, tuple[float, ...]] = {
     "follows": (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2),
     "last": (0.0, 0.1, 0.3, 1.0, 3.0),
     "because": (0.0, 0.03, 0.1, 0.4),
-    "popularity": (-0.8, -0.2, -0.05, 0.0, 0.05, 0.2, 0.8),
+    "popularity": (-0.2, -0.05, 0.0, 0.05, 0.2, 0.8),
     "trend": (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8),
     "attention": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
 }
-"""Tried in this order. Trends decide most where one moment is held out for all, and little where everybody's last."""
+"""Tried in this order. Trends decide most where one moment is held out for all, and little where everybody's last.
+Popularity may hardly be held against an item: what nobody knows yet would come before all that is known.
+"""
 START: dict[SignalName, float] = {**dict.fromkeys(SIGNALS, 0.0), "taste": 1.0, "near": 1.0, "query": 1.0}
 """Where the search of weights starts; `recency` stays out, for created_at is not the time of an item's arrival."""
 _ROUNDS = 3

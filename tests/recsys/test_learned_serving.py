@@ -95,3 +95,4 @@ async def test_an_item_added_later_is_explored(make_world, model):
         return ids(await world.gateway.recommend(RecQuery(k=10, user_id="u", explore=0.1)))[-1] == "sea-new"
 
     assert await eventually(explored)
+    assert "sea-new" not in ids(await world.gateway.recommend(RecQuery(k=10, user_id="u", explore=0.0)))
