@@ -29,7 +29,7 @@ _READ = 4_000_000
 _BATCH = 64
 """Windows a step."""
 _NEGATIVES = 512
-_RATE = 5e-3
+_RATE = 8e-3
 """Adam's largest step, reached after a sixth of all steps (Smith and Topin 2018, "Super-Convergence")."""
 _START = 0.02
 """Standard deviation of a number of an item's vector at the start."""
@@ -125,13 +125,14 @@ def _loss(network: _Network, windows: Tensor, drawn: Tensor) -> Tensor:
     drawn (Bengio and Senécal 2008): as if over all items.
     """
     likes, after = windows[:, :-1], windows[:, 1:]
-    asked = (likes > 0) & (after > 0)
-    expected, came = network(likes)[asked], after[asked]
+    asked = ((likes > 0) & (after > 0)).flatten().nonzero().flatten()
+    came = after.flatten()[asked]
+    expected = network(likes).flatten(0, 1).index_select(0, asked)
     others = torch.multinomial(drawn, _NEGATIVES, replacement=True)
-    right = (expected * network.items[came]).sum(1)
-    wrong = expected @ network.items[others + 1].T - (drawn[others] * _NEGATIVES).log()
-    wrong = wrong.masked_fill(others + 1 == came[:, None], -torch.inf)
-    return (torch.cat([right[:, None], wrong], 1).logsumexp(1) - right).mean()
+    right = (expected * F.embedding(came, network.items)).sum(1)
+    wrong = torch.addmm(-(drawn[others] * _NEGATIVES).log(), expected, F.embedding(others + 1, network.items).T)
+    wrong.masked_fill_(others + 1 == came[:, None], -torch.inf)
+    return F.softplus(wrong.logsumexp(1) - right).mean()
 
 
 @torch.no_grad()

@@ -89,7 +89,8 @@ class Trainer:
         """`like` has what was chosen: the weight of texts, and whether there is to be a network."""
         say("learn", 0, 3)
         operator = Grams(data).operator(parameters.ridge)
-        attend, text_weight = like.weights["attention"] > 0, like.space.text_weight
+        attend = like.attention is not None and (like.ranker is not None or like.weights["attention"] > 0)
+        text_weight = like.space.text_weight
         return self._assemble(texts, data, operator, parameters, say, attend=attend, text_weight=text_weight)
 
     def _assemble(

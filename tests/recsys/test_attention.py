@@ -45,6 +45,21 @@ def attention(network) -> Attention:
     return _folded(network, KEYS)
 
 
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory) -> Trainer:
+    return Trainer(build(VersionStore(tmp_path_factory.mktemp("versions"))), Serving())
+
+
+@pytest.fixture(scope="module")
+def texts(trainer):
+    return encode_all(trainer.build.encoder, catalogue())
+
+
+@pytest.fixture(scope="module")
+def model(trainer, texts) -> Trained:
+    return trainer.train(catalogue(), texts, leave_last_out(people()).train)
+
+
 def ring(users: int = 400, size: int = 24, steps: int = 10) -> Interactions:
     """Everyone starts somewhere on a ring and goes on up or down, one by one."""
     rng = np.random.default_rng(5)
@@ -127,14 +142,18 @@ def test_items_that_nobody_touched_are_not_known():
     assert (made.find(KEYS) >= 0).nonzero()[0].tolist() == [0, 1, 5]
 
 
-def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(tmp_path):
+@pytest.mark.parametrize(("weight", "ranker", "attends"), [(0.0, None, False), (0.0, "trees", True), (1.0, None, True)])
+def test_a_network_is_trained_for_those_who_look_at_it(trainer, texts, model, attention, weight, ranker, attends):
+    """The blend, where it gives it a weight, and trees, which learned from its scores whatever the blend makes of them."""
+    chosen = replace(model, attention=attention, weights=model.weights | {"attention": weight}, ranker=ranker)
+    assert (trainer.refit(chosen, texts, people(40)).attention is not None) == attends
+
+
+def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(trainer, model):
     """Of two shards, of a catalogue that lost an item, and of a version that was read back; an item that came later and
     one that the network never saw score 0.
     """
-    made = build(VersionStore(tmp_path))
-    test = leave_last_out(people())
-    texts = encode_all(made.encoder, catalogue())
-    model = Trainer(made, Serving()).train(catalogue(), texts, test.train)
+    made, test = trainer.build, leave_last_out(people())
     network = train_attention(test.train, Factors(model.contexts, model.items), 7, lambda *_: None)
     model = replace(model, attention=network, weights={**model.weights, "attention": 1.0})
     first = publish(made, model)
