@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import CandidateSet
+from recsys.candidates import QUERY, TASTE, CandidateSet
 from recsys.config import SignalName
 from recsys.datatypes import Floats
 from recsys.shard import NEW_LIKES
@@ -57,8 +57,7 @@ def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], gro
             slates[b] = chosen[: k[b]]
     for b in [b for b, a in enumerate(asked) if a.explore > 0 and sizes[b]]:
         ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
-        new = ranked[candidates.columns[ranked, 0] < NEW_LIKES]
-        slates[b] = _with_new(slates[b], new, asked[b].explore)
+        slates[b] = _with_new(slates[b], _new(candidates, ranked, over), asked[b].explore)
     return slates
 
 
@@ -77,6 +76,16 @@ def _over_caps(
         place = np.arange(len(order)) - np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
         over[order] |= (place >= caps[requests[order]]) & (values[order] != 0)
     return over
+
+
+def _new(candidates: CandidateSet, ranked: Ints, over: npt.NDArray[np.bool_]) -> Ints:
+    """The new items of a request, those most like what was asked, or else like the taste, first: what only a few did
+    with them is mostly chance, and would put them before those that nobody has touched yet.
+    """
+    new = ranked[candidates.columns[ranked, 0] < NEW_LIKES]
+    alike = candidates.likeness[new, QUERY]
+    alike = np.nan_to_num(np.where(np.isnan(alike), candidates.likeness[new, TASTE], alike))
+    return new[np.lexsort((-alike, over[new]))]
 
 
 def _with_new(slate: Ints, new: Ints, share: float) -> Ints:

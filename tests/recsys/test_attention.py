@@ -144,7 +144,7 @@ def test_items_that_nobody_touched_are_not_known():
 
 @pytest.mark.parametrize(("weight", "ranker", "attends"), [(0.0, None, False), (0.0, "trees", True), (1.0, None, True)])
 def test_a_network_is_trained_for_those_who_look_at_it(trainer, texts, model, attention, weight, ranker, attends):
-    """The blend, where it gives it a weight, and trees, which learned from its scores whatever the blend makes of them."""
+    """The blend that gives it a weight, and trees, which learned from its scores whatever the blend makes of them."""
     chosen = replace(model, attention=attention, weights=model.weights | {"attention": weight}, ranker=ranker)
     assert (trainer.refit(chosen, texts, people(40)).attention is not None) == attends
 

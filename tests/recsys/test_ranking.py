@@ -203,6 +203,21 @@ def test_new_items_get_their_share_at_equal_distances():
     assert slate == [0, 1, 2, 3, 15, 4, 5, 6, 7, 16]
 
 
+@pytest.mark.parametrize("role", [QUERY, TASTE])
+def test_of_new_items_those_come_first_that_are_most_alike(role):
+    """To what was asked, or else to the taste, whatever the few events say; but after those within the caps."""
+    alike = np.full((20, ROLES), np.nan, np.float32)
+    alike[:, TASTE] = np.linspace(1, 0, 20)
+    alike[15:, role] = [0.1, 0.2, 0.9, 0.3, 0.4]
+    groups = np.arange(1, 21, dtype=np.uint64)[:, None]
+    given = candidates([20], columns=likes([100.0] * 15 + [0.0] * 5), likeness=alike, groups=groups)
+    scores = np.arange(20, 0, -1).astype(np.float32)
+    assert top(given, scores, [Controls(10, explore=0.2)])[0].tolist()[4::5] == [17, 19]
+    groups[17] = groups[0]  # 0 scores higher
+    capped = Controls(10, explore=0.2, caps={"genre": 1})
+    assert top(given, scores, [capped], ["genre"])[0].tolist()[4::5] == [19, 18]
+
+
 def test_new_items_that_made_it_by_themselves_count():
     """A slate that has its share already is left as it is, and one without new candidates too."""
     scores = np.arange(6, 0, -1).astype(np.float32)
