@@ -28,7 +28,7 @@ from recsys.datatypes import Floats, Interaction
 from recsys.encoder import Encoder
 from recsys.encoding import Progress, WhenNeeded, encode_all
 from recsys.errors import TooFewEvents, Unavailable, VersionError
-from recsys.holdout import Holdout, Split, rolling, since
+from recsys.holdout import Holdout, Split, since, upcoming
 from recsys.interaction_files import weighted
 from recsys.interactions import Interactions
 from recsys.metrics import Ints
@@ -70,7 +70,7 @@ class Retraining:
     build: Build
     settings: Serving
     seed: int = 7
-    split: Split = rolling
+    split: Split = upcoming
 
     def run(
         self, content: Content, texts: Floats, data: Interactions, served: Manifest, say: Progress = lambda *_: None
@@ -165,7 +165,7 @@ async def retrain(
     say: Progress = lambda *_: None,
     *,
     seed: int = 7,
-    split: Split = rolling,
+    split: Split = upcoming,
 ) -> Retrained:
     """Train, compare, and where the comparison allows it build of what is live, promote, and drop old versions.
 

@@ -24,6 +24,7 @@ from recsys.datatypes import Interaction, Item
 from recsys.encoding import Progress, encode_all
 from recsys.errors import BadInput, RuntimeFailure, VersionError
 from recsys.evaluating import PROTOCOLS
+from recsys.holdout import Split, upcoming
 from recsys.importing import BadRow, read_events
 from recsys.interaction_files import items_of, weighted
 from recsys.retraining import histories, retrain
@@ -49,8 +50,11 @@ def train(
     mapping: Mapping = [],
     event_type: Annotated[str | None, typer.Option("--type", help="Type of events whose file names none.")] = None,
     protocol: Annotated[
-        Literal["leave-last-out", "temporal"], typer.Option(help="How validation is split off.")
-    ] = "leave-last-out",
+        Literal["leave-last-out", "temporal"] | None,
+        typer.Option(
+            help="How validation is split off; none: one moment for all, or everybody's last where few come back."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Two runs of one seed give one model.")] = 7,
     promote: Annotated[bool, typer.Option("--promote", help="Serve the new version as soon as it is built.")] = False,
     if_better: Annotated[
@@ -70,7 +74,7 @@ def train(
     if if_better:
         if events or items or promote or not trees:
             raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
-        _retrained(config, seed, protocol, console, json=json)
+        _retrained(config, seed, _split(protocol), console, json=json)
         return
     known = serve_config(config)
     platform, settings, store = platform_of(known), serving_of(known), store_of(config)
@@ -96,7 +100,7 @@ def train(
             raise BadInput("there is no event with a weight to learn from; see event_types in the config file")
         build = build_of(config, report)
         texts = encode_all(build.encoder, catalogue, report)
-        trainer = Trainer(build, settings, seed, PROTOCOLS[protocol][1], trees)
+        trainer = Trainer(build, settings, seed, _split(protocol), trees)
         trained = trainer.train(catalogue, texts, data, report)
         with store.drafts.alone():
             content = file_content(store, catalogue, platform, build.encoder.fingerprint)
@@ -117,9 +121,13 @@ def train(
     console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
 
 
-def _retrained(config: Path, seed: int, protocol: str, console: Console, *, json: bool) -> None:
+def _split(protocol: str | None) -> Split:
+    return upcoming if protocol is None else PROTOCOLS[protocol][1]
+
+
+def _retrained(config: Path, seed: int, split: Split, console: Console, *, json: bool) -> None:
     known = serve_config(config)
-    platform, split = platform_of(known), PROTOCOLS[protocol][1]
+    platform = platform_of(known)
     with bars(console) as report, Runtime(platform.home()).redis(known) as url:
         work = retrain(platform, tuning_of(known, 0), serving_of(known), url, report, seed=seed, split=split)
         made = asyncio.run(work)

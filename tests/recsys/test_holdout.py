@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.holdout import by_time, leave_last_out, rolling
+from recsys.holdout import by_time, leave_last_out, rolling, upcoming
 from recsys.interactions import Interactions
 
 
@@ -75,3 +75,13 @@ def test_one_moment_parts_all(ratings):
     assert held.train.times.max() <= held.now[0]
     assert (held.now == held.now[0]).all()
     assert len(held.train) == pytest.approx(0.9 * len(ratings), rel=0.01)
+
+
+def test_what_comes_next_is_asked_of_one_moment_or_else_of_everybody():
+    """Of one moment where fifty users come back after it; where people come once, one after the other, of all of them."""
+    together = of([(f"u{u}", f"i{n}", float(n)) for u in range(60) for n in range(10)])
+    assert upcoming(together).now.tolist() == by_time(together).now.tolist()
+    assert upcoming(together).cases == 60
+    in_turn = of([(f"u{u}", f"i{n}", float(10 * u + n)) for u in range(60) for n in range(10)])
+    assert by_time(in_turn).cases == 0
+    assert upcoming(in_turn).now.tolist() == rolling(in_turn).now.tolist()

@@ -17,7 +17,7 @@ from recsys.config import EncoderSpec, Retrain, Serving, ShardTuning
 from recsys.datatypes import Interaction, RecQuery
 from recsys.encoding import encode_all
 from recsys.errors import TooFewEvents, VersionError
-from recsys.holdout import Holdout, since
+from recsys.holdout import Holdout, since, upcoming
 from recsys.interactions import Interactions
 from recsys.promoting import rollback
 from recsys.retraining import Retrained, Retraining, retrain, seen_until
@@ -91,7 +91,7 @@ def learned(tmp_path_factory):
     texts = encode_all(made.encoder, catalogue())
     first = people()
     first = first.where(first.times < 10)
-    served = publish(made, Trainer(made, Serving()).train(catalogue(), texts, first))
+    served = publish(made, Trainer(made, Serving(), split=upcoming).train(catalogue(), texts, first))
     made.store.promote(served.version)
     return made, texts, served
 
