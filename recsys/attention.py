@@ -24,14 +24,15 @@ _FLAT = 1e-5
 class Attention:
     """A network of H heads that knows V items by d numbers each, and reads L likes; all float32 but `keys`.
 
-    `keys` is (V,) uint64, sorted; `items` (V, d). With x_l the vectors of the likes times the root of d, newest first,
-    and n_l those normalised: a = softmax((n_0 @ ask + ask_bias) . n_l + place[:, l]) of each head; z = x_0 + (sum of
-    a_l n_l) @ tell + tell_bias; y = z + relu(norm(z) @ wide + wide_bias) @ narrow + narrow_bias. The inner product of
-    norm(y) * gain + shift with an item, less that with the mean of all items, is its score.
+    `keys` is (V,) uint64, sorted; `items` (V, d), `mean` (d,) theirs. With x_l the vectors of the likes times the root
+    of d, newest first, and n_l those normalised: a = softmax((n_0 @ ask + ask_bias) . n_l + place[:, l]) of each head;
+    z = x_0 + (sum of a_l n_l) @ tell + tell_bias; y = z + relu(norm(z) @ wide + wide_bias) @ narrow + narrow_bias. The
+    inner product of norm(y) * gain + shift with an item, less that with the mean, is its score.
     """
 
     keys: Keys
     items: Floats
+    mean: Floats
     ask: Floats
     """(d, H * d): the products of query and key matrices."""
     ask_bias: Floats
@@ -73,7 +74,7 @@ class Attention:
         state = vectors[:, 0] + told
         state += np.maximum(_normal(state) @ self.wide + self.wide_bias, 0.0) @ self.narrow + self.narrow_bias
         wanted = _normal(state) * self.gain + self.shift
-        return asking, wanted, wanted @ self.items.mean(axis=0)
+        return asking, wanted, wanted @ self.mean
 
     def scores(self, trail: Keys, trail_offsets: Rows, offsets: Rows, rows: Rows) -> Floats:
         """(n,) of candidates at `rows`, request b's at `offsets[b]:offsets[b + 1]`. An item that is not known (-1)

@@ -150,8 +150,10 @@ def _folded(network: _Network, keys: np.ndarray) -> Attention:
     heads = [slice(h * size // _HEADS, (h + 1) * size // _HEADS) for h in range(_HEADS)]
     root = (size // _HEADS) ** 0.5
     order = np.argsort(keys)
+    items = network.items[1:][torch.from_numpy(order)]
     made = {
-        "items": network.items[1:][torch.from_numpy(order)],
+        "items": items,
+        "mean": items.mean(0),
         "ask": torch.cat([query[h].T @ key[h] for h in heads], 1) / root,
         "ask_bias": torch.cat([query_bias[h] @ key[h] for h in heads]) / root,
         "place": network.place,

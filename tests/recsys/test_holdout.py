@@ -78,7 +78,7 @@ def test_one_moment_parts_all(ratings):
 
 
 def test_what_comes_next_is_asked_of_one_moment_or_else_of_everybody():
-    """Of one moment where fifty users come back after it; where people come once, one after the other, of all of them."""
+    """Of one moment where fifty users come back after it; where people come once, one after the other, of all."""
     together = of([(f"u{u}", f"i{n}", float(n)) for u in range(60) for n in range(10)])
     assert upcoming(together).now.tolist() == by_time(together).now.tolist()
     assert upcoming(together).cases == 60
