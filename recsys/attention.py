@@ -73,8 +73,9 @@ class Attention:
         told = (heed @ likened).reshape(-1, heads * size) @ self.tell + self.tell_bias
         state = vectors[:, 0] + told
         state += np.maximum(_normal(state) @ self.wide + self.wide_bias, 0.0) @ self.narrow + self.narrow_bias
-        wanted = _normal(state) * self.gain + self.shift
-        return asking, wanted, wanted @ self.mean
+        wanted: Floats = _normal(state) * self.gain + self.shift
+        average: Floats = wanted @ self.mean
+        return asking, wanted, average
 
     def scores(self, trail: Keys, trail_offsets: Rows, offsets: Rows, rows: Rows) -> Floats:
         """(n,) of candidates at `rows`, request b's at `offsets[b]:offsets[b + 1]`. An item that is not known (-1)
