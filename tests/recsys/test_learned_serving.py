@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_training import build, people, publish
@@ -10,6 +12,7 @@ from world import TOPICS, catalogue, event, eventually, topic_of
 from recsys.config import Serving
 from recsys.datatypes import Item, RecQuery
 from recsys.encoding import encode_all
+from recsys.training.blending import START
 from recsys.training.train import Trainer
 from recsys.versions import VersionStore
 
@@ -84,8 +87,10 @@ async def test_strangers_texts_and_likes_of_items_are_answered(make_world, model
 
 
 async def test_an_item_added_later_is_explored(make_world, model):
-    """With a share for new items, one that came over HTTP is shown to people of its topic; without, to none of them."""
-    world = await trained_world(make_world, model)
+    """With a share for new items, one that came over HTTP is shown to people of its topic; without, to none of them,
+    where items are shown for what many people like.
+    """
+    world = await trained_world(make_world, replace(model, weights=START | {"popularity": 2.0}, ranker=None))
     for i, item in enumerate(catalogue()):  # all others are known well
         await world.gateway.record([event(f"fan{n}", item.item_id, event_id=f"{i}-{n}") for n in range(6)])
     await world.gateway.record([event("u", f"sea-{i}") for i in (2, 3, 4)])
