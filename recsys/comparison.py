@@ -67,7 +67,7 @@ def compared(
     publish = gap["gap"] >= -margin
     reason = (
         f"NDCG@10 {scores[0]:.4f} beside {scores[1]:.4f} of {version} on {held.cases} cases: "
-        f"{gap['gap']:+.4f} is {'within' if publish else 'past'} the margin of {margin:g}"
+        f"{gap['gap']:+.4f}, {'not ' if publish else ''}worse by more than the margin of {margin:g}"
     )
     return Comparison(
         publish=publish,

@@ -65,7 +65,7 @@ def test_what_is_worse_by_more_than_the_margin_is_not_published(candidate, serve
     assert found.publish is publish
     assert (found.candidate, found.served) == (candidate / 40, served / 40)
     assert found.low <= found.gap <= found.high
-    assert ("within" if publish else "past") in found.reason
+    assert ("not worse by" in found.reason) is publish
 
 
 def test_the_interval_is_of_the_paired_difference():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from world import ATTRIBUTES, DIMENSION, catalogue
+from world import ATTRIBUTES, DIMENSION, catalogue, unit_rows
 
 from recsys import building, encoding
 from recsys.building import Build, Content
@@ -17,9 +17,13 @@ from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTu
 from recsys.datatypes import Item
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
-from recsys.evaluation import neighbours, recall, sample_queries
+from recsys.evaluation import inspect, neighbours, recall, sample_queries
 from recsys.filters import Condition, Filter
+from recsys.index.base import engine
+from recsys.items import ItemTable
 from recsys.routing import Router
+from recsys.shard import Shard
+from recsys.sketches import Sketcher
 from recsys.snapshot import read_items, write_indexes
 from recsys.versions import VersionStore, sha256
 
@@ -289,6 +293,19 @@ def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
         with pytest.raises(VersionError, match=match):
             store.load(one, 0)
     assert store.load(other, 0).items.live == 120
+
+
+@pytest.mark.parametrize("name", ["hnsw", "hnsw_int8"])
+def test_an_index_whose_short_walk_misses_much_still_fits_its_vectors(name):
+    """What a request's walk finds is measured while it serves; a shard is not refused for it."""
+    n, spec = 3000, IndexSpec(engine=name, m=4, ef_construction=100)
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((n, 64)))
+    shard = Shard("v", ItemTable({}, 64, Sketcher.fit(vectors)), engine(spec).create(spec, 64))
+    shard.tune(ShardTuning(ef_search=16))
+    shard.upsert([Item(f"i{i}", "", "", {}, None) for i in range(n)], vectors)
+    assert recall([shard], sample_queries(vectors[::100], 30)) < 0.75
+    inspect(shard, n)
+    assert shard.tuning.ef_search == 16
 
 
 def test_texts_that_are_known_are_not_encoded_again(store):
