@@ -15,6 +15,7 @@ from recsys.building import Build, Content, known_texts
 from recsys.config import Serving
 from recsys.datatypes import Floats, Item
 from recsys.encoding import Progress
+from recsys.errors import BadInput
 from recsys.holdout import Holdout, Split, by_time, leave_last_out, rolling
 from recsys.interactions import Interactions
 from recsys.metrics import Ints, better, judge, per_case
@@ -28,6 +29,10 @@ PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
     "temporal": (by_time, by_time),
 }
 """Name -> how the test is split off, and how validation is split off what is left."""
+_NEEDS = {
+    "leave-last-out": "it needs users with three different items",
+    "temporal": "it needs users with events before and in the last tenth of all",
+}
 _CONTROLLED = 1000
 """Test cases that controls are tried on, at most."""
 _SHORT = 3
@@ -51,9 +56,11 @@ class Evaluation:
     seed: int = 7
 
     def run(self, say: Progress = lambda *_: None, *, with_baselines: bool = True) -> dict[str, Any]:
-        """Everything as one JSON-ready mapping."""
+        """Everything as one JSON-ready mapping. Raises BadInput when the protocol leaves no case."""
         test_split, validation_split = PROTOCOLS[self.protocol]
         test = test_split(self.data)
+        if not test.cases:
+            raise BadInput(f"{self.protocol} leaves nobody to judge by: {_NEEDS[self.protocol]}")
         trainer = Trainer(self.build, self.settings, self.seed, validation_split)
         start = time.perf_counter()
         trained = trainer.train(self.items, self.texts, test.train, say)
@@ -104,7 +111,7 @@ class Evaluation:
         shown = ("ndcg@10", "hr@10", "coverage", "novelty", "intra_list_distance", "cold_share")
         table = {}
         for key, kind in self.build.platform.attributes.items():
-            if kind in ("keyword", "keyword[]"):
+            if kind in ("keyword", "keyword[]") and any(item.attributes.get(key) for item in self.items):
                 tried[f"at most 3 of one {key}"] = {"diversity": 0.0, "caps": {key: 3}}
         for number, (name, options) in enumerate(tried.items()):
             say("controls", number, len(tried))

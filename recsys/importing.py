@@ -32,6 +32,9 @@ class BadRow:
     """From 1: the first physical line of a CSV row (the header is line 1), the row number in Parquet."""
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[R]):

@@ -12,6 +12,7 @@ from recsys.errors import BadInput
 from recsys.importing import BadRow, read_events, read_items
 from recsys.interactions import Interactions
 from recsys.profiles import Taste
+from recsys.records import EventIn, ItemIn
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 ANY = "event"
@@ -45,14 +46,19 @@ def in_folder(folder: Path, name: str) -> Path:
     raise BadInput(f"{folder} holds no {name} file; it needs {name}.csv (or one of {', '.join(_SUFFIXES[1:])})")
 
 
-def read_folder(folder: Path, declared: Mapping[str, AttributeType], say: Say) -> Read:
+def read_folder(
+    folder: Path, declared: Mapping[str, AttributeType], say: Say, mapping: Mapping[str, str] | None = None
+) -> Read:
     """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both as JSONL or Parquet.
 
-    Every event counts 1, whatever its type and value: what is judged is whether the next one is foreseen.
+    `mapping` is {our name: the column} of both. Every event counts 1, whatever its type and value: what is judged is
+    whether the next one is foreseen. Raises BadInput when a file does not fit, or no event names an item.
     """
-    items, bad = items_of([in_folder(folder, "items")], declared, say)
+    of_items, of_events = divided(mapping or {}, declared)
+    items, bad = items_of([in_folder(folder, "items")], declared, say, of_items)
     users, ids, times = [], [], []
-    events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), batch=5000, default_type=ANY)
+    paths = [in_folder(folder, "events")]
+    events = read_events(paths, _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
     for batch in events:
         bad += batch.bad_rows
         for record in batch.records:
@@ -62,21 +68,35 @@ def read_folder(folder: Path, declared: Mapping[str, AttributeType], say: Say) -
         say("events", batch.bytes_read, batch.bytes_total)
     data = Interactions.of(users, ids, times, catalogue=[item.item_id for item in items])
     if not len(data):
-        raise BadInput(f"{folder}: no event names an item of the catalogue; are the item_id columns of one kind?")
+        why = f"{len(bad)} bad rows, the first: {bad[0]}" if bad else "are the item_id columns of one kind?"
+        raise BadInput(f"{folder}: no event names an item of the catalogue; {why}")
     return Read(items, data, bad)
 
 
-def items_of(paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say) -> tuple[list[Item], list[BadRow]]:
+def items_of(
+    paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, mapping: Mapping[str, str] | None = None
+) -> tuple[list[Item], list[BadRow]]:
     """Items of the files; the last of several with one id wins."""
     items: dict[str, Item] = {}
     bad: list[BadRow] = []
-    for batch in read_items(paths, declared, Limits()):
+    for batch in read_items(paths, declared, Limits(), mapping):
         bad += batch.bad_rows
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}
             items[record.item_id] = Item(record.item_id, record.title, record.text, attributes, record.created_at)
         say("items", batch.bytes_read, batch.bytes_total)
     return list(items.values()), bad
+
+
+def divided(mapping: Mapping[str, str], declared: Mapping[str, AttributeType]) -> tuple[dict[str, str], dict[str, str]]:
+    """What {our name: the column} says of items, and what of events; BadInput for a name that neither has."""
+    fields = {**ItemIn.model_fields, **declared}, EventIn.model_fields
+    for name, column in mapping.items():
+        if not any(name in known for known in fields):
+            known = ", ".join(dict.fromkeys([*fields[1], *fields[0]]))
+            raise BadInput(f"--map {name}={column}: no such field; the fields are {known}", field=name)
+    of_items, of_events = ({name: mapping[name] for name in mapping if name in known} for known in fields)
+    return of_items, of_events
 
 
 def weighted(events: Iterable[Interaction], types: Mapping[str, EventType], catalogue: Iterable[str]) -> Interactions:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
@@ -82,7 +81,7 @@ def send(
     totals = {"sent": 0, "bad_rows": 0} | ({"duplicates": 0} if what == "events" else {})
     for batch in batches:
         for bad in batch.bad_rows[: max(0, _SHOWN - totals["bad_rows"])]:
-            console.print(f"[yellow]{escape(str(bad.file))}:{bad.line}[/]: {escape(bad.message)}")
+            console.print(str(bad), style="yellow", markup=False)
         totals["bad_rows"] += len(batch.bad_rows)
         if batch.records:
             answer = client.call(

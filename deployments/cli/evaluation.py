@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.versions import build_of
 from deployments.serve_config import platform_of, serve_config, serving_of
@@ -20,6 +20,8 @@ from recsys.evaluating import Evaluation
 from recsys.interaction_files import Read, read_folder
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
+_CONTROLLED = ("ndcg@10", "coverage", "novelty", "intra_list_distance", "cold_share")
+"""What fits beside the names of controls in 80 columns; `--json` has more."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -34,6 +36,7 @@ def evaluate(
         Literal["leave-last-out", "temporal"], typer.Option(help="What is kept for the test.")
     ] = "leave-last-out",
     config: Config = DEFAULT_CONFIG,
+    mapping: Mapping = [],
     seed: Annotated[int, typer.Option(help="Of sampling and training.")] = 7,
     baselines: Annotated[bool, typer.Option(help="Whether known methods are measured beside.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the comparison here.")] = None,
@@ -48,7 +51,7 @@ def evaluate(
     platform = platform_of(known)
     with bars(console) as report:
         folder = data or fetch_ml100k(platform.home() / "ml-100k", lambda _: None).items_file.parent
-        read = read_folder(folder, platform.attributes, report)
+        read = read_folder(folder, platform.attributes, report, mapping_of(mapping))
         build = build_of(config, report)
         start = time.perf_counter()
         texts = encode_all(build.encoder, read.items, report)
@@ -70,14 +73,17 @@ def _show(found: dict[str, Any], read: Read) -> None:
         f"{found['protocol']}: {found['cases']} cases of {found['users']} users, {found['items']} items, "
         f"{found['events']} events; trained in {found['train_s']} s"
     )
-    table = Table("", *_SHOWN, title=title)
-    for name, row in {"served": found["served"], **found.get("baselines", {})}.items():
-        low, high = row["ndcg@10_ci"]
-        table.add_row(name, f"{row['ndcg@10']:.4f} [{low:.3f}, {high:.3f}]", *(f"{row[m]:.4f}" for m in _SHOWN[1:]))
-    console.print(table)
-    controls = Table("control", *next(iter(found["controls"].values())))
+    rows = {"served": found["served"], **found.get("baselines", {})}
+    table = Table("", *rows)
+    for metric in _SHOWN:
+        table.add_row(metric, *(f"{row[metric]:.4f}" for row in rows.values()))
+        if metric == "ndcg@10":
+            for side, name in enumerate(("95 % from", "to")):
+                table.add_row(f"{name:>19}", *(f"{row['ndcg@10_ci'][side]:.3f}" for row in rows.values()), style="dim")
+    console.print(title, table)
+    controls = Table(Column("control", no_wrap=True), *(name.replace("_", " ") for name in _CONTROLLED))
     for name, row in found["controls"].items():
-        controls.add_row(name, *(f"{value:.4f}" for value in row.values()))
+        controls.add_row(name.replace("at most", "≤"), *(f"{row[metric]:.4f}" for metric in _CONTROLLED))
     console.print(controls)
     short, cold = found["short_histories"], found["cold_items"]
     console.print(
@@ -86,12 +92,13 @@ def _show(found: dict[str, Any], read: Read) -> None:
     )
     if cold:
         console.print(
-            f"{cold['items']} items without events: hit rate at 10 by share of exploration "
-            + ", ".join(f"{name} {value:.4f}" for name, value in cold["served"].items())
+            f"{cold['items']} items without events: hit rate at 10 "
+            + ", ".join(f"{value:.4f} at {name}" for name, value in cold["served"].items())
             + f"; chance {cold['random']:.4f}"
         )
     if read.bad_rows:
-        console.print(f"{len(read.bad_rows)} bad rows left out, the first: {read.bad_rows[0]}", markup=False)
+        told = f"{len(read.bad_rows)} bad rows left out, the first: {read.bad_rows[0]}"
+        console.print(told, markup=False, soft_wrap=True)
 
 
 def _draw(found: dict[str, Any], path: Path) -> None:

@@ -24,7 +24,7 @@ def read_catalogue(
     items, bad = [], 0
     for batch in read_items(files, platform_of(known).attributes, serving_of(known).limits, mapping):
         for row in batch.bad_rows[: max(0, _SHOWN - bad)]:
-            console.print(f"{row.file}:{row.line}: {row.message}", markup=False)
+            console.print(str(row), style="yellow", markup=False)
         bad += len(batch.bad_rows)
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
@@ -26,7 +25,7 @@ from recsys.errors import BadInput, RuntimeFailure, VersionError
 from recsys.evaluating import PROTOCOLS
 from recsys.holdout import Split, upcoming
 from recsys.importing import BadRow, read_events
-from recsys.interaction_files import items_of, weighted
+from recsys.interaction_files import divided, items_of, weighted
 from recsys.retraining import histories, retrain
 from recsys.snapshot import read_items
 from recsys.training.train import Trainer
@@ -78,15 +77,17 @@ def train(
         return
     known = serve_config(config)
     platform, settings, store = platform_of(known), serving_of(known), store_of(config)
+    columns = mapping_of(mapping)
+    of_items, of_events = divided(columns, platform.attributes) if items else ({}, columns)
     with bars(console) as report:
         if items:
-            catalogue, bad = items_of(items, platform.attributes, report)
+            catalogue, bad = items_of(items, platform.attributes, report, of_items)
         else:
             catalogue, bad = _served_items(config), []
         ids = [item.item_id for item in catalogue]
         if events:
             batches = read_events(
-                events, settings.event_types, settings.limits, mapping_of(mapping), 5000, default_type=event_type
+                events, settings.event_types, settings.limits, of_events, 5000, default_type=event_type
             )
             rows: list[Interaction] = []
             for batch in batches:
@@ -97,7 +98,8 @@ def train(
             rows = asyncio.run(_histories(_redis(config), settings.history, report))
         data = weighted(rows, settings.event_types, ids)
         if not len(data):
-            raise BadInput("there is no event with a weight to learn from; see event_types in the config file")
+            why = f"; {len(bad)} bad rows, the first: {bad[0]}" if bad else ""
+            raise BadInput(f"there is no event with a weight to learn from; see event_types in the config file{why}")
         build = build_of(config, report)
         texts = encode_all(build.encoder, catalogue, report)
         trainer = Trainer(build, settings, seed, _split(protocol), trees)
@@ -166,6 +168,6 @@ def _redis(config: Path) -> str:
 
 def _say_bad(bad: list[BadRow], console: Console) -> None:
     for row in bad[:_BAD_SHOWN]:
-        console.print(f"[yellow]{escape(str(row.file))}:{row.line}[/]: {escape(row.message)}")
+        console.print(str(row), style="yellow", markup=False)
     if bad:
         console.print(f"{len(bad)} bad rows left out")

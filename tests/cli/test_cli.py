@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import socket
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,85 +14,21 @@ import orjson
 import pandas as pd
 import pytest
 import typer
-from live import free_ports, local_config
+from command import HASHING, ITEMS, Recsys
+from live import local_config
 
-from deployments.cli import main, make_cli
+from deployments.cli import make_cli
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config
 from recsys.connection import connect
 from recsys.datatypes import Interaction, unknown_user
 from recsys.users import Counted, UserStore
 
-HASHING = {"kind": "hashing", "dimension": 16}
-ITEMS: list[dict[str, Any]] = [
-    {"item_id": str(n), "title": f"Film {n}", "text": "A film.", "genres": ["Drama", "War"], "year": 1990.0 + n}
-    for n in range(1, 41)
-]
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"item_id": "", "title": "No id"}, "item_id"),
     ({"item_id": "no-text", "title": "", "text": ""}, "title and text are both empty"),
     ({"item_id": "no-year", "title": "A year in words", "year": "MCMXC"}, "attributes.year"),
 ]
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-    def error(self) -> str:
-        """The one line of a command that failed; rich's empty progress display is a blank one before it."""
-        assert self.code == 1
-        assert self.out == ""
-        [line] = [line for line in self.err.splitlines() if line.strip()]
-        assert line.startswith("recsys: ")
-        return line
-
-
-Recsys = Callable[..., Done]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    port = free_ports()["http"]
-    return local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), encoder=HASHING, http_port=port)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Recsys:
-    """`recsys` with these arguments."""
-    monkeypatch.setenv("COLUMNS", "300")  # long lines stay whole
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["recsys", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Done(code, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def recsys(run: Recsys, config: Path) -> Recsys:
-    """`recsys` with these arguments and the test's config file."""
-    return lambda *arguments: run(*arguments, "--config", config)
-
-
-@pytest.fixture
-def films(tmp_path: Path) -> Path:
-    file = tmp_path / "films.jsonl"
-    file.write_bytes(b"\n".join(map(orjson.dumps, ITEMS)))
-    return file
 
 
 def commands() -> list[tuple[str, ...]]:
