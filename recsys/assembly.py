@@ -26,7 +26,7 @@ _TRENDING = 0.0
 _WEIGHED = {QUERY: "query", TASTE: "taste", LONG: "long"} | {BECAUSE + i: "because" for i in range(RECENT)}
 """Role -> the signal that it is needed for even when no source uses it."""
 _NO_KEYS, _NO_WEIGHTS = np.zeros(0, np.uint64), np.zeros(0, np.float32)
-_TRAIL_SIGNALS = {"near", "follows", "last", "attention"}
+_TRAIL_SIGNALS = {"near", "follows", "last", "attention", "affinity"}
 
 
 class Prepared(msgspec.Struct, frozen=True):

@@ -78,7 +78,7 @@ class Build:
         items = list({item.item_id: item for item in content.items}.values())
         with self.store.drafts.draft(self._key(items, content, trained)) as draft:
             texts = self._vectors(draft / "encoded", items, content.known, progress)
-            layout = None if trained is None else trained.layout([item.item_id for item in items], texts)
+            layout = None if trained is None else trained.layout(items, texts, self.platform.attributes)
             shards = self._write(draft, items, texts, layout, content, progress)
             learned = {} if trained is None else _learned(draft, trained)
             manifest = self._verified(shards, items, _queries(texts, layout), content, progress)

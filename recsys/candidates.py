@@ -26,10 +26,10 @@ SOURCES: dict[SourceName | str, int] = {
 }
 """Source -> its bit. A candidate carries the bits of all that proposed it; the lowest names it in the answer."""
 
-QUERY, TASTE, LONG, NEAR, NEXT, LAST, ATTENTION, BECAUSE = range(8)
+QUERY, TASTE, LONG, NEAR, NEXT, LAST, ATTENTION, AFFINITY, BECAUSE = range(9)
 """Columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part of it; three sums of neighbour
-rows (`learned.FADING`); what the last likes let expect; from BECAUSE on one each for the items liked last. All but the
-sums and the expected are roles of vectors."""
+rows (`learned.FADING`); what the last likes let expect; keywords in common with them; from BECAUSE on one each for the
+items liked last. NEAR to AFFINITY come of the trail, all others are roles of vectors."""
 ROLES = BECAUSE + RECENT
 
 COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")
@@ -43,8 +43,8 @@ class ShardQuery:
     `vectors` is (m, width) float32, see `space.py`; row j belongs to request `vector_request[j]`, plays
     `vector_role[j]`, and wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only
     gives a signal). `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes,
-    newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for neighbour rows and attention, so empty
-    where a version has none. `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each
+    newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for what the version learned, so empty where
+    it learned nothing. `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each
     request, request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is
     said.
     """

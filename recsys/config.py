@@ -24,6 +24,7 @@ SignalName = Literal[
     "follows",
     "last",
     "attention",
+    "affinity",
     "because",
     "popularity",
     "trend",

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import ATTENTION, COLUMNS, LAST, NEAR, ROLES, SOURCES, CandidateSet, ShardQuery, contains, tag
+from recsys.candidates import (
+    AFFINITY,
+    ATTENTION,
+    COLUMNS,
+    LAST,
+    NEAR,
+    ROLES,
+    SOURCES,
+    CandidateSet,
+    ShardQuery,
+    contains,
+    tag,
+)
 from recsys.datatypes import KEY_BITS, Floats, Keys, Rows
 from recsys.index.base import best
 from recsys.shard import Shard
@@ -174,8 +186,8 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Flo
     if len(query.trail) and learned is not None:
         requests = np.repeat(np.arange(query.size), np.diff(offsets))
         trail, slots = (query.trail, query.trail_offsets), shard.items.slots.view[rows]
-        likeness[:, NEAR : LAST + 1] = learned.links.scores(
-            *trail, query.trail_weights, learned.half_life, requests, slots
-        )
+        likes = learned.links.likes(*trail, query.trail_weights)
+        likeness[:, NEAR : LAST + 1] = learned.links.scores(likes, learned.half_life, requests, slots)
         likeness[:, ATTENTION] = learned.expected(*trail, offsets, slots)
+        likeness[:, AFFINITY] = learned.alike(likes, requests, slots)
     return likeness

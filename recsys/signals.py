@@ -1,7 +1,7 @@
 """Ranking signals: each makes one number between -1 and 1 of every candidate of a batch.
 
-`long`, `near`, `follows`, `last` and `attention` are 0 where a version learned nothing. Training scales what it learns
-so that all but a few of the best scores lie within -1 and 1.
+`long`, `near`, `follows`, `last`, `attention` and `affinity` are 0 where a version learned nothing. Training scales
+what it learns so that all but a few of the best scores lie within -1 and 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import ATTENTION, BECAUSE, LAST, LONG, NEAR, NEXT, QUERY, TASTE, CandidateSet
+from recsys.candidates import AFFINITY, ATTENTION, BECAUSE, LAST, LONG, NEAR, NEXT, QUERY, TASTE, CandidateSet
 from recsys.config import SignalName
 from recsys.popularity import trend_now
 
@@ -68,6 +68,11 @@ def attention(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
     return c.likeness[:, ATTENTION]
 
 
+def affinity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Cosine of the item's keywords and those of the last likes."""
+    return c.likeness[:, AFFINITY]
+
+
 def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
     """Cosine to the nearest of the items liked last."""
     return np.fmax.reduce(c.likeness[:, BECAUSE:], axis=1)
@@ -98,6 +103,7 @@ SIGNALS: dict[SignalName, Signal] = {
     "follows": follows,
     "last": last,
     "attention": attention,
+    "affinity": affinity,
     "because": because,
     "popularity": popularity,
     "trend": trend,

@@ -30,6 +30,7 @@ _STEPS: dict[SignalName, tuple[float, ...]] = {
     "popularity": (-0.2, -0.05, 0.0, 0.05, 0.2, 0.8),
     "trend": (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8),
     "attention": (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+    "affinity": (0.0, 0.01, 0.03, 0.1, 0.3, 1.0),
 }
 """Tried in this order. Trends decide most where one moment is held out for all, and little where everybody's last.
 Popularity may hardly be held against an item: what nobody knows yet would come before all that is known.

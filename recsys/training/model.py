@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.affinity import Traits, keyword_table
 from recsys.attention import Attention
-from recsys.config import SignalName
-from recsys.datatypes import Floats, Rows, item_keys
+from recsys.config import AttributeType, SignalName
+from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.learned import Learned, Links
 from recsys.space import Space
 from recsys.versions import MODEL, RANKER, Manifest, ModelCard, VersionStore
@@ -39,6 +40,8 @@ class Trained:
     context_map: Floats
     attention: Attention | None
     """None: the blend was better without."""
+    keywords: bool
+    """Whether shards are to compare keywords, see `affinity.py`."""
     space: Space
     weights: Mapping[SignalName, float]
     ranker: str | None
@@ -77,20 +80,33 @@ class Trained:
             ranker = store.checked(manifest.version, RANKER, manifest.ranker_sha256).read_text()
         weights = manifest.weights or {}
         return cls(
-            item_ids, **arrays, **tables, attention=attention, space=space, weights=weights, ranker=ranker, card=card
+            item_ids,
+            **arrays,
+            **tables,
+            attention=attention,
+            keywords=looks_at("affinity", weights, ranker),
+            space=space,
+            weights=weights,
+            ranker=ranker,
+            card=card,
         )
 
     def digest(self) -> bytes:
         """Of all that a build takes over."""
-        digest = hashlib.sha256(f"{self.space}{sorted(self.weights.items())}{self.ranker}{self.card}".encode())
+        digest = hashlib.sha256(
+            f"{self.space}{sorted(self.weights.items())}{self.ranker}{self.keywords}{self.card}".encode()
+        )
         tables = (self.near.data, self.near.indices, self.follows.data, self.follows.indices)
         network = () if self.attention is None else self.attention.arrays().values()
         for array in (self.items, self.contexts, self.item_map, self.context_map, *tables, *network):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.digest()
 
-    def layout(self, item_ids: Sequence[str], texts: Floats) -> Layout:
-        """For a catalogue that may differ from the one trained on; `texts` are its (n, d) unit vectors."""
+    def layout(self, catalogue: Sequence[Item], texts: Floats, declared: Mapping[str, AttributeType]) -> Layout:
+        """For a catalogue that may differ from the one trained on; `texts` are its (n, d) unit vectors, `declared` its
+        attributes.
+        """
+        item_ids = [item.item_id for item in catalogue]
         place = {item: i for i, item in enumerate(self.item_ids)}
         at = np.fromiter((place.get(item, -1) for item in item_ids), np.int64, len(item_ids))
         learned = at >= 0
@@ -102,7 +118,14 @@ class Trained:
         keys = item_keys(item_ids)
         attended = np.zeros(0, np.int64) if self.attention is None else self.attention.find(keys)
         vectors = np.concatenate([texts, items], axis=1)
-        return Layout(self, vectors, contexts, at, attended, np.argsort(keys), np.sort(keys))
+        by_key = np.argsort(keys)
+        words = keyword_table([catalogue[i] for i in by_key.tolist()], declared.items()) if self.keywords else None
+        return Layout(self, vectors, contexts, at, attended, by_key, keys[by_key], words)
+
+
+def looks_at(signal: SignalName, weights: Mapping[SignalName, float], ranker: str | None) -> bool:
+    """Trees learned from every signal, whatever the blend makes of it."""
+    return ranker is not None or weights.get(signal, 0.0) > 0
 
 
 _NONE = Links(np.zeros(0, np.uint64), sp.csr_array((0, 0)), sp.csr_array((0, 0)))
@@ -121,6 +144,8 @@ class Layout:
     """(n,) the item's row in the network, see `Learned`."""
     by_key: Rows
     keys: np.ndarray
+    words: sp.csr_array | None
+    """Keywords in the order of `keys`; None: they are not looked at."""
 
     def part(self, mine: Rows) -> Learned:
         """What the shard that owns these items holds."""
@@ -128,7 +153,8 @@ class Layout:
         links = Links(self.keys, self._columns(t.near, mine), self._columns(t.follows, mine))
         attended = self.attended if t.attention is None else self.attended[mine]
         maps = t.item_map, t.context_map
-        return Learned(self.contexts[mine], *maps, t.space.half_life, links, t.attention, attended)
+        traits = None if self.words is None else Traits(self.words, np.argsort(self.by_key)[mine])
+        return Learned(self.contexts[mine], *maps, t.space.half_life, links, t.attention, attended, traits)
 
     def _columns(self, table: sp.csr_array, mine: Rows) -> sp.csr_array:
         """The rows of all items in order of their keys, the columns of these alone; empty for unknown items."""

@@ -20,7 +20,7 @@ from recsys.metrics import per_case
 from recsys.space import Space
 from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
 from recsys.training.factors import Factors, factorise, from_text
-from recsys.training.model import Trained
+from recsys.training.model import Trained, looks_at
 from recsys.training.operators import Matrix, follows, strongest
 from recsys.training.search import Grams, Parameters, choose, faded, ranked, taste_rows
 from recsys.trial import trial
@@ -89,9 +89,10 @@ class Trainer:
         """`like` has what was chosen: the weight of texts, and whether there is to be a network."""
         say("learn", 0, 3)
         operator = Grams(data).operator(parameters.ridge)
-        attend = like.attention is not None and (like.ranker is not None or like.weights["attention"] > 0)
+        attend = like.attention is not None and looks_at("attention", like.weights, like.ranker)
         text_weight = like.space.text_weight
-        return self._assemble(texts, data, operator, parameters, say, attend=attend, text_weight=text_weight)
+        made = self._assemble(texts, data, operator, parameters, say, attend=attend, text_weight=text_weight)
+        return replace(made, keywords=looks_at("affinity", like.weights, like.ranker))
 
     def _assemble(
         self,
@@ -127,6 +128,7 @@ class Trainer:
             item_map=from_text(texts, item_factors, counts, _RIDGE),
             context_map=from_text(texts, contexts, counts, _RIDGE),
             attention=attention,
+            keywords=True,
             space=Space(
                 text=texts.shape[1],
                 learned=DIMENSION,
