@@ -84,6 +84,10 @@ class UserProfile(msgspec.Struct, frozen=True):
     trail_weights: Floats
     sequence: int
     """Number of the last event it contains; 0 for a user of whom nothing is known."""
+    last_at: float = 0.0
+    """Unix seconds of the newest event."""
+    session: int = 0
+    """Events of the session that the newest event is of, see `profiles.position`."""
 
     @property
     def cold(self) -> bool:

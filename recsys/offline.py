@@ -57,11 +57,14 @@ class _Local:
 
 
 class _Histories:
-    """Profiles folded from the histories of a holdout, whose case numbers stand for user ids."""
+    """Profiles folded from the histories of a holdout, whose case numbers stand for user ids. All are asked at one
+    moment, so each history is moved in time by what its case's own moment is away from it.
+    """
 
-    def __init__(self, shards: Shards, histories: Interactions, settings: Serving) -> None:
+    def __init__(self, shards: Shards, held: Holdout, now: float, settings: Serving) -> None:
         self._shards = shards
-        self._histories = histories
+        self._histories = held.histories
+        self._moved = (now - held.now).tolist()
         self._taste = _Weighted({}, settings.taste_half_life)
         self._contexts: dict[str, Floats] = {}
 
@@ -76,7 +79,7 @@ class _Histories:
 
     def _profile(self, case: int, serve: Serve) -> UserProfile:
         of, part = self._histories, slice(*self._histories.offsets[case : case + 2].tolist())
-        columns = (of.items[part].tolist(), of.weights[part].tolist(), of.times[part].tolist())
+        columns = (of.items[part].tolist(), of.weights[part].tolist(), (of.times[part] + self._moved[case]).tolist())
         events = [
             Interaction(str(n), str(case), of.item_ids[item], "", when, weight)
             for n, (item, weight, when) in enumerate(zip(*columns, strict=True))
@@ -135,7 +138,7 @@ class Offline:
                     yield start, made
 
     def _recommender(self, held: Holdout) -> Recommender:
-        profiles = _Histories(self._shards, held.histories, self._settings)
+        profiles = _Histories(self._shards, held, self._now, self._settings)
         return Recommender(self._shards, profiles, self._settings, lambda: self._now)
 
     def _batches(self, held: Holdout, k: int, options: dict[str, object]) -> Iterator[tuple[int, list[RecQuery]]]:

@@ -14,6 +14,7 @@ from recsys.config import Serving, SignalName
 from recsys.datatypes import Batch, Floats, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.profile_loading import Profiles
+from recsys.profiles import position
 from recsys.ranker import features
 from recsys.ranking import blend, top
 from recsys.serving import Clock, Serve
@@ -32,11 +33,22 @@ class Gathered:
     """(n,) the linear blend."""
     missing: tuple[str, ...]
     """Shards that did not answer."""
+    now: float
+    """Unix seconds."""
+
+    @property
+    def histories(self) -> Floats:
+        """(B,) interactions that each request's user is known by."""
+        return np.array([len(p.profile.seen) for p in self.batch], np.float32)
+
+    @property
+    def sessions(self) -> Floats:
+        """(B,) those of the session that is under way."""
+        return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
 
     def features(self) -> Floats:
         """What trees rank by, see `ranker.py`."""
-        known = np.array([len(p.profile.seen) for p in self.batch], np.float32)
-        return features(self.candidates, self.signals, self.scores, known)
+        return features(self.candidates, self.signals, self.scores, self.histories, self.sessions)
 
 
 class Recommender:
@@ -138,7 +150,7 @@ class Recommender:
             return None
         signals = measure(candidates, moment, wanted)
         scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
-        return Gathered(batch, candidates, signals, scores, missing)
+        return Gathered(batch, candidates, signals, scores, missing, moment.now)
 
 
 def _ranked(gathered: Gathered, serve: Serve) -> Floats:

@@ -17,6 +17,10 @@ TRAIL = 20
 """Likes that a profile keeps by key, for what goes with exactly them: at a half-life of 4 the ones before weigh 3 %."""
 
 
+SESSION_GAP_S = 1800.0
+"""Seconds without an event that end a session, as web analytics agree."""
+
+
 @dataclass(frozen=True, slots=True)
 class Taste:
     """What the event types mean, and how fast a like fades."""
@@ -35,6 +39,11 @@ class Taste:
     @property
     def decay(self) -> float:
         return float(0.5 ** (1.0 / self.half_life))
+
+
+def position(profile: UserProfile, now: float) -> int:
+    """Events of the session that is under way at `now`, in Unix seconds; 0: a new one begins."""
+    return profile.session if now - profile.last_at <= SESSION_GAP_S else 0
 
 
 def fold(
@@ -80,4 +89,14 @@ def fold(
         trail=np.fromiter(trail, np.uint64, len(trail)),
         trail_weights=np.fromiter(trail.values(), np.float32, len(trail)),
         sequence=sequence,
+        last_at=max([profile.last_at, *(e.timestamp for e in events)]),
+        session=_session(profile, events),
     )
+
+
+def _session(profile: UserProfile, events: Sequence[Interaction]) -> int:
+    count, before = profile.session, profile.last_at
+    for event in events:
+        count = 1 if event.timestamp - before > SESSION_GAP_S else count + 1
+        before = event.timestamp
+    return count

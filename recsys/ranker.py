@@ -15,16 +15,17 @@ from recsys.errors import VersionError
 from recsys.signals import SIGNALS
 from recsys.trees import Trees
 
-FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "sources")
+FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "session", "sources")
 """Columns of `features`."""
 RESCORED = 60
 """Best candidates of a request, by the blend, that trees look at: what is further down reaches no first page."""
 
 
-def features(candidates: CandidateSet, signals: Floats, scores: Floats, histories: Floats) -> Floats:
+def features(candidates: CandidateSet, signals: Floats, scores: Floats, histories: Floats, sessions: Floats) -> Floats:
     """(n, len(FEATURES)) float32 of candidates with their signals and blended scores.
 
-    `histories` is (B,) float32, interactions that each request's user is known by. `blend_gap` is the distance to the
+    `histories` is (B,) float32, interactions that each request's user is known by, and `sessions` (B,) float32 those of
+    the session that is under way; both count by their log. `blend_gap` is the distance to the
     request's best blend, `rank` the log of the place by it, `sources` how many sources proposed the item.
     """
     requests = candidates.requests
@@ -33,7 +34,13 @@ def features(candidates: CandidateSet, signals: Floats, scores: Floats, historie
     np.maximum.at(best, requests, scores)
     made = np.empty((len(scores), len(FEATURES)), np.float32)
     made[:, : len(SIGNALS)] = signals
-    extra = (scores, scores - best[requests], np.log1p(rank), np.log1p(histories)[requests])
+    extra = (
+        scores,
+        scores - best[requests],
+        np.log1p(rank),
+        np.log1p(histories)[requests],
+        np.log1p(sessions)[requests],
+    )
     for column, values in enumerate((*extra, np.bitwise_count(candidates.sources)), len(SIGNALS)):
         made[:, column] = values
     return made

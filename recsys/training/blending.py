@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -74,6 +75,8 @@ class Table:
     offsets: Ints
     history: Floats
     """(cases here,) interactions that the user is known by."""
+    session: Floats
+    """(cases here,) those of the session under way."""
     sources: Ints
     users: Ints
     """(cases here,) numbers that cases of one user share."""
@@ -113,13 +116,15 @@ class Table:
             self.hit[keep],
             np.concatenate([[0], np.cumsum(sizes)]),
             self.history[cases],
+            self.session[cases],
             self.sources[keep],
             self.users[cases],
             self.cases,
         )
 
     def features(self, scores: Floats) -> Floats:
-        return features(_Columns(self.offsets, self.sources), self.signals, scores, self.history)  # type: ignore[arg-type]
+        columns: Any = _Columns(self.offsets, self.sources)
+        return features(columns, self.signals, scores, self.history, self.session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,9 @@ def gather(offline: Offline, held: Holdout) -> Table:
     """Signals of the candidates that the version serves for the cases."""
     place = {item: i for i, item in enumerate(held.train.item_ids)}
     number = {user: n for n, user in enumerate(dict.fromkeys(held.histories.user_ids))}
-    signals, hits, sizes, history, sources, users = [], [], [], [], [], []
+    signals, hits, sizes, history, session, sources, users = [], [], [], [], [], [], []
     for start, made in offline.gathered(held, _CANDIDATES):
-        found = made.candidates
+        found, known, under_way = made.candidates, made.histories, made.sessions
         ids = np.fromiter((place.get(i, -1) for i in found.ids.strings()), np.int64, len(found.keys))
         for b, (low, high) in enumerate(zip(found.offsets[:-1], found.offsets[1:], strict=True)):
             case = start + b
@@ -152,17 +157,19 @@ def gather(offline: Offline, held: Holdout) -> Table:
             sources.append(found.sources[low:high])
             hits.append(hit)
             sizes.append(high - low)
-            history.append(len(made.batch[b].profile.seen))
+            history.append(known[b])
+            session.append(under_way[b])
             users.append(number[held.histories.user_ids[case]])
     if not hits:
         none = np.zeros(0, np.int64)
         return Table(np.zeros((0, len(SIGNALS)), np.float32), none > 0, np.zeros(1, np.int64), none.astype(np.float32),
-                     none, none, held.cases)  # fmt: skip
+                     none.astype(np.float32), none, none, held.cases)  # fmt: skip
     return Table(
         np.concatenate(signals),
         np.concatenate(hits),
         np.concatenate([[0], np.cumsum(sizes)]),
         np.array(history, np.float32),
+        np.array(session, np.float32),
         np.concatenate(sources),
         np.array(users),
         held.cases,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recsys.config import EventType, Serving
 from recsys.datatypes import Interaction, item_keys, unknown_user
-from recsys.profiles import RECENT, Taste, fold
+from recsys.profiles import RECENT, SESSION_GAP_S, Taste, fold, position
 
 D = 4
 ITEMS = [f"i{n}" for n in range(8)]
@@ -26,16 +26,20 @@ TYPES = {
 TASTE = Taste(TYPES, half_life=2.0)
 
 
-def event(item_id: str, kind: str = "like", value: float | None = None) -> Interaction:
-    return Interaction("e", "u", item_id, kind, 0.0, value)
+def event(item_id: str, kind: str = "like", value: float | None = None, at: float = 0.0) -> Interaction:
+    return Interaction("e", "u", item_id, kind, at, value)
 
 
 events = st.lists(
     st.builds(
-        event, st.sampled_from(ITEMS), st.sampled_from([*TYPES, "unheard of"]), st.sampled_from([None, 1.0, 4.0, 5.0])
+        event,
+        st.sampled_from(ITEMS),
+        st.sampled_from([*TYPES, "unheard of"]),
+        st.sampled_from([None, 1.0, 4.0, 5.0]),
+        st.sampled_from([0.0, 1000.0, 2000.0, 9000.0]),
     ),
     max_size=15,
-)
+).map(lambda made: sorted(made, key=lambda e: e.timestamp))
 
 
 @given(events, st.lists(st.integers(0, 15), max_size=5))
@@ -48,6 +52,7 @@ def test_folding_in_parts_is_folding_at_once(history, cuts):
     np.testing.assert_allclose(profile.taste, whole.taste, atol=1e-5)
     assert profile.seen.tolist() == whole.seen.tolist() == sorted(set(item_keys(e.item_id for e in history).tolist()))
     assert profile.recent == whole.recent
+    assert (profile.session, profile.last_at) == (whole.session, whole.last_at)
     np.testing.assert_array_equal(profile.recent_vectors, whole.recent_vectors)
     assert (whole.taste.dtype, whole.recent_vectors.dtype, whole.seen.dtype) == (np.float32, np.float32, np.uint64)
 
@@ -71,6 +76,20 @@ def test_a_like_halves_after_the_half_life():
         unknown_user(D), [event("i0"), event("i1"), event("i1")], {"i0": np.eye(D)[0], "i1": np.eye(D)[1]}, TASTE, 1
     )
     assert profile.taste[0] == pytest.approx(0.5)
+
+
+def test_the_position_in_a_session_is_what_came_without_a_pause_of_half_an_hour():
+    """Whatever the events are: three, a pause, two; then the session is over, and one of tomorrow's clock is in it."""
+    kinds = ["like", "hide", "unheard of", "like", "hide"]
+    times = [0.0, 1700.0, 1700.0 + SESSION_GAP_S, 9000.0, 9001.0]
+    profile = fold(
+        unknown_user(D), [event("i0", k, at=t) for k, t in zip(kinds, times, strict=True)], VECTORS, TASTE, 1
+    )
+    assert [position(profile, now) for now in (9001.0, 9001.0 + SESSION_GAP_S, 9002.0 + SESSION_GAP_S)] == [2, 2, 0]
+    three = fold(unknown_user(D), [event("i0", at=t) for t in times[:3]], VECTORS, TASTE, 1)
+    assert position(three, times[2]) == 3
+    assert position(fold(three, [event("i1", at=times[2] + 2000)], VECTORS, TASTE, 2), times[2] + 2000) == 1
+    assert position(unknown_user(D), 0.0) == position(unknown_user(D), 1e9) == 0
 
 
 def test_no_like_leaves_a_cold_user_who_has_seen_things():

@@ -269,3 +269,16 @@ def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
     (made.store.folder(first.version) / "model.npz").write_bytes(b"other")
     with pytest.raises(VersionError, match="checksum"):
         Trained.of(made.store, first)
+
+
+def test_each_case_is_asked_at_its_own_moment(trained):
+    """Where a user stands in a session does not depend on what others did when: one goes on, one comes back later."""
+    made, _, _, model = trained
+    ids = IDS[:4] * 2
+    times = [0.0, 60.0, 120.0, 180.0, 1e6, 1e6 + 60, 1e6 + 120, 1e6 + 7200]
+    held = leave_last_out(Interactions.of(["a"] * 4 + ["b"] * 4, ids, times, catalogue=IDS))
+    offline = Offline(made.store, publish(made, model).version, held.train, Serving(), ShardTuning())
+    [(_, gathered)] = list(offline.gathered(held, 10))
+    assert (gathered.sessions.tolist(), gathered.histories.tolist()) == ([3, 0], [3, 3])
+    column = gathered.features()[:, FEATURES.index("session")]
+    assert np.unique(column[gathered.candidates.requests == 0]).tolist() == [np.log1p(np.float32(3))]
