@@ -159,7 +159,7 @@ class Trainer:
         say("rank", 2, 3)
         ranker = None
         if self.rank:
-            ranker, found["trees"] = train_ranker(table, weights, self.seed)
+            ranker, found["trees"] = train_ranker(table, weights, self.seed, self.build.threads)
         say("rank", 3, 3)
         return replace(model, weights=weights, ranker=ranker), found
 
