@@ -87,7 +87,9 @@ def build(
 
 
 def versions(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
-    """List the published versions, which one is served, and how each compared with the one before it."""
+    """List the published versions, named by their time in UTC, which one is served, and how each compared with the one
+    before it.
+    """
     store = store_of(config)
     current = store.current()
     rows: list[dict[str, Any]] = [{**_summary(m), "current": m.version == current} for m in store.versions()]
@@ -95,17 +97,14 @@ def versions(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
         print_json(rows)
         return
     table = Table(
-        *(
-            Column(name, no_wrap=True)
-            for name in ("version", "served", "items", "shards", "recall@10", "NDCG@10 (before)", "built")
-        )
+        *(Column(name, no_wrap=True) for name in ("version", "served", "items", "shards", "recall", "NDCG@10 (before)"))
     )
     for row in rows:
         recall = "-" if row["recall_at_10"] is None else f"{row['recall_at_10']:.4f}"
         compared = row["comparison"]
         quality = "-" if compared is None else f"{compared['candidate']:.4f} ({compared['served']:.4f})"
         shown = (row["version"], "yes" if row["current"] else "", row["items"], row["shards"], recall, quality)
-        table.add_row(*map(str, (*shown, row["created_at"])))
+        table.add_row(*map(str, shown))
     Console().print(table)
 
 

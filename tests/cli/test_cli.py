@@ -130,7 +130,9 @@ def test_a_malformed_mapping_is_refused(recsys: Recsys, films: Path, mapping: st
     assert "field=column" in done.err
 
 
-def test_versions_are_listed_promoted_and_rolled_back(recsys: Recsys, films: Path) -> None:
+def test_versions_are_listed_promoted_and_rolled_back(
+    recsys: Recsys, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert recsys("versions", "--json").json == []
     assert "no earlier version" in recsys("rollback").error()
     first = recsys("build", films, "--promote", "--json").json
@@ -156,6 +158,10 @@ def test_versions_are_listed_promoted_and_rolled_back(recsys: Recsys, films: Pat
     assert row[row.index(first["version"]) + 2] == "yes"
     assert "40" in row
     assert second["version"] in table.out
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = recsys("versions").out
+    assert "…" not in narrow
+    assert first["version"] in narrow
 
 
 @pytest.mark.parametrize("version", ["v20000101-000000", "../elsewhere", ".hidden"])

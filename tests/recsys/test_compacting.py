@@ -167,6 +167,16 @@ async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
     assert "n" in await everything(world)
 
 
+async def test_going_back_and_forth_between_two_versions_loses_no_third(make_world):
+    world: World = await make_world(shards=1, items=catalogue(2))
+    names = [world.store.current(), *[(await build_live(world)).version for _ in range(2)]]
+    for version in (*names[1:], *names[1:]):
+        await serve(world, version)
+    assert await eventually(lambda: set(world.clients[0].replicas[0]._shards) == {names[2]}, 60)
+    assert (await prune(world.store, world.redis, 3)).versions == ()
+    assert (await prune(world.store, world.redis, 2)).versions == (names[0],)
+
+
 async def test_versions_in_use_are_not_removed(make_world):
     """One that a replica still holds stays, with its log, however few are to be kept; so does one just built."""
     world: World = await make_world(shards=1, items=catalogue(2))
