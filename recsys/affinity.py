@@ -50,7 +50,8 @@ def keyword_table(items: Sequence[Item], kinds: Iterable[tuple[str, AttributeTyp
     declared = [key for key, kind in kinds if kind in ("keyword", "keyword[]")]
     held = [{(key, word) for key in declared for word in _words(item, key)} for item in items]
     counts = Counter(word for words in held for word in words)
-    known = [word for word, count in counts.most_common(_VALUES) if 1 < count < len(items)]
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))[:_VALUES]
+    known = [word for word in frequent if 1 < counts[word] < len(items)]
     place = {word: column for column, word in enumerate(sorted(known))}
     cells = [(row, place[word]) for row, words in enumerate(held) for word in sorted(words) if word in place]
     rows, columns = np.array(cells, np.int64).reshape(-1, 2).T

@@ -15,6 +15,8 @@ from recsys.config import Serving
 from recsys.datatypes import Item, item_keys
 from recsys.encoding import encode_all
 from recsys.learned import Learned, Links
+from recsys.signals import SIGNALS
+from recsys.training.blending import START, Table, blended, choose_weights
 from recsys.training.model import Trained, looks_at
 from recsys.training.train import Trainer
 from recsys.versions import VersionStore
@@ -120,3 +122,18 @@ def test_keywords_are_kept_for_those_who_look_at_them(trainer, texts, model, wei
     assert looks_at("affinity", weights, ranker) == kept
     chosen = replace(model, weights=weights, ranker=ranker)
     assert trainer.refit(chosen, texts, people(40)).keywords == kept
+
+
+def test_the_blend_gives_it_a_weight_where_it_decides():
+    """Of ten candidates that taste cannot tell apart, the one with the likes' keywords is taken."""
+    rng = np.random.default_rng(1)
+    signals = np.zeros((1000, len(SIGNALS)), np.float32)
+    signals[:, list(SIGNALS).index("taste")] = rng.random(1000) * 0.02
+    column = list(SIGNALS).index("affinity")
+    signals[:, column] = rng.random(1000)
+    hit = (signals[:, column].reshape(100, 10) == signals[:, column].reshape(100, 10).max(axis=1)[:, None]).ravel()
+    known = np.ones(100, np.float32)
+    table = Table(signals, hit, np.arange(0, 1001, 10), known, known, np.ones(1000, np.int64), np.arange(100), 100)
+    weights = choose_weights(table)
+    assert weights["affinity"] > 0
+    assert table.mean(blended(table, weights)) > 0.9 > table.mean(blended(table, START))
