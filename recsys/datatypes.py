@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -84,10 +85,10 @@ class UserProfile(msgspec.Struct, frozen=True):
     trail_weights: Floats
     sequence: int
     """Number of the last event it contains; 0 for a user of whom nothing is known."""
-    last_at: float = 0.0
-    """Unix seconds of the newest event."""
+    session_at: float = -math.inf
+    """Unix seconds of the last like of an item that was new to the user."""
     session: int = 0
-    """Events of the session that the newest event is of, see `profiles.position`."""
+    """Such likes in the session that it is of, see `profiles.position`."""
 
     @property
     def cold(self) -> bool:

@@ -161,7 +161,10 @@ def cold_items(data: Interactions, seed: int) -> tuple[Holdout, np.ndarray]:
     users = np.flatnonzero((train.lengths > 0) & (kept.lengths > 0))
     last = kept.select(users)
     last = last.where(last.ages == 0)
-    return Holdout(train, train.select(users), last.items, last.offsets, last.times), cold
+    histories = train.select(users)
+    # What came after the target is part of the history too: a case is asked when all of it has been.
+    now = np.maximum(last.times, histories.times[histories.offsets[1:] - 1])
+    return Holdout(train, histories, last.items, last.offsets, now), cold
 
 
 def _means(lists: Ints, held: Holdout) -> dict[str, float]:

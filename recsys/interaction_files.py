@@ -89,14 +89,21 @@ def items_of(
 
 
 def divided(mapping: Mapping[str, str], declared: Mapping[str, AttributeType]) -> tuple[dict[str, str], dict[str, str]]:
-    """What {our name: the column} says of items, and what of events; BadInput for a name that neither has."""
-    fields = {**ItemIn.model_fields, **declared}, EventIn.model_fields
+    """What {our name: the column} says of items, and what of events: of both where both have the name, or of one alone
+    as `items.name` or `events.name`. BadInput for a name that neither has.
+    """
+    fields = {"items": [*ItemIn.model_fields, *declared], "events": [*EventIn.model_fields]}
+    asked = {file: {f"{file}.{name}": name for name in known} for file, known in fields.items()}
     for name, column in mapping.items():
-        if not any(name in known for known in fields):
-            known = ", ".join(dict.fromkeys([*fields[1], *fields[0]]))
+        if not any(name in fields[file] or name in asked[file] for file in fields):
+            known = ", ".join(dict.fromkeys([*fields["events"], *fields["items"]]))
             raise BadInput(f"--map {name}={column}: no such field; the fields are {known}", field=name)
-    of_items, of_events = ({name: mapping[name] for name in mapping if name in known} for known in fields)
-    return of_items, of_events
+    made = [
+        {name: mapping[name] for name in mapping if name in fields[file]}
+        | {asked[file][name]: mapping[name] for name in mapping if name in asked[file]}
+        for file in fields
+    ]
+    return made[0], made[1]
 
 
 def weighted(events: Iterable[Interaction], types: Mapping[str, EventType], catalogue: Iterable[str]) -> Interactions:

@@ -38,9 +38,9 @@ class Interactions:
         weights: Sequence[float] | None = None,
         catalogue: Sequence[str] | None = None,
     ) -> Interactions:
-        """Rows in any order. Equal times keep the order of the rows; of an item that a user has more than once the
-        first stays. `weights` None: 1 each. `catalogue` None: the items that occur, sorted; rows of items that are not
-        in it, and rows without a positive weight, are left out.
+        """Rows in any order. Equal times keep the order of the rows; of an item that a user has more than once that
+        of the largest weight stays, and of those the first. `weights` None: 1 each. `catalogue` None: the items that
+        occur, sorted; rows of items that are not in it, and rows without a positive weight, are left out.
         """
         weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
         item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
@@ -51,9 +51,10 @@ class Interactions:
         owners = np.fromiter((number.get(user, -1) for user in users), np.int64, len(users))
         stamps = np.asarray(times, np.float64)
         rows = np.flatnonzero((codes >= 0) & (weight > 0))
-        rows = rows[np.lexsort((stamps[rows], owners[rows]))]  # lexsort is stable
+        rows = rows[np.lexsort((stamps[rows], -weight[rows]))]  # lexsort is stable
         _, first = np.unique(owners[rows] * max(len(item_ids), 1) + codes[rows], return_index=True)
-        rows = rows[np.sort(first)]
+        rows = np.sort(rows[first])
+        rows = rows[np.lexsort((stamps[rows], owners[rows]))]
         offsets = np.searchsorted(owners[rows], np.arange(len(user_ids) + 1))
         return cls(user_ids, item_ids, offsets, codes[rows], weight[rows], stamps[rows])
 

@@ -42,8 +42,11 @@ class Taste:
 
 
 def position(profile: UserProfile, now: float) -> int:
-    """Events of the session that is under way at `now`, in Unix seconds; 0: a new one begins."""
-    return profile.session if now - profile.last_at <= SESSION_GAP_S else 0
+    """Items liked in the session that is under way at `now`, in Unix seconds; 0: a new one begins.
+
+    Each counts once, as in what is learned from: an item that is viewed, clicked and bought is one.
+    """
+    return profile.session if now - profile.session_at <= SESSION_GAP_S else 0
 
 
 def fold(
@@ -81,22 +84,27 @@ def fold(
         if weight > 0:
             trail = {key: weight} | {k: w for k, w in trail.items() if k != key}
     trail = dict(list(trail.items())[:TRAIL])
+    keys = item_keys(e.item_id for e in events)
+    new = ~np.isin(keys, profile.seen)
+    new[np.delete(np.arange(len(keys)), np.unique(keys, return_index=True)[1])] = False
+    times = [e.timestamp for e, is_new in zip(events, new.tolist(), strict=True) if is_new and taste.weight(e) > 0]
+    session_at, session = _session(profile, times)
     return UserProfile(
         taste=updated.astype(np.float32, copy=False),
-        seen=np.union1d(profile.seen, item_keys(e.item_id for e in events)).astype(np.uint64),
+        seen=np.union1d(profile.seen, keys).astype(np.uint64),
         recent=tuple(recent),
         recent_vectors=np.stack([liked[i] for i in recent]) if recent else profile.recent_vectors,
         trail=np.fromiter(trail, np.uint64, len(trail)),
         trail_weights=np.fromiter(trail.values(), np.float32, len(trail)),
         sequence=sequence,
-        last_at=max([profile.last_at, *(e.timestamp for e in events)]),
-        session=_session(profile, events),
+        session_at=session_at,
+        session=session,
     )
 
 
-def _session(profile: UserProfile, events: Sequence[Interaction]) -> int:
-    count, before = profile.session, profile.last_at
-    for event in events:
-        count = 1 if event.timestamp - before > SESSION_GAP_S else count + 1
-        before = event.timestamp
-    return count
+def _session(profile: UserProfile, times: Sequence[float]) -> tuple[float, int]:
+    """After likes at these times, oldest first: when the last was, and how many its session has."""
+    last, count = profile.session_at, profile.session
+    for time in times:
+        last, count = time, 1 if time - last > SESSION_GAP_S else count + 1
+    return last, count

@@ -25,8 +25,7 @@ async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
     Versions that were never served stay while they are among the `keep` newest of their kind, and so does every one
     that a replica holds or a composer serves.
     """
-    served = list(dict.fromkeys(store.served()))  # one may have been served twice
-    members = await Members(redis).all()
+    served, members = store.served(), await Members(redis).all()
     kept = {*served[:keep], *(v for m in members for v in m.versions), *(m.serving for m in members if m.serving)}
     current = served[0] if served else ""
     fresh = [m.version for m in store.versions() if m.version not in served and m.version > current]

@@ -23,9 +23,9 @@ from redis.asyncio import Redis
 from recsys import keys
 from recsys.datatypes import Interaction, UserProfile
 
-_HEADER = struct.Struct("<8sQdIHHHHI")
+_HEADER = struct.Struct("<8sQdIHHHHId")
 """Version hash, sequence, timestamp of the newest event, seen items, recent items, trail, lengths of taste and vectors,
-events of the session: 40 bytes, so that the 8-byte keys behind them are aligned."""
+likes of the session and when its last was: 48 bytes, so that the 8-byte keys behind them are aligned."""
 
 _FORMAT = b"profile 4"
 """Profiles that were cached in another form are of another version."""
@@ -224,7 +224,9 @@ def _version_hash(version: str) -> bytes:
 def _encode(profile: UserProfile, newest: Interaction, version: str) -> bytes:
     lengths = (len(profile.taste), profile.recent_vectors.shape[1])
     sizes = (len(profile.seen), len(profile.recent), len(profile.trail), *lengths)
-    header = _HEADER.pack(_version_hash(version), profile.sequence, newest.timestamp, *sizes, profile.session)
+    header = _HEADER.pack(
+        _version_hash(version), profile.sequence, newest.timestamp, *sizes, profile.session, profile.session_at
+    )
     columns = (profile.taste, profile.seen, profile.trail, profile.trail_weights, profile.recent_vectors)
     names = "\n".join((newest.event_id, *profile.recent))
     return b"".join((header, *(column.tobytes() for column in columns), names.encode()))
@@ -232,7 +234,7 @@ def _encode(profile: UserProfile, newest: Interaction, version: str) -> bytes:
 
 def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfile, tuple[float, str]] | None:
     """The profile, and where its newest event stands `in_order`; None when it is of another version."""
-    made_for, sequence, newest, seen, recent, trail, *lengths, session = _HEADER.unpack_from(blob)
+    made_for, sequence, newest, seen, recent, trail, *lengths, session, session_at = _HEADER.unpack_from(blob)
     taste_width, width = lengths
     if made_for != _version_hash(version) or (taste_width, width) != (
         len(unknown.taste),
@@ -250,5 +252,7 @@ def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfil
     taste, seen_keys, trail_keys, trail_weights, vectors = columns
     newest_id, *names = blob[at:].decode().split("\n")
     vectors = vectors.reshape(recent, width)
-    profile = UserProfile(taste, seen_keys, tuple(names), vectors, trail_keys, trail_weights, sequence, newest, session)
+    profile = UserProfile(
+        taste, seen_keys, tuple(names), vectors, trail_keys, trail_weights, sequence, session_at, session
+    )
     return profile, (newest, newest_id)

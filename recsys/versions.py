@@ -33,7 +33,7 @@ from recsys.storage import CURRENT, MANIFEST, storage
 
 RANKER = "ranker.txt"
 MODEL = "model.npz"
-_REMEMBERED = 20
+_REMEMBERED = 100
 """Earlier versions that CURRENT remembers for rollback."""
 
 
@@ -239,8 +239,9 @@ class VersionStore:
                 now = known.version if known else "none"
                 raise VersionError(f"version {version} was made to follow {instead_of}, and {now} is served by now")
             if known is None or known.version != version:
-                previous = [known.version, *known.previous][:_REMEMBERED] if known else []
-                self._write_current(_Current(version=version, previous=previous))
+                before = [known.version, *known.previous] if known else []
+                previous = [v for v in dict.fromkeys(before) if v != version]  # who goes back and forth loses no third
+                self._write_current(_Current(version=version, previous=previous[:_REMEMBERED]))
         return manifest
 
     def rollback(self) -> Manifest:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.versions import build_of, store_of
+from deployments.cli.versions import build_of, promoted, store_of
 from deployments.instance import read_instance
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
@@ -109,7 +109,7 @@ def train(
             content = replace(content, known=known_texts(catalogue, texts))
             manifest = build.publish(content, report, trained)
     if promote:
-        store.promote(manifest.version)
+        promoted(config, manifest.version)
     if json:
         told = {"version": manifest.version, "model": manifest.model, "promoted": promote, "bad_rows": len(bad)}
         print_json({**told, "card": trained.card.model_dump()})

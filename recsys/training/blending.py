@@ -44,6 +44,9 @@ _FOLDS = 4
 _SURE = 1.64
 _TREES = (25, 50, 100, 200)
 """Numbers that cross-validation chooses from."""
+_IN_SESSION = 0.1
+"""Share of cases that must be in a session for trees to look at how far it is: where everybody is asked as of one
+moment hardly anybody is, and what trees make of those few would be said of all who are in one."""
 _SPREAD = 1.5
 """Standard deviation of the scaled blend over a request's best candidates."""
 _SETTINGS = {
@@ -222,6 +225,8 @@ def train_ranker(
     few = table.best(blended(table, weights), RESCORED)
     scores = blended(few, weights)
     columns = few.features(scores)
+    if (few.session > 0).mean() < _IN_SESSION:
+        columns[:, FEATURES.index("session")] = 0.0
     fold_of = np.random.default_rng(seed).integers(0, _FOLDS, table.users.max() + 1)[few.users]
     ranked = np.empty((len(_TREES), len(scores)), np.float32)
 

@@ -93,6 +93,11 @@ def test_other_column_names_teach_as_well(recsys: Recsys, folder: Path) -> None:
     done = recsys("train", folder / "events.csv", "--items", folder / "items.csv", *mapped, "--json")
     assert done.code == 0, done.err
     assert recsys("versions", "--json").json[0]["items"] == FILMS
+    renamed = (folder / "items.csv").read_text().replace("movie", "item_id", 1)
+    (folder / "items.csv").write_text(renamed)
+    assert "has no column movie" in recsys("evaluate", "--data", folder, *NAMES, "--json").error()
+    names = ("--map", "events.item_id=movie", "--map", "text=plot", "--map", "user_id=who", "--no-baselines", "--json")
+    assert recsys("evaluate", "--data", folder, *names).json["items"] == FILMS
     wrong = recsys("train", folder / "events.csv", "--items", folder / "items.csv", *mapped, "--map", "sku=movie")
     assert "--map sku=movie: no such field; the fields are event_id" in wrong.error()
 

@@ -22,6 +22,14 @@ def test_histories_are_in_order_of_time_and_then_of_rows():
     assert data.ages.tolist() == [2, 1, 0, 0]
 
 
+def test_of_an_item_that_comes_twice_what_says_most_stays():
+    """A view, a purchase and another one of x: it stands where it was bought first, at what a purchase weighs."""
+    rows = [("a", "x", 1), ("a", "y", 2), ("a", "x", 3), ("a", "x", 4), ("a", "y", 5)]
+    data = of(rows, weights=[0.2, 0.5, 1.5, 1.5, 0.5])
+    assert [data.item_ids[i] for i in data.of_user(0)] == ["y", "x"]
+    assert (data.times.tolist(), data.weights.tolist()) == ([2, 3], [0.5, 1.5])
+
+
 def test_what_has_no_weight_or_no_item_is_left_out():
     data = of([("a", "x", 1), ("a", "y", 2), ("b", "q", 3)], weights=[1, 0, 1], catalogue=["y", "x"])
     assert (list(data.user_ids), data.items.tolist()) == (["a"], [1])

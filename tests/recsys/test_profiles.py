@@ -52,7 +52,7 @@ def test_folding_in_parts_is_folding_at_once(history, cuts):
     np.testing.assert_allclose(profile.taste, whole.taste, atol=1e-5)
     assert profile.seen.tolist() == whole.seen.tolist() == sorted(set(item_keys(e.item_id for e in history).tolist()))
     assert profile.recent == whole.recent
-    assert (profile.session, profile.last_at) == (whole.session, whole.last_at)
+    assert (profile.session, profile.session_at) == (whole.session, whole.session_at)
     np.testing.assert_array_equal(profile.recent_vectors, whole.recent_vectors)
     assert (whole.taste.dtype, whole.recent_vectors.dtype, whole.seen.dtype) == (np.float32, np.float32, np.uint64)
 
@@ -78,18 +78,20 @@ def test_a_like_halves_after_the_half_life():
     assert profile.taste[0] == pytest.approx(0.5)
 
 
-def test_the_position_in_a_session_is_what_came_without_a_pause_of_half_an_hour():
-    """Whatever the events are: three, a pause, two; then the session is over, and one of tomorrow's clock is in it."""
-    kinds = ["like", "hide", "unheard of", "like", "hide"]
-    times = [0.0, 1700.0, 1700.0 + SESSION_GAP_S, 9000.0, 9001.0]
-    profile = fold(
-        unknown_user(D), [event("i0", k, at=t) for k, t in zip(kinds, times, strict=True)], VECTORS, TASTE, 1
-    )
-    assert [position(profile, now) for now in (9001.0, 9001.0 + SESSION_GAP_S, 9002.0 + SESSION_GAP_S)] == [2, 2, 0]
-    three = fold(unknown_user(D), [event("i0", at=t) for t in times[:3]], VECTORS, TASTE, 1)
-    assert position(three, times[2]) == 3
-    assert position(fold(three, [event("i1", at=times[2] + 2000)], VECTORS, TASTE, 2), times[2] + 2000) == 1
-    assert position(unknown_user(D), 0.0) == position(unknown_user(D), 1e9) == 0
+def test_the_position_in_a_session_is_what_was_liked_without_a_pause_of_half_an_hour():
+    """Each item once, and only likes: as in what is learned from. Then a pause; then the session is over."""
+
+    def told(*events: tuple[str, str, float]):
+        return fold(unknown_user(D), [event(item, kind, at=at) for item, kind, at in events], VECTORS, TASTE, 1)
+
+    first = told(("i0", "like", 0.0), ("i0", "view", 10.0), ("i1", "hide", 20.0), ("i7", "view", 1700.0))
+    assert (first.session, first.session_at) == (2, 1700.0)
+    assert [position(first, now) for now in (1700.0, 1700.0 + SESSION_GAP_S, 1701.0 + SESSION_GAP_S)] == [2, 2, 0]
+    again = fold(first, [event("i0", at=1800.0), event("i2", at=1900.0)], VECTORS, TASTE, 2)
+    assert (again.session, again.session_at) == (3, 1900.0)  # i0 is known
+    later = fold(again, [event("i3", at=1901.0 + SESSION_GAP_S)], VECTORS, TASTE, 3)
+    assert position(later, 1901.0 + SESSION_GAP_S) == 1
+    assert position(unknown_user(D), -1e9) == position(unknown_user(D), 1e9) == 0
 
 
 def test_no_like_leaves_a_cold_user_who_has_seen_things():

@@ -73,7 +73,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user):
     np.testing.assert_array_equal(got.seen, np.sort(item_keys(items)))
     np.testing.assert_array_equal(got.recent_vectors, profile.recent_vectors)
     assert (got.recent, got.sequence) == (('q"', "ü東", "x/ y"), done.sequence)
-    assert (got.session, got.last_at) == (3, 1002.0)
+    assert (got.session, got.session_at) == (3, 1002.0)
     assert (await store.histories([user]))[0] == list(done.fresh)
     assert await store.erase(user) == 3
     left = {k.decode() async for k in store._redis.scan_iter()}
