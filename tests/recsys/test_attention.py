@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from test_training import build, people, publish
 from world import catalogue
@@ -16,6 +17,7 @@ from recsys.datatypes import item_keys
 from recsys.encoding import encode_all
 from recsys.holdout import leave_last_out
 from recsys.interactions import Interactions
+from recsys.learned import Learned, Links
 from recsys.offline import Offline
 from recsys.profiles import TRAIL
 from recsys.signals import SIGNALS
@@ -176,3 +178,10 @@ def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(traine
     served = Offline(made.store, first.version, test.train, Serving(), ShardTuning())
     _, gathered = next(served.gathered(test, 10))
     assert gathered.signals[:, list(SIGNALS).index("attention")].any()
+
+
+def test_a_shard_without_items_of_the_version_scores_late_ones_0(attention):
+    none, nothing = np.zeros((0, SIZE), np.float32), sp.csr_array((0, 0), dtype=np.float32)
+    links = Links(np.zeros(0, np.uint64), nothing, nothing)
+    learned = Learned(none, none, none, 4.0, links, attention, np.zeros(0, np.int64))
+    assert learned.expected(*trails([3, 1]), np.array([0, 2]), np.array([-1, -1])).tolist() == [0.0, 0.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import lightgbm
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -20,7 +21,8 @@ from recsys.interactions import Interactions
 from recsys.metrics import per_case
 from recsys.offline import Offline
 from recsys.ranker import FEATURES, Ranker
-from recsys.training import operators, search
+from recsys.signals import SIGNALS
+from recsys.training import blending, operators, search
 from recsys.training.factors import factorise
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
@@ -282,3 +284,23 @@ def test_each_case_is_asked_at_its_own_moment(trained):
     assert (gathered.sessions.tolist(), gathered.histories.tolist()) == ([3, 0], [3, 3])
     column = gathered.features()[:, FEATURES.index("session")]
     assert np.unique(column[gathered.candidates.requests == 0]).tolist() == [np.log1p(np.float32(3))]
+
+
+@pytest.mark.parametrize(("share", "looked_at"), [(0.5, True), (0.05, False)])
+def test_trees_look_at_the_session_only_where_enough_cases_are_in_one(monkeypatch, share, looked_at):
+    """Who is in a session wants the opposite of who is not: to be learned from many, and not from a few."""
+    monkeypatch.setattr(blending, "_SURE", -9.0)  # taken whatever its gain
+    rng, cases = np.random.default_rng(2), 600
+    session = np.where(rng.random(cases) < share, 5.0, 0.0).astype(np.float32)
+    taste = rng.random((cases, 10)).astype(np.float32)
+    hit = np.where(session[:, None] > 0, taste == taste.min(1, keepdims=True), taste == taste.max(1, keepdims=True))
+    signals = np.zeros((cases * 10, len(SIGNALS)), np.float32)
+    signals[:, list(SIGNALS).index("taste")] = taste.ravel()
+    every, known = np.arange(0, cases * 10 + 1, 10), np.ones(cases, np.float32)
+    table = blending.Table(
+        signals, hit.ravel(), every, known, session, np.ones(cases * 10, np.int64), np.arange(cases), cases
+    )
+    text, _ = blending.train_ranker(table, blending.START, 7)
+    model = lightgbm.Booster(model_str=text)
+    splits = dict(zip(model.feature_name(), model.feature_importance(), strict=True))
+    assert (splits["session"] > 0) == looked_at
