@@ -25,8 +25,8 @@ class Utilisation:
         reported = context.aggregated_metrics or {}
         replicas = set.intersection(*(set(reported.get(name, {})) for name in Load.__dataclass_fields__))
         loads = [Load(**{name: reported[name][replica] for name in Load.__dataclass_fields__}) for replica in replicas]
-        if not loads:
-            return context.target_num_replicas, {}
+        if not loads:  # with no replica at all, nobody would ever say that one is wanted
+            return max(context.target_num_replicas, 1), {}
         wanted = wanted_replicas(loads, context.current_num_replicas, self._targets)
         # What is starting already was wanted a moment ago, and its share of the load is still on the others.
         starting = context.current_num_replicas < context.target_num_replicas

@@ -24,6 +24,7 @@ from recsys.datatypes import Floats, Item
 from recsys.drift import Drift
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
+from recsys.held_settings import HeldSettings
 from recsys.membership import Members
 from recsys.pulse import every_second
 from recsys.remote import DirectShard
@@ -84,7 +85,9 @@ class Composer:
             DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle))
             for number, handle in enumerate(shards)
         ]
-        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, RayTelemetry())
+        telemetry = RayTelemetry()
+        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
+        self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
         self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift))
         self._schedule.start()
         self._gate = Gate(lambda: sum(member.role == "composer" for member in self._follower.members))
@@ -101,8 +104,11 @@ class Composer:
         return make_api(self._gateway, self._gate, self._traces)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        settings = Serving.model_validate(user_config)
-        await self._gate.configure(settings.security)
+        await self._settings.take(user_config)
+
+    async def _configure(self, settings: Serving) -> None:
+        settings.check(self._gateway.platform)
+        await self._gate.configure(settings.security)  # it raises before anything is taken over
         self._gateway.configure(settings)
         await self._traces.configure(settings.tracing)
 

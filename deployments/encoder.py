@@ -10,8 +10,10 @@ from ray import serve
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.config import EncoderTuning, Platform
+from recsys.connection import connect
 from recsys.datatypes import Floats
 from recsys.encoder_replica import EncoderReplica
+from recsys.held_settings import HeldSettings
 from recsys.versions import VersionStore
 
 
@@ -19,11 +21,17 @@ from recsys.versions import VersionStore
 class EncoderDeployment:
     async def __init__(self, platform: Platform) -> None:  # type: ignore[misc] # Serve awaits it
         log_with_serve()
-        self._replica = EncoderReplica(VersionStore.of(platform), platform.home() / "models", RayTelemetry())
+        telemetry = RayTelemetry()
+        self._replica = EncoderReplica(VersionStore.of(platform), platform.home() / "models", telemetry)
+        self._redis = connect(platform.redis())
+        self._settings = HeldSettings(EncoderTuning, "Encoder", self._redis, self._tune, telemetry)
         await self._replica.start()
 
-    def reconfigure(self, user_config: dict[str, Any]) -> None:
-        self._replica.tune(EncoderTuning.model_validate(user_config))
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        await self._settings.take(user_config)
+
+    async def _tune(self, tuning: EncoderTuning) -> None:
+        self._replica.tune(tuning)
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         return await self._replica.encode(version, texts)
@@ -35,5 +43,6 @@ class EncoderDeployment:
         if not self._replica.healthy():
             raise RuntimeError("the encoder no longer measures itself; see the log")
 
-    def __del__(self) -> None:
+    async def __del__(self) -> None:
         self._replica.stop()
+        await self._redis.aclose()

@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx
 from tenacity import RetryError, Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+from deployments.scaling import behind, late
 from deployments.serve_config import for_serve
 from deployments.tls import pinned
 from recsys.errors import RuntimeFailure
@@ -71,6 +72,20 @@ class Rollout:
             time.sleep(_POLL_S)
         on_phase("HTTP")
         self._wait_for_http(api_url, max(deadline - time.monotonic(), 5.0), pinned(certificate))
+
+    def take_over(self, config: dict[str, Any], on_phase: OnPhase, timeout_s: float) -> None:
+        """Returns once a changed config that was submitted is what runs, replicas included.
+
+        RuntimeFailure with the deployment's own message as soon as Serve gives one up, or after `timeout_s` seconds.
+        """
+        deadline, said = time.monotonic() + timeout_s, ""
+        while waiting := sorted({*self._unready(), *late(config, details := self.details()), *behind(config, details)}):
+            if time.monotonic() > deadline:
+                names = ", ".join(waiting)
+                raise RuntimeFailure(f"{names}: not there after {timeout_s:.0f} s; it goes on, see `recsys status`")
+            if (phase := ", ".join(waiting)) != said:
+                on_phase(said := phase)
+            time.sleep(_POLL_S)
 
     def _unready(self) -> Iterator[str]:
         for name, application in self.applications().items():

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from deployments.environment import Tuning, ray_environment
 from deployments.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
+from deployments.judging import is_ours, judge_complete
 from deployments.loopback.haproxy import haproxy_script
 from deployments.preflight import (
     GIB,
@@ -30,11 +31,20 @@ from deployments.preflight import (
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_fork_server, start_ray
 from deployments.rollout import OnPhase, Rollout
-from deployments.serve_config import api_url, certificate_of, http_address, platform_of, serve_config, serving_of
+from deployments.scaling import changed_args, running_config
+from deployments.serve_config import (
+    api_url,
+    certificate_of,
+    for_serve,
+    http_address,
+    platform_of,
+    serve_config,
+    serving_of,
+)
 from deployments.tls import joined
 from deployments.valkey import start_valkey, valkey_url
 from recsys.config import Settings
-from recsys.errors import RuntimeFailure
+from recsys.errors import BadInput, RuntimeFailure
 
 
 class Resources(Settings):
@@ -82,6 +92,7 @@ class Runtime:
         """
         on_phase("checks")
         config = serve_config(config_file)
+        _judge_complete(config)
         with self._locked():
             self._refuse(config, memory)
             instance = self._instance(config_file.resolve(), config)
@@ -93,6 +104,27 @@ class Runtime:
                 raise
             instance = instance.model_copy(update={"pids": tuple(p.pid for p in instance_processes(self._id))})
             instance.write()
+        return instance
+
+    def apply(
+        self, config: dict[str, Any], on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
+    ) -> Instance:
+        """Hands a config, as `serve_config` gives it, to the platform that runs, and returns once it goes by it.
+
+        BadInput for what only a start can change, RuntimeFailure where no platform runs, or Serve refuses.
+        """
+        _judge_complete(config)
+        instance = self.status().instance
+        if instance is None:
+            raise RuntimeFailure("the platform is not up; start it with: recsys up")
+        if api_url(config) != instance.api_url:
+            raise BadInput(f"http_options: the API is at {instance.api_url}; to move it, `recsys down` and `recsys up`")
+        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+            running = running_config(rollout.details())
+            if changed := changed_args(for_serve(config), running):
+                raise BadInput(f"args.{changed[0]}: takes a start; run `recsys down` and `recsys up`", field=changed[0])
+            rollout.submit(config)
+            rollout.take_over(config, on_phase, timeout_s)
         return instance
 
     def down(self, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 30.0) -> int:
@@ -217,6 +249,12 @@ class Runtime:
             except BlockingIOError:
                 raise RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it") from None
             yield
+
+
+def _judge_complete(config: dict[str, Any]) -> None:
+    [application, *_] = config["applications"]
+    if is_ours(application):
+        judge_complete(application, platform_of(config).shards)
 
 
 def _application_states(instance: Instance) -> dict[str, str]:

@@ -102,6 +102,25 @@ def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
     return sorted({*moving, *ignored(config, details)})
 
 
+def behind(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """Deployments of which some replica has not been handed the config's `user_config` yet."""
+    application = config["applications"][0]
+    running = details["applications"][application["name"]]["deployments"]
+    return [
+        entry["name"]
+        for entry in application["deployments"]
+        if (one := running.get(entry["name"])) is None
+        or one["status"] != "HEALTHY"
+        or one["deployment_config"].get("user_config") != entry.get("user_config")
+    ]
+
+
+def changed_args(config: Mapping[str, Any], running: Mapping[str, Any]) -> list[str]:
+    """Names of `args` of the first application that differ between two configs."""
+    ours, theirs = (known["applications"][0].get("args") or {} for known in (config, running))
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+
+
 def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[str, Any]:
     """The config with these bounds for a deployment. NotFound if it names none such; BadInput if it cannot scale."""
     changed = copy.deepcopy(dict(config))

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from deployments.judging import is_ours, judge
 from recsys.config import Platform, Serving, ShardTuning
 from recsys.connection import holds_secret
 from recsys.errors import BadInput
+from recsys.held_settings import parsed
+from recsys.yaml_text import parse_yaml
 
-Model = TypeVar("Model", bound=BaseModel)
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 
 
 def serve_config(file: Path) -> dict[str, Any]:
-    """The file as it is, once Ray's own schema has passed it. BadInput, in one line, if it is missing or wrong."""
+    """The file as it is, once Ray's schema and ours have passed it. BadInput, in one line, for what is wrong."""
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second, which other commands do without
 
     try:
-        known = yaml.safe_load(file.read_text(encoding="utf-8"))
+        known = parse_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}; name another with --config") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -36,21 +38,23 @@ def serve_config(file: Path) -> dict[str, Any]:
     # Ray's schema passes over what it does not know, and a typing mistake would quietly leave the default.
     for where in _unknown(ServeDeploySchema, known):
         raise BadInput(f"{file}: {where} is no setting of Ray Serve", field=where)
+    if is_ours(known["applications"][0]):
+        judge(known["applications"][0], platform_of(known), serving_of(known))
     return known
 
 
 def platform_of(known: dict[str, Any]) -> Platform:
     """What the graph is built from: `args` of the first application. BadInput names the wrong field."""
-    return _parsed(Platform, known["applications"][0].get("args"), "applications[0].args")
+    return parsed(Platform, known["applications"][0].get("args"), "applications[0].args")
 
 
 def serving_of(known: dict[str, Any]) -> Serving:
     """The Composer's `user_config`; its defaults if the file does not name it."""
-    return _parsed(Serving, _user_config(known, "Composer"), "Composer.user_config")
+    return parsed(Serving, _user_config(known, "Composer"), "Composer.user_config")
 
 
 def tuning_of(known: dict[str, Any], shard: int) -> ShardTuning:
-    return _parsed(ShardTuning, _user_config(known, f"shard-{shard}"), f"shard-{shard}.user_config")
+    return parsed(ShardTuning, _user_config(known, f"shard-{shard}"), f"shard-{shard}.user_config")
 
 
 def api_url(known: dict[str, Any]) -> str:
@@ -128,14 +132,7 @@ def _user_config(known: dict[str, Any], deployment: str) -> Any:
     return None
 
 
-def _parsed(model: type[Model], value: Any, where: str) -> Model:
-    try:
-        return model.model_validate(value or {})
-    except ValidationError as error:
-        raise _refused(where, error) from None
-
-
-def _refused(where: Path | str, error: ValidationError) -> BadInput:
+def _refused(where: Path, error: ValidationError) -> BadInput:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

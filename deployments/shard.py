@@ -16,6 +16,7 @@ from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, ShardTuning
 from recsys.connection import connect
 from recsys.datatypes import Floats, Item
+from recsys.held_settings import HeldSettings
 from recsys.replica import ShardReplica
 from recsys.versions import VersionStore
 
@@ -33,11 +34,16 @@ class ShardDeployment:
         self._redis = connect(platform.redis())
         store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
-        self._replica = ShardReplica(number, replica_id, store, self._redis, vectors, RayTelemetry())
+        telemetry = RayTelemetry()
+        self._replica = ShardReplica(number, replica_id, store, self._redis, vectors, telemetry)
+        self._settings = HeldSettings(ShardTuning, f"shard-{number}", self._redis, self._tune, telemetry)
         await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        await asyncio.to_thread(self._replica.tune, ShardTuning.model_validate(user_config))
+        await self._settings.take(user_config)
+
+    async def _tune(self, tuning: ShardTuning) -> None:
+        await asyncio.to_thread(self._replica.tune, tuning)
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         return await self._replica.search(query)

@@ -28,6 +28,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from recsys.config import Settings
 from recsys.errors import BadInput
+from recsys.yaml_text import parse_yaml
 
 Scope = Literal["read", "write", "admin"]
 
@@ -83,10 +84,11 @@ def new_key() -> tuple[str, str]:
 def parse_keys(text: str, where: str) -> KeyRing:
     """Of YAML or JSON. BadInput names the entry and the field, and repeats no value."""
     try:
-        known: Any = yaml.safe_load(text)
+        known: Any = parse_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        raise BadInput(f"{where}: is no YAML{f', line {mark.line + 1}' if mark else ''}") from None
+        twice = ", or has a key twice" if isinstance(error, yaml.constructor.ConstructorError) else ""
+        raise BadInput(f"{where}: is no YAML{twice}{f', line {mark.line + 1}' if mark else ''}") from None
     try:
         file = _File.model_validate({} if known is None else known)
     except ValidationError as error:

@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from recsys.errors import BadInput
+
 AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
 SignalName = Literal[
@@ -334,6 +336,14 @@ class Serving(Settings):
         if missing:
             raise ValueError(f"scenarios: {', '.join(sorted(missing))} missing; the API's calls are bound to them")
         return self
+
+    def check(self, platform: Platform) -> None:
+        """Raises BadInput for a cap on what is no declared keyword attribute: it would do nothing."""
+        for name, scenario in self.scenarios.items():
+            for key in scenario.caps:
+                if platform.attributes.get(key) not in ("keyword", "keyword[]"):
+                    field = f"scenarios.{name}.caps.{key}"
+                    raise BadInput(f"{field}: declare it under args.attributes as keyword or keyword[]", field=field)
 
 
 class ShardTuning(Settings):

@@ -20,6 +20,7 @@ from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
 from recsys.errors import NotFound, Outdated, RecsysError, Unavailable
 from recsys.following import VersionFollower
+from recsys.held_settings import refusals
 from recsys.load import LoadMeter
 from recsys.membership import applied
 from recsys.pipeline import Recommender
@@ -196,6 +197,10 @@ class Gateway:
         if "comparison" in retrained:
             return rebuilt, {**retrained, "comparison": orjson.loads(retrained["comparison"])}
         return rebuilt, retrained
+
+    async def refused_settings(self) -> dict[str, str]:
+        """Deployment -> why the settings that it was handed last are not in force."""
+        return await refusals(self._redis)
 
     async def _encoded(self, batch: list[tuple[str, str]]) -> list[Floats]:
         """Texts that are searched for, with the version that each is for: one call for each version, mostly one."""

@@ -15,6 +15,7 @@
 | recsys:rebuild · recsys:retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
 | recsys:rebuilding | string | the lock of the composer that rebuilds or retrains |
 | recsys:members | hash | replica -> what it has loaded and applied, as JSON |
+| recsys:settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
 | recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
 
@@ -31,6 +32,7 @@ REBUILD = "recsys:rebuild"
 RETRAINING = "recsys:retraining"
 REBUILDING = "recsys:rebuilding"
 MEMBERS = "recsys:members"
+SETTINGS = "recsys:settings"
 SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
 
 

@@ -35,6 +35,9 @@ METRICS: dict[str, Metric] = {
     "recsys_batch_fill_ratio": Metric("gauge", "Mean batch of the last second over the largest allowed"),
     "recsys_memory_bytes": Metric("gauge", "Resident memory of the replica's process"),
     "recsys_version_info": Metric("gauge", "1 for each version that the replica serves or holds", ("version",)),
+    "recsys_settings_refused": Metric(
+        "gauge", "1 while the replica goes by the settings of before, for those that it was handed last are wrong"
+    ),
     # Batches, of composers (queue: recommend, events), encoders (encode) and shards (search).
     "recsys_batch_requests": Metric("histogram", "Requests of a batch", ("queue",), REQUESTS),
     "recsys_batch_seconds": Metric("histogram", "From a batch's departure to its results", ("queue",), SECONDS),

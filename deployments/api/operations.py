@@ -32,9 +32,11 @@ def router(gateway: Gateway) -> APIRouter:
         degraded: list[str] = []
         rebuilt: Mapping[str, Any] = {}
         retrained: Mapping[str, Any] = {}
+        refused: Mapping[str, str] = {}
         try:
             members = await gateway.follower.refresh()
             rebuilt, retrained = await gateway.unattended()
+            refused = await gateway.refused_settings()
         except (RedisError, OSError):
             members, degraded = gateway.follower.members, ["redis"]
         shards: list[dict[str, Any]] = []
@@ -61,6 +63,7 @@ def router(gateway: Gateway) -> APIRouter:
             "composers": composers,
             "last_rebuild": rebuilt or None,
             "last_retraining": retrained or None,
+            "refused_settings": refused,
             "degraded": degraded,
         }
         return Response(orjson.dumps(body), media_type="application/json")

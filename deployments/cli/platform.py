@@ -22,7 +22,7 @@ from recsys.errors import RuntimeFailure, VersionError
 
 
 def add_to(cli: typer.Typer) -> None:
-    for command in (up, down, status):
+    for command in (up, apply, down, status):
         cli.command()(command)
 
 
@@ -35,6 +35,23 @@ def up(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
         print_json(urls(instance))
     else:
         console.print("  ".join(f"{name} {url}" for name, url in urls(instance).items()))
+
+
+def apply(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+    """Hand a changed config file to the platform that runs. `user_config` and bounds change live, `args` restart it."""
+    known = serve_config(config)
+    console = out(quiet=json)
+    with phases(console) as say:
+        instance = runtime_of(config).apply(known, say)
+        say.end()
+    with Client(instance.api_url, instance.certificate) as client:
+        refused = client.call("GET", "/v1/status")["refused_settings"]
+    for name, reason in refused.items():
+        raise RuntimeFailure(f"{name} goes by the settings of before: {reason}")
+    if json:
+        print_json({"applied": str(config)})
+    else:
+        console.print(f"the platform goes by {config}")
 
 
 def down(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
@@ -72,6 +89,8 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     console.print(f"version {said['index_version']}, {said['items']} items, recall@10 {said['recall_at_10']}")
     console.print(table)
     console.print(table_of(scaled))
+    for name, reason in said["refused_settings"].items():
+        console.print(f"{name} goes by the settings of before: {reason}")
     console.print("  ".join(f"{name} {url}" for name, url in urls(found.instance).items()))
 
 

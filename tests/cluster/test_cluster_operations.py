@@ -14,6 +14,7 @@ import httpx
 import orjson
 import psutil
 import pytest
+import yaml
 from live import Live, eventually, ids
 
 from deployments.serve_config import serve_config
@@ -204,6 +205,70 @@ def test_settings_change_live_and_what_is_too_much_is_told_so(live: Live) -> Non
     assert {(a.json()["code"], a.headers["retry-after"]) for a in answers} == {("overloaded", "1")}
     assert eventually(lambda: not refused())
     assert [process.pid for process in live.replicas("Composer")] == before
+
+
+@pytest.mark.parametrize(
+    ("deployment", "wrong", "field"),
+    [
+        ("Composer", {"max_batch": 0}, "max_batch"),
+        ("Composer", {"scenarios": {"hom": {"sources": [], "weights": {}}}}, "scenarios"),
+        ("shard-0", {"ef_serch": 64}, "ef_serch"),
+        ("Encoder", {"max_batch": 0}, "max_batch"),
+    ],
+)
+def test_wrong_settings_end_no_replica(live: Live, deployment: str, wrong: dict[str, Any], field: str) -> None:
+    """Handed in past `recsys apply`, as `serve deploy` would: all go on as before, and the status says why."""
+    config = serve_config(live.config)
+    [application] = config["applications"]
+    deployments = [
+        d | {"user_config": d["user_config"] | wrong} if d["name"] == deployment else d
+        for d in application["deployments"]
+    ]
+    assert eventually(lambda: len(live.replicas(deployment)) == 1)
+    before = [process.pid for process in live.replicas(deployment)]
+    with live.rollout() as rollout:
+        try:
+            rollout.submit(config | {"applications": [application | {"deployments": deployments}]})
+            refused = eventually(lambda: live.status()["refused_settings"])
+            assert list(refused) == [deployment]
+            assert field in refused[deployment]
+            for user in range(1, 20):
+                assert live.recommend(str(user))
+            assert deployment in live.recsys("status")
+        finally:
+            live.recsys("apply")
+    assert live.status()["refused_settings"] == {}
+    assert [process.pid for process in live.replicas(deployment)] == before
+
+
+def test_apply_takes_over_what_changes_live(live: Live) -> None:
+    """And refuses what is wrong or takes a start, before anything is handed on."""
+    good = live.config.read_text()
+
+    def write(args: dict[str, Any], serving: dict[str, Any]) -> None:
+        known = yaml.safe_load(good)
+        [application] = known["applications"]
+        application["args"] |= args
+        next(d for d in application["deployments"] if d["name"] == "Composer")["user_config"] |= serving
+        live.config.write_text(yaml.safe_dump(known))
+
+    def asked() -> int:
+        return live.http.get("/v1/users/1/recommendations", params={"k": 8}).status_code
+
+    try:
+        write({}, {"limits": {"k": 7}})
+        live.recsys("apply")
+        assert asked() == 422
+        write({"keep_versions": 4}, {})
+        with pytest.raises(AssertionError, match=r"args\.keep_versions: takes a start"):
+            live.recsys("apply")
+        write({}, {"max_batsh": 64})
+        with pytest.raises(AssertionError, match=r"user_config\.max_batsh: Extra inputs"):
+            live.recsys("apply")
+    finally:
+        live.config.write_text(good)
+        live.recsys("apply")
+    assert asked() == 200
 
 
 def listening(live: Live) -> list[tuple[str, str, int]]:

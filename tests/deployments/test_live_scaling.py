@@ -168,6 +168,12 @@ def test_without_reports_nothing_changes(monkeypatch):
     assert controller.after(60) == 3
 
 
+def test_where_no_replica_is_left_one_is_wanted(monkeypatch):
+    """Serve allows min_replicas 0; with no replica nobody would report a load, and the platform would never be up."""
+    controller = Controller(monkeypatch, min_replicas=0, max_replicas=4, upscale_delay_s=0, downscale_delay_s=0)
+    assert controller.after(2) == 1
+
+
 def test_held_it_stays_whatever_the_load(monkeypatch):
     scaling = {"min_replicas": 1, "max_replicas": 4, "upscale_delay_s": 2.0, "downscale_delay_s": 2.0}
     known = {"applications": [{"deployments": [{"name": "d", "autoscaling_config": scaling}]}]}
