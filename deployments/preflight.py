@@ -10,11 +10,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
-import redis
 
 from recsys.access import load_keys
 from recsys.config import Security, Tracing
-from recsys.connection import redacted
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
@@ -85,17 +83,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def refuse_if_no_redis(url: str) -> None:
-    """RuntimeFailure if the Redis of the config file does not answer. The message leaves out the URL's password."""
-    try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            client.ping()
-    except (redis.RedisError, ValueError, OSError) as error:
-        # A URL's own mistake is described with parts of the URL.
-        why = "the URL is wrong" if isinstance(error, ValueError) else error
-        raise RuntimeFailure(f"Redis at {redacted(url)} does not answer ({why}): start it, or mend redis_url") from None
 
 
 def refuse_if_short_of_memory(available: int, needed: int) -> None:

@@ -22,7 +22,6 @@ from deployments.loopback.haproxy import haproxy_script
 from deployments.preflight import (
     GIB,
     available_memory,
-    refuse_if_no_redis,
     refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
@@ -30,6 +29,7 @@ from deployments.preflight import (
 )
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_fork_server, start_ray
+from deployments.redis_check import check_redis
 from deployments.rollout import OnPhase, Rollout
 from deployments.scaling import changed_args, running_config
 from deployments.serve_config import (
@@ -84,17 +84,19 @@ class Runtime:
         timeout_s: float = 300.0,
         memory: Callable[[], int] = available_memory,
         tuning: Tuning | None = None,
+        warn: Callable[[str], None] = lambda _line: None,
     ) -> Instance:
         """Starts all that the config file asks for and returns once it serves; on any failure nothing stays.
 
         `timeout_s`: seconds for the applications, once Ray is up. `memory`: bytes available on this machine.
+        `warn`: told each thing, in one line, that is not refused and should be mended.
         RuntimeFailure, or BadInput for the config file; each is one line that names the fix.
         """
         on_phase("checks")
         config = serve_config(config_file)
         _judge_complete(config)
         with self._locked():
-            self._refuse(config, memory)
+            self._refuse(config, memory, warn)
             instance = self._instance(config_file.resolve(), config)
             try:
                 self._start(instance, config, on_phase, timeout_s, tuning)
@@ -172,7 +174,7 @@ class Runtime:
             finally:
                 self._clear(instance)
 
-    def _refuse(self, config: dict[str, Any], memory: Callable[[], int]) -> None:
+    def _refuse(self, config: dict[str, Any], memory: Callable[[], int], warn: Callable[[str], None]) -> None:
         if alive := instance_processes(self._id):
             raise RuntimeFailure(
                 f"{self._home} has a platform already ({len(alive)} processes, such as pid {alive[0].pid}): "
@@ -186,7 +188,8 @@ class Runtime:
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
         if url := platform_of(config).external_redis():
-            refuse_if_no_redis(url)
+            for line in check_redis(url):
+                warn(line)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.judging import is_ours, judge
 from recsys.config import Platform, Serving, ShardTuning
-from recsys.connection import holds_secret
 from recsys.errors import BadInput
 from recsys.held_settings import parsed
+from recsys.redis_url import holds_secret
 from recsys.yaml_text import parse_yaml
 
 ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound

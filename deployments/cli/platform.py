@@ -15,6 +15,7 @@ from deployments.cli.progress import bars, phases
 from deployments.cli.scaling import rollout_of, table_of
 from deployments.cli.versions import publish, store_of
 from deployments.instance import Instance
+from deployments.redis_check import refused_writes
 from deployments.runtime import Runtime
 from deployments.scaling import Scale, scales
 from deployments.serve_config import platform_of, serve_config
@@ -71,12 +72,16 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     found = runtime_of(config).status()
     if not found.running or found.instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
+    refused = refused_writes(found.instance.redis_url)
+    if refused and not json:
+        Console(stderr=True).print(refused, style="yellow", markup=False, soft_wrap=True)
     with Client(found.instance.api_url, found.instance.certificate) as client:
         said = client.call("GET", "/v1/status")
     scaled = _scales(config)
     if json:
         deployments = [asdict(one) for one in scaled]
-        print_json({**urls(found.instance), "applications": found.applications, "deployments": deployments, **said})
+        ours = {"applications": found.applications, "deployments": deployments, "redis_refuses": refused}
+        print_json({**urls(found.instance), **ours, **said})
         return
     table = Table("part", "replica", "items", "versions and log positions")
     for shard in said["shards"]:
@@ -125,7 +130,9 @@ def ensure_version(config: Path, console: Console) -> None:
 def start(config: Path, console: Console) -> tuple[Instance, dict[str, float]]:
     """Up; the running instance, and seconds by phase."""
     with phases(console) as say:
-        instance = runtime_of(config).up(config, say)
+        instance = runtime_of(config).up(
+            config, say, warn=lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
+        )
         say.end()
     return instance, say.seconds
 

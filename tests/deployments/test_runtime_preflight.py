@@ -10,12 +10,12 @@ import pytest
 from deployments.preflight import (
     GIB,
     available_memory,
-    refuse_if_no_redis,
     refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
     refuse_if_traces_cannot_leave,
 )
+from deployments.redis_check import check_redis
 from recsys.config import Security, Tracing
 from recsys.errors import BadInput, RuntimeFailure
 
@@ -66,7 +66,7 @@ def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path) ->
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(RuntimeFailure, match=f"127.0.0.1:{port}.*does not answer") as caught:
-        refuse_if_no_redis(f"redis://:secret@127.0.0.1:{port}/0")
+        check_redis(f"redis://:secret@127.0.0.1:{port}/0")
     assert "secret" not in str(caught.value)
 
 

@@ -28,18 +28,20 @@ settings.load_profile("recsys")
 
 
 class Valkey:
-    """A server of our own on a unix socket, without a file on disk to keep its data."""
+    """A server of our own on a unix socket, without a file on disk to keep its data. `options`: further ones of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
+        self._options = options
         # Socket paths are limited to about 100 characters, which pytest's own folders exceed.
         self.folder = Path(tempfile.mkdtemp(prefix="vk"))
-        self.url = f"unix://{self.folder / 's'}"
+        password = f":{options['requirepass']}@" if "requirepass" in options else ""
+        self.url = f"unix://{password}{self.folder / 's'}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         options = {
             "unixsocket": self.folder / "s", "port": 0, "dir": self.folder, "appendonly": "no", "logfile": "log",
-        }  # fmt: skip
+        } | self._options  # fmt: skip
         arguments = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
         self._process = subprocess.Popen([str(get_binary_path()), *arguments, "--save", ""], stdout=subprocess.DEVNULL)
         client = sync_redis.Redis.from_url(self.url)

@@ -17,13 +17,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, RedisError
 from world import event, eventually
 
-from deployments.preflight import refuse_if_no_redis
-from recsys.connection import connect, redacted
+from deployments.redis_check import check_redis
+from recsys.connection import connect
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import RuntimeFailure
+from recsys.redis_url import redacted
 
 PASSWORD = "correct-horse-battery-staple"
-RIGHTS = "~recsys:* resetchannels +@all -@admin -@dangerous"
+RIGHTS = "~recsys:* resetchannels +@all -@admin -@dangerous +info"
 """As docs/security.md has it."""
 
 
@@ -122,7 +123,7 @@ async def test_who_does_not_know_the_password_is_refused_without_repeating_it(gu
     assert "wrong-password" not in str(caught.value)
     await client.aclose()
     with pytest.raises(RuntimeFailure, match=r"Redis at unix:///.* does not answer") as refused:
-        refuse_if_no_redis(url)
+        check_redis(url)
     assert "wrong-password" not in str(refused.value)
 
 
@@ -146,5 +147,5 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
 def test_a_wrong_url_is_refused_without_repeating_it() -> None:
     for url in ("redis://u:secret@db.example:port/0", "ftp://u:secret@db.example", "secret"):
         with pytest.raises(RuntimeFailure) as caught:
-            refuse_if_no_redis(url)
+            check_redis(url)
         assert "secret" not in str(caught.value)
