@@ -84,9 +84,10 @@ def check_item(item: ItemIn, declared: Mapping[str, AttributeType], limits: Limi
 
 
 def check_event(event: EventIn, event_types: Collection[str], limits: Limits, now: float) -> EventIn:
-    """The event with its time; `now`, in Unix seconds, is taken where it carries none.
+    """The event as it is.
 
-    BadInput for a type that is not configured and for a time more than `limits.clock_skew_s` ahead of `now`.
+    BadInput for a type that is not configured and for a time more than `limits.clock_skew_s` ahead of `now`, in Unix
+    seconds.
     """
     if event.type not in event_types:
         raise BadInput(
@@ -95,7 +96,7 @@ def check_event(event: EventIn, event_types: Collection[str], limits: Limits, no
             code="unknown_event_type",
         )
     if event.timestamp is None:
-        return event.model_copy(update={"timestamp": now})
+        return event
     ahead = event.timestamp - now
     if ahead > limits.clock_skew_s:
         raise BadInput(

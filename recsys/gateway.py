@@ -32,7 +32,7 @@ from recsys.schedule import last_run
 from recsys.shards import ShardClient, Shards
 from recsys.telemetry import SILENT, Telemetry
 from recsys.users import UserStore
-from recsys.writing import EventWriter, ItemWriter, Recorded
+from recsys.writing import EventWriter, ItemWriter, Recorded, Told
 
 Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
 """(version, texts) -> (n, d) unit vectors by that version's encoder."""
@@ -82,7 +82,9 @@ class Gateway:
     def configure(self, settings: Serving) -> None:
         """Take over settings for the batches to come; requests under way end under the ones they began with."""
         self.settings = settings
-        self._users = UserStore(self._redis, ttl_s=settings.profile_ttl_s, history=settings.history)
+        self._users = UserStore(
+            self._redis, ttl_s=settings.profile_ttl_s, history=settings.history, user_ttl_s=settings.user_ttl_s
+        )
         profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry)
         recommender = Recommender(self._shards, profiles, settings)
         events = EventWriter(self._users, profiles, settings)
@@ -93,7 +95,7 @@ class Gateway:
             max_waiting=settings.max_waiting,
             landed=lambda flight: self._landed("recommend", flight),
         )
-        self._events: Coalescer[Sequence[Interaction], Recorded] = Coalescer(
+        self._events: Coalescer[Told, Recorded] = Coalescer(
             lambda batch: self._recording.events(events.record_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
             max_in_flight=settings.flights,
@@ -141,10 +143,11 @@ class Gateway:
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
 
-    async def record(self, events: Sequence[Interaction]) -> Recorded:
+    async def record(self, events: Sequence[Interaction], untimed: frozenset[int] = frozenset()) -> Recorded:
+        """`untimed`: places of the events that came without a time; theirs is the platform's."""
         if not events:
-            return Recorded(0, 0, ())
-        return await self._events.submit(events)
+            return Recorded(0, 0, 0, ())
+        return await self._events.submit(Told(events, untimed))
 
     async def upsert(self, items: Sequence[Item], *, wait_visible: bool) -> list[Written]:
         """Raises Unavailable when they are not durable: nothing of them is then to be relied on."""

@@ -2,11 +2,11 @@
 
 | key | type | holds |
 | --- | --- | --- |
-| recsys:events:USER | hash | event_id -> event as JSON: the history, which is the truth |
+| recsys:events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next three |
 | recsys:order:USER | sorted set | event_id by timestamp |
 | recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
 | recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
-| recsys:floor:HASH | string | Unix seconds: events of this user up to then have left the history, or were erased |
+| recsys:floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
 | recsys:log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
 | recsys:trimmed | hash | shard -> sequence number up to which its log was trimmed |
 | recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |

@@ -35,6 +35,7 @@ class Recording:
         recorded = [result for result in results if isinstance(result, Recorded)]
         self._telemetry.add("recsys_events_total", sum(r.accepted for r in recorded), result="accepted")
         self._telemetry.add("recsys_events_total", sum(r.duplicates for r in recorded), result="duplicate")
+        self._telemetry.add("recsys_events_total", sum(r.too_old for r in recorded), result="too_old")
         return results
 
 

@@ -53,7 +53,9 @@ METRICS: dict[str, Metric] = {
     "recsys_profiles_total": Metric(
         "counter", "Profiles asked for: hit, rebuilt, new (no events yet) or missing (Redis is away)", ("result",)
     ),
-    "recsys_events_total": Metric("counter", "Events acknowledged: accepted or duplicate", ("result",)),
+    "recsys_events_total": Metric(
+        "counter", "Events acknowledged: accepted, duplicate or too_old (not taken)", ("result",)
+    ),
     "recsys_published_recall_ratio": Metric("gauge", "recall@10 in the manifest of the served version"),
     # Shards.
     "recsys_recall_ratio": Metric("gauge", "recall@10 of searches answered again exactly, over the last of them"),

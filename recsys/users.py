@@ -5,19 +5,22 @@ sequence is the user's and its version the one asked for, so it needs no deletio
 
 An event_id counts once within the history. Events as old as those that have left it are not taken any more, for nobody
 could say whether they were counted; the same holds for a user who was erased, up to that moment.
+
+A user's keys expire together when no event of the user comes for `user_ttl_s` seconds.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
-import orjson
 from redis.asyncio import Redis
 
 from recsys import keys
@@ -30,16 +33,32 @@ likes of the session and when its last was: 48 bytes, so that the 8-byte keys be
 _FORMAT = b"profile 4"
 """Profiles that were cached in another form are of another version."""
 
+_FLOOR_TTL_S = 400 * 86_400
+"""Seconds for which an erased user's old events are refused, where users' keys live for ever."""
+
+MICROSECOND = 1e-6
+"""Seconds between events of one call that came without a time."""
+
 _APPEND = """
 -- KEYS: events, order, sequence, profile, floor of a user; then sequences, likes, trend, touched
--- ARGV: events to keep; then for each event: id, timestamp, JSON, item, weight, trend as log2
-local fresh, before, gone = {}, redis.call('GET', KEYS[3]), {}
-local floor = tonumber(redis.call('GET', KEYS[5]) or '-inf')
+-- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark;
+--       then for each event: id, timestamp, JSON, item, weight, trend as log2
+local fresh, old, before, gone = {}, {}, redis.call('GET', KEYS[3]), {}
+local floor = redis.call('GET', KEYS[5])
+local from = tonumber(floor or '-inf')
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])  -- one clock, however many composers
-for i = 2, #ARGV, 6 do
-  if tonumber(ARGV[i + 1]) > floor and redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 1 then
-    fresh[#fresh + 1] = (i - 2) / 6
+local written = 0
+for i = 4, #ARGV, 6 do
+  local place = (i - 4) / 6
+  if tonumber(ARGV[i + 1]) <= from then
+    old[#old + 1] = place
+  elseif redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
+    -- The answer to an earlier try of this very call was lost: that try has counted the event.
+    if string.sub(redis.call('HGET', KEYS[1], ARGV[i]), -#ARGV[3]) == ARGV[3] then fresh[#fresh + 1] = place end
+  else
+    written = written + 1
+    fresh[#fresh + 1] = place
     redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
     if tonumber(ARGV[i + 4]) > 0 then
       local item, new = ARGV[i + 3], tonumber(ARGV[i + 5])
@@ -54,7 +73,7 @@ for i = 2, #ARGV, 6 do
     end
   end
 end
-if #fresh == 0 then return {fresh, before or '0', before or '0', '', 0} end
+if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
 local over = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
 if over > math.floor(tonumber(ARGV[1]) / 10) then
   gone = redis.call('ZPOPMIN', KEYS[2], over)
@@ -63,7 +82,14 @@ if over > math.floor(tonumber(ARGV[1]) / 10) then
 end
 local after = redis.call('INCR', KEYS[6])
 redis.call('SET', KEYS[3], after)
-return {fresh, before or '0', after, redis.call('GET', KEYS[4]) or '', #gone}
+if ARGV[2] ~= '0' then
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5]}) do redis.call('EXPIRE', key, ARGV[2]) end
+end
+-- What has left the history is still in the cached profile, and a lost try has moved on the sequence: only a rebuild
+-- puts both right.
+local foldable = #gone == 0 and written == #fresh
+local profile = foldable and redis.call('GET', KEYS[4]) or ''
+return {fresh, old, floor or '', before or '0', after, profile, foldable and 1 or 0}
 """
 
 _SAVE = """
@@ -74,7 +100,7 @@ _ERASE = """
 local count = redis.call('HLEN', KEYS[1])
 local time = redis.call('TIME')
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-redis.call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]))
+redis.call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
 return count
 """
 
@@ -86,6 +112,8 @@ class Counted:
     event: Interaction
     weight: float
     trend: float
+    timed: bool = True
+    """Whether the time is the caller's; False: the platform's, which may be moved behind the user's erasure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +121,39 @@ class Appended:
     """What an append did to one user. `profile` is the one before it, still to be folded; None: rebuild it."""
 
     fresh: tuple[Interaction, ...]
-    """Events that were not there yet, in the order given."""
+    """Events that were not there before this call, in the order given."""
+    too_old: tuple[Interaction, ...]
+    """Events not taken: as old as what has left the history, or from before the user was erased."""
     sequence: int
     profile: UserProfile | None
 
 
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """An event as it stands in the history: a JSON array. User and event_id are in the key and the field's name."""
+
+    item_id: str
+    type: str
+    timestamp: float
+    value: float | None
+    request_id: str | None
+    call: str
+    """Names the call that brought it. Last, so that the script can compare it without reading JSON."""
+
+
+_write_event = msgspec.json.Encoder().encode
+_read_event = msgspec.json.Decoder(_Kept).decode
+
+
 class UserStore:
-    def __init__(self, redis: Redis, *, ttl_s: int, history: int) -> None:
+    """`ttl_s`: seconds that an unused profile stays cached. `history`: events kept of each user. `user_ttl_s`: seconds
+    after the last event in which a user's keys expire; None: never.
+    """
+
+    def __init__(self, redis: Redis, *, ttl_s: int, history: int, user_ttl_s: int | None = None) -> None:
         self._redis = redis
         self._ttl_s = ttl_s
         self._history = history
+        self._user_ttl_s = user_ttl_s
         self._append = redis.register_script(_APPEND)
         self._save = redis.register_script(_SAVE)
         self._erase = redis.register_script(_ERASE)
@@ -129,8 +180,9 @@ class UserStore:
         """Oldest first; events of the same second in order of their ids."""
         pipe = self._redis.pipeline(transaction=False)
         for user_id in user_ids:
-            pipe.hvals(keys.events(user_id))
-        return [sorted(map(_event, stored), key=in_order) for stored in await pipe.execute()]
+            pipe.hgetall(keys.events(user_id))
+        found: list[dict[bytes, bytes]] = await pipe.execute()
+        return [sorted(_events(u, stored), key=in_order) for u, stored in zip(user_ids, found, strict=True)]
 
     async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
         """All users' histories, some at a time, with how many users there have been; who comes meanwhile may miss."""
@@ -147,23 +199,47 @@ class UserStore:
     async def append(
         self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile
     ) -> dict[str, Appended]:
-        """Add events by user, each once by its event_id; one round trip for all users."""
+        """Add events by user, each once by its event_id; one round trip for all users.
+
+        When the answer to a try is lost and Redis is asked again, what the lost try has added counts as fresh. One more
+        trip is made for events whose time is the platform's when it lies before the user's floor, which Redis' clock
+        set: they are given the moment right behind it.
+        """
+        events = {u: list({c.event.event_id: c for c in reversed(given)}.values())[::-1] for u, given in events.items()}
+        done = await self._appended(events, version, unknown)
+        behind = {u: late for u, (_, late) in done.items() if late}
+        again = await self._appended(behind, version, unknown) if behind else {}
+        for user_id, (second, _) in again.items():
+            first = done[user_id][0]
+            fresh, retimed = (*first.fresh, *second.fresh), {c.event.event_id for c in behind[user_id]}
+            too_old = tuple(e for e in first.too_old if e.event_id not in retimed) + second.too_old
+            profile = second.profile if not first.fresh else None
+            done[user_id] = Appended(fresh, too_old, second.sequence, profile), ()
+        return {u: appended for u, (appended, _) in done.items()}
+
+    async def _appended(
+        self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile
+    ) -> dict[str, tuple[Appended, Sequence[Counted]]]:
+        """What became of each user's events, and those to be sent again with a later time."""
         pipe = self._redis.pipeline(transaction=False)
         shared = [keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED]
+        call = secrets.token_urlsafe(6)
         for user_id, counted in events.items():
             own = _own(user_id)
-            args: list[str | bytes | float] = [self._history]
+            args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]']
             for c in counted:
-                document = orjson.dumps(asdict(c.event))
-                args += [c.event.event_id, repr(c.event.timestamp), document, c.event.item_id, c.weight, repr(c.trend)]
+                e = c.event
+                document = _write_event(_Kept(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
+                args += [e.event_id, repr(e.timestamp), document, e.item_id, c.weight, repr(c.trend)]
             await self._append(keys=own + shared, args=args, client=pipe)
-        done = {}
+        done: dict[str, tuple[Appended, Sequence[Counted]]] = {}
         for (user_id, counted), answer in zip(events.items(), await pipe.execute(), strict=True):
-            fresh, before, after, blob, gone = answer
+            fresh, old, floor, before, after, blob, foldable = answer
             added = tuple(counted[int(i)].event for i in fresh)
-            # What has left the history is still in the cached profile: only a rebuild is without it.
-            profile = None if gone else _foldable(blob, int(before), added, version, unknown)
-            done[user_id] = Appended(added, int(after), profile)
+            too_old = tuple(counted[int(i)].event for i in old)
+            profile = _foldable(blob, int(before), added, version, unknown) if foldable else None
+            late = _behind([counted[int(i)] for i in old if not counted[int(i)].timed], floor)
+            done[user_id] = Appended(added, too_old, int(after), profile), late
         return done
 
     async def save(
@@ -183,9 +259,10 @@ class UserStore:
     async def erase(self, user_id: str) -> int:
         """Forget a user: history and cache. How many events went.
 
-        Events of before this moment that are sent again, by a retry or an import, are not taken.
+        Events of before this moment that are sent again, by a retry or an import, are not taken for `user_ttl_s`
+        seconds, 400 days where that is None.
         """
-        return int(await self._erase(keys=_own(user_id)))
+        return int(await self._erase(keys=_own(user_id), args=[self._user_ttl_s or _FLOOR_TTL_S]))
 
 
 def in_order(event: Interaction) -> tuple[float, str]:
@@ -198,8 +275,20 @@ def _own(user_id: str) -> list[str]:
     return [make(user_id) for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
 
 
-def _event(stored: bytes) -> Interaction:
-    return Interaction(**orjson.loads(stored))
+def _events(user_id: str, stored: Mapping[bytes, bytes]) -> Iterator[Interaction]:
+    for event_id, document in stored.items():
+        kept = _read_event(document)
+        yield Interaction(
+            event_id.decode(), user_id, kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id
+        )
+
+
+def _behind(late: Sequence[Counted], floor: bytes) -> list[Counted]:
+    """The same events, in the same order, at the first moments after the floor."""
+    return [
+        replace(c, event=replace(c.event, timestamp=float(floor) + n * MICROSECOND))
+        for n, c in enumerate(late, start=1)
+    ]
 
 
 def _foldable(

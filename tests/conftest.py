@@ -64,5 +64,5 @@ def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client) -
     http.base_url = httpx.URL(instance.api_url)
     live = Live(config, instance, runtime, data, http)
     sent = orjson.loads(live.recsys("import", "events", data.events_file, "--json"))
-    assert sent == {"sent": data.events, "bad_rows": 0, "duplicates": 0}
+    assert sent == {"sent": data.events, "bad_rows": 0, "duplicates": 0, "too_old": 0}
     return live

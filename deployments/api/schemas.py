@@ -114,6 +114,9 @@ class RefusedOut(BaseModel):
 class EventsOut(BaseModel):
     accepted: int
     duplicates: int
+    """Their event_id counted before."""
+    too_old: int
+    """Not taken: as old as what has left the user's history, or from before the user was erased."""
     unknown_items: list[str]
     refused: list[RefusedOut]
 

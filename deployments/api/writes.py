@@ -28,6 +28,7 @@ from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
 from recsys.gateway import Gateway
 from recsys.records import EventIn, ItemIn, Refused, validate_each
+from recsys.users import MICROSECOND
 
 Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
 
@@ -44,7 +45,8 @@ def router(gateway: Gateway) -> APIRouter:
         good, refused = validate_each(
             EventIn, body.events, lambda e: check_event(e, settings.event_types, settings.limits, now)
         )
-        recorded = await gateway.record([_interaction(event, now) for _, event in good])
+        untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)
+        recorded = await gateway.record([_interaction(e, now + i * MICROSECOND) for i, e in good], untimed)
         return _json({**asdict(recorded), "refused": _refused(refused)})
 
     @routes.post("/items", response_model=ItemsOut)
@@ -95,6 +97,7 @@ def router(gateway: Gateway) -> APIRouter:
 
 
 def _interaction(event: EventIn, now: float) -> Interaction:
+    """`now`, in Unix seconds, is the time of an event that carries none."""
     timestamp = now if event.timestamp is None else event.timestamp
     return Interaction(
         event.event_id, event.user_id, event.item_id, event.type, timestamp, event.value, event.request_id

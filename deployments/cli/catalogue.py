@@ -78,7 +78,7 @@ def send(
     batches: Iterable[Batch[Any]], client: Client, what: str, report: Progress, console: Console
 ) -> dict[str, int]:
     """Post every batch; what came of the rows. `what` is items or events."""
-    totals = {"sent": 0, "bad_rows": 0} | ({"duplicates": 0} if what == "events" else {})
+    totals = {"sent": 0, "bad_rows": 0} | ({"duplicates": 0, "too_old": 0} if what == "events" else {})
     for batch in batches:
         for bad in batch.bad_rows[: max(0, _SHOWN - totals["bad_rows"])]:
             console.print(str(bad), style="yellow", markup=False)
@@ -89,7 +89,7 @@ def send(
             )
             totals["sent"] += len(batch.records) - len(answer["refused"])
             totals["bad_rows"] += len(answer["refused"])
-            if "duplicates" in answer:
-                totals["duplicates"] += answer["duplicates"]
+            for known in totals.keys() & {"duplicates", "too_old"}:
+                totals[known] += answer[known]
         report(what, batch.bytes_read, batch.bytes_total)
     return totals

@@ -271,7 +271,84 @@ async def test_many_users_in_one_call(store):
 
 
 async def test_a_cached_profile_expires(store):
-    """The cache has a time to live, the history has none."""
+    """The cache has a time to live; the history has none where users live for ever."""
     await save(store, await append(store, event(1)))
     assert 0 < await store._redis.ttl(keys.profile("u")) <= 1000
     assert await store._redis.ttl(keys.events("u")) == -1
+
+
+async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
+    """Every key of a user has a lifetime, which each event renews; so has what is left of an erased user."""
+    store = UserStore(redis, ttl_s=1000, history=10, user_ttl_s=5000)
+    await save(store, await append(store, event(0)))
+    await append(store, *(event(n) for n in range(1, 15)))
+    own = [make("u") for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
+    assert sorted(own) == sorted([k.decode() async for k in redis.scan_iter() if k.count(b":") > 1])
+    for key in own:
+        assert 0 < await redis.ttl(key) <= 5000, key
+        await redis.expire(key, 10)
+    await append(store, event(20))
+    assert all([await redis.ttl(key) > 4000 for key in own if key != keys.profile("u")])
+    await store.erase("u")
+    assert 4000 < await redis.ttl(keys.floor("u")) <= 5000
+    await UserStore(redis, ttl_s=1000, history=5).erase("v")
+    assert await redis.ttl(keys.floor("v")) > 0
+
+
+async def test_a_retried_append_says_what_the_call_has_added(store):
+    """The answer of a try is lost and the client asks again: the events are fresh, not duplicates, and counted once."""
+    await append(store, event(1))
+    lose_the_first_answer(store)
+    done = await append(store, event(1), event(2), event(2))
+    assert [e.event_id for e in done.fresh] == ["e2"]
+    assert done.profile is None  # which of the tries is cached, nobody knows
+    assert await loaded(store) == done.sequence
+    assert await store._redis.zscore(keys.LIKES, "a") == 2.0
+    assert (await append(store, event(2))).fresh == ()
+
+
+def lose_the_first_answer(store: UserStore) -> None:
+    """Run the next pipeline twice, as the client does when the connection breaks before the answer."""
+    make = store._redis.pipeline
+
+    def pipeline(**options):
+        pipe = make(**options)
+        execute = pipe.execute
+
+        async def twice():
+            commands, scripts = list(pipe.command_stack), set(pipe.scripts)
+            await execute()
+            pipe.command_stack, pipe.scripts = commands, scripts
+            return await execute()
+
+        pipe.execute = twice
+        store._redis.pipeline = make
+        return pipe
+
+    store._redis.pipeline = pipeline
+
+
+async def test_events_without_a_time_are_taken_after_an_erasure(store):
+    """The composer's clock is behind Redis', by which the user was erased: the events come right after it, in order.
+    An event with a time of before is refused all the same.
+    """
+    await append(store, event(1))
+    await store.erase("u")
+    at = time.time() - 3600
+    told = [Counted(event(n, "abc"[n], at=at + n * 1e-6), 1.0, 0.0, timed=n == 1) for n in range(3)]
+    done = (await store.append({"u": told}, "v1", unknown_user(D)))["u"]
+    assert [e.item_id for e in done.fresh] == ["a", "c"]
+    assert [e.item_id for e in done.too_old] == ["b"]
+    (history,) = await store.histories(["u"])
+    assert history == list(done.fresh)
+    assert [e.item_id for e in history] == ["a", "c"]
+    assert folded(done).recent == ("c", "a")
+
+
+async def test_too_old_is_not_a_duplicate(store):
+    """What left the bounded history is told apart from what is in it."""
+    for n in range(20, 40):
+        await append(store, event(n))
+    done = await append(store, event(1), event(39), event(40))
+    assert [e.event_id for e in done.too_old] == ["e1"]
+    assert [e.event_id for e in done.fresh] == ["e40"]
