@@ -80,12 +80,11 @@ class Composer:
         store = VersionStore.of(platform)
         self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
         await self._follower.start(_PATIENCE_S)
-        secret = await Members(self._redis).secret()
+        secret, telemetry = await Members(self._redis).secret(), RayTelemetry()
         clients = [
-            DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle))
+            DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle), telemetry)
             for number, handle in enumerate(shards)
         ]
-        telemetry = RayTelemetry()
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
         self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
         self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift))

@@ -1,8 +1,12 @@
 """A direct line between a composer and a shard replica: framed messages over one TCP connection, many calls at a time.
 
 A frame is its length, a call's number, a code, and a payload. The code is the method on the way there; on the way back
-0 is a result and 1 an error's text. Both sides prove that they know the secret before anything else is read:
-the server sends a nonce, the client its HMAC-SHA256. Nothing on the line is ever unpickled.
+0 is a result and 1 an error's text. Nothing on the line is ever unpickled.
+
+Both ends prove that they know the secret before anything else is read. The client sends a nonce; the server sends its
+own nonce and its proof; the client checks that proof and sends its own. A proof is the HMAC-SHA256 of the role, both
+nonces and the server's address. So a proof cannot be used again, returned to its maker, or relayed by a program that
+listens at another address.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import asyncio
 import hmac
 import os
 import struct
+import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -19,6 +24,11 @@ from recsys.errors import Unavailable
 _FRAME = struct.Struct("<IQB")
 """Bytes of the payload, number of the call, code."""
 _NONCE = 32
+_PROOF = 32
+_GREETING_S = 5.0
+"""Seconds within which a client must have proved itself; after that the server closes the connection."""
+_REFUSED_S = 5.0
+"""Seconds for which a server that failed its proof is not tried again."""
 _LARGEST = 256 << 20
 """Bytes of a payload; a length beyond it is no frame of ours."""
 
@@ -26,8 +36,12 @@ Handler = Callable[[int, bytes], Awaitable[bytes]]
 """(method, payload) -> payload."""
 
 
+class Unproven(ConnectionError):
+    """The server at the address does not know the secret, or is not the one that has this address."""
+
+
 class _Frames(asyncio.Protocol):
-    """Cuts the stream into frames. `greeting` bytes come first, and go to `greeted`."""
+    """Cuts the stream into frames. The first `greeting` bytes go to `greeted`, which says how many more there are."""
 
     def __init__(self, greeting: int) -> None:
         self._buffer = bytearray()
@@ -39,12 +53,14 @@ class _Frames(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        if self._greeting:
+        while self._greeting:
             if len(self._buffer) < self._greeting:
                 return
             greeting, self._buffer = bytes(self._buffer[: self._greeting]), self._buffer[self._greeting :]
-            self._greeting = 0
-            self.greeted(greeting)
+            self._greeting = self.greeted(greeting)
+            if self.transport is None or self.transport.is_closing():
+                self._buffer.clear()
+                return
         start = 0
         while len(self._buffer) - start >= _FRAME.size:
             size, number, code = _FRAME.unpack_from(self._buffer, start)
@@ -67,27 +83,46 @@ class _Frames(asyncio.Protocol):
         if self.transport is not None:
             self.transport.close()
 
-    def greeted(self, greeting: bytes) -> None: ...
+    def write(self, data: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def greeted(self, greeting: bytes) -> int:
+        """Bytes of greeting that are still to come."""
+        raise NotImplementedError
 
     def framed(self, number: int, code: int, payload: bytes) -> None: ...
 
 
 class _ServerEnd(_Frames):
-    def __init__(self, handler: Handler, secret: bytes) -> None:
+    def __init__(self, handler: Handler, secret: bytes, greeting_s: float) -> None:
         super().__init__(greeting=_NONCE)
         self._handler = handler
         self._secret = secret
-        self._nonce = os.urandom(_NONCE)
+        self._greeting_s = greeting_s
+        self._expected: bytes | None = None
+        """The client's proof; None: its nonce has not come yet."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        cast(asyncio.Transport, transport).write(self._nonce)
+        self._late = asyncio.get_running_loop().call_later(self._greeting_s, self.close)
 
-    def greeted(self, greeting: bytes) -> None:
-        if not hmac.compare_digest(greeting, _proof(self._secret, self._nonce)):
-            self._buffer.clear()
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
+        self._late.cancel()
+
+    def greeted(self, greeting: bytes) -> int:
+        if self._expected is None:
+            assert self.transport is not None
+            nonce, address = os.urandom(_NONCE), _address(self.transport.get_extra_info("sockname"))
+            self._expected = _proof(self._secret, b"client", greeting, nonce, address)
+            self.write(nonce + _proof(self._secret, b"server", greeting, nonce, address))
+            return _PROOF
+        if hmac.compare_digest(greeting, self._expected):
+            self._late.cancel()
+        else:
             self.close()
+        return 0
 
     def framed(self, number: int, code: int, payload: bytes) -> None:
         if self.transport is None or self.transport.is_closing():
@@ -108,31 +143,43 @@ class ChannelServer:
 
     def __init__(self, server: asyncio.Server) -> None:
         self._server = server
-        host, port = server.sockets[0].getsockname()[:2]
-        self.address = f"{host}:{port}"
+        self.address = _address(server.sockets[0].getsockname())
 
     @classmethod
-    async def start(cls, host: str, handler: Handler, secret: bytes) -> ChannelServer:
+    async def start(cls, host: str, handler: Handler, secret: bytes, greeting_s: float = _GREETING_S) -> ChannelServer:
+        """`host`: an address of this machine. A name or a wildcard would not be what clients dial."""
         loop = asyncio.get_running_loop()
-        return cls(await loop.create_server(lambda: _ServerEnd(handler, secret), host, 0))
+        return cls(await loop.create_server(lambda: _ServerEnd(handler, secret, greeting_s), host, 0))
 
     def stop(self) -> None:
         self._server.close()
 
 
 class _ClientEnd(_Frames):
-    def __init__(self, secret: bytes) -> None:
-        super().__init__(greeting=_NONCE)
+    def __init__(self, secret: bytes, address: str) -> None:
+        super().__init__(greeting=_NONCE + _PROOF)
         self._secret = secret
+        self._address = address
+        self._nonce = os.urandom(_NONCE)
         self._numbers = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.open: dict[int, asyncio.Future[bytes]] = {}
 
-    def greeted(self, greeting: bytes) -> None:
-        if self.transport is not None:
-            self.transport.write(_proof(self._secret, greeting))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.write(self._nonce)
+
+    def greeted(self, greeting: bytes) -> int:
+        nonce, proof = greeting[:_NONCE], greeting[_NONCE:]
+        if not hmac.compare_digest(proof, _proof(self._secret, b"server", self._nonce, nonce, self._address)):
+            if not self.ready.done():
+                self.ready.set_exception(Unproven(f"{self._address} does not prove that it is a shard of ours"))
+            self.close()
+            return 0
+        self.write(_proof(self._secret, b"client", self._nonce, nonce, self._address))
         if not self.ready.done():
             self.ready.set_result(None)
+        return 0
 
     def framed(self, number: int, code: int, payload: bytes) -> None:
         waiting = self.open.pop(number, None)
@@ -175,10 +222,12 @@ class Channel:
     def __init__(self, address: str, secret: bytes, connect_s: float = 1.0) -> None:
         host, _, port = address.rpartition(":")
         self._host, self._port = host, int(port)
+        self.address = address
         self._secret = secret
         self._connect_s = connect_s
         self._end: _ClientEnd | None = None
         self._connecting = asyncio.Lock()
+        self._refused_until = 0.0
 
     @property
     def under_way(self) -> int:
@@ -186,8 +235,8 @@ class Channel:
         return len(self._end.open) if self._end else 0
 
     async def call(self, method: int, payload: bytes) -> bytes:
-        """Raises OSError (TimeoutError is one) when the replica cannot be reached or goes away, and Unavailable with
-        the replica's own words when it refuses.
+        """Raises OSError (TimeoutError is one) when the replica cannot be reached or goes away, Unproven (one as well)
+        when it does not know the secret, and Unavailable with the replica's own words when it refuses.
         """
         end = self._end
         if end is None or end.lost:
@@ -196,18 +245,33 @@ class Channel:
 
     async def _connect(self) -> _ClientEnd:
         async with self._connecting:
-            if self._end is None or self._end.lost:
+            if self._end is not None and not self._end.lost:
+                return self._end
+            if time.monotonic() < self._refused_until:
+                raise ConnectionRefusedError(f"{self.address} failed its proof a moment ago")
+            end = _ClientEnd(self._secret, self.address)
+            try:
                 async with asyncio.timeout(self._connect_s):
-                    loop = asyncio.get_running_loop()
-                    _, end = await loop.create_connection(lambda: _ClientEnd(self._secret), self._host, self._port)
+                    await asyncio.get_running_loop().create_connection(lambda: end, self._host, self._port)
                     await end.ready
-                self._end = end
-            return self._end
+            except Unproven:
+                self._refused_until = time.monotonic() + _REFUSED_S
+                raise
+            except BaseException:
+                end.close()
+                raise
+            self._end = end
+            return end
 
     def close(self) -> None:
         if self._end is not None:
             self._end.close()
 
 
-def _proof(secret: bytes, nonce: bytes) -> bytes:
-    return hmac.digest(secret, nonce, "sha256")
+def _address(name: tuple[str, int]) -> str:
+    """`host:port` of a socket's own name."""
+    return f"{name[0]}:{name[1]}"
+
+
+def _proof(secret: bytes, role: bytes, client_nonce: bytes, server_nonce: bytes, address: str) -> bytes:
+    return hmac.digest(secret, role + client_nonce + server_nonce + address.encode(), "sha256")

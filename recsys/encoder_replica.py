@@ -13,8 +13,10 @@ from recsys.coalescing import Coalescer, Flight
 from recsys.config import EncoderTuning
 from recsys.datatypes import Floats
 from recsys.encoder import Encoder, load_encoder
+from recsys.errors import BadInput
 from recsys.load import LoadMeter
 from recsys.pulse import Pulse, every_second
+from recsys.records import shown
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import VersionStore
 
@@ -56,7 +58,10 @@ class EncoderReplica:
         self._known = LRUCache(tuning.cache_texts)
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
-        """(len(texts), d) float32 unit vectors by the encoder of the version."""
+        """(len(texts), d) float32 unit vectors by the encoder of the version.
+
+        Raises BadInput for a text that the encoder cannot read; calls that travelled with it get their vectors.
+        """
         missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
         self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
         self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
@@ -70,13 +75,13 @@ class EncoderReplica:
                 self._known[version, text] = vector
         return vectors
 
-    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats]:
-        vectors: dict[tuple[str, str], Floats] = {}
+    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
+        vectors: dict[tuple[str, str], Floats | Exception] = {}
         for version in {version for version, _ in batch}:
             texts = [text for v, text in batch if v == version]
             async with self._turn:
                 encoder = await asyncio.to_thread(self._encoder, version)
-                made = await asyncio.to_thread(encoder.encode, texts)
+                made = await asyncio.to_thread(_each, encoder, texts)
             vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
         return [vectors[request] for request in batch]
 
@@ -99,3 +104,21 @@ class EncoderReplica:
             spec = self._store.manifest(version).encoder
             self._encoders[fingerprint] = load_encoder(spec, self._models, expected=fingerprint)
         return self._encoders[fingerprint]
+
+
+def _each(encoder: Encoder, texts: Sequence[str]) -> Sequence[Floats | Exception]:
+    """A vector a text. Where the batch fails each text is tried by itself, so one text fails nobody else's."""
+    try:
+        return list(encoder.encode(texts))
+    except Exception:
+        made = [_alone(encoder, text) for text in texts]
+        if all(isinstance(one, Exception) for one in made) and len(texts) > 1:
+            raise  # it is the encoder
+        return made
+
+
+def _alone(encoder: Encoder, text: str) -> Floats | Exception:
+    try:
+        return np.asarray(encoder.encode([text])[0], np.float32)
+    except Exception as error:  # noqa: BLE001 - an encoder may raise anything for a text that it cannot read
+        return BadInput(f"text: the encoder cannot read it ({type(error).__name__}): {shown(text)}", field="text")

@@ -18,7 +18,7 @@ from recsys import keys
 from recsys.coalescing import Coalescer, Flight
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
-from recsys.errors import NotFound, Outdated, RecsysError, Unavailable
+from recsys.errors import BadInput, NotFound, Outdated, RecsysError, Unavailable
 from recsys.following import VersionFollower
 from recsys.held_settings import refusals
 from recsys.load import LoadMeter
@@ -205,14 +205,24 @@ class Gateway:
         """Deployment -> why the settings that it was handed last are not in force."""
         return await refusals(self._redis)
 
-    async def _encoded(self, batch: list[tuple[str, str]]) -> list[Floats]:
+    async def _encoded(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
         """Texts that are searched for, with the version that each is for: one call for each version, mostly one."""
-        found: dict[tuple[str, str], Floats] = {}
+        found: dict[tuple[str, str], Floats | Exception] = {}
         for version in dict.fromkeys(version for version, _ in batch):
             texts = list(dict.fromkeys(text for v, text in batch if v == version))
-            vectors = await self._within(self.settings.budget_s, self._encode(version, texts))
+            vectors: Sequence[Floats | Exception]
+            try:
+                vectors = list(await self._within(self.settings.budget_s, self._encode(version, texts)))
+            except BadInput:  # one of them cannot be encoded: the others are
+                vectors = await asyncio.gather(*(self._alone(version, text) for text in texts))
             found |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
         return [found[asked] for asked in batch]
+
+    async def _alone(self, version: str, text: str) -> Floats | Exception:
+        try:
+            return (await self._within(self.settings.budget_s, self._encode(version, [text])))[0]
+        except RecsysError as error:
+            return error
 
     async def _within(self, budget_s: float, made: Awaitable[Floats]) -> Floats:
         """float32. Unavailable where it takes longer, or the encoder fails."""

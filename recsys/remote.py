@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from recsys import wire
 from recsys.candidates import CandidateSet, ShardQuery
-from recsys.channel import Channel
+from recsys.channel import Channel, Unproven
 from recsys.datatypes import Floats, Item
 from recsys.membership import Member
 from recsys.shards import ShardClient
+from recsys.telemetry import SILENT, Telemetry
 
 R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 
 class DirectShard:
@@ -24,12 +28,18 @@ class DirectShard:
     """
 
     def __init__(
-        self, shard: int, members: Callable[[], Sequence[Member]], secret: bytes, fallback: ShardClient
+        self,
+        shard: int,
+        members: Callable[[], Sequence[Member]],
+        secret: bytes,
+        fallback: ShardClient,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._shard = shard
         self._members = members
         self._secret = secret
         self._fallback = fallback
+        self._telemetry = telemetry
         self._channels: dict[str, Channel] = {}
 
     async def search(self, query: ShardQuery) -> CandidateSet:
@@ -56,6 +66,12 @@ class DirectShard:
         if channel is not None:
             try:
                 return await channel.call(method, wire.encode(message))
+            except Unproven as error:
+                # A Redis that lost its data has a new secret, and replicas that are older than that keep the old one.
+                self._telemetry.add("recsys_channel_refused_total", shard=str(self._shard))
+                log.warning("%s; calls go through Serve's handle, which is slower: restart shard-%d if Redis lost its "
+                            "data, or see who listens there", error, self._shard)  # fmt: skip
+                channel.close()
             except OSError:
                 channel.close()
         return await fallback()

@@ -57,6 +57,9 @@ METRICS: dict[str, Metric] = {
         "counter", "Events acknowledged: accepted, duplicate or too_old (not taken)", ("result",)
     ),
     "recsys_published_recall_ratio": Metric("gauge", "recall@10 in the manifest of the served version"),
+    "recsys_channel_refused_total": Metric(
+        "counter", "Replicas of a shard that did not prove that they know the channels' secret", ("shard",)
+    ),
     # Shards.
     "recsys_recall_ratio": Metric("gauge", "recall@10 of searches answered again exactly, over the last of them"),
     "recsys_recall_queries_total": Metric("counter", "Searches answered again exactly"),

@@ -132,38 +132,45 @@ FRAME = struct.Struct("<IQB")
 
 
 def _channel(live: Live) -> Iterator[Attempt]:
-    """The line between composers and shards: 32 bytes from the server, 32 that prove the secret, then frames."""
+    """The line between composers and shards: a nonce, the server's nonce and proof, the client's proof, then frames."""
     with redis.Redis.from_url(live.instance.redis_url) as store:
         known = [orjson.loads(member) for member in store.hgetall(keys.MEMBERS).values()]
         secret = store.get(keys.SECRET)
     for address in {member["address"] for member in known if member["role"] == "shard"}:
-        host, _, port = address.rpartition(":")
-        nonce, _ = _over_channel(host, int(port), lambda _: b"")
-        ways: dict[str, Callable[[bytes], bytes]] = {
-            "a random proof": lambda _: os.urandom(32),
-            "the nonce itself": lambda nonce: nonce,
-            "zeros": lambda _: bytes(32),
-            "the proof of another line": lambda _, old=nonce: hmac.digest(secret, old, "sha256"),
+        old = _over_channel(address, lambda _mine, _answer: bytes(32))[0]
+
+        def proof(mine: bytes, answer: bytes, address: str = address) -> bytes:
+            return hmac.digest(secret, b"client" + mine + answer[:32] + address.encode(), "sha256")
+
+        ways: dict[str, Callable[[bytes, bytes], bytes]] = {
+            "a random proof": lambda _mine, _answer: os.urandom(32),
+            "the server's own proof": lambda _mine, answer: answer[32:],
+            "zeros": lambda _mine, _answer: bytes(32),
+            "the proof of another line": lambda mine, _, old=old: proof(mine, old),
+            "the proof of another address": lambda mine, answer: proof(mine, answer, "127.0.0.1:1"),
         }
-        said = [_over_channel(host, int(port), proof)[1] for proof in ways.values()]
-        known_by = _over_channel(host, int(port), lambda nonce: hmac.digest(secret, nonce, "sha256"))[1]
+        said = [_over_channel(address, made)[1] for made in ways.values()]
+        known_by = _over_channel(address, proof)[1]
         yield Attempt(
             "a shard's channel", f"a call with {', '.join(ways)}", said_by(said), set(said) == {"closed"}, known_by,
             known_by == "answered",
         )  # fmt: skip
 
 
-def _over_channel(host: str, port: int, proof: Callable[[bytes], bytes]) -> tuple[bytes, str]:
-    """The server's nonce, and what it does with a call after that proof."""
-    with socket.create_connection((host, port), TIMEOUT_S) as line:
-        nonce = line.recv(32)
-        line.sendall(proof(nonce) + FRAME.pack(2, 1, 3) + b"xx")
+def _over_channel(address: str, proof: Callable[[bytes, bytes], bytes]) -> tuple[bytes, str]:
+    """The server's part of the greeting, and what it does with a call after that proof."""
+    host, _, port = address.rpartition(":")
+    mine = os.urandom(32)
+    with socket.create_connection((host, int(port)), TIMEOUT_S) as line:
+        line.sendall(mine)
+        answer = line.recv(64, socket.MSG_WAITALL)
+        line.sendall(proof(mine, answer) + FRAME.pack(2, 1, 3) + b"xx")
         try:
-            return nonce, "answered" if line.recv(1) else "closed"
+            return answer, "answered" if line.recv(1) else "closed"
         except ConnectionResetError:
-            return nonce, "closed"
+            return answer, "closed"
         except TimeoutError:
-            return nonce, "silent"
+            return answer, "silent"
 
 
 def ports_of(live: Live, process: str) -> set[int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,12 @@ from fastapi import APIRouter
 from pydantic import Field, StrictBool
 
 from deployments.preflight import is_loopback
+from deployments.rescaling import Change, rescale
 from deployments.rollout import Rollout
-from deployments.scaling import Bounds, bound, hold, ignored, running_config, scales
+from deployments.scaling import Bounds, bound, hold, scales
 from recsys.access import Gate
 from recsys.config import Settings
 from recsys.errors import Forbidden, RuntimeFailure, Unavailable
-
-_TAKEN_OVER_S = 5.0
-_LOOK_S = 0.1
-"""Serve's controller takes a config over at its next turn, within half a second."""
-
-Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ScaleRequest(Settings):
@@ -57,30 +51,30 @@ class Deployments(Settings):
     deployments: list[DeploymentScale]
 
 
-def router(gate: Gate) -> APIRouter:
-    """The admin scope is asked for before a call gets here; `gate` says whether anything is."""
+def router(gate: Gate, home: Path) -> APIRouter:
+    """The admin scope is asked for before a call gets here; `gate` says whether anything is. `home`: the platform's."""
     routes = APIRouter(tags=["admin"], prefix="/v1/admin")
 
     @routes.get("/deployments")
     async def deployments() -> Deployments:
         """Replicas of every deployment, their bounds, and what is held."""
-        return await asyncio.to_thread(_ask, gate, None)
+        return await asyncio.to_thread(_ask, gate, home, None)
 
     @routes.post("/scale")
     async def scale(asked: ScaleRequest) -> Deployments:
         """New bounds for a deployment, live. Answers once they are taken over; the replicas come seconds later."""
         bounds = Bounds.of(asked.min_replicas, asked.max_replicas)
-        return await asyncio.to_thread(_ask, gate, lambda config: bound(config, asked.deployment, bounds))
+        return await asyncio.to_thread(_ask, gate, home, lambda config: bound(config, asked.deployment, bounds))
 
     @routes.post("/hold")
     async def hold_(asked: HoldRequest) -> Deployments:
         """Hold a deployment at the replicas it has, or release it."""
-        return await asyncio.to_thread(_ask, gate, lambda config: hold(config, asked.deployment, held=asked.held))
+        return await asyncio.to_thread(_ask, gate, home, lambda config: hold(config, asked.deployment, held=asked.held))
 
     return routes
 
 
-def _ask(gate: Gate, change: Change | None) -> Deployments:
+def _ask(gate: Gate, home: Path, change: Change | None) -> Deployments:
     """Hand the changed config to Serve, None for no change, and say how things stand then.
 
     Raises Unavailable when Serve's REST API cannot be reached from here.
@@ -91,11 +85,7 @@ def _ask(gate: Gate, change: Change | None) -> Deployments:
             if gate.open:
                 _refuse_beyond_loopback(details)
             if change is not None:
-                changed = change(running_config(details))
-                rollout.submit(changed)
-                deadline = time.monotonic() + _TAKEN_OVER_S
-                while ignored(changed, details := rollout.details()) and time.monotonic() < deadline:
-                    time.sleep(_LOOK_S)
+                _, details = rescale(rollout, change, home)
     except (RuntimeFailure, OSError) as error:
         raise Unavailable(f"the Ray dashboard does not take the change: {error}") from error
     return Deployments(deployments=[DeploymentScale(**asdict(one)) for one in scales(details)])

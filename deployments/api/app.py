@@ -38,7 +38,7 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces) -> Front:
     )
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
-    app.include_router(admin.router(gate))
+    app.include_router(admin.router(gate, gateway.platform.home()))
     problems.install(app)
     access.document(app, gate)
     return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), traces)

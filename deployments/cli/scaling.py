@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
+from deployments.rescaling import Change, rescale
 from deployments.rollout import Rollout
 from deployments.runtime import Runtime
-from deployments.scaling import Bounds, Scale, bound, hold, late, running_config, scales
+from deployments.scaling import Bounds, Scale, bound, hold, late, scales
 from deployments.serve_config import platform_of, serve_config
 from recsys.errors import RuntimeFailure
 
@@ -75,11 +75,10 @@ def table_of(found: list[Scale]) -> Table:
     return table
 
 
-def _change(config: Path, json: bool, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def _change(config: Path, json: bool, change: Change) -> None:
     start = time.monotonic()
     with rollout_of(config) as rollout, out(quiet=json).status("until the replicas are there"):
-        changed = change(running_config(rollout.details()))
-        rollout.submit(changed)
+        changed, _ = rescale(rollout, change, platform_of(serve_config(config)).home())
         while waiting := late(changed, rollout.details()):
             if time.monotonic() - start > _WITHIN_S:
                 names = ", ".join(waiting)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import hmac
+import logging
+import os
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from world import eventually
 
 from recsys import wire
 from recsys.candidates import CandidateSet
-from recsys.channel import Channel, ChannelServer
+from recsys.channel import Channel, ChannelServer, Unproven
 from recsys.datatypes import Item, StringColumn
 from recsys.errors import Unavailable
 from recsys.evaluation import nearest_query
 from recsys.filters import Condition, Filter
 from recsys.membership import Member
 from recsys.remote import DirectShard
+from recsys.telemetry import Silent
 
 SECRET = b"s" * 32
 
@@ -75,6 +83,107 @@ async def test_without_the_secret_nothing_is_read() -> None:
     with pytest.raises(OSError):
         await channel.call(1, b"\x00")
     assert reached == []
+    server.stop()
+
+
+async def _called(server: ChannelServer, first: bytes, then: Callable[[bytes], bytes]) -> bytes:
+    """What a hand-made client gets for a call after the greeting: `then` makes its proof of the server's answer."""
+    host, port = server.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(first)
+    answer = await reader.readexactly(64)
+    writer.write(then(answer) + struct.pack("<IQB", 2, 1, 3) + b"\x00\x00")
+    try:
+        return await reader.read(1)
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_a_client_proves_its_role_both_nonces_and_the_address(server: ChannelServer) -> None:
+    """A server's own proof sent back, another address, another role and another line's proof open nothing."""
+    nonce = os.urandom(32)
+
+    def proof(role: bytes, address: str, secret: bytes = SECRET, mine: bytes = nonce) -> Callable[[bytes], bytes]:
+        return lambda answer: hmac.digest(secret, role + mine + answer[:32] + address.encode(), "sha256")
+
+    assert await _called(server, nonce, proof(b"client", server.address)) != b""
+    for wrong in (
+        lambda answer: answer[32:],
+        proof(b"server", server.address),
+        proof(b"client", "127.0.0.1:1"),
+        proof(b"client", server.address, b"x" * 32),
+        proof(b"client", server.address, mine=bytes(32)),
+    ):
+        assert await _called(server, nonce, wrong) == b""
+
+
+async def _impostor(greet: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> tuple[Any, str]:
+    """A server with a greeting of its own, and its address."""
+
+    async def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            await greet(reader, writer)
+        writer.close()
+
+    fake = await asyncio.start_server(met, "127.0.0.1", 0)
+    host, port = fake.sockets[0].getsockname()
+    return fake, f"{host}:{port}"
+
+
+async def test_a_server_without_the_secret_gets_no_call_and_is_not_believed() -> None:
+    """Who listens at a dead replica's address sees the nonce, and nothing of the call."""
+    got: list[bytes] = []
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.readexactly(32))
+        writer.write(os.urandom(64))
+        got.append(await reader.read())
+
+    fake, address = await _impostor(greet)
+    channel = Channel(address, SECRET)
+    with pytest.raises(Unproven):
+        await channel.call(wire.ITEMS, b"secret question")
+    with pytest.raises(ConnectionRefusedError):  # not asked again for a while
+        await channel.call(wire.ITEMS, b"secret question")
+    assert await eventually(lambda: len(got) == 2)
+    assert got[1] == b""
+    fake.close()
+
+
+async def test_a_proof_cannot_be_relayed_from_another_address(server: ChannelServer) -> None:
+    """A program between a composer and a live replica passes every byte on, and neither end believes it."""
+    host, port = server.address.split(":")
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, int(port))
+        back.write(await reader.readexactly(32))
+        writer.write(await there.readexactly(64))
+        with contextlib.suppress(EOFError):
+            back.write(await reader.readexactly(32))
+        back.close()
+
+    fake, address = await _impostor(greet)
+    with pytest.raises(Unproven):
+        await Channel(address, SECRET).call(3, b"\x00")
+    fake.close()
+
+
+async def test_a_client_that_says_nothing_is_cut_off() -> None:
+    """A silent connection, or one that stops in the middle of its greeting, holds no descriptor for long."""
+    server = await ChannelServer.start("127.0.0.1", _handler, SECRET, greeting_s=0.05)
+    host, port = server.address.split(":")
+    for said in (b"", b"half of a nonce", os.urandom(32)):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(said)
+        assert len(await asyncio.wait_for(reader.read(), 10)) in (0, 64)
+        writer.close()
+    channel = Channel(server.address, SECRET)
+    await channel.call(1, b"\x00")
+    await asyncio.sleep(0.1)
+    assert await channel.call(1, b"\x00") == b"\x01\x00"
+    channel.close()
     server.stop()
 
 
@@ -152,19 +261,41 @@ def test_a_malformed_message_builds_nothing() -> None:
         wire.decode_query(b"\x93\x01\x02\x03")
 
 
+class Fallback:
+    async def search(self, query):
+        raise NotImplementedError
+
+    async def vectors(self, version, item_ids):
+        return tuple(item_ids), np.ones((len(item_ids), 2), np.float32)
+
+    async def items(self, version, item_ids):
+        return [Item(i, "t") for i in item_ids]
+
+
+async def test_a_replica_with_another_secret_is_counted_and_logged(
+    server: ChannelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After Redis lost its data: answers come by the other way, and the log and a counter say why."""
+
+    class Counts(Silent):
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, dict[str, str]]] = []
+
+        def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+            self.seen.append((name, labels))
+
+    counts = Counts()
+    older = Member(role="shard", id="r", shard=0, versions={"v": "0-0"}, address=server.address)
+    shard = DirectShard(0, lambda: [older], b"n" * 32, Fallback(), counts)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert await shard.items("v", ["a"]) == [Item("a", "t")]
+    assert counts.seen == [("recsys_channel_refused_total", {"shard": "0"})]
+    assert "restart shard-0" in caplog.text
+
+
 async def test_the_fallback_answers_when_no_channel_does() -> None:
     """An address where nobody listens, and no address at all, both lead to the other way."""
-
-    class Fallback:
-        async def search(self, query):
-            raise NotImplementedError
-
-        async def vectors(self, version, item_ids):
-            return tuple(item_ids), np.ones((len(item_ids), 2), np.float32)
-
-        async def items(self, version, item_ids):
-            return [Item(i, "t") for i in item_ids]
-
     dead = Member(role="shard", id="r", shard=0, versions={"v": "0-0"}, address="127.0.0.1:1")
     for members in ([dead], []):
         shard = DirectShard(0, lambda members=members: members, SECRET, Fallback())

@@ -14,6 +14,7 @@ from recsys.config import EncoderSpec, EncoderTuning, Platform, ShardTuning
 from recsys.datatypes import Floats
 from recsys.encoder import HashingEncoder
 from recsys.encoder_replica import EncoderReplica
+from recsys.errors import BadInput
 from recsys.versions import VersionStore
 
 SPEC = EncoderSpec(kind="hashing", dimension=DIMENSION)
@@ -83,3 +84,41 @@ async def test_no_cache_is_a_setting(replica: EncoderReplica) -> None:
     for _ in range(2):
         await replica.encode(version(replica), ["rocket"])
     assert Slow.batches == [["rocket"], ["rocket"]]
+
+
+class Picky(HashingEncoder):
+    """Fails a whole batch for one text, as tokenizers do."""
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        for text in texts:
+            text.encode()
+        return super().encode(texts)
+
+
+async def test_a_text_that_cannot_be_encoded_fails_its_own_caller_only(
+    replica: EncoderReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recsys.encoder_replica.load_encoder", lambda spec, *_, **__: Picky(spec))
+    replica._encoders.clear()
+    served = version(replica)
+    texts = ["rocket", "half an emoji \ud83d", "sail", "fern"]
+    calls = (replica.encode(served, [text]) for text in texts)
+    first, bad, *others = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(bad, BadInput)
+    assert bad.field == "text"
+    str(bad).encode()
+    for text, found in zip(["rocket", "sail", "fern"], [first, *others], strict=True):
+        np.testing.assert_array_equal(found[0], HashingEncoder(SPEC).encode([text])[0])
+
+
+async def test_an_encoder_that_fails_altogether_says_why(
+    replica: EncoderReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(HashingEncoder):
+        def encode(self, texts: Sequence[str]) -> Floats:
+            raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("recsys.encoder_replica.load_encoder", lambda spec, *_, **__: Broken(spec))
+    replica._encoders.clear()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        await replica.encode(version(replica), ["rocket", "sail"])
