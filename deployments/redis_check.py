@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import redis
-from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from recsys.connection import connect_blocking
 from recsys.errors import RuntimeFailure
@@ -32,6 +39,18 @@ def check_redis(url: str) -> list[str]:
         # A URL's own mistake is described with parts of the URL.
         why = "the URL is wrong" if isinstance(error, ValueError) else error
         raise RuntimeFailure(f"Redis at {redacted(url)} does not answer ({why}): start it, or mend redis_url") from None
+
+
+def answers(url: str) -> bool:
+    """Whether a Redis is there, be it one that still loads or asks for another password."""
+    try:
+        with connect_blocking(url) as client:
+            client.ping()
+    except (ResponseError, BusyLoadingError, AuthenticationError):
+        return True
+    except (RedisError, ValueError, OSError):
+        return False
+    return True
 
 
 def refused_writes(url: str) -> str | None:

@@ -29,7 +29,7 @@ from deployments.preflight import (
 )
 from deployments.processes import instance_processes, stop_instance
 from deployments.ray_head import start_fork_server, start_ray
-from deployments.redis_check import check_redis
+from deployments.redis_check import answers, check_redis
 from deployments.rollout import OnPhase, Rollout
 from deployments.scaling import changed_args, running_config
 from deployments.serve_config import (
@@ -42,9 +42,10 @@ from deployments.serve_config import (
     serving_of,
 )
 from deployments.tls import joined
-from deployments.valkey import start_valkey, valkey_url
+from deployments.valkey import is_served, start_valkey, valkey_url
 from recsys.config import Settings
 from recsys.errors import BadInput, RuntimeFailure
+from recsys.redis_url import redacted
 
 
 class Resources(Settings):
@@ -134,6 +135,8 @@ class Runtime:
         with self._locked():
             on_phase("stopping")
             stopped = stop_instance(self._id, timeout_s)
+            if not stopped:
+                self._refuse_if_served_elsewhere()
             instance = read_instance(self._home)
             if instance is not None:
                 instance.remove()
@@ -149,11 +152,24 @@ class Runtime:
         )
 
     def running_redis(self, config: dict[str, Any]) -> str | None:
-        """Where Redis is; None: it is the embedded one, and that does not run."""
-        instance = read_instance(self._home)
-        if url := platform_of(config).redis_url:
+        """Where Redis is; None: it is the embedded one, and that does not run.
+
+        RuntimeFailure when it runs and cannot be reached from here, as from another container on the same folder.
+        """
+        if url := platform_of(config).external_redis():
             return url
-        return instance.redis_url if instance is not None and instance_processes(self._id) else None
+        instance = read_instance(self._home)
+        if instance is not None and answers(instance.redis_url):
+            return instance.redis_url
+        if instance is not None and instance_processes(self._id):
+            return instance.redis_url
+        if instance is not None and not instance.embedded_redis:
+            raise RuntimeFailure(
+                f"the platform of {self._home} was started with the Redis at {redacted(instance.redis_url)}, which "
+                "does not answer: start it, set redis_url, or run `recsys down` to forget it"
+            )
+        self._refuse_if_served_elsewhere()
+        return None
 
     @contextmanager
     def redis(self, config: dict[str, Any]) -> Iterator[str]:
@@ -162,6 +178,7 @@ class Runtime:
             yield url
             return
         with self._locked():
+            self._refuse_if_served_elsewhere()  # again: it may have come meanwhile
             instance = self._instance(Path(), config)
             instance.prepare()
             env = ray_environment(instance, os.environ)
@@ -180,6 +197,8 @@ class Runtime:
                 f"{self._home} has a platform already ({len(alive)} processes, such as pid {alive[0].pid}): "
                 "use it, or end it with `recsys down`"
             )
+        if platform_of(config).external_redis() is None:
+            self._refuse_if_served_elsewhere()
         host, port = http_address(config)
         refuse_if_open(host, serving_of(config).security)
         refuse_if_traces_cannot_leave(serving_of(config).tracing)
@@ -191,6 +210,15 @@ class Runtime:
             for line in check_redis(url):
                 warn(line)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
+
+    def _refuse_if_served_elsewhere(self) -> None:
+        """RuntimeFailure if a Valkey that cannot be seen from here writes into our folder."""
+        folder = self._home / "valkey"
+        if is_served(folder):
+            raise RuntimeFailure(
+                f"{folder} is written by a Valkey that cannot be reached from here, such as one of another container: "
+                "run the command there, end it there, or let both use a Redis of your own (redis_url)"
+            )
 
     def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:
         folder = runtime_dir(self._home)

@@ -1,10 +1,18 @@
-"""The embedded Valkey: a Redis-compatible server on a Unix socket, for a machine that has no Redis of its own."""
+"""The embedded Valkey: a Redis-compatible server on a Unix socket, for a machine that has no Redis of its own.
+
+Two servers on one append-only file lose what was acknowledged, and Valkey locks nothing. So the server inherits a lock
+on a file in its folder. The kernel keeps it for as long as the server lives, in whichever container or PID namespace.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import importlib
+import os
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +25,10 @@ from recsys.errors import RuntimeFailure
 
 AppendFsync = Literal["always", "everysec"]
 LOG_LINES = 2
+LOCK_FILE = "lock"
+_DYING_S = 5.0
+"""Seconds for which a lock that is held is asked for again: a server that was killed may be rewriting its file in a
+process of its own, which notices within a second."""
 
 
 def valkey_url(socket: Path) -> str:
@@ -35,7 +47,7 @@ def start_valkey(
     """Starts the server and gives its pid once it answers; loading much data takes seconds, for which it waits.
 
     `appendfsync`: `always` loses nothing that was acknowledged, `everysec` at most the last second before a power cut.
-    RuntimeFailure if there is no binary, the server dies, or `timeout_s` seconds pass.
+    RuntimeFailure if there is no binary, another server has the folder, this one dies, or `timeout_s` seconds pass.
     """
     binary = _binary()
     try:
@@ -43,17 +55,59 @@ def start_valkey(
         data_dir.chmod(0o700)
     except OSError as error:
         raise RuntimeFailure(f"Valkey cannot use {data_dir}: {error.strerror}") from None
-    with log.open("ab") as output:
+    with _locked(data_dir) as lock, log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - every part is ours
             [str(binary), *_options(data_dir, socket, appendfsync)],
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=(lock,),  # the lock is free when the last process that has it open ends: the server
             start_new_session=True,  # a Ctrl-C in the terminal is not for it
         )
     _wait(process, socket, log, timeout_s)
     return process.pid
+
+
+def is_served(data_dir: Path) -> bool:
+    """Whether a server lives that writes into the folder, in any container or PID namespace of this kernel."""
+    try:
+        lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _taken(lock, data_dir)
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[int]:
+    """The descriptor of the folder's lock. RuntimeFailure if a server has it."""
+    lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + _DYING_S
+        while not _taken(lock, data_dir):
+            if time.monotonic() > deadline:
+                raise RuntimeFailure(
+                    f"another Valkey has {data_dir}, in this container or in another one: use it there, or end it"
+                )
+            time.sleep(0.05)
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _taken(lock: int, data_dir: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise RuntimeFailure(
+            f"{data_dir} cannot be locked ({error.strerror}): put data_dir on a local disk, or set redis_url"
+        ) from None
+    return True
 
 
 def _options(data_dir: Path, socket: Path, appendfsync: AppendFsync) -> list[str]:

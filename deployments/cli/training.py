@@ -13,7 +13,6 @@ from rich.console import Console
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.versions import build_of, promoted, store_of
-from deployments.instance import read_instance
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys.building import known_texts
@@ -157,13 +156,11 @@ async def _histories(url: str, kept: int, report: Progress) -> list[Interaction]
 
 def _redis(config: Path) -> str:
     """Of the running platform, or the configured one."""
-    platform = platform_of(serve_config(config))
-    if platform.redis_url:
-        return platform.redis_url
-    instance = read_instance(platform.home())
-    if instance is None:
+    known = serve_config(config)
+    url = Runtime(platform_of(known).home()).running_redis(known)
+    if url is None:
         raise RuntimeFailure("no platform runs here, so there are no histories; start it, or name event files")
-    return instance.redis_url
+    return url
 
 
 def _say_bad(bad: list[BadRow], console: Console) -> None:
