@@ -23,8 +23,8 @@ def refuse_if_exposed(instance: str, api_port: int | None = None) -> None:
     """
     if found := exposed(instance_processes(instance), api_port):
         raise RuntimeFailure(
-            f"{', '.join(found)} would be open to the network, though only the API may be, so all was stopped: likely a "
-            "version of Ray that this release does not know; install the one of requirements.lock"
+            f"{', '.join(found)} would be open to the network, though only the API may be, so all was stopped: likely "
+            "a version of Ray that this release does not know; install the one of requirements.lock"
         )
 
 
