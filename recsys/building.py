@@ -19,8 +19,9 @@ from recsys.encoder import Encoder
 from recsys.encoding import Progress, encode
 from recsys.errors import VersionError
 from recsys.evaluation import inspect, recall, sample_queries, sample_tastes, self_lookup
+from recsys.itemlog import START_OF_LOG
 from recsys.routing import Router
-from recsys.shard import START_OF_LOG, Shard
+from recsys.shard import Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_indexes, write_rows
 from recsys.storage import replace

@@ -12,6 +12,7 @@ from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.filters import Filter
 from recsys.index.base import VectorIndex
+from recsys.itemlog import START_OF_LOG
 from recsys.items import ItemTable
 from recsys.popularity import Counts
 
@@ -19,9 +20,6 @@ NEW_LIKES = 5.0
 """Weighted likes from which on an item is new no more."""
 NEW_ROWS = 4000
 """New rows that are looked at, the last that came: all are scored exactly."""
-
-START_OF_LOG = "0-0"
-"""Redis Streams' id before every entry."""
 
 _SWEPT = 64
 """Dead rows leave the graph whenever the number of rows reaches a multiple of this. What is inserted depends on what
@@ -41,6 +39,8 @@ class Shard:
         self.index = index
         self.cursor = cursor
         """Id of the last log entry applied."""
+        self.snapshot = cursor
+        """Id of the last log entry that the files hold."""
         self.tuning = ShardTuning()
         self.top_count = 0.0
         self.changing = asyncio.Lock()

@@ -77,7 +77,7 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
         await log.append([upsert(Item(i, f"step {step}")) if rng.random() < 0.6 else (0, Delete(i)) for i in ids])
         if step in (4, 9, 14):
             await world.add_replica(0)
-    last = await log.last(0)
+    last = await log.end(0)
     replicas = world.clients[0].replicas
     assert len(replicas) == 4
     assert await eventually(lambda: all(r._shards[version].cursor == last for r in replicas))
@@ -102,7 +102,7 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, engine,
     for start in range(0, len(changes), 37):
         await log.append(changes[start : start + 37])
     others = [await world.add_replica(0), await world.add_replica(0)]
-    last = await log.last(0)
+    last = await log.end(0)
     assert await eventually(lambda: first._shards[version].cursor == last)
     encoder = HashingEncoder(world.platform.encoder)
     queries = encoder.encode([" ".join(rng.choice(WORDS, 3)) for _ in range(200)])
@@ -364,7 +364,7 @@ async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searche
     assert await asyncio.to_thread(searched.wait, 30)
     members = Members(world.redis)
     assert [m.id for m in await members.all() if m.role == "shard"] == ["r0"]
-    assert cursors == [await ItemLog(world.redis).last(0)]
+    assert cursors == [await ItemLog(world.redis).end(0)]
     go_on.set()
     late = await starting
     assert {m.id for m in await members.all() if m.role == "shard"} == {"r0", "r1"}
