@@ -104,11 +104,14 @@ class Build:
     def _vectors(self, folder: Path, items: Sequence[Item], known: Mapping[str, Floats], progress: Progress) -> Floats:
         vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
         passages = [item.passage() for item in items]
-        new = [i for i, passage in enumerate(passages) if passage not in known]
-        vectors[new] = encode(self.encoder, [passages[i] for i in new], folder, progress)
+        # Each text once, however many items have it: what an encoder makes of a text depends a little on the texts
+        # beside it, and equal texts must have equal vectors.
+        new = [passage for passage in dict.fromkeys(passages) if passage not in known]
+        place = {passage: i for i, passage in enumerate(new)}
+        made = encode(self.encoder, new, folder, progress)
         for i, passage in enumerate(passages):
-            if (vector := known.get(passage)) is not None:
-                vectors[i] = vector
+            vector = known.get(passage)
+            vectors[i] = made[place[passage]] if vector is None else vector
         return vectors
 
     def _write(
