@@ -42,6 +42,8 @@ class Shard:
         self.snapshot = cursor
         """Id of the last log entry that the files hold."""
         self.tuning = ShardTuning()
+        self.least_ef_search = 1
+        """What the version was built to be served with: `tune` goes no lower."""
         self.top_count = 0.0
         self.changing = asyncio.Lock()
         """Held by a task that changes the shard: the log and popularity are followed by different ones."""
@@ -51,6 +53,8 @@ class Shard:
         self._ordering = threading.Lock()
 
     def tune(self, tuning: ShardTuning) -> None:
+        if tuning.ef_search < self.least_ef_search:
+            tuning = tuning.model_copy(update={"ef_search": self.least_ef_search})
         self.tuning = tuning
         self.index.tune(tuning)
 

@@ -31,6 +31,7 @@ from recsys.shard import Shard
 from recsys.snapshot import read_shard
 from recsys.space import Space
 from recsys.storage import CURRENT, MANIFEST, storage
+from recsys.tuned import Tuned
 
 RANKER = "ranker.txt"
 MODEL = "model.npz"
@@ -87,9 +88,12 @@ class Manifest(BaseModel):
     attributes: dict[str, AttributeType]
     shards: list[ShardManifest]
     recall_at_10: float | None
-    """Of the search that will be served, against exact search; None for an empty version."""
+    """Of the search that will be served, against exact search: of the kind of query that finds least, see `Tuned`. None
+    for an empty version."""
     self_lookup: float | None = None
-    """Share of sampled items that a search for their own vector finds; None: not measured."""
+    """Share of sampled distinct vectors that a search for themselves finds, in the worst shard; None: not measured."""
+    tuned: Tuned | None = None
+    """What the build chose to reach that; None: it is empty."""
     base: str | None = None
     """The version whose items and log it was compacted from; None: it was built from files."""
     cut: list[str] = []
@@ -232,6 +236,8 @@ class VersionStore:
         folder, manifest = self.files(version, shard), self.manifest(version)
         known = manifest.shards[shard]
         loaded = read_shard(folder, version, manifest.index, manifest.attributes, known.cursor)
+        if manifest.tuned is not None:
+            loaded.least_ef_search = manifest.tuned.ef_search
         inspect(loaded, known.items)
         return loaded
 

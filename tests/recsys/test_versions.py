@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from world import ATTRIBUTES, DIMENSION, catalogue, unit_rows
 
-from recsys import building, encoding
+from recsys import encoding
 from recsys.building import Build, Content
 from recsys.compacting import file_content
 from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
@@ -121,15 +121,6 @@ def test_progress_is_told(store):
     for steps in told.values():
         assert steps[0][0] == 0
         assert steps[-1][0] == steps[-1][1]
-
-
-def test_a_version_of_low_recall_is_not_published(store, monkeypatch):
-    """The build fails with the number and the fix, and leaves nothing behind."""
-    monkeypatch.setattr(building, "recall", lambda *_: 0.9)
-    with pytest.raises(VersionError, match=r"0\.9000, under 0\.95; raise ef_search"):
-        build(store).publish(Content(catalogue()))
-    assert store.versions() == []
-    assert drafts(store) == []
 
 
 def test_recall_is_one_for_exact_search_and_less_for_wrong_rows(store):
