@@ -18,7 +18,7 @@ from deployments.metrics import RayTelemetry
 from deployments.unattended import jobs
 from recsys.access import Gate
 from recsys.candidates import CandidateSet, ShardQuery
-from recsys.config import Platform, Serving, ShardTuning
+from recsys.config import Platform, Serving
 from recsys.connection import connect
 from recsys.datatypes import Floats, Item
 from recsys.drift import Drift
@@ -87,13 +87,7 @@ class Composer:
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
         self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
-        shard = shards[0].options(method_name="tuning")
-
-        async def tuning() -> ShardTuning:
-            told: ShardTuning = await shard.remote()
-            return told
-
-        self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift, tuning))
+        self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift))
         self._schedule.start()
         self._gate = Gate(lambda: sum(member.role == "composer" for member in self._follower.members))
         await self._gate.configure(self._gateway.settings.security)

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query, Request, Response
 
 from deployments.api.parameters import FilterText, ItemId, check_bulk, check_k, filter_of
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
-from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
 from recsys.datatypes import Recommendation, RecQuery
 from recsys.errors import BadInput
@@ -41,7 +40,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
+    routes = APIRouter(prefix="/v1", tags=["recommendations"])
     declared = gateway.platform.attributes
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import httpx
 
 from load_tests.bench import ROOT
 from load_tests.chaos import report
-from load_tests.chaos.faults import FAULTS, Fault, FaultFailed
+from load_tests.chaos.data_path import ELSEWHERE
+from load_tests.chaos.faults import FAULTS, Fault
 from load_tests.chaos.freshness import freshness
 from load_tests.chaos.ledger import Ledger
-from load_tests.chaos.stage import Stage, eventually
+from load_tests.chaos.stage import FaultFailed, Stage, eventually
 from load_tests.chaos.traffic import Record, Traffic
 from recsys.datasets import fetch_ml100k
 
@@ -27,32 +30,57 @@ _BURST = 1500
 
 def main() -> None:
     args = arguments().parse_args()
-    data = fetch_ml100k(args.out / "ml-100k", lambda _phase: None)
-    stage = Stage(args.out / "chaos", data.items_file.parent)
-    try:
-        stage.up()
-        faults, fresh = asyncio.run(suite(stage, args))
-    finally:
-        stage.down()
+    data = fetch_ml100k(args.out / "ml-100k", lambda _phase: None).items_file.parent
+    faults, fresh = [], None
+    if any(wanted(args, name) for name in (*FAULTS, "overload", "freshness")):
+        with on_stage(Stage(args.out / "chaos", data)) as stage:
+            faults, fresh = asyncio.run(suite(stage, args))
+    for name, (servers, fault) in ELSEWHERE.items():
+        if wanted(args, name):
+            with on_stage(Stage(args.out / "chaos", data, servers(args.out / "chaos-servers"))) as stage:
+                faults += asyncio.run(alone(stage, args, name, fault))
     report.write(args.out / "chaos.json", faults, fresh)
     report.show(faults, fresh)
     if found := report.broken(faults, fresh):
         raise SystemExit("\n".join(found))
 
 
+def wanted(args: argparse.Namespace, name: str) -> bool:
+    return not args.only or name in args.only
+
+
+@contextmanager
+def on_stage(stage: Stage) -> Iterator[Stage]:
+    try:
+        stage.up()
+        yield stage
+    finally:
+        stage.down()
+
+
+async def alone(stage: Stage, args: argparse.Namespace, name: str, fault: Fault) -> list[dict[str, Any]]:
+    """One fault on a platform of its own."""
+    traffic = Traffic(stage.url, stage.ledger, args.rate)
+    try:
+        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+        return [await under_load(stage, traffic, name, fault)]
+    finally:
+        await traffic.close()
+
+
 async def suite(stage: Stage, args: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    ledger = Ledger()
+    ledger = stage.ledger
     traffic = Traffic(stage.url, ledger, args.rate)
-    chosen = {name: fault for name, fault in FAULTS.items() if not args.only or name in args.only}
+    chosen = {name: fault for name, fault in FAULTS.items() if wanted(args, name)}
     rows = []
     try:
         for name, fault in chosen.items():
             print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
             rows.append(await under_load(stage, traffic, name, fault))
-        if not args.only or "overload" in args.only:
+        if wanted(args, "overload"):
             rows.append(await overload(stage, traffic))
         fresh = None
-        if not args.only or "freshness" in args.only:
+        if wanted(args, "freshness"):
             stop = asyncio.Event()
             load = asyncio.create_task(traffic.run(stop))
             fresh = await freshness(stage.url)
@@ -133,7 +161,7 @@ async def final_state(url: str, ledger: Ledger) -> list[str]:
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m load_tests.chaos", description=__doc__)
-    names = ", ".join([*FAULTS, "overload", "freshness"])
+    names = ", ".join([*FAULTS, "overload", "freshness", *ELSEWHERE])
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help=names)
     parser.add_argument("--rate", type=float, default=60.0, help="requests a second")
     parser.add_argument("--out", type=Path, default=ROOT / "var")

@@ -8,14 +8,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from load_tests.chaos.stage import Stage, eventually
+from load_tests.chaos.data_path import DATA_PATH
+from load_tests.chaos.stage import FaultFailed, Stage, eventually
 
 _HANG_S = 5.0
 _AWAY_S = 3.0
-
-
-class FaultFailed(Exception):
-    """The platform did something that it must not: the words say what."""
 
 
 def kill_shard_replica(stage: Stage) -> None:
@@ -103,13 +100,11 @@ def corrupt_snapshot(stage: Stage) -> None:
 
 def swap_versions(stage: Stage, times: int = 10) -> None:
     """A second version, then one and the other in turn."""
-    first = stage.status()["index_version"]
-    stage.recsys("build", stage.data / "items.jsonl")
-    second = next(v for v in stage.versions() if v != first)
+    first, second = stage.status()["index_version"], stage.another_version()
     for turn in range(times):
         wanted = (second, first)[turn % 2]
         stage.recsys("promote", wanted)
-        if not eventually(lambda wanted=wanted: _serves(stage, wanted), 60):
+        if not eventually(lambda wanted=wanted: stage.serves(wanted), 60):
             raise FaultFailed(f"{wanted} was promoted and is not served after a minute")
 
 
@@ -120,10 +115,6 @@ def scale_shards(stage: Stage) -> None:
         raise FaultFailed("the third replica of shard-0 is not there after 90 s")
     time.sleep(2)
     stage.scale()
-
-
-def _serves(stage: Stage, version: str) -> bool:
-    return all(stage.status()["index_version"] == version for _ in range(4))
 
 
 Fault = Callable[[Stage], None]
@@ -141,4 +132,5 @@ FAULTS: dict[str, Fault] = {
     "ten swaps": swap_versions,
     "shard scaled up and down": scale_shards,
     "every replica killed": kill_all_replicas,
+    **DATA_PATH,
 }

@@ -26,24 +26,40 @@ class Ledger:
     unsure: set[str] = field(default_factory=set)
     """Items whose last write got no answer: it may have happened or not, and either is right."""
     acknowledged: int = 0
+    times: dict[str, float] = field(default_factory=dict)
+    """Event id or item -> when its newest write was acknowledged."""
 
     def liked(self, user: str, event_id: str, item: str) -> None:
         self.events[user][event_id] = item
-        self.seen[user][item] = time.monotonic()
+        self.seen[user][item] = self.times[event_id] = time.monotonic()
         self.acknowledged += 1
 
     def upserted(self, item: str, title: str) -> None:
         self.titles[item] = title
+        self.times[item] = time.monotonic()
         self.gone.pop(item, None)
         self.unsure.discard(item)
         self.acknowledged += 1
 
     def deleted(self, item: str, *, visible: bool) -> None:
         self.titles[item] = None
+        self.times[item] = time.monotonic()
         self.unsure.discard(item)
         if visible:
             self.gone[item] = time.monotonic()
         self.acknowledged += 1
+
+    def forgive(self, since: float) -> int:
+        """Writes acknowledged since then may be lost: a setting allows it. How many there were."""
+        late = {name for name, at in self.times.items() if at >= since}
+        for user, events in self.events.items():
+            for event_id in late & events.keys():
+                self.seen[user].pop(events.pop(event_id), None)
+        items = late & self.titles.keys()
+        self.unsure |= items
+        for item in items:
+            self.gone.pop(item, None)
+        return len(late)
 
     def breaks(self, slate: dict[str, Any], k: int, asked_at: float, user: str | None) -> list[str]:
         """The rules that an answer to a request sent at `asked_at` breaks."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import psutil
+import redis
 import yaml
 
 from deployments.environment import ray_environment
@@ -23,7 +24,10 @@ from deployments.runtime import Runtime
 from deployments.serve_config import serve_config
 from deployments.valkey import start_valkey
 from load_tests.bench import ROOT
+from load_tests.chaos.ledger import Ledger
+from load_tests.chaos.servers import Servers
 from load_tests.cluster import PORT_SHIFT
+from recsys.versions import VersionStore
 
 _REPLICAS = {"Composer": 2, "shard-0": 2, "shard-1": 2}
 _PORT = 8138
@@ -32,12 +36,21 @@ _WAITING = 200
 _COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
 
 
-class Stage:
-    """MovieLens 100K in two shards of two replicas each behind two composers, and the real encoder."""
+class FaultFailed(Exception):
+    """The platform did something that it must not: the words say what."""
 
-    def __init__(self, folder: Path, data: Path) -> None:
+
+class Stage:
+    """MovieLens 100K in two shards of two replicas each behind two composers, and the real encoder.
+
+    `servers`: what runs beside the platform, on which it depends.
+    """
+
+    def __init__(self, folder: Path, data: Path, servers: Servers | None = None) -> None:
         self.folder, self.data = folder, data
+        self.servers = servers or Servers()
         self.config_file = folder / "config.yaml"
+        self.ledger = Ledger()
         self.home = folder / "var"
         ports = Ports(**{name: field.default + PORT_SHIFT + 1 for name, field in Ports.model_fields.items()})
         self._runtime = Runtime(self.home, ports)
@@ -48,18 +61,20 @@ class Stage:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.write_config(_REPLICAS)
         self._runtime.down()
+        self.servers.start()
         self.recsys("build", self.data / "items.jsonl", "--promote")
         self.instance = self._runtime.up(self.config_file)
         self.recsys("import", "events", self.data / "events.jsonl")
 
     def down(self) -> None:
         self._runtime.down()
+        self.servers.stop()
 
     def write_config(self, replicas: dict[str, int]) -> dict[str, Any]:
         known = yaml.safe_load((ROOT / "configs/local.yaml").read_text())
         known["http_options"]["port"] = _PORT
         [application] = known["applications"]
-        application["args"]["data_dir"] = str(self.home)
+        application["args"] |= {"data_dir": str(self.home), **self.servers.args}
         for deployment in application["deployments"]:
             deployment.pop("autoscaling_config", None)
             deployment["num_replicas"] = replicas.get(deployment["name"], 1)
@@ -74,6 +89,16 @@ class Stage:
         wanted = _REPLICAS | {name.replace("_", "-"): count for name, count in replicas.items()}
         with Rollout(self.instance.dashboard_url, self.instance.token, self.instance.log_dir / "ray") as rollout:
             rollout.submit(self.write_config(wanted))
+
+    def with_environment(self, deployment: str, runtime_env: dict[str, Any]) -> None:
+        """Replicas of a deployment start anew in this environment."""
+        assert self.instance is not None
+        config = self.write_config(_REPLICAS)
+        entry = next(d for d in config["applications"][0]["deployments"] if d["name"] == deployment)
+        entry["ray_actor_options"] = {**entry.get("ray_actor_options", {}), "runtime_env": runtime_env}
+        with Rollout(self.instance.dashboard_url, self.instance.token, self.instance.log_dir / "ray") as rollout:
+            rollout.submit(config)
+            rollout.wait(self.url, lambda _: None, 180)
 
     def recsys(self, *arguments: object) -> str:
         """Raises CalledProcessError with the command's own words."""
@@ -103,6 +128,24 @@ class Stage:
             self.home / "valkey", self.instance.valkey_socket, self.instance.log_dir / "valkey.log",
             env=ray_environment(self.instance, os.environ),
         )  # fmt: skip
+
+    def redis(self) -> redis.Redis:
+        """The embedded Valkey."""
+        assert self.instance is not None
+        return redis.Redis.from_url(self.instance.redis_url)
+
+    def store(self) -> VersionStore:
+        return VersionStore(self.home / "versions")
+
+    def serves(self, version: str) -> bool:
+        """Whether all composers do: four calls reach both."""
+        return all(self.status()["index_version"] == version for _ in range(4))
+
+    def another_version(self) -> str:
+        """One of the same items that is not the one served."""
+        self.recsys("build", self.data / "items.jsonl")
+        live = self.status()["index_version"]
+        return max(version for version in self.versions() if version != live)
 
     def status(self) -> dict[str, Any]:
         return dict(httpx.get(f"{self.url}/v1/status", timeout=5, trust_env=False).json())
