@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -17,6 +18,7 @@ from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from deployments.unattended import jobs
 from recsys.access import Gate
+from recsys.background import Background
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving
 from recsys.connection import connect
@@ -25,8 +27,8 @@ from recsys.drift import Drift
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.held_settings import HeldSettings
-from recsys.membership import Members
-from recsys.pulse import every_second
+from recsys.presence import secret
+from recsys.pulse import BEAT_S
 from recsys.remote import DirectShard
 from recsys.schedule import Schedule
 from recsys.versions import VersionStore
@@ -78,23 +80,25 @@ class Composer:
         replica_id = serve.get_replica_context().replica_id.unique_id
         self._traces = Traces(replica_id)
         store = VersionStore.of(platform)
-        self._follower = VersionFollower(replica_id, store, self._redis, platform.shards)
+        telemetry = RayTelemetry()
+        self._follower = VersionFollower(replica_id, store, self._redis, platform.shards, telemetry)
         await self._follower.start(_PATIENCE_S)
-        secret, telemetry = await Members(self._redis).secret(), RayTelemetry()
+        proof = await secret(self._redis)
         clients = [
-            DirectShard(number, lambda: self._follower.members, secret, RemoteShard(handle), telemetry)
+            DirectShard(number, partial(self._follower.replicas, number), proof, RemoteShard(handle), telemetry)
             for number, handle in enumerate(shards)
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
         self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
-        self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift))
+        self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift), telemetry)
         self._schedule.start()
-        self._gate = Gate(lambda: sum(member.role == "composer" for member in self._follower.members))
+        self._gate = Gate(lambda: self._follower.composers, telemetry)
         await self._gate.configure(self._gateway.settings.security)
-        await self._gate.start()
+        self._gate.start()
         await self._gateway.warm_up()
         self._gateway.meter.begin()
-        self._beating = asyncio.create_task(every_second(self._gateway.beat))
+        self._background = Background(telemetry)
+        self._background.start("beat", self._gateway.beat, BEAT_S)
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()
@@ -115,10 +119,11 @@ class Composer:
         return self._gateway.meter.load.as_stats()
 
     async def check_health(self) -> None:
-        if self._beating.done():
-            raise RuntimeError("the composer no longer measures itself; see the log")
-        if not (self._follower.healthy() and self._schedule.healthy()):
-            raise RuntimeError("the composer no longer follows the versions or the schedule; see the log")
+        """Fails where a new composer could do better. Without any shard none could: that is for /readyz to say."""
+        if not all(part.healthy() for part in (self._background, self._gate, self._schedule)):
+            raise RuntimeError("a background task of the composer has ended; see the log")
+        if not self._follower.healthy():
+            raise RuntimeError("the composer cannot serve a version that the shards hold; see the log")
 
     def _drift(self) -> list[Drift]:
         """Of all replicas, in the version that is served."""
@@ -126,7 +131,7 @@ class Composer:
         return [m.drift[version] for m in self._follower.members if version in m.drift]
 
     async def __del__(self) -> None:
-        self._beating.cancel()
+        await self._background.stop()
         await self._schedule.stop()
         await self._gate.stop()
         await self._follower.stop()

@@ -44,5 +44,5 @@ class EncoderDeployment:
             raise RuntimeError("the encoder no longer measures itself; see the log")
 
     async def __del__(self) -> None:
-        self._replica.stop()
+        await self._replica.stop()
         await self._redis.aclose()

@@ -6,7 +6,6 @@ The keys come from a file that is looked at every few seconds, so that they chan
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import os
@@ -14,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recsys.apikeys import ApiKey, KeyRing, Scope, parse_keys, read_keys
+from recsys.background import Background
 from recsys.config import Security
 from recsys.errors import BadInput, Forbidden, RateLimited, Unauthenticated
 from recsys.ratelimits import TokenBucket
+from recsys.telemetry import SILENT, Telemetry
 
 KEYS_VARIABLE = "RECSYS_API_KEYS"
 
@@ -40,13 +41,13 @@ def load_keys(security: Security) -> KeyRing | None:
 class Gate:
     """`composers` says how many composers share a key's rate: each grants its part of it."""
 
-    def __init__(self, composers: Callable[[], int] = lambda: 1) -> None:
+    def __init__(self, composers: Callable[[], int] = lambda: 1, telemetry: Telemetry = SILENT) -> None:
         self._composers = composers
         self._security = Security()
         self._ring: KeyRing | None = None
         self._buckets: dict[str, TokenBucket] = {}
         self._seen: tuple[int, ...] = ()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(telemetry)
 
     @property
     def open(self) -> bool:
@@ -76,22 +77,14 @@ class Gate:
         self._security, self._seen = security, seen
         self._adopt(ring)
 
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._forever())
+    def start(self) -> None:
+        self._background.start("api-keys", self._look, lambda: self._security.reload_s)
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._background.stop()
 
-    async def _forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._security.reload_s)
-            try:
-                await self._look()
-            except Exception:  # the keys that were read last go on, whatever came over the file
-                log.exception("the API keys could not be read again; those read last stay valid")
+    def healthy(self) -> bool:
+        return self._background.healthy()
 
     async def _look(self) -> None:
         """Reads the file again where it has changed."""

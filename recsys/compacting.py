@@ -21,7 +21,7 @@ from recsys.datatypes import Floats, Item
 from recsys.encoding import Progress, WhenNeeded
 from recsys.errors import BadInput, Unavailable, VersionError
 from recsys.itemlog import ItemLog, Upsert, after
-from recsys.membership import Members
+from recsys.presence import everyone
 from recsys.promoting import promote
 from recsys.retention import prune
 from recsys.snapshot import read_items, write_indexes
@@ -55,7 +55,7 @@ async def live_content(
     those would go into logs of shards that are no more.
     """
     base = _served(store)
-    if not base.fits(platform) and await Members(redis).all():
+    if not base.fits(platform) and await everyone(redis):
         raise VersionError(
             f"the platform runs with {len(base.shards)} shards and this file has {platform.shards} or routes "
             "otherwise: stop it with `recsys down`, then build again; what is written meanwhile would be lost"

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from cachetools import LRUCache
 
+from recsys.background import Background
 from recsys.coalescing import Coalescer, Flight
 from recsys.config import EncoderTuning
 from recsys.datatypes import Floats
 from recsys.encoder import Encoder, load_encoder
-from recsys.errors import BadInput
+from recsys.errors import BadInput, RecsysError, VersionError
 from recsys.load import LoadMeter
-from recsys.pulse import Pulse, every_second
+from recsys.pulse import BEAT_S, Pulse
 from recsys.records import shown
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import VersionStore
 
 _LOADED = 2
 """Encoders held at a time: the served version's and the next one's."""
+
+log = logging.getLogger(__name__)
 
 
 class EncoderReplica:
@@ -37,21 +41,35 @@ class EncoderReplica:
         self._texts, self._bulk = self._queue(), self._queue()
         self.meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
         self._pulse = Pulse(self.meter, telemetry)
+        self._background = Background(telemetry)
 
     async def start(self) -> None:
-        """Load the served version's encoder: the first request should not wait for the weights."""
-        current = self._store.current()
-        if current is not None:
-            encoder = await asyncio.to_thread(self._encoder, current)
-            await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
-        self.meter.begin()
-        self._beating = asyncio.create_task(every_second(self._beat))
+        """Load the served version's encoder: the first request should not wait for the weights.
 
-    def stop(self) -> None:
-        self._beating.cancel()
+        Where it does not open, it is that of the version served before, as shards and composers do. Raises VersionError
+        where none opens.
+        """
+        reasons = []
+        for version in self._store.served():
+            try:
+                encoder = await asyncio.to_thread(self._encoder, version)
+            except (RecsysError, OSError) as error:
+                log.error("the encoder of version %s cannot be loaded: %s", version, error)  # noqa: TRY400
+                reasons.append(str(error))
+                continue
+            await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
+            break
+        else:
+            if reasons:
+                raise VersionError(f"no promoted version's encoder can be loaded: {'; '.join(reasons)}")
+        self.meter.begin()
+        self._background.start("beat", self._beat, BEAT_S)
+
+    async def stop(self) -> None:
+        await self._background.stop()
 
     def healthy(self) -> bool:
-        return not self._beating.done()
+        return self._background.healthy()
 
     def tune(self, tuning: EncoderTuning) -> None:
         self._texts.max_batch = self._bulk.max_batch = tuning.max_batch

@@ -1,21 +1,32 @@
-"""How a composer follows the versions: it serves a new one once every shard replica holds it."""
+"""How a composer follows the versions: it serves the newest one that every shard replica holds and it can open."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys.background import Background
 from recsys.errors import VersionError
-from recsys.membership import Member, Members, furthest, ready
+from recsys.itemlog import ItemLog, after
+from recsys.membership import Group, Member, covered, furthest, ready
+from recsys.presence import SAY_S, Presence
+from recsys.rejecting import Rejections
 from recsys.serving import Serve
+from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import Manifest, VersionStore
 
-_FOLLOW_S = 0.25
+_LOOK_S = 0.25
+"""Seconds between two looks at who is there, and at which version is promoted."""
+_WAITING_LOOK_S = 0.01
+"""The same while somebody waits for what replicas will say."""
+_HELPLESS_S = 30.0
+"""Seconds without an answer, though shards hold a version, after which the composer is not healthy."""
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +34,26 @@ log = logging.getLogger(__name__)
 class VersionFollower:
     """`serve` is read once a batch; it changes between batches, never within one."""
 
-    def __init__(self, composer_id: str, store: VersionStore, redis: Redis, shards: int) -> None:
+    def __init__(
+        self, composer_id: str, store: VersionStore, redis: Redis, shards: int, telemetry: Telemetry = SILENT
+    ) -> None:
         self._store = store
-        self._members = Members(redis)
-        self._member = Member(role="composer", id=composer_id)
+        self._log = ItemLog(redis)
+        self._presence = Presence(redis, Member(role="composer", id=composer_id), ("shard", "composer"))
         self._shards = shards
+        self._telemetry = telemetry
+        self._background = Background(telemetry)
         self._manifest: Manifest | None = None
         self._serve: Serve | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._taken = asyncio.Event()
+        """Set when there is a version to serve."""
+        self._promoted: Sequence[str] = ()
+        self._rejections = Rejections()
         self._reached: Mapping[int, str] = {}
         """How far any replica had applied the log at the last look; by the next all of them should have."""
-        self.members: Sequence[Member] = ()
-        """Replicas heard of lately."""
+        self._looking: asyncio.Future[None] | None = None
+        self._answerable_at = math.inf
+        """When it last could answer, or no other version was there to serve, by the loop's clock."""
 
     @property
     def serve(self) -> Serve:
@@ -47,59 +66,177 @@ class VersionFollower:
     def manifest(self) -> Manifest | None:
         return self._manifest
 
-    async def start(self, patience_s: float) -> None:
-        """Wait for the shards to hold the current version; then go on following in the background.
+    @property
+    def promoted(self) -> str | None:
+        """What CURRENT names, which may not be served yet, or not at all; None: not known yet."""
+        return self._promoted[0] if self._promoted else None
 
-        After `patience_s` seconds the current version is served all the same: a shard that is still missing is said so
-        in every answer.
+    @property
+    def members(self) -> Sequence[Member]:
+        """Shard replicas and composers that are there."""
+        return [*self._presence.members("shard"), *self._presence.members("composer")]
+
+    @property
+    def composers(self) -> int:
+        """How many there are, this one included."""
+        return max(1, len(self._presence.members("composer")))
+
+    def replicas(self, shard: int) -> Sequence[Member]:
+        """Of a shard; the same object until a look shows something new."""
+        return self._presence.group.get(shard, ())
+
+    def can_answer(self) -> bool:
+        """Whether a shard holds the served version.
+
+        True while Redis has never told who is there: shards are then reached through Serve.
         """
-        deadline = asyncio.get_running_loop().time() + patience_s
-        await self._step()
-        while self._serve is None and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_FOLLOW_S)
-            await self._step()
         if self._serve is None:
-            await self._switch(await asyncio.to_thread(self._store.current))
-        self._task = asyncio.create_task(self._forever())
+            return False
+        return not self._presence.looked or covered(self._presence.group, self._serve.version, self._shards) > 0
+
+    async def start(self, patience_s: float) -> None:
+        """Wait until every shard holds a promoted version; then go on following in the background.
+
+        After `patience_s` seconds the version that most shards hold is served: a shard that is still missing is said so
+        in every answer. Where none is held anywhere, it is the newest that opens. Raises VersionError when none does.
+        """
+        with contextlib.suppress(RedisError, OSError):  # then the loops go on trying
+            await self.refresh()
+        self._background.start("say", self._presence.say, SAY_S)
+        self._background.start("look", self.refresh, _LOOK_S)
+        self._background.start("follow", self._follow, _LOOK_S)
+        try:
+            await asyncio.wait_for(self._taken.wait(), patience_s)
+        except TimeoutError:
+            try:
+                await self._make_do()
+            except BaseException:
+                await self.stop()
+                raise
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):  # then it is struck off for its silence
-            await self._members.leave(self._member)
+        await self._background.stop()
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._presence.leave()
 
     def healthy(self) -> bool:
-        return self._task is not None and not self._task.done()
+        """Whether its loops run, and it answers or a new composer could not answer either."""
+        return self._background.healthy() and not self._helpless()
 
-    async def refresh(self) -> Sequence[Member]:
-        """The replicas as they are now."""
-        self.members = await self._members.all()
-        return self.members
+    async def refresh(self) -> None:
+        """Look at who is there. Calls that come together share one look. Raises RedisError or OSError."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._presence.look())
+        await asyncio.shield(self._looking)
 
-    async def _forever(self) -> None:
-        task = asyncio.current_task()
-        while task is not None and not task.cancelling():  # see `replica._forever`
-            await asyncio.sleep(_FOLLOW_S)
-            await self._step()
+    async def until(self, test: Callable[[Group], bool], within_s: float) -> bool:
+        """Wait until the test of the shards' replicas is true; False when that takes longer, or Redis is away."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while loop.time() < deadline:
+            try:
+                await self.refresh()
+            except (RedisError, OSError):
+                return False
+            if test(self._presence.group):
+                return True
+            await asyncio.sleep(_WAITING_LOOK_S)
+        return False
 
-    async def _step(self) -> None:
+    def beat(self) -> None:
+        """Once a second: what it says of itself as measurements."""
+        self._telemetry.set("recsys_rejected_versions", self._rejections.among(self._promoted[:1]))
+
+    async def _follow(self) -> None:
+        self._promoted = await asyncio.to_thread(self._store.served)
+        self._rejections.keep(self._promoted)
+        group = self._presence.group
+        reached, self._reached = self._reached, furthest(group)
+        for version in self._better(group):
+            if self._rejections.resting(version) or not ready(group, version, self._shards, {}):
+                continue
+            if ready(group, version, self._shards, await self._in_log(reached)) and await self._switch(version):
+                break
+        await self._ask(group)
+
+    def _better(self, group: Group) -> Sequence[str]:
+        """Versions to serve rather than the present one, the best first."""
+        promoted, served = self._promoted, self._serve.version if self._serve else None
+        if served is None or covered(group, served, self._shards) < self._shards:
+            return [v for v in promoted if v != served]
+        # Newer ones. After a rollback the served one is none of them, and the next is what the operator chose.
+        return promoted[: promoted.index(served)] if served in promoted else promoted[:1]
+
+    async def _in_log(self, reached: Mapping[int, str]) -> dict[int, str]:
+        """What was reached, as far as the log still has it: what Redis has lost of its end, nobody can reach."""
+        numbers = [number for number in reached if number < self._shards]
+        ends = await self._log.newest(numbers)
+        return {number: min(reached[number], end, key=after) for number, end in zip(numbers, ends, strict=True)}
+
+    async def _switch(self, version: str) -> bool:
+        """Serve the version, unless it does not open, or the shards drop it meanwhile."""
         try:
-            current = await asyncio.to_thread(self._store.current)
-            members = await self.refresh()
-            reached, self._reached = self._reached, furthest(members)
-            served = self._serve.version if self._serve else None
-            if current and current != served and ready(members, current, self._shards, reached):
-                await self._switch(current)
-            await self._members.say(self._member)
-        except (RedisError, OSError, VersionError) as error:
-            log.warning("following versions: %s; trying again", error)
+            serve = await asyncio.to_thread(self._store.serve, version)
+            manifest = await asyncio.to_thread(self._store.manifest, version)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the version before goes on
+            self._rejections.add("the composer", version, error)
+            return False
+        self._rejections.remove(version)
+        await self.refresh()  # opening it may have taken long
+        if not ready(self._presence.group, version, self._shards, {}):
+            return False
+        await self._take(serve, manifest)
+        return True
 
-    async def _switch(self, version: str | None) -> None:
-        if version is None:
+    async def _take(self, serve: Serve, manifest: Manifest) -> None:
+        self._serve, self._manifest = serve, manifest
+        self._taken.set()
+        log.info("serving version %s", serve.version)
+        with contextlib.suppress(RedisError, OSError):  # the loop `say` says it again
+            await self._presence.say(self._word)
+
+    async def _make_do(self) -> None:
+        """Serve the version that most shards hold, the newest of them."""
+        promoted = self._promoted or await asyncio.to_thread(self._store.served)
+        if not promoted:
             raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
-        serve = await asyncio.to_thread(self._store.serve, version)
-        self._manifest = await asyncio.to_thread(self._store.manifest, version)
-        self._serve = serve
-        self._member = self._member.model_copy(update={"serving": version})
-        log.info("serving version %s", version)
+        group = self._presence.group
+        for version in sorted(promoted, key=lambda v: -covered(group, v, self._shards)):
+            try:
+                serve = await asyncio.to_thread(self._store.serve, version)
+                manifest = await asyncio.to_thread(self._store.manifest, version)
+            except Exception as error:  # noqa: BLE001 - another may open
+                self._rejections.add("the composer", version, error)
+                continue
+            if self._serve is None:  # else one became ready meanwhile
+                await self._take(serve, manifest)
+            return
+        raise VersionError(
+            f"none of the promoted versions can be served: {'; '.join(self._rejections.reasons.values())}"
+        )
+
+    async def _ask(self, group: Group) -> None:
+        """Ask the shards for an older version where none of the newer ones can be served."""
+        served = self._serve.version if self._serve else None
+        asked = None
+        if served is None or covered(group, served, self._shards) < self._shards:
+            rejected = {v for m in self.members for v in m.rejected} | self._rejections.reasons.keys()
+            asked = next((v for v in self._promoted if v not in rejected), None)
+        word = self._word(self._presence.member).model_copy(update={"asks": asked})
+        if word != self._presence.member:
+            await self._presence.say(lambda _: word)
+
+    def _word(self, member: Member) -> Member:
+        update = {"serving": self._serve.version if self._serve else None, "rejected": self._rejections.reasons}
+        return member.model_copy(update=update)
+
+    def _helpless(self) -> bool:
+        """Whether it cannot answer for long, while shards hold a version that a new composer could perhaps serve."""
+        now = asyncio.get_running_loop().time()
+        group = self._presence.group
+        if self.can_answer() or not any(ready(group, v, self._shards, {}) for v in self._promoted):
+            self._answerable_at = now
+        self._answerable_at = min(self._answerable_at, now)
+        return now - self._answerable_at > _HELPLESS_S

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +40,6 @@ _TEXTS, _TEXT_FLIGHTS = 16, 4
 """Texts in one call to the encoder, and such calls at a time: together a quarter of a second on one core. What waits
 for them here can be given up, what waits there can not."""
 _VISIBLE_WITHIN_S = 5.0
-_LOOK_S = 0.01
-"""Pause between two looks at how far the replicas have applied their log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +118,7 @@ class Gateway:
     def beat(self) -> None:
         """Once a second: what the composer says of itself."""
         self._pulse.beat([self.follower.serve.version])
+        self.follower.beat()
         self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
         self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
         self._telemetry.set("recsys_queue_requests", len(self._texts), queue="texts")
@@ -236,13 +234,6 @@ class Gateway:
 
     async def _visible(self, newest: Mapping[int, str]) -> bool:
         """Wait until all shards have applied their newest change; False when that takes over five seconds."""
-        deadline = time.monotonic() + _VISIBLE_WITHIN_S
-        while time.monotonic() < deadline:
-            try:
-                members = await self.follower.refresh()
-            except (RedisError, OSError):
-                return False
-            if all(applied(members, n, sequence) for n, sequence in newest.items()):
-                return True
-            await asyncio.sleep(_LOOK_S)
-        return False
+        return await self.follower.until(
+            lambda group: all(applied(group, n, sequence) for n, sequence in newest.items()), _VISIBLE_WITHIN_S
+        )

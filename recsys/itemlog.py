@@ -67,6 +67,13 @@ class ItemLog:
         newest: Any = await self._redis.xrevrange(keys.log(shard), count=1)
         return newest[0][0].decode() if newest else "0-0"
 
+    async def newest(self, shards: Sequence[int]) -> list[str]:
+        """Sequence number of the newest entry that each shard's log holds now; `0-0` where it is empty."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipe.xrevrange(keys.log(shard), count=1)
+        return [entries[0][0].decode() if entries else "0-0" for entries in await pipe.execute()]
+
     async def trim(self, shard: int, cursor: str, fingerprints: Collection[str] = ()) -> int:
         """Drop entries up to the cursor, which nobody needs any more, and how many there were.
 

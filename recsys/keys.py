@@ -14,7 +14,9 @@
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
 | recsys:rebuild · recsys:retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
 | recsys:rebuilding | string | the lock of the composer that rebuilds or retrains |
-| recsys:members | hash | replica -> what it has loaded and applied, as JSON |
+| recsys:members:ROLE | hash | replica (a shard's or a composer) -> what it says of itself as JSON, see `presence.py` |
+| recsys:heard:ROLE | sorted set | replica by the milliseconds of its last word, by Redis' clock |
+| recsys:changed:ROLE | sorted set | replica by the number of its word's last change; the newest number stands at "" |
 | recsys:settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
 | recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
@@ -31,7 +33,6 @@ TRIMMED = "recsys:trimmed"
 REBUILD = "recsys:rebuild"
 RETRAINING = "recsys:retraining"
 REBUILDING = "recsys:rebuilding"
-MEMBERS = "recsys:members"
 SETTINGS = "recsys:settings"
 SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
 
@@ -55,6 +56,11 @@ def profile(user_id: str) -> str:
 def floor(user_id: str) -> str:
     """By a hash of the id, for it outlives an erased user."""
     return f"recsys:floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}"
+
+
+def presence(role: str) -> list[str]:
+    """Words, times, changes."""
+    return [f"recsys:{part}:{role}" for part in ("members", "heard", "changed")]
 
 
 def log(shard: int) -> str:

@@ -1,85 +1,62 @@
-"""Who is there: each replica says in Redis what it has loaded and how far it has applied its log."""
+"""What the replicas say of themselves: which versions they have loaded, how far they have applied their log, what they
+serve. `presence.py` carries it through Redis.
+"""
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ValidationError
-from redis.asyncio import Redis
+from pydantic import BaseModel
 
-from recsys import keys
 from recsys.drift import Drift
 from recsys.itemlog import after
 
-STALE_S = 5.0
-"""A replica that has said nothing for this long counts as gone."""
+Role = Literal["shard", "composer"]
 
 
 class Member(BaseModel):
-    role: Literal["shard", "composer"]
+    role: Role
     id: str
     shard: int | None = None
     """Number of the shard; None for a composer."""
     versions: dict[str, str] = {}
     """Versions ready to be searched, with the log entry applied last."""
     serving: str | None = None
-    """A composer's version."""
+    """A composer's version; None: it serves none yet."""
+    asks: str | None = None
+    """A version that the composer would serve if the shards loaded it; None: what it serves and CURRENT will do."""
+    rejected: dict[str, str] = {}
+    """Versions that it should hold or serve and cannot open, with the reason."""
     address: str | None = None
     """`host:port` of a shard's channel; None: it has none, the way is Serve's handle."""
     items: dict[str, int] = {}
     """Live items by version."""
     drift: dict[str, Drift] = {}
     """By version, as measured last."""
-    seen: float = 0.0
-    """Unix seconds of the last word."""
 
 
-class Members:
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-
-    async def say(self, member: Member) -> None:
-        said = member.model_copy(update={"seen": time.time()})
-        await self._redis.hset(keys.MEMBERS, f"{member.role}:{member.id}", said.model_dump_json())
-
-    async def leave(self, member: Member) -> None:
-        await self._redis.hdel(keys.MEMBERS, f"{member.role}:{member.id}")
-
-    async def secret(self) -> bytes:
-        """What both ends of a channel must know; made by whoever comes first."""
-        await self._redis.set(keys.SECRET, os.urandom(32), nx=True)
-        known: Any = await self._redis.get(keys.SECRET)
-        return bytes(known)
-
-    async def all(self) -> list[Member]:
-        """Those that were heard of lately; the others are struck off."""
-        heard: Mapping[Any, Any] = await self._redis.hgetall(keys.MEMBERS)
-        known = {field: member for field, value in heard.items() if (member := _parsed(value)) is not None}
-        gone = [field for field in heard if field not in known or time.time() - known[field].seen > 12 * STALE_S]
-        if gone:
-            await self._redis.hdel(keys.MEMBERS, *gone)
-        return [m for m in known.values() if time.time() - m.seen <= STALE_S]
+Group = Mapping[int, Sequence[Member]]
+"""The replicas of each shard, by its number. A shard of which none is known is missing."""
 
 
-def _parsed(word: bytes) -> Member | None:
-    """None for what another release has said, whose replicas are gone."""
-    try:
-        return Member.model_validate_json(word)
-    except ValidationError:
-        return None
+def by_shard(members: Sequence[Member]) -> dict[int, list[Member]]:
+    """The shards' replicas among the members, see `Group`."""
+    group: dict[int, list[Member]] = {}
+    for m in members:
+        if m.shard is not None:
+            group.setdefault(m.shard, []).append(m)
+    return group
 
 
-def ready(members: Sequence[Member], version: str, shards: int, reached: Mapping[int, str]) -> bool:
+def ready(group: Group, version: str, shards: int, reached: Mapping[int, str]) -> bool:
     """Whether every replica of every shard can search the version, and has applied the log in it as far as `reached`.
 
-    `reached`: see `furthest`, of a look before. A version whose log stands still (no encoder answers, say) must not be
-    served: what was deleted since would be back.
+    `reached`: see `furthest`, of a look before, and no further than the log itself. A version whose log stands still
+    (no encoder answers, say) must not be served: what was deleted since would be back.
     """
     for number in range(shards):
-        replicas = [m for m in members if m.role == "shard" and m.shard == number]
+        replicas = group.get(number)
         if not replicas or any(version not in m.versions for m in replicas):
             return False
         least = after(reached.get(number, "0-0"))
@@ -88,19 +65,23 @@ def ready(members: Sequence[Member], version: str, shards: int, reached: Mapping
     return True
 
 
-def furthest(members: Sequence[Member]) -> dict[int, str]:
+def covered(group: Group, version: str, shards: int) -> int:
+    """How many of the shards have a replica that can search the version."""
+    return sum(any(version in m.versions for m in group.get(number, ())) for number in range(shards))
+
+
+def furthest(group: Group) -> dict[int, str]:
     """The log entry that any replica has applied in any version, by shard."""
-    reached: dict[int, str] = {}
-    for m in members:
-        if m.shard is not None:
-            reached[m.shard] = max([*m.versions.values(), reached.get(m.shard, "0-0")], key=after)
-    return reached
+    return {
+        number: max([c for m in replicas for c in m.versions.values()], key=after, default="0-0")
+        for number, replicas in group.items()
+    }
 
 
-def applied(members: Sequence[Member], shard: int, sequence: str) -> bool:
+def applied(group: Group, shard: int, sequence: str) -> bool:
     """Whether every replica of the shard has applied its log up to the sequence number, in every version it holds.
 
     A version that is about to be served counts as well: what was seen must not be gone after the switch.
     """
-    replicas = [m for m in members if m.role == "shard" and m.shard == shard and m.versions]
+    replicas = [m for m in group.get(shard, ()) if m.versions]
     return bool(replicas) and all(after(c) >= after(sequence) for m in replicas for c in m.versions.values())

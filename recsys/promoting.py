@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from recsys.config import Platform
 from recsys.errors import VersionError
 from recsys.itemlog import ItemLog, after
-from recsys.membership import Members
+from recsys.presence import everyone
 from recsys.versions import Manifest, VersionStore
 
 
@@ -54,7 +54,7 @@ def _refuse_misfit(manifest: Manifest, platform: Platform) -> None:
 
 
 async def _refuse_losses(manifest: Manifest, redis: Redis) -> None:
-    if await Members(redis).all():
+    if await everyone(redis):
         raise VersionError("the platform still runs with the shards of before: stop it with `recsys down` first")
     log = ItemLog(redis)
     for shard, end in enumerate(manifest.cut):

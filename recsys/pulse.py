@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import psutil
 
@@ -41,10 +40,3 @@ class Pulse:
         told.observe("recsys_batch_requests", flight.requests, queue=queue)
         told.observe("recsys_batch_seconds", flight.took_s, queue=queue)
         told.observe("recsys_answer_seconds", flight.waited_s + flight.took_s, queue=queue)
-
-
-async def every_second(beat: Callable[[], None]) -> None:
-    """Until it is cancelled."""
-    while True:
-        beat()
-        await asyncio.sleep(BEAT_S)

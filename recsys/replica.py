@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from recsys import wire
 from recsys.applying import Encode, LogApplier
+from recsys.background import Background
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import ChannelServer
 from recsys.config import ShardTuning
@@ -24,8 +25,11 @@ from recsys.drift import Drift, measure
 from recsys.errors import Unavailable, VersionError
 from recsys.evaluation import nearest_query
 from recsys.itemlog import ItemLog
-from recsys.membership import Member, Members
+from recsys.membership import Member
 from recsys.popularity import PopularityFeed
+from recsys.presence import SAY_S, Presence, secret
+from recsys.pulse import BEAT_S
+from recsys.rejecting import Rejections
 from recsys.retrieval import search
 from recsys.shard import Shard
 from recsys.telemetry import SILENT, Telemetry
@@ -36,9 +40,9 @@ _FOLLOW_S = 0.5
 _LINGER_S = 5.0
 """A version that no composer serves any more is kept this long for requests under way."""
 
-_WITHDRAWN_S = 2.0
+_WITHDRAWN_S = 3.0
 """Then the replica says no more that it holds the version, and drops it this much later: a composer that had heard it
-just before, and switches back to the version, says so within half a second."""
+just before, and switches back to the version, is heard within a second and a half."""
 _LEAVE_S = 1.0
 """Seconds from signing off to closing, so that no call is lost when a replica is scaled away."""
 
@@ -64,20 +68,20 @@ class ShardReplica:
         self._number = shard
         self._store = store
         self._log = LogApplier(shard, redis, encode)
-        self._members = Members(redis)
+        self._presence = Presence(redis, Member(role="shard", id=replica_id, shard=shard), ("composer",))
         self._redis = redis
+        self._telemetry = telemetry
         self._feeds: dict[str, PopularityFeed] = {}
         """One a version: each gives a change once, and a version that is loaded later starts with everything."""
-        self._member = Member(role="shard", id=replica_id, shard=shard)
         self._shards: dict[str, Shard] = {}
         self._drift: dict[str, tuple[int, Drift]] = {}
         """By version: the items' generation that was measured, and the drift."""
         self.watch = ShardWatch(shard, self._shards, ItemLog(redis), telemetry)
         self._unused_since: dict[str, float] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background = Background(telemetry)
+        self._rejections = Rejections()
         self._tuning = ShardTuning()
         self._channel: ChannelServer | None = None
-        self._saying = asyncio.Lock()
         self._searching = ThreadPoolExecutor(1, "search")
         """One at a time: a walk uses `threads` cores by itself, and the Python around it would fight for one lock."""
 
@@ -87,33 +91,28 @@ class ShardReplica:
         `host`: address on which to open a channel for composers; None: no channel.
         """
         if host is not None:
-            self._channel = await ChannelServer.start(host, self._answer, await self._members.secret())
-            self._member = self._member.model_copy(update={"address": self._channel.address})
-        try:
-            while any(version not in self._shards for version in await self._wanted()):
-                await self._load_wanted()
-        except VersionError:
-            if not self._shards:
-                raise
-            # What the composers serve is here; `_follow` goes on trying the promoted one.
+            self._channel = await ChannelServer.start(host, self._answer, await secret(self._redis))
+            address = self._channel.address
+            self._presence.member = self._presence.member.model_copy(update={"address": address})
+        await self._presence.look()
+        if not (await self._load_first(await self._wanted()) or await self._load_first(await self._promoted())):
+            reasons = "; ".join(self._rejections.reasons.values())
+            raise VersionError(f"shard-{self._number}: none of the promoted versions can be loaded: {reasons}")
+        start = self._background.start
+        start("presence", self._speak, SAY_S)  # loading another version may take longer than silence is borne
+        with contextlib.suppress(RedisError, Unavailable):  # then `_follow` goes on trying
+            while await self._load_first(await self._wanted()):
+                continue
         self.watch.meter.begin()
-        steps = {
-            "follow": self._follow,
-            "presence": self._presence,
-            "popularity": self._popularity,
-            "drift": self._measure,
-            "watch": self.watch.beat,
-            "recall": lambda: self.watch.measure_recall(self._tuning.recall_share),
-        }
-        for name, step in steps.items():
-            self._tasks[name] = asyncio.create_task(_forever(name, step))
+        start("follow", self._follow, _FOLLOW_S)
+        start("popularity", self._popularity, lambda: self._tuning.poll_s)
+        start("drift", self._measure, lambda: self._tuning.drift_s)
+        start("watch", self._beat, BEAT_S)
+        start("recall", lambda: self.watch.measure_recall(self._tuning.recall_share), 0.0)
 
     async def stop(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):  # then it is struck off for its silence
-            await self._members.leave(self._member)
+        await self._background.stop()
+        await self._presence.leave()
         if self._channel is not None:
             # Composers look for who is there several times a second: no new call comes after that, and open ones end.
             await asyncio.sleep(_LEAVE_S)
@@ -127,7 +126,7 @@ class ShardReplica:
 
     def healthy(self) -> bool:
         """Whether it serves, and everything that runs in the background still does."""
-        return bool(self._shards) and not any(task.done() for task in self._tasks.values())
+        return bool(self._shards) and self._background.healthy()
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         shard = self._shard(query.version)
@@ -160,22 +159,38 @@ class ShardReplica:
             raise Unavailable(f"shard-{self._number} does not hold version {version}")
         return shard
 
-    async def _current(self) -> str:
-        current = await asyncio.to_thread(self._store.current)
-        if current is None:
-            raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
-        return current
-
     async def _wanted(self) -> list[str]:
-        """Versions that composers serve, and the promoted one behind them."""
-        members = await self._members.all()
-        served = [m.serving for m in members if m.role == "composer" and m.serving is not None]
-        return list(dict.fromkeys([*served, await self._current()]))
+        """Versions that composers serve or ask for, and the promoted one behind them.
 
-    async def _load_wanted(self) -> None:
-        for version in await self._wanted():
-            if version not in self._shards:
+        What silent composers said last counts, too: they may be serving all the same.
+        """
+        promoted = await self._promoted()
+        words = self._presence.known("composer")
+        said = [v for m in words for v in (m.serving, m.asks) if v is not None]
+        return list(dict.fromkeys([*said, promoted[0]]))
+
+    async def _promoted(self) -> list[str]:
+        """The promoted version, and those served before it, newest first."""
+        promoted = await asyncio.to_thread(self._store.served)
+        if not promoted:
+            raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
+        return promoted
+
+    async def _load_first(self, versions: Sequence[str]) -> bool:
+        """Load the first of the versions that is not here and opens; False when there is none."""
+        for version in versions:
+            if version in self._shards or self._rejections.resting(version):
+                continue
+            try:
                 await self._load(version)
+            except (RedisError, Unavailable):
+                raise  # Redis or the encoder is away, and nothing is wrong with the version
+            except Exception as error:  # noqa: BLE001 - what is loaded goes on, whatever is wrong with another
+                self._rejections.add(f"shard-{self._number}", version, error)
+            else:
+                self._rejections.remove(version)
+                return True
+        return False
 
     async def _load(self, version: str) -> None:
         shard = await asyncio.to_thread(self._store.load, version, self._number)
@@ -189,9 +204,7 @@ class ShardReplica:
         await asyncio.to_thread(_warm_up, shard)
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
         self._shards[version] = shard
-        self._tasks[f"log:{version}"] = asyncio.create_task(
-            _forever(f"log:{version}", lambda: self._tail(shard, fingerprint))
-        )
+        self._background.start(f"log:{version}", lambda: self._tail(shard, fingerprint), 0.0)
         await self._say()
         log.info("shard-%d serves version %s with %d items", self._number, version, shard.items.live)
 
@@ -204,8 +217,9 @@ class ShardReplica:
     async def _popularity(self) -> None:
         for version, shard in list(self._shards.items()):
             async with shard.changing:  # the look as well: an upsert in between has newer numbers
-                await asyncio.to_thread(shard.count, await self._feeds[version].changes())
-        await asyncio.sleep(self._tuning.poll_s)
+                feed = self._feeds.get(version)
+                if feed is not None:  # else the version was dropped meanwhile
+                    await asyncio.to_thread(shard.count, await feed.changes())
 
     async def _measure(self) -> None:
         for version, shard in list(self._shards.items()):
@@ -213,39 +227,50 @@ class ShardReplica:
             if self._drift.get(version, (None,))[0] != generation:
                 self._drift[version] = (generation, await asyncio.to_thread(measure, shard))
         self._drift = {v: d for v, d in self._drift.items() if v in self._shards}
-        await asyncio.sleep(self._tuning.drift_s)
+
+    async def _beat(self) -> None:
+        self._telemetry.set("recsys_rejected_versions", self._rejections.among(await self._wanted()))
+        await self.watch.beat()
 
     async def _follow(self) -> None:
-        """Load what was promoted, drop what nobody serves any more."""
-        await self._load_wanted()
+        """Load what was promoted or asked for, drop what nobody serves any more."""
+        while await self._load_first(await self._wanted()):
+            continue
         wanted = await self._wanted()
+        self._rejections.keep([*wanted, *await self._promoted()])
+        # Composers that are not heard may serve anything: only what they said lets a version go.
+        spoken = any(m.serving for m in self._presence.known("composer"))
         for version in list(self._shards):
-            if version in wanted:
+            if version in wanted or not spoken:
                 self._unused_since.pop(version, None)
                 continue
             since = self._unused_since.setdefault(version, time.monotonic())
             if time.monotonic() - since > _LINGER_S + _WITHDRAWN_S:
-                self._tasks.pop(f"log:{version}").cancel()
+                self._background.end(f"log:{version}")
                 del self._shards[version], self._unused_since[version], self._feeds[version]
-        await asyncio.sleep(_FOLLOW_S)
 
-    async def _presence(self) -> None:
+    async def _speak(self) -> None:
         """By itself: loading a version takes long, and a replica that is silent counts as gone."""
-        await self._say()
-        await asyncio.sleep(_FOLLOW_S)
+        try:
+            await self._presence.say(self._word)
+        finally:  # a Redis that takes no word may tell those of others
+            await self._presence.look()
 
     async def _say(self) -> None:
-        async with self._saying:  # one at a time, or an older word could overtake a newer
-            long_ago = time.monotonic() - _LINGER_S
-            held = {v: s for v, s in self._shards.items() if self._unused_since.get(v, math.inf) > long_ago}
-            versions = {v: s.cursor for v, s in held.items()}
-            update = {
-                "versions": versions,
-                "items": {v: s.items.live for v, s in held.items()},
-                "drift": {v: self._drift[v][1] for v in held if v in self._drift},
-            }
-            self._member = self._member.model_copy(update=update)
-            await self._members.say(self._member)
+        """At once. Where Redis does not take it, the loop `presence` says it again."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._presence.say(self._word)
+
+    def _word(self, member: Member) -> Member:
+        long_ago = time.monotonic() - _LINGER_S
+        held = {v: s for v, s in self._shards.items() if self._unused_since.get(v, math.inf) > long_ago}
+        update = {
+            "versions": {v: s.cursor for v, s in held.items()},
+            "rejected": self._rejections.reasons,
+            "items": {v: s.items.live for v, s in held.items()},
+            "drift": {v: self._drift[v][1] for v in held if v in self._drift},
+        }
+        return member.model_copy(update=update)
 
 
 def _light(query: ShardQuery) -> bool:
@@ -258,18 +283,3 @@ def _warm_up(shard: Shard) -> None:
     rows = shard.items.live_rows()[:_WARM_UP]
     if len(rows):
         search(shard, nearest_query(shard.version, shard.items.vectors(rows), 10))
-
-
-async def _forever(name: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a step; when Redis or the version store is away, say so and try again.
-
-    A cancellation can be lost on the way: before Python 3.12, asyncio.wait_for, which redis sends with, swallows one
-    that comes together with the awaited result (python/cpython#86296). The task still knows of it.
-    """
-    task = asyncio.current_task()
-    while task is not None and not task.cancelling():
-        try:
-            await step()
-        except (RedisError, OSError, Unavailable, VersionError) as error:
-            log.warning("%s: %s; trying again", name, error)
-            await asyncio.sleep(_FOLLOW_S)

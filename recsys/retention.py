@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from recsys.itemlog import ItemLog, after
-from recsys.membership import Members
+from recsys.presence import everyone
 from recsys.versions import Manifest, VersionStore
 
 
@@ -25,7 +25,7 @@ async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
     Versions that were never served stay while they are among the `keep` newest of their kind, and so does every one
     that a replica holds or a composer serves.
     """
-    served, members = store.served(), await Members(redis).all()
+    served, members = store.served(), await everyone(redis, silent_too=True)
     kept = {*served[:keep], *(v for m in members for v in m.versions), *(m.serving for m in members if m.serving)}
     current = served[0] if served else ""
     fresh = [m.version for m in store.versions() if m.version not in served and m.version > current]

@@ -21,9 +21,10 @@ from redis.asyncio import Redis
 from redis.exceptions import LockError, RedisError
 
 from recsys import keys
+from recsys.background import Background
 from recsys.config import Rebuild, Retrain
 from recsys.drift import Drift
-from recsys.errors import RecsysError
+from recsys.telemetry import SILENT, Telemetry
 
 _LOOK_S = 5.0
 _LOCK_S = 60.0
@@ -83,21 +84,22 @@ def _passed(cron: str, now: float, last: float) -> bool:
 class Schedule:
     """Jobs, of which one at a time runs in the whole platform; of two that are due the first one goes first."""
 
-    def __init__(self, redis: Redis, jobs: Sequence[Job]) -> None:
+    def __init__(self, redis: Redis, jobs: Sequence[Job], telemetry: Telemetry = SILENT) -> None:
         self._redis = redis
         self._jobs = jobs
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background(telemetry)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._forever())
+        self._background.start("schedule", self._step, _LOOK_S)
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.stop()
 
     def healthy(self) -> bool:
-        return self._task is not None and not self._task.done()
+        return self._background.healthy()
+
+    async def _step(self) -> None:
+        await self.step()
 
     async def step(self) -> str | None:
         """Run a job if it is due and no other runs; why it was due."""
@@ -156,15 +158,6 @@ class Schedule:
             log.warning("%s: failed, and the served version stays: %s", job.name, outcome["error"])
         else:
             log.info("%s: %s", job.name, outcome.get("result") or outcome.get("version"))
-
-    async def _forever(self) -> None:
-        task = asyncio.current_task()
-        while task is not None and not task.cancelling():  # see `replica._forever`
-            try:
-                await self.step()
-            except (RedisError, OSError, RecsysError) as error:
-                log.warning("the schedule: %s; trying again", error)
-            await asyncio.sleep(_LOOK_S)
 
 
 async def last_run(redis: Redis, key: str) -> dict[str, str]:

@@ -38,6 +38,10 @@ METRICS: dict[str, Metric] = {
     "recsys_settings_refused": Metric(
         "gauge", "1 while the replica goes by the settings of before, for those that it was handed last are wrong"
     ),
+    "recsys_background_errors_total": Metric(
+        "counter", "Failed steps of a loop that runs on in the background", ("task",)
+    ),
+    "recsys_rejected_versions": Metric("gauge", "Versions that the replica should hold or serve and cannot open"),
     # Batches, of composers (queue: recommend, events), encoders (encode) and shards (search).
     "recsys_batch_requests": Metric("histogram", "Requests of a batch", ("queue",), REQUESTS),
     "recsys_batch_seconds": Metric("histogram", "From a batch's departure to its results", ("queue",), SECONDS),

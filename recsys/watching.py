@@ -69,7 +69,6 @@ class ShardWatch:
         behind = [await self._lag_s(shard.cursor) for shard in list(self._shards.values())]
         told.set("recsys_log_lag_seconds", max(behind, default=0.0))
         told.set("recsys_log_entries", await self._log.length(self._number))
-        await asyncio.sleep(BEAT_S)
 
     async def measure_recall(self, share: float) -> None:
         """One search, answered again exactly; then a rest, so that it takes `share` of a core at the most."""

@@ -9,6 +9,7 @@ import orjson
 from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
+from recsys.errors import Unavailable
 from recsys.gateway import Gateway
 
 
@@ -22,7 +23,9 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/readyz")
     async def readyz() -> dict[str, str]:
-        """A version is served; 503 before that."""
+        """A version is served, and a shard holds it; 503 otherwise."""
+        if not gateway.follower.can_answer():
+            raise Unavailable(f"no shard holds version {gateway.follower.serve.version}")
         return {"status": "ready", "index_version": gateway.follower.serve.version}
 
     @routes.get("/v1/status")
@@ -34,11 +37,12 @@ def router(gateway: Gateway) -> APIRouter:
         retrained: Mapping[str, Any] = {}
         refused: Mapping[str, str] = {}
         try:
-            members = await gateway.follower.refresh()
+            await gateway.follower.refresh()
             rebuilt, retrained = await gateway.unattended()
             refused = await gateway.refused_settings()
         except (RedisError, OSError):
-            members, degraded = gateway.follower.members, ["redis"]
+            degraded = ["redis"]
+        members = gateway.follower.members
         shards: list[dict[str, Any]] = []
         for number in range(gateway.platform.shards):
             replicas = [
@@ -55,6 +59,12 @@ def router(gateway: Gateway) -> APIRouter:
         composers = [{"id": m.id, "serving": m.serving} for m in members if m.role == "composer"]
         body = {
             "index_version": serve.version,
+            "promoted_version": gateway.follower.promoted,
+            "rejected": [
+                {"version": version, "by": m.id, "reason": reason}
+                for m in members
+                for version, reason in m.rejected.items()
+            ],
             "model_version": serve.model,
             "encoder_fingerprint": serve.fingerprint,
             "recall_at_10": manifest.recall_at_10 if manifest else None,

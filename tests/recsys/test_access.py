@@ -41,7 +41,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def gate(file: Path) -> AsyncIterator[Gate]:
     gate = Gate()
     await gate.configure(write_keys(file, reader=f"{READ_DIGEST} read", writer=f"{WRITE_DIGEST} write"))
-    await gate.start()
+    gate.start()
     yield gate
     await gate.stop()
 

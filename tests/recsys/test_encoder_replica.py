@@ -14,7 +14,7 @@ from recsys.config import EncoderSpec, EncoderTuning, Platform, ShardTuning
 from recsys.datatypes import Floats
 from recsys.encoder import HashingEncoder
 from recsys.encoder_replica import EncoderReplica
-from recsys.errors import BadInput
+from recsys.errors import BadInput, VersionError
 from recsys.versions import VersionStore
 
 SPEC = EncoderSpec(kind="hashing", dimension=DIMENSION)
@@ -44,7 +44,7 @@ async def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     await made.start()
     Slow.batches.clear()
     yield made
-    made.stop()
+    await made.stop()
 
 
 def version(replica: EncoderReplica) -> str:
@@ -122,3 +122,20 @@ async def test_an_encoder_that_fails_altogether_says_why(
     replica._encoders.clear()
     with pytest.raises(RuntimeError, match="out of memory"):
         await replica.encode(version(replica), ["rocket", "sail"])
+
+
+async def test_an_encoder_starts_where_the_promoted_version_cannot_be_read(replica, tmp_path):
+    """It loads that of the version before; without any that opens it says why."""
+    store = VersionStore(tmp_path)
+    before = version(replica)
+    platform = Platform(shards=1, encoder=SPEC, attributes=ATTRIBUTES)
+    bad = Build(platform, store, HashingEncoder(SPEC), 1, ShardTuning()).publish(Content(catalogue())).version
+    store.promote(bad)
+    (store.folder(bad) / "manifest.json").write_text("{}")
+    late = EncoderReplica(store, tmp_path / "models")
+    await late.start()
+    assert list(late._fingerprints) == [before]
+    await late.stop()
+    (store.folder(before) / "manifest.json").write_text("{}")
+    with pytest.raises(VersionError, match="manifest"):
+        await EncoderReplica(store, tmp_path / "models").start()

@@ -20,7 +20,8 @@ from recsys.encoder import HashingEncoder
 from recsys.errors import Unavailable, VersionError
 from recsys.evaluation import nearest_query
 from recsys.itemlog import Delete, ItemLog, Upsert
-from recsys.membership import Member, Members
+from recsys.membership import Member
+from recsys.presence import Presence, everyone
 from recsys.replica import ShardReplica
 
 OTHER = Platform(shards=1, encoder=EncoderSpec(kind="hashing", dimension=24), attributes=ATTRIBUTES)
@@ -119,8 +120,8 @@ async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_
     (replica,) = world.clients[0].replicas
     old = world.store.current()
     await world.follower.stop()
-    keeper, members = Member(role="composer", id="slow", serving=old), Members(world.redis)
-    speaking = asyncio.ensure_future(keep_saying(members, keeper))
+    slow = Presence(world.redis, Member(role="composer", id="slow", serving=old), ())
+    await slow.say()
     new = world.publish([*world.items, Item("only new")]).version
     world.store.promote(new)
     assert await eventually(lambda: set(replica._shards) == {old, new})
@@ -128,19 +129,12 @@ async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_
     assert (await replica.vectors(old, ["sea-1"]))[0] == ("sea-1",)
     assert (await replica.items(new, ["only new"])) == [Item("only new")]
     assert await replica.items(old, ["only new"]) == []
-    speaking.cancel()
-    await members.say(keeper.model_copy(update={"serving": new}))
+    await slow.say(lambda member: member.model_copy(update={"serving": new}))
     assert await eventually(lambda: set(replica._shards) == {new})
     with pytest.raises(Unavailable, match=old):
         await replica.items(old, ["sea-1"])
     assert replica.healthy()
-    assert {t for t in replica._tasks if t.startswith("log:")} == {f"log:{new}"}
-
-
-async def keep_saying(members: Members, member: Member) -> None:
-    while True:
-        await members.say(member)
-        await asyncio.sleep(0.2)
+    assert {t for t in replica._background._tasks if t.startswith("log:")} == {f"log:{new}"}
 
 
 async def test_a_version_that_is_used_again_lingers_again(make_world, monkeypatch):
@@ -161,13 +155,11 @@ async def test_a_new_replica_holds_what_composers_serve(make_world):
     world: World = await one_shard(make_world)
     old = world.store.current()
     await world.follower.stop()
-    speaking = asyncio.ensure_future(keep_saying(Members(world.redis), Member(role="composer", id="c", serving=old)))
-    await asyncio.sleep(0.05)
+    await Presence(world.redis, Member(role="composer", id="c", serving=old), ()).say()
     new = world.publish().version
     world.store.promote(new)
     replica = await world.add_replica(0)
     assert set(replica._shards) == {old, new}
-    speaking.cancel()
 
 
 async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_world, monkeypatch):
@@ -206,10 +198,9 @@ async def test_a_replica_is_heard_of_while_it_loads(make_world, monkeypatch):
     world.store.promote(world.publish().version)
     async with asyncio.timeout(30):
         await loading.wait()
-    members = Members(world.redis)
 
     async def last_word() -> float:
-        return next(m.seen for m in await members.all() if m.role == "shard")
+        return float(await world.redis.zscore("recsys:heard:shard", "r0"))
 
     before = await last_word()
 
@@ -235,7 +226,7 @@ async def test_a_corrupt_version_leaves_the_served_one_up(make_world, caplog):
     await ItemLog(world.redis).append([upsert(Item("new", "x"))])
     assert await eventually(lambda: "new" in contents(replica, old))
     assert replica.healthy()
-    assert [m.versions.keys() for m in await Members(world.redis).all() if m.role == "shard"] == [{old}]
+    assert [m.versions.keys() for m in await everyone(world.redis) if m.role == "shard"] == [{old}]
     late = await world.add_replica(0)  # what the composer serves is enough to start with
     assert set(late._shards) == {old}
 
@@ -330,10 +321,10 @@ async def test_a_stopped_replica_is_gone_at_once(make_world):
     world: World = await one_shard(make_world)
     replica = await world.add_replica(0)
     world.clients[0].replicas.remove(replica)
-    assert len([m for m in await Members(world.redis).all() if m.role == "shard"]) == 2
+    assert len([m for m in await everyone(world.redis) if m.role == "shard"]) == 2
     await replica.stop()
-    assert len([m for m in await Members(world.redis).all() if m.role == "shard"]) == 1
-    assert all(t.done() for t in replica._tasks.values())
+    assert len([m for m in await everyone(world.redis) if m.role == "shard"]) == 1
+    assert all(t.done() for t in replica._background._tasks.values())
     assert not replica.healthy()
 
 
@@ -362,10 +353,9 @@ async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searche
     monkeypatch.setattr(replica_module, "search", first_search)
     starting = asyncio.create_task(world.add_replica(0))
     assert await asyncio.to_thread(searched.wait, 30)
-    members = Members(world.redis)
-    assert [m.id for m in await members.all() if m.role == "shard"] == ["r0"]
+    assert [m.id for m in await everyone(world.redis) if m.role == "shard"] == ["r0"]
     assert cursors == [await ItemLog(world.redis).last(0)]
     go_on.set()
     late = await starting
-    assert {m.id for m in await members.all() if m.role == "shard"} == {"r0", "r1"}
+    assert {m.id for m in await everyone(world.redis) if m.role == "shard"} == {"r0", "r1"}
     assert late.healthy()

@@ -220,7 +220,8 @@ async def test_a_replica_tells_its_drift(make_world):
     version = world.store.current()
 
     async def told() -> Drift | None:
-        members = [m for m in await world.follower.refresh() if m.role == "shard"]
+        await world.follower.refresh()
+        members = [m for m in world.follower.members if m.role == "shard"]
         return members[0].drift.get(version)
 
     assert (await eventually(told)).log_share == 0.0

@@ -153,7 +153,7 @@ class World:
             self.clients.append(LocalShard([]))
             for _ in range(self._replicas):
                 await self.add_replica(shard)
-        self.follower = VersionFollower("composer", self.store, self.redis, self.platform.shards)
+        self.follower = VersionFollower("composer", self.store, self.redis, self.platform.shards, self._telemetry)
         await self.follower.start(30)
         self.gateway = Gateway(self.platform, self.clients, self.encode, self.redis, self.follower, self._telemetry)
         self.gateway.configure(self._serving)

@@ -1,0 +1,95 @@
+"""Loops that end only when they are cancelled: whatever a step raises is logged and counted, and the loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from redis.exceptions import RedisError
+
+from recsys.errors import RecsysError
+from recsys.telemetry import SILENT, Telemetry
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
+"""Seconds before a step that failed is tried again: at least, and at most unless its pause is longer."""
+
+Step = Callable[[], Awaitable[None] | None]
+Pause = float | Callable[[], float]
+"""Seconds between two steps; a function where they may change."""
+
+log = logging.getLogger(__name__)
+
+
+async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = SILENT) -> None:
+    """Repeat a step, with `pause_s` seconds between two, until the task is cancelled.
+
+    A step that raises is tried again after the pause, or a quarter of a second where that is longer. The wait doubles,
+    up to two seconds, while the step goes on raising.
+    Each failure counts in recsys_background_errors_total{task=name}. The log has the first of a row, the second, the
+    fourth, and so on.
+    """
+    task = asyncio.current_task()
+    failures = 0
+    # redis sends with asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes together with the
+    # awaited result (python/cpython#86296). The task still knows of it.
+    while task is not None:
+        error: BaseException | None = None
+        try:
+            made = step()
+            if made is not None:
+                await made
+        except asyncio.CancelledError as cancelled:
+            if task.cancelling():
+                raise
+            error = cancelled  # something that the step waited for was cancelled, and not this loop
+        except Exception as other:  # noqa: BLE001 - a loop that must not end does not choose what it survives
+            error = other
+        if task.cancelling():
+            return
+        wait_s = pause_s() if callable(pause_s) else pause_s
+        failures = 0 if error is None else failures + 1
+        if error is not None:
+            _tell(name, error, failures, telemetry)
+            longest_s = max(wait_s, _LONGEST_WAIT_S)
+            wait_s = min(max(wait_s, _FIRST_WAIT_S) * 2.0 ** min(failures - 1, 8), longest_s)
+        await asyncio.sleep(wait_s)
+
+
+class Background:
+    """The loops of one replica, by name."""
+
+    def __init__(self, telemetry: Telemetry = SILENT) -> None:
+        self._telemetry = telemetry
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def start(self, name: str, step: Step, pause_s: Pause) -> None:
+        """See `forever`. One of the same name must not be running."""
+        self._tasks[name] = asyncio.create_task(forever(name, step, pause_s, self._telemetry), name=name)
+
+    def end(self, name: str) -> None:
+        """Without waiting for its last step."""
+        self._tasks.pop(name).cancel()
+
+    async def stop(self) -> None:
+        """End all of them, and wait for their last steps."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._tasks)
+
+    def healthy(self) -> bool:
+        """Whether any was started, and all still run."""
+        return bool(self._tasks) and not any(task.done() for task in self._tasks.values())
+
+
+def _tell(name: str, error: BaseException, failures: int, telemetry: Telemetry) -> None:
+    telemetry.add("recsys_background_errors_total", task=name)
+    if failures & (failures - 1):
+        return
+    expected = isinstance(error, RedisError | OSError | RecsysError)
+    said = str(error) or repr(error)
+    log.warning("%s failed (%d in a row): %s; trying again", name, failures, said, exc_info=None if expected else error)

@@ -1,0 +1,224 @@
+"""Words in Redis: who is there, by Redis' own clock, read by what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import pytest
+from redis.exceptions import RedisError
+from world import eventually
+
+from recsys import presence as presence_module
+from recsys.membership import Member
+from recsys.presence import GONE_S, STALE_S, Presence, Register, everyone, secret
+
+HEARD = "recsys:heard:shard"
+
+
+def shard(redis, name: str, number: int = 0, **versions: str) -> Presence:
+    return Presence(redis, Member(role="shard", id=name, shard=number, versions=versions), ("composer",))
+
+
+def composer(redis, name: str = "c", serving: str | None = None) -> Presence:
+    return Presence(redis, Member(role="composer", id=name, serving=serving), ("shard", "composer"))
+
+
+def names(presence: Presence, role: str = "shard") -> set[str]:
+    return {m.id for m in presence.members(role)}
+
+
+async def silence(redis, name: str, seconds: float) -> None:
+    """Make a replica's last word older."""
+    await redis.zincrby(HEARD, -1000 * seconds, name)
+
+
+async def test_members_come_change_and_go(redis):
+    """Each is listed with its last word until it leaves; a shard and a composer may share a name."""
+    one, reader = shard(redis, "n", v1="1-0"), composer(redis, "n", "v1")
+    for speaker in (one, reader, shard(redis, "other", 1)):
+        await speaker.say()
+    await reader.look()
+    assert {(m.id, m.shard, m.serving) for r in ("shard", "composer") for m in reader.members(r)} == {
+        ("n", 0, None),
+        ("other", 1, None),
+        ("n", None, "v1"),
+    }
+    assert {number: [m.id for m in group] for number, group in reader.group.items()} == {0: ["n"], 1: ["other"]}
+    await one.say(lambda member: member.model_copy(update={"items": {"v1": 5}}))
+    await reader.look()
+    assert reader.group[0][0].items == {"v1": 5}
+    await one.leave()
+    await reader.look()
+    assert names(reader) == {"other"}
+    assert {(m.role, m.id) for m in await everyone(redis)} == {("shard", "other"), ("composer", "n")}
+
+
+async def test_a_look_reads_what_has_changed(redis):
+    """A word that was said again without a change is not sent, and the lists stay the same objects."""
+    reader, speakers = composer(redis), [shard(redis, f"s{n}", n, v1="1-0") for n in range(20)]
+    for speaker in speakers:
+        await speaker.say()
+    await reader.look()
+    members, group = reader.members("shard"), reader.group
+    for speaker in speakers:
+        await speaker.say()
+    await reader.look()
+    assert reader.members("shard") is members
+    assert reader.group is group
+    register = reader._registers["shard"]
+    last, size, fields, _, silent = await register._look(keys=register._keys, args=[register._last, 5000])
+    assert (last, size, fields, silent) == (20, 20, [], [])
+    await speakers[3].say(lambda member: member.model_copy(update={"versions": {"v1": "2-0"}}))
+    assert (await register._look(keys=register._keys, args=[register._last, 5000]))[2] == [b"s3"]
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 70, 6])
+async def test_the_clocks_of_the_machines_do_not_matter(redis, monkeypatch, skew_s):
+    """Speaker and reader are an hour apart: they hear of each other, and nobody is struck off."""
+    await shard(redis, "here").say()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + skew_s)
+    away, reader = shard(redis, "away", 1), composer(redis)
+    await away.say()
+    await reader.say()
+    await reader.look()
+    assert names(reader) == {"here", "away"}
+
+
+async def test_the_silent_count_as_gone_and_are_struck_off_later(redis):
+    """After STALE_S they are not listed; after GONE_S the next word of anyone removes them; by a word they are back."""
+    quiet, reader = shard(redis, "quiet", v1="1-0"), composer(redis)
+    await quiet.say()
+    await shard(redis, "loud").say()
+    await silence(redis, "quiet", STALE_S + 1)
+    await reader.look()
+    assert names(reader) == {"loud"}
+    assert {m.id for m in await everyone(redis, silent_too=True)} == {"quiet", "loud"}
+    await silence(redis, "quiet", GONE_S)
+    reader._taken_since = -1e9  # Redis has taken this one's words for long
+    await reader.say()
+    assert await redis.hkeys("recsys:members:shard") == [b"loud"]
+    await quiet.say()
+    await reader.look()
+    assert names(reader) == {"quiet", "loud"}
+
+
+async def test_times_from_before_the_clock_of_redis_was_set_back_are_silence(redis):
+    """A word from the future says nothing of now."""
+    reader = composer(redis)
+    await shard(redis, "ahead").say()
+    await shard(redis, "here").say()
+    await silence(redis, "ahead", -(STALE_S + 2))
+    await reader.look()
+    assert names(reader) == {"here"}
+
+
+async def test_the_list_of_before_is_kept_when_nobody_is_heard(redis):
+    """All silent at once is no sign that all are gone; one that speaks again is, for the others. Who never heard of
+    anybody does not believe old words.
+    """
+    reader, late = composer(redis), composer(redis, "late")
+    one, two = shard(redis, "one"), shard(redis, "two")
+    await one.say()
+    await two.say()
+    await reader.look()
+    for name in ("one", "two"):
+        await silence(redis, name, STALE_S + 1)
+    await reader.look()
+    await late.look()
+    assert names(reader) == {"one", "two"}
+    assert names(late) == set()
+    await one.say()
+    await reader.look()
+    await late.look()
+    assert names(reader) == names(late) == {"one"}
+
+
+async def test_a_redis_that_takes_no_words_costs_nobody_his_place(own_redis):
+    """While a replica's own words fail it does not conclude anything from the silence of others; nor does one that
+    starts in that time, and the secret of the channels is there for it.
+    """
+    speaker, reader = shard(own_redis, "s"), composer(own_redis)
+    known = await secret(own_redis)
+    await speaker.say()
+    await reader.say()
+    await reader.look()
+    await silence(own_redis, "s", 3600)
+    await own_redis.config_set("maxmemory", 1)
+    late = composer(own_redis, "late")
+    for presence in (reader, late):
+        with pytest.raises(RedisError):
+            await presence.say()
+        await presence.look()
+        assert names(presence) == {"s"}
+        assert names(presence, "composer") == {"c"}
+    assert await secret(own_redis) == known
+    await own_redis.config_set("maxmemory", 0)
+    await reader.say()  # an hour of silence is now told of everyone, and nobody is struck off for it
+    assert await own_redis.hkeys("recsys:members:shard") == [b"s"]
+    await speaker.say()
+    await reader.look()
+    assert names(reader) == {"s"}
+
+
+async def test_a_redis_that_lost_words_is_noticed(redis, monkeypatch):
+    """Emptied, or gone back to an older state: the next look, or at the latest the next whole one, has the truth."""
+    reader, one, two = composer(redis), shard(redis, "one", v1="1-0"), shard(redis, "two", v1="1-0")
+    for _ in range(3):
+        await one.say(lambda m: m.model_copy(update={"items": {"v1": next(numbers)}}))
+    await reader.look()
+    await redis.flushall()
+    await two.say()
+    await reader.look()
+    assert names(reader) == {"two"}
+    monkeypatch.setattr(presence_module, "_WHOLE_S", 0.0)
+    reader._registers["shard"]._whole_at = 0.0
+    await redis.hset("recsys:members:shard", "two", Member(role="shard", id="two", shard=7).model_dump_json())
+    await reader.look()
+    assert reader.members("shard")[0].shard == 7
+
+
+numbers = itertools.count(1)
+
+
+async def test_the_word_of_another_release_is_passed_over(redis):
+    """It cannot be read, and costs nobody anything."""
+    reader = composer(redis)
+    await shard(redis, "n").say()
+    await redis.hset("recsys:members:shard", "old", '{"role": "shard", "id": "old", "items": "many"}')
+    await redis.zadd("recsys:changed:shard", {"old": 7, "": 7})
+    await reader.look()
+    assert names(reader) == {"n"}
+
+
+async def test_many_speak_and_leave_at_once(redis):
+    """Every reader ends with the same list, whatever it missed on the way."""
+    readers = [composer(redis, f"c{n}") for n in range(3)]
+    speakers = [shard(redis, f"s{n}", n) for n in range(60)]
+
+    async def live(n: int) -> None:
+        for _ in range(5):
+            await speakers[n].say(lambda m: m.model_copy(update={"items": {"v": next(numbers)}}))
+            await readers[n % 3].look()
+        if n % 2:
+            await speakers[n].leave()
+
+    await asyncio.gather(*map(live, range(60)))
+
+    async def agree() -> bool:
+        for reader in readers:
+            await reader.look()
+        return all(names(reader) == {f"s{n}" for n in range(0, 60, 2)} for reader in readers)
+
+    assert await eventually(agree, 5)
+    fresh = Register(redis, "shard")
+    await fresh.look()
+    assert {m.id: m.items for m in fresh.heard} == {m.id: m.items for m in readers[0].members("shard")}
+
+
+async def test_the_secret_is_one(redis):
+    """Whoever asks first makes it; all get the same."""
+    assert len({await secret(redis) for _ in range(3)}) == 1
+    assert len(await secret(redis)) == 32
