@@ -133,6 +133,7 @@ class Composer:
     async def __del__(self) -> None:
         await self._background.stop()
         await self._schedule.stop()
+        await self._gateway.stop()
         await self._gate.stop()
         await self._follower.stop()
         await self._redis.aclose()

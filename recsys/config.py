@@ -135,7 +135,8 @@ class EventType(Settings):
     """What an event of this type says of the user."""
 
     weight: Weight = 1.0
-    """Pull of a liked item on the user's vector and on popularity; 0: the item counts as seen, nothing more."""
+    """Pull of a liked item on the user's vector and on popularity. 0 or less: the item counts as seen, and the user's
+    likes of it before are taken back. That an item was merely shown is not to be sent as an event."""
     liked_from: float | None = None
     """The smallest `value` that counts as liked; None: any event of the type is a like."""
 

@@ -73,22 +73,29 @@ class UserProfile(msgspec.Struct, frozen=True):
 
     `taste` is (t,) float32, not normalised: it is updated by decay and addition; `space.py` says what its parts are.
     `seen` is (n,) uint64, sorted item keys. `recent` are the item ids liked last, newest first, and `recent_vectors`
-    (len(recent), d) float32 their contexts. `trail` is (m,) uint64, the keys of the last likes, newest first, and
-    `trail_weights` (m,) float32 what each weighs.
+    (len(recent), d) float32 their contexts. `trail` is (m,) uint64, the keys of the last likes, newest first,
+    `trail_weights` (m,) float32 what each weighs, and `trail_at` (m,) uint32 its number among the likes. `felt` is
+    (ceil(n / 8),) uint8: one bit for each seen item, whether the taste contains it.
     """
 
     taste: Floats
     seen: Keys
+    felt: npt.NDArray[np.uint8]
     recent: tuple[str, ...]
     recent_vectors: Floats
     trail: Keys
     trail_weights: Floats
+    trail_at: npt.NDArray[np.uint32]
+    likes: int
+    """Likes that the taste has aged by."""
     sequence: int
     """Number of the last event it contains; 0 for a user of whom nothing is known."""
     session_at: float = -math.inf
     """Unix seconds of the last like of an item that was new to the user."""
     session: int = 0
     """Such likes in the session that it is of, see `profiles.position`."""
+    stale: bool = False
+    """Whether it is only what an older profile still tells, because a new one was not ready in time."""
 
     @property
     def cold(self) -> bool:
@@ -98,8 +105,9 @@ class UserProfile(msgspec.Struct, frozen=True):
 def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserProfile:
     """`dimension` is that of the taste; `recent_dimension` None: the same."""
     taste, recent = np.zeros(dimension, np.float32), np.zeros((0, recent_dimension or dimension), np.float32)
-    keys = np.zeros(0, np.uint64)
-    return UserProfile(taste, keys, (), recent, keys, np.zeros(0, np.float32), 0)
+    keys, weights = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+    bits, numbers = np.zeros(0, np.uint8), np.zeros(0, np.uint32)
+    return UserProfile(taste, keys, bits, (), recent, keys, weights, numbers, 0, 0)
 
 
 class RecQuery(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from recsys.load import LoadMeter
 from recsys.membership import applied
 from recsys.pipeline import Recommender
 from recsys.profile_loading import ProfileLoader
+from recsys.profiles import Taste
 from recsys.pulse import Pulse
 from recsys.recording import Recording
 from recsys.routing import Router
@@ -80,9 +81,13 @@ class Gateway:
         """Take over settings for the batches to come; requests under way end under the ones they began with."""
         self.settings = settings
         self._users = UserStore(
-            self._redis, ttl_s=settings.profile_ttl_s, history=settings.history, user_ttl_s=settings.user_ttl_s
+            self._redis,
+            ttl_s=settings.profile_ttl_s,
+            history=settings.history,
+            user_ttl_s=settings.user_ttl_s,
+            settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
         )
-        profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry)
+        profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry)
         recommender = Recommender(self._shards, profiles, settings)
         events = EventWriter(self._users, profiles, settings)
         self._slates: Coalescer[RecQuery, Slate] = Coalescer(
@@ -107,6 +112,10 @@ class Gateway:
             max_wait_s=settings.budget_s / 2,
             landed=lambda flight: self._landed("texts", flight),
         )
+
+    async def stop(self) -> None:
+        """End what runs behind the requests."""
+        await self._profiles.rebuilder.stop()
 
     async def warm_up(self) -> None:
         """Answer a first request, nobody's: it opens the connections and fills the caches that the next one needs."""

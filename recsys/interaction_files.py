@@ -107,8 +107,8 @@ def divided(mapping: Mapping[str, str], declared: Mapping[str, AttributeType]) -
 
 
 def weighted(events: Iterable[Interaction], types: Mapping[str, EventType], catalogue: Iterable[str]) -> Interactions:
-    """Events at the weights of their types, as profiles fold them; what is no like is left out."""
+    """Events at the weights of their types, as profiles fold them: a later dislike takes back what was liked before."""
     taste = Taste(types, 1.0)
-    rows = [(e.user_id, e.item_id, e.timestamp, w) for e in events if (w := taste.weight(e)) > 0]
+    rows = [(e.user_id, e.item_id, e.timestamp, taste.weight(e)) for e in events if taste.speaks(e)]
     users, items, times, weights = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Interactions.of(users, items, times, weights, list(catalogue))

@@ -38,25 +38,27 @@ class Interactions:
         weights: Sequence[float] | None = None,
         catalogue: Sequence[str] | None = None,
     ) -> Interactions:
-        """Rows in any order. Equal times keep the order of the rows; of an item that a user has more than once that
-        of the largest weight stays, and of those the first. `weights` None: 1 each. `catalogue` None: the items that
-        occur, sorted; rows of items that are not in it, and rows without a positive weight, are left out.
+        """Rows in any order; equal times keep the order of the rows. `weights` None: 1 each. `catalogue` None: the
+        items that occur, sorted; rows of items that are not in it are left out.
+
+        Of an item that a user has more than once the newest row counts. Where its weight is not positive nothing
+        stays. Else one interaction stays, at the time of the newest row and with the largest weight of the rows since
+        the last that is not positive. That is how profiles see a history, see `profiles.py`.
         """
         weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
         item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
         place = {item: i for i, item in enumerate(item_ids)}
         codes = np.fromiter((place.get(item, -1) for item in items), np.int64, len(items))
-        user_ids = sorted({u for u, c, w in zip(users, codes.tolist(), weight.tolist(), strict=True) if c >= 0 < w})
-        number = {user: u for u, user in enumerate(user_ids)}
+        names = sorted({u for u, c in zip(users, codes.tolist(), strict=True) if c >= 0})
+        number = {user: u for u, user in enumerate(names)}
         owners = np.fromiter((number.get(user, -1) for user in users), np.int64, len(users))
         stamps = np.asarray(times, np.float64)
-        rows = np.flatnonzero((codes >= 0) & (weight > 0))
-        rows = rows[np.lexsort((stamps[rows], -weight[rows]))]  # lexsort is stable
-        _, first = np.unique(owners[rows] * max(len(item_ids), 1) + codes[rows], return_index=True)
-        rows = np.sort(rows[first])
-        rows = rows[np.lexsort((stamps[rows], owners[rows]))]
-        offsets = np.searchsorted(owners[rows], np.arange(len(user_ids) + 1))
-        return cls(user_ids, item_ids, offsets, codes[rows], weight[rows], stamps[rows])
+        rows, strongest = _newest(owners, codes, stamps, weight)
+        heard, owner = np.unique(owners[rows], return_inverse=True)
+        order = np.lexsort((rows, stamps[rows], owner))
+        rows, strongest, owner = rows[order], strongest[order], owner[order]
+        offsets = np.searchsorted(owner, np.arange(len(heard) + 1))
+        return cls([names[u] for u in heard.tolist()], item_ids, offsets, codes[rows], strongest, stamps[rows])
 
     def __len__(self) -> int:
         return len(self.items)
@@ -122,3 +124,21 @@ class Interactions:
         for column in (self.offsets, self.items, self.weights, self.times):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
+
+
+def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: Floats) -> tuple[Ints, Floats]:
+    """The newest row of each user and item where that is a like, and the weight that its likes leave."""
+    rows = np.flatnonzero(codes >= 0)
+    if not len(rows):
+        return rows, weight[rows]
+    rows = rows[np.lexsort((stamps[rows], codes[rows], owners[rows]))]  # lexsort is stable
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = (np.diff(owners[rows]) != 0) | (np.diff(codes[rows]) != 0)
+    starts = np.flatnonzero(fresh)
+    group, place = np.cumsum(fresh) - 1, np.arange(len(rows))
+    taken_back = np.maximum.reduceat(np.where(weight[rows] > 0, -1, place), starts)
+    stands = place > taken_back[group]
+    strongest = np.maximum.reduceat(np.where(stands, weight[rows], 0), starts)
+    last = np.append(starts[1:], len(rows)) - 1
+    liked = stands[last]
+    return rows[last[liked]], strongest[liked].astype(np.float32)

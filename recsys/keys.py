@@ -6,6 +6,7 @@
 | recsys:order:USER | sorted set | event_id by timestamp |
 | recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
 | recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
+| recsys:early:USER | string | the same for a version that is about to be served; expires within minutes |
 | recsys:floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
 | recsys:log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
 | recsys:trimmed | hash | shard -> sequence number up to which its log was trimmed |
@@ -51,6 +52,10 @@ def sequence(user_id: str) -> str:
 
 def profile(user_id: str) -> str:
     return f"recsys:profile:{user_id}"
+
+
+def early(user_id: str) -> str:
+    return f"recsys:early:{user_id}"
 
 
 def floor(user_id: str) -> str:

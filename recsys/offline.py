@@ -39,6 +39,9 @@ class _Weighted(Taste):
     def weight(self, event: Interaction) -> float:
         return event.value or 0.0
 
+    def speaks(self, event: Interaction) -> bool:  # noqa: ARG002 - every one does
+        return True
+
 
 class _Local:
     """A shard in this process."""
@@ -84,7 +87,8 @@ class _Histories:
             Interaction(str(n), str(case), of.item_ids[item], "", when, weight)
             for n, (item, weight, when) in enumerate(zip(*columns, strict=True))
         ]
-        return fold(serve.space.unknown_user(), events, self._contexts, self._taste, len(events), serve.space)
+        unknown = serve.space.unknown_user()
+        return fold(unknown, events, self._contexts, self._taste, len(events), serve.space) or unknown
 
 
 class Offline:

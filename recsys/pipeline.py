@@ -87,7 +87,10 @@ class Recommender:
             if vector is not None:
                 space = serve.space
                 vector = space.text_query(vector) if query.like_item is None else space.context_query(vector)
-            lacks = tuple(m for m in missing if query.user_id is not None or m != "profiles")
+            profile = unknown if query.user_id is None else profiles.get(query.user_id)
+            lacks = tuple(m for m in missing if m != "profiles")
+            if profile is None or profile.stale:
+                profile, lacks = profile or unknown, ("profiles", *lacks)
             if scenario is None:
                 known = ", ".join(sorted(self.settings.scenarios))
                 prepared.append(BadInput(f"scenario: {query.scenario!r} is not one of {known}", field="scenario"))
@@ -100,7 +103,6 @@ class Recommender:
                     else NotFound(f"item_id: there is no item {query.like_item!r}", field="item_id")
                 )
             else:
-                profile = profiles.get(query.user_id, unknown) if query.user_id is not None else unknown
                 prepared.append(Prepared(query, scenario, profile, vector, lacks))
         return prepared
 

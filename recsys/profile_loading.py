@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -12,13 +13,14 @@ from recsys.breaker import Breaker
 from recsys.config import Serving
 from recsys.datatypes import Floats, Interaction, UserProfile
 from recsys.profiles import Taste, fold
+from recsys.rebuilding import Job, Rebuilder, lacking_ttl
 from recsys.serving import Serve
 from recsys.shards import Shards
 from recsys.telemetry import SILENT, Telemetry
-from recsys.users import Appended, UserStore, in_order
+from recsys.users import Appended, Stale, UserStore, in_order
 
-_LACKING_TTL_S = 2
-"""Seconds for which a profile stays cached that lacks an item it should contain: the item may come."""
+_WORTH = 0.1
+"""Share of a batch's stale users that must be done soon for the batch to wait for them: the others wait with them."""
 
 
 class Profiles(Protocol):
@@ -37,46 +39,74 @@ class ProfileLoader:
         self._users = users
         self._shards = shards
         self.taste = Taste(settings.event_types, settings.taste_half_life)
+        self.rebuilder = Rebuilder(users, shards, self.taste)
 
     async def load(
         self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float
     ) -> tuple[dict[str, UserProfile], dict[str, Floats], tuple[str, ...]]:
         """Profiles by user, vectors of the items, and the parts that did not answer.
 
-        When Redis does not answer no profile is there, and `profiles` is among the missing parts.
+        A user whose profile is not ready in time has one that is marked `stale`: what an older profile still tells, or
+        nothing. When Redis does not answer no profile is there. In both cases `profiles` is among the missing parts.
         """
         missing: tuple[str, ...] = ()
-        loaded: list[UserProfile | int] = []
-        stale: dict[str, int] = {}
-        histories: dict[str, list[Interaction]] = {}
+        loaded: list[UserProfile | Stale] = []
+        late: tuple[str, ...] = ()
+        vectors: dict[str, Floats] = {}
         try:
             if user_ids and not self._breaker.allows():
                 raise TimeoutError  # noqa: TRY301 - as late as it was the last times
             async with asyncio.timeout(budget_s / 2):
                 loaded = await self._users.load(user_ids, serve.version, serve.space.unknown_user())
-                stale = {u: p for u, p in zip(user_ids, loaded, strict=True) if isinstance(p, int)}
-                histories = dict(zip(stale, await self._users.histories(list(stale)), strict=True)) if stale else {}
             if user_ids:
                 self._breaker.record(answered=True)
         except (RedisError, OSError, TimeoutError) as error:
             if isinstance(error, TimeoutError):  # a quick refusal costs nobody anything
                 self._breaker.record(answered=False)
-            loaded, stale, histories, missing = [], {}, {}, ("profiles",)
+            missing = ("profiles",)
         profiles = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, UserProfile)}
         hits = sum(profile.sequence > 0 for profile in profiles.values())
         self._telemetry.add("recsys_profiles_total", hits, result="hit")
         self._telemetry.add("recsys_profiles_total", len(profiles) - hits, result="new")
-        self._telemetry.add("recsys_profiles_total", len(stale), result="rebuilt")
         self._telemetry.add("recsys_profiles_total", len(user_ids) - len(loaded), result="missing")
-        needed = [*item_ids, *(e.item_id for h in histories.values() for e in h if self.taste.weight(e))]
-        vectors, late = await self._shards.vectors(serve.version, needed, budget_s / 2) if needed else ({}, ())
-        for user_id, sequence in stale.items():
-            fresh = serve.space.unknown_user()
-            profiles[user_id] = fold(fresh, histories[user_id], vectors, self.taste, sequence, serve.space)
-        if stale and not late:  # a profile that lacks a shard's items is good for this answer only
-            rebuilt = {u: (profiles[u], histories[u][-1]) for u in stale if histories[u]}
-            await self._save(rebuilt, {u: h for u, h in histories.items() if u in rebuilt}, vectors, serve)
+        stale = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, Stale)}
+        if stale:
+            made, late = await self._renew(stale, serve, budget_s / 4)
+            profiles |= made
+            old = sum(profile.stale for profile in made.values())
+            self._telemetry.add("recsys_profiles_total", len(stale) - old, result="rebuilt")
+            self._telemetry.add("recsys_profiles_total", old, result="stale")
+            missing = ("profiles",) if old else missing
+        if item_ids:
+            vectors, lacking = await self._shards.vectors(serve.version, item_ids, budget_s / 2)
+            late = tuple(dict.fromkeys((*late, *lacking)))
         return profiles, vectors, (*missing, *late)
+
+    async def _renew(
+        self, stale: Mapping[str, Stale], serve: Serve, budget_s: float
+    ) -> tuple[dict[str, UserProfile], tuple[str, ...]]:
+        """Profiles of all these users, and the shards without which some were made. `stale` are their sequences.
+
+        Each is taken from what was made before the version was served, or rebuilt while the batch waits where
+        that will not take long. The others are rebuilt behind the batch, and have what an older profile still tells.
+        """
+        unknown = serve.space.unknown_user()
+        waiting: dict[str, Job] = {}
+        profiles: dict[str, UserProfile] = {}
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(budget_s):
+                profiles, lengths = await self._users.standby(stale, serve.version, unknown)
+                for user_id in sorted(stale.keys() - profiles.keys(), key=lengths.__getitem__):
+                    job = self.rebuilder.ask(user_id, stale[user_id], lengths[user_id], serve)
+                    if job is not None and self.rebuilder.soon(job, budget_s):
+                        waiting[user_id] = job
+                if len(waiting) > _WORTH * (len(stale) - len(profiles)):
+                    await asyncio.wait([job.done for job in waiting.values()])
+        made = {u: job.done.result() for u, job in waiting.items() if job.done.done() and not job.done.cancelled()}
+        rebuilt = {u: result for u, result in made.items() if result is not None}
+        profiles |= {u: result.profile for u, result in rebuilt.items()}
+        profiles |= {u: left.remains(unknown) for u, left in stale.items() if u not in profiles}
+        return profiles, tuple(dict.fromkeys(shard for result in rebuilt.values() for shard in result.late))
 
     async def refresh(self, appended: dict[str, Appended], serve: Serve, budget_s: float) -> tuple[str, ...]:
         """Fold events that were just appended into the cached profiles, so that the next read finds them ready.
@@ -90,27 +120,16 @@ class ProfileLoader:
         vectors, late = await self._shards.vectors(serve.version, items, budget_s)
         if late:
             return ()
-        folded = {}
+        folded: dict[int | None, dict[str, tuple[UserProfile, Interaction]]] = {}
         for user_id, a in fresh.items():
-            if a.profile is not None:
-                events = sorted(a.fresh, key=in_order)
-                profile = fold(a.profile, events, vectors, self.taste, a.sequence, serve.space)
-                folded[user_id] = (profile, events[-1])
-        await self._save(folded, {u: fresh[u].fresh for u in folded}, vectors, serve)
+            if a.profile is None:
+                continue
+            events = sorted(a.fresh, key=in_order)
+            profile = fold(a.profile, events, vectors, self.taste, a.sequence, serve.space)
+            if profile is not None:
+                lacking = {e.item_id for e in events if e.item_id not in vectors and self.taste.weight(e)}
+                folded.setdefault(lacking_ttl(events, lacking), {})[user_id] = (profile, events[-1])
+        with contextlib.suppress(RedisError, OSError):  # a cache: the next read rebuilds it
+            for ttl_s, some in folded.items():
+                await self._users.save(some, serve.version, ttl_s)
         return tuple(i for i in items if i not in vectors)
-
-    async def _save(
-        self,
-        profiles: Mapping[str, tuple[UserProfile, Interaction]],
-        events: Mapping[str, Sequence[Interaction]],
-        vectors: Mapping[str, Floats],
-        serve: Serve,
-    ) -> None:
-        """Cache profiles made of these events; one with a like of an item that is not there only for a moment."""
-        lacking = {u for u in profiles if any(self.taste.weight(e) and e.item_id not in vectors for e in events[u])}
-        try:
-            for users, ttl_s in ((profiles.keys() - lacking, None), (lacking, _LACKING_TTL_S)):
-                if users:
-                    await self._users.save({u: profiles[u] for u in users}, serve.version, ttl_s)
-        except (RedisError, OSError):
-            return  # a cache: the next read rebuilds it

@@ -55,7 +55,9 @@ METRICS: dict[str, Metric] = {
     "recsys_degraded_slates_total": Metric("counter", "Recommendations answered without a part", ("part",)),
     "recsys_refused_total": Metric("counter", "Recommendations not answered, by the error's code", ("code",)),
     "recsys_profiles_total": Metric(
-        "counter", "Profiles asked for: hit, rebuilt, new (no events yet) or missing (Redis is away)", ("result",)
+        "counter",
+        "Profiles asked for: hit, rebuilt, stale (not rebuilt in time), new (no events yet) or missing (Redis is away)",
+        ("result",),
     ),
     "recsys_events_total": Metric(
         "counter", "Events acknowledged: accepted, duplicate or too_old (not taken)", ("result",)

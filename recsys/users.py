@@ -1,7 +1,7 @@
 """What is known of users, in Redis: the history is the truth, the profile a cache of it.
 
-A cached profile is one value: a header, the taste, the keys of seen items, the last liked items. It is valid while its
-sequence is the user's and its version the one asked for, so it needs no deletion when either moves on.
+A cached profile is one value, see `profile_cache.py`. It is valid while its sequence is the user's, its version the one
+asked for and its settings those of today, so it needs no deletion when one of them moves on.
 
 An event_id counts once within the history. Events as old as those that have left it are not taken any more, for nobody
 could say whether they were counted; the same holds for a user who was erased, up to that moment.
@@ -11,27 +11,22 @@ A user's keys expire together when no event of the user comes for `user_ttl_s` s
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import secrets
-import struct
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import msgspec
-import numpy as np
+from msgspec import structs
 from redis.asyncio import Redis
 
 from recsys import keys
 from recsys.datatypes import Interaction, UserProfile
+from recsys.profile_cache import decode, encode, remains
 
-_HEADER = struct.Struct("<8sQdIHHHHId")
-"""Version hash, sequence, timestamp of the newest event, seen items, recent items, trail, lengths of taste and vectors,
-likes of the session and when its last was: 48 bytes, so that the 8-byte keys behind them are aligned."""
-
-_FORMAT = b"profile 4"
-"""Profiles that were cached in another form are of another version."""
+_EARLY_TTL_S = 900
+"""Seconds for which a profile of a version that is about to be served is kept beside that of the served one."""
 
 _FLOOR_TTL_S = 400 * 86_400
 """Seconds for which an erased user's old events are refused, where users' keys live for ever."""
@@ -96,10 +91,17 @@ _SAVE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
 """
 
+_ADOPT = """
+if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('RENAME', KEYS[2], KEYS[3])
+  redis.call('EXPIRE', KEYS[3], ARGV[2])
+end
+"""
+
 _ERASE = """
 local count = redis.call('HLEN', KEYS[1])
 local time = redis.call('TIME')
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6])
 redis.call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
 return count
 """
@@ -144,21 +146,59 @@ _write_event = msgspec.json.Encoder().encode
 _read_event = msgspec.json.Decoder(_Kept).decode
 
 
+class Stale(int):
+    """The sequence that a user's history stands at, where no cached profile contains it all."""
+
+    blob: bytes | None = None
+    """What is cached."""
+
+    def remains(self, unknown: UserProfile) -> UserProfile:
+        """What the cached profile still tells, marked `stale`."""
+        left = None if self.blob is None else remains(self.blob, unknown)
+        return structs.replace(unknown, stale=True) if left is None else left
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """A user's history as Redis holds it, with a sequence whose events are all in it."""
+
+    user_id: str
+    sequence: int
+    fields: Mapping[bytes, bytes]
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def events(self) -> list[Interaction]:
+        """Oldest first; events of the same moment in order of their ids."""
+        events = []
+        for event_id, document in self.fields.items():
+            kept = _read_event(document)
+            known = (kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id)
+            events.append(Interaction(event_id.decode(), self.user_id, *known))
+        return sorted(events, key=in_order)
+
+
 class UserStore:
     """`ttl_s`: seconds that an unused profile stays cached. `history`: events kept of each user. `user_ttl_s`: seconds
-    after the last event in which a user's keys expire; None: never.
+    after the last event in which a user's keys expire; None: never. `settings`: what profiles are made with, see
+    `Taste.fingerprint`.
     """
 
-    def __init__(self, redis: Redis, *, ttl_s: int, history: int, user_ttl_s: int | None = None) -> None:
+    def __init__(
+        self, redis: Redis, *, ttl_s: int, history: int, user_ttl_s: int | None = None, settings: bytes = bytes(8)
+    ) -> None:
+        self._settings = settings
         self._redis = redis
         self._ttl_s = ttl_s
         self._history = history
         self._user_ttl_s = user_ttl_s
         self._append = redis.register_script(_APPEND)
         self._save = redis.register_script(_SAVE)
+        self._adopt = redis.register_script(_ADOPT)
         self._erase = redis.register_script(_ERASE)
 
-    async def load(self, user_ids: Sequence[str], version: str, unknown: UserProfile) -> list[UserProfile | int]:
+    async def load(self, user_ids: Sequence[str], version: str, unknown: UserProfile) -> list[UserProfile | Stale]:
         """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at.
 
         `unknown` is the profile of whom nothing is known; the version's others have vectors of the same lengths.
@@ -166,23 +206,56 @@ class UserStore:
         if not user_ids:
             return []
         values: list[Any] = await self._redis.mget([k for u in user_ids for k in (keys.sequence(u), keys.profile(u))])
-        loaded: list[UserProfile | int] = []
+        loaded: list[UserProfile | Stale] = []
         for at, blob in zip(values[::2], values[1::2], strict=True):
             sequence = int(at or 0)
             if not sequence:
                 loaded.append(unknown)
                 continue
-            known = _decode(blob, version, unknown) if blob else None
-            loaded.append(known[0] if known and known[0].sequence == sequence else sequence)
+            known = decode(blob, version, self._settings, unknown) if blob else None
+            if known and known[0].sequence == sequence:
+                loaded.append(known[0])
+            else:
+                stale = Stale(sequence)
+                stale.blob = blob
+                loaded.append(stale)
         return loaded
 
-    async def histories(self, user_ids: Sequence[str]) -> list[list[Interaction]]:
-        """Oldest first; events of the same second in order of their ids."""
+    async def standby(
+        self, sequences: Mapping[str, int], version: str, unknown: UserProfile
+    ) -> tuple[dict[str, UserProfile], dict[str, int]]:
+        """The profiles that were made before the version was served, which are cached from now on; and how many events
+        each user has.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for user_id in sequences:
+            pipe.get(keys.early(user_id))
+            pipe.hlen(keys.events(user_id))
+        answers: list[Any] = await pipe.execute()
+        ready = {}
+        for (user_id, sequence), blob in zip(sequences.items(), answers[::2], strict=True):
+            known = decode(blob, version, self._settings, unknown) if blob else None
+            if known is not None and known[0].sequence == sequence:
+                ready[user_id] = known[0]
+                own = [make(user_id) for make in (keys.sequence, keys.early, keys.profile)]
+                await self._adopt(keys=own, args=[sequence, self._ttl_s], client=pipe)
+        await pipe.execute()
+        return ready, dict(zip(sequences, answers[1::2], strict=True))
+
+    async def stored(self, user_ids: Sequence[str]) -> list[StoredHistory]:
+        """The users' histories, which are still to be read: that is better done off the event loop."""
         pipe = self._redis.pipeline(transaction=False)
         for user_id in user_ids:
+            pipe.get(keys.sequence(user_id))  # first: an event in between is in the history and not in the sequence
             pipe.hgetall(keys.events(user_id))
-        found: list[dict[bytes, bytes]] = await pipe.execute()
-        return [sorted(_events(u, stored), key=in_order) for u, stored in zip(user_ids, found, strict=True)]
+        found: list[Any] = await pipe.execute()
+        rows = zip(user_ids, found[::2], found[1::2], strict=True)
+        return [StoredHistory(user_id, int(sequence or 0), fields) for user_id, sequence, fields in rows]
+
+    async def histories(self, user_ids: Sequence[str]) -> list[list[Interaction]]:
+        """Oldest first; events of the same moment in order of their ids."""
+        stored = await self.stored(user_ids)
+        return await asyncio.to_thread(lambda: [one.events() for one in stored])
 
     async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
         """All users' histories, some at a time, with how many users there have been; who comes meanwhile may miss."""
@@ -237,23 +310,42 @@ class UserStore:
             fresh, old, floor, before, after, blob, foldable = answer
             added = tuple(counted[int(i)].event for i in fresh)
             too_old = tuple(counted[int(i)].event for i in old)
-            profile = _foldable(blob, int(before), added, version, unknown) if foldable else None
+            profile = self._foldable(blob, int(before), added, version, unknown) if foldable else None
             late = _behind([counted[int(i)] for i in old if not counted[int(i)].timed], floor)
             done[user_id] = Appended(added, too_old, int(after), profile), late
         return done
 
+    def _foldable(
+        self, blob: bytes, before: int, fresh: Sequence[Interaction], version: str, unknown: UserProfile
+    ) -> UserProfile | None:
+        """The profile that the new events can be added to: of the sequence before them, and none of them late."""
+        if not fresh:
+            return None
+        if not before:
+            return unknown
+        known = decode(blob, version, self._settings, unknown) if blob else None
+        if known is None or known[0].sequence != before or min(map(in_order, fresh)) < known[1]:
+            return None
+        return known[0]
+
     async def save(
-        self, profiles: Mapping[str, tuple[UserProfile, Interaction]], version: str, ttl_s: int | None = None
+        self,
+        profiles: Mapping[str, tuple[UserProfile, Interaction]],
+        version: str,
+        ttl_s: int | None = None,
+        *,
+        early: bool = False,
     ) -> None:
         """Cache profiles, each with its newest event; dropped where the history has moved on.
 
-        `ttl_s`: seconds until they expire; None: the store's.
+        `ttl_s`: seconds until they expire; None: the store's. `early`: beside those of the version that is served.
         """
+        key, kept_s = (keys.early, _EARLY_TTL_S) if early else (keys.profile, self._ttl_s)
         pipe = self._redis.pipeline(transaction=False)
         for user_id, (profile, newest) in profiles.items():
-            blob = _encode(profile, newest, version)
-            args: list[bytes | int] = [profile.sequence, blob, ttl_s or self._ttl_s]
-            await self._save(keys=[keys.sequence(user_id), keys.profile(user_id)], args=args, client=pipe)
+            blob = encode(profile, newest, version, self._settings)
+            args: list[bytes | int] = [profile.sequence, blob, min(ttl_s or kept_s, kept_s)]
+            await self._save(keys=[keys.sequence(user_id), key(user_id)], args=args, client=pipe)
         await pipe.execute()
 
     async def erase(self, user_id: str) -> int:
@@ -262,7 +354,9 @@ class UserStore:
         Events of before this moment that are sent again, by a retry or an import, are not taken for `user_ttl_s`
         seconds, 400 days where that is None.
         """
-        return int(await self._erase(keys=_own(user_id), args=[self._user_ttl_s or _FLOOR_TTL_S]))
+        return int(
+            await self._erase(keys=[*_own(user_id), keys.early(user_id)], args=[self._user_ttl_s or _FLOOR_TTL_S])
+        )
 
 
 def in_order(event: Interaction) -> tuple[float, str]:
@@ -275,73 +369,9 @@ def _own(user_id: str) -> list[str]:
     return [make(user_id) for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
 
 
-def _events(user_id: str, stored: Mapping[bytes, bytes]) -> Iterator[Interaction]:
-    for event_id, document in stored.items():
-        kept = _read_event(document)
-        yield Interaction(
-            event_id.decode(), user_id, kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id
-        )
-
-
 def _behind(late: Sequence[Counted], floor: bytes) -> list[Counted]:
     """The same events, in the same order, at the first moments after the floor."""
     return [
         replace(c, event=replace(c.event, timestamp=float(floor) + n * MICROSECOND))
         for n, c in enumerate(late, start=1)
     ]
-
-
-def _foldable(
-    blob: bytes, before: int, fresh: Sequence[Interaction], version: str, unknown: UserProfile
-) -> UserProfile | None:
-    """The profile that the new events can be added to: of the sequence before them, and none of them late."""
-    if not fresh:
-        return None
-    if not before:
-        return unknown
-    known = _decode(blob, version, unknown) if blob else None
-    if known is None or known[0].sequence != before or min(map(in_order, fresh)) < known[1]:
-        return None
-    return known[0]
-
-
-@lru_cache(8)
-def _version_hash(version: str) -> bytes:
-    return hashlib.blake2b(version.encode(), digest_size=8, person=_FORMAT).digest()
-
-
-def _encode(profile: UserProfile, newest: Interaction, version: str) -> bytes:
-    lengths = (len(profile.taste), profile.recent_vectors.shape[1])
-    sizes = (len(profile.seen), len(profile.recent), len(profile.trail), *lengths)
-    header = _HEADER.pack(
-        _version_hash(version), profile.sequence, newest.timestamp, *sizes, profile.session, profile.session_at
-    )
-    columns = (profile.taste, profile.seen, profile.trail, profile.trail_weights, profile.recent_vectors)
-    names = "\n".join((newest.event_id, *profile.recent))
-    return b"".join((header, *(column.tobytes() for column in columns), names.encode()))
-
-
-def _decode(blob: bytes, version: str, unknown: UserProfile) -> tuple[UserProfile, tuple[float, str]] | None:
-    """The profile, and where its newest event stands `in_order`; None when it is of another version."""
-    made_for, sequence, newest, seen, recent, trail, *lengths, session, session_at = _HEADER.unpack_from(blob)
-    taste_width, width = lengths
-    if made_for != _version_hash(version) or (taste_width, width) != (
-        len(unknown.taste),
-        unknown.recent_vectors.shape[1],
-    ):
-        return None
-    columns: list[Any] = []
-    at = _HEADER.size
-    for dtype, count in (
-        (np.float32, taste_width), (np.uint64, seen), (np.uint64, trail), (np.float32, trail),
-        (np.float32, recent * width),
-    ):  # fmt: skip
-        columns.append(np.frombuffer(blob, dtype, count, at))
-        at += columns[-1].nbytes
-    taste, seen_keys, trail_keys, trail_weights, vectors = columns
-    newest_id, *names = blob[at:].decode().split("\n")
-    vectors = vectors.reshape(recent, width)
-    profile = UserProfile(
-        taste, seen_keys, tuple(names), vectors, trail_keys, trail_weights, sequence, session_at, session
-    )
-    return profile, (newest, newest_id)

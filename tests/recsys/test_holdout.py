@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recsys.config import Serving
+from recsys.datatypes import Interaction
 from recsys.holdout import by_time, leave_last_out, rolling, upcoming
+from recsys.interaction_files import weighted
 from recsys.interactions import Interactions
 
 
@@ -15,19 +18,34 @@ def of(rows: list[tuple[str, str, float]], **given) -> Interactions:
 
 
 def test_histories_are_in_order_of_time_and_then_of_rows():
-    """Equal times keep the order of the rows; of an item that comes twice the first stays."""
-    data = of([("b", "z", 5), ("a", "y", 9), ("a", "x", 1), ("a", "w", 9), ("a", "x", 10)])
+    """Equal times keep the order of the rows; of an item that comes twice the newest stays."""
+    data = of([("b", "z", 5), ("a", "y", 9), ("a", "x", 10), ("a", "w", 9), ("a", "x", 1)])
     assert list(data.user_ids) == ["a", "b"]
-    assert [data.item_ids[i] for i in data.of_user(0)] == ["x", "y", "w"]
+    assert [data.item_ids[i] for i in data.of_user(0)] == ["y", "w", "x"]
     assert data.ages.tolist() == [2, 1, 0, 0]
 
 
-def test_of_an_item_that_comes_twice_what_says_most_stays():
-    """A view, a purchase and another one of x: it stands where it was bought first, at what a purchase weighs."""
-    rows = [("a", "x", 1), ("a", "y", 2), ("a", "x", 3), ("a", "x", 4), ("a", "y", 5)]
-    data = of(rows, weights=[0.2, 0.5, 1.5, 1.5, 0.5])
-    assert [data.item_ids[i] for i in data.of_user(0)] == ["y", "x"]
-    assert (data.times.tolist(), data.weights.tolist()) == ([2, 3], [0.5, 1.5])
+def test_an_item_that_comes_twice_stands_where_it_was_liked_last():
+    """A view, a purchase and another view of x: it stands at the last of them, at what a purchase weighs."""
+    rows = [("a", "x", 1), ("a", "y", 2), ("a", "x", 3), ("a", "x", 4), ("a", "z", 5)]
+    data = of(rows, weights=[0.2, 0.5, 1.5, 0.2, 0.5])
+    assert [data.item_ids[i] for i in data.of_user(0)] == ["y", "x", "z"]
+    assert (data.times.tolist(), data.weights.tolist()) == ([2, 4, 5], [0.5, 1.5, 0.5])
+
+
+def test_a_later_dislike_takes_back_what_was_liked_before():
+    """Nothing is learned from it, whatever the order of the rows; a like after that is a like of its own weight."""
+    rows = [("a", "x", 3), ("a", "x", 1), ("b", "x", 1), ("b", "x", 2), ("b", "x", 3), ("c", "y", 1)]
+    data = of(rows, weights=[0, 1.5, 1.5, -1, 0.2, 1])
+    assert list(data.user_ids) == ["b", "c"]
+    assert data.weights.tolist() == [np.float32(0.2), 1.0]
+    told = [
+        Interaction(f"e{n}", u, "x", kind, n)
+        for n, (u, kind) in enumerate(
+            [("a", "like"), ("a", "dislike"), ("b", "dislike"), ("b", "like"), ("c", "like"), ("c", "unheard of")]
+        )
+    ]
+    assert list(weighted(told, Serving().event_types, ["x"]).user_ids) == ["b", "c"]
 
 
 def test_what_has_no_weight_or_no_item_is_left_out():

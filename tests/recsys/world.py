@@ -162,6 +162,7 @@ class World:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.gateway.stop()
         await self.follower.stop()
         for replica in self._everyone:
             await replica.stop()
