@@ -20,7 +20,7 @@ from deployments.unattended import jobs
 from recsys.access import Gate
 from recsys.background import Background
 from recsys.candidates import CandidateSet, ShardQuery
-from recsys.config import Platform, Serving
+from recsys.config import Platform, Serving, ShardTuning
 from recsys.connection import connect
 from recsys.datatypes import Floats, Item
 from recsys.drift import Drift
@@ -90,7 +90,14 @@ class Composer:
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
         self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
-        self._schedule = Schedule(self._redis, jobs(platform, lambda: self._gateway.settings, self._drift), telemetry)
+        shard = shards[0].options(method_name="tuning")
+
+        async def tuning() -> ShardTuning:
+            told: ShardTuning = await shard.remote()
+            return told
+
+        work = jobs(platform, lambda: self._gateway.settings, self._drift, tuning)
+        self._schedule = Schedule(self._redis, work, telemetry)
         self._schedule.start()
         self._gate = Gate(lambda: self._follower.composers, telemetry)
         await self._gate.configure(self._gateway.settings.security)

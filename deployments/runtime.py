@@ -18,10 +18,12 @@ from pydantic import Field
 from deployments.environment import Tuning, ray_environment
 from deployments.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
 from deployments.judging import is_ours, judge_complete
+from deployments.listening import refuse_if_exposed
 from deployments.loopback.haproxy import haproxy_script
 from deployments.preflight import (
     GIB,
     available_memory,
+    is_loopback,
     refuse_if_open,
     refuse_if_short_of_memory,
     refuse_if_taken,
@@ -264,6 +266,7 @@ class Runtime:
         with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
             rollout.submit(config)
             rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
+        refuse_if_exposed(self._id, None if is_loopback(http_address(config)[0]) else api_port)
 
     def _clear(self, instance: Instance) -> None:
         stop_instance(self._id)

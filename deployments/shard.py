@@ -54,6 +54,9 @@ class ShardDeployment:
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         return await self._replica.items(version, item_ids)
 
+    async def tuning(self) -> ShardTuning:
+        return self._replica.tuning
+
     async def record_autoscaling_stats(self) -> dict[str, float]:
         return self._replica.watch.meter.load.as_stats()
 

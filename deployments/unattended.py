@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import ray
@@ -20,14 +20,22 @@ _NICE = 10
 """It takes the processor time that serving leaves."""
 
 
-def jobs(platform: Platform, settings: Callable[[], Serving], drift: Callable[[], Sequence[Drift]]) -> list[Job]:
-    """A rebuild first: it is the shorter one, and what it builds is what a retraining is compared with."""
+def jobs(
+    platform: Platform,
+    settings: Callable[[], Serving],
+    drift: Callable[[], Sequence[Drift]],
+    tuning: Callable[[], Awaitable[ShardTuning]],
+) -> list[Job]:
+    """A rebuild first: it is the shorter one, and what it builds is what a retraining is compared with.
+
+    `tuning` tells the settings of the running shards: a version is judged by the search that will be served.
+    """
 
     async def rebuilt() -> dict[str, str]:
-        return await _done(_rebuild.remote(platform))
+        return await _done(_rebuild.remote(platform, await tuning()))
 
     async def retrained() -> dict[str, str]:
-        return await _done(_retrain.remote(platform, settings()))
+        return await _done(_retrain.remote(platform, await tuning(), settings()))
 
     return [
         Job(
@@ -50,34 +58,40 @@ def jobs(platform: Platform, settings: Callable[[], Serving], drift: Callable[[]
 
 
 async def _done(task: Any) -> dict[str, str]:
-    """What the task gives, or its own error instead of Ray's, whose text is a traceback."""
+    """What the task gives, or its own error instead of Ray's, whose text is a traceback.
+
+    Who gives the task up ends it: it must not promote anything while another one is at work.
+    """
     try:
         outcome: dict[str, str] = await task
     except RayTaskError as error:
         raise (error.cause or error) from None
+    except asyncio.CancelledError:
+        ray.cancel(task, force=True)
+        raise
     return outcome
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _rebuild(platform: Platform) -> dict[str, str]:
+def _rebuild(platform: Platform, tuning: ShardTuning) -> dict[str, str]:
     """Build, promote, drop what is kept no longer. It ends with the composer that asked for it, and the next one's goes
     on where it was.
     """
     from recsys.compacting import compact  # noqa: PLC0415 - a composer need not hold what builds
 
     os.nice(_NICE)
-    made = asyncio.run(compact(platform, ShardTuning(), platform.redis(), lambda *_: None, then_promote=True))
+    made = asyncio.run(compact(platform, tuning, platform.redis(), lambda *_: None, then_promote=True))
     return {"version": made.version}
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _retrain(platform: Platform, settings: Serving) -> dict[str, str]:
+def _retrain(platform: Platform, tuning: ShardTuning, settings: Serving) -> dict[str, str]:
     """Train, compare, and publish what is not worse. It ends with the composer that asked for it."""
     from recsys.retraining import retrain  # noqa: PLC0415 - nor what trains
 
     os.nice(_NICE)
     try:
-        made = asyncio.run(retrain(platform, ShardTuning(), settings, platform.redis()))
+        made = asyncio.run(retrain(platform, tuning, settings, platform.redis()))
     except TooFewEvents as few:
         return {"result": str(few)}
     version = {} if made.manifest is None else {"version": made.manifest.version}

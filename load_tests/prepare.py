@@ -44,6 +44,7 @@ def prepare_platform(work: Workload, folder: Path, threads: int) -> Callable[[],
     from deployments.serve_config import platform_of, serve_config, tuning_of  # noqa: PLC0415
     from recsys.building import Build, Content  # noqa: PLC0415
     from recsys.datatypes import Item  # noqa: PLC0415
+    from recsys.storage import MANIFEST  # noqa: PLC0415
     from recsys.versions import VersionStore  # noqa: PLC0415
 
     class Known:
@@ -61,6 +62,9 @@ def prepare_platform(work: Workload, folder: Path, threads: int) -> Callable[[],
 
     def build() -> list[Path]:
         manifest = Build(platform, store, Known(), threads, tuning).publish(Content(items))
+        # All contenders walk with the workload's ef, which shards would not go below what the build was measured with.
+        plain = manifest.model_copy(update={"tuned": None})
+        (store.folder(manifest.version) / MANIFEST).write_text(plain.model_dump_json())
         store.promote(manifest.version)
         return [path for path in (platform.home() / "versions" / manifest.version).rglob("*") if path.is_file()]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import numpy as np
 from redis.asyncio import Redis
 
-from recsys import keys
 from recsys.datatypes import Floats, Item
-from recsys.errors import Unavailable
-from recsys.itemlog import Entry, ItemLog, Upsert
+from recsys.errors import Rewound, Unavailable
+from recsys.itemlog import Delete, Entry, ItemLog, Upsert
 from recsys.popularity import Counts, PopularityFeed
+from recsys.reencoded import Reencoded
 from recsys.shard import Shard
 
 Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
@@ -21,6 +21,8 @@ Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
 
 _TOGETHER = 128
 """Entries applied before the replica says how far it is: about 60 ms of work, which a write behind them waits."""
+
+log = logging.getLogger(__name__)
 
 
 class LogApplier:
@@ -30,18 +32,23 @@ class LogApplier:
         self._number = number
         self._redis = redis
         self._log = ItemLog(redis)
+        self._kept = Reencoded(redis, number)
         self._encode = encode
 
-    async def check(self, version: str, cursor: str) -> None:
-        """Raises VersionError when the log no longer holds all that comes behind a snapshot's cursor."""
-        await self._log.check(self._number, version, cursor)
+    async def check(self, version: str, cursor: str, built_at: float) -> None:
+        """Raises VersionError when the log no longer holds all that comes behind a snapshot's cursor. See `ItemLog`."""
+        await self._log.check(self._number, version, cursor, built_at)
 
     async def catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> list[Entry]:
         """Apply what the log holds behind the shard's cursor; what was applied.
 
-        `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all.
+        `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all. Raises
+        Rewound when the shard holds changes that the log has lost.
         """
         entries = await self._log.read(self._number, shard.cursor, limit=_TOGETHER, wait_ms=wait_ms)
+        # After the reading: what was read then is of the log in which the cursor was reached.
+        if not await self._log.holds(self._number, shard.cursor):
+            await self._rewound(shard)
         if entries:
             foreign = [e for e in entries if isinstance(e.change, Upsert) and e.change.fingerprint != fingerprint]
             made = await self._reencoded(shard.version, foreign, fingerprint) if foreign else {}
@@ -53,31 +60,38 @@ class LogApplier:
             shard.cursor = entries[-1].sequence
         return entries
 
-    async def _reencoded(self, version: str, entries: Sequence[Entry], fingerprint: str) -> dict[str, Floats]:
-        """Vectors of entries that another encoder made, by sequence number.
+    async def _rewound(self, shard: Shard) -> None:
+        if shard.cursor != shard.snapshot:
+            raise Rewound(
+                f"version {shard.version} has applied the log of shard-{self._number} to {shard.cursor}, and Redis has "
+                "lost that entry"
+            )
+        if await self._log.restore(self._number, shard.cursor):
+            log.warning(
+                "the log of shard-%d ended before %s, up to which version %s holds it: Redis has lost its tail, or is "
+                "another one; changes that came later are lost",
+                self._number,
+                shard.cursor,
+                shard.version,
+            )
 
-        The last bits of a vector depend on the texts that it was encoded with. So the first replica to make one keeps
-        it beside the log, and all take what is kept there.
-        """
-        key = keys.reencoded(self._number, fingerprint)
-        known: dict[str, Floats] = {}
-        missing = [e.sequence for e in entries]
-        texts = {e.sequence: e.change.item.passage() for e in entries if isinstance(e.change, Upsert)}
-        for attempt in range(2):
-            kept: list[Any] = await self._redis.hmget(key, missing)
-            known |= {s: np.frombuffer(v, np.float32) for s, v in zip(missing, kept, strict=True) if v is not None}
-            missing = [s for s in missing if s not in known]
-            if not missing or attempt:
-                break
-            try:
-                vectors = await self._encode(version, [texts[s] for s in missing])
-            except Exception as error:  # whatever a remote call fails with, the log waits until it succeeds
-                raise Unavailable(f"no encoder answers for version {version}: {error}") from error
-            pipe = self._redis.pipeline(transaction=False)
-            for sequence, vector in zip(missing, np.asarray(vectors, np.float32), strict=True):
-                pipe.hsetnx(key, sequence, vector.tobytes())
-            await pipe.execute()
-        return known
+    async def _reencoded(self, version: str, entries: Sequence[Entry], fingerprint: str) -> dict[str, Floats]:
+        """Vectors of entries that another encoder made, by sequence number; those that are kept, made where none is."""
+        sequences = [e.sequence for e in entries]
+        kept = await self._kept.vectors(fingerprint, sequences)
+        texts = {
+            e.sequence: e.change.item.passage()
+            for e in entries
+            if isinstance(e.change, Upsert) and e.sequence not in kept
+        }
+        if not texts:
+            return kept
+        try:
+            vectors = await self._encode(version, list(texts.values()))
+        except Exception as error:  # whatever a remote call fails with, the log waits until it succeeds
+            raise Unavailable(f"no encoder answers for version {version}: {error}") from error
+        await self._kept.keep(fingerprint, dict(zip(texts, np.asarray(vectors, np.float32), strict=True)))
+        return kept | await self._kept.vectors(fingerprint, list(texts))
 
 
 def _apply(shard: Shard, entries: Sequence[Entry], reencoded: dict[str, Floats], counts: Counts) -> None:
@@ -88,7 +102,7 @@ def _apply(shard: Shard, entries: Sequence[Entry], reencoded: dict[str, Floats],
         if isinstance(change, Upsert):
             _delete(shard, deletes)
             upserts.append((change.item, reencoded.get(entry.sequence, change.vector)))
-        else:
+        elif isinstance(change, Delete):
             _upsert(shard, upserts)
             deletes.append(change.item_id)
     _delete(shard, deletes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,26 +14,24 @@ from typing import Any
 import numpy as np
 import orjson
 
+from recsys.autotune import Measured, measure, walk_us
 from recsys.config import IndexSpec, Platform, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.encoder import Encoder
 from recsys.encoding import Progress, encode
 from recsys.errors import VersionError
-from recsys.evaluation import inspect, recall, sample_queries, sample_tastes, self_lookup
+from recsys.evaluation import inspect
+from recsys.interactions import Interactions
+from recsys.itemlog import START_OF_LOG
+from recsys.plans import Plan, no_way_left, plans
 from recsys.routing import Router
-from recsys.shard import START_OF_LOG, Shard
+from recsys.shard import Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_indexes, write_rows
 from recsys.storage import replace
-from recsys.training.model import Layout, Trained
+from recsys.training.model import Trained
+from recsys.tuned import Tuned
 from recsys.versions import MODEL, RANKER, Manifest, ShardManifest, VersionStore, sha256
-
-_RECALL_QUERIES = 500
-_LOOKED_UP = 200
-"""Items of each shard that are searched for by their own vectors."""
-RECALL_FLOOR = 0.95
-"""A version whose measured recall@10 or self-lookup is below this is not published."""
-
 
 Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
 """Makes `snapshot.write_index` of every folder; gives each when it is done."""
@@ -52,6 +51,8 @@ class Content:
     """See `Manifest.base`."""
     brought: str = ""
     """A hash of the vectors in `known` that came with the items: no text says what they are. Empty: there are none."""
+    histories: Interactions | None = None
+    """Of users whose tastes recall is measured with, where they are at hand; they leave nothing in the version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,51 @@ class Build:
 
         `trained` is what was learned of the items; None: the version goes by texts. When the build dies on the way
         nothing of it is visible, and the same content goes on where it was: encoded texts and
-        indexed shards are kept. Raises VersionError when recall@10 or self-lookup is under RECALL_FLOOR.
+        indexed shards are kept. Raises VersionError when nothing that may be raised brings recall@10 of every kind of
+        query and the self-lookup to RECALL_FLOOR.
         """
         items = list({item.item_id: item for item in content.items}.values())
         with self.store.drafts.draft(self._key(items, content, trained)) as draft:
             texts = self._vectors(draft / "encoded", items, content.known, progress)
-            layout = None if trained is None else trained.layout(items, texts, self.platform.attributes)
-            shards = self._write(draft, items, texts, layout, content, progress)
-            learned = {} if trained is None else _learned(draft, trained)
-            manifest = self._verified(shards, items, _queries(texts, layout), content, progress)
-            manifest = manifest.model_copy(update=learned)
+            start, tried, failed = time.perf_counter(), [], ""
+            for plan in plans(items, texts, content.histories, trained, self._start(), self.platform.attributes):
+                shards = self._write(draft, items, texts, plan, content, progress)
+                measured = self._measured(shards, plan, progress) if items else None
+                if measured is None or measured.holds:
+                    break
+                tried.append(measured.words(plan.spec, plan.balance))
+                failed = no_way_left(plan, measured)
+            else:
+                raise VersionError(failed)
+            learned = {} if plan.layout is None else _learned(draft, plan.layout.trained)
+            manifest = self._manifest(shards, items, plan, content).model_copy(update=learned)
+            if measured is not None:
+                tried.append(measured.words(plan.spec, plan.balance))
+                tuned = Tuned(
+                    asked=self.platform.index,
+                    ef_search=measured.ef_search,
+                    balance=plan.balance,
+                    recall=dict(measured.recall),
+                    tastes_of=plan.asked.tastes_of,
+                    walk_us=walk_us([shard for shard, _ in shards], plan.asked),
+                    seconds=round(time.perf_counter() - start, 1),
+                    tried=tried,
+                )
+                found = {"recall_at_10": min(measured.recall.values()), "self_lookup": measured.self_lookup}
+                manifest = manifest.model_copy(update={**found, "tuned": tuned})
             shutil.rmtree(draft / "encoded", ignore_errors=True)
             for left in draft.glob("shard-*.json"):
                 left.unlink()
             self.store.publish(draft, manifest)
         return manifest
+
+    def _start(self) -> IndexSpec:
+        """What the served version was built with, as long as the config file asks for the same index as then."""
+        wanted, current = self.platform.index, self.store.current()
+        tuned = None if current is None else self.store.manifest(current).tuned
+        if tuned is None or tuned.asked != wanted:
+            return wanted
+        return self.store.manifest(current or "").index
 
     def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
         """Same key, same version: a hash of everything that goes into it."""
@@ -103,11 +134,14 @@ class Build:
     def _vectors(self, folder: Path, items: Sequence[Item], known: Mapping[str, Floats], progress: Progress) -> Floats:
         vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
         passages = [item.passage() for item in items]
-        new = [i for i, passage in enumerate(passages) if passage not in known]
-        vectors[new] = encode(self.encoder, [passages[i] for i in new], folder, progress)
+        # Each text once, however many items have it: what an encoder makes of a text depends a little on the texts
+        # beside it, and equal texts must have equal vectors.
+        new = [passage for passage in dict.fromkeys(passages) if passage not in known]
+        place = {passage: i for i, passage in enumerate(new)}
+        made = encode(self.encoder, new, folder, progress)
         for i, passage in enumerate(passages):
-            if (vector := known.get(passage)) is not None:
-                vectors[i] = vector
+            vector = known.get(passage)
+            vectors[i] = made[place[passage]] if vector is None else vector
         return vectors
 
     def _write(
@@ -115,70 +149,63 @@ class Build:
         draft: Path,
         items: Sequence[Item],
         texts: Floats,
-        layout: Layout | None,
+        plan: Plan,
         content: Content,
         progress: Progress,
     ) -> list[tuple[Shard, ShardManifest]]:
         router = Router(self.platform.routing, self.platform.shards)
         owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
         sketcher = Sketcher.fit(texts)
+        layout, recipe = plan.layout, f"{plan.spec.model_dump_json()} {plan.balance}"
         vectors = texts if layout is None else layout.vectors
         count = self.platform.shards
         mine = [np.flatnonzero(owners == number) for number in range(count)]
         folders = [draft / f"shard-{number}" for number in range(count)]
-        todo = [number for number in range(count) if not _complete(folders[number])]
+        todo = [number for number in range(count) if not _complete(folders[number], recipe)]
         progress("index", count - len(todo), count)
         for number in todo:
             shutil.rmtree(folders[number], ignore_errors=True)
             own = [items[i] for i in mine[number].tolist()]
             learned = None if layout is None else layout.part(mine[number])
             write_rows(folders[number], own, vectors[mine[number]], sketcher, learned)
-        indexed = self.indexer([folders[number] for number in todo], self.platform.index, self.threads)
+        indexed = self.indexer([folders[number] for number in todo], plan.spec, self.threads)
         for done, folder in enumerate(indexed, count - len(todo) + 1):
-            replace(_sums(folder), orjson.dumps({path.name: sha256(path) for path in sorted(folder.iterdir())}))
+            sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+            replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": sums}))
             progress("index", done, count)
         made = []
         for number, folder in enumerate(folders):
             cursor = content.cursors[number] if content.cursors else START_OF_LOG
-            sums = orjson.loads(_sums(folder).read_bytes())
-            shard = read_shard(folder, draft.name, self.platform.index, self.platform.attributes, cursor)
+            sums = orjson.loads(_sums(folder).read_bytes())["sha256"]
+            shard = read_shard(folder, draft.name, plan.spec, self.platform.attributes, cursor)
             shard.tune(self.tuning)
             made.append((shard, ShardManifest(items=len(mine[number]), cursor=cursor, sha256=sums)))
         return made
 
-    def _verified(
-        self,
-        made: Sequence[tuple[Shard, ShardManifest]],
-        items: Sequence[Item],
-        queries: Floats,
-        content: Content,
-        progress: Progress,
-    ) -> Manifest:
+    def _measured(self, made: Sequence[tuple[Shard, ShardManifest]], plan: Plan, progress: Progress) -> Measured:
         progress("verify", 0, len(made) + 1)
+        measured = measure([shard for shard, _ in made], plan.asked, plan.spec, self.tuning)
+        progress("verify", 1, len(made) + 1)
         for number, (shard, known) in enumerate(made):
-            inspect(shard, known.items)
-            progress("verify", number + 1, len(made) + 1)
-        shards = [shard for shard, _ in made]
-        measured = recall(shards, queries) if items else None
-        found = float(np.mean([self_lookup(s, _LOOKED_UP) for s in shards if s.items.live])) if items else None
-        progress("verify", len(made) + 1, len(made) + 1)
-        for name, share in (("recall@10", measured), ("self-lookup", found)):
-            if share is not None and share < RECALL_FLOOR:
-                raise VersionError(
-                    f"{name} is {share:.4f}, under {RECALL_FLOOR}; raise ef_search of the shards, or index.m"
-                )
+            if measured.holds:
+                inspect(shard, known.items)
+            progress("verify", number + 2, len(made) + 1)
+        return measured
+
+    def _manifest(
+        self, made: Sequence[tuple[Shard, ShardManifest]], items: Sequence[Item], plan: Plan, content: Content
+    ) -> Manifest:
         return Manifest(
             version=self.store.new_name(),
             created_at=datetime.now(UTC),
             items=len(items),
             encoder=self.platform.encoder,
             fingerprint=self.encoder.fingerprint,
-            index=self.platform.index,
+            index=plan.spec,
             routing=self.platform.routing,
             attributes=dict(self.platform.attributes),
             shards=[known for _, known in made],
-            recall_at_10=measured,
-            self_lookup=found,
+            recall_at_10=None,
             base=content.base,
             cut=list(content.cursors) if content.base else [],
         )
@@ -187,19 +214,6 @@ class Build:
 def known_texts(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
     """For `Content.known`, of vectors in the order of the items."""
     return {item.passage(): text for item, text in zip(items, texts, strict=True)}
-
-
-def _queries(texts: Floats, layout: Layout | None) -> Floats:
-    """What the version will be asked: texts, and of one that learned tastes as well, half and half."""
-    if not len(texts):
-        return texts
-    if layout is None:
-        return sample_queries(texts, _RECALL_QUERIES)
-    space = layout.trained.space
-    contexts = np.concatenate([texts, layout.contexts], axis=1)
-    tastes = [space.query(taste) for taste in sample_tastes(space.added(contexts), _RECALL_QUERIES // 2)]
-    searched = [space.text_query(text) for text in sample_queries(texts, _RECALL_QUERIES // 2)]
-    return np.stack([*tastes, *searched])
 
 
 def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
@@ -215,13 +229,16 @@ def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
 
 
 def _sums(folder: Path) -> Path:
-    """Beside a shard that was written to its end: the checksums of its files."""
+    """Beside a shard that was written to its end: how it was built, and the checksums of its files."""
     return folder.with_name(f"{folder.name}.json")
 
 
-def _complete(folder: Path) -> bool:
-    """Whether a shard was written to its end by a build that died later."""
+def _complete(folder: Path, recipe: str) -> bool:
+    """Whether a shard was written to its end, in this way, by a build that died later."""
     if not _sums(folder).exists():
         return False
-    known = orjson.loads(_sums(folder).read_bytes())
+    written = orjson.loads(_sums(folder).read_bytes())
+    if written["recipe"] != recipe:
+        return False
+    known = written["sha256"]
     return all((folder / name).exists() and sha256(folder / name) == expected for name, expected in known.items())

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from recsys.bounds import KEYWORD_CHARS, KEYWORDS
 from recsys.config import AttributeType, Limits
 from recsys.datatypes import AttributeValue
 from recsys.errors import BadInput
-from recsys.records import FLOAT_MAX, EventIn, ItemIn, misfit, shown, unix_seconds
-
-KEYWORD_CHARS = 256
-KEYWORDS = 256
+from recsys.records import FLOAT_MAX, EventIn, ItemIn, unix_seconds
+from recsys.wording import listed, misfit, path, shown, undeclared
 
 
 def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> dict[str, AttributeValue]:
@@ -21,15 +20,9 @@ def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, Attri
     """
     checked: dict[str, AttributeValue] = {}
     for name, value in attributes.items():
-        field = f"attributes.{name[:64]}"
+        field = path(("attributes", name))
         if name not in declared:
-            known = ", ".join(declared) or "none"
-            fix = "add it under attributes in the configuration"
-            raise BadInput(
-                f"{field}: is not declared; declared are: {known}; {fix}",
-                field=field,
-                code="undeclared_attribute",
-            )
+            raise undeclared(field, declared)
         if value is None:
             continue
         try:
@@ -91,7 +84,7 @@ def check_event(event: EventIn, event_types: Collection[str], limits: Limits, no
     """
     if event.type not in event_types:
         raise BadInput(
-            f"type: {shown(event.type)} is not configured; known are: {', '.join(event_types)}",
+            f"type: {shown(event.type)} is not configured; known are: {listed(event_types)}",
             field="type",
             code="unknown_event_type",
         )

@@ -20,9 +20,9 @@ from recsys.connection import connect
 from recsys.datatypes import Floats, Item
 from recsys.encoding import Progress, WhenNeeded
 from recsys.errors import BadInput, Unavailable, VersionError
-from recsys.itemlog import ItemLog, Upsert, after
+from recsys.itemlog import START_OF_LOG, Delete, ItemLog, Upsert, after
 from recsys.presence import everyone
-from recsys.promoting import promote
+from recsys.promoting import promote, refuse_if_log_gone
 from recsys.retention import prune
 from recsys.snapshot import read_items, write_indexes
 from recsys.storage import replace
@@ -82,7 +82,10 @@ async def compact(
     *,
     then_promote: bool,
 ) -> Manifest:
-    """Build a version of what is live, promote it if asked to, and drop versions that are kept no longer."""
+    """Build a version of what is live, promote it if asked to, and drop versions that are kept no longer.
+
+    Raises VersionError, and leaves no version behind, when another one than it was built of is served by the end.
+    """
     store, threads = VersionStore.of(platform), os.cpu_count() or 1
     try:
         async with connect(redis_url, timeout_s=_PATIENCE_S) as redis:
@@ -92,19 +95,49 @@ async def compact(
                 build = Build(platform, store, encoder, threads, tuning, indexer)
                 trained = learned_so_far(store, encoder.fingerprint)
                 manifest = await asyncio.to_thread(build.publish, content, progress, trained)
-            if then_promote:
-                await promote(store, manifest.version, platform, redis)
-                await prune(store, redis, platform.keep_versions)
+            await settle(store, manifest, platform, redis, instead_of=content.base, then_promote=then_promote)
     except RedisError as error:
         raise Unavailable(f"the item log does not answer ({error}); start the same build again") from error
     return manifest
 
 
-def file_content(store: VersionStore, items: Sequence[Item], platform: Platform, fingerprint: str) -> Content:
+async def settle(
+    store: VersionStore,
+    manifest: Manifest,
+    platform: Platform,
+    redis: Redis,
+    *,
+    instead_of: str | None,
+    then_promote: bool,
+) -> None:
+    """What comes behind a build of what is live: promote it if asked to, and drop versions that are kept no longer.
+
+    A version that must not be served is removed, for nobody waits for it. Raises VersionError, as `promote`.
+    """
+    try:
+        if then_promote:
+            await promote(store, manifest.version, platform, redis, instead_of=instead_of)
+        else:
+            await refuse_if_log_gone(manifest, redis)
+    except VersionError:
+        await asyncio.to_thread(store.remove, manifest.version)
+        raise
+    if then_promote:
+        await prune(store, redis, platform.keep_versions)
+
+
+def file_content(
+    store: VersionStore,
+    items: Sequence[Item],
+    platform: Platform,
+    fingerprint: str,
+    trimmed: Sequence[str] = (),
+) -> Content:
     """Items from files. Changes in the log since the served version's snapshot stay on top of them.
 
-    Texts that the served version holds by this encoder are not encoded again. Raises VersionError when the shards are
-    to be others than the served version's: its log is theirs.
+    Texts that the served version holds by this encoder are not encoded again. `trimmed`: up to where the log of each
+    shard was trimmed, where that is known; of a version whose log is gone the new one takes what is left. Raises
+    VersionError when the shards are to be others than the served version's: its log is theirs.
     """
     if store.current() is None:
         return Content(items)
@@ -120,7 +153,9 @@ def file_content(store: VersionStore, items: Sequence[Item], platform: Platform,
         for shard in range(len(base.shards)):
             held, vectors = _snapshot(store, base, shard)
             known |= {i.passage(): v for i, v in zip(held, vectors, strict=True) if i.passage() in texts}
-    return Content(items, known, [shard.cursor for shard in base.shards])
+    cursors = [shard.cursor for shard in base.shards]
+    left = [*trimmed, *[START_OF_LOG] * len(cursors)]
+    return Content(items, known, [max(pair, key=after) for pair in zip(cursors, left, strict=False)])
 
 
 def learned_so_far(store: VersionStore, fingerprint: str) -> Trained | None:
@@ -141,17 +176,27 @@ async def _cut(store: VersionStore, redis: Redis, base: Manifest, platform: Plat
     path = _cut_file(store)
     known = _read_cut(path)
     shards = max(len(base.shards), platform.shards)
+    log = ItemLog(redis)
     if (
         known is not None
         and known.base == base.version
         and len(known.cursors) == shards
         and time.time() - known.at < _RESUMED_WITHIN_S
+        and await _whole(log, known.cursors)
     ):
         return known
-    log = ItemLog(redis)
-    cut = Cut(base=base.version, cursors=[await log.last(n) for n in range(shards)], at=time.time())
+    held = [*(shard.cursor for shard in base.shards), *[START_OF_LOG] * shards]
+    cut = Cut(base=base.version, cursors=[await log.end(n, held[n]) for n in range(shards)], at=time.time())
     replace(path, cut.model_dump_json().encode())
     return cut
+
+
+async def _whole(log: ItemLog, cursors: Sequence[str]) -> bool:
+    """Whether each log is still the one that was cut, and not trimmed past the cut."""
+    for shard, cursor in enumerate(cursors):
+        if after(await log.trimmed(shard)) > after(cursor) or not await log.holds(shard, cursor):
+            return False
+    return True
 
 
 def forget_cut(store: VersionStore) -> None:
@@ -185,9 +230,10 @@ async def _shard(
     same = base.fingerprint == fingerprint
     known = {item.passage(): v for item, v in zip(held, vectors, strict=True)} if same else {}
     log, cursor = ItemLog(redis), base.shards[shard].cursor
-    await log.check(shard, base.version, cursor)
     while after(cursor) < after(end):
         entries = await log.read(shard, cursor)
+        if not entries and after(end) <= after(await log.trimmed(shard)):
+            break  # all of it was trimmed: the snapshot holds it, which the check says
         if not entries:
             raise VersionError(f"the log of shard-{shard} ends before {end}, where it stood a moment ago; build again")
         for entry in entries:
@@ -198,9 +244,11 @@ async def _shard(
                 items[change.item.item_id] = change.item
                 if change.fingerprint == fingerprint:
                     known[change.item.passage()] = change.vector
-            else:
+            elif isinstance(change, Delete):
                 items.pop(change.item_id, None)
         cursor = entries[-1].sequence
+    # Last, for it may have been trimmed meanwhile.
+    await log.check(shard, base.version, base.shards[shard].cursor, base.created_at.timestamp())
     return items, known
 
 

@@ -67,6 +67,10 @@ class IndexSpec(Settings):
     """HNSW: links a node; memory grows by about 8 bytes times `m` an item."""
     ef_construction: int = Field(200, ge=8, le=2000)
     """HNSW: candidates kept while building; more is slower to build and better to search."""
+    ef_search_limit: int = Field(512, ge=1, le=10_000)
+    """HNSW: how far a build may raise the shards' `ef_search` when recall is too low; a walk's time grows with it."""
+    m_limit: int = Field(64, ge=4, le=128)
+    """HNSW: how far a build may raise `m`, and `ef_construction` with it, when `ef_search_limit` is not enough."""
 
 
 class RoutingSpec(Settings):
@@ -354,7 +358,8 @@ class ShardTuning(Settings):
     """A shard's `user_config`."""
 
     ef_search: int = Field(64, ge=1, le=10_000)
-    """HNSW: candidates kept while searching; the lever between recall and speed."""
+    """HNSW: candidates kept while searching; the lever between recall and speed. A version whose build needed more for
+    its recall is served with that."""
     exact_below: int = Field(4_000, ge=0)
     """A filter that leaves at most this many items is answered by scoring them all."""
     threads: int = Field(1, ge=1, le=64)

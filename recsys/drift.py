@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel
 
-from recsys.evaluation import recall, sample_queries
+from recsys.evaluation import recall, texts_of
 from recsys.shard import Shard
 
 _QUERIES = 16
@@ -18,16 +18,14 @@ class Drift(BaseModel):
     dead_share: float
     """Share of the rows that are tombstones: memory that nobody can find, and detours in the graph."""
     recall_at_10: float
-    """Of 16 sampled queries against exact search."""
+    """Of 16 sampled texts against exact search."""
 
 
 def measure(shard: Shard) -> Drift:
     """Reads every vector once; may run beside searches and the writer."""
     rows = shard.items.live_rows()
-    some = shard.items.vectors(rows[:: max(1, len(rows) // 64)])
-    queries = sample_queries(some, _QUERIES) if len(rows) else some
     return Drift(
         log_share=float(np.count_nonzero(rows >= shard.items.snapshot_rows) / max(len(rows), 1)),
         dead_share=(len(shard.items) - len(rows)) / max(len(shard.items), 1),
-        recall_at_10=recall([shard], queries),
+        recall_at_10=recall([shard], texts_of(shard, _QUERIES)),
     )

@@ -18,9 +18,9 @@ from recsys.encoder import Encoder, load_encoder
 from recsys.errors import BadInput, RecsysError, VersionError
 from recsys.load import LoadMeter
 from recsys.pulse import BEAT_S, Pulse
-from recsys.records import shown
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import VersionStore
+from recsys.wording import shown
 
 _LOADED = 2
 """Encoders held at a time: the served version's and the next one's."""

@@ -13,6 +13,7 @@ RecsysError
 │       └── RateLimited      one caller's key is over its rate (429)
 ├── TooFewEvents             there is too little to learn from, or to judge by; nothing was trained
 ├── VersionError             an index version is missing, incomplete, corrupt or does not fit
+│   └── Rewound              a shard holds changes that its log has lost; it must be loaded again
 └── RuntimeFailure           a server that we start did not start, or is not ours to touch
 """
 
@@ -105,6 +106,10 @@ class TooFewEvents(RecsysError):
 
 class VersionError(RecsysError):
     code = "version_error"
+
+
+class Rewound(VersionError):
+    pass
 
 
 class RuntimeFailure(RecsysError):

@@ -8,13 +8,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
+from recsys.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
 from recsys.config import AttributeType
 from recsys.errors import BadInput
-from recsys.records import FLOAT_MAX, unix_seconds
+from recsys.records import FLOAT_MAX, carried, unix_seconds
+from recsys.wording import misfit, undeclared
 
-Scalar = Annotated[str, Field(max_length=256)] | int | float
+
+def _scalar(value: object) -> str | float:
+    """One validator and no union: pydantic would name the branches of a union in the field of an error."""
+    if isinstance(value, str):
+        if len(value) > KEYWORD_CHARS:
+            raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: shorten it")
+        if not carried(value):
+            raise ValueError("holds a lone surrogate, which UTF-8 cannot carry; remove it")
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise misfit("a string or a number", value)
+    return value
+
+
+Scalar = Annotated[str | float, PlainValidator(_scalar, json_schema_input_type=str | float)]
 Op = Literal["any", "range", "exists"]
 
 
@@ -41,18 +57,18 @@ class Filter:
     must_not: tuple[Condition, ...] = ()
 
 
-class ConditionIn(BaseModel):
+class ConditionIn(Bounded):
     """A condition as it arrives: exactly one of eq, any, exists, or a range of gt, gte, lt, lte."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     key: str = Field(max_length=64)
     eq: Scalar | None = None
-    any: list[Scalar] | None = Field(None, min_length=1, max_length=256)
-    gt: float | str | None = None
-    gte: float | str | None = None
-    lt: float | str | None = None
-    lte: float | str | None = None
+    any: list[Scalar] | None = Field(None, min_length=1, max_length=KEYWORDS)
+    gt: Scalar | None = None
+    gte: Scalar | None = None
+    lt: Scalar | None = None
+    lte: Scalar | None = None
     exists: bool | None = None
 
     @model_validator(mode="after")
@@ -65,10 +81,10 @@ class ConditionIn(BaseModel):
         return self
 
 
-class FilterIn(BaseModel):
+class FilterIn(Bounded):
     """A filter as it arrives."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     must: list[ConditionIn] = Field([], max_length=32)
     should: list[ConditionIn] = Field([], max_length=32)
@@ -89,13 +105,7 @@ def compile_filter(given: FilterIn | None, declared: dict[str, AttributeType]) -
 def _compile(given: ConditionIn, declared: dict[str, AttributeType], at: str) -> Condition:
     kind = declared.get(given.key)
     if kind is None:
-        known = ", ".join(sorted(declared)) or "none"
-        raise BadInput(
-            f"{at}.key: attribute {given.key!r} is not declared (declared: {known}); "
-            "declare it under args.attributes of the config file",
-            field=f"{at}.key",
-            code="undeclared_attribute",
-        )
+        raise undeclared(f"{at}.key", sorted(declared), given.key)
     if given.exists is not None:
         return Condition(given.key, "exists", exists=given.exists)
     values = [given.eq] if given.eq is not None else given.any
@@ -120,12 +130,12 @@ def _value(value: str | float, kind: AttributeType, at: str) -> str | float:
     if kind in ("keyword", "keyword[]"):
         if isinstance(value, str):
             return value
-        raise BadInput(f"{at}: expected a string, for the attribute is a {kind}", field=at)
+        raise BadInput(f"{at}: {misfit('a string, as declared', value)}", field=at)
     if kind == "datetime":
         try:
             return unix_seconds(value)
         except ValueError as error:
             raise BadInput(f"{at}: {error}", field=at) from None
     if isinstance(value, str) or not abs(value) <= FLOAT_MAX:  # NaN compares to nothing
-        raise BadInput(f"{at}: expected a finite number", field=at)
+        raise BadInput(f"{at}: {misfit('a finite number, as declared', value)}", field=at)
     return float(value)

@@ -1,22 +1,34 @@
 """The item log: one Redis Stream a shard. What stands in it is acknowledged; replicas apply it in order.
 
-An entry is `op` (upsert, delete), `id`, and for an upsert `doc` (the item as JSON), `vec` (float32 bytes) and `enc`
-(fingerprint of the encoder that made the vector, so that a version of another encoder knows to make its own).
+An entry is `op` (upsert, delete, mark), `id`, and for an upsert `doc` (the item as JSON), `vec` (float32 bytes) and
+`enc` (fingerprint of the encoder that made the vector, so that a version of another encoder knows to make its own).
+
+A cursor is the sequence number of the entry that was applied last. This module alone says where a log ends and whether
+a cursor can be read on from:
+
+- The log was trimmed past the cursor: entries behind it are gone for good, and `check` refuses the version.
+- The cursor's entry is missing and was not trimmed: `holds` is False. Redis lost the tail of the log, or is another
+  one. Whoever applied lost entries starts again from a snapshot.
+- A snapshot's cursor is ahead of the log's end: `restore` marks it, so that what is written next comes behind it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from recsys import keys
 from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
+
+START_OF_LOG = "0-0"
+"""Redis Streams' id before every entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,8 @@ Change = Upsert | Delete
 class Entry:
     sequence: str
     """Id in the stream; comparable with `after`."""
-    change: Change
+    change: Change | None
+    """None: a mark, which changes nothing."""
 
 
 class ItemLog:
@@ -62,55 +75,108 @@ class ItemLog:
         """Entries that it holds."""
         return int(await self._redis.xlen(keys.log(shard)))
 
-    async def last(self, shard: int) -> str:
-        """Sequence number of the newest entry; `0-0` when there is none."""
-        newest: Any = await self._redis.xrevrange(keys.log(shard), count=1)
-        return newest[0][0].decode() if newest else "0-0"
+    async def end(self, shard: int, at_least: str = START_OF_LOG) -> str:
+        """Sequence number of the newest entry that there ever was; START_OF_LOG before the first.
+
+        An entry that was trimmed counts: what is built of an empty log has its place behind the trim. `at_least`: a
+        cursor that is known, such as of the snapshot that a build starts from. It is the end where Redis has lost more.
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xinfo_stream(keys.log(shard))
+        pipe.hget(keys.TRIMMED, str(shard))
+        stream, trimmed = await pipe.execute(raise_on_error=False)
+        if isinstance(trimmed, Exception):
+            raise trimmed
+        newest = START_OF_LOG
+        if isinstance(stream, Exception):
+            if "no such key" not in str(stream).lower():
+                raise stream
+        else:
+            newest = _text(stream["last-generated-id"])
+        return max(newest, _text(trimmed or START_OF_LOG), at_least, key=after)
 
     async def newest(self, shards: Sequence[int]) -> list[str]:
-        """Sequence number of the newest entry that each shard's log holds now; `0-0` where it is empty."""
+        """Sequence number of the newest entry that each shard's log holds now; START_OF_LOG where it is empty."""
         pipe = self._redis.pipeline(transaction=False)
         for shard in shards:
             pipe.xrevrange(keys.log(shard), count=1)
-        return [entries[0][0].decode() if entries else "0-0" for entries in await pipe.execute()]
+        return [_text(entries[0][0]) if entries else START_OF_LOG for entries in await pipe.execute()]
 
-    async def trim(self, shard: int, cursor: str, fingerprints: Collection[str] = ()) -> int:
-        """Drop entries up to the cursor, which nobody needs any more, and how many there were.
+    async def trimmed(self, shard: int) -> str:
+        """Sequence number up to which entries were dropped; START_OF_LOG: none were."""
+        known: Any = await self._redis.hget(keys.TRIMMED, str(shard))
+        return _text(known or START_OF_LOG)
 
-        `fingerprints`: of the encoders that versions still use; what others made of entries goes altogether.
+    async def holds(self, shard: int, cursor: str) -> bool:
+        """Whether the log is the one in which this cursor was reached.
+
+        False: the cursor's entry was neither trimmed nor is it there, so the log was rewound.
         """
-        before: Any = await self._redis.hget(keys.TRIMMED, str(shard))
-        if before is not None and after(before.decode()) >= after(cursor):
+        if after(cursor) <= after(START_OF_LOG):
+            return True
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xrange(keys.log(shard), cursor, cursor)
+        pipe.hget(keys.TRIMMED, str(shard))
+        entries, trimmed = await pipe.execute()
+        return bool(entries) or after(_text(trimmed or START_OF_LOG)) >= after(cursor)
+
+    async def restore(self, shard: int, cursor: str) -> bool:
+        """Mark a snapshot's cursor as the log's end where the log ends before it; whether that was so.
+
+        Entries get larger numbers from then on. Without the mark a Redis whose clock is behind would give them smaller
+        ones, which nobody who starts from the snapshot reads.
+        """
+        try:
+            await self._redis.xadd(keys.log(shard), {"op": "mark"}, id=cursor)
+        except ResponseError as refused:
+            if "equal or smaller" not in str(refused):
+                raise
+            return False
+        return True
+
+    async def trim(self, shard: int, cursor: str) -> int:
+        """Drop entries up to the cursor, which nobody needs any more, and how many there were."""
+        if after(await self.trimmed(shard)) >= after(cursor):
             return 0
         milliseconds, counter = after(cursor)
         pipe = self._redis.pipeline(transaction=True)
         pipe.xtrim(keys.log(shard), minid=f"{milliseconds}-{counter + 1}", approximate=False)
         pipe.hset(keys.TRIMMED, str(shard), cursor)
         dropped, _ = await pipe.execute()
-        async for key in self._redis.scan_iter(keys.reencoded(shard, "*")):
-            if key.decode().rpartition(":")[2] not in fingerprints:
-                await self._redis.delete(key)
-                continue
-            kept: list[Any] = await self._redis.hkeys(key)
-            old = [s for s in kept if after(s.decode()) <= after(cursor)]
-            if old:
-                await self._redis.hdel(key, *old)
         return int(dropped)
 
-    async def check(self, shard: int, version: str, cursor: str) -> None:
-        """Raises VersionError when entries behind the cursor are gone: the version cannot be brought up to date."""
-        trimmed: Any = await self._redis.hget(keys.TRIMMED, str(shard))
-        if trimmed is not None and after(trimmed.decode()) > after(cursor):
-            raise VersionError(
-                f"version {version} needs the log of shard-{shard} from {cursor} on, and it was trimmed to "
-                f"{trimmed.decode()}; build anew with --from-live"
-            )
+    async def shards(self) -> list[int]:
+        """Numbers of the shards whose logs were trimmed at some time."""
+        known: list[Any] = await self._redis.hkeys(keys.TRIMMED)
+        return sorted(int(number) for number in known)
+
+    async def check(self, shard: int, version: str, cursor: str, built_at: float = 0.0) -> None:
+        """Raises VersionError when entries behind the cursor are gone: the version cannot be brought up to date.
+
+        `built_at`: Unix seconds at which the version was complete. Earlier releases gave a version the cursor
+        START_OF_LOG when its log had been trimmed empty. Such a version is newer than the last trimmed entry, so its
+        snapshot holds all that was trimmed, and it passes.
+        """
+        trimmed = await self.trimmed(shard)
+        if after(trimmed) <= after(cursor):
+            return
+        if after(cursor) == after(START_OF_LOG) and built_at * 1000 >= after(trimmed)[0]:
+            return
+        raise VersionError(
+            f"version {version} needs the log of shard-{shard} from {cursor} on, and it was trimmed to {trimmed}; "
+            "serve another version (`recsys rollback`, or `recsys promote` one of `recsys versions`), or build one of "
+            "item files"
+        )
 
 
 def after(sequence: str) -> tuple[int, int]:
     """Sequence numbers in their order: milliseconds, then a counter within them."""
     milliseconds, _, counter = sequence.partition("-")
     return int(milliseconds), int(counter or 0)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _fields(change: Change) -> dict[Any, Any]:
@@ -121,7 +187,9 @@ def _fields(change: Change) -> dict[Any, Any]:
     return {"op": "upsert", "id": change.item.item_id, "doc": document, "vec": vector, "enc": change.fingerprint}
 
 
-def _change(fields: dict[bytes, bytes]) -> Change:
+def _change(fields: dict[bytes, bytes]) -> Change | None:
+    if fields[b"op"] == b"mark":
+        return None
     if fields[b"op"] == b"delete":
         return Delete(fields[b"id"].decode())
     item = Item(**orjson.loads(fields[b"doc"]))

@@ -11,10 +11,12 @@
 | recsys:log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
 | recsys:trimmed | hash | shard -> sequence number up to which its log was trimmed |
 | recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
+| recsys:reencoders:SHARD | set | prints for which there is such a hash |
 | recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
 | recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
 | recsys:rebuild · recsys:retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
 | recsys:rebuilding | string | the lock of the composer that rebuilds or retrains |
+| recsys:switching | string | the lock of the process that changes which version is served |
 | recsys:members:ROLE | hash | replica (a shard's or a composer) -> what it says of itself as JSON, see `presence.py` |
 | recsys:heard:ROLE | sorted set | replica by the milliseconds of its last word, by Redis' clock |
 | recsys:changed:ROLE | sorted set | replica by the number of its word's last change; the newest number stands at "" |
@@ -34,6 +36,7 @@ TRIMMED = "recsys:trimmed"
 REBUILD = "recsys:rebuild"
 RETRAINING = "recsys:retraining"
 REBUILDING = "recsys:rebuilding"
+SWITCHING = "recsys:switching"
 SETTINGS = "recsys:settings"
 SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
 
@@ -74,3 +77,7 @@ def log(shard: int) -> str:
 
 def reencoded(shard: int, fingerprint: str) -> str:
     return f"recsys:reencoded:{shard}:{fingerprint}"
+
+
+def reencoders(shard: int) -> str:
+    return f"recsys:reencoders:{shard}"

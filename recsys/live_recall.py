@@ -8,18 +8,15 @@ from collections import deque
 
 import numpy as np
 
-from recsys.candidates import QUERY, ShardQuery
+from recsys.candidates import ShardQuery
 from recsys.datatypes import Floats
-from recsys.evaluation import CANDIDATES, nearest_query
-from recsys.retrieval import search
+from recsys.evaluation import Exact
 from recsys.shard import Shard
 
 K = 10
 """Neighbours compared: what `recall_at_10` of a published version compares."""
 _WINDOW = 200
 """Searches that the ratio is over: at a recall of 0.95 its standard error is then 0.005."""
-_BLOCK = 1 << 16
-"""Rows scored at a time, which bounds the memory."""
 
 
 class LiveRecall:
@@ -43,25 +40,13 @@ class LiveRecall:
         if vector is None or len(vector) != shard.items.width:
             return 0.0
         start, generation = time.thread_time(), shard.items.generation
-        found = search(shard, nearest_query(shard.version, vector[None], max(K, CANDIDATES))).likeness[:, QUERY]
-        exact = _best(shard, vector)
-        if len(exact) and shard.items.generation == generation:  # else they were not asked of the same items
-            # Items as near as the K-th are as good as it.
-            hits = int((np.sort(found)[::-1][:K] >= exact[-1] - 1e-6).sum())
-            self._measured.append(min(hits, len(exact)) / len(exact))
+        exact = Exact.of([shard], vector[None], K)
+        share = exact.recall()
+        if exact.wanted.sum() and shard.items.generation == generation:  # else they were not asked of the same items
+            self._measured.append(share)
         return time.thread_time() - start
 
     @property
     def ratio(self) -> float | None:
         """Mean recall over the searches measured last; None before the first."""
         return sum(self._measured) / len(self._measured) if self._measured else None
-
-
-def _best(shard: Shard, vector: Floats) -> Floats:
-    """Scores of the K nearest live items, best first."""
-    rows = shard.items.live_rows()
-    kept = np.zeros(0, np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        scores = np.concatenate([kept, shard.items.vectors(rows[start : start + _BLOCK]) @ vector])
-        kept = np.partition(scores, -K)[-K:] if len(scores) > K else scores
-    return np.asarray(np.sort(kept)[::-1])

@@ -99,7 +99,7 @@ class Offline:
     ) -> None:
         self.serve = store.serve(version)
         self._settings = settings.model_copy(update={"budget_s": _BUDGET_S})
-        manifest = store.manifest(version)
+        self.manifest = manifest = store.manifest(version)
         loaded = [store.load(version, n) for n in range(len(manifest.shards))]
         counts = _counts(popularity, settings.trend_half_life_s)
         for shard in loaded:

@@ -23,29 +23,20 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from recsys.bounds import FIELDS, KEYWORDS, too_many_fields
 from recsys.errors import BadInput
+from recsys.wording import clipped, fault, misfit, printable, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from pydantic_core import ErrorDetails
 
 
 ID_BYTES = 128
 FLOAT_MAX = sys.float_info.max
 EARLIEST_S = -2_208_988_800  # 1900-01-01T00:00:00Z
 LATEST_S = 253_402_300_800  # 10000-01-01T00:00:00Z, the first second that RFC 3339 cannot write
-PLAIN_WORDS = {  # pydantic's error types in words that name the fix; {} is the value
-    "model_type": "must be an object with named fields, not {}",
-    "dict_type": "must be an object with named fields, not {}",
-    "string_type": "must be a string, not {}",
-    "string_too_short": f"is empty; give 1 to {ID_BYTES} bytes of UTF-8",
-    "string_pattern_mismatch": "{} holds a control character; remove it",
-    "string_unicode": "holds a lone surrogate, which UTF-8 cannot carry; remove it",
-    "float_type": "must be a finite number, not {}",
-    "finite_number": "must be a finite number, not {}",
-}
 
 
 def unix_seconds(value: object) -> float:
@@ -80,20 +71,6 @@ def _from_date(day: date) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def shown(value: object) -> str:
-    """A value for a one-line message: at most 80 characters, control characters escaped."""
-    if isinstance(value, dict | list | tuple):
-        return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and abs(value) >= 1 << 64:
-        return "a number of over 64 bits"  # Python refuses to print the longest ones
-    text = repr(value[:80]) if isinstance(value, str) else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
-
-
-def misfit(wanted: str, value: object) -> ValueError:
-    return ValueError(f"must be {wanted}, not {shown(value)}")
-
-
 def _id_fits(text: str) -> str:
     # 32 characters cannot need more than 128 bytes, and most ids are shorter.
     if len(text) > 32 and len(text.encode()) > ID_BYTES:
@@ -102,8 +79,54 @@ def _id_fits(text: str) -> str:
 
 
 Id = Annotated[str, Field(strict=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), AfterValidator(_id_fits)]
-Text = Annotated[str, Field(strict=True)]
+# Any length limit makes pydantic read the string as UTF-8, and refuse one that holds a lone surrogate.
+Text = Annotated[str, Field(strict=True, max_length=1 << 26)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+AttributeIn = str | float | list[str] | None
+
+
+def _attributes(given: object) -> dict[str, AttributeIn]:
+    """Names and values of types that any attribute may have. The first that is wrong ends it, so it costs little."""
+    if not isinstance(given, dict):
+        raise misfit("an object with named fields", given)
+    for name, value in given.items():
+        if (why := _why_no_attribute(name, value)) is not None:
+            kind = PydanticCustomError("attribute", "{why}", {"why": why})
+            wrong = InitErrorDetails(type=kind, loc=(printable(name[:64]),), input=None)
+            raise ValidationError.from_exception_data("attributes", [wrong])
+    return given
+
+
+def _why_no_attribute(name: str, value: object) -> str | None:
+    if not carried(name):
+        return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
+    entries = value if isinstance(value, list) else [value]
+    if len(entries) > KEYWORDS:
+        return f"has {len(entries)} entries; at most {KEYWORDS} are allowed: keep the telling ones"
+    if isinstance(value, list):
+        fits = all(isinstance(entry, str) for entry in entries)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        fits = -FLOAT_MAX <= value <= FLOAT_MAX
+    else:
+        fits = value is None or isinstance(value, str)
+    if not fits:
+        return f"must be a string, a finite number or a list of strings, not {shown(value)}"
+    if not all(carried(entry) for entry in entries if isinstance(entry, str)):
+        return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
+    return None
+
+
+def carried(text: str) -> bool:
+    """Whether UTF-8 can carry it: a lone surrogate, half of an emoji say, it can not."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 UnixSeconds = Annotated[float, PlainValidator(unix_seconds, json_schema_input_type=float | datetime)]
 
 
@@ -119,7 +142,10 @@ class ItemIn(Record):
     title: Text = ""
     text: Text = ""
     """Title or text must hold something: they are what the item's vector is made of."""
-    attributes: dict[Text, Text | Number | list[Text] | None] = {}
+    attributes: Annotated[
+        dict[str, AttributeIn],
+        PlainValidator(_attributes, json_schema_input_type=dict[str, str | float | list[str] | None]),
+    ] = {}
     """By declared name; null says the same as leaving the name out."""
     created_at: UnixSeconds | None = None
     """Unix seconds; None: not known, the item is never counted as new."""
@@ -174,49 +200,33 @@ def validate_each(
     """
     refused: dict[int, Refused] = {}
     places: Sequence[int] = range(len(raw))
+    for index, one in enumerate(raw):
+        if isinstance(one, dict) and len(one) > FIELDS:  # else each unknown field would be an error
+            refused[index] = Refused(index, None, "bad_input", too_many_fields(kind, one))
+    if refused:
+        places = [index for index in places if index not in refused]
     try:
-        records = _list_of(kind).validate_python(raw)
+        records = _list_of(kind).validate_python([raw[index] for index in places] if refused else raw)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            index = int(detail["loc"][0])
+            index = places[int(detail["loc"][0])]
             if index not in refused:
-                refused[index] = Refused(index, *explain(kind, detail, detail["loc"][1:]))
+                found = fault(detail, detail["loc"][1:], kind)
+                refused[index] = Refused(index, found.field, found.code, found.message)
         # pydantic hands back no part of a list that failed: the good ones pass again, in one go.
         places = [index for index in places if index not in refused]
         records = _list_of(kind).validate_python([raw[index] for index in places])
     if check is None:
-        return list(zip(places, records, strict=True)), list(refused.values())
+        return list(zip(places, records, strict=True)), sorted(refused.values(), key=lambda one: one.index)
     kept = []
     for index, record in zip(places, records, strict=True):
         try:
             kept.append((index, check(record)))
         except BadInput as wrong:
-            refused[index] = Refused(index, wrong.field, wrong.code, str(wrong))
+            refused[index] = Refused(index, wrong.field, wrong.code, clipped(str(wrong)))
     return kept, sorted(refused.values(), key=lambda one: one.index)
 
 
 @cache
 def _list_of(kind: type[R]) -> TypeAdapter[list[R]]:
     return TypeAdapter(list[kind])  # type: ignore[valid-type]
-
-
-def explain(kind: type[BaseModel], error: ErrorDetails, loc: tuple[int | str, ...]) -> tuple[str | None, str, str]:
-    """(field, code, message) of one pydantic error; `loc` is where it stands within the record."""
-    # Deeper parts of a location name branches of a union, which say nothing to a caller.
-    field = ".".join(str(part)[:64] for part in loc[: 2 if loc[:1] == ("attributes",) else 1]) or None
-    code, what = _reason(kind, error, loc)
-    return field, code, what if field is None else f"{field}: {what}"
-
-
-def _reason(kind: type[BaseModel], error: ErrorDetails, loc: tuple[int | str, ...]) -> tuple[str, str]:
-    if error["type"] == "missing":
-        return "missing", "is missing and has no default"
-    if error["type"] == "extra_forbidden":
-        return "unknown_field", f"is not known; the fields are {', '.join(kind.model_fields)}"
-    if error["type"] == "value_error":
-        return "bad_input", str(error["ctx"]["error"])
-    if loc[:1] == ("attributes",) and len(loc) > 1:
-        what = "must be a string, a finite number or a list of strings, not {}"
-    else:
-        what = PLAIN_WORDS.get(error["type"], error["msg"])
-    return "bad_input", what.replace("{}", shown(error["input"]))

@@ -22,7 +22,7 @@ from recsys.channel import ChannelServer
 from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.drift import Drift, measure
-from recsys.errors import Unavailable, VersionError
+from recsys.errors import Rewound, Unavailable, VersionError
 from recsys.evaluation import nearest_query
 from recsys.itemlog import ItemLog
 from recsys.membership import Member
@@ -124,6 +124,11 @@ class ShardReplica:
         for shard in list(self._shards.values()):
             shard.tune(tuning)
 
+    @property
+    def tuning(self) -> ShardTuning:
+        """The settings that it searches with now."""
+        return self._tuning
+
     def healthy(self) -> bool:
         """Whether it serves, and everything that runs in the background still does."""
         return bool(self._shards) and self._background.healthy()
@@ -193,23 +198,31 @@ class ShardReplica:
         return False
 
     async def _load(self, version: str) -> None:
+        """Read a version's files, apply the log, and serve the result; in place of the one that is held, if one is."""
         shard = await asyncio.to_thread(self._store.load, version, self._number)
-        snapshot, fingerprint = shard.cursor, self._store.manifest(version).fingerprint
-        while await self._log.catch_up(shard, fingerprint):
+        manifest = await asyncio.to_thread(self._store.manifest, version)
+        while await self._log.catch_up(shard, manifest.fingerprint):
             continue
-        await self._log.check(version, snapshot)  # last: it may have been trimmed meanwhile
+        # Last, for it may have been trimmed meanwhile.
+        await self._log.check(version, shard.snapshot, manifest.created_at.timestamp())
         self._feeds[version] = PopularityFeed(self._redis)
         shard.count(await self._feeds[version].changes())
         # The first search reads the memory map from the disk: nobody's request should wait for that.
         await asyncio.to_thread(_warm_up, shard)
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
         self._shards[version] = shard
-        self._background.start(f"log:{version}", lambda: self._tail(shard, fingerprint), 0.0)
+        if f"log:{version}" not in self._background.names:
+            self._background.start(f"log:{version}", lambda: self._tail(version, manifest.fingerprint), 0.0)
         await self._say()
         log.info("shard-%d serves version %s with %d items", self._number, version, shard.items.live)
 
-    async def _tail(self, shard: Shard, fingerprint: str) -> None:
-        entries = await self._log.catch_up(shard, fingerprint, wait_ms=500)
+    async def _tail(self, version: str, fingerprint: str) -> None:
+        try:
+            entries = await self._log.catch_up(self._shards[version], fingerprint, wait_ms=500)
+        except Rewound as rewound:
+            log.warning("%s; loading it again", rewound)
+            await self._load(version)
+            return
         if entries:
             self.watch.applied(entries)
             await self._say()

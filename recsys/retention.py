@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from redis.asyncio import Redis
 
 from recsys.itemlog import ItemLog, after
 from recsys.presence import everyone
+from recsys.reencoded import Reencoded
 from recsys.versions import Manifest, VersionStore
+
+_WAITS_S = 30 * 86400.0
+"""Seconds that a version waits for its promotion. Until then the log is kept from its snapshot on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +27,32 @@ class Pruned:
 async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
     """Remove all but the `keep` versions served last, and trim every log to what the others need.
 
-    Versions that were never served stay while they are among the `keep` newest of their kind, and so does every one
-    that a replica holds or a composer serves.
+    Versions that were never served wait for their promotion while they are among the `keep` newest of their kind and
+    younger than _WAITS_S. Every version stays that a replica holds or a composer serves.
     """
     served, members = store.served(), await everyone(redis, silent_too=True)
+    published = store.versions()
     kept = {*served[:keep], *(v for m in members for v in m.versions), *(m.serving for m in members if m.serving)}
-    current = served[0] if served else ""
-    fresh = [m.version for m in store.versions() if m.version not in served and m.version > current]
-    kept |= {*fresh[-keep:]}
-    gone = [m.version for m in store.versions() if m.version not in kept]
+    youngest = datetime.now(UTC) - timedelta(seconds=_WAITS_S)
+    waiting = sorted((m.created_at, m.version) for m in published if m.version not in served)
+    kept |= {version for built, version in waiting[-keep:] if built > youngest}
+    gone = [m.version for m in published if m.version not in kept]
     for version in gone:
         store.remove(version)
-    return Pruned(tuple(gone), await _trim(store.versions(), redis))
+    return Pruned(tuple(gone), await _trim(store.versions(), published, redis))
 
 
-async def _trim(versions: list[Manifest], redis: Redis) -> int:
+async def _trim(versions: list[Manifest], before: list[Manifest], redis: Redis) -> int:
+    """How many entries went. `before`: the versions of before this pruning, which may have had more shards."""
+    if not versions:
+        return 0
     log, trimmed = ItemLog(redis), 0
-    for shard in range(max((len(m.shards) for m in versions), default=0)):
+    fingerprints = {m.fingerprint for m in versions}
+    known = {*range(max((max(len(m.shards), len(m.cut)) for m in before), default=0)), *await log.shards()}
+    for shard in sorted(known):
         needed = [m.shards[shard].cursor for m in versions if shard < len(m.shards)]
-        trimmed += await log.trim(shard, min(needed, key=after), {m.fingerprint for m in versions})
+        # A shard that no version has: the platform has fewer than it had, and nobody reads its log again.
+        cursor = min(needed, key=after) if needed else await log.end(shard)
+        trimmed += await log.trim(shard, cursor)
+        await Reencoded(redis, shard).forget(cursor, fingerprints if needed else ())
     return trimmed

@@ -16,28 +16,24 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys.building import Build, Content, known_texts
-from recsys.compacting import forget_cut, live_content
+from recsys.compacting import forget_cut, live_content, settle
 from recsys.comparison import Comparison, compared
 from recsys.config import Platform, Retrain, Serving, ShardTuning
 from recsys.connection import connect
-from recsys.datatypes import Floats, Interaction
+from recsys.datatypes import Floats
 from recsys.encoder import Encoder
 from recsys.encoding import Progress, WhenNeeded, encode_all
 from recsys.errors import TooFewEvents, Unavailable, VersionError
 from recsys.holdout import Holdout, Split, since, upcoming
-from recsys.interaction_files import weighted
 from recsys.interactions import Interactions
+from recsys.live_events import live_events
 from recsys.metrics import Ints
-from recsys.promoting import promote
-from recsys.retention import prune
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
 from recsys.trial import trial
-from recsys.users import UserStore
 from recsys.versions import Manifest, VersionStore
 
 _PATIENCE_S = 30.0
@@ -148,15 +144,6 @@ def seen_until(served: Manifest) -> float | None:
     return served.created_at.timestamp() if served.card.until is None else served.card.until
 
 
-async def histories(redis: Redis, kept: int, say: Progress) -> list[Interaction]:
-    """All users' events; `kept` as in `Serving.history`."""
-    rows: list[Interaction] = []
-    async for done, page in UserStore(redis, ttl_s=60, history=kept).everyone():
-        rows += [event for history in page for event in history]
-        say("events", done, done)
-    return rows
-
-
 async def retrain(
     platform: Platform,
     tuning: ShardTuning,
@@ -181,10 +168,10 @@ async def retrain(
                 content = await live_content(store, redis, platform, encoder.fingerprint, say)
                 forget_cut(store)  # a training that dies begins anew, and a rebuild takes the log as it is then
                 served = _served(store, content, encoder)
-                events = await histories(redis, settings.history, say)
-                data = weighted(events, settings.event_types, [item.item_id for item in content.items])
-                del events
-                data = data.newest(settings.retrain.events)
+                ids = [item.item_id for item in content.items]
+                data = await live_events(
+                    redis, settings.history, settings.event_types, ids, settings.retrain.events, say
+                )
                 texts = await asyncio.to_thread(_texts, content, encoder, say)
                 content = replace(content, known=known_texts(content.items, texts))
                 build = Build(platform, store, encoder, threads, tuning)
@@ -193,8 +180,7 @@ async def retrain(
                 if trained is None:
                     return Retrained(None, comparison)
                 manifest = await asyncio.to_thread(build.publish, content, say, trained)
-            await promote(store, manifest.version, platform, redis, instead_of=served.version)
-            await prune(store, redis, platform.keep_versions)
+            await settle(store, manifest, platform, redis, instead_of=served.version, then_promote=True)
             return Retrained(manifest, comparison)
     except RedisError as error:
         raise Unavailable(f"Redis does not answer ({error}); start the same training again") from error

@@ -76,6 +76,8 @@ def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: 
             rows, _ = _exact(shard, query.vectors[pending], matches, full)
         else:
             rows, _ = shard.index.search(query.vectors[pending], k)
+            if rows.shape[1] > k:
+                rows = _by_likeness(shard, query.vectors[pending], rows)
         requests = query.vector_request[pending]
         keep = _eligible(shard, requests, rows, excluded, None if exact or everything else matches)
         keep &= np.cumsum(keep, axis=1) <= query.vector_k[pending, None]
@@ -97,6 +99,13 @@ def _exact(shard: Shard, queries: Floats, rows: Rows, k: int) -> tuple[Rows, Flo
         kept_rows, kept = np.hstack([kept_rows, top]), np.hstack([kept, scores])
     order = np.argsort(-kept, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(kept_rows, order, 1), np.take_along_axis(kept, order, 1)
+
+
+def _by_likeness(shard: Shard, queries: Floats, rows: Rows) -> Rows:
+    """(m, w) rows by their exact scores: where rows share a node, the engine may not know which of them is better."""
+    vectors = shard.items.vectors(np.maximum(rows, 0).ravel()).reshape(*rows.shape, -1)
+    scores = np.where(rows < 0, -np.inf, np.einsum("mwd,md->mw", vectors, queries))
+    return np.take_along_axis(rows, np.argsort(-scores, axis=1, kind="stable"), axis=1)
 
 
 def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:

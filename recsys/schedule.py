@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,13 +124,14 @@ class Schedule:
         if not job.wanted():
             return None
         known = await last_run(self._redis, job.key)
-        if not known:  # the schedule is new: it begins now
-            await self._redis.hsetnx(job.key, "started", repr(time.time()))
-            await self._redis.hsetnx(job.key, "finished", repr(time.time()))
+        began, ended = _moment(known.get("started")), _moment(known.get("finished"))
+        if began is None:  # the schedule is new, or Redis has lost when the last run began: it begins now
+            now = repr(time.time())
+            await self._redis.hset(job.key, mapping={"started": now, "finished": now})
             return None
-        if "finished" not in known:
+        if ended is None:
             return f"{_DIED}: {known.get('reason', '')}"
-        return job.due(time.time(), float(known["started"]), float(known["finished"]))
+        return job.due(time.time(), began, ended)
 
     async def _run(self, job: Job, reason: str, renew: Callable[[], Awaitable[Any]]) -> None:
         if reason.startswith(_DIED) and not job.resumes:
@@ -142,9 +144,10 @@ class Schedule:
         await pipe.execute()
         working = asyncio.ensure_future(job.run())
         try:
-            while not (await asyncio.wait([working], timeout=_LOCK_S / 4))[0]:
-                with contextlib.suppress(RedisError, OSError):  # a short outage must not end a long build
-                    await renew()
+            if not await _kept(working, renew):
+                await _given_up(working)
+                log.warning("%s: given up: its lock could not be renewed, and another may have begun", job.name)
+                return
         except asyncio.CancelledError:
             working.cancel()
             raise
@@ -158,6 +161,40 @@ class Schedule:
             log.warning("%s: failed, and the served version stays: %s", job.name, outcome["error"])
         else:
             log.info("%s: %s", job.name, outcome.get("result") or outcome.get("version"))
+
+
+async def _kept(working: asyncio.Future[Any], renew: Callable[[], Awaitable[Any]]) -> bool:
+    """Wait for the work, renewing the lock; False when the lock is another one's, or may be soon.
+
+    A short outage of Redis does not end a long build. One that lasts nearly as long as the lock does: the next
+    composer takes the lock when it has run out, and two must not build at once.
+    """
+    renewed = time.monotonic()
+    while not (await asyncio.wait([working], timeout=_LOCK_S / 6))[0]:
+        try:
+            await renew()
+        except LockError:
+            return False
+        except (RedisError, OSError):
+            if time.monotonic() - renewed > _LOCK_S * 2 / 3:
+                return False
+        else:
+            renewed = time.monotonic()
+    return True
+
+
+async def _given_up(working: asyncio.Future[Any]) -> None:
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+def _moment(told: str | None) -> float | None:
+    """Unix seconds; None for what is missing or no moment."""
+    try:
+        moment = float(told or "nan")
+    except ValueError:
+        return None
+    return moment if math.isfinite(moment) else None
 
 
 async def last_run(redis: Redis, key: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.filters import Filter
 from recsys.index.base import VectorIndex
+from recsys.itemlog import START_OF_LOG
 from recsys.items import ItemTable
 from recsys.popularity import Counts
 
@@ -19,9 +20,6 @@ NEW_LIKES = 5.0
 """Weighted likes from which on an item is new no more."""
 NEW_ROWS = 4000
 """New rows that are looked at, the last that came: all are scored exactly."""
-
-START_OF_LOG = "0-0"
-"""Redis Streams' id before every entry."""
 
 _SWEPT = 64
 """Dead rows leave the graph whenever the number of rows reaches a multiple of this. What is inserted depends on what
@@ -41,7 +39,11 @@ class Shard:
         self.index = index
         self.cursor = cursor
         """Id of the last log entry applied."""
+        self.snapshot = cursor
+        """Id of the last log entry that the files hold."""
         self.tuning = ShardTuning()
+        self.least_ef_search = 1
+        """What the version was built to be served with: `tune` goes no lower."""
         self.top_count = 0.0
         self.changing = asyncio.Lock()
         """Held by a task that changes the shard: the log and popularity are followed by different ones."""
@@ -51,6 +53,8 @@ class Shard:
         self._ordering = threading.Lock()
 
     def tune(self, tuning: ShardTuning) -> None:
+        if tuning.ef_search < self.least_ef_search:
+            tuning = tuning.model_copy(update={"ef_search": self.least_ef_search})
         self.tuning = tuning
         self.index.tune(tuning)
 

@@ -1,5 +1,5 @@
-"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy` and the engine's own `index.bin`; and what a version
-learned, where it did, as `contexts.npy` and `learned.npz`.
+"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy`, the engine's own `index.bin`, and in `index.npz` which
+rows each node of it stands for; and what a version learned, where it did, as `contexts.npy` and `learned.npz`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ a query              weight * text      short + weight * long
 
 A version that learned nothing has no learned part: item, context and taste are one thing, the text. A text that is
 searched for has zeros in its learned part, so only texts count.
+
+Item factors are divided by the version's balance and context factors multiplied by it (see `balancing.py`): scores stay
+the same, and the graph is of both parts.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ class Space(BaseModel):
     """Weight of the long part of the taste beside the short one."""
     text_weight: float = 1.0
     """Weight of the text, as a unit vector, beside the learned part."""
+    balance: float | None = None
+    """What item factors are divided by; None: not chosen, which is as 1."""
 
     @property
     def width(self) -> int:
@@ -76,7 +81,7 @@ class Space(BaseModel):
     def long_query(self, taste: Floats) -> Floats:
         """(width,) float32: the long part of a taste alone, over the likes that it is made of, nearly."""
         query = np.zeros(self.width, np.float32)
-        query[self.text :] = _unit(taste[self.text + self.learned :])
+        query[self.text :] = _unit(taste[self.text + self.learned :]) * np.float32(self.balance or 1.0)
         return query
 
     def context_query(self, context: Floats) -> Floats:

@@ -20,8 +20,9 @@ from recsys.versions import VersionStore
 def trial(
     build: Build, content: Content, trained: Trained | None, known: Interactions, settings: Serving
 ) -> Iterator[Offline]:
-    """`known` gives the items' likes and trends; `build`'s own store is not touched."""
+    """`known` gives the items' likes and trends, and tastes to measure recall with; `build`'s store is not touched."""
     with tempfile.TemporaryDirectory(prefix="recsys-trial-") as folder:
         store = VersionStore(Path(folder))
+        content = replace(content, histories=known)
         version = replace(build, store=store).publish(content, trained=trained).version
         yield Offline(store, version, known, settings, build.tuning)

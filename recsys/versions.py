@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from recsys.shard import Shard
 from recsys.snapshot import read_shard
 from recsys.space import Space
 from recsys.storage import CURRENT, MANIFEST, storage
+from recsys.tuned import Tuned
 
 RANKER = "ranker.txt"
 MODEL = "model.npz"
@@ -86,9 +88,12 @@ class Manifest(BaseModel):
     attributes: dict[str, AttributeType]
     shards: list[ShardManifest]
     recall_at_10: float | None
-    """Of the search that will be served, against exact search; None for an empty version."""
+    """Of the search that will be served, against exact search: of the kind of query that finds least, see `Tuned`. None
+    for an empty version."""
     self_lookup: float | None = None
-    """Share of sampled items that a search for their own vector finds; None: not measured."""
+    """Share of sampled distinct vectors that a search for themselves finds, in the worst shard; None: not measured."""
+    tuned: Tuned | None = None
+    """What the build chose to reach that; None: it is empty."""
     base: str | None = None
     """The version whose items and log it was compacted from; None: it was built from files."""
     cut: list[str] = []
@@ -129,24 +134,28 @@ class VersionStore:
         return cls(platform.versions_url or home / "versions", home / "versions-cache")
 
     def versions(self) -> list[Manifest]:
-        """All published ones, oldest first; a folder without a readable manifest is none."""
+        """All published ones, oldest first; a folder without a valid manifest is none.
+
+        Raises OSError when one cannot be read now: who trims the log by this list must not take it for removed.
+        """
         found = []
         for name in self._storage.versions():
-            try:
-                found.append(self.manifest(name))
-            except VersionError:
-                continue
+            with contextlib.suppress(FileNotFoundError, ValidationError):
+                found.append(self._manifest(name))
         return sorted(found, key=lambda m: m.version)
 
     def manifest(self, version: str) -> Manifest:
         """Raises VersionError when there is no such version, or its manifest cannot be read."""
         self.folder(version)
         try:
-            return Manifest.model_validate_json(self._storage.read(f"{version}/{MANIFEST}"))
+            return self._manifest(version)
         except FileNotFoundError:
             raise VersionError(f"there is no version {version!r}; `recsys versions` lists them") from None
         except (ValidationError, OSError) as error:
             raise VersionError(f"the manifest of version {version} cannot be read: {error}") from error
+
+    def _manifest(self, version: str) -> Manifest:
+        return Manifest.model_validate_json(self._storage.read(f"{version}/{MANIFEST}"))
 
     def folder(self, version: str) -> Path:
         """Where its files are, or will be once they are fetched."""
@@ -165,8 +174,10 @@ class VersionStore:
         return [known.version, *known.previous] if known else []
 
     def new_name(self) -> str:
-        """Sorts by time: v20260131-120000, with a counter when two fall into one second."""
-        stamp = datetime.now(UTC).strftime("v%Y%m%d-%H%M%S")
+        """Sorts by time: v20260131-120000, with a counter when two fall into one second. Microseconds are in it where
+        several machines may build at once, each of which sees only its own lock: v20260131-120000-123456.
+        """
+        stamp = datetime.now(UTC).strftime("v%Y%m%d-%H%M%S-%f" if self._storage.shared else "v%Y%m%d-%H%M%S")
         taken = sum(1 for name in self._storage.versions() if name.startswith(stamp))
         return f"{stamp}-{taken}" if taken else stamp
 
@@ -179,7 +190,7 @@ class VersionStore:
         """Delete a version that is not the one to serve; nobody can go back to it."""
         self.folder(version)
         with self.drafts.changing():
-            known = self._read_current()
+            known = self._read_current(fresh=True)
             if known is not None and known.version == version:
                 raise VersionError(f"version {version} is the one to serve; promote another first")
             if known is not None and version in known.previous:
@@ -225,38 +236,78 @@ class VersionStore:
         folder, manifest = self.files(version, shard), self.manifest(version)
         known = manifest.shards[shard]
         loaded = read_shard(folder, version, manifest.index, manifest.attributes, known.cursor)
+        if manifest.tuned is not None:
+            loaded.least_ef_search = manifest.tuned.ef_search
         inspect(loaded, known.items)
         return loaded
 
+    def inspect(self, version: str) -> Manifest:
+        """Open a version as shards and composers do, one shard after another.
+
+        Raises VersionError when a file is damaged, item count, recall or self-lookup of a shard is wrong, or this
+        release cannot serve it.
+        """
+        manifest = self.manifest(version)
+        self.serve(version)
+        if manifest.model_sha256 is not None:
+            self.checked(version, MODEL, manifest.model_sha256)
+        for shard in range(len(manifest.shards)):
+            self.load(version, shard)
+        return manifest
+
     def promote(self, version: str, instead_of: str | None = None) -> Manifest:
-        """Serve this version from now on; running shards and composers follow. Refused unless it is intact, and when
-        another one than `instead_of` is served by now; None: whatever is.
+        """Serve this version from now on; running shards and composers follow. Its checksums are all that is looked
+        at: see `promoting.py`. VersionError as for `switch`.
         """
         manifest = self.verify(version)
+        self.switch(version, instead_of)
+        return manifest
+
+    def switch(self, version: str, instead_of: str | None = None) -> None:
+        """Write that this version is served. Raises VersionError when another one than `instead_of` is by now; None:
+        whatever is.
+        """
         with self.drafts.changing():
-            known = self._read_current()
+            known = self._read_current(fresh=True)
             if instead_of is not None and (known is None or known.version != instead_of):
                 now = known.version if known else "none"
-                raise VersionError(f"version {version} was made to follow {instead_of}, and {now} is served by now")
+                raise VersionError(
+                    f"version {version} was made to follow {instead_of}, and {now} is served by now; {now} stays, "
+                    "build again to follow it"
+                )
             if known is None or known.version != version:
                 before = [known.version, *known.previous] if known else []
                 previous = [v for v in dict.fromkeys(before) if v != version]  # who goes back and forth loses no third
                 self._write_current(_Current(version=version, previous=previous[:_REMEMBERED]))
-        return manifest
 
     def rollback(self) -> Manifest:
-        """Serve again what was served before. Raises VersionError when nothing was."""
-        known = self._read_current()
-        if known is None or not known.previous:
+        """Serve again what was served before. Raises VersionError when nothing was, and as for `go_back`."""
+        served = self.served()
+        if len(served) < 2:
             raise VersionError("there is no earlier version to go back to")
-        manifest = self.verify(known.previous[0])
-        with self.drafts.changing():
-            self._write_current(_Current(version=known.previous[0], previous=known.previous[1:]))
+        manifest = self.verify(served[1])
+        self.go_back(served[0], served[1])
         return manifest
 
-    def _read_current(self) -> _Current | None:
+    def go_back(self, served: str, earlier: str) -> None:
+        """Write that the `earlier` version is served instead of the `served` one, which is forgotten.
+
+        Raises VersionError when CURRENT says something else than that by now: what was promoted meanwhile stays.
+        """
+        with self.drafts.changing():
+            known = self._read_current(fresh=True)
+            if known is None or [known.version, *known.previous[:1]] != [served, earlier]:
+                now = known.version if known else "none"
+                raise VersionError(
+                    f"while {earlier} was looked at, {served} was replaced: {now} is served now; look at `recsys "
+                    "versions`, then roll back again"
+                )
+            self._write_current(_Current(version=earlier, previous=known.previous[1:]))
+
+    def _read_current(self, *, fresh: bool = False) -> _Current | None:
+        """`fresh`: as it is now; else as it was within the last second, where it is far away."""
         try:
-            return _Current.model_validate_json(self._storage.read(CURRENT))
+            return _Current.model_validate_json(self._storage.read(CURRENT, fresh=fresh))
         except FileNotFoundError:
             return None
         except ValidationError as error:

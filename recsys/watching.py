@@ -55,7 +55,7 @@ class ShardWatch:
 
     def applied(self, entries: list[Entry]) -> None:
         """Entries of the log that can be found from now on. Their sequence is Redis' time in milliseconds."""
-        lags = [time.time() - after(entry.sequence)[0] / 1000 for entry in entries]
+        lags = [time.time() - after(e.sequence)[0] / 1000 for e in entries if e.change is not None]
         for lag in (min(lags), max(lags)) if len(lags) > 1 else lags:  # of a burst, its two ends
             self._telemetry.observe("recsys_freshness_seconds", max(lag, 0.0))
 

@@ -12,6 +12,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import Field, StrictBool
 
+from deployments.api.routes import CheckedRoute
+from deployments.api.schemas import Body
 from deployments.preflight import is_loopback
 from deployments.rescaling import Change, rescale
 from deployments.rollout import Rollout
@@ -21,14 +23,14 @@ from recsys.config import Settings
 from recsys.errors import Forbidden, RuntimeFailure, Unavailable
 
 
-class ScaleRequest(Settings):
+class ScaleRequest(Body):
     deployment: str = Field(max_length=128, examples=["shard-0"])
     """Composer, Encoder, shard-0, …"""
     min_replicas: int = Field(strict=True, ge=1, le=1000, examples=[2])
     max_replicas: int = Field(strict=True, ge=1, le=1000, examples=[6])
 
 
-class HoldRequest(Settings):
+class HoldRequest(Body):
     deployment: str | None = Field(None, max_length=128)
     """null: each that scales by load."""
     held: StrictBool
@@ -53,7 +55,7 @@ class Deployments(Settings):
 
 def router(gate: Gate, home: Path) -> APIRouter:
     """The admin scope is asked for before a call gets here; `gate` says whether anything is. `home`: the platform's."""
-    routes = APIRouter(tags=["admin"], prefix="/v1/admin")
+    routes = APIRouter(tags=["admin"], prefix="/v1/admin", route_class=CheckedRoute)
 
     @routes.get("/deployments")
     async def deployments() -> Deployments:

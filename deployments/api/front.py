@@ -101,6 +101,7 @@ class Front:
                 scope["recsys.key"] = self._gate.admit(scope["recsys.presented"], needed)
             hot = _HOT.fullmatch(path) if method == "GET" else None
             if hot is None:
+                scope["recsys.limits"] = self._settings().limits
                 await self._app(scope, self._within_limit(receive), _with_safety(send))
                 return
             scope["path_params"] = {"user_id": hot[1]}

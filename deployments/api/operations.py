@@ -9,12 +9,13 @@ import orjson
 from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
 
+from deployments.api.routes import CheckedRoute
 from recsys.errors import Unavailable
 from recsys.gateway import Gateway
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(tags=["operations"])
+    routes = APIRouter(tags=["operations"], route_class=CheckedRoute)
 
     @routes.get("/healthz")
     async def healthz() -> dict[str, str]:

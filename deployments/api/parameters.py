@@ -8,16 +8,25 @@ from urllib.parse import unquote
 from fastapi import Path, Query
 from pydantic import BeforeValidator, ValidationError
 
-from deployments.api.problems import where, words
+from deployments.api.routes import over_bulk
 from recsys.config import AttributeType, Limits
-from recsys.errors import BadInput, TooLarge
+from recsys.errors import BadInput
 from recsys.filters import Filter, FilterIn, compile_filter
 from recsys.records import Id
+from recsys.wording import refusal
 
 
 def _decoded(part: object) -> object:
     """Routes match the path as it was sent; here the part becomes the id again."""
-    return unquote(part, errors="strict") if isinstance(part, str) else part
+    return decoded(part) if isinstance(part, str) else part
+
+
+def decoded(part: str) -> str:
+    """ValueError where it is no percent-encoded UTF-8."""
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError("is no percent-encoded UTF-8") from None
 
 
 UserId = Annotated[Id, BeforeValidator(_decoded), Path(description="Any string of 1 to 128 bytes, percent-encoded.")]
@@ -33,7 +42,7 @@ def check_k(k: int, limits: Limits) -> int:
 
 def check_bulk(count: int, field: str, limits: Limits) -> None:
     if count > limits.bulk:
-        raise TooLarge(f"{field}: {count} are over the limit of {limits.bulk} in one call; send parts", field=field)
+        raise over_bulk(count, field, limits)
 
 
 def filter_of(text: str | None, declared: dict[str, AttributeType]) -> Filter | None:
@@ -43,7 +52,5 @@ def filter_of(text: str | None, declared: dict[str, AttributeType]) -> Filter | 
     try:
         given = FilterIn.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = where(("filter", *first["loc"]))
-        raise BadInput(f"{field}: {words(first)}", field=field) from None
+        raise refusal(error, FilterIn, inside=("filter",)) from None
     return compile_filter(given, declared)

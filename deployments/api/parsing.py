@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 
+from deployments.api.parameters import decoded
+from deployments.api.routes import check_names
+from recsys.errors import BadInput
 from recsys.records import Id
+from recsys.wording import refusal
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -26,34 +28,36 @@ _LONGEST_REMEMBERED = 256
 
 
 def parameters(model: type[M]) -> Callable[[Request], M]:
-    """A reader of the query string as a model, which raises RequestValidationError naming the parameter.
+    """A reader of the query string as a model, which raises BadInput naming the parameter.
 
     Query strings repeat: one that was read before is not read again.
     """
+    known = list(model.model_fields)
 
     @lru_cache(_REMEMBERED)
     def read(query_string: bytes) -> M:
-        return model.model_validate_strings(dict(QueryParams(query_string)))
+        given = QueryParams(query_string).multi_items()
+        check_names([name for name, _ in given], known)
+        return model.model_validate_strings(dict(given))
 
     def parameters_of(request: Request) -> M:
         given = request.scope["query_string"]
         try:
             return read(given) if len(given) <= _LONGEST_REMEMBERED else read.__wrapped__(given)
         except ValidationError as error:
-            raise _invalid(error, "query") from None
+            raise refusal(error, model) from None
 
     return parameters_of
 
 
 def path_id(request: Request, name: str, ids: TypeAdapter[str]) -> str:
-    """A percent-encoded id of the path. Raises RequestValidationError for one that is no id."""
+    """A percent-encoded id of the path. Raises BadInput for one that is no id."""
     try:
-        return ids.validate_python(unquote(request.path_params[name], errors="strict"))
-    except UnicodeDecodeError:
-        wrong = {"type": "string_unicode", "loc": ("path", name), "msg": "is no percent-encoded UTF-8", "input": None}
-        raise RequestValidationError([wrong]) from None
-    except ValidationError as error:
-        raise _invalid(error, "path", name) from None
+        return ids.validate_python(decoded(request.path_params[name]))
+    except ValidationError as error:  # a ValueError as well
+        raise refusal(error, inside=(name,)) from None
+    except ValueError as error:
+        raise BadInput(f"{name}: {error}", field=name) from None
 
 
 def id_adapter() -> TypeAdapter[str]:
@@ -68,7 +72,3 @@ def documented(path: str, model: type[BaseModel]) -> dict[str, Any]:
     for name, field in schema["properties"].items():
         described.append({"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": field})
     return {"parameters": described}
-
-
-def _invalid(error: ValidationError, *where: str) -> RequestValidationError:
-    return RequestValidationError([{**e, "loc": (*where, *e["loc"])} for e in error.errors(include_url=False)])

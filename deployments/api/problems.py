@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from deployments.api.routes import UnmarkedBody
 from recsys.errors import (
     BadInput,
     Denied,
@@ -25,12 +26,18 @@ from recsys.errors import (
     Unavailable,
     VersionError,
 )
+from recsys.records import Refused
+from recsys.wording import Invalid, printable
+
+_REFUSED_TOLD = 100
+"""Refused elements of a bulk call that are told with their reason; of the others the index is."""
 
 log = logging.getLogger(__name__)
 
 _STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
     (NotFound, HTTPStatus.NOT_FOUND),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UnmarkedBody, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
     (Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),
@@ -41,13 +48,36 @@ _STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
 """The first class that an error is one of gives its status."""
 
 
+class AllRefused(BadInput):
+    """Nothing of a bulk call was taken."""
+
+    code = "all_refused"
+
+    def __init__(self, what: str, refused: Sequence[Refused]) -> None:
+        first = refused[0]
+        super().__init__(
+            f"{what}: none of the {len(refused)} is right; the first, {what}[{first.index}]: {first.message}",
+            field=what,
+        )
+        self.refused = refused
+
+
+def refused_out(refused: Sequence[Refused]) -> dict[str, Any]:
+    """As a part of an answer, of a size that does not grow with what is wrong."""
+    return {
+        "refused": [asdict(one) for one in refused[:_REFUSED_TOLD]],
+        "refused_count": len(refused),
+        "refused_indexes": [one.index for one in refused],
+    }
+
+
 def problem(request: Request, status: HTTPStatus, code: str, detail: str, **more: object) -> Response:
     body: dict[str, object] = {
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
         "code": code,
-        "detail": detail,
+        "detail": printable(detail),
     }
     body |= {key: value for key, value in more.items() if value is not None}
     body["request_id"] = request.scope.get("recsys.request_id", "")
@@ -58,39 +88,17 @@ def problem(request: Request, status: HTTPStatus, code: str, detail: str, **more
 def _on_recsys_error(request: Request, error: Exception) -> Response:
     status = next((s for kind, s in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
     code = error.code if isinstance(error, RecsysError) else "error"
-    answer = problem(request, status, code, str(error), field=getattr(error, "field", None))
+    more: dict[str, object] = {"field": getattr(error, "field", None)}
+    if isinstance(error, Invalid):
+        more |= {"errors": [asdict(one) for one in error.faults], "error_count": error.count}
+    elif isinstance(error, AllRefused):
+        more |= refused_out(error.refused)
+    answer = problem(request, status, code, str(error), **more)
     if isinstance(error, Denied):
         answer.headers["WWW-Authenticate"] = error.challenge
     elif isinstance(error, Unavailable):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     return answer
-
-
-def _on_invalid(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        detail = f"body: is no JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
-        return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "malformed_json", detail, field="body")
-    if first["loc"] == ("body",) and isinstance(first["input"], bytes):  # FastAPI parses nothing else than JSON
-        detail = "body: is not marked as JSON; send the header content-type: application/json"
-        return problem(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail, field="body")
-    found = [{"field": where(e["loc"][1:] or e["loc"]), "message": words(e), "code": e["type"]} for e in error.errors()]
-    detail = f"{found[0]['field']}: {found[0]['message']}"
-    field = found[0]["field"]
-    return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "bad_input", detail, field=field, errors=found)
-
-
-def words(error: Mapping[str, Any]) -> str:
-    """What is wrong, without pydantic's own prefix of a message that is ours."""
-    return str(error["msg"]).removeprefix("Value error, ")
-
-
-def where(loc: Sequence[int | str]) -> str:
-    """`filter.must[0].key`: where a field stands."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{part[:64]}" for part in loc)
-    return "".join(parts).removeprefix(".")
 
 
 def _on_http(request: Request, error: Exception) -> Response:
@@ -122,11 +130,10 @@ def answer_to(request: Request, error: Exception) -> Response:
     """What the handlers below make of an error."""
     if isinstance(error, RecsysError):
         return _on_recsys_error(request, error)
-    return _on_invalid(request, error) if isinstance(error, RequestValidationError) else _on_surprise(request, error)
+    return _on_surprise(request, error)
 
 
 def install(app: FastAPI) -> None:
     app.add_exception_handler(RecsysError, _on_recsys_error)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_surprise)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from deployments.api.parameters import FilterText, ItemId, check_bulk, check_k, filter_of
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
+from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
 from recsys.datatypes import Recommendation, RecQuery
 from recsys.errors import BadInput
@@ -40,7 +41,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["recommendations"])
+    routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
     declared = gateway.platform.attributes
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, Field, Strict
 
+from recsys.bounds import Bounded
 from recsys.filters import FilterIn
 from recsys.records import Id
 
@@ -20,8 +21,14 @@ Flag = Annotated[bool, Strict()]
 Ids = list[Id]
 
 
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank; give at least one word")
+    return text
+
+
+class Body(Bounded):
+    """A list in it is no longer than `limits.bulk`: see routes.py."""
 
 
 class RecommendBody(Body):
@@ -30,7 +37,7 @@ class RecommendBody(Body):
     k: StrictK = 10
     scenario: str = Field("home", max_length=64)
     filter: FilterIn | None = None
-    exclude: Ids = []
+    exclude: Ids = Field([])
     """Items to leave out."""
     include_seen: Flag = False
     """Whether items that the user has had to do with may come back."""
@@ -59,12 +66,12 @@ class RankBody(Body):
 
 
 class SearchBody(Body):
-    text: str = Field(min_length=1, pattern=r"\S")
+    text: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
     user_id: Id | None = None
     """null: not personalised."""
     k: StrictK = 10
     filter: FilterIn | None = None
-    exclude: Ids = []
+    exclude: Ids = Field([])
     include_seen: Flag = True
     diversity: StrictDiversity = None
     explain: Flag = False
@@ -119,6 +126,11 @@ class EventsOut(BaseModel):
     """Not taken: as old as what has left the user's history, or from before the user was erased."""
     unknown_items: list[str]
     refused: list[RefusedOut]
+    """The first 100 of those that were not taken."""
+    refused_count: int
+    """How many were not taken."""
+    refused_indexes: list[int]
+    """Positions of all of them."""
 
 
 class WrittenOut(BaseModel):
@@ -133,6 +145,11 @@ class WrittenOut(BaseModel):
 class ItemsOut(BaseModel):
     written: list[WrittenOut]
     refused: list[RefusedOut]
+    """The first 100 of those that were not taken."""
+    refused_count: int
+    """How many were not taken."""
+    refused_indexes: list[int]
+    """Positions of all of them."""
 
 
 class ItemOut(BaseModel):
@@ -165,4 +182,11 @@ class Problem(BaseModel):
     detail: str
     field: str | None = None
     errors: list[dict[str, Any]] | None = None
+    """The first 20 things that are wrong: field, code and message of each."""
+    error_count: int | None = None
+    """How many things are wrong."""
+    refused: list[RefusedOut] | None = None
+    """Of a bulk call of which nothing was taken, as in its answer; `refused_count` and `refused_indexes` too."""
+    refused_count: int | None = None
+    refused_indexes: list[int] | None = None
     request_id: str

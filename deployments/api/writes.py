@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 
 from deployments.api.parameters import ItemId, UserId, check_bulk
+from deployments.api.problems import AllRefused, refused_out
+from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import (
     ErasedOut,
     EventsBody,
@@ -34,7 +34,7 @@ Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer o
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["events, items, users"])
+    routes = APIRouter(prefix="/v1", tags=["events, items, users"], route_class=CheckedRoute)
     declared = gateway.platform.attributes
 
     @routes.post("/events", response_model=EventsOut)
@@ -45,9 +45,10 @@ def router(gateway: Gateway) -> APIRouter:
         good, refused = validate_each(
             EventIn, body.events, lambda e: check_event(e, settings.event_types, settings.limits, now)
         )
+        refuse_if_all("events", good, refused)
         untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)
         recorded = await gateway.record([_interaction(e, now + i * MICROSECOND) for i, e in good], untimed)
-        return _json({**asdict(recorded), "refused": _refused(refused)})
+        return _json({**asdict(recorded), **refused_out(refused)})
 
     @routes.post("/items", response_model=ItemsOut)
     async def items(body: ItemsBody, wait: Wait = None) -> Response:
@@ -55,8 +56,9 @@ def router(gateway: Gateway) -> APIRouter:
         limits = gateway.settings.limits
         check_bulk(len(body.items), "items", limits)
         good, refused = validate_each(ItemIn, body.items, lambda i: check_item(i, declared, limits))
+        refuse_if_all("items", good, refused)
         written = await gateway.upsert([_item(item) for _, item in good], wait_visible=wait is not None)
-        return _json({"written": [asdict(w) for w in written], "refused": _refused(refused)})
+        return _json({"written": [asdict(w) for w in written], **refused_out(refused)})
 
     @routes.put("/items/{item_id}", response_model=WrittenOut)
     async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None) -> Response:
@@ -65,10 +67,12 @@ def router(gateway: Gateway) -> APIRouter:
             raise BadInput(
                 "item_id: the body names another item than the path; leave it out of the body", field="item_id"
             )
-        try:
-            item = check_item(ItemIn.model_validate(body), declared, gateway.settings.limits)
-        except ValidationError as error:
-            raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in error.errors()]) from None
+        good, refused = validate_each(ItemIn, [body], lambda i: check_item(i, declared, gateway.settings.limits))
+        for wrong in refused:
+            field = wrong.field or "body"
+            message = wrong.message if wrong.field else f"body: {wrong.message}"
+            raise BadInput(message, field=field, code=wrong.code)
+        [(_, item)] = good
         written = await gateway.upsert([_item(item)], wait_visible=wait is not None)
         return _json(asdict(written[0]))
 
@@ -109,8 +113,10 @@ def _item(item: ItemIn) -> Item:
     return Item(item.item_id, item.title, item.text, attributes, item.created_at)
 
 
-def _refused(refused: Sequence[Refused]) -> list[dict[str, Any]]:
-    return [asdict(one) for one in refused]
+def refuse_if_all(what: str, good: Sequence[object], refused: Sequence[Refused]) -> None:
+    """A call of which nothing can be taken is a wrong call, whatever else it says."""
+    if refused and not good:
+        raise AllRefused(what, refused)
 
 
 def _json(body: object) -> Response:

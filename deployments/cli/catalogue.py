@@ -87,9 +87,9 @@ def send(
             answer = client.call(
                 "POST", f"/v1/{what}", {what: [r.model_dump(exclude_none=True) for r in batch.records]}
             )
-            totals["sent"] += len(batch.records) - len(answer["refused"])
-            totals["bad_rows"] += len(answer["refused"])
+            totals["sent"] += len(batch.records) - answer["refused_count"]
+            totals["bad_rows"] += answer["refused_count"]
             for known in totals.keys() & {"duplicates", "too_old"}:
-                totals[known] += answer[known]
+                totals[known] += answer.get(known, 0)
         report(what, batch.bytes_read, batch.bytes_total)
     return totals

@@ -17,7 +17,8 @@ from recsys.errors import RuntimeFailure
 
 
 class Client:
-    """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure.
+    """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure,
+    but for a bulk call of which nothing was taken: its answer has `refused_count`.
 
     `certificate`: the API's, None where it speaks plain HTTP. Where the platform asks for an API key, $RECSYS_API_KEY
     holds it: on a command line others would see it.
@@ -50,9 +51,11 @@ class Client:
                 f"{self.base_url} does not answer ({error}); is it up? Start it with: recsys up"
             ) from error
         except httpx.HTTPStatusError as error:
+            if (answer := _all_refused(error.response)) is not None:
+                return answer
             raise RuntimeFailure(f"{method} {path}: {error.response.status_code} {_detail(error.response)}") from error
-        answer: dict[str, Any] = response.json()
-        return answer
+        found: dict[str, Any] = response.json()
+        return found
 
     def recommendations(self, user_id: str, k: int) -> dict[str, Any]:
         return self.call("GET", f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k)
@@ -68,6 +71,15 @@ def _key() -> dict[str, str]:
 
 def _passing(error: BaseException) -> bool:
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (429, 503)
+
+
+def _all_refused(response: httpx.Response) -> dict[str, Any] | None:
+    """The answer to a bulk call of which nothing was taken: it says so by element, as one of which some was."""
+    try:
+        answer: dict[str, Any] = response.json()
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and answer.get("code") == "all_refused" else None
 
 
 def _detail(response: httpx.Response) -> str:

@@ -17,6 +17,7 @@ from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys.building import known_texts
 from recsys.compacting import file_content
+from recsys.config import Serving
 from recsys.connection import connect
 from recsys.datatypes import Interaction, Item
 from recsys.encoding import Progress, encode_all
@@ -25,7 +26,9 @@ from recsys.evaluating import PROTOCOLS
 from recsys.holdout import Split, upcoming
 from recsys.importing import BadRow, read_events
 from recsys.interaction_files import divided, items_of, weighted
-from recsys.retraining import histories, retrain
+from recsys.interactions import Interactions
+from recsys.live_events import live_events
+from recsys.retraining import retrain
 from recsys.snapshot import read_items
 from recsys.training.train import Trainer
 
@@ -78,6 +81,7 @@ def train(
     platform, settings, store = platform_of(known), serving_of(known), store_of(config)
     columns = mapping_of(mapping)
     of_items, of_events = divided(columns, platform.attributes) if items else ({}, columns)
+    base = None if items else store.current()
     with bars(console) as report:
         if items:
             catalogue, bad = items_of(items, platform.attributes, report, of_items)
@@ -93,9 +97,9 @@ def train(
                 rows += [Interaction(**record.model_dump()) for record in batch.records]
                 bad += batch.bad_rows
                 report("events", batch.bytes_read, batch.bytes_total)
+            data = weighted(rows, settings.event_types, ids)
         else:
-            rows = asyncio.run(_histories(_redis(config), settings.history, report))
-        data = weighted(rows, settings.event_types, ids)
+            data = asyncio.run(_live_events(_redis(config), settings, ids, report))
         if not len(data):
             why = f"; {len(bad)} bad rows, the first: {bad[0]}" if bad else ""
             raise BadInput(f"there is no event with a weight to learn from; see event_types in the config file{why}")
@@ -104,11 +108,13 @@ def train(
         trainer = Trainer(build, settings, seed, _split(protocol), trees)
         trained = trainer.train(catalogue, texts, data, report)
         with store.drafts.alone():
+            if base is not None and store.current() != base:
+                raise VersionError(f"{base}, whose items were trained on, is served no more; train again")
             content = file_content(store, catalogue, platform, build.encoder.fingerprint)
             content = replace(content, known=known_texts(catalogue, texts))
             manifest = build.publish(content, report, trained)
     if promote:
-        promoted(config, manifest.version)
+        promoted(config, manifest.version, instead_of=base)
     if json:
         told = {"version": manifest.version, "model": manifest.model, "promoted": promote, "bad_rows": len(bad)}
         print_json({**told, "card": trained.card.model_dump()})
@@ -149,9 +155,9 @@ def _served_items(config: Path) -> list[Item]:
     return [item for n in shards for item in read_items(store.folder(current) / f"shard-{n}")]
 
 
-async def _histories(url: str, kept: int, report: Progress) -> list[Interaction]:
+async def _live_events(url: str, settings: Serving, ids: list[str], report: Progress) -> Interactions:
     async with connect(url) as redis:
-        return await histories(redis, kept, report)
+        return await live_events(redis, settings.history, settings.event_types, ids, settings.retrain.events, report)
 
 
 def _redis(config: Path) -> str:

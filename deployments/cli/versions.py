@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Column, Table
@@ -29,6 +31,8 @@ from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item
 from recsys.encoding import Progress, WhenNeeded
+from recsys.errors import Unavailable
+from recsys.itemlog import ItemLog
 from recsys.retention import prune
 from recsys.snapshot import write_indexes
 from recsys.vectorfiles import Given, read_vectors
@@ -115,34 +119,53 @@ def promote(version: str, config: Config = DEFAULT_CONFIG, json: Json = False) -
 
 def rollback(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     """Serve again the version that was served before."""
-    _served(promoting.rollback(store_of(config), platform_of(serve_config(config))), json=json)
+    _served(_with_log(config, promoting.rollback), json=json)
 
 
 def store_of(config: Path) -> VersionStore:
     return VersionStore.of(platform_of(serve_config(config)))
 
 
-def promoted(config: Path, version: str) -> Manifest:
-    """Promote, and drop versions that are kept no longer and what only they needed of the log."""
+def promoted(config: Path, version: str, instead_of: str | None = None) -> Manifest:
+    """Promote, and drop versions that are kept no longer and what only they needed of the log. `instead_of`: see
+    `promoting.promote`.
+    """
+    store_of(config).manifest(version)  # a version that does not exist is told before anything is started
+    return _with_log(
+        config, lambda store, platform, redis: promoting.promote(store, version, platform, redis, instead_of)
+    )
+
+
+def _with_log(
+    config: Path, switch: Callable[[VersionStore, Platform, Redis | None], Coroutine[Any, Any, Manifest]]
+) -> Manifest:
+    """Switch with Redis at hand where there is a log to look at, and prune; the embedded Valkey is started for it.
+
+    Raises Unavailable when Redis does not answer.
+    """
     known = serve_config(config)
-    platform, runtime = platform_of(known), Runtime(platform_of(known).home())
-    store = VersionStore.of(platform)
-    store.manifest(version)
-    if promoting.reshards(store, platform):
-        with runtime.redis(known) as url:
-            return asyncio.run(_promoted(store, version, platform, url))
-    return asyncio.run(_promoted(store, version, platform, runtime.running_redis(known)))
+    platform, store = platform_of(known), store_of(config)
+    runtime = Runtime(platform.home())
 
+    async def switched(url: str | None) -> Manifest:
+        if url is None:
+            return await switch(store, platform, None)
+        async with connect(url, timeout_s=_PATIENCE_S) as redis:
+            try:
+                manifest = await switch(store, platform, redis)
+            except RedisError as error:
+                raise Unavailable(
+                    f"Redis does not answer, and without it nobody knows whether the version's log is there: {error}; "
+                    "the served version stays"
+                ) from error
+            with contextlib.suppress(RedisError, OSError):  # it is promoted all the same
+                await prune(store, redis, platform.keep_versions)
+            return manifest
 
-async def _promoted(store: VersionStore, version: str, platform: Platform, url: str | None) -> Manifest:
-    """`url`: of Redis; None: it does not run, and the log is trimmed with a later promotion."""
-    if url is None:
-        return await promoting.promote(store, version, platform)
-    async with connect(url, timeout_s=_PATIENCE_S) as redis:
-        manifest = await promoting.promote(store, version, platform, redis)
-        with contextlib.suppress(RedisError, OSError):  # it is promoted all the same
-            await prune(store, redis, platform.keep_versions)
-        return manifest
+    if not (platform.home() / "valkey").exists() and runtime.running_redis(known) is None:
+        return asyncio.run(switched(None))  # nothing was ever written
+    with runtime.redis(known) as url:
+        return asyncio.run(switched(url))
 
 
 def build_live(config: Path, report: Progress, address: str | None = None, *, then_promote: bool) -> Manifest:
@@ -178,10 +201,23 @@ def publish(
     build = build_of(config, report)
     build = replace(build, indexer=indexer_of(build.platform, address))
     with build.store.drafts.alone():
-        content = file_content(build.store, items, build.platform, build.encoder.fingerprint)
+        trimmed = asyncio.run(_trimmed(config, build.platform.shards))
+        content = file_content(build.store, items, build.platform, build.encoder.fingerprint, trimmed)
         if given is not None:
             content = given.into(content, build.encoder)
         return build.publish(content, report, learned_so_far(build.store, build.encoder.fingerprint))
+
+
+async def _trimmed(config: Path, shards: int) -> list[str]:
+    """Up to where each shard's log was trimmed; empty where Redis does not run or answer: promoting will tell."""
+    known = serve_config(config)
+    url = Runtime(platform_of(known).home()).running_redis(known)
+    if url is None:
+        return []
+    async with connect(url) as redis:
+        with contextlib.suppress(RedisError, OSError):
+            return [await ItemLog(redis).trimmed(shard) for shard in range(shards)]
+    return []
 
 
 def build_of(config: Path, report: Progress) -> Build:

@@ -1,8 +1,8 @@
 """The contract of an index engine, and how one is found.
 
 Labels are the rows of a shard, vectors have unit length, and a score is the inner product: higher is better. Engine
-distances never leave this package. Any number of searches may run beside each other and beside one writer: an engine
-that cannot do that holds its own lock.
+distances never leave this package. Any number of searches may run beside each other and beside one writer. `graph.py`
+holds the lock for that, and what else all engines have in common.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ class VectorIndex(Protocol):
         """Rows that no search returns from now on; rows that are not there are ignored."""
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
-        """(m, d) queries -> (m, k) rows and scores, best first, padded with NO_ROW and -inf."""
+        """(m, d) queries -> (m, w) rows and scores, best first, padded with NO_ROW and -inf.
+
+        The first k are the best rows, and w is k where no vectors are equal. Else more rows come behind them, so that a
+        line reaches the k nearest different vectors: at least one row of each.
+        """
 
     def tune(self, tuning: ShardTuning) -> None:
         """Take over the settings that may change while serving."""
 
     def save(self, path: Path) -> None:
-        """Write everything that `load` needs into one file."""
+        """Write everything that `load` needs into this file, and into one beside it that ends in `.npz`."""
 
 
 class Engine(Protocol):

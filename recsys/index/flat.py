@@ -10,46 +10,55 @@ from recsys.arrays import Column
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import best
+from recsys.index.graph import GraphIndex, load_nodes
 
 
 class FlatIndex:
+    """A `Graph` without links."""
+
     def __init__(self, dimension: int) -> None:
         self._vectors = Column(np.float32, (dimension,))
-        self._rows = Column(np.int64)
-        self._removed: set[int] = set()
+        self._hidden: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._rows) - len(self._removed)
+        return len(self._vectors)
 
-    def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:  # noqa: ARG002 - one is enough here
-        self._vectors.extend(vectors)
-        self._rows.extend(rows)
+    def codes(self, vectors: Floats) -> Floats:
+        return vectors
 
-    def remove(self, rows: Rows) -> None:
-        self._removed |= set(rows[np.isin(rows, self._rows.view)].tolist())
+    def add(self, codes: Floats, threads: int) -> Rows:  # noqa: ARG002 - one is enough here
+        start = len(self)
+        self._vectors.extend(codes)
+        return np.arange(start, len(self))
 
-    def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
-        rows = self._rows.view
-        scores = queries @ self._vectors.view[: len(rows)].T
-        if self._removed:
-            scores[:, np.isin(rows, list(self._removed))] = -np.inf
-        return best(scores, rows, k)
+    def hide(self, nodes: Rows) -> None:
+        self._hidden |= set(nodes.tolist())
+
+    def show(self, nodes: Rows) -> None:
+        self._hidden -= set(nodes.tolist())
+
+    def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        scores = codes @ self._vectors.view.T
+        if self._hidden:
+            scores[:, list(self._hidden)] = -np.inf
+        return best(scores, np.arange(len(self)), k)
 
     def tune(self, tuning: ShardTuning) -> None:
         """Nothing to tune: the answer is exact."""
 
     def save(self, path: Path) -> None:
-        keep = ~np.isin(self._rows.view, list(self._removed))
         with path.open("wb") as file:
-            np.savez(file, rows=self._rows.view[keep], vectors=self._vectors.view[keep])
+            np.savez(file, vectors=self._vectors.view, hidden=np.array(sorted(self._hidden), np.int64))
 
 
-def create(spec: IndexSpec, dimension: int) -> FlatIndex:  # noqa: ARG001 - the contract's signature
-    return FlatIndex(dimension)
+def create(spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the contract's signature
+    return GraphIndex(FlatIndex(dimension))
 
 
-def load(path: Path, spec: IndexSpec, dimension: int) -> FlatIndex:
-    index = create(spec, dimension)
+def load(path: Path, spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - as above
+    nodes = load_nodes(path)
+    graph = FlatIndex(dimension)
     with np.load(path, allow_pickle=False) as stored:
-        index.add(stored["rows"], stored["vectors"])
-    return index
+        graph.add(stored["vectors"], 1)
+        graph.hide(stored["hidden"])
+    return GraphIndex(graph, nodes)

@@ -21,15 +21,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recsys.arrays import Column
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW
-from recsys.index.locking import SharedLock
+from recsys.index.graph import GraphIndex, load_nodes
 
-_LOCKED_ADDS = 16
-"""Vectors added in one hold of the lock: about 3 ms at 384 dimensions, the longest a search waits."""
 _CLUSTER = 150
 """Vectors of a cluster that lie side by side: 56 KiB at 384 dimensions, about what a processor keeps near."""
 _CLUSTERS = 1024
@@ -37,132 +34,132 @@ _CLUSTERS = 1024
 _HEADROOM = 1.25
 """Later vectors may have components so much larger than the first ones before they are clipped."""
 
+Bits = npt.NDArray[np.uint8]
 
-class HnswInt8Index:
-    """faiss numbers vectors from 0 by themselves: position i holds row `rows[i]`, and is found while `alive[i]`.
+
+class Int8Graph:
+    """faiss numbers vectors from 0, as nodes are numbered. Node i is found while bit i of `bits` is set.
 
     `scale`: what a component is multiplied by before it is rounded; 0.0 until the first vectors come.
     """
 
-    def __init__(self, graph: faiss.IndexHNSWSQ, rows: Rows, alive: npt.NDArray[np.bool_], scale: float) -> None:
+    def __init__(self, graph: faiss.IndexHNSWSQ, scale: float, hidden: Rows) -> None:
         self._graph = graph
-        self._rows, self._alive = Column(np.int64), Column(np.bool_)
-        self._rows.extend(rows)
-        self._alive.extend(alive)
         self._scale = scale
         self._tuning = ShardTuning()
-        self._lock = SharedLock()
-        self._count()
-
-    def _count(self) -> None:
-        alive = self._alive.view
-        self._live = int(alive.sum())
-        full = self._live == len(alive)
-        self._selector = None if full else faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))
+        self._hidden = 0
+        self._bits: Bits = np.zeros(0, np.uint8)
+        self._selector: faiss.IDSelectorBitmap | None = None
+        self._room()
+        self.hide(hidden)
 
     def __len__(self) -> int:
-        return self._live
+        return int(self._graph.ntotal)
 
-    def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:
-        if not self._scale and len(rows):
+    def codes(self, vectors: Floats) -> Floats:
+        """Whole numbers within a signed byte, as faiss takes them."""
+        if not self._scale and len(vectors):
             self._scale = 127 / (_HEADROOM * (float(max(vectors.max(), -vectors.min())) or 1.0))
-        # In an empty index there is nothing to wait for, and faiss builds faster what it is given at once.
-        empty = not len(self._rows)
-        step = max(len(rows), 1) if empty else _LOCKED_ADDS * threads
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            rounded = self._rounded(vectors[part])
-            with self._lock.alone():
-                faiss.omp_set_num_threads(threads)  # holds for calls of this thread
-                self._graph.add(rounded)
-                order = self._in_clusters(rounded) if empty else slice(None)
-                self._rows.extend(rows[part][order])
-                self._alive.extend(np.ones(len(rounded), np.bool_))
-                self._count()
+        rounded = vectors * np.float32(self._scale)
+        np.rint(rounded, out=rounded)
+        np.clip(rounded, -127, 127, out=rounded)
+        return rounded + np.float32(0)  # no -0.0
 
-    def _in_clusters(self, rounded: Floats) -> Rows:
+    def add(self, codes: Floats, threads: int) -> Rows:
+        start = len(self)
+        faiss.omp_set_num_threads(threads)  # holds for calls of this thread
+        self._graph.add(codes)
+        nodes = np.arange(start, len(self))
+        if not start:
+            nodes[self._in_clusters(codes)] = np.arange(len(codes))
+        self._room()
+        return nodes
+
+    def _in_clusters(self, codes: Floats) -> Rows:
         """Puts what is alike side by side; (n,) the former position of each."""
-        clusters = min(len(rounded) // _CLUSTER, _CLUSTERS)
+        clusters = min(len(codes) // _CLUSTER, _CLUSTERS)
         if clusters < 2:
-            return np.arange(len(rounded))
-        kmeans = faiss.Kmeans(rounded.shape[1], clusters, niter=5, max_points_per_centroid=64)
-        kmeans.train(rounded)
-        order = np.argsort(kmeans.assign(rounded)[1], kind="stable")
+            return np.arange(len(codes))
+        kmeans = faiss.Kmeans(codes.shape[1], clusters, niter=5, max_points_per_centroid=64)
+        kmeans.train(codes)
+        order = np.argsort(kmeans.assign(codes)[1], kind="stable")
         self._graph.permute_entries(order)
         return order
 
-    def remove(self, rows: Rows) -> None:
-        positions = np.flatnonzero(np.isin(self._rows.view, rows))
-        with self._lock.alone():
-            self._alive.view[positions] = False
-            self._count()
+    def _room(self) -> None:
+        """Bits for all nodes and as many again, set: only hiding clears them."""
+        needed = len(self) // 8 + 1
+        if needed > len(self._bits):
+            self._bits = np.append(self._bits, np.full(2 * needed - len(self._bits), 0xFF, np.uint8))
+            self._select()
 
-    def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
+    def _select(self) -> None:
+        """The selector reads the bits where they lie. Without hidden nodes walks are faster without one."""
+        self._selector = faiss.IDSelectorBitmap(self._bits) if self._hidden else None
+
+    def hide(self, nodes: Rows) -> None:
+        self._flip(nodes, len(nodes))
+
+    def show(self, nodes: Rows) -> None:
+        self._flip(nodes, -len(nodes))
+
+    def _flip(self, nodes: Rows, more_hidden: int) -> None:
+        np.bitwise_xor.at(self._bits, nodes >> 3, (1 << (nodes & 7)).astype(np.uint8))
+        before, self._hidden = self._hidden, self._hidden + more_hidden
+        if bool(before) != bool(self._hidden):
+            self._select()
+
+    def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """Scores are inner products of rounded vectors: within about 0.01 of the exact ones."""
-        rows = np.full((len(queries), k), NO_ROW, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        with self._lock.shared():
-            take = min(k, self._live)
-            if take and len(queries):
-                rounded = self._rounded(queries)
-                rows[:, :take], scores[:, :take] = self._walk(rounded, take)
-                # Where the links led over removed ones a walk may miss some: then all are read.
-                short = np.flatnonzero(rows[:, take - 1] == NO_ROW)
-                if len(short):
-                    rows[short, :take], scores[short, :take] = self._scan(rounded[short], take)
-        return rows, scores
+        nodes, scores = self._walk(codes, k)
+        # Where the links led over hidden ones a walk may miss some: then all are read.
+        short = np.flatnonzero(nodes[:, k - 1] == NO_ROW)
+        if len(short):
+            nodes[short], scores[short] = self._scan(codes[short], k)
+        return nodes, scores
 
-    def _walk(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
-        # faiss counts removed vectors among those that it keeps on the way.
-        ef = math.ceil(max(self._tuning.ef_search, k) * len(self._rows) / self._live)
+    def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        # faiss counts hidden nodes among those that it keeps on the way.
+        ef = math.ceil(max(self._tuning.ef_search, k) * len(self) / (len(self) - self._hidden))
         faiss.omp_set_num_threads(self._tuning.threads)
         how = faiss.SearchParametersHNSW(efSearch=ef, sel=self._selector)
-        return self._named(*self._graph.search(queries, k, params=how))
+        return self._scored(*self._graph.search(codes, k, params=how))
 
-    def _scan(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
+    def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         how = faiss.SearchParameters(sel=self._selector)
-        return self._named(*self._graph.storage.search(queries, k, params=how))
+        return self._scored(*self._graph.storage.search(codes, k, params=how))
 
-    def _named(self, products: Floats, positions: Rows) -> tuple[Rows, Floats]:
-        missing = positions < 0
-        rows = np.where(missing, NO_ROW, self._rows.view[positions])
-        return rows, np.where(missing, np.float32(-np.inf), products / np.float32(self._scale**2))
-
-    def _rounded(self, vectors: Floats) -> Floats:
-        """Whole numbers within a signed byte, as faiss takes them."""
-        rounded = vectors * np.float32(self._scale)
-        np.rint(rounded, out=rounded)
-        return np.clip(rounded, -127, 127, out=rounded)
+    def _scored(self, products: Floats, nodes: Rows) -> tuple[Rows, Floats]:
+        missing = nodes < 0
+        scores = np.where(missing, np.float32(-np.inf), products / np.float32(self._scale**2))
+        return np.where(missing, NO_ROW, nodes), scores
 
     def tune(self, tuning: ShardTuning) -> None:
-        with self._lock.alone():
-            self._tuning = tuning
+        self._tuning = tuning
 
     def save(self, path: Path) -> None:
-        with self._lock.shared():
-            graph = faiss.serialize_index(self._graph)
-            rows, alive = self._rows.view, self._alive.view.copy()
+        hidden = np.flatnonzero(~np.unpackbits(self._bits, bitorder="little").astype(bool))
         with path.open("wb") as file:
-            np.savez(file, scale=self._scale, rows=rows, alive=alive, graph=graph)
+            np.savez(file, scale=self._scale, hidden=hidden, graph=faiss.serialize_index(self._graph))
 
 
-def create(spec: IndexSpec, dimension: int) -> HnswInt8Index:
+def create(spec: IndexSpec, dimension: int) -> GraphIndex:
     graph = faiss.IndexHNSWSQ(
         dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, spec.m, faiss.METRIC_INNER_PRODUCT
     )
     graph.hnsw.efConstruction = spec.ef_construction
-    return HnswInt8Index(graph, np.zeros(0, np.int64), np.zeros(0, np.bool_), 0.0)
+    return GraphIndex(Int8Graph(graph, 0.0, np.zeros(0, np.int64)))
 
 
-def load(path: Path, spec: IndexSpec, dimension: int) -> HnswInt8Index:  # noqa: ARG001 - the file knows its parameters
+def load(path: Path, spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
     """Raises VersionError when the file is not one of this engine, is cut short, was changed, or does not fit."""
-    fix = "build again, or `recsys rollback`"
+    nodes, fix = load_nodes(path), "build again, or `recsys rollback`"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # a zip: its parts have checksums
-            scale, rows, alive, graph = (stored[part] for part in ("scale", "rows", "alive", "graph"))
+            scale, hidden, graph = (stored[part] for part in ("scale", "hidden", "graph"))
         made = faiss.deserialize_index(graph)
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise VersionError(f"{path} is not an index of the engine hnsw_int8, or was changed: {error}; {fix}") from error
     if made.d != dimension:
         raise VersionError(f"{path} has vectors of dimension {made.d}, and {dimension} is needed; {fix}")
-    return HnswInt8Index(made, rows, alive, float(scale))
+    return GraphIndex(Int8Graph(made, float(scale), hidden), nodes)

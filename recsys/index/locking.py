@@ -1,4 +1,4 @@
-"""A lock that readers share and a writer holds alone; a waiting writer goes before later readers."""
+"""A lock that readers share and a writer holds alone. They take turns: neither keeps the other out."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from contextlib import contextmanager
 
 
 class SharedLock:
+    """A waiting writer goes before later readers. When its write ends, all readers that wait go before the next write.
+
+    So a reader waits for the write under way and one more at the most, however fast writes follow each other.
+    """
+
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._readers = 0
+        self._readers_waiting = 0
         self._writers_waiting = 0
         self._writing = False
+        self._writes = 0
+        """Writes that have ended."""
+        self._owed = 0
+        """Readers that waited when the last write ended, and have not come in yet."""
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing and not self._writers_waiting)
+            if self._writing or self._writers_waiting:
+                self._wait_for_a_turn()
             self._readers += 1
         try:
             yield
@@ -27,16 +38,30 @@ class SharedLock:
                 if not self._readers:
                     self._changed.notify_all()
 
+    def _wait_for_a_turn(self) -> None:
+        came = self._writes
+        self._readers_waiting += 1
+        try:
+            self._changed.wait_for(lambda: not self._writing and (not self._writers_waiting or self._writes != came))
+        finally:
+            self._readers_waiting -= 1
+            if self._writes != came:
+                self._owed -= 1
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         with self._changed:
             self._writers_waiting += 1
-            self._changed.wait_for(lambda: not self._writing and not self._readers)
-            self._writers_waiting -= 1
+            try:
+                self._changed.wait_for(lambda: not (self._writing or self._readers or self._owed))
+            finally:
+                self._writers_waiting -= 1
             self._writing = True
         try:
             yield
         finally:
             with self._changed:
                 self._writing = False
+                self._writes += 1
+                self._owed = self._readers_waiting
                 self._changed.notify_all()

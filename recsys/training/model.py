@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ _ARRAYS = ("items", "contexts", "known", "item_map", "context_map")
 @dataclass(frozen=True, slots=True)
 class Trained:
     """A model of I items, to be built into a version.
+
+    Nothing in here is balanced (see `space.py`): a layout is.
 
     `items` and `contexts` are (I, r) float32, row i of `item_ids[i]`; `near` and `follows` (I, I) sparse float32; the
     maps (d + 1, r) float32, see `learned.py`. `known` is (I,) bool: items that somebody touched.
@@ -102,6 +104,9 @@ class Trained:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.digest()
 
+    def balanced(self, balance: float) -> Trained:
+        return replace(self, space=self.space.model_copy(update={"balance": balance}))
+
     def layout(self, catalogue: Sequence[Item], texts: Floats, declared: Mapping[str, AttributeType]) -> Layout:
         """For a catalogue that may differ from the one trained on; `texts` are its (n, d) unit vectors, `declared` its
         attributes.
@@ -115,6 +120,8 @@ class Trained:
         placer = Learned(np.zeros((0, 0), np.float32), *maps, self.space.half_life, _NONE, None, np.zeros(0, np.int64))
         items, contexts = placer.place(texts)
         items[learned], contexts[learned] = self.items[at[learned]], self.contexts[at[learned]]
+        items /= np.float32(self.space.balance or 1.0)
+        contexts *= np.float32(self.space.balance or 1.0)
         keys = item_keys(item_ids)
         attended = np.zeros(0, np.int64) if self.attention is None else self.attention.find(keys)
         vectors = np.concatenate([texts, items], axis=1)
@@ -133,7 +140,7 @@ _NONE = Links(np.zeros(0, np.uint64), sp.csr_array((0, 0)), sp.csr_array((0, 0))
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A model laid over a catalogue; `vectors` is (n, width) float32, row i is item i."""
+    """A model laid over a catalogue by the balance of its space; `vectors` is (n, width) float32, row i is item i."""
 
     trained: Trained
     vectors: Floats
@@ -152,7 +159,8 @@ class Layout:
         t = self.trained
         links = Links(self.keys, self._columns(t.near, mine), self._columns(t.follows, mine))
         attended = self.attended if t.attention is None else self.attended[mine]
-        maps = t.item_map, t.context_map
+        balance = np.float32(t.space.balance or 1.0)
+        maps = t.item_map / balance, t.context_map * balance
         traits = None if self.words is None else Traits(self.words, np.argsort(self.by_key)[mine])
         return Learned(self.contexts[mine], *maps, t.space.half_life, links, t.attention, attended, traits)
 

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.attention import Attention
+from recsys.autotune import refuse_hopeless
 from recsys.building import Build, Content, known_texts
 from recsys.config import Serving
 from recsys.datatypes import Floats, Item
@@ -55,8 +56,12 @@ class Trainer:
     def train(
         self, items: Sequence[Item], texts: Floats, data: Interactions, say: Progress = lambda *_: None
     ) -> Trained:
-        """A model of `data`, whose item ids are those of `items`; `texts` are their (I, d) unit vectors."""
+        """A model of `data`, whose item ids are those of `items`; `texts` are their (I, d) unit vectors.
+
+        Raises VersionError, before anything is learned, when no graph within the limits would find the texts.
+        """
         start = time.perf_counter()
+        refuse_hopeless(texts, self.build.platform.index, self.build.tuning.ef_search)
         held = self.split(data)
         chosen = choose(held, self.seed, say)
         parameters, quality = chosen.parameters, chosen.quality
@@ -86,13 +91,14 @@ class Trainer:
     def _learn(
         self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, like: Trained
     ) -> Trained:
-        """`like` has what was chosen: the weight of texts, and whether there is to be a network."""
+        """`like` has what was chosen: the weight of texts, the balance, and whether there is to be a network."""
         say("learn", 0, 3)
         operator = Grams(data).operator(parameters.ridge)
         attend = like.attention is not None and looks_at("attention", like.weights, like.ranker)
-        text_weight = like.space.text_weight
-        made = self._assemble(texts, data, operator, parameters, say, attend=attend, text_weight=text_weight)
-        return replace(made, keywords=looks_at("affinity", like.weights, like.ranker))
+        made = self._assemble(texts, data, operator, parameters, say, attend=attend)
+        chosen = {"text_weight": like.space.text_weight, "balance": like.space.balance}
+        keywords = looks_at("affinity", like.weights, like.ranker)
+        return replace(made, space=made.space.model_copy(update=chosen), keywords=keywords)
 
     def _assemble(
         self,
@@ -103,7 +109,6 @@ class Trainer:
         say: Progress,
         *,
         attend: bool,
-        text_weight: float = 0.0,
     ) -> Trained:
         say("learn", 1, 3)
         factors = factorise(operator, DIMENSION, self.seed)
@@ -134,7 +139,6 @@ class Trainer:
                 learned=DIMENSION,
                 half_life=parameters.half_life,
                 long_weight=parameters.long_weight,
-                text_weight=text_weight,
             ),
             weights=START,
             ranker=None,
@@ -152,6 +156,7 @@ class Trainer:
         content = Content(items, known_texts(items, texts))
         with trial(self.build, content, model, held.train, _learned(self.settings)) as offline:
             say("rank", 0, 3)
+            model = replace(model, space=offline.serve.space)
             table = gather(offline, cases)
         say("rank", 1, 3)
         weights = scaled(table, choose_weights(table))

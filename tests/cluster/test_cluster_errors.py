@@ -51,7 +51,7 @@ BODIES: dict[str, tuple[str, Any, str, str]] = {
     "diversity is false": (RECOMMEND, {"diversity": False}, "bad_input", "diversity"),
     "explain is 0": (RECOMMEND, {"explain": 0}, "bad_input", "explain"),
     "explain is a word": ("/v1/rank", {"items": ["1"], "explain": "no"}, "bad_input", "explain"),
-    "an unknown field": (RECOMMEND, {"user": "196"}, "bad_input", "user"),
+    "an unknown field": (RECOMMEND, {"user": "196"}, "unknown_field", "user"),
     "an unknown scenario": (RECOMMEND, {"scenario": "away"}, "bad_input", "scenario"),
     "diversity over 1": (RECOMMEND, {"diversity": 1.01}, "bad_input", "diversity"),
     "diversity is a word": (RECOMMEND, {"diversity": "much"}, "bad_input", "diversity"),
@@ -59,11 +59,11 @@ BODIES: dict[str, tuple[str, Any, str, str]] = {
     "a list for a body": (RECOMMEND, [], "bad_input", "body"),
     "null for a body": (RECOMMEND, None, "bad_input", "body"),
     "the filter is a word": (RECOMMEND, {"filter": "year > 1990"}, "bad_input", "filter"),
-    "the filter's part is unknown": (RECOMMEND, {"filter": {"might": []}}, "bad_input", "filter.might"),
+    "the filter's part is unknown": (RECOMMEND, {"filter": {"might": []}}, "unknown_field", "filter.might"),
     "the filter's part is no list": (RECOMMEND, {"filter": {"must": {}}}, "bad_input", "filter.must"),
     "a condition without a test": (RECOMMEND, condition(key="year"), "bad_input", "filter.must[0]"),
     "a condition with two tests": (RECOMMEND, condition(key="year", eq=1, gt=1), "bad_input", "filter.must[0]"),
-    "a condition without a key": (RECOMMEND, condition(eq=1), "bad_input", "filter.must[0].key"),
+    "a condition without a key": (RECOMMEND, condition(eq=1), "missing", "filter.must[0].key"),
     "an undeclared attribute": (
         RECOMMEND, condition(key="colour", eq="red"), "undeclared_attribute", "filter.must[0].key",
     ),
@@ -74,11 +74,11 @@ BODIES: dict[str, tuple[str, Any, str, str]] = {
     "33 conditions": (RECOMMEND, {"filter": {"must": [{"key": "year", "gt": 1}] * 33}}, "bad_input", "filter.must"),
     "an empty search": ("/v1/search", {"text": ""}, "bad_input", "text"),
     "a blank search": ("/v1/search", {"text": " \n"}, "bad_input", "text"),
-    "no search": ("/v1/search", {}, "bad_input", "text"),
+    "no search": ("/v1/search", {}, "missing", "text"),
     "a search over the limit": ("/v1/search", {"text": "x" * 2001}, "bad_input", "text"),
     "nothing to rank": ("/v1/rank", {"items": []}, "bad_input", "items"),
     "events are no list": ("/v1/events", {"events": {}}, "bad_input", "events"),
-    "items are missing": ("/v1/items", {}, "bad_input", "items"),
+    "items are missing": ("/v1/items", {}, "missing", "items"),
 }  # fmt: skip
 
 
@@ -114,6 +114,7 @@ QUERIES: dict[str, tuple[dict[str, str], str, str]] = {
     "an undeclared attribute": (
         {"filter": '{"must": [{"key": "colour", "eq": "red"}]}'}, "undeclared_attribute", "filter.must[0].key",
     ),
+    "a parameter that is not known": ({"exclude": "2"}, "unknown_field", "exclude"),
 }  # fmt: skip
 
 
@@ -136,7 +137,7 @@ ITEMS: dict[str, tuple[str, Any, str, str]] = {
     "a number as text": ("a", {"title": "x", "attributes": {"year": "1990"}}, "bad_input", "attributes.year"),
     "a list as text": ("a", {"title": "x", "attributes": {"genres": "Drama"}}, "bad_input", "attributes.genres"),
     "a wrong date": ("a", {"title": "x", "created_at": "yesterday"}, "bad_input", "created_at"),
-    "an unknown field": ("a", {"title": "x", "price": 3}, "bad_input", "price"),
+    "an unknown field": ("a", {"title": "x", "price": 3}, "unknown_field", "price"),
     "a list for a body": ("a", ["x"], "bad_input", "body"),
     "an id of 129 bytes": ("x" * 129, {"title": "x"}, "bad_input", "item_id"),
     "an id with a control character": ("a%00", {"title": "x"}, "bad_input", "item_id"),
@@ -191,7 +192,7 @@ def test_a_wrong_method_is_told_the_right_ones(live: Live, method: str, path: st
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff\xfe", b'{"k": 1,}', b"[" * 100_000])
 def test_malformed_json_is_refused(live: Live, body: bytes) -> None:
     answer = live.http.post(RECOMMEND, content=body, headers=JSON)
-    problem(answer, 422, "malformed_json" if body else "bad_input", "body")
+    problem(answer, 422, "malformed_json" if body else "missing", "body")
 
 
 @pytest.mark.parametrize("text", [b'{"diversity": NaN}', b'{"diversity": 1e999}', b'{"diversity": Infinity}'])
@@ -224,10 +225,10 @@ def test_a_body_over_the_limit_is_refused(live: Live, streamed: bool) -> None:
 def test_a_body_within_the_limit_is_read(live: Live) -> None:
     """Seven mebibytes of items, each too long, are read and each is named."""
     items = [{"item_id": f"long-{n}", "text": "x" * 21_000} for n in range(340)]
-    answer = live.json("POST", "/v1/items", {"items": items})
-    assert answer["written"] == []
+    answer = problem(live.http.post("/v1/items", json={"items": items}), 422, "all_refused", "items")
     assert {refused["code"] for refused in answer["refused"]} == {"too_large"}
-    assert len(answer["refused"]) == 340
+    assert (len(answer["refused"]), answer["refused_count"]) == (100, 340)
+    assert answer["refused_indexes"] == list(range(340))
 
 
 @pytest.mark.parametrize("path", [OF_USER, "/v1/items/1/similar"])

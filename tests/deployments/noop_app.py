@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from ray import serve
@@ -34,9 +35,24 @@ class Broken:
         return "never"
 
 
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Exposed:
+    """A listener that a later Ray might bring."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("0.0.0.0", 0))
+
+    async def __call__(self, _request: Request) -> str:
+        return "open"
+
+
 def build(_args: dict[str, Any]) -> Application:
     return Outer.bind(Inner.bind())
 
 
 def build_broken(_args: dict[str, Any]) -> Application:
     return Broken.bind()
+
+
+def build_exposed(_args: dict[str, Any]) -> Application:
+    return Exposed.bind()

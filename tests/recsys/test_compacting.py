@@ -68,7 +68,7 @@ async def test_a_compaction_holds_what_is_live(make_world):
     manifest = await build_live(world, encoder=encoder)
     assert encoder.texts == []
     assert (manifest.items, manifest.base) == (len(before), world.store.current())
-    assert [s.cursor for s in manifest.shards] == [await ItemLog(world.redis).last(n) for n in range(2)]
+    assert [s.cursor for s in manifest.shards] == [await ItemLog(world.redis).end(n) for n in range(2)]
     await world.gateway.upsert([Item("sea-3", "after the cut")], wait_visible=True)
     await world.gateway.delete("sea-4", wait_visible=True)
     await serve(world, manifest.version)
@@ -146,8 +146,8 @@ async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_wo
     assert (await prune(world.store, world.redis, 3)).entries == 0
     await world.add_replica(0)
     assert [len(await everything(world)) for _ in range(2)] == [12 + 20] * 2
-    rollback(world.store, world.platform)
-    rollback(world.store, world.platform)
+    await rollback(world.store, world.platform)
+    await rollback(world.store, world.platform)
     assert await eventually(lambda: world.follower.serve.version == names[2])
     assert len(await everything(world)) == 12 + 20
 
@@ -226,7 +226,7 @@ async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
     manifest = await build_live(world, more)
     await promote(world.store, manifest.version, more, redis)
     with pytest.raises(VersionError, match="has 2 shards"):
-        rollback(world.store, more)
+        await rollback(world.store, more)
     with pytest.raises(VersionError, match="has 2 shards"):
         await promote(world.store, old, more, redis)
     routed = {"shards": 3, "routing": RoutingSpec(by="attribute", attribute="topic")}

@@ -26,8 +26,8 @@ def compiled(**given: Any) -> Filter | None:
     ("condition", "field", "words"),
     [
         ({"key": "nope", "eq": "x"}, "filter.must[0].key", "not declared"),
-        ({"key": "genre", "eq": 3}, "filter.must[0].genre", "expected a string"),
-        ({"key": "tags", "any": ["a", 2.5]}, "filter.must[0].tags", "expected a string"),
+        ({"key": "genre", "eq": 3}, "filter.must[0].genre", "must be a string, as declared"),
+        ({"key": "tags", "any": ["a", 2.5]}, "filter.must[0].tags", "must be a string, as declared"),
         ({"key": "genre", "gt": 3}, "filter.must[0]", "range"),
         ({"key": "tags", "lte": "x"}, "filter.must[0]", "range"),
         ({"key": "year", "eq": "1999"}, "filter.must[0].year", "finite number"),

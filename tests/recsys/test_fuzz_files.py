@@ -156,7 +156,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return root / made.version
 
 
-FILES = ("items.parquet", "vectors.npy", "sketch.npy", "index.bin")
+FILES = ("items.parquet", "vectors.npy", "sketch.npy", "index.bin", "index.npz")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -14,11 +14,9 @@ import recsys.index
 from recsys.config import IndexSpec, ShardTuning
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, best, engine
-from recsys.index.flat import FlatIndex
 
-ENGINES = sorted(
-    p.stem for p in Path(recsys.index.__file__).parent.glob("*.py") if p.stem not in {"__init__", "base", "locking"}
-)
+_SHARED = {"__init__", "base", "graph", "locking", "nodes"}
+ENGINES = sorted(p.stem for p in Path(recsys.index.__file__).parent.glob("*.py") if p.stem not in _SHARED)
 DIMENSION = 16
 DIAGONAL = np.eye(DIMENSION, dtype=np.float32)
 """Row i is the unit vector of axis i: the nearest of axis i is i, with score 1; the others score 0."""
@@ -27,9 +25,9 @@ TOLERANCE = {"hnsw_int8": 0.015}
 1.25 / 127 at the most and by a third of that on average."""
 
 
-def make(name: str):
+def make(name: str, dimension: int = DIMENSION):
     spec = IndexSpec(engine=name)
-    index = engine(spec).create(spec, DIMENSION)
+    index = engine(spec).create(spec, dimension)
     index.tune(ShardTuning())
     return index
 
@@ -125,7 +123,7 @@ class TestEveryEngine:
         """
         k = 50 if name == "hnsw_int8" else 10
         vectors, queries = random_vectors(3000), random_vectors(200, seed=1)
-        oracle, index = FlatIndex(DIMENSION), make(name)
+        oracle, index = make("flat"), make(name)
         for each in (oracle, index):
             each.add(np.arange(3000), vectors, 2)
             each.remove(np.arange(0, 3000, 5))
@@ -240,7 +238,7 @@ class TestReplicas:
     def test_churn_keeps_recall(self, name):
         """Half of the rows go and come again under new numbers, twice over: the nearest are still found."""
         vectors, queries = random_vectors(3000), random_vectors(100, seed=1)
-        index, oracle = make(name), FlatIndex(DIMENSION)
+        index, oracle = make(name), make("flat")
         for each in (index, oracle):
             each.add(np.arange(1000), vectors[:1000])
             for start in range(0, 2000, 500):
@@ -248,6 +246,145 @@ class TestReplicas:
                 each.add(np.arange(start + 1000, start + 1500), vectors[start + 1000 : start + 1500])
         truth, found = oracle.search(queries, 10)[0], index.search(queries, 50)[0]
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]) >= 0.99
+
+
+def with_equal(n: int = 2000, distinct: int = 64, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of n rows that are equal and of some that are not, mixed; and the rows of these."""
+    rng = np.random.default_rng(seed)
+    vectors = np.concatenate([np.repeat(random_vectors(1, 9), n, 0), random_vectors(distinct, 5)])
+    order = rng.permutation(len(vectors))
+    return vectors[order], np.flatnonzero(order >= n)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+class TestEqualVectors:
+    """Many items with one text: equal vectors are one node, and every row is found all the same."""
+
+    def test_they_hide_nothing(self, name):
+        """Beside 2,000 equal ones each of 64 others is found first by its own vector, and among what is near."""
+        vectors, others = with_equal()
+        index = make(name)
+        index.add(np.arange(len(vectors)), vectors, 2)
+        assert (len(index), len(index.graph)) == (2064, 65)
+        rows, _ = index.search(vectors[others], 1)
+        assert rows[:, 0].tolist() == others.tolist()
+        equal = int(np.setdiff1d(np.arange(2064), others)[0])
+        rows, scores = index.search(vectors[[equal]], 65)
+        assert set(others) <= set(rows[0].tolist())
+        assert (rows[0] >= 0).sum() == 65 + 64  # the 65 best, and behind them one row each of the others
+        assert (np.diff(scores[0][rows[0] >= 0]) <= 0).all()
+
+    def test_all_of_them_are_found(self, name):
+        """A search for as many as there are returns each once, wherever the node stands in the order."""
+        vectors, others = with_equal(300, 20)
+        index = make(name)
+        index.add(np.arange(320), vectors)
+        for query in vectors[others[:3]]:
+            rows, _ = index.search(query[None], 320)
+            assert sorted(rows[0, :320].tolist()) == list(range(320))
+
+    def test_they_cost_no_memory_in_the_graph(self, name, tmp_path):
+        """The graph's file of 2,000 equal rows is that of one."""
+        vectors, others = with_equal(2000, 20)
+        equal = np.setdiff1d(np.arange(2020), others)
+        sizes = []
+        for count in (1, 2000):
+            index = make(name)
+            index.add(np.arange(count), vectors[equal[:count]])
+            index.save(tmp_path / "index.bin")
+            sizes.append((tmp_path / "index.bin").stat().st_size)
+        assert sizes[0] == sizes[1]
+
+    def test_some_of_them_go_and_come_again(self, name):
+        """Those that went are not found, those that stay are; a node without rows is not found, and an equal vector
+        brings it back.
+        """
+        vectors, others = with_equal(50, 20)
+        equal = np.setdiff1d(np.arange(70), others)
+        index = make(name)
+        index.add(np.arange(70), vectors)
+        for gone in (equal[:1], equal[20:40], equal[-1:]):
+            index.remove(gone)
+            index.remove(gone)
+        rows, _ = index.search(vectors[equal[:1]], 48)
+        assert set(rows[0, :28].tolist()) == set(equal[1:20]) | set(equal[40:-1])
+        assert len(index) == 48
+        index.remove(equal)
+        assert len(index) == 20
+        rows, _ = index.search(vectors[equal[:1]], 30)
+        assert set(rows[0].tolist()) == set(others) | {NO_ROW}
+        nodes = len(index.graph)
+        index.add(np.array([100, 101]), vectors[equal[:2]])
+        assert len(index.graph) == nodes
+        assert set(index.search(vectors[equal[:1]], 2)[0][0, :2].tolist()) == {100, 101}
+
+    def test_zeros_are_equal_whatever_their_sign(self, name):
+        """-0.0 is 0.0."""
+        index = make(name)
+        index.add(np.arange(2), np.vstack([DIAGONAL[:1], -1 * (-DIAGONAL[:1])]))
+        assert len(index.graph) == 1
+
+    def test_they_are_the_same_after_loading(self, name, tmp_path):
+        """Rows, order and what was removed; and both go on alike, to the bit, in whatever pieces changes come."""
+        spec = IndexSpec(engine=name)
+        vectors, _ = with_equal(300, 100)
+        built = make(name)
+        built.add(np.arange(200), vectors[:200])
+        built.remove(np.arange(0, 100, 3))
+        built.save(tmp_path / "index.bin")
+        one, other = (engine(spec).load(tmp_path / "index.bin", spec, DIMENSION) for _ in range(2))
+        np.testing.assert_array_equal(one.search(vectors, 50)[0], built.search(vectors, 50)[0])
+        for step in range(200, 400):
+            one.add(np.array([step]), vectors[[step]])
+        for each in (one,):
+            each.remove(np.arange(150, 250))
+        for step in range(200, 400):
+            other.add(np.array([step]), vectors[[step]])
+            other.search(vectors[:3], 7)
+        for row in range(150, 250):
+            other.remove(np.array([row]))
+        for k in (3, 100, 400):
+            for ours, theirs in zip(one.search(vectors, k), other.search(vectors, k), strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+    def test_against_a_plain_reading(self, name):
+        """After adding and removing at random, with most vectors several times: the k best scores are the true ones."""
+        rng = np.random.default_rng(8)
+        kinds = random_vectors(60)
+        index, held, row = make(name), {}, 0
+        for _ in range(40):
+            added = rng.integers(0, 60, rng.integers(1, 30))
+            rows = np.arange(row, row + len(added))
+            row += len(added)
+            index.add(rows, kinds[added])
+            held |= dict(zip(rows.tolist(), added.tolist(), strict=True))
+            gone = rng.choice(list(held), len(held) // 3, replace=False)
+            index.remove(gone)
+            held = {r: kind for r, kind in held.items() if r not in set(gone.tolist())}
+            assert len(index) == len(held)
+        queries = random_vectors(20, seed=4)
+        rows, scores = index.search(queries, 30)
+        assert (rows[:, :30] >= 0).all()
+        for line, query in zip(rows, queries, strict=True):
+            found = line[line >= 0].tolist()
+            assert len(set(found)) == len(found)
+            exact = np.array([kinds[held[r]] @ query for r in found])
+            truth = -np.sort([-kinds[kind] @ query for kind in held.values()])[:30]
+            np.testing.assert_allclose(np.sort(exact)[::-1][:30], truth, atol=TOLERANCE.get(name, 1e-6))
+        assert scores.shape == rows.shape
+
+    def test_an_index_of_an_older_release_is_refused(self, name, tmp_path):
+        """Where nothing says which rows a node stands for, in words that say what to do."""
+        spec, path = IndexSpec(engine=name), tmp_path / "index.bin"
+        index = make(name)
+        index.add(np.arange(10), random_vectors(10))
+        index.save(path)
+        (tmp_path / "index.npz").unlink()
+        with pytest.raises(VersionError, match=r"index\.bin is of an older release.*build"):
+            engine(spec).load(path, spec, DIMENSION)
+        (tmp_path / "index.npz").write_bytes(b"x" * 100)
+        with pytest.raises(VersionError, match=r"index\.npz cannot be read"):
+            engine(spec).load(path, spec, DIMENSION)
 
 
 class TestInt8:
@@ -258,8 +395,7 @@ class TestInt8:
         """faiss has other code for other lengths, some of it on bytes only: recall and scores are right in each."""
         rng = np.random.default_rng(0)
         vectors, queries = (unit_rows(rng.standard_normal((n, dimension))) for n in (400, 50))
-        spec, oracle = IndexSpec(engine="hnsw_int8"), FlatIndex(dimension)
-        index = engine(spec).create(spec, dimension)
+        index, oracle = make("hnsw_int8", dimension), make("flat", dimension)
         for each in (index, oracle):
             each.add(np.arange(400), vectors)
         truth, (found, scores) = oracle.search(queries, 10)[0], index.search(queries, 50)
@@ -276,7 +412,7 @@ class TestInt8:
         index.add(np.arange(3000) + 7, vectors, threads=2)
         found, _ = index.search(vectors, 1)
         assert (found[:, 0] == np.arange(3000) + 7).mean() > 0.99
-        clusters = (index._rows.view - 7) % 20
+        clusters = index.nodes._head.view.astype(int) % 20
         assert (clusters[1:] == clusters[:-1]).mean() > 0.5  # as they were given, and by chance, hardly any
         index.add(np.array([5000]), -vectors[:1])
         assert index.search(-vectors[:1], 1)[0].tolist() == [[5000]]
@@ -290,6 +426,38 @@ class TestInt8:
         assert rows.tolist() == [[1, 0, 2], [2, 0, 1]]
         assert (scores[:, 0] > 0).all()
         assert (scores[:, 2] < 0).all()
+
+    def test_vectors_alike_after_rounding_are_one_node(self):
+        """All of them come back, for whoever asks to order by their exact scores."""
+        rng = np.random.default_rng(2)
+        alike = unit_rows(random_vectors(1) + 1e-5 * rng.standard_normal((100, DIMENSION)))
+        index = make("hnsw_int8")
+        index.add(np.arange(500), np.concatenate([random_vectors(400, 1), alike]))
+        assert len(index.graph) < 460
+        rows, _ = index.search(alike[:1], 10)
+        found = rows[0][rows[0] >= 0]
+        assert set(range(400, 500)) & set(found.tolist())
+        node = index.nodes._node.view
+        mates = np.flatnonzero(node == node[found[0]])
+        assert set(mates.tolist()) <= set(found.tolist())
+        index.remove(mates[1:])
+        assert mates[0] in index.search(alike[:1], 1)[0][0]
+
+    def test_hiding_and_showing_among_many(self):
+        """Bits of nodes that come and go, past every size of the bitmap: what is found is what is there."""
+        index, vectors, rng = make("hnsw_int8"), random_vectors(700), np.random.default_rng(0)
+        there: set[int] = set()
+        for start in range(0, 700, 50):
+            index.add(np.arange(start, start + 50), vectors[start : start + 50])
+            there |= set(range(start, start + 50))
+            gone = rng.choice(sorted(there), 30, replace=False)
+            index.remove(gone)
+            there -= set(gone.tolist())
+            back = gone[:10]
+            index.add(back, vectors[back])
+            there |= set(back.tolist())
+            rows, _ = index.search(vectors[:2], len(there))
+            assert set(rows[0].tolist()) == there
 
     def test_vectors_of_nothing(self):
         """Zeros give no scale to divide by; they are indexed, score 0, and what comes after them is right."""

@@ -42,7 +42,7 @@ async def test_reading_on_from_a_cursor(redis):
         seen += [e.change.item_id for e in entries]
         cursor = entries[-1].sequence
     assert seen == [f"{n}" for n in range(25)]
-    assert cursor == await log.last(0)
+    assert cursor == await log.end(0)
 
 
 async def test_an_empty_log(redis):
@@ -50,7 +50,7 @@ async def test_an_empty_log(redis):
     log = ItemLog(redis)
     assert await log.read(3, "0-0") == []
     assert await log.read(3, "0-0", wait_ms=1) == []
-    assert await log.last(3) == "0-0"
+    assert await log.end(3) == "0-0"
     assert await log.append([]) == []
 
 
@@ -58,7 +58,7 @@ async def test_a_reader_that_waits_gets_the_next_entry(redis):
     """It returns as soon as something is written, with only that."""
     log = ItemLog(redis)
     await log.append([(0, Delete("old"))])
-    waiting = asyncio.ensure_future(log.read(0, await log.last(0), wait_ms=15_000))
+    waiting = asyncio.ensure_future(log.read(0, await log.end(0), wait_ms=15_000))
     await asyncio.sleep(0.05)
     await log.append([(0, Delete("new"))])
     assert [e.change.item_id for e in await waiting] == ["new"]
@@ -73,7 +73,7 @@ async def test_all_or_none(redis):
             await log.append([(0, Delete("a")), (2, Delete("b"))])
     finally:
         await redis.execute_command("CONFIG", "SET", "maxmemory", "0")
-    assert await log.last(0) == await log.last(2) == "0-0"
+    assert await log.end(0) == await log.end(2) == "0-0"
 
 
 def test_sequence_numbers_compare_by_time_then_counter():

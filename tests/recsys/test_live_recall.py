@@ -41,8 +41,8 @@ def test_what_the_search_misses_is_missing_from_the_ratio(lost):
     """The K best less the lost ones, for the search returns K others in their place."""
     shard = make_shard(3000, "flat")
     shard.index = Forgetful(shard, lost)
-    # Some vectors stand in the shard twice, and an item as near as a lost one is as good.
-    assert measured(shard, 20).ratio == pytest.approx((K - lost) / K, abs=0.03)
+    # Some vectors stand in the shard twice: then two lost items are one lost vector.
+    assert measured(shard, 20).ratio == pytest.approx((K - lost) / K, abs=0.06)
 
 
 def test_the_graph_as_it_is_served_is_measured():

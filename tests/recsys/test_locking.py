@@ -84,6 +84,64 @@ def test_a_waiting_writer_goes_before_later_readers():
     assert order == ["writer", "reader"]
 
 
+def test_waiting_readers_go_before_the_next_writer():
+    """Readers that wait while one writes come in when that write ends, though other writers have waited longer."""
+    lock, order = SharedLock(), []
+    first_in, go = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with lock.alone():
+            first_in.set()
+            assert go.wait(WAIT_S)
+
+    def write() -> None:
+        with lock.alone():
+            order.append("writer")
+
+    def read() -> None:
+        with lock.shared():
+            order.append("reader")
+
+    with ThreadPoolExecutor(6) as pool:
+        done = [pool.submit(first)]
+        assert first_in.wait(WAIT_S)
+        done += [pool.submit(write) for _ in range(2)]
+        while lock._writers_waiting < 2:
+            threading.Event().wait(0.001)
+        done += [pool.submit(read) for _ in range(3)]
+        while lock._readers_waiting < 3:
+            threading.Event().wait(0.001)
+        go.set()
+        for each in done:
+            each.result()
+    assert order == ["reader"] * 3 + ["writer"] * 2
+    assert lock._owed == 0
+
+
+def test_readers_without_a_pause_let_a_writer_in():
+    """While readers overlap all the time a writer still gets its turn."""
+    lock, ended = SharedLock(), threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            with lock.shared():
+                threading.Event().wait(0.002)
+
+    def write() -> None:
+        for _ in range(50):
+            with lock.alone():
+                pass
+
+    with ThreadPoolExecutor(5) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            pool.submit(write).result(WAIT_S)
+        finally:
+            ended.set()
+        for done in readers:
+            done.result()
+
+
 def test_an_error_inside_lets_go():
     """What raises inside, reading or writing, leaves the lock free."""
     lock = SharedLock()

@@ -78,7 +78,7 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
         await log.append([upsert(Item(i, f"step {step}")) if rng.random() < 0.6 else (0, Delete(i)) for i in ids])
         if step in (4, 9, 14):
             await world.add_replica(0)
-    last = await log.last(0)
+    last = await log.end(0)
     replicas = world.clients[0].replicas
     assert len(replicas) == 4
     assert await eventually(lambda: all(r._shards[version].cursor == last for r in replicas))
@@ -91,25 +91,28 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
 @pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 @pytest.mark.parametrize("snapshot", [4, 0])
 async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, engine, snapshot):
-    """After 1,000 upserts and 200 deletes, read one by one, as they came and all at once: to the bit the same."""
+    """After 1,000 upserts, three in ten of one text, and 200 deletes, read one by one, as they came and all at once: to
+    the bit the same.
+    """
     world: World = await one_shard(make_world, index=IndexSpec(engine=engine), items=catalogue(snapshot))
     (first,) = world.clients[0].replicas
     log, rng, version = ItemLog(world.redis), np.random.default_rng(11), world.store.current()
     read = first._log._log.read
     first._log._log.read = lambda *a, **k: read(*a, **(k | {"limit": 1}))  # type: ignore[method-assign]
-    changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", " ".join(rng.choice(WORDS, 4)))) for _ in range(1000)]
+    texts = [" ".join(rng.choice(WORDS, 4)) if rng.random() < 0.7 else "untitled" for _ in range(1000)]
+    changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", text)) for text in texts]
     for at in sorted(rng.integers(300, 1200, 200).tolist()):
         changes.insert(at, (0, Delete(f"n{rng.integers(700)}")))
     for start in range(0, len(changes), 37):
         await log.append(changes[start : start + 37])
     others = [await world.add_replica(0), await world.add_replica(0)]
-    last = await log.last(0)
+    last = await log.end(0)
     assert await eventually(lambda: first._shards[version].cursor == last)
     encoder = HashingEncoder(world.platform.encoder)
     queries = encoder.encode([" ".join(rng.choice(WORDS, 3)) for _ in range(200)])
     asked = nearest_query(version, queries, 10)
     answers = [await r.search(replace(asked, sketches=True)) for r in (first, *others)]
-    assert len(answers[0].keys) == 2000
+    assert len(answers[0].keys) >= 2000
     assert [wire.encode(a) for a in answers[1:]] == [wire.encode(answers[0])] * 2
 
 
@@ -354,7 +357,7 @@ async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searche
     starting = asyncio.create_task(world.add_replica(0))
     assert await asyncio.to_thread(searched.wait, 30)
     assert [m.id for m in await everyone(world.redis) if m.role == "shard"] == ["r0"]
-    assert cursors == [await ItemLog(world.redis).last(0)]
+    assert cursors == [await ItemLog(world.redis).end(0)]
     go_on.set()
     late = await starting
     assert {m.id for m in await everyone(world.redis) if m.role == "shard"} == {"r0", "r1"}

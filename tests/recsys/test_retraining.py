@@ -189,8 +189,8 @@ async def test_live_histories_become_the_served_version_and_are_taken_back(make_
     assert again.manifest.card.until == NOW + 60 * 11
     compacted = await compact(world.platform, ShardTuning(), shared_valkey.url, lambda *_: None, then_promote=True)
     assert compacted.card == again.manifest.card  # what was learned and how it compared goes on
-    rollback(store, world.platform)
-    assert rollback(store, world.platform).version == made.manifest.version
+    await rollback(store, world.platform)
+    assert (await rollback(store, world.platform)).version == made.manifest.version
     assert await eventually(lambda: world.follower.serve.version == made.manifest.version)
 
 

@@ -1,0 +1,177 @@
+"""What is wrong with an input, in one wording wherever it comes from: a body, a query string, a bulk list, a file.
+
+pydantic finds the faults; here they get the path of the field as users write it, a stable code, and a message that
+names the field, the limit and the fix. Everything in them can be written as UTF-8, whatever the input holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from recsys.errors import BadInput
+
+TOLD = 20
+"""Faults of one input that are told; how many there are in all is told as well."""
+_MESSAGE_CHARS = 400
+_NAMES_CHARS = 240
+"""Of known names that a message lists."""
+
+_WORDS = {  # pydantic's error types in words that name the fix; {input} is the value, other names are of the error
+    "missing": "is missing and has no default",
+    "model_type": "must be an object with named fields, not {input}",
+    "model_attributes_type": "must be an object with named fields, not {input}",
+    "dict_type": "must be an object with named fields, not {input}",
+    "list_type": "must be a list, not {input}",
+    "too_long": "holds more than {max_length} entries; at most {max_length} are allowed: send fewer",
+    "too_short": "is empty; give at least {min_length} entry",
+    "string_type": "must be a string, not {input}",
+    "string_too_short": "is empty; give at least one character",
+    "string_too_long": "has more than {max_length} characters; shorten it",
+    "string_pattern_mismatch": "{input} holds a control character; remove it",
+    "string_unicode": "holds a lone surrogate, which UTF-8 cannot carry; remove it",
+    "float_type": "must be a finite number, not {input}",
+    "float_parsing": "must be a finite number, not {input}",
+    "finite_number": "must be a finite number, not {input}",
+    "int_type": "must be a whole number, not {input}",
+    "int_parsing": "must be a whole number, not {input}",
+    "int_parsing_size": "must be a whole number of at most 64 bits, not {input}",
+    "int_from_float": "must be a whole number, not {input}",
+    "bool_type": "must be true or false, not {input}",
+    "bool_parsing": "must be true or false, not {input}",
+    "greater_than_equal": "must be at least {ge}, not {input}",
+    "less_than_equal": "must be at most {le}, not {input}",
+    "literal_error": "must be {expected}, not {input}",
+    "json_invalid": "is no JSON: {error}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong."""
+
+    field: str | None
+    """As users write it, such as `filter.must[0].key`; None: the input as a whole."""
+    code: str
+    """Stable: bad_input, missing or unknown_field."""
+    message: str
+    """Names the field, the limit and the fix, in one line."""
+
+
+class Invalid(BadInput):
+    """`faults`: the first of them, in the order of the input. `count`: of all."""
+
+    faults: Sequence[Fault] = ()
+    count: int = 0
+
+
+def refusal(
+    errors: ValidationError | Sequence[Mapping[str, Any]],
+    kind: type[BaseModel] | None = None,
+    *,
+    inside: tuple[str | int, ...] = (),
+    whole: str = "body",
+) -> Invalid:
+    """The error for a caller. `kind` was validated, and stands at `inside` of the input; `whole` names the input."""
+    found = errors.errors(include_url=False) if isinstance(errors, ValidationError) else errors
+    faults = [fault(error, tuple(error["loc"]), kind, inside=inside, whole=whole) for error in found[:TOLD]]
+    wrong = Invalid(faults[0].message, field=faults[0].field, code=faults[0].code)
+    wrong.faults, wrong.count = faults, len(found)
+    return wrong
+
+
+def fault(
+    error: Mapping[str, Any],
+    loc: tuple[int | str, ...],
+    kind: type[BaseModel] | None = None,
+    *,
+    inside: tuple[str | int, ...] = (),
+    whole: str | None = None,
+) -> Fault:
+    """Of one pydantic error. `loc`: where it stands within `kind`; `whole`: what the input as a whole is called."""
+    field = path((*inside, *loc)) or whole
+    code, what = _reason(error, kind, loc)
+    return Fault(field, code, clipped(what if field is None else f"{field}: {what}"))
+
+
+def _reason(error: Mapping[str, Any], kind: type[BaseModel] | None, loc: tuple[int | str, ...]) -> tuple[str, str]:
+    if error["type"] == "extra_forbidden":
+        names = listed(_fields_at(kind, loc[:-1]))
+        return "unknown_field", f"is not known; the fields are {names}" if names else "is not known; leave it out"
+    code = "missing" if error["type"] == "missing" else "bad_input"
+    context = error.get("ctx") or {}
+    if error["type"] == "value_error":
+        return code, printable(str(context["error"]))
+    words = _WORDS.get(error["type"])
+    if words is None:
+        return code, printable(str(error["msg"]))
+    return code, words.format(input=shown(error["input"]), **{name: printable(str(v)) for name, v in context.items()})
+
+
+def _fields_at(kind: type[BaseModel] | None, loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the object that stands there; empty where that is not known."""
+    for part in loc:
+        if isinstance(part, str) and kind is not None:
+            field = kind.model_fields.get(part)
+            kind = None if field is None else next(_models(field.annotation), None)
+    return [] if kind is None else list(kind.model_fields)
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def path(loc: Sequence[int | str]) -> str:
+    """`filter.must[0].key`: where a field stands."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part[:64])}" for part in loc)
+    return "".join(parts).removeprefix(".")
+
+
+def shown(value: object) -> str:
+    """A value for a one-line message: at most 80 characters, control characters escaped."""
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return "a number of over 64 bits"  # Python refuses to print the longest ones
+    text = repr(value[:80]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def printable(text: str) -> str:
+    """The text as UTF-8 can carry it: lone surrogates are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def clipped(message: str) -> str:
+    return message if len(message) <= _MESSAGE_CHARS else f"{message[: _MESSAGE_CHARS - 1]}…"
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a, b, c`, or the first of them and how many more there are."""
+    known = list(names)
+    text = ", ".join(known)
+    if len(text) <= _NAMES_CHARS:
+        return text
+    first = text[:_NAMES_CHARS].rpartition(", ")[0]
+    return f"{first} and {len(known) - first.count(', ') - 1} more"
+
+
+def misfit(wanted: str, value: object) -> ValueError:
+    return ValueError(f"must be {wanted}, not {shown(value)}")
+
+
+def undeclared(field: str, declared: Iterable[str], name: str | None = None) -> BadInput:
+    """For an attribute of an item or of a filter. `name`: None where the field ends with it."""
+    return BadInput(
+        f"{field}: {'' if name is None else shown(name) + ' '}is not declared; declared are: "
+        f"{listed(declared) or 'none'}; "
+        "add it under args.attributes of the config file",
+        field=field,
+        code="undeclared_attribute",
+    )
