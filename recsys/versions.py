@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -178,8 +179,10 @@ class VersionStore:
         several machines may build at once, each of which sees only its own lock: v20260131-120000-123456.
         """
         stamp = datetime.now(UTC).strftime("v%Y%m%d-%H%M%S-%f" if self._storage.shared else "v%Y%m%d-%H%M%S")
-        taken = sum(1 for name in self._storage.versions() if name.startswith(stamp))
-        return f"{stamp}-{taken}" if taken else stamp
+        same = [re.fullmatch(rf"{stamp}(?:-(\d+))?", name) for name in self._storage.versions()]
+        # Behind the largest that is there: earlier ones of this second may have been removed.
+        number = max((int(known[1] or 0) for known in same if known), default=-1) + 1
+        return f"{stamp}-{number}" if number else stamp
 
     def publish(self, draft: Path, manifest: Manifest) -> None:
         """Make a finished draft visible, all at once."""

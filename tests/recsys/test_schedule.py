@@ -238,3 +238,75 @@ async def test_drift_of_an_empty_shard(make_world):
     """Nothing has moved."""
     world: World = await make_world(shards=1, items=[])
     assert measure(world.clients[0].replicas[0]._shards[world.store.current()]) == drift()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [{"finished": "5.0", "version": "v2"}, {"started": "soon", "finished": "5.0"}, {"started": "nan"}, {"reason": "x"}],
+)
+async def test_a_last_run_that_redis_has_half_lost_is_a_new_schedule(redis, left):
+    """It begins now, and is due at its next time; nobody's task ends by it."""
+    ran = []
+
+    async def run() -> dict[str, str]:
+        ran.append(1)
+        return {}
+
+    composer = Schedule(redis, [job(Rebuild(cron="* * * * *"), run)])
+    await redis.hset(keys.REBUILD, mapping=left)
+    composer.start()
+    began = time.time()
+
+    async def noted() -> bool:
+        known = await last_run(redis, keys.REBUILD)
+        return known.get("started", "s").replace(".", "").isdigit() and float(known["started"]) >= began - 1
+
+    assert await eventually(noted)
+    assert composer.healthy()
+    await composer.stop()
+    assert ran == []
+    await redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
+    assert await composer.step() == "cron: * * * * *"
+
+
+async def test_the_schedule_outlives_what_nobody_foresaw(redis, monkeypatch, caplog):
+    """An error of any kind is logged, and the next look is made all the same."""
+    monkeypatch.setattr(schedule, "_LOOK_S", 0.01)
+    looks = []
+
+    def wanted() -> bool:
+        looks.append(1)
+        raise KeyError("unforeseen")
+
+    composer = Schedule(redis, [Job("job", keys.REBUILD, wanted, lambda *_: None, dict, resumes=True)])
+    composer.start()
+    assert await eventually(lambda: len(looks) > 2)
+    assert composer.healthy()
+    await composer.stop()
+    assert "unforeseen" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["another has it", "Redis is away"])
+async def test_who_loses_the_lock_gives_the_work_up(own_valkey, own_redis, monkeypatch, how):
+    """Before another composer can begin; what was begun is still open in Redis, so that one goes on with it."""
+    monkeypatch.setattr(schedule, "_LOCK_S", 0.6)
+    begun: list[asyncio.Future[dict[str, str]]] = []
+
+    def run() -> Any:
+        begun.append(asyncio.get_running_loop().create_future())
+        return begun[-1]
+
+    composer = Schedule(own_redis, [job(Rebuild(cron="* * * * *"), run)])
+    await composer.step()
+    await own_redis.hset(keys.REBUILD, "started", repr(time.time() - 100))
+    working = asyncio.ensure_future(composer.step())
+    assert await eventually(lambda: begun)
+    if how == "another has it":
+        await own_redis.set(keys.REBUILDING, "of another")
+    else:
+        own_valkey.stop()
+    assert await eventually(begun[0].cancelled)
+    await asyncio.gather(working, return_exceptions=True)
+    if how == "another has it":
+        assert "finished" not in await last_run(own_redis, keys.REBUILD)
+        assert await own_redis.get(keys.REBUILDING) == b"of another"

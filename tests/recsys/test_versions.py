@@ -190,6 +190,22 @@ def test_a_damaged_file_is_refused_by_name(store, name, damage):
     assert store.load(bad, 0).items.live + store.load(good, 1).items.live > 0
 
 
+def test_a_name_is_not_given_twice(store):
+    """Of versions of one second the earlier may be gone, and folders that only look alike do not count."""
+    made = []
+    for _ in range(6):
+        made.append(build(store, shards=1).publish(Content(catalogue(1))).version)
+        if len(made) > 2:
+            store.remove(made[len(made) - 3])
+    assert sorted(set(made)) == made
+    stamp = store.new_name()[:16]
+    for name in (f"{stamp}-1", f"{stamp}-7", f"{stamp}-copy", f"{stamp}9"):
+        (store.root / name).mkdir(exist_ok=True)
+        (store.root / name / "manifest.json").write_text("{}")
+    fresh = store.new_name()
+    assert fresh == f"{stamp}-8" or not fresh.startswith(stamp)  # the second may be over
+
+
 def test_verify_names_every_file_it_reads(store):
     """So that a progress bar has something to say."""
     seen: list[str] = []
