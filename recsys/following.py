@@ -49,8 +49,9 @@ class VersionFollower:
         """Set when there is a version to serve."""
         self._promoted: Sequence[str] = ()
         self._rejections = Rejections()
-        self._reached: Mapping[int, str] = {}
-        """How far any replica had applied the log at the last look; by the next all of them should have."""
+        self._reached: Mapping[int, str] | None = None
+        """How far any replica had applied the log at the last look; by the next all of them should have. None: there
+        was no version to switch to."""
         self._looking: asyncio.Future[None] | None = None
         self._answerable_at = math.inf
         """When it last could answer, or no other version was there to serve, by the loop's clock."""
@@ -153,13 +154,22 @@ class VersionFollower:
         self._promoted = await asyncio.to_thread(self._store.served)
         self._rejections.keep(self._promoted)
         group = self._presence.group
-        reached, self._reached = self._reached, furthest(group)
-        for version in self._better(group):
+        better = self._better(group)
+        if better:
+            now = furthest(group)
+            await self._switch_to_first(better, group, now if self._reached is None else self._reached)
+            self._reached = now
+        else:
+            self._reached = None
+        await self._ask(group)
+
+    async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[int, str]) -> None:
+        """To the first of them that is ready and opens; none may be."""
+        for version in versions:
             if self._rejections.resting(version) or not ready(group, version, self._shards, {}):
                 continue
             if ready(group, version, self._shards, await self._in_log(reached)) and await self._switch(version):
-                break
-        await self._ask(group)
+                return
 
     def _better(self, group: Group) -> Sequence[str]:
         """Versions to serve rather than the present one, the best first."""

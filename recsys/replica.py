@@ -80,6 +80,8 @@ class ShardReplica:
         self._unused_since: dict[str, float] = {}
         self._background = Background(telemetry)
         self._rejections = Rejections()
+        self._served: list[str] = []
+        """The promoted version and those before it, as read last."""
         self._tuning = ShardTuning()
         self._channel: ChannelServer | None = None
         self._searching = ThreadPoolExecutor(1, "search")
@@ -107,7 +109,7 @@ class ShardReplica:
         start("follow", self._follow, _FOLLOW_S)
         start("popularity", self._popularity, lambda: self._tuning.poll_s)
         start("drift", self._measure, lambda: self._tuning.drift_s)
-        start("watch", self._beat, BEAT_S)
+        start("watch", self.watch.beat, BEAT_S)
         start("recall", lambda: self.watch.measure_recall(self._tuning.recall_share), 0.0)
 
     async def stop(self) -> None:
@@ -176,10 +178,10 @@ class ShardReplica:
 
     async def _promoted(self) -> list[str]:
         """The promoted version, and those served before it, newest first."""
-        promoted = await asyncio.to_thread(self._store.served)
-        if not promoted:
+        self._served = await asyncio.to_thread(self._store.served)
+        if not self._served:
             raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
-        return promoted
+        return self._served
 
     async def _load_first(self, versions: Sequence[str]) -> bool:
         """Load the first of the versions that is not here and opens; False when there is none."""
@@ -241,16 +243,13 @@ class ShardReplica:
                 self._drift[version] = (generation, await asyncio.to_thread(measure, shard))
         self._drift = {v: d for v, d in self._drift.items() if v in self._shards}
 
-    async def _beat(self) -> None:
-        self._telemetry.set("recsys_rejected_versions", self._rejections.among(await self._wanted()))
-        await self.watch.beat()
-
     async def _follow(self) -> None:
         """Load what was promoted or asked for, drop what nobody serves any more."""
-        while await self._load_first(await self._wanted()):
-            continue
         wanted = await self._wanted()
-        self._rejections.keep([*wanted, *await self._promoted()])
+        while await self._load_first(wanted):
+            wanted = await self._wanted()
+        self._rejections.keep([*wanted, *self._served])
+        self._telemetry.set("recsys_rejected_versions", self._rejections.among(wanted))
         # Composers that are not heard may serve anything: only what they said lets a version go.
         spoken = any(m.serving for m in self._presence.known("composer"))
         for version in list(self._shards):
