@@ -81,7 +81,7 @@ class Composer:
         self._traces = Traces(replica_id)
         store = VersionStore.of(platform)
         telemetry = RayTelemetry()
-        self._follower = VersionFollower(replica_id, store, self._redis, platform.shards, telemetry)
+        self._follower = VersionFollower(replica_id, store, self._redis, platform, telemetry)
         await self._follower.start(_PATIENCE_S)
         proof = await secret(self._redis)
         clients = [

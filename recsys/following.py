@@ -12,11 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys.background import Background
+from recsys.config import Platform
 from recsys.errors import VersionError
 from recsys.itemlog import ItemLog, after
 from recsys.membership import Group, Member, covered, furthest, ready
 from recsys.presence import SAY_S, Presence
 from recsys.rejecting import Rejections
+from recsys.servable import Servable
 from recsys.serving import Serve
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import Manifest, VersionStore
@@ -35,12 +37,13 @@ class VersionFollower:
     """`serve` is read once a batch; it changes between batches, never within one."""
 
     def __init__(
-        self, composer_id: str, store: VersionStore, redis: Redis, shards: int, telemetry: Telemetry = SILENT
+        self, composer_id: str, store: VersionStore, redis: Redis, platform: Platform, telemetry: Telemetry = SILENT
     ) -> None:
         self._store = store
         self._log = ItemLog(redis)
         self._presence = Presence(redis, Member(role="composer", id=composer_id), ("shard", "composer"))
-        self._shards = shards
+        self._shards = platform.shards
+        self._servable = Servable(store, platform)
         self._telemetry = telemetry
         self._background = Background(telemetry)
         self._manifest: Manifest | None = None
@@ -151,7 +154,7 @@ class VersionFollower:
         self._telemetry.set("recsys_rejected_versions", self._rejections.among(self._promoted[:1]))
 
     async def _follow(self) -> None:
-        self._promoted = await asyncio.to_thread(self._store.served)
+        self._promoted = await asyncio.to_thread(self._servable.read)
         self._rejections.keep(self._promoted)
         group = self._presence.group
         better = self._better(group)
@@ -209,9 +212,7 @@ class VersionFollower:
 
     async def _make_do(self) -> None:
         """Serve the version that most shards hold, the newest of them."""
-        promoted = self._promoted or await asyncio.to_thread(self._store.served)
-        if not promoted:
-            raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
+        promoted = self._promoted or await asyncio.to_thread(self._servable.read)
         group = self._presence.group
         for version in sorted(promoted, key=lambda v: -covered(group, v, self._shards)):
             try:

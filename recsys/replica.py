@@ -19,7 +19,7 @@ from recsys.applying import Encode, LogApplier
 from recsys.background import Background
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import ChannelServer
-from recsys.config import ShardTuning
+from recsys.config import Platform, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.drift import Drift, measure
 from recsys.errors import Rewound, Unavailable, VersionError
@@ -31,6 +31,7 @@ from recsys.presence import SAY_S, Presence, secret
 from recsys.pulse import BEAT_S
 from recsys.rejecting import Rejections
 from recsys.retrieval import search
+from recsys.servable import Servable
 from recsys.shard import Shard
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions import VersionStore
@@ -60,6 +61,7 @@ class ShardReplica:
         self,
         shard: int,
         replica_id: str,
+        platform: Platform,
         store: VersionStore,
         redis: Redis,
         encode: Encode,
@@ -67,6 +69,7 @@ class ShardReplica:
     ) -> None:
         self._number = shard
         self._store = store
+        self._servable = Servable(store, platform)
         self._log = LogApplier(shard, redis, encode)
         self._presence = Presence(redis, Member(role="shard", id=replica_id, shard=shard), ("composer",))
         self._redis = redis
@@ -178,9 +181,7 @@ class ShardReplica:
 
     async def _promoted(self) -> list[str]:
         """The promoted version, and those served before it, newest first."""
-        self._served = await asyncio.to_thread(self._store.served)
-        if not self._served:
-            raise VersionError("no version is promoted; `recsys build` and `recsys promote` make one")
+        self._served = await asyncio.to_thread(self._servable.read)
         return self._served
 
     async def _load_first(self, versions: Sequence[str]) -> bool:

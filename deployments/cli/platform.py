@@ -94,6 +94,10 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     console.print(f"version {said['index_version']}, {said['items']} items, recall@10 {said['recall_at_10']}")
     console.print(table)
     console.print(table_of(scaled))
+    if said["promoted_version"] not in {None, said["index_version"]}:
+        console.print(f"version {said['promoted_version']} is promoted and not served yet")
+    for one in said["rejected"]:
+        console.print(f"{one['by']} cannot open version {one['version']}: {one['reason']}", markup=False)
     for name, reason in said["refused_settings"].items():
         console.print(f"{name} goes by the settings of before: {reason}")
     console.print("  ".join(f"{name} {url}" for name, url in urls(found.instance).items()))

@@ -14,11 +14,14 @@ from world import World, catalogue, eventually
 from deployments.api import operations, problems
 from recsys import following as following_module
 from recsys import replica as replica_module
+from recsys.config import Platform
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import VersionError
 from recsys.following import VersionFollower
 from recsys.membership import Member
 from recsys.presence import Presence, everyone
+from recsys.replica import ShardReplica
+from recsys.servable import Servable
 from recsys.versions import MANIFEST, RANKER, sha256
 
 
@@ -104,7 +107,7 @@ async def test_a_redis_that_refuses_writes_takes_nothing_away(make_world, own_re
     assert await answers(world)
     late = await world.add_replica(0)
     assert old in late._shards
-    second = VersionFollower("second", world.store, own_redis, 1)
+    second = VersionFollower("second", world.store, own_redis, world.platform)
     await second.start(10)
     assert second.serve.version == old
     await second.stop()
@@ -148,7 +151,7 @@ async def test_a_new_composer_serves_what_its_sisters_serve(make_world):
     old, bad = world.store.current(), world.publish().version
     world.store.promote(bad)
     damage(world, bad)
-    late = VersionFollower("late", world.store, world.redis, 1)
+    late = VersionFollower("late", world.store, world.redis, world.platform)
     await late.start(30)
     assert late.serve.version == old
     assert late.can_answer()
@@ -189,7 +192,7 @@ async def test_a_composer_that_starts_when_nothing_can_be_loaded_says_so(make_wo
     world: World = await small(make_world)
     (world.store.folder(world.store.current()) / MANIFEST).write_text("{}")
     await world.redis.flushall()
-    late = VersionFollower("late", world.store, world.redis, 2)  # a shard is missing, so none is ready
+    late = VersionFollower("late", world.store, world.redis, Platform(shards=2))  # a shard is missing, so none is ready
     with pytest.raises(VersionError, match="manifest"):
         await late.start(0.3)
     assert not late.healthy()
@@ -316,3 +319,20 @@ async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
     assert all(w.visible for written in await asyncio.gather(*writes) for w in written)
     assert not await world.follower.until(lambda group: False, 0.2)
     assert len(looks) < 40 * 10
+
+
+async def test_nobody_goes_back_to_a_version_of_other_shards(make_world):
+    """The platform has other shards since: of an older version each would hold a part, and items would be missing."""
+    world: World = await small(make_world, shards=2)
+    await world.__aexit__(None, None, None)
+    await world.redis.flushall()
+    one_shard = world.platform.model_copy(update={"shards": 1})
+    new = world.publish(platform=one_shard).version
+    world.store.promote(new)
+    damage(world, new)
+    replica = ShardReplica(0, "r", one_shard, world.store, world.redis, world.encode)
+    with pytest.raises(VersionError, match="checksum"):
+        await replica.start()
+    await replica.stop()
+    assert Servable(world.store, world.platform).read() == world.store.served()
+    assert Servable(world.store, one_shard).read() == [new]

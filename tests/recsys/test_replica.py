@@ -178,7 +178,7 @@ async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_worl
             world.store.promote(newer)
         return loaded
 
-    other = ShardReplica(0, "second", type(world.store)(world.store.root), world.redis, world.encode)
+    other = ShardReplica(0, "second", world.platform, type(world.store)(world.store.root), world.redis, world.encode)
     monkeypatch.setattr(other._store, "load", slow)
     await other.start()
     try:
@@ -237,7 +237,7 @@ async def test_a_corrupt_version_leaves_the_served_one_up(make_world, caplog):
 async def test_nothing_promoted_is_an_error(redis, tmp_path):
     """A replica cannot start before the first version, and says what to do."""
     world = World(tmp_path / "versions", redis, shards=1)
-    replica = ShardReplica(0, "r", world.store, redis, world.encode)
+    replica = ShardReplica(0, "r", world.platform, world.store, redis, world.encode)
     with pytest.raises(VersionError, match="recsys promote"):
         await replica.start()
     await replica.stop()

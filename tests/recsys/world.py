@@ -139,7 +139,9 @@ class World:
         return HashingEncoder(self.store.manifest(version).encoder).encode(texts)
 
     async def add_replica(self, shard: int) -> ShardReplica:
-        replica = ShardReplica(shard, f"r{next(self._ids)}", self.store, self.redis, self.encode, self._telemetry)
+        replica = ShardReplica(
+            shard, f"r{next(self._ids)}", self.platform, self.store, self.redis, self.encode, self._telemetry
+        )
         self._everyone.append(replica)
         replica.tune(ShardTuning(poll_s=0.05, drift_s=0.1))
         await replica.start()
@@ -153,7 +155,7 @@ class World:
             self.clients.append(LocalShard([]))
             for _ in range(self._replicas):
                 await self.add_replica(shard)
-        self.follower = VersionFollower("composer", self.store, self.redis, self.platform.shards, self._telemetry)
+        self.follower = VersionFollower("composer", self.store, self.redis, self.platform, self._telemetry)
         await self.follower.start(30)
         self.gateway = Gateway(self.platform, self.clients, self.encode, self.redis, self.follower, self._telemetry)
         self.gateway.configure(self._serving)
