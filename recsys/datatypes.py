@@ -94,6 +94,8 @@ class UserProfile(msgspec.Struct, frozen=True):
     """Unix seconds of the last like of an item that was new to the user."""
     session: int = 0
     """Such likes in the session that it is of, see `profiles.position`."""
+    cut: bool = False
+    """Whether older events have left the user's bounded history."""
     stale: bool = False
     """Whether it is only what an older profile still tells, because a new one was not ready in time."""
 
@@ -168,6 +170,8 @@ class Slate(msgspec.Struct, frozen=True):
     """Parts that did not answer in time, such as `shard-1` or `profiles`; empty: the answer is complete."""
     unknown_items: tuple[str, ...] = ()
     """Item ids of the query that no shard holds."""
+    notes: tuple[str, ...] = ()
+    """What bounds the answer, and why it is empty or short: see `notes.py`."""
     stages: Mapping[str, float] = msgspec.field(default_factory=dict)
     """Milliseconds that each stage of the batch took."""
     batch: Batch | None = None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -33,6 +33,10 @@ _HELPLESS_S = 30.0
 log = logging.getLogger(__name__)
 
 
+async def _nothing(_: Serve) -> None:
+    return
+
+
 class VersionFollower:
     """`serve` is read once a batch; it changes between batches, never within one."""
 
@@ -56,6 +60,8 @@ class VersionFollower:
         """How far any replica had applied the log at the last look; by the next all of them should have. None: there
         was no version to switch to."""
         self._looking: asyncio.Future[None] | None = None
+        self.before_switch: Callable[[Serve], Awaitable[None]] = _nothing
+        """Awaited before another version is served than the present one, where that one can still answer."""
         self._answerable_at = math.inf
         """When it last could answer, or no other version was there to serve, by the loop's clock."""
 
@@ -197,6 +203,8 @@ class VersionFollower:
             self._rejections.add("the composer", version, error)
             return False
         self._rejections.remove(version)
+        if self._serve is not None and covered(self._presence.group, self._serve.version, self._shards) == self._shards:
+            await self.before_switch(serve)
         await self.refresh()  # opening it may have taken long
         if not ready(self._presence.group, version, self._shards, {}):
             return False

@@ -32,6 +32,7 @@ from recsys.schedule import last_run
 from recsys.shards import ShardClient, Shards
 from recsys.telemetry import SILENT, Telemetry
 from recsys.users import UserStore
+from recsys.warming import Active
 from recsys.writing import EventWriter, ItemWriter, Recorded, Told
 
 Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
@@ -75,6 +76,7 @@ class Gateway:
         self._shards = Shards(clients, self._router)
         self._encode = encode
         self._items = ItemWriter(redis, self._router)
+        self._active = Active()
         self.configure(Serving())
 
     def configure(self, settings: Serving) -> None:
@@ -87,7 +89,8 @@ class Gateway:
             user_ttl_s=settings.user_ttl_s,
             settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
         )
-        profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry)
+        profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry, self._active)
+        self.follower.before_switch = profiles.warm
         recommender = Recommender(self._shards, profiles, settings)
         events = EventWriter(self._users, profiles, settings)
         self._slates: Coalescer[RecQuery, Slate] = Coalescer(

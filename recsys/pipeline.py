@@ -11,8 +11,9 @@ import numpy as np
 from recsys.assembly import Prepared, grouped, recommendations, shard_query
 from recsys.candidates import CandidateSet
 from recsys.config import Serving, SignalName
-from recsys.datatypes import Batch, Floats, RecQuery, Slate
+from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
+from recsys.notes import notes, probes, reasons
 from recsys.profile_loading import Profiles
 from recsys.profiles import position
 from recsys.ranker import features
@@ -117,6 +118,7 @@ class Recommender:
         scores = _ranked(gathered, serve)
         chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
         made = recommendations(batch, candidates, signals, scores, chosen)
+        why = await self._why_empty(batch, made, missing, serve, clock)
         told = Batch(clock.began, len(batch), clock.calls)
         slates: list[Slate | Exception] = []
         for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):
@@ -128,12 +130,36 @@ class Recommender:
                     model_version=serve.model,
                     degraded=tuple(dict.fromkeys((*prepared.missing, *missing))),
                     unknown_items=tuple(i for i in prepared.query.items or () if i not in known),
+                    notes=why.get(b) or notes(prepared, items),
                     stages=clock.laps,
                     batch=told,
                 )
             )
         clock.lap("ranking")
         return slates
+
+    async def _why_empty(
+        self,
+        batch: Sequence[Prepared],
+        made: Sequence[Sequence[Recommendation]],
+        missing: Sequence[str],
+        serve: Serve,
+        clock: Clock,
+    ) -> dict[int, tuple[str, ...]]:
+        """Notes of the empty slates of a batch, by place in it. Where several restrictions come together the shards are
+        asked once more, with one after another.
+        """
+        empty = [b for b, items in enumerate(made) if not items and batch[b].query.items is None]
+        empty = [b for b in empty if not missing and not batch[b].missing]
+        if not empty:
+            return {}
+        tried = {b: probes(batch[b]) for b in empty}
+        asked = [probe for b in empty for probe in tried[b]]
+        gathered = await self._gather(asked, serve, clock, ()) if asked else None
+        if asked and gathered is None:
+            return {}
+        found = iter([] if gathered is None else (np.diff(gathered.candidates.offsets) > 0).tolist())
+        return {b: reasons(batch[b], [next(found) for _ in tried[b]]) for b in empty}
 
     async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
         """Candidates and signals of queries that are known to be good; None when no shard answered."""

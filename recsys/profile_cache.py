@@ -15,13 +15,14 @@ from msgspec import structs
 
 from recsys.datatypes import Interaction, UserProfile
 
-_FORMAT = b"pf05"
+_FORMAT = b"pf06"
 """Profiles that were cached in another form are of no use."""
 _MADE = 20
 """Bytes that say what a profile was made for: format, hash of the version, hash of the settings."""
-_HEADER = struct.Struct("<IQdIHHHHId")
-"""Then likes, sequence, timestamp of the newest event, seen items, recent items, trail, lengths of taste and vectors,
-likes of the session and when its last was: 64 bytes in all, so that the 8-byte keys behind them are aligned.
+_HEADER = struct.Struct("<IQdIBBHHHId")
+"""Then likes, sequence, timestamp of the newest event, seen items, recent items, whether the history was cut, trail,
+lengths of taste and vectors, likes of the session and when its last was. That makes 64 bytes, so that the 8-byte keys
+behind them are aligned.
 """
 _START = _MADE + _HEADER.size
 
@@ -37,7 +38,7 @@ def _made(version: str, settings: bytes) -> bytes:
 def encode(profile: UserProfile, newest: Interaction, version: str, settings: bytes) -> bytes:
     """`settings` are 8 bytes, see `Taste.fingerprint`."""
     lengths = (len(profile.taste), profile.recent_vectors.shape[1])
-    sizes = (len(profile.seen), len(profile.recent), len(profile.trail), *lengths)
+    sizes = (len(profile.seen), len(profile.recent), profile.cut, len(profile.trail), *lengths)
     header = _HEADER.pack(
         profile.likes, profile.sequence, newest.timestamp, *sizes, profile.session, profile.session_at
     )
@@ -69,7 +70,8 @@ def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
 
 def _read(blob: bytes) -> Cached:
     # One look at the memory for each type, and slices of it: that is cheaper than a look for each column.
-    likes, sequence, newest, seen, recent, trail, taste, width, session, session_at = _HEADER.unpack_from(blob, _MADE)
+    header = _HEADER.unpack_from(blob, _MADE)
+    likes, sequence, newest, seen, recent, cut, trail, taste, width, session, session_at = header
     keys = np.frombuffer(blob, np.uint64, seen + trail, _START)
     at = _START + 8 * (seen + trail)
     floats = np.frombuffer(blob, np.float32, trail + taste + recent * width, at)
@@ -90,5 +92,6 @@ def _read(blob: bytes) -> Cached:
         sequence=sequence,
         session_at=session_at,
         session=session,
+        cut=bool(cut),
     )
     return profile, (newest, newest_id)

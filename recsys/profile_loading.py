@@ -18,6 +18,7 @@ from recsys.serving import Serve
 from recsys.shards import Shards
 from recsys.telemetry import SILENT, Telemetry
 from recsys.users import Appended, Stale, UserStore, in_order
+from recsys.warming import Active, warm
 
 _WORTH = 0.1
 """Share of a batch's stale users that must be done soon for the batch to wait for them: the others wait with them."""
@@ -33,8 +34,17 @@ class Profiles(Protocol):
 
 
 class ProfileLoader:
-    def __init__(self, users: UserStore, shards: Shards, settings: Serving, telemetry: Telemetry = SILENT) -> None:
+    def __init__(
+        self,
+        users: UserStore,
+        shards: Shards,
+        settings: Serving,
+        telemetry: Telemetry = SILENT,
+        active: Active | None = None,
+    ) -> None:
+        """`active`: users who came lately, as far as it is known already."""
         self._telemetry = telemetry
+        self._active = active or Active()
         self._breaker = Breaker()
         self._users = users
         self._shards = shards
@@ -65,6 +75,7 @@ class ProfileLoader:
                 self._breaker.record(answered=False)
             missing = ("profiles",)
         profiles = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, UserProfile)}
+        self._active.note(u for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, Stale) or p.sequence)
         hits = sum(profile.sequence > 0 for profile in profiles.values())
         self._telemetry.add("recsys_profiles_total", hits, result="hit")
         self._telemetry.add("recsys_profiles_total", len(profiles) - hits, result="new")
@@ -81,6 +92,10 @@ class ProfileLoader:
             vectors, lacking = await self._shards.vectors(serve.version, item_ids, budget_s / 2)
             late = tuple(dict.fromkeys((*late, *lacking)))
         return profiles, vectors, (*missing, *late)
+
+    async def warm(self, serve: Serve) -> None:
+        """Make profiles of the users who came lately for a version that is about to be served."""
+        await warm(self._active, self._users, self.rebuilder, serve)
 
     async def _renew(
         self, stale: Mapping[str, Stale], serve: Serve, budget_s: float

@@ -158,6 +158,7 @@ def fold(
         sequence=sequence,
         session_at=session_at,
         session=session,
+        cut=profile.cut,
     )
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import structs
 from redis.exceptions import RedisError
 
 from recsys.datatypes import Floats, Interaction, UserProfile
@@ -222,7 +223,8 @@ def _folded(
     serve: Serve,
 ) -> list[UserProfile | None]:
     unknown = serve.space.unknown_user()
+    cut = structs.replace(unknown, cut=True)
     return [
-        fold(unknown, history, vectors, taste, one.sequence, serve.space)
+        fold(cut if one.cut else unknown, history, vectors, taste, one.sequence, serve.space)
         for one, history in zip(stored, histories, strict=True)
     ]

@@ -165,6 +165,8 @@ class StoredHistory:
     user_id: str
     sequence: int
     fields: Mapping[bytes, bytes]
+    cut: bool
+    """Whether older events have left it, for it is as long as it may be."""
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -242,15 +244,38 @@ class UserStore:
         await pipe.execute()
         return ready, dict(zip(sequences, answers[1::2], strict=True))
 
+    async def unprepared(
+        self, user_ids: Sequence[str], version: str, unknown: UserProfile
+    ) -> dict[str, tuple[int, int]]:
+        """Of the users who have events those without a profile for a version that is about to be served: the sequence
+        and the number of events.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for user_id in user_ids:
+            pipe.get(keys.sequence(user_id))
+            pipe.get(keys.early(user_id))
+            pipe.hlen(keys.events(user_id))
+        answers: list[Any] = await pipe.execute()
+        lacking = {}
+        for user_id, sequence, blob, events in zip(user_ids, answers[::3], answers[1::3], answers[2::3], strict=True):
+            known = decode(blob, version, self._settings, unknown) if blob else None
+            if sequence is not None and (known is None or known[0].sequence != int(sequence)):
+                lacking[user_id] = (int(sequence), events)
+        return lacking
+
     async def stored(self, user_ids: Sequence[str]) -> list[StoredHistory]:
         """The users' histories, which are still to be read: that is better done off the event loop."""
         pipe = self._redis.pipeline(transaction=False)
         for user_id in user_ids:
             pipe.get(keys.sequence(user_id))  # first: an event in between is in the history and not in the sequence
             pipe.hgetall(keys.events(user_id))
+            pipe.exists(keys.floor(user_id))
         found: list[Any] = await pipe.execute()
-        rows = zip(user_ids, found[::2], found[1::2], strict=True)
-        return [StoredHistory(user_id, int(sequence or 0), fields) for user_id, sequence, fields in rows]
+        rows = zip(user_ids, found[::3], found[1::3], found[2::3], strict=True)
+        return [
+            StoredHistory(user_id, int(sequence or 0), fields, bool(floor) and len(fields) >= self._history)
+            for user_id, sequence, fields, floor in rows
+        ]
 
     async def histories(self, user_ids: Sequence[str]) -> list[list[Interaction]]:
         """Oldest first; events of the same moment in order of their ids."""

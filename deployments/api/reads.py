@@ -138,6 +138,7 @@ class _Body(msgspec.Struct, omit_defaults=True, gc=False):
     items: tuple[Recommendation, ...]
     unknown_items: tuple[str, ...] | None = None
     """Only where items were given to rank."""
+    notes: tuple[str, ...] = ()
 
 
 class _Json(Response):
@@ -173,5 +174,6 @@ async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str
         round(took_ms, 3),
         slate.items,
         None if query.items is None else slate.unknown_items,
+        slate.notes,
     )
     return _Json(_json(body), timing)

@@ -109,6 +109,8 @@ class SlateOut(BaseModel):
     took_ms: float
     items: list[RecommendedItem]
     unknown_items: list[str] | None = None
+    notes: list[str] | None = None
+    """What bounds the answer, and why it is empty or short: see docs/http-api.md. Left out when there are none."""
 
 
 class RefusedOut(BaseModel):

@@ -109,6 +109,28 @@ async def test_everybody_gets_warm_after_a_promotion(make_world):
     assert {slate.degraded for slate in slates} == {()}
 
 
+async def test_who_came_lately_is_warm_when_another_version_is_served(make_world):
+    """The first answer of the new version is whole, though no shard gives vectors any more; only a user whom this
+    composer has not seen is answered without a profile. An erasure forgets what was made ahead.
+    """
+    world = await make_world(shards=1, serving=Serving(budget_s=0.4))
+    users = [f"u{n}" for n in range(70)]
+    for user in users:
+        await world.gateway.record([event(user, f"sea-{n}") for n in range(3)])
+        await world.gateway.recommend(RecQuery(k=1, user_id=user))
+    await world.gateway.record([event("stranger", "sea-0")])
+    new = await promote(world)
+    held = Held(world.clients[0])
+    await world.gateway.erase(users[0])
+    assert not [k async for k in world.redis.scan_iter(f"*:{users[0]}")]
+    slates = [await world.gateway.recommend(RecQuery(k=3, user_id=u, diversity=0.0)) for u in users[1:]]
+    assert {(s.index_version, s.degraded) for s in slates} == {(new, ())}
+    assert {topic_of(i) for s in slates for i in ids(s)} == {"sea"}
+    assert (await world.gateway.recommend(RecQuery(k=3, user_id="stranger"))).degraded == ("profiles",)
+    assert len(await cached(world, *users[1:])) == len(users) - 1
+    held.go.set()
+
+
 async def test_short_histories_come_first_and_nothing_is_made_twice(make_world):
     """Whatever the order in which they were asked for; past the bound nobody is taken on."""
     world = await make_world(shards=1)
