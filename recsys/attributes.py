@@ -41,15 +41,15 @@ class _Keywords:
         self._present.extend(present)
         self.first.extend(first)
 
-    def mask(self, condition: Condition, n: int) -> Mask:
-        mask = np.zeros(n, bool)
+    def mask(self, condition: Condition, n: int, start: int) -> Mask:
+        mask = np.zeros(n - start, bool)
         if condition.op == "exists":
-            _mark(mask, self._present)
+            _mark(mask, self._present, start)
             return mask if condition.exists else ~mask
         for value in condition.values:
             postings = self._postings.get(str(value))
             if postings is not None:
-                _mark(mask, postings)
+                _mark(mask, postings, start)
         return mask
 
 
@@ -60,8 +60,8 @@ class _Numbers:
     def extend(self, first_row: int, values: Sequence[AttributeValue | None]) -> None:  # noqa: ARG002
         self._values.extend([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
 
-    def mask(self, condition: Condition, n: int) -> Mask:
-        values = self._values.view[:n]
+    def mask(self, condition: Condition, n: int, start: int) -> Mask:
+        values = self._values.view[start:n]
         if condition.op == "exists":
             return np.isnan(values) != condition.exists
         if condition.op == "any":
@@ -71,9 +71,10 @@ class _Numbers:
         return above & below
 
 
-def _mark(mask: Mask, postings: Column[np.int64]) -> None:
+def _mark(mask: Mask, postings: Column[np.int64], start: int) -> None:
     rows = postings.view
-    mask[rows[rows < len(mask)]] = True
+    first, end = np.searchsorted(rows, (start, start + len(mask)))
+    mask[rows[first:end] - start] = True
 
 
 class Attributes:
@@ -88,15 +89,15 @@ class Attributes:
         for key, column in self._columns.items():
             column.extend(first_row, [a.get(key) for a in attributes])
 
-    def mask(self, given: Filter, n: int) -> Mask:
-        """(n,) bool: which of the first n rows match."""
-        mask = np.ones(n, bool)
+    def mask(self, given: Filter, n: int, start: int = 0) -> Mask:
+        """(n - start,) bool: which of the first n rows match, from row `start` on."""
+        mask = np.ones(n - start, bool)
         for condition in given.must:
-            mask &= self._test(condition, n)
+            mask &= self._test(condition, n, start)
         if given.should:
-            mask &= np.logical_or.reduce([self._test(c, n) for c in given.should])
+            mask &= np.logical_or.reduce([self._test(c, n, start) for c in given.should])
         for condition in given.must_not:
-            mask &= ~self._test(condition, n)
+            mask &= ~self._test(condition, n, start)
         return mask
 
     def groups(self, keys: Sequence[str], rows: Rows) -> Keys:
@@ -111,7 +112,9 @@ class Attributes:
     def rows(self, given: Filter, n: int) -> Rows:
         return np.flatnonzero(self.mask(given, n))
 
-    def _test(self, condition: Condition, n: int) -> Mask:
+    def _test(self, condition: Condition, n: int, start: int) -> Mask:
         column = self._columns.get(condition.key)
         # A version built before the attribute was declared has no such column: nothing has the attribute there.
-        return column.mask(condition, n) if column else np.full(n, condition.op == "exists" and not condition.exists)
+        if column is None:
+            return np.full(n - start, condition.op == "exists" and not condition.exists)
+        return column.mask(condition, n, start)

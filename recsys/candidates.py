@@ -84,6 +84,7 @@ class CandidateSet:
     columns   (n, 3) float64: weighted likes, trend as log2, created_at in Unix seconds (NaN: unknown)
     sketches  (n, w) int8, or (n, 0) when not asked for
     groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
+    twins     (n,) uint64 of 48 bits, the same for equal items, see `twins.py`; 0: equal to none
     top_count the most likes of any item of the shard, which popularity is measured against
     """
 
@@ -96,6 +97,7 @@ class CandidateSet:
     titles: StringColumn
     sketches: npt.NDArray[np.int8]
     groups: Keys
+    twins: Keys
     top_count: float
 
     @property
@@ -105,14 +107,17 @@ class CandidateSet:
 
     @classmethod
     def merge(cls, parts: list[CandidateSet]) -> CandidateSet:
-        """The candidates of several shards, in order of request and key; an item that two shards hold stays once."""
+        """The candidates of several shards, in order of request and key; an item that two shards hold stays once. Of
+        two items that share a key both stay.
+        """
         if len(parts) == 1:
             return parts[0]
         tagged = np.concatenate([tag(p.requests, p.keys) for p in parts])
         order = np.argsort(tagged, kind="stable")  # each part is in order: this only merges them
+        ids = StringColumn.concat([p.ids for p in parts])
+        first = firsts(tagged[order], order, ids)
+        order = order[first]
         tagged = tagged[order]
-        first = np.concatenate([[True], tagged[1:] != tagged[:-1]]) if len(tagged) else np.zeros(0, bool)
-        order, tagged = order[first], tagged[first]
         starts = np.arange(len(parts[0].offsets), dtype=np.uint64) << np.uint64(KEY_BITS)
         return cls(
             offsets=np.searchsorted(tagged, starts),
@@ -120,10 +125,11 @@ class CandidateSet:
             sources=np.concatenate([p.sources for p in parts])[order],
             likeness=np.concatenate([p.likeness for p in parts])[order],
             columns=np.concatenate([p.columns for p in parts])[order],
-            ids=StringColumn.concat([p.ids for p in parts]).take(order),
+            ids=ids.take(order),
             titles=StringColumn.concat([p.titles for p in parts]).take(order),
             sketches=np.concatenate([p.sketches for p in parts])[order],
             groups=np.concatenate([p.groups for p in parts])[order],
+            twins=np.concatenate([p.twins for p in parts])[order],
             top_count=max(p.top_count for p in parts),
         )
 
@@ -131,6 +137,20 @@ class CandidateSet:
 def tag(requests: npt.NDArray[np.int64], keys: Keys) -> Keys:
     """Keys of different requests made different: the request's place in the batch above the key's 48 bits."""
     return (requests.astype(np.uint64) << np.uint64(KEY_BITS)) | keys
+
+
+def firsts(tagged: Keys, rows: npt.NDArray[np.int64], ids: StringColumn) -> npt.NDArray[np.bool_]:
+    """(n,) which of sorted tags, each with its row in `ids`, are the first of an item.
+
+    Keys have 48 bits: among 24 million items one pair is expected to share one. So where tags are equal and rows are
+    not, ids decide.
+    """
+    first = np.ones(len(tagged), bool)
+    first[1:] = tagged[1:] != tagged[:-1]
+    for i in (np.flatnonzero(~first[1:] & (rows[1:] != rows[:-1])) + 1).tolist():
+        start = int(np.searchsorted(tagged, tagged[i]))
+        first[i] = ids[int(rows[i])] not in {ids[row] for row in rows[start:i].tolist()}
+    return first
 
 
 def contains(sorted_tags: Keys, tags: Keys) -> npt.NDArray[np.bool_]:

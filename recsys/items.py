@@ -12,8 +12,10 @@ from recsys.arrays import Column, Strings
 from recsys.attributes import Attributes
 from recsys.config import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
+from recsys.journal import Journal
 from recsys.learned import Learned
 from recsys.sketches import Sketcher
+from recsys.twins import Twins
 
 
 class ItemTable:
@@ -43,6 +45,8 @@ class ItemTable:
         """Goes up with every row that comes or goes: what was derived from an older one is stale."""
         self.recounts = 0
         """Goes up with every change of likes or trends."""
+        self.journal = Journal()
+        """Rows that came, went, or have other likes or trends."""
         self.slots = Column(np.int64)
         """The item's row in the snapshot, which what was learned of it goes by; -1: it came later."""
         self.dimension = dimension
@@ -50,6 +54,7 @@ class ItemTable:
         self.learned = learned
         """None: vectors are texts alone."""
         self.width = dimension + (learned.dimension if learned else 0)
+        self.twins = Twins(self.width - dimension)
         self._sketcher = sketcher
         self._rows: dict[str, int] = {}
         self._base: Floats = np.zeros((0, self.width), np.float32)
@@ -102,22 +107,42 @@ class ItemTable:
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
         self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
+        self.twins.adopt(items, self._base[:, self.dimension :])
         rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), alive=True)
         self.slots.view[:] = np.arange(len(items))
         self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
+        self.journal.add(rows)
 
     def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
         """A new row for each item, which nobody sees before `reveal`.
 
         `vectors` are (n, dimension) texts; the learned part is that of the item's row now, or follows from the text.
+        An item with the title and text of an earlier row takes over its text vector, so that the two are equal.
         """
-        self._tail.extend(self._widened(items, vectors))
+        vectors = self._settled(items, np.asarray(vectors, np.float32))
+        wide = self._widened(items, vectors)
+        self._tail.extend(wide)
+        self.twins.append(items, wide[:, self.dimension :])
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(v[None]) for v in vectors)])
         rows = self._extend(items, sketches, alive=False)
         now = [self._rows.get(item.item_id) for item in items]
         self.slots.view[rows] = [-1 if row is None else self.slots.view[row] for row in now]
         return rows
+
+    def _settled(self, items: Sequence[Item], texts: Floats) -> Floats:
+        """One by one: an item may have the text of one before it in the same call."""
+        firsts = self.twins.firsts(items)
+        seen: dict[tuple[str, str], int] = {}
+        made = texts.copy()
+        for i, item in enumerate(items):
+            if not (item.title or item.text):
+                continue
+            if firsts[i] >= 0:
+                made[i] = self.twins.settled(self.vectors(firsts[i : i + 1])[0, : self.dimension], texts[i])
+            else:
+                made[i] = self.twins.settled(made[seen.setdefault((item.title, item.text), i)], texts[i])
+        return made
 
     def _widened(self, items: Sequence[Item], texts: Floats) -> Floats:
         if self.learned is None:
@@ -144,6 +169,7 @@ class ItemTable:
         self.alive.view[np.concatenate([born, old])] = np.arange(len(born) + len(old)) < len(born)
         self._rows.update(last)
         self.generation += 1
+        self.journal.add(np.concatenate([old, rows]))
         return np.concatenate([old, np.setdiff1d(rows, born)])
 
     def delete(self, item_ids: Sequence[str]) -> Rows:
@@ -153,6 +179,7 @@ class ItemTable:
             self._rows.pop(item_id, None)
         self.alive.view[rows] = False
         self.generation += 1
+        self.journal.add(rows)
         return rows
 
     def count(self, item_ids: Sequence[str], counts: Sequence[float], trends: Sequence[float]) -> None:
@@ -168,13 +195,14 @@ class ItemTable:
             self.counts.view[rows] = likes
             self.trends.view[rows] = latest
             self.recounts += 1
+            self.journal.add(rows)
 
     def item(self, row: int) -> Item:
         stored = orjson.loads(self.documents[row])
         return Item(self.ids[row], self.titles[row], stored["text"], stored["attributes"], stored["created_at"])
 
     def live_rows(self) -> Rows:
-        return np.flatnonzero(self.alive.view.copy())  # see `Shard._derive`
+        return np.flatnonzero(self.alive.view.copy())  # numpy counts, then fills: a tombstone in between gives garbage
 
     def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, alive: bool) -> Rows:
         first = len(self)

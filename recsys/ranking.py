@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recsys.candidates import QUERY, TASTE, CandidateSet
+from recsys.candidates import QUERY, SOURCES, TASTE, CandidateSet, tag
 from recsys.config import SignalName
 from recsys.datatypes import Floats
-from recsys.shard import NEW_LIKES
+from recsys.rowlists import NEW_LIKES
 from recsys.signals import SIGNALS
 from recsys.sketches import unit
+from recsys.twins import repeated
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,9 +65,11 @@ def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], gro
 def _over_caps(
     candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str]
 ) -> npt.NDArray[np.bool_]:
-    """(n,) candidates that come after as many better ones with the same value as their request allows."""
-    over = np.zeros(len(scores), bool)
+    """(n,) candidates that come after as many better ones with the same value as their request allows: of equal items
+    one.
+    """
     requests = candidates.requests
+    over = _equal_to_a_better_one(candidates, scores)
     for column, name in enumerate(grouped):
         caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in asked], np.int64)
         values = candidates.groups[:, column]
@@ -75,6 +78,21 @@ def _over_caps(
         fresh[1:] = (np.diff(requests[order]) != 0) | (values[order][1:] != values[order][:-1])
         place = np.arange(len(order)) - np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
         over[order] |= (place >= caps[requests[order]]) & (values[order] != 0)
+    return over
+
+
+def _equal_to_a_better_one(candidates: CandidateSet, scores: Floats) -> npt.NDArray[np.bool_]:
+    """(n,) candidates whose equal has a better score, of equal scores the newer, then the smaller key."""
+    requests = candidates.requests
+    # Items that were asked for are all put in their order.
+    twins = np.where(candidates.sources & SOURCES["asked"], np.uint64(0), candidates.twins)
+    over = np.zeros(len(scores), bool)
+    several = np.flatnonzero(repeated(requests, twins))
+    if len(several):
+        mine = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))
+        age = -np.nan_to_num(candidates.columns[mine, 2], nan=-np.inf)
+        mine = mine[np.lexsort((candidates.keys[mine], age, -scores[mine], requests[mine]))]
+        over[mine] = repeated(requests[mine], twins[mine])
     return over
 
 

@@ -141,7 +141,8 @@ class ShardReplica:
     async def search(self, query: ShardQuery) -> CandidateSet:
         shard = self._shard(query.version)
         with self.watch.asked(query):
-            if _light(query):
+            # A writer may hold the index for some milliseconds: the loop does not wait for it.
+            if _light(query) and not shard.changing.locked():
                 return self.watch.search(shard, query)
             return await asyncio.get_running_loop().run_in_executor(self._searching, self.watch.search, shard, query)
 

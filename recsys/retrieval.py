@@ -18,13 +18,20 @@ from recsys.candidates import (
     CandidateSet,
     ShardQuery,
     contains,
+    firsts,
     tag,
 )
 from recsys.datatypes import KEY_BITS, Floats, Keys, Rows
+from recsys.filters import Filter
 from recsys.index.base import best
 from recsys.shard import Shard
+from recsys.twins import repeated
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_DEEP = 1 << 12
+"""Rows that exact scoring looks at for items that are not equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +67,70 @@ def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: 
     """
     given = query.filters[query.vector_request[pending[0]]]
     new = bool(query.vector_source[pending[0]] == SOURCES["new"])
-    matches = shard.ranked("new", given) if new else shard.matches(given)
+    newest = shard.lists.newest(given) if new else None
+    matching = shard.lists.count(given) if newest is None else len(newest)
     everything = given is None and not new
-    exact = new or (not everything and len(matches) <= shard.tuning.exact_below)
-    share = max(len(matches), 1) / max(shard.items.live, 1)
+    exact = new or (not everything and matching <= shard.tuning.exact_below)
+    share = max(matching, 1) / max(shard.items.live, 1)
     slack = np.diff(query.exclude_offsets)[query.vector_request]
     widen, found = 1, []
     while len(pending):
         most = int((query.vector_k[pending] + np.minimum(slack[pending], widen * query.vector_k[pending])).max())
         k = int(np.ceil(most / share))
         # Past a quarter of the matches a walk reads more than scoring them in one product does.
-        exact = exact or k * 4 >= len(matches)
+        exact = exact or k * 4 >= matching
+        requests, wanted = query.vector_request[pending], query.vector_k[pending, None]
         if exact:
             full = int((query.vector_k[pending] + slack[pending]).max())
-            rows, _ = _exact(shard, query.vectors[pending], matches, full)
+            matches = shard.lists.matches(given) if newest is None else newest
+            rows, keep = _exactly(shard, query.vectors[pending], matches, full, requests, wanted, excluded)
         else:
             rows, _ = shard.index.search(query.vectors[pending], k)
             if rows.shape[1] > k:
                 rows = _by_likeness(shard, query.vectors[pending], rows)
-        requests = query.vector_request[pending]
-        keep = _eligible(shard, requests, rows, excluded, None if exact or everything else matches)
-        keep &= np.cumsum(keep, axis=1) <= query.vector_k[pending, None]
+            keep = _eligible(shard, requests, rows, excluded, given)
+        keep = _best_of(shard, rows, keep, wanted)
         short = (keep.sum(axis=1) < query.vector_k[pending]) & (not exact)
         found.append(_pairs(requests[~short], rows[~short], keep[~short], query.vector_source[pending][~short]))
         pending, widen = pending[short], widen * 4
         exact = widen > 16
     return found
+
+
+def _exactly(
+    shard: Shard, queries: Floats, matches: Rows, k: int, requests: Ints, wanted: Ints, excluded: Keys
+) -> tuple[Rows, Bools]:
+    """(m, w) rows, best first, and which may be given. Where equal items fill the first k, more are looked at."""
+    while True:
+        rows, _ = _exact(shard, queries, matches, k)
+        keep = _eligible(shard, requests, rows, excluded, None)
+        if k >= min(len(matches), _DEEP) or not shard.items.twins.any:
+            return rows, keep
+        if (_distinct(shard, rows, keep).sum(axis=1) >= wanted[:, 0]).all():
+            return rows, keep
+        k = min(k * 8, _DEEP)
+
+
+def _best_of(shard: Shard, rows: Rows, keep: Bools, wanted: Ints) -> Bools:
+    """Of (m, w) rows, best first, and which of them may be given: the `wanted` best, and as many that are not equal to
+    a better one, so that equal items do not fill a slate.
+    """
+    best = keep & (np.cumsum(keep, axis=1) <= wanted)
+    if not shard.items.twins.any:
+        return best
+    distinct = _distinct(shard, rows, keep)
+    return best | (distinct & (np.cumsum(distinct, axis=1) <= wanted))
+
+
+def _distinct(shard: Shard, rows: Rows, keep: Bools) -> Bools:
+    """Those of `keep` whose equal does not stand before them in their line."""
+    twins, distinct = shard.items.twins, keep.copy()
+    line, column = np.nonzero(keep)
+    found = rows[line, column]
+    if twins.several.view[found].any():
+        later = repeated(line, twins.keys.view[found])
+        distinct[line[later], column[later]] = False
+    return distinct
 
 
 def _exact(shard: Shard, queries: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:
@@ -118,7 +163,8 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
         for members in groups.values():
             requests = np.array(members)
             k = query.column_k[requests, c]
-            ranked = shard.ranked(column, query.filters[members[0]])[: int((k + slack[requests]).max())]
+            most = int((k + slack[requests]).max())
+            ranked = shard.lists.ranked(column, query.filters[members[0]], most)[:most]
             if column == "trending":
                 ranked = ranked[shard.items.trends.view[ranked] >= query.trend_floor]
             rows = np.broadcast_to(ranked, (len(requests), len(ranked)))
@@ -137,21 +183,22 @@ def _asked(shard: Shard, query: ShardQuery) -> list[_Found]:
     return found
 
 
-def _eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, matches: Rows | None) -> npt.NDArray[np.bool_]:
-    """(m, k) bool: rows that are there, alive, among the (sorted) matches, and not excluded by their request."""
+def _eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Filter | None) -> Bools:
+    """(m, k) bool: rows that are alive, match the filter (None: all do), and are not excluded by their request."""
     keep = rows >= 0
     safe = np.where(keep, rows, 0)
     if not len(shard.items):
         return keep
     keep &= shard.items.alive.view[safe]
-    if matches is not None:
-        keep &= contains(matches.astype(np.uint64), safe.astype(np.uint64))
+    if given is not None:
+        mask = shard.lists.mask(given)
+        keep &= mask[np.minimum(safe, len(mask) - 1)] & (safe < len(mask))
     if len(excluded):
         keep &= ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
     return keep
 
 
-def _pairs(requests: Ints, rows: Rows, keep: npt.NDArray[np.bool_], bits: Ints) -> _Found:
+def _pairs(requests: Ints, rows: Rows, keep: Bools, bits: Ints) -> _Found:
     line, column = np.nonzero(keep)
     return _Found(requests[line], rows[line, column], bits[line])
 
@@ -163,8 +210,10 @@ def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> Candidate
     bits = np.concatenate([none, *(f.bits for f in found)])
     tagged = tag(np.concatenate([none, *(f.requests for f in found)]), items.keys.view[rows])
     order = np.argsort(tagged, kind="stable")
+    if ((tagged[order[1:]] == tagged[order[:-1]]) & (rows[order[1:]] != rows[order[:-1]])).any():
+        order = np.lexsort((rows, tagged))  # two items share a key, or one changed its row meanwhile
     tagged, rows = tagged[order], rows[order]
-    first = np.flatnonzero(np.concatenate([np.ones(min(len(tagged), 1), bool), tagged[1:] != tagged[:-1]]))
+    first = np.flatnonzero(firsts(tagged, rows, items.ids.column))
     sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else none
     rows = rows[first]
     starts = np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS)
@@ -180,6 +229,7 @@ def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> Candidate
         titles=items.titles.take(rows),
         sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
         groups=items.attributes.groups(query.grouped, rows),
+        twins=items.twins.keys.view[rows],
         top_count=shard.top_count,
     )
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 
 import numpy as np
 
 from recsys.config import ShardTuning
-from recsys.datatypes import Floats, Item, Rows
-from recsys.filters import Filter
+from recsys.datatypes import Floats, Item
 from recsys.index.base import VectorIndex
 from recsys.itemlog import START_OF_LOG
 from recsys.items import ItemTable
 from recsys.popularity import Counts
-
-NEW_LIKES = 5.0
-"""Weighted likes from which on an item is new no more."""
-NEW_ROWS = 4000
-"""New rows that are looked at, the last that came: all are scored exactly."""
+from recsys.rowlists import RowLists
 
 _SWEPT = 64
 """Dead rows leave the graph whenever the number of rows reaches a multiple of this. What is inserted depends on what
@@ -37,6 +31,7 @@ class Shard:
         self.version = version
         self.items = items
         self.index = index
+        self.lists = RowLists(items)
         self.cursor = cursor
         """Id of the last log entry applied."""
         self.snapshot = cursor
@@ -49,8 +44,6 @@ class Shard:
         """Held by a task that changes the shard: the log and popularity are followed by different ones."""
         self._dead: list[int] = []
         """Rows that are gone for readers and still in the graph."""
-        self._orders: dict[tuple[str, Filter | None], tuple[tuple[int, int], Rows]] = {}
-        self._ordering = threading.Lock()
 
     def tune(self, tuning: ShardTuning) -> None:
         if tuning.ef_search < self.least_ef_search:
@@ -99,42 +92,3 @@ class Shard:
     def item(self, item_id: str) -> Item | None:
         row = self.items.row(item_id)
         return None if row is None else self.items.item(row)
-
-    def matches(self, given: Filter | None) -> Rows:
-        """Live rows that match a Filter (None: all)."""
-        return self._cached("rows", given)
-
-    def ranked(self, column: str, given: Filter | None) -> Rows:
-        """Matching live rows, best of the column first; rows that the column says nothing of are left out."""
-        return self._cached(column, given)
-
-    def _cached(self, what: str, given: Filter | None) -> Rows:
-        """Derived row lists, valid until the table changes; the oldest go when there are many."""
-        stamp = (self.items.generation, self.items.recounts if what in ("popular", "trending", "new") else 0)
-        known = self._orders.get((what, given))
-        if known is not None and known[0] == stamp:
-            return known[1]
-        rows = self._derive(what, given)
-        with self._ordering:
-            self._orders[what, given] = (stamp, rows)
-            while len(self._orders) > 256:
-                self._orders.pop(next(iter(self._orders)))
-        return rows
-
-    def _derive(self, what: str, given: Filter | None) -> Rows:
-        n = len(self.items)
-        alive = self.items.alive.view[:n].copy()  # numpy counts, then fills: a tombstone between the two gives garbage
-        if what == "rows":
-            return np.flatnonzero(alive if given is None else alive & self.items.attributes.mask(given, n))
-        rows = self.matches(given)
-        if what == "new":
-            return np.sort(rows[self.items.counts.view[rows] < NEW_LIKES][-NEW_ROWS:])
-        if what == "popular":
-            values = self.items.counts.view[rows]
-        elif what == "trending":
-            values = self.items.trends.view[rows]
-            rows, values = rows[values > -np.inf], values[values > -np.inf]
-        else:
-            values = self.items.created_at.view[rows]
-            rows, values = rows[~np.isnan(values)], values[~np.isnan(values)]
-        return rows[np.argsort(-values, kind="stable")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
         titles=StringColumn.of([f"title of {i} in {shard}" for i in ids]),
         sketches=np.full((n, 2), shard, np.int8),
         groups=np.full((n, 1), shard, np.uint64),
+        twins=np.full(n, shard, np.uint64),
         top_count=float(shard),
     )
 
@@ -82,3 +84,12 @@ def test_contains_keeps_the_shape():
     assert contains(none, np.ones((2, 3), np.uint64)).tolist() == [[False] * 3] * 2
     assert contains(np.array([1], np.uint64), none).shape == (0,)
     assert item_key("a") < 1 << KEY_BITS
+
+
+def test_two_items_that_share_a_key_both_stay():
+    """Keys have 48 bits: where two are equal ids decide, and the same item of two shards still stays once."""
+    parts = [part_of(0, [{"a": 1, "bb": 2}, {"e": 1}]), part_of(1, [{"ff": 4, "bb": 8}, {"e": 2}])]
+    shared = [dataclasses.replace(part, keys=np.full(len(part.keys), 77, np.uint64)) for part in parts]
+    merged = CandidateSet.merge(shared)
+    assert [sorted(row[1] for row in line) for line in rows_of(merged)] == [["a", "bb", "ff"], ["e"]]
+    assert sorted(row[2] for row in rows_of(merged)[0] if row[1] == "bb") == ["title of bb in 0"]

@@ -246,6 +246,7 @@ def test_items_and_empty_answers_cross() -> None:
         titles=StringColumn.of([]),
         sketches=np.zeros((0, 0), np.int8),
         groups=np.zeros((0, 0), np.uint64),
+        twins=np.zeros(0, np.uint64),
         top_count=0.0,
     )
     crossed = wire.decode_candidates(wire.encode(none))

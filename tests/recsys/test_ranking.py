@@ -20,7 +20,7 @@ MOMENT = Moment(now=1_000_000.0, trend_half_life_s=100.0, recency_half_life_s=10
 
 
 def candidates(
-    sizes: list[int], *, likeness=None, columns=None, sketches=None, groups=None, top_count=10.0
+    sizes: list[int], *, likeness=None, columns=None, sketches=None, groups=None, twins=None, top_count=10.0
 ) -> CandidateSet:
     n = sum(sizes)
     return CandidateSet(
@@ -33,6 +33,7 @@ def candidates(
         titles=StringColumn.of([""] * n),
         sketches=np.zeros((n, 0), np.int8) if sketches is None else sketches,
         groups=np.zeros((n, 0), np.uint64) if groups is None else groups,
+        twins=np.zeros(n, np.uint64) if twins is None else twins,
         top_count=top_count,
     )
 

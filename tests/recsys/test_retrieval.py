@@ -292,14 +292,14 @@ def test_a_tombstone_counts_before_the_index_has_it(filtered):
 
 
 def test_a_match_that_goes_meanwhile_opens_no_door():
-    """All but one item match, and one of those goes just after the matches were listed: the one stays out."""
+    """All but one item match, and one of those goes just after the matches were counted: the one stays out."""
     shard = make_shard(500, exact_below=0)
     other = "i3"
     shard.upsert([Item(other, attributes={"hundreds": "0"})], shard.items.vectors(shard.items.rows([other])))
-    listed = shard.matches(ALL)
-    assert len(listed) == shard.items.live - 1
+    counted, listed = shard.lists.count(ALL), shard.lists.mask(ALL)
+    assert counted == shard.items.live - 1
     shard.delete(["i5"])
-    shard.matches = lambda _: listed
+    shard.lists.count, shard.lists.mask = lambda _: counted, lambda _: listed
     vector = shard.items.vectors(shard.items.rows([other]))[0]
     (got,) = answers(shard, [Asked([(QUERY, "similar", 5, vector)], filter=ALL)])
     assert len(got) == 5
@@ -347,3 +347,16 @@ def test_searches_beside_a_writer_hold_their_promises():
         for reader in readers:
             reader.join()
     assert failures == []
+
+
+def test_two_items_that_share_a_key_are_both_found(monkeypatch):
+    """Of 24 million items one pair is expected to share 48 bits: each is a candidate of its own, with its sources."""
+    monkeypatch.setattr("recsys.items.item_keys", lambda ids: np.full(len(list(ids)), 5, np.uint64))
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((3, D)))
+    shard = Shard("v", ItemTable({}, D, Sketcher.fit(vectors)), engine(IndexSpec()).create(IndexSpec(), D))
+    shard.tune(ShardTuning())
+    shard.upsert([Item(f"i{n}", f"t{n}", "", {}, float(n)) for n in range(3)], vectors)
+    (got,) = answers(shard, [Asked([(QUERY, "similar", 3, vectors[1])], {"recent": 1})])
+    assert set(got) == {"i0", "i1", "i2"}
+    assert [got[i][0] & SOURCES["recent"] for i in ("i0", "i1", "i2")] == [0, 0, SOURCES["recent"]]
+    np.testing.assert_allclose(got["i2"][1][QUERY], vectors[2] @ vectors[1], atol=1e-6)

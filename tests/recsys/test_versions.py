@@ -60,7 +60,7 @@ def test_a_shard_comes_back_as_it_was_written(store, engine):
     assert sum(s.items.live for s in shards) == manifest.items == len(items)
     assert [len(s.index) for s in shards] == [m.items for m in manifest.shards]
     sea = Filter(must=(Condition("topic", "any", ("sea",)), Condition("number", "range", low=3)))
-    names = {s.items.ids[r] for s in shards for r in s.matches(sea)}
+    names = {s.items.ids[r] for s in shards for r in s.lists.matches(sea)}
     assert names == {f"sea-{i}" for i in range(3, 12)}
 
 
