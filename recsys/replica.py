@@ -209,12 +209,12 @@ class ShardReplica:
             continue
         # Last, for it may have been trimmed meanwhile.
         await self._log.check(version, shard.snapshot, manifest.created_at.timestamp())
-        self._feeds[version] = PopularityFeed(self._redis)
-        shard.count(await self._feeds[version].changes())
+        feed = PopularityFeed(self._redis)
+        shard.count(await feed.changes())
         # The first search reads the memory map from the disk: nobody's request should wait for that.
         await asyncio.to_thread(_warm_up, shard)
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
-        self._shards[version] = shard
+        self._shards[version], self._feeds[version] = shard, feed
         if f"log:{version}" not in self._background.names:
             self._background.start(f"log:{version}", lambda: self._tail(version, manifest.fingerprint), 0.0)
         await self._say()
@@ -234,9 +234,8 @@ class ShardReplica:
     async def _popularity(self) -> None:
         for version, shard in list(self._shards.items()):
             async with shard.changing:  # the look as well: an upsert in between has newer numbers
-                feed = self._feeds.get(version)
-                if feed is not None:  # else the version was dropped meanwhile
-                    await asyncio.to_thread(shard.count, await feed.changes())
+                if self._shards.get(version) is shard:  # else it was dropped or loaded again meanwhile
+                    await asyncio.to_thread(shard.count, await self._feeds[version].changes())
 
     async def _measure(self) -> None:
         for version, shard in list(self._shards.items()):
