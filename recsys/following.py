@@ -204,7 +204,10 @@ class VersionFollower:
             return False
         self._rejections.remove(version)
         if self._serve is not None and covered(self._presence.group, self._serve.version, self._shards) == self._shards:
-            await self.before_switch(serve)
+            try:
+                await self.before_switch(serve)
+            except Exception as error:  # it only saves work: no version waits for it for ever
+                log.exception("getting ready for version %s: %s", version, type(error).__name__)
         await self.refresh()  # opening it may have taken long
         if not ready(self._presence.group, version, self._shards, {}):
             return False

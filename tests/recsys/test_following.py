@@ -275,7 +275,7 @@ async def test_popularity_goes_on_when_a_version_is_dropped_under_it(make_world,
         for version in list(replica._feeds):
             if version != old and not dropped:
                 dropped.append(version)
-                del replica._feeds[version]
+                del replica._shards[version], replica._feeds[version]
         return await plain()
 
     monkeypatch.setattr(feed, "changes", slow)
@@ -336,3 +336,19 @@ async def test_nobody_goes_back_to_a_version_of_other_shards(make_world):
     await replica.stop()
     assert Servable(world.store, world.platform).read() == world.store.served()
     assert Servable(world.store, one_shard).read() == [new]
+
+
+async def test_a_version_is_served_though_getting_ready_for_it_fails(make_world):
+    """What is done before a switch only saves work."""
+    world: World = await small(make_world)
+    asked_for: list[str] = []
+
+    async def fails(serve: Any) -> None:
+        asked_for.append(serve.version)
+        raise KeyError("profiles")
+
+    world.follower.before_switch = fails
+    new = world.publish().version
+    world.store.promote(new)
+    assert await eventually(lambda: world.follower.serve.version == new)
+    assert asked_for == [new]
