@@ -60,7 +60,12 @@ async def rollback(store: VersionStore, platform: Platform, redis: Redis | None 
         raise VersionError("there is no earlier version to go back to")
     manifest = store.manifest(served[1])
     _refuse_misfit(manifest, platform)
-    await _inspected(store, manifest, redis)
+    try:
+        await _inspected(store, manifest, redis)
+    except VersionError as wrong:
+        raise VersionError(
+            f"there is no way back to {served[1]}: {wrong}. `recsys promote` takes any of `recsys versions`"
+        ) from wrong
     async with _alone(redis):
         await asyncio.to_thread(store.go_back, served[0], served[1])
     return manifest

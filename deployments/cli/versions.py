@@ -131,15 +131,21 @@ def promoted(config: Path, version: str, instead_of: str | None = None) -> Manif
     `promoting.promote`.
     """
     store_of(config).manifest(version)  # a version that does not exist is told before anything is started
-    return _with_log(
-        config, lambda store, platform, redis: promoting.promote(store, version, platform, redis, instead_of)
-    )
+
+    async def pruned(store: VersionStore, platform: Platform, redis: Redis | None) -> Manifest:
+        manifest = await promoting.promote(store, version, platform, redis, instead_of)
+        if redis is not None:
+            with contextlib.suppress(RedisError, OSError):  # it is promoted all the same
+                await prune(store, redis, platform.keep_versions)
+        return manifest
+
+    return _with_log(config, pruned)
 
 
 def _with_log(
     config: Path, switch: Callable[[VersionStore, Platform, Redis | None], Coroutine[Any, Any, Manifest]]
 ) -> Manifest:
-    """Switch with Redis at hand where there is a log to look at, and prune; the embedded Valkey is started for it.
+    """Switch with Redis at hand where there is a log to look at; the embedded Valkey is started for it.
 
     Raises Unavailable when Redis does not answer.
     """
@@ -152,15 +158,12 @@ def _with_log(
             return await switch(store, platform, None)
         async with connect(url, timeout_s=_PATIENCE_S) as redis:
             try:
-                manifest = await switch(store, platform, redis)
+                return await switch(store, platform, redis)
             except RedisError as error:
                 raise Unavailable(
                     f"Redis does not answer, and without it nobody knows whether the version's log is there: {error}; "
                     "the served version stays"
                 ) from error
-            with contextlib.suppress(RedisError, OSError):  # it is promoted all the same
-                await prune(store, redis, platform.keep_versions)
-            return manifest
 
     if not (platform.home() / "valkey").exists() and runtime.running_redis(known) is None:
         return asyncio.run(switched(None))  # nothing was ever written
