@@ -16,6 +16,7 @@ from deployments.api.front import Front
 from deployments.api.traces import Traces
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
+from deployments.redis_check import log_check
 from deployments.unattended import jobs
 from recsys.access import Gate
 from recsys.background import Background
@@ -76,7 +77,8 @@ class Composer:
                 raise
             return made
 
-        self._redis = connect(platform.redis())
+        self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
+        self._looking = asyncio.create_task(asyncio.to_thread(log_check, platform.redis(), platform.redis_prefix))
         replica_id = serve.get_replica_context().replica_id.unique_id
         self._traces = Traces(replica_id)
         store = VersionStore.of(platform)

@@ -23,7 +23,7 @@ class EncoderDeployment:
         log_with_serve()
         telemetry = RayTelemetry()
         self._replica = EncoderReplica(VersionStore.of(platform), platform.home() / "models", telemetry)
-        self._redis = connect(platform.redis())
+        self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         self._settings = HeldSettings(EncoderTuning, "Encoder", self._redis, self._tune, telemetry)
         await self._replica.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,15 +18,16 @@ from redis.exceptions import (
 
 from recsys.connection import connect_blocking
 from recsys.errors import RuntimeFailure
+from recsys.keys import DEFAULT_PREFIX, PROBE
 from recsys.redis_url import redacted
+
+log = logging.getLogger(__name__)
 
 LEAST_VERSION = (6, 2)
 """The first with XTRIM MINID, ZRANGE BYSCORE and ZMSCORE."""
-PROBE = "recsys:probe"
-"""A key that is written to see whether Redis takes writes. It is gone after a second."""
 
 
-def check_redis(url: str) -> list[str]:
+def check_redis(url: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
     """Look at the server behind a URL: one line for each thing that an operator should mend.
 
     RuntimeFailure, in one line and without the URL's password, for what the platform cannot work with: no answer, a
@@ -34,11 +36,20 @@ def check_redis(url: str) -> list[str]:
     """
     try:
         with connect_blocking(url) as client:
-            return _looked(client, redacted(url))
+            return _looked(client, redacted(url), PROBE.under(prefix))
     except (RedisError, ValueError, OSError) as error:
         # A URL's own mistake is described with parts of the URL.
         why = "the URL is wrong" if isinstance(error, ValueError) else error
         raise RuntimeFailure(f"Redis at {redacted(url)} does not answer ({why}): start it, or mend redis_url") from None
+
+
+def log_check(url: str, prefix: str) -> None:
+    """Log what `check_redis` finds, refusals too: a platform that `serve deploy` started is up, and has to stay up."""
+    try:
+        for line in check_redis(url, prefix):
+            log.warning("%s", line)
+    except RuntimeFailure as error:
+        log.error("%s", error)  # noqa: TRY400 - one line says all
 
 
 def answers(url: str) -> bool:
@@ -53,11 +64,11 @@ def answers(url: str) -> bool:
     return True
 
 
-def refused_writes(url: str) -> str | None:
+def refused_writes(url: str, prefix: str = DEFAULT_PREFIX) -> str | None:
     """Why this Redis takes no writes at the moment, in one line; None: it takes them."""
     try:
         with connect_blocking(url) as client:
-            client.set(PROBE, "1", px=1000)
+            client.set(PROBE.under(prefix), "1", px=1000)
     except ResponseError as error:
         return _refused(redacted(url), error)
     except (RedisError, ValueError, OSError) as error:
@@ -66,7 +77,7 @@ def refused_writes(url: str) -> str | None:
     return None
 
 
-def _looked(client: redis.Redis, place: str) -> list[str]:
+def _looked(client: redis.Redis, place: str, probe: str) -> list[str]:
     client.ping()
     hello = _hello(client)
     _refuse_kind(place, hello.get("mode"), hello.get("role"))
@@ -85,7 +96,7 @@ def _looked(client: redis.Redis, place: str) -> list[str]:
             "when memory runs short: set it to noeviction"
         )
     try:
-        client.set(PROBE, "1", px=1000)
+        client.set(probe, "1", px=1000)
     except ResponseError as error:
         raise RuntimeFailure(_refused(place, error)) from None
     return [f"Redis at {place} {line}" for line in _warnings(told, unread)]

@@ -209,7 +209,7 @@ class Runtime:
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
         if url := platform_of(config).external_redis():
-            for line in check_redis(url):
+            for line in check_redis(url, platform_of(config).redis_prefix):
                 warn(line)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 

@@ -31,7 +31,7 @@ class ShardDeployment:
             made: Floats = await encode.remote(version, texts)
             return made
 
-        self._redis = connect(platform.redis())
+        self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
         telemetry = RayTelemetry()

@@ -88,7 +88,7 @@ async def compact(
     """
     store, threads = VersionStore.of(platform), os.cpu_count() or 1
     try:
-        async with connect(redis_url, timeout_s=_PATIENCE_S) as redis:
+        async with connect(redis_url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
             with store.drafts.alone():
                 encoder = await asyncio.to_thread(WhenNeeded, platform, threads, progress)
                 content = await live_content(store, redis, platform, encoder.fingerprint, progress)

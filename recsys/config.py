@@ -96,6 +96,9 @@ class Platform(Settings):
     redis_url: str | None = None
     """`redis://…`, `rediss://…`, `unix://…` or `sentinel://…`, see `redis_url.py`; None: $RECSYS_REDIS_URL, where a
     password belongs, and without that the embedded Valkey that `recsys up` starts in `data_dir`."""
+    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "recsys"
+    """What all keys in Redis begin with, before a colon. Two platforms that share a database need two. A change leaves
+    what was written under the old one where it is, unread."""
     versions_url: str | None = None
     """An object store for the versions, as fsspec names it (`s3://bucket/folder`); None: `versions` in `data_dir`.
     Replicas read it through copies in `versions-cache` in `data_dir`, which then need not be shared by the nodes."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import redis as blocking
+from redis._parsers.encoders import Encoder
 from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
@@ -27,6 +29,7 @@ from redis.exceptions import (
 from redis.retry import Retry as BlockingRetry
 from redis.sentinel import Sentinel as BlockingSentinel
 
+from recsys.keys import DEFAULT_PREFIX, Key
 from recsys.redis_url import SentinelUrl, sentinel_url
 
 T = TypeVar("T")
@@ -37,22 +40,24 @@ _IN_OTHER_WORDS = ("-READONLY", "UNBLOCKED")
 """Redis 6.2 wraps a READONLY within a script into its own error; UNBLOCKED ends a blocking read of a demoted server."""
 
 
-def connect(url: str, timeout_s: float = 2.0) -> Redis:
+def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -> Redis:
     """A pool of connections, opened when used; an answer later than `timeout_s` raises redis TimeoutError.
 
-    `url`: see `redis_url.py`. A command is tried once more, at once and over a new connection, where its connection
-    turns out to be dead, and where the server says that it is not the primary. Then all other connections are made
-    anew as well: they lead to the same server, and reads over them would miss what was just written.
+    `url`: see `redis_url.py`. `prefix`: what each `Key` of `keys.py` begins with, `Platform.redis_prefix`.
+    A command is tried once more, at once and over a new connection, where its connection turns out to be dead, and
+    where the server says that it is not the primary. Then all other connections are made anew as well: they lead to
+    the same server, and reads over them would miss what was just written.
     RESP2 keeps the parsing in hiredis and the shape of answers the same on old and new servers.
     """
-    options = _options(timeout_s)
+    options = _options(timeout_s) | {"encoder_class": partial(_Prefixing, f"{prefix}:".encode())}
     once = _OnceMore()
     named = sentinel_url(url)
     client: Redis
     if named is None:
         client = Redis.from_url(url, retry=once, **options)
     else:
-        manager: Any = Sentinel(named.sentinels, sentinel_kwargs=options | {"retry": _once()} | named.sentinel)  # type: ignore[no-untyped-call]
+        asking = _options(timeout_s) | {"retry": _once()} | named.sentinel
+        manager: Any = Sentinel(named.sentinels, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         client = manager.master_for(named.service, redis_class=_Named, **{**options, "retry": once, **named.server})
     once.watch(client.connection_pool)
     return client
@@ -72,6 +77,21 @@ def _blocking_primary(named: SentinelUrl, options: dict[str, Any]) -> blocking.R
     manager: Any = BlockingSentinel(named.sentinels, sentinel_kwargs=options | named.sentinel)  # type: ignore[no-untyped-call]
     client: blocking.Redis = manager.master_for(named.service, **(options | named.server))
     return client
+
+
+class _Prefixing(Encoder):
+    """Writes the platform's prefix in front of its keys, and of nothing else: values may be any string."""
+
+    def __init__(self, prefix: bytes, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)  # type: ignore[no-untyped-call]
+        self._prefix = prefix
+
+    def encode(self, value: Any) -> Any:
+        if type(value) is Key:
+            return self._prefix + value.encode()
+        if type(value) is bytes:
+            return value
+        return super().encode(value)  # type: ignore[no-untyped-call]
 
 
 class _Named(Redis):

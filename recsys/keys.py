@@ -1,83 +1,107 @@
 """Every Redis key in one place. Ids are arbitrary strings, so they stand last in a key.
 
+A key is made here without the platform's prefix (`args.redis_prefix`), and is a `Key`. The client that `connect` gives
+writes the prefix and a colon in front of each `Key` when it sends it, so that no call site has to know it. Answers have
+whole keys: see `user_of`.
+
 | key | type | holds |
 | --- | --- | --- |
-| recsys:events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next three |
-| recsys:order:USER | sorted set | event_id by timestamp |
-| recsys:sequence:USER | string | number of the user's last change, drawn from recsys:sequences |
-| recsys:profile:USER | string | the cached user vector, see `users.py`; expires |
-| recsys:early:USER | string | the same for a version that is about to be served; expires within minutes |
-| recsys:floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
-| recsys:log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
-| recsys:trimmed | hash | shard -> sequence number up to which its log was trimmed |
-| recsys:reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
-| recsys:reencoders:SHARD | set | prints for which there is such a hash |
-| recsys:likes · recsys:trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
-| recsys:touched | sorted set | item_id by Unix seconds of its last counted event |
-| recsys:rebuild · recsys:retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
-| recsys:rebuilding | string | the lock of the composer that rebuilds or retrains |
-| recsys:switching | string | the lock of the process that changes which version is served |
-| recsys:members:ROLE | hash | replica (a shard's or a composer) -> what it says of itself as JSON, see `presence.py` |
-| recsys:heard:ROLE | sorted set | replica by the milliseconds of its last word, by Redis' clock |
-| recsys:changed:ROLE | sorted set | replica by the number of its word's last change; the newest number stands at "" |
-| recsys:settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
-| recsys:secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
+| events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next three |
+| order:USER | sorted set | event_id by timestamp |
+| sequence:USER | string | number of the user's last change, drawn from sequences |
+| profile:USER | string | the cached user vector, see `users.py`; expires |
+| early:USER | string | the same for a version that is about to be served; expires within minutes |
+| floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
+| log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
+| trimmed | hash | shard -> sequence number up to which its log was trimmed |
+| reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
+| reencoders:SHARD | set | prints for which there is such a hash |
+| likes · trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
+| touched | sorted set | item_id by Unix seconds of its last counted event |
+| rebuild · retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
+| rebuilding | string | the lock of the composer that rebuilds or retrains |
+| switching | string | the lock of the process that changes which version is served |
+| members:ROLE | hash | replica (a shard's or a composer) -> what it says of itself as JSON, see `presence.py` |
+| heard:ROLE | sorted set | replica by the milliseconds of its last word, by Redis' clock |
+| changed:ROLE | sorted set | replica by the number of its word's last change; the newest number stands at "" |
+| settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
+| probe | string | written to see whether Redis takes writes; gone after a second |
+| secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
 """
 
 from __future__ import annotations
 
 import hashlib
 
-SEQUENCES = "recsys:sequences"
-LIKES = "recsys:likes"
-TREND = "recsys:trend"
-TOUCHED = "recsys:touched"
-TRIMMED = "recsys:trimmed"
-REBUILD = "recsys:rebuild"
-RETRAINING = "recsys:retraining"
-REBUILDING = "recsys:rebuilding"
-SWITCHING = "recsys:switching"
-SETTINGS = "recsys:settings"
-SECRET = "recsys:secret"  # noqa: S105 - the key, not the secret
+DEFAULT_PREFIX = "recsys"
 
 
-def events(user_id: str) -> str:
-    return f"recsys:events:{user_id}"
+class Key(str):
+    """A key without the platform's prefix."""
+
+    __slots__ = ()
+
+    def under(self, prefix: str) -> str:
+        """The whole key, for a client that `connect` did not make."""
+        return f"{prefix}:{self}"
 
 
-def order(user_id: str) -> str:
-    return f"recsys:order:{user_id}"
+SEQUENCES = Key("sequences")
+LIKES = Key("likes")
+TREND = Key("trend")
+TOUCHED = Key("touched")
+TRIMMED = Key("trimmed")
+REBUILD = Key("rebuild")
+RETRAINING = Key("retraining")
+REBUILDING = Key("rebuilding")
+SWITCHING = Key("switching")
+SETTINGS = Key("settings")
+PROBE = Key("probe")
+SECRET = Key("secret")
 
 
-def sequence(user_id: str) -> str:
-    return f"recsys:sequence:{user_id}"
+def events(user_id: str) -> Key:
+    return Key(f"events:{user_id}")
 
 
-def profile(user_id: str) -> str:
-    return f"recsys:profile:{user_id}"
+def order(user_id: str) -> Key:
+    return Key(f"order:{user_id}")
 
 
-def early(user_id: str) -> str:
-    return f"recsys:early:{user_id}"
+def sequence(user_id: str) -> Key:
+    return Key(f"sequence:{user_id}")
 
 
-def floor(user_id: str) -> str:
+def profile(user_id: str) -> Key:
+    return Key(f"profile:{user_id}")
+
+
+def early(user_id: str) -> Key:
+    return Key(f"early:{user_id}")
+
+
+def floor(user_id: str) -> Key:
     """By a hash of the id, for it outlives an erased user."""
-    return f"recsys:floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}"
+    return Key(f"floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}")
 
 
-def presence(role: str) -> list[str]:
+def presence(role: str) -> list[Key]:
     """Words, times, changes."""
-    return [f"recsys:{part}:{role}" for part in ("members", "heard", "changed")]
+    return [Key(f"{part}:{role}") for part in ("members", "heard", "changed")]
 
 
-def log(shard: int) -> str:
-    return f"recsys:log:{shard}"
+def log(shard: int) -> Key:
+    return Key(f"log:{shard}")
 
 
-def reencoded(shard: int, fingerprint: str) -> str:
-    return f"recsys:reencoded:{shard}:{fingerprint}"
+def reencoded(shard: int, fingerprint: str) -> Key:
+    return Key(f"reencoded:{shard}:{fingerprint}")
 
 
-def reencoders(shard: int) -> str:
-    return f"recsys:reencoders:{shard}"
+def reencoders(shard: int) -> Key:
+    return Key(f"reencoders:{shard}")
+
+
+def user_of(key: bytes) -> str:
+    """The user of a whole key as Redis gives it. The prefix has no colon, and no kind of key has one."""
+    return key.decode().split(":", 2)[2]

@@ -284,9 +284,9 @@ class UserStore:
 
     async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
         """All users' histories, some at a time, with how many users there have been; who comes meanwhile may miss."""
-        prefix, done, page = keys.events(""), 0, []
-        async for key in self._redis.scan_iter(match=f"{prefix}*", count=1000):
-            page.append(key.decode().removeprefix(prefix))
+        done, page = 0, []
+        async for key in self._redis.scan_iter(match=keys.events("*"), count=1000):
+            page.append(keys.user_of(key))
             if len(page) == at_a_time:
                 done += len(page)
                 yield done, await self.histories(page)
@@ -389,7 +389,7 @@ def in_order(event: Interaction) -> tuple[float, str]:
     return (event.timestamp, event.event_id)
 
 
-def _own(user_id: str) -> list[str]:
+def _own(user_id: str) -> list[keys.Key]:
     """The keys of a user, in the scripts' order."""
     return [make(user_id) for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
 

@@ -134,8 +134,9 @@ FRAME = struct.Struct("<IQB")
 def _channel(live: Live) -> Iterator[Attempt]:
     """The line between composers and shards: a nonce, the server's nonce and proof, the client's proof, then frames."""
     with redis.Redis.from_url(live.instance.redis_url) as store:
-        known = [orjson.loads(member) for member in store.hgetall(keys.MEMBERS).values()]
-        secret = store.get(keys.SECRET)
+        words = keys.presence("shard")[0].under("recsys")
+        known = [orjson.loads(member) for member in store.hgetall(words).values()]
+        secret = store.get(keys.SECRET.under("recsys"))
     for address in {member["address"] for member in known if member["role"] == "shard"}:
         old = _over_channel(address, lambda _mine, _answer: bytes(32))[0]
 

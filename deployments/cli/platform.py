@@ -72,7 +72,7 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     found = runtime_of(config).status()
     if not found.running or found.instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
-    refused = refused_writes(found.instance.redis_url)
+    refused = refused_writes(found.instance.redis_url, platform_of(serve_config(config)).redis_prefix)
     if refused and not json:
         Console(stderr=True).print(refused, style="yellow", markup=False, soft_wrap=True)
     with Client(found.instance.api_url, found.instance.certificate) as client:

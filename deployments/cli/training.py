@@ -99,7 +99,7 @@ def train(
                 report("events", batch.bytes_read, batch.bytes_total)
             data = weighted(rows, settings.event_types, ids)
         else:
-            data = asyncio.run(_live_events(_redis(config), settings, ids, report))
+            data = asyncio.run(_live_events(_redis(config), platform.redis_prefix, settings, ids, report))
         if not len(data):
             why = f"; {len(bad)} bad rows, the first: {bad[0]}" if bad else ""
             raise BadInput(f"there is no event with a weight to learn from; see event_types in the config file{why}")
@@ -155,8 +155,8 @@ def _served_items(config: Path) -> list[Item]:
     return [item for n in shards for item in read_items(store.folder(current) / f"shard-{n}")]
 
 
-async def _live_events(url: str, settings: Serving, ids: list[str], report: Progress) -> Interactions:
-    async with connect(url) as redis:
+async def _live_events(url: str, prefix: str, settings: Serving, ids: list[str], report: Progress) -> Interactions:
+    async with connect(url, prefix=prefix) as redis:
         return await live_events(redis, settings.history, settings.event_types, ids, settings.retrain.events, report)
 
 

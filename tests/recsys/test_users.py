@@ -76,7 +76,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user):
     assert (got.session, got.session_at) == (3, 1002.0)
     assert (await store.histories([user]))[0] == list(done.fresh)
     assert await store.erase(user) == 3
-    left = {k.decode() async for k in store._redis.scan_iter()}
+    left = {k.decode().removeprefix("recsys:") async for k in store._redis.scan_iter()}
     assert left <= {keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED, keys.floor(user)}
 
 
@@ -283,7 +283,9 @@ async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
     await save(store, await append(store, event(0)))
     await append(store, *(event(n) for n in range(1, 15)))
     own = [make("u") for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
-    assert sorted(own) == sorted([k.decode() async for k in redis.scan_iter() if k.count(b":") > 1])
+    assert sorted(own) == sorted(
+        [k.decode().removeprefix("recsys:") async for k in redis.scan_iter() if k.count(b":") > 1]
+    )
     for key in own:
         assert 0 < await redis.ttl(key) <= 5000, key
         await redis.expire(key, 10)
