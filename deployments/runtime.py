@@ -43,6 +43,7 @@ from deployments.serve_config import (
     serve_config,
     serving_of,
 )
+from deployments.sharing import refuse_if_another_platform
 from deployments.tls import joined
 from deployments.valkey import is_served, start_valkey, valkey_url
 from recsys.config import Settings
@@ -209,8 +210,10 @@ class Runtime:
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
         if url := platform_of(config).external_redis():
-            for line in check_redis(url, platform_of(config).redis_prefix):
+            prefix = platform_of(config).redis_prefix
+            for line in check_redis(url, prefix):
                 warn(line)
+            refuse_if_another_platform(url, prefix)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _refuse_if_served_elsewhere(self) -> None:

@@ -1,0 +1,47 @@
+"""Whether another platform runs already in a Redis, under the same prefix."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from redis.exceptions import RedisError
+
+from recsys.connection import connect
+from recsys.errors import RuntimeFailure
+from recsys.membership import Member
+from recsys.presence import STALE_S, Register
+from recsys.redis_url import redacted
+
+_LOOK_S = 0.5
+
+
+def refuse_if_another_platform(url: str, prefix: str) -> None:
+    """RuntimeFailure, in one line, if replicas are heard of, though this platform is not up.
+
+    Replicas that were killed just now are still heard of for a moment. So this waits until nobody is, and refuses when
+    somebody goes on speaking.
+    """
+    deadline = time.monotonic() + STALE_S + 2
+    while heard := asyncio.run(_heard(url, prefix)):
+        if time.monotonic() > deadline:
+            one = heard[0]
+            name = f"shard-{one.shard}" if one.shard is not None else one.role
+            raise RuntimeFailure(
+                f"another platform runs in the Redis at {redacted(url)} under the prefix {prefix!r} ({len(heard)} "
+                f"replicas, such as {one.id} of {name}): end it, or give this one a redis_prefix of its own"
+            )
+        time.sleep(_LOOK_S)
+
+
+async def _heard(url: str, prefix: str) -> list[Member]:
+    async with connect(url, timeout_s=5, prefix=prefix) as redis:
+        found: list[Member] = []
+        for role in ("shard", "composer"):
+            register = Register(redis, role)
+            try:
+                await register.look()
+            except RedisError as error:
+                raise RuntimeFailure(f"Redis at {redacted(url)} does not say who uses it ({error})") from None
+            found += register.heard
+        return found
