@@ -35,8 +35,8 @@ _VECTORS_S = 10.0
 """Seconds for the vectors of one group."""
 _LIGHT = 50
 """Events that are worked on sooner than a thread is woken."""
-_PACE, _TELLING = 50_000.0, 200
-"""Events in a second, until it is measured by groups of so many: what one busy core does."""
+_EACH_S, _TELLING = 20e-6, 200
+"""Seconds for one event, until it is measured by groups of at least so many: what one busy core takes."""
 LACKING_S = (2.0, 600.0)
 """Least and most seconds for which a profile stays cached that lacks the item of a like: the item may come."""
 
@@ -83,8 +83,8 @@ class Rebuilder:
         """Those that wait and those that are worked on, by version, user and sequence."""
         self._lines: dict[tuple[bool, int], _Line] = {}
         """By `early` and the bits of their histories' lengths, in which order they are worked on."""
-        self._pace = _PACE
-        """Events in a second, by the last groups."""
+        self._each_s = _EACH_S
+        """Seconds for one event, by the last groups."""
         self._ended = 0.0
         """When the last group was done, in monotonic seconds."""
         self._numbers = itertools.count()
@@ -117,7 +117,7 @@ class Rebuilder:
         early, bits, _ = job.urgency
         before = job.last - job.events - self._lines[early, bits].done
         before += sum(line.asked - line.done for of, line in self._lines.items() if of < (early, bits))
-        return before <= 0 or before + job.events <= self._pace * within_s
+        return before <= 0 or (before + job.events) * self._each_s <= within_s
 
     async def stop(self) -> None:
         for worker in self._workers:
@@ -141,7 +141,7 @@ class Rebuilder:
     def _measure(self, events: int, start: float) -> None:
         end = time.monotonic()
         if events >= _TELLING:  # a small group takes its round trips
-            self._pace += 0.2 * (events / max(end - max(start, self._ended), 1e-3) - self._pace)
+            self._each_s += 0.2 * ((end - max(start, self._ended)) / events - self._each_s)
         self._ended = end
 
     def _next(self) -> list[Job]:

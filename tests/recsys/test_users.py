@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from world import eventually
 
 from recsys import keys
 from recsys.config import Serving
@@ -354,3 +355,26 @@ async def test_too_old_is_not_a_duplicate(store):
     done = await append(store, event(1), event(39), event(40))
     assert [e.event_id for e in done.too_old] == ["e1"]
     assert [e.event_id for e in done.fresh] == ["e40"]
+
+
+async def test_visitors_who_come_once_take_a_bounded_place_and_go(own_redis):
+    """At two sizes the same bytes a visitor, under 700 with all keys; after their lifetime nothing of them is left."""
+    unknown, taken = unknown_user(D), []
+    store = UserStore(own_redis, ttl_s=2, history=1000, user_ttl_s=2)
+    for size in (500, 2000):
+        await own_redis.flushall()
+        told = {f"{n:032d}": [Counted(event(n, user=f"{n:032d}"), 0.2, 0.0)] for n in range(size)}
+        await UserStore(own_redis, ttl_s=60, history=1000, user_ttl_s=60).append(told, "v", unknown)
+        pipe = own_redis.pipeline(transaction=False)
+        async for key in own_redis.scan_iter("*0000*"):
+            pipe.memory_usage(key)
+        taken.append(sum(await pipe.execute()) / size)
+    assert max(taken) < 700, taken
+    assert taken[0] == pytest.approx(taken[1], rel=0.05)
+    await own_redis.flushall()
+    await store.append({f"u{n}": [Counted(event(n, user=f"u{n}"), 0.2, 0.0)] for n in range(500)}, "v", unknown)
+
+    async def gone() -> bool:
+        return not [k async for k in own_redis.scan_iter("*u[0-9]*")]
+
+    assert await eventually(gone)
