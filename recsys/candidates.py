@@ -5,6 +5,7 @@ Both messages are columnar and hold a whole batch of B requests, so one call a s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,8 @@ class ShardQuery:
     sketches: bool
     grouped: tuple[str, ...]
     """Attributes whose values are wanted of each candidate, for caps."""
+    left_s: float = math.inf
+    """Seconds for which the answer is of use, from the moment at which the shard gets the query."""
 
     @property
     def size(self) -> int:

@@ -10,16 +10,34 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
-from recsys.errors import Overloaded
+from recsys.errors import CallerGone, Overloaded
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_SWEEP_S = 0.05
+"""Between two looks through a full queue for callers that have gone."""
+
+
+class Caller:
+    """Who waits for an answer."""
+
+    __slots__ = ("since",)
+
+    def __init__(self, since: float | None = None) -> None:
+        self.since = time.monotonic() if since is None else since
+        """By time.monotonic(): the moment at which the request came, which may be long before it was read."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody waits any more."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +56,8 @@ class Coalescer(Generic[T, R]):
     A result that is an exception is raised to its own caller; when `fn` raises, every caller of that batch gets it.
     Raises Overloaded at `submit` when `max_waiting` requests are waiting, or one has waited for `max_wait_s` seconds:
     who came then would be answered too late, and the work for it would make all the others late as well. `landed` hears
-    of every batch.
+    of every batch. Requests whose caller has gone, or has waited for `budget_s` seconds, never leave: these callers get
+    CallerGone and Overloaded, and `given_up` counts them as `gone` and `late`.
     """
 
     def __init__(
@@ -49,6 +68,7 @@ class Coalescer(Generic[T, R]):
         max_in_flight: int,
         max_waiting: int = 10_000,
         max_wait_s: float = math.inf,
+        budget_s: float = math.inf,
         landed: Callable[[Flight], None] = lambda _: None,
     ) -> None:
         self._fn = fn
@@ -56,9 +76,12 @@ class Coalescer(Generic[T, R]):
         self.max_in_flight = max_in_flight
         self.max_waiting = max_waiting
         self.max_wait_s = max_wait_s
+        self.budget_s = budget_s
+        self.given_up: Counter[str] = Counter()
         self._tell = landed
-        self._waiting: deque[tuple[T, asyncio.Future[R], float]] = deque()
-        """Request, its caller, when it came."""
+        self._waiting: deque[tuple[T, asyncio.Future[R], Caller]] = deque()
+        """Request, what its caller awaits, the caller."""
+        self._swept = 0.0
         self._flights: dict[asyncio.Task[None], int] = {}
         """Requests of each flight in the air."""
         self._boarding = False
@@ -70,19 +93,46 @@ class Coalescer(Generic[T, R]):
     @property
     def oldest_s(self) -> float:
         """Seconds that the oldest waiting request has waited; 0.0 when none waits."""
-        while self._waiting and self._waiting[0][1].done():  # its caller has gone
+        while self._waiting and self._over(*self._waiting[0][1:]):
             self._waiting.popleft()
-        return time.monotonic() - self._waiting[0][2] if self._waiting else 0.0
+        return time.monotonic() - self._waiting[0][2].since if self._waiting else 0.0
 
-    async def submit(self, request: T) -> R:
-        if len(self._waiting) >= self.max_waiting:
+    async def submit(self, request: T, caller: Caller | None = None) -> R:
+        """`caller` None: one that came at this moment and stays."""
+        caller = caller or Caller()
+        if len(self._waiting) >= self.max_waiting and not self._swept_room():
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
-        if (waited_s := self.oldest_s) > self.max_wait_s:
+        if (
+            self._waiting
+            and time.monotonic() - self._waiting[0][2].since > self.max_wait_s  # a first look: this is the hot path
+            and (waited_s := self.oldest_s) > self.max_wait_s
+        ):
             raise Overloaded(f"requests have to wait for {waited_s:.1f} s already; try again in a second")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future, time.monotonic()))
+        self._waiting.append((request, future, caller))
         self._board()
         return await future
+
+    def _over(self, future: asyncio.Future[R], caller: Caller) -> bool:
+        """Whether nobody is to be answered any more, which the caller is told."""
+        if future.done():
+            return True
+        if caller.gone:
+            self.given_up["gone"] += 1
+            future.set_exception(CallerGone("the caller has gone"))
+        elif (waited_s := time.monotonic() - caller.since) > self.budget_s:
+            self.given_up["late"] += 1
+            future.set_exception(Overloaded(f"the request waited for {waited_s:.1f} s; try again in a second"))
+        else:
+            return False
+        return True
+
+    def _swept_room(self) -> bool:
+        """Take those out of a full queue that wait for nothing; whether there is room then."""
+        if time.monotonic() - self._swept > _SWEEP_S:
+            self._swept = time.monotonic()
+            self._waiting = deque(one for one in self._waiting if not self._over(*one[1:]))
+        return len(self._waiting) < self.max_waiting
 
     def _board(self) -> None:
         """Depart after the requests that are being read at this moment: they come in one turn of the event loop."""
@@ -97,10 +147,11 @@ class Coalescer(Generic[T, R]):
             if self._flights and len(self._waiting) < min(share, self.max_batch):
                 return
             batch: list[tuple[T, asyncio.Future[R]]] = []
-            since = self._waiting[0][2]
-            while self._waiting and len(batch) < min(share, self.max_batch):
-                request, future, _ = self._waiting.popleft()
-                if not future.done():  # its caller has gone
+            since, most = math.inf, min(share, self.max_batch)
+            while self._waiting and len(batch) < most:
+                request, future, caller = self._waiting.popleft()
+                if not self._over(future, caller):
+                    since = min(since, caller.since)
                     batch.append((request, future))
             if batch:
                 flight = asyncio.get_running_loop().create_task(self._fly(batch))

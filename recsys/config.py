@@ -208,6 +208,8 @@ class Limits(Settings):
     """Items in one answer."""
     body_bytes: int = Field(8 << 20, ge=1024)
     """Bytes of a request body."""
+    body_s: float = Field(60.0, gt=0, le=3600)
+    """Seconds within which a request body must have come, however steadily it does."""
     bulk: int = Field(1000, ge=1, le=100_000)
     """Events or items in one call; ids in one rank or exclude list."""
     text_chars: int = Field(20_000, ge=1)
@@ -285,7 +287,8 @@ class Security(Settings):
     reload_s: float = Field(2.0, gt=0, le=3600)
     """Seconds between two looks at whether the file has changed."""
     allow_no_keys: bool = False
-    """Whether `recsys up` starts on more than loopback without any key."""
+    """Whether `recsys up` starts on more than loopback without any key, and calls without one are taken under whatever
+    name the request's Host header has. Else they are taken under loopback's names only, which keeps web pages out."""
     cors_origins: tuple[Origin, ...] = ()
     """Web pages from where a browser may call, such as https://shop.example; empty: from none."""
 

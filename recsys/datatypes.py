@@ -134,6 +134,8 @@ class RecQuery(msgspec.Struct, frozen=True):
     explore: float | None = None
     """0 to 1, share of places for new items; None: the scenario's."""
     explain: bool = False
+    since: float | None = None
+    """By time.monotonic(): when its caller began to wait, which the budget counts from; None: when its batch leaves."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -11,6 +11,8 @@ RecsysError
 │   ├── Outdated             the version changed on the way; the same call again is answered from the new one (503)
 │   └── Overloaded           more work is waiting than can be done in time (429)
 │       └── RateLimited      one caller's key is over its rate (429)
+├── CallerGone               nobody waits for the answer any more
+├── WrongHost                the request names another machine (421)
 ├── TooFewEvents             there is too little to learn from, or to judge by; nothing was trained
 ├── VersionError             an index version is missing, incomplete, corrupt or does not fit
 │   └── Rewound              a shard holds changes that its log has lost; it must be loaded again
@@ -98,6 +100,14 @@ class RateLimited(Overloaded):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class CallerGone(RecsysError):
+    code = "caller_gone"
+
+
+class WrongHost(RecsysError):
+    code = "wrong_host"
 
 
 class TooFewEvents(RecsysError):

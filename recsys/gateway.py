@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys import keys
-from recsys.coalescing import Coalescer, Flight
+from recsys.coalescing import Caller, Coalescer, Flight
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, RecsysError, Unavailable
@@ -98,6 +98,8 @@ class Gateway:
             max_batch=settings.max_batch,
             max_in_flight=settings.flights,
             max_waiting=settings.max_waiting,
+            max_wait_s=settings.budget_s / 2,
+            budget_s=settings.budget_s,
             landed=lambda flight: self._landed("recommend", flight),
         )
         self._events: Coalescer[Told, Recorded] = Coalescer(
@@ -113,6 +115,7 @@ class Gateway:
             max_in_flight=_TEXT_FLIGHTS,
             max_waiting=settings.max_waiting,
             max_wait_s=settings.budget_s / 2,
+            budget_s=settings.budget_s,
             landed=lambda flight: self._landed("texts", flight),
         )
 
@@ -134,22 +137,30 @@ class Gateway:
         self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
         self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
         self._telemetry.set("recsys_queue_requests", len(self._texts), queue="texts")
+        for queue in (self._slates, self._texts):
+            for reason, requests in queue.given_up.items():
+                self._telemetry.add("recsys_given_up_total", requests, reason=reason)
+            queue.given_up.clear()
         if (manifest := self.follower.manifest) is not None and manifest.recall_at_10 is not None:
             self._telemetry.set("recsys_published_recall_ratio", manifest.recall_at_10)
 
     def _landed(self, queue: str, flight: Flight) -> None:
         self._pulse.landed(queue, flight, self.settings.max_batch, works=False)
 
-    async def recommend(self, query: RecQuery) -> Slate:
-        return await self._slates.submit(query)
+    async def recommend(self, query: RecQuery, caller: Caller | None = None) -> Slate:
+        """`caller`: who waits, and since when, which his budget counts from; None: one who came at this moment."""
+        return await self._slates.submit(query, caller)
 
-    async def search(self, text: str, query: RecQuery) -> Slate:
+    async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
         """Raises Unavailable when no encoder answers."""
+        caller = caller or Caller()
+        query = structs.replace(query, since=caller.since)
         while True:
             serve = self.follower.serve
-            vector = await self._within(self.settings.budget_s, self._texts.submit((serve.version, text)))
+            left_s = self.settings.budget_s - (time.monotonic() - caller.since)
+            vector = await self._within(left_s, self._texts.submit((serve.version, text), caller))
             try:
-                return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint))
+                return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint), caller)
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
 

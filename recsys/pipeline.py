@@ -69,7 +69,7 @@ class Recommender:
         Two more trips are made only where they are needed: for a user whose cached profile is stale, and for the vector
         of an item whose neighbours are wanted.
         """
-        clock = Clock(self.settings.budget_s)
+        clock = Clock(self.settings.budget_s, min((q.since for q in queries if q.since is not None), default=None))
         prepared = await self._prepare(queries, serve, clock)
         batch = [p for p in prepared if isinstance(p, Prepared)]
         slates = iter(await self._answer(batch, serve, clock) if batch else [])

@@ -144,7 +144,16 @@ class ShardReplica:
             # A writer may hold the index for some milliseconds: the loop does not wait for it.
             if _light(query) and not shard.changing.locked():
                 return self.watch.search(shard, query)
-            return await asyncio.get_running_loop().run_in_executor(self._searching, self.watch.search, shard, query)
+            deadline = time.monotonic() + query.left_s
+            return await asyncio.get_running_loop().run_in_executor(
+                self._searching, self._search_until, deadline, shard, query
+            )
+
+    def _search_until(self, deadline: float, shard: Shard, query: ShardQuery) -> CandidateSet:
+        """In the search thread. Raises Unavailable when nobody waits any more: the searches behind it are of use."""
+        if time.monotonic() > deadline:
+            raise Unavailable(f"shard-{self._number} came to the search after its caller had given up")
+        return self.watch.search(shard, query)
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         return self._shard(version).vectors_of(item_ids)

@@ -32,11 +32,12 @@ class Serve:
 class Clock:
     """What is left of a batch's budget, and how long each stage and each call took."""
 
-    def __init__(self, budget_s: float) -> None:
+    def __init__(self, budget_s: float, since: float | None = None) -> None:
+        """`since`: by time.monotonic(), the moment that the budget counts from; None: now."""
         self.began = time.time()
         """Unix seconds."""
         self._start = self._last = time.perf_counter()
-        self._budget_s = budget_s
+        self._budget_s = budget_s if since is None else budget_s - (time.monotonic() - since)
         self.laps: dict[str, float] = {}
         """Stage -> milliseconds."""
         self.calls: dict[str, tuple[float, float]] = {}

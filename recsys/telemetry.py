@@ -54,6 +54,9 @@ METRICS: dict[str, Metric] = {
     "recsys_slates_total": Metric("counter", "Recommendations answered"),
     "recsys_degraded_slates_total": Metric("counter", "Recommendations answered without a part", ("part",)),
     "recsys_refused_total": Metric("counter", "Recommendations not answered, by the error's code", ("code",)),
+    "recsys_given_up_total": Metric(
+        "counter", "Reads not begun: their callers had gone, or had waited for the whole budget (late)", ("reason",)
+    ),
     "recsys_profiles_total": Metric(
         "counter",
         "Profiles asked for: hit, rebuilt, stale (not rebuilt in time), new (no events yet) or missing (Redis is away)",

@@ -6,12 +6,16 @@ One rule for all routes, in the outermost layer: a new route is closed until it 
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 from fastapi import FastAPI
 
+from deployments.preflight import is_loopback
 from recsys.access import Gate
 from recsys.apikeys import Scope
+from recsys.config import Security
+from recsys.errors import WrongHost
 
 _OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 """Probes, and pages that say what this program can do but nothing of what it holds."""
@@ -38,6 +42,28 @@ def presented_key(authorization: bytes, x_api_key: bytes) -> bytes | None:
     if authorization[:7].lower() == b"bearer ":
         return authorization[7:].strip()
     return x_api_key or None
+
+
+def check_host(host: bytes, security: Security) -> None:
+    """For a call without a key whose Host header is not local. Raises WrongHost unless the operator allows that.
+
+    A page in somebody's browser can have its own name point to 127.0.0.1 (DNS rebinding), and is of the same origin
+    then. The browser still sends the page's name.
+    """
+    if not security.allow_no_keys:
+        name = host[:80].decode("ascii", "replace")
+        raise WrongHost(
+            f"Host: {name!r} is no name of this machine. Without API keys calls are taken at 127.0.0.1, localhost and "
+            "[::1] only: call it by one of them, ask for keys, or set security.allow_no_keys"
+        )
+
+
+@lru_cache(256)
+def is_local(host: bytes) -> bool:
+    """Whether a Host header names loopback, or is missing: browsers send one always."""
+    text = host.decode("latin-1").lower()
+    name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
+    return not host or is_loopback(name.removesuffix("."))
 
 
 def document(app: FastAPI, gate: Gate) -> None:

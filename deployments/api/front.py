@@ -5,6 +5,7 @@ It is plain ASGI, outside of FastAPI: FastAPI's own layers and routing took two 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +16,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.api.access import presented_key, scope_of
+from deployments.api.access import check_host, is_local, presented_key, scope_of
+from deployments.api.callers import HttpCaller
 from deployments.api.problems import answer_to
 from deployments.api.traces import Traces
 from recsys.access import Gate
@@ -25,6 +27,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 _HOT_PATH = "/v1/users/{user_id}/recommendations"
 _HOT = re.compile(r"/v1/users/([^/]+)/recommendations")
+_READ = frozenset({b"x-request-id", b"authorization", b"x-api-key", b"host", b"x-request-start", b"origin"})
+"""Headers that are looked at here."""
 
 
 _SAFETY = (
@@ -50,7 +54,8 @@ class Front:
     - A caller without a key that opens the call is turned away before a byte of its body is read.
     - Routes see the path as it was sent, still percent-encoded: so an id may hold a slash. Path parameters are decoded
       by the routes.
-    - A body over `limits.body_bytes` is refused while it is being read.
+    - Where no key is asked for, a request must name this machine as its host.
+    - A body over `limits.body_bytes` is refused while it is being read, and one that takes longer than `limits.body_s`.
     - GET /v1/users/{user_id}/recommendations goes straight to its endpoint, which FastAPI documents like any other.
     """
 
@@ -70,24 +75,17 @@ class Front:
         if scope["type"] != "http":
             await _refuse_upgrade(scope, send)
             return
-        request_id = authorization = x_api_key = origin = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                request_id = value
-            elif name == b"authorization":
-                authorization = value
-            elif name == b"x-api-key":
-                x_api_key = value
-            elif name == b"origin":
-                origin = value
-        scope["recsys.request_id"] = request_id.decode("latin-1") or uuid.uuid4().hex
-        scope["recsys.presented"] = presented_key(authorization, x_api_key)
+        sent = {name: value for name, value in scope["headers"] if name in _READ}
+        scope["recsys.request_id"] = sent.get(b"x-request-id", b"").decode("latin-1") or uuid.uuid4().hex
+        scope["recsys.presented"] = presented_key(sent.get(b"authorization", b""), sent.get(b"x-api-key", b""))
+        scope["recsys.host"] = sent.get(b"host", b"")
+        scope["recsys.caller"] = HttpCaller(receive, sent.get(b"x-request-start", b""))
         if raw := scope.get("raw_path"):
             scope["path"] = raw.partition(b"?")[0].decode("ascii", "replace")
         answer: ASGIApp = (
             self._answer if self._traces.tracer is None else self._traces.around(self._answer, self.routes)
         )
-        if origin and (origins := self._settings().security.cors_origins):
+        if b"origin" in sent and (origins := self._settings().security.cors_origins):
             await _for_browsers(answer, origins)(scope, receive, send)
         else:
             await answer(scope, receive, send)
@@ -99,6 +97,8 @@ class Front:
             needed = scope_of(method, path)
             if needed is not None:
                 scope["recsys.key"] = self._gate.admit(scope["recsys.presented"], needed)
+                if self._gate.open and not is_local(scope["recsys.host"]):
+                    check_host(scope["recsys.host"], self._settings().security)
             hot = _HOT.fullmatch(path) if method == "GET" else None
             if hot is None:
                 scope["recsys.limits"] = self._settings().limits
@@ -114,15 +114,26 @@ class Front:
         await response(scope, receive, send)
 
     def _within_limit(self, receive: Receive) -> Receive:
-        limit, read = self._settings().limits.body_bytes, 0
+        limits, read = self._settings().limits, 0
+        deadline = asyncio.get_running_loop().time() + limits.body_s
+        whole = False
 
         async def receive_within() -> Message:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole
+            if whole:  # what comes now is that the caller leaves, whenever he does
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                what = f"body: has not come within {limits.body_s:g} s; send it faster, or raise limits.body_s"
+                raise HTTPException(408, what) from None
+            whole = not message.get("more_body", False)
             read += len(message.get("body", b""))
-            if read > limit:
+            if read > limits.body_bytes:
                 # An HTTPException, for FastAPI makes a 400 of anything else that goes wrong while it reads.
-                raise HTTPException(413, f"body: over {limit} bytes; send it in parts, or raise limits.body_bytes")
+                what = f"body: over {limits.body_bytes} bytes; send it in parts, or raise limits.body_bytes"
+                raise HTTPException(413, what)
             return message
 
         return receive_within

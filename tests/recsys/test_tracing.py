@@ -41,7 +41,7 @@ class Api:
         self.traces = Traces("composer-1")
         gate = Gate()
         asgi = make_api(world.gateway, gate, self.traces)
-        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://recsys")
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://localhost")
 
     async def get(self, path: str = OF_USER, **headers: str | bytes) -> httpx.Response:
         return await self.http.get(path, headers=headers)
@@ -304,7 +304,7 @@ async def test_a_caller_without_a_key_is_seen_and_the_key_is_not(make_api_of, mo
     await gate.configure(Security())
     asgi = make_api(api.world.gateway, gate, api.traces)
     exporter = traced(api)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://recsys") as caller:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(asgi), base_url="http://localhost") as caller:
         assert (await caller.get(OF_USER, headers={"X-API-Key": "rk-secret"})).status_code == 401
     [span] = (await spans(exporter, 1)).values()
     assert span.attributes["http.response.status_code"] == 401

@@ -15,7 +15,7 @@ from recsys.access import Gate
 async def http(make_world):
     world = await make_world(items=catalogue(3), shards=1)
     transport = httpx.ASGITransport(app=make_api(world.gateway, Gate(), Traces("r")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 

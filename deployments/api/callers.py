@@ -1,0 +1,42 @@
+"""Who waits for an answer: since when, and whether still.
+
+HAProxy notes the moment at which it has read a request. It runs on the same machine, so its clock is ours; its note
+replaces one that a caller has sent. Whether the caller is still there is what uvicorn knows of the connection: HAProxy
+closes its own when the caller leaves. Asking `receive()` instead would take a task for each request.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.types import Receive
+
+from recsys.coalescing import Caller
+
+_LONGEST_S = 60.0
+"""A request that seems older than this, or to come from the future, was stamped by another clock."""
+
+
+class HttpCaller(Caller):
+    """`stamped`: the header x-request-start, empty where there is none."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, receive: Receive, stamped: bytes) -> None:  # all in here: one is made for each request
+        self.since = time.monotonic() - _age_s(stamped) if stamped else time.monotonic()
+        # Of uvicorn's both parsers. Of another server, or behind a layer that wraps `receive`, nobody counts as gone.
+        self._cycle: Any = getattr(receive, "__self__", None)
+
+    @property
+    def gone(self) -> bool:
+        return getattr(self._cycle, "disconnected", False) is True
+
+
+def _age_s(stamped: bytes) -> float:
+    """Seconds since `t=MICROSECONDS`, of Unix time; 0 for what is none."""
+    try:
+        age_s = time.time() - int(stamped[2:]) / 1e6
+    except ValueError:
+        return 0.0
+    return age_s if 0.0 < age_s < _LONGEST_S else 0.0
