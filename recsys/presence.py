@@ -91,6 +91,7 @@ class Register:
         self._redis = redis
         self._keys = keys.presence(role)
         self._look: AsyncScript = redis.register_script(_LOOK)
+        self._turn = asyncio.Lock()
         self._last = 0
         """Number of the last change that is known."""
         self._whole_at = 0.0
@@ -98,19 +99,34 @@ class Register:
         self._silent: frozenset[bytes] = frozenset()
         self._words: dict[bytes, Member | None] = {}
         """None: the word of another release, whose replicas are gone or will be."""
+        self._lost: dict[bytes, Member | None] = {}
+        """Words of before Redis lost some."""
+        self._lost_until = -math.inf
+        """Until when, by the loop's clock, they count: by then everyone has said his word anew."""
         self.known: Sequence[Member] = ()
-        """Everyone whose word stands in Redis, the silent too."""
+        """Everyone whose word stands in Redis, the silent too, or stood there when Redis lost some a moment ago."""
         self.heard: Sequence[Member] = ()
         """Those who are not silent."""
 
+    @property
+    def losing(self) -> bool:
+        """Whether Redis lost words a moment ago, so that not everyone has said his word again."""
+        return bool(self._lost)
+
     async def look(self) -> None:
         """Take over what has changed since the last look."""
+        async with self._turn:  # an answer that comes late would look like a Redis that lost changes
+            await self._take()
+
+    async def _take(self) -> None:
         now = asyncio.get_running_loop().time()
         whole = now >= self._whole_at
         since = 0 if whole else self._last
         answer: Any = await self._look(keys=self._keys, args=[since, int(STALE_S * 1000)])
         last, size, fields, said, silent = answer
-        anew = whole or last < since
+        if last < self._last:
+            self._lost, self._lost_until = self._words, now + STALE_S
+        anew = whole or last < self._last
         words = {} if anew else self._words
         if fields:
             words = {**words, **{f: _parsed(w) for f, w in zip(fields, said, strict=True)}}
@@ -122,17 +138,21 @@ class Register:
             if len(words) != len(there):
                 self._whole_at = now
         self._last = last
-        if words is not self._words or frozenset(silent) != self._silent:
+        found_again = bool(self._lost) and now > self._lost_until
+        if found_again:
+            self._lost = {}
+        if words is not self._words or frozenset(silent) != self._silent or found_again:
             self._words, self._silent = words, frozenset(silent)
-            self.known = [m for m in words.values() if m is not None]
+            self.known = [m for m in {**self._lost, **words}.values() if m is not None]
             self.heard = [m for f, m in words.items() if m is not None and f not in self._silent]
 
 
 class Presence:
     """One replica's own word, and those of the roles that it reads.
 
-    A list of members is not worth less because Redis stopped taking words. So the silent still count while this
-    replica's own words fail, for a moment after that, and where nobody of a role is heard any more but somebody was.
+    A list of members is not worth less because Redis stopped taking words, or lost them. So the silent still count
+    while this replica's own words fail, for a moment after that, while words are said again that Redis lost, and where
+    nobody of a role is heard any more but somebody was.
     """
 
     def __init__(self, redis: Redis, member: Member, reads: Sequence[Role]) -> None:
@@ -190,7 +210,7 @@ class Presence:
         for register in self._registers.values():
             await register.look()
         self.looked = True
-        mute = asyncio.get_running_loop().time() < self._mute_until
+        mute = asyncio.get_running_loop().time() < self._mute_until or any(r.losing for r in self._registers.values())
         for role, register in self._registers.items():
             before = self._members[role]
             now = register.known if mute or (before and not register.heard) else register.heard

@@ -8,7 +8,7 @@ import hmac
 import logging
 import os
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -302,3 +302,40 @@ async def test_the_fallback_answers_when_no_channel_does() -> None:
         shard = DirectShard(0, lambda members=members: members, SECRET, Fallback())
         assert await shard.items("v", ["a"]) == [Item("a", "t")]
         assert (await shard.vectors("v", ["a"]))[0] == ("a",)
+
+
+async def test_replicas_are_sorted_by_version_once_for_each_change(server: ChannelServer) -> None:
+    """Calls between two changes look at no member; a replica that withdraws a version is asked for it no more."""
+    replica = Member(role="shard", id="r", shard=0, versions={"v": "0-0"}, address=server.address)
+    without = replica.model_copy(update={"versions": {}})
+    there: list[Sequence[Member]] = [[replica], [without], []]
+    shard = DirectShard(0, lambda: there[0], SECRET, Fallback())
+    channel = shard._pick("v")
+    assert channel is not None
+    assert shard._pick("other") is None
+    taken = shard._holding
+    assert shard._pick("v") is channel
+    assert shard._holding is taken
+    del there[0]
+    assert shard._pick("v") is None
+    assert list(shard._channels) == [server.address]  # calls of other versions may be under way
+    del there[0]
+    assert shard._pick("v") is None
+    assert not shard._channels
+
+
+async def test_a_replica_that_cannot_be_reached_is_left_alone_for_a_moment(server: ChannelServer) -> None:
+    """It is listed until it has been silent for long: meanwhile others are asked, and then it is tried again."""
+    members = [
+        Member(role="shard", id=str(n), shard=0, versions={"v": "0-0"}, address=address)
+        for n, address in enumerate(("127.0.0.1:1", server.address))
+    ]
+    shard = DirectShard(0, lambda: members, SECRET, Fallback())
+    shard._pick("v")
+    dead, live = (shard._channels[str(m.address)] for m in members)
+    shard._shun(dead)
+    assert {shard._pick("v") for _ in range(50)} == {live}
+    shard._shun(live)
+    assert shard._pick("v") is None
+    shard._shunned = dict.fromkeys(shard._shunned, 0.0)
+    assert {shard._pick("v") for _ in range(50)} == {dead, live}
