@@ -27,6 +27,7 @@ from recsys.pipeline import Recommender
 from recsys.profile_loading import ProfileLoader
 from recsys.profiles import Taste
 from recsys.pulse import Pulse
+from recsys.rebuilding import Rebuilder
 from recsys.recording import Recording
 from recsys.routing import Router
 from recsys.schedule import last_run
@@ -78,6 +79,7 @@ class Gateway:
         self._encode = encode
         self._items = ItemWriter(redis, self._router)
         self._active = Active()
+        self._rebuilders: list[Rebuilder] = []
         self.configure(Serving())
 
     def configure(self, settings: Serving) -> None:
@@ -92,6 +94,7 @@ class Gateway:
         )
         profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
+        self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
         recommender = Recommender(self._shards, profiles, settings)
         events = EventWriter(self._users, profiles, settings)
         self._slates: Coalescer[RecQuery, Slate] = Coalescer(
@@ -122,7 +125,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """End what runs behind the requests."""
-        await self._profiles.rebuilder.stop()
+        for rebuilder in self._rebuilders:
+            await rebuilder.stop()
 
     async def warm_up(self) -> None:
         """Answer a first request, nobody's: it opens the connections and fills the caches that the next one needs."""

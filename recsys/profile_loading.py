@@ -82,7 +82,7 @@ class ProfileLoader:
         self._telemetry.add("recsys_profiles_total", len(user_ids) - len(loaded), result="missing")
         stale = {u: p for u, p in zip(user_ids, loaded, strict=False) if isinstance(p, Stale)}
         if stale:
-            made, late = await self._renew(stale, serve, budget_s / 4)
+            made, late = await self._renew(stale, serve, budget_s / 2)
             profiles |= made
             old = sum(profile.stale for profile in made.values())
             self._telemetry.add("recsys_profiles_total", len(stale) - old, result="rebuilt")
@@ -113,7 +113,7 @@ class ProfileLoader:
                 profiles, lengths = await self._users.standby(stale, serve.version, unknown)
                 for user_id in sorted(stale.keys() - profiles.keys(), key=lengths.__getitem__):
                     job = self.rebuilder.ask(user_id, stale[user_id], lengths[user_id], serve)
-                    if job is not None and self.rebuilder.soon(job, budget_s):
+                    if job is not None and self.rebuilder.soon(job, budget_s / 2):
                         waiting[user_id] = job
                 if len(waiting) > _WORTH * (len(stale) - len(profiles)):
                     await asyncio.wait([job.done for job in waiting.values()])

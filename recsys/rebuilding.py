@@ -119,6 +119,10 @@ class Rebuilder:
         before += sum(line.asked - line.done for of, line in self._lines.items() if of < (early, bits))
         return before <= 0 or (before + job.events) * self._each_s <= within_s
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._workers)
+
     async def stop(self) -> None:
         for worker in self._workers:
             worker.cancel()
