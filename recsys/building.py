@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 
 from recsys.autotune import Measured, measure, walk_us
+from recsys.beforehand import check_room
 from recsys.config import IndexSpec, Platform, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.encoder import Encoder
@@ -78,6 +79,7 @@ class Build:
         query and the self-lookup to RECALL_FLOOR.
         """
         items = list({item.item_id: item for item in content.items}.values())
+        check_room(self.platform, self.store.root, len(items))
         with self.store.drafts.draft(self._key(items, content, trained)) as draft:
             texts = self._vectors(draft / "encoded", items, content.known, progress)
             start, tried, failed = time.perf_counter(), [], ""

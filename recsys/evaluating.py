@@ -57,10 +57,7 @@ class Evaluation:
 
     def run(self, say: Progress = lambda *_: None, *, with_baselines: bool = True) -> dict[str, Any]:
         """Everything as one JSON-ready mapping. Raises BadInput when the protocol leaves no case."""
-        test_split, validation_split = PROTOCOLS[self.protocol]
-        test = test_split(self.data)
-        if not test.cases:
-            raise BadInput(f"{self.protocol} leaves nobody to judge by: {_NEEDS[self.protocol]}")
+        test, validation_split = split_off(self.protocol, self.data), PROTOCOLS[self.protocol][1]
         trainer = Trainer(self.build, self.settings, self.seed, validation_split)
         start = time.perf_counter()
         trained = trainer.train(self.items, self.texts, test.train, say)
@@ -74,6 +71,9 @@ class Evaluation:
             "train_s": round(train_s, 1),
         }
         with self._served(trained, test.train) as offline:
+            index, tuned = offline.manifest.index, offline.manifest.tuned
+            chosen = {} if tuned is None else tuned.model_dump(exclude={"asked"})
+            report["index"] = {"engine": index.engine, "m": index.m, "ef_construction": index.ef_construction, **chosen}
             lists = offline.lists(test, lambda done, of: say("serve", done, of), diversity=0.0)
             report["served"] = judge(lists, test, self.texts, self.seed)
             report["controls"] = self._controls(offline, test, say)
@@ -149,6 +149,14 @@ class Evaluation:
             "served": {f"explore {e}": _means(found, cases)["hr@10"] for e, found in lists.items()},
             "random": float((10 / unseen).mean()),
         }
+
+
+def split_off(protocol: str, data: Interactions) -> Holdout:
+    """The test of a protocol. Raises BadInput when it leaves no case."""
+    test = PROTOCOLS[protocol][0](data)
+    if not test.cases:
+        raise BadInput(f"{protocol} leaves nobody to judge by: {_NEEDS[protocol]}")
+    return test
 
 
 def cold_items(data: Interactions, seed: int) -> tuple[Holdout, np.ndarray]:

@@ -154,9 +154,14 @@ class _Plan(Generic[R]):
 
 
 def _read(plan: _Plan[R], paths: Iterable[Path]) -> Iterator[Batch[R]]:
-    """Looks at the mapping and at every path at once; opens each file when its turn comes."""
+    """Look at the mapping and the first row of every file at once: a wrong column of the last one is told before the
+    first is read. Each file is read when its turn comes.
+    """
     plan.columns.names()
-    return _batches(plan, [(path, file_size(path)) for path in files_of(paths)])
+    files = [(path, file_size(path)) for path in files_of(paths)]
+    for path, _ in files:
+        next(chunks(path, plan.columns, 1), None)
+    return _batches(plan, files)
 
 
 def _batches(plan: _Plan[R], files: Sequence[tuple[Path, int]]) -> Iterator[Batch[R]]:

@@ -55,10 +55,12 @@ def read_folder(
     whether the next one is foreseen. Raises BadInput when a file does not fit, or no event names an item.
     """
     of_items, of_events = divided(mapping or {}, declared)
-    items, bad = items_of([in_folder(folder, "items")], declared, say, of_items)
+    paths = [in_folder(folder, "items")]
+    # Both look at their files' columns before either reads.
+    read_items(paths, declared, Limits(), of_items)
+    events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
+    items, bad = items_of(paths, declared, say, of_items)
     users, ids, times = [], [], []
-    paths = [in_folder(folder, "events")]
-    events = read_events(paths, _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
     for batch in events:
         bad += batch.bad_rows
         for record in batch.records:

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from redis.exceptions import RedisError
 
+from recsys.beforehand import check_room
 from recsys.building import Build, Content, known_texts
 from recsys.compacting import forget_cut, live_content, settle
 from recsys.comparison import Comparison, compared
@@ -172,8 +173,10 @@ async def retrain(
                 data = await live_events(
                     redis, settings.history, settings.event_types, ids, settings.retrain.events, say
                 )
+                held_out(data, served, settings.retrain)  # too few events are told before anything is encoded
+                check_room(platform, store.root, len(content.items), training=True)
                 texts = await asyncio.to_thread(_texts, content, encoder, say)
-                content = replace(content, known=known_texts(content.items, texts))
+                content = replace(content, known=known_texts(content.items, texts), histories=data)
                 build = Build(platform, store, encoder, threads, tuning)
                 work = Retraining(build, settings, seed, split)
                 comparison, trained = await asyncio.to_thread(work.run, content, texts, data, served, say)

@@ -14,9 +14,10 @@ from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mappi
 from deployments.cli.progress import bars
 from deployments.cli.versions import build_of
 from deployments.serve_config import platform_of, serve_config, serving_of
+from recsys.beforehand import check_room, check_tools
 from recsys.datasets import fetch_ml100k
 from recsys.encoding import encode_all
-from recsys.evaluating import Evaluation
+from recsys.evaluating import Evaluation, split_off
 from recsys.interaction_files import Read, read_folder
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
@@ -51,8 +52,11 @@ def evaluate(
     platform = platform_of(known)
     with bars(console) as report:
         folder = data or fetch_ml100k(platform.home() / "ml-100k", lambda _: None).items_file.parent
+        check_tools(platform, training=True)
         read = read_folder(folder, platform.attributes, report, mapping_of(mapping))
+        split_off(protocol, read.data)
         build = build_of(config, report)
+        check_room(platform, build.store.root, len(read.items), training=True)
         start = time.perf_counter()
         texts = encode_all(build.encoder, read.items, report)
         encode_s = round(time.perf_counter() - start, 1)

@@ -12,22 +12,25 @@ from rich.console import Console
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
+from deployments.cli.tuned import say_tuned, tuned_of
 from deployments.cli.versions import build_of, promoted, store_of
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
+from recsys.beforehand import check_room, check_tools
 from recsys.building import known_texts
 from recsys.compacting import file_content
 from recsys.config import Serving
 from recsys.connection import connect
 from recsys.datatypes import Interaction, Item
 from recsys.encoding import Progress, encode_all
-from recsys.errors import BadInput, RuntimeFailure, VersionError
+from recsys.errors import BadInput, RuntimeFailure, TooFewEvents, VersionError
 from recsys.evaluating import PROTOCOLS
 from recsys.holdout import Split, upcoming
 from recsys.importing import BadRow, read_events
 from recsys.interaction_files import divided, items_of, weighted
 from recsys.interactions import Interactions
 from recsys.live_events import live_events
+from recsys.profiles import Taste
 from recsys.retraining import retrain
 from recsys.snapshot import read_items
 from recsys.training.train import Trainer
@@ -83,15 +86,18 @@ def train(
     of_items, of_events = divided(columns, platform.attributes) if items else ({}, columns)
     base = None if items else store.current()
     with bars(console) as report:
+        # What can be known at once is told before minutes of reading, encoding and learning.
+        check_tools(platform, training=True)
+        batches = read_events(
+            events or [], settings.event_types, settings.limits, of_events, 5000, default_type=event_type
+        )
+        url = None if events else _redis(config)
         if items:
             catalogue, bad = items_of(items, platform.attributes, report, of_items)
         else:
             catalogue, bad = _served_items(config), []
         ids = [item.item_id for item in catalogue]
-        if events:
-            batches = read_events(
-                events, settings.event_types, settings.limits, of_events, 5000, default_type=event_type
-            )
+        if url is None:
             rows: list[Interaction] = []
             for batch in batches:
                 rows += [Interaction(**record.model_dump()) for record in batch.records]
@@ -99,10 +105,9 @@ def train(
                 report("events", batch.bytes_read, batch.bytes_total)
             data = weighted(rows, settings.event_types, ids)
         else:
-            data = asyncio.run(_live_events(_redis(config), platform.redis_prefix, settings, ids, report))
-        if not len(data):
-            why = f"; {len(bad)} bad rows, the first: {bad[0]}" if bad else ""
-            raise BadInput(f"there is no event with a weight to learn from; see event_types in the config file{why}")
+            rows, data = [], asyncio.run(_live_events(url, platform.redis_prefix, settings, ids, report))
+        _check_events(data, rows, settings, bad)
+        check_room(platform, store.root, len(catalogue), training=True)
         build = build_of(config, report)
         texts = encode_all(build.encoder, catalogue, report)
         trainer = Trainer(build, settings, seed, _split(protocol), trees)
@@ -111,13 +116,13 @@ def train(
             if base is not None and store.current() != base:
                 raise VersionError(f"{base}, whose items were trained on, is served no more; train again")
             content = file_content(store, catalogue, platform, build.encoder.fingerprint)
-            content = replace(content, known=known_texts(catalogue, texts))
+            content = replace(content, known=known_texts(catalogue, texts), histories=data)
             manifest = build.publish(content, report, trained)
     if promote:
         promoted(config, manifest.version, instead_of=base)
     if json:
         told = {"version": manifest.version, "model": manifest.model, "promoted": promote, "bad_rows": len(bad)}
-        print_json({**told, "card": trained.card.model_dump()})
+        print_json({**told, "card": trained.card.model_dump(), "tuned": tuned_of(manifest)})
         return
     _say_bad(bad, console)
     found = ", ".join(f"{name} {value:.4f}" for name, value in trained.card.validation.items())
@@ -125,7 +130,26 @@ def train(
         f"version {manifest.version}: {manifest.model}, {trained.card.events} events of {trained.card.users} users in "
         f"{trained.card.seconds} s; NDCG@10 on validation: {found}"
     )
+    say_tuned(manifest, console)
     console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
+
+
+def _check_events(data: Interactions, rows: list[Interaction], settings: Serving, bad: list[BadRow]) -> None:
+    """Raises BadInput where no event can be learned from, TooFewEvents where nothing goes with anything."""
+    if not len(data):
+        taste = Taste(settings.event_types, 1.0)
+        liked = next((row for row in rows if taste.weight(row) > 0), None)
+        if liked is not None:
+            raise BadInput(
+                f"none of the {len(rows)} events that can be read and count as likes names an item of the catalogue, "
+                f"such as {liked.item_id!r}: are the item_id columns of one kind (--map events.item_id=…)?"
+            )
+        why = f"; {len(bad)} bad rows, the first: {bad[0]}" if bad else ""
+        raise BadInput(f"there is no event with a weight to learn from; see event_types in the config file{why}")
+    if data.lengths.max() < 2:
+        raise TooFewEvents(
+            f"nothing was trained: none of the {data.users} users has liked two items, so nothing goes with anything"
+        )
 
 
 def _split(protocol: str | None) -> Split:

@@ -21,9 +21,11 @@ from deployments.batch.indexing import on_ray
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, OptionalFiles, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
+from deployments.cli.tuned import say_tuned, tuned_of
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, tuning_of
 from recsys import promoting
+from recsys.beforehand import check_tools
 from recsys.building import Build, Indexer
 from recsys.chunkfiles import VECTOR
 from recsys.compacting import compact, file_content, learned_so_far
@@ -80,13 +82,15 @@ def build(
                 promoted(config, manifest.version)
         seconds = round(time.perf_counter() - start, 1)
     if json:
-        print_json({**_summary(manifest), "bad_rows": bad_rows, "seconds": seconds, "promoted": promote})
+        tuned = {"tuned": tuned_of(manifest)}
+        print_json({**_summary(manifest), **tuned, "bad_rows": bad_rows, "seconds": seconds, "promoted": promote})
     else:
         recall = "-" if manifest.recall_at_10 is None else f"{manifest.recall_at_10:.4f}"
         console.print(
             f"version {manifest.version}: {manifest.items} items in {len(manifest.shards)} shards, "
             f"recall@10 {recall} against exact search, {bad_rows} bad rows, {seconds} s"
         )
+        say_tuned(manifest, console)
         console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
 
 
@@ -190,6 +194,7 @@ def build_files(
 ) -> tuple[Manifest, int]:
     """Read, build and publish; the manifest and the number of rows that could not be read."""
     known = serve_config(config)
+    check_tools(platform_of(known))
     names = {field: column for field, column in mapping.items() if field != VECTOR}
     items, bad = read_catalogue(files, known, names, report, console)
     dimension = platform_of(known).encoder.dimension

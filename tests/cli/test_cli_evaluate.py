@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -100,6 +102,49 @@ def test_other_column_names_teach_as_well(recsys: Recsys, folder: Path) -> None:
     assert recsys("evaluate", "--data", folder, *names).json["items"] == FILMS
     wrong = recsys("train", folder / "events.csv", "--items", folder / "items.csv", *mapped, "--map", "sku=movie")
     assert "--map sku=movie: no such field; the fields are event_id" in wrong.error()
+
+
+def test_what_can_be_known_is_said_before_the_work(
+    recsys: Recsys, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong column of the last file, items that no event names, people with one film each, an engine that is not
+    installed, a disk without room: no text was encoded by then, and what is to be done is in the line.
+    """
+
+    def encoded(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    for name in ("training", "evaluation"):
+        monkeypatch.setattr(f"deployments.cli.{name}.encode_all", encoded)
+    items, events = folder / "items.csv", folder / "events.csv"
+    train = ("train", events, "--items", items, *NAMES, "--type", "like", "--json")
+    evaluate = ("evaluate", "--data", folder, *NAMES, "--json")
+    good = events.read_text()
+
+    events.write_text(good.replace("timestamp", "when", 1))
+    with monkeypatch.context() as patched:
+        for name in ("deployments.cli.training", "recsys.interaction_files"):
+            patched.setattr(f"{name}.items_of", encoded)
+        for command in (train, evaluate):
+            assert "events.csv: has no column timestamp" in recsys(*command).error()
+
+    header = ("who", "movie", "timestamp")
+    write(events, header, [("u", f"film-{n}", n) for n in range(9)])
+    assert "none of the 9 events" in (told := recsys(*train).error())
+    assert "such as 'film-0': are the item_id columns of one kind" in told
+    write(events, header, [(f"u{n}", n, n) for n in range(9)])
+    assert "none of the 9 users has liked two items" in recsys(*train).error()
+    assert "nobody to judge by" in recsys(*evaluate).error()
+
+    events.write_text(good)
+    with monkeypatch.context() as patched:
+        patched.setattr("recsys.beforehand.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+        for command in (train, evaluate):
+            assert "and 0 are free there: make room" in recsys(*command).error()
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    monkeypatch.delitem(sys.modules, "recsys.index.hnsw", raising=False)
+    for command in (train, evaluate, ("build", items, *NAMES[:4], "--json")):
+        assert "index.engine: hnsw cannot be used here" in recsys(*command).error()
 
 
 def test_what_does_not_fit_is_said_in_one_line(recsys: Recsys, folder: Path, tmp_path: Path) -> None:
