@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 from redis.asyncio import Redis
 
+from recsys.counting import Counts, read
 from recsys.datatypes import Floats, Item
 from recsys.errors import Rewound, Unavailable
 from recsys.itemlog import Delete, Entry, ItemLog, Upsert
-from recsys.popularity import Counts, PopularityFeed
+from recsys.popularity import prolong_held
 from recsys.reencoded import Reencoded
 from recsys.shard import Shard
 
@@ -55,8 +56,9 @@ class LogApplier:
             async with shard.changing:
                 # Likes may be older than the item: it was deleted and comes back, or its events came first.
                 ids = dict.fromkeys(e.change.item.item_id for e in entries if isinstance(e.change, Upsert))
-                counts = await PopularityFeed(self._redis).of(list(ids))
+                counts = await read(self._redis, list(ids))
                 await asyncio.to_thread(_apply, shard, entries, made, counts)
+            await prolong_held(self._redis, counts, shard)
             shard.cursor = entries[-1].sequence
         return entries
 

@@ -88,7 +88,7 @@ class CandidateSet:
     sketches  (n, w) int8, or (n, 0) when not asked for
     groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
     twins     (n,) uint64 of 48 bits, the same for equal items, see `twins.py`; 0: equal to none
-    top_count the most likes of any item of the shard, which popularity is measured against
+    top_count the most likes of any item that the shard holds, which popularity is measured against
     """
 
     offsets: npt.NDArray[np.int64]

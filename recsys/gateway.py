@@ -91,12 +91,13 @@ class Gateway:
             history=settings.history,
             user_ttl_s=settings.user_ttl_s,
             settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
+            trend_half_life_s=settings.trend_half_life_s,
         )
         profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
         self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
         recommender = Recommender(self._shards, profiles, settings)
-        events = EventWriter(self._users, profiles, settings)
+        events = EventWriter(self._users, profiles, settings, self._router)
         self._slates: Coalescer[RecQuery, Slate] = Coalescer(
             lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,

@@ -37,6 +37,8 @@ class ItemTable:
         """Unix seconds; NaN: unknown."""
         self.counts = Column(np.float64)
         """Weighted likes, never decayed."""
+        self.most_likes = 0.0
+        """The largest of `counts` among the items that are alive."""
         self.trends = Column(np.float64)
         """Decayed likes as log2; -inf: none yet. See `popularity.py`."""
         self.alive = Column(np.bool_)
@@ -180,22 +182,28 @@ class ItemTable:
         self.alive.view[rows] = False
         self.generation += 1
         self.journal.add(rows)
+        self._recount_most(was=self.counts.view[rows])
         return rows
 
-    def count(self, item_ids: Sequence[str], counts: Sequence[float], trends: Sequence[float]) -> None:
+    def count(self, item_ids: Sequence[str], counts: npt.ArrayLike, trends: npt.ArrayLike) -> None:
         """Take over popularity and trend of items; unknown ids are passed over."""
-        known = [
-            (r, c, t) for i, c, t in zip(item_ids, counts, trends, strict=True) if (r := self._rows.get(i)) is not None
-        ]
-        if not known:
-            return
-        found, likes, latest = zip(*known, strict=True)
-        rows = np.array(found)
-        if (self.counts.view[rows] != likes).any() or (self.trends.view[rows] != latest).any():
+        found = np.fromiter((self._rows.get(i, -1) for i in item_ids), np.int64, len(item_ids))
+        rows, likes, latest = found[found >= 0], np.asarray(counts)[found >= 0], np.asarray(trends)[found >= 0]
+        was = self.counts.view[rows]
+        changed = (was != likes) | (self.trends.view[rows] != latest)
+        if changed.any():
             self.counts.view[rows] = likes
             self.trends.view[rows] = latest
+            self.most_likes = max(self.most_likes, float(likes.max()))
+            self._recount_most(was=was[was > likes])
             self.recounts += 1
-            self.journal.add(rows)
+            self.journal.add(rows[changed])
+
+    def _recount_most(self, was: npt.NDArray[np.float64]) -> None:
+        """After items that had these likes went, or lost some."""
+        if self.most_likes and (was >= self.most_likes).any():
+            alive = self.alive.view
+            self.most_likes = float(self.counts.view[: len(alive)].max(where=alive, initial=0.0))
 
     def item(self, row: int) -> Item:
         stored = orjson.loads(self.documents[row])

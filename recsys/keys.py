@@ -6,8 +6,9 @@ whole keys: see `user_of`.
 
 | key | type | holds |
 | --- | --- | --- |
-| events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next three |
+| events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next four |
 | order:USER | sorted set | event_id by timestamp |
+| counted:USER | hash | item_id -> what the user said of it, as it is counted, see `counting.py` |
 | sequence:USER | string | number of the user's last change, drawn from sequences |
 | profile:USER | string | the cached user vector, see `users.py`; expires |
 | early:USER | string | the same for a version that is about to be served; expires within minutes |
@@ -16,8 +17,8 @@ whole keys: see `user_of`.
 | trimmed | hash | shard -> sequence number up to which its log was trimmed |
 | reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | reencoders:SHARD | set | prints for which there is such a hash |
-| likes · trend | sorted sets | item_id by weighted likes, ever · decayed, as log2 |
-| touched | sorted set | item_id by Unix seconds of its last counted event |
+| count:ITEM | string | likes and trend of an item, see `counting.py`; expires |
+| touched:FEED | sorted set | the last items whose count changed, by a number drawn from sequences |
 | rebuild · retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
 | rebuilding | string | the lock of the composer that rebuilds or retrains |
 | switching | string | the lock of the process that changes which version is served |
@@ -47,9 +48,6 @@ class Key(str):
 
 
 SEQUENCES = Key("sequences")
-LIKES = Key("likes")
-TREND = Key("trend")
-TOUCHED = Key("touched")
 TRIMMED = Key("trimmed")
 REBUILD = Key("rebuild")
 RETRAINING = Key("retraining")
@@ -66,6 +64,19 @@ def events(user_id: str) -> Key:
 
 def order(user_id: str) -> Key:
     return Key(f"order:{user_id}")
+
+
+def counted(user_id: str) -> Key:
+    return Key(f"counted:{user_id}")
+
+
+def count(item_id: str) -> Key:
+    return Key(f"count:{item_id}")
+
+
+def touched(feed: int | str) -> Key:
+    """See `Router.feed`."""
+    return Key(f"touched:{feed}")
 
 
 def sequence(user_id: str) -> Key:

@@ -14,12 +14,12 @@ import numpy as np
 
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Serving, ShardTuning
+from recsys.counting import Counts
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, UserProfile
 from recsys.holdout import Holdout
 from recsys.interactions import Interactions
 from recsys.metrics import DEPTH, Ints
 from recsys.pipeline import Gathered, Recommender
-from recsys.popularity import Counts
 from recsys.profiles import Taste, fold
 from recsys.retrieval import search
 from recsys.routing import Router
@@ -158,10 +158,12 @@ def _loop() -> closing[asyncio.AbstractEventLoop]:
 
 
 def _counts(data: Interactions, half_life_s: float) -> Counts:
-    """Likes and trends of the items, as events that come in one by one leave them; see `popularity.py`."""
+    """Likes and trends of the items, one like a user and item as `counting.py` has it. A like that came several times
+    stands here at the first time of its largest weight, there at the newest.
+    """
     likes = data.counts()
     newest = float(data.times.max()) if len(data) else 0.0
     faded = data.weights * np.exp2((data.times - newest) / half_life_s)
     with np.errstate(divide="ignore"):
         trends = np.log2(np.bincount(data.items, faded, minlength=len(likes))) + newest / half_life_s
-    return Counts(data.item_ids, likes.tolist(), trends.tolist(), float(likes.max(initial=0.0)))
+    return Counts(data.item_ids, likes, trends)

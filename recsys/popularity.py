@@ -1,30 +1,25 @@
-"""Popularity and trend of items, counted in Redis as events come in and followed by every shard replica.
-
-A trend is a sum of likes that halve every half-life. It is kept as `log2(sum of weight * 2 ** (t / half_life))`, which
-no passing of time changes (forward decay, Cormode et al. 2009): nothing has to be aged, and no number overflows.
-"""
+"""Popularity and trend of items as a shard follows them: all of its own at first, then what changes."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
-from recsys import keys
+from recsys import counting, keys
+from recsys.counting import FEED, PAGE, Counts
+from recsys.shard import Shard
 
-_OVERLAP_S = 5.0
-"""Looks overlap by this much, for the server's clock may be set back."""
-_PAGE = 10_000
-
-
-def trend_of(weight: float, timestamp: float, half_life_s: float) -> float:
-    """What one like of this weight at this time adds, as log2; -inf for no like."""
-    return math.log2(weight) + timestamp / half_life_s if weight > 0 else -math.inf
+_ALL_ANEW_S = 86_400.0
+"""Seconds after which a feed reads all numbers again: what expired, or was changed by hand, is in no feed."""
 
 
 def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:
@@ -32,44 +27,65 @@ def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -
     return np.exp2(np.minimum(trends - now / half_life_s, 60.0))
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Items whose numbers have changed, and the most likes that any item has."""
-
-    item_ids: Sequence[str]
-    likes: Sequence[float]
-    trends: Sequence[float]
-    top: float
-
-
 class PopularityFeed:
-    """Remembers how far it has looked; a new one starts with everything."""
+    """The numbers of one version's shard. `feed`: see `Router.feed`.
 
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
-        self._since = -math.inf
-        self._looked_at: dict[bytes, float] = {}
+    Changes are numbered by Redis and not by any clock. A feed remembers the last 50,000 items that changed: a shard
+    that has missed more, or whose Redis was replaced or has lost numbers that the shard had seen, reads all its items
+    again. Whatever is read comes in pages, between which the event loop is free.
+    """
 
-    async def changes(self) -> Counts:
-        """Items counted since the last look; each once, though looks overlap."""
-        touched: list[Any] = await self.redis.zrange(keys.TOUCHED, self._since, "+inf", byscore=True, withscores=True)
-        fresh = [member.decode() for member, score in touched if self._looked_at.get(member) != score]
-        if touched:
-            self._since = max(score for _, score in touched) - _OVERLAP_S
-            self._looked_at = {member: score for member, score in touched if score >= self._since}
-        return await self.of(fresh)
+    def __init__(self, redis: Redis, feed: int) -> None:
+        self._redis = redis
+        self._key = keys.touched(feed)
+        self._seen = 0
+        """Number of the last change that the shard has."""
+        self._server: str | None = None
+        """Redis' run_id; None: nothing was read yet."""
+        self._all_at = -math.inf
 
-    async def of(self, ids: Sequence[str]) -> Counts:
-        """The numbers of these items, changed or not."""
-        likes: list[float] = []
-        trends: list[float] = []
-        for start in range(0, len(ids), _PAGE):
-            page = list(ids[start : start + _PAGE])
-            pipe = self.redis.pipeline(transaction=False)
-            pipe.zmscore(keys.LIKES, page)
-            pipe.zmscore(keys.TREND, page)
-            page_likes, page_trends = await pipe.execute()
-            likes += [score or 0.0 for score in page_likes]
-            trends += [-math.inf if score is None else score for score in page_trends]
-        top: list[Any] = await self.redis.zrange(keys.LIKES, 0, 0, desc=True, withscores=True)
-        return Counts(ids, likes, trends, top[0][1] if top else 0.0)
+    async def follow(self, shard: Shard) -> None:
+        """Bring the shard's numbers up to date."""
+        end, server, size, oldest = await self._look()
+        lost = end < self._seen or server != self._server or (size >= FEED and oldest > self._seen)
+        if lost or time.monotonic() - self._all_at > _ALL_ANEW_S:
+            self._server = None  # until all of it is read
+            for rows in shard.pages(PAGE):
+                await self._take(shard, await asyncio.to_thread(shard.ids, rows))
+            self._seen, self._server, self._all_at = end, server, time.monotonic()
+        while page := await self._changes():
+            await self._take(shard, shard.held([item.decode() for item, _ in page]))
+            self._seen = int(page[-1][1])
+            if len(page) < PAGE:
+                break
+
+    async def _look(self) -> tuple[int, str, int, float]:
+        """The last number drawn, the server, and of the feed how many items it has and the oldest's number."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.get(keys.SEQUENCES)
+        pipe.info("server")
+        pipe.zcard(self._key)
+        pipe.zrange(self._key, 0, 0, withscores=True)
+        end, server, size, oldest = await pipe.execute()
+        return int(end or 0), str(server["run_id"]), size, oldest[0][1] if oldest else math.inf
+
+    async def _changes(self) -> list[tuple[bytes, float]]:
+        page: Any = await self._redis.zrange(
+            self._key, f"({self._seen}", "+inf", byscore=True, offset=0, num=PAGE, withscores=True
+        )
+        return list(page)
+
+    async def _take(self, shard: Shard, item_ids: Sequence[str]) -> None:
+        async with shard.changing:  # the reading as well: an upsert in between has newer numbers
+            counts = await counting.read(self._redis, item_ids)
+            if item_ids:
+                await asyncio.to_thread(shard.count, counts)
+        await prolong_held(self._redis, counts, shard)
+
+
+async def prolong_held(redis: Redis, counts: Counts, shard: Shard) -> None:
+    """Keep the numbers of items that the shard holds from expiring."""
+    held = shard.held(counts.expiring) if counts.expiring else []
+    if held:
+        with contextlib.suppress(RedisError):  # it may read and not write; the next look tries again
+            await counting.prolong(redis, held)

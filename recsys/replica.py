@@ -31,6 +31,7 @@ from recsys.presence import SAY_S, Presence, secret
 from recsys.pulse import BEAT_S
 from recsys.rejecting import Rejections
 from recsys.retrieval import search
+from recsys.routing import Router
 from recsys.servable import Servable
 from recsys.shard import Shard
 from recsys.telemetry import SILENT, Telemetry
@@ -218,8 +219,9 @@ class ShardReplica:
             continue
         # Last, for it may have been trimmed meanwhile.
         await self._log.check(version, shard.snapshot, manifest.created_at.timestamp())
-        feed = PopularityFeed(self._redis)
-        shard.count(await feed.changes())
+        router = Router(manifest.routing, len(manifest.shards))
+        feed = PopularityFeed(self._redis, router.feed_of(self._number))
+        await feed.follow(shard)
         # The first search reads the memory map from the disk: nobody's request should wait for that.
         await asyncio.to_thread(_warm_up, shard)
         shard.tune(self._tuning)  # last, for it may have changed meanwhile
@@ -242,9 +244,8 @@ class ShardReplica:
 
     async def _popularity(self) -> None:
         for version, shard in list(self._shards.items()):
-            async with shard.changing:  # the look as well: an upsert in between has newer numbers
-                if self._shards.get(version) is shard:  # else it was dropped or loaded again meanwhile
-                    await asyncio.to_thread(shard.count, await self._feeds[version].changes())
+            if self._shards.get(version) is shard:  # else it was dropped or loaded again meanwhile
+                await self._feeds[version].follow(shard)
 
     async def _measure(self) -> None:
         for version, shard in list(self._shards.items()):

@@ -29,6 +29,16 @@ class Router:
         """The shards that may hold an item of which only the id is known."""
         return [shard_of(item_id, self.shards)] if self.spec.by == "hash" else list(range(self.shards))
 
+    def feed(self, item_id: str) -> int:
+        """The number of the feed that tells the item's shard of its likes: the shard's own, or one for all shards
+        where an item's id does not say which shard holds it.
+        """
+        return shard_of(item_id, self.shards) if self.spec.by == "hash" else 0
+
+    def feed_of(self, shard: int) -> int:
+        """The feed that a shard follows."""
+        return shard if self.spec.by == "hash" else 0
+
     def matching(self, given: Filter | None) -> set[int]:
         """The shards that can hold a match: all, unless a `must` pins the routing attribute to some values."""
         if given is not None and self.spec.by == "attribute":

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys.config import ShardTuning
-from recsys.datatypes import Floats, Item
+from recsys.counting import Counts
+from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import VectorIndex
 from recsys.itemlog import START_OF_LOG
 from recsys.items import ItemTable
-from recsys.popularity import Counts
 from recsys.rowlists import RowLists
 
 _SWEPT = 64
@@ -39,7 +39,6 @@ class Shard:
         self.tuning = ShardTuning()
         self.least_ef_search = 1
         """What the version was built to be served with: `tune` goes no lower."""
-        self.top_count = 0.0
         self.changing = asyncio.Lock()
         """Held by a task that changes the shard: the log and popularity are followed by different ones."""
         self._dead: list[int] = []
@@ -81,7 +80,23 @@ class Shard:
 
     def count(self, counts: Counts) -> None:
         self.items.count(counts.item_ids, counts.likes, counts.trends)
-        self.top_count = counts.top
+
+    @property
+    def top_count(self) -> float:
+        """The most likes of any item that is here."""
+        return self.items.most_likes
+
+    def held(self, item_ids: Sequence[str]) -> list[str]:
+        """Those of the items that are here."""
+        return [i for i in item_ids if self.items.row(i) is not None]
+
+    def pages(self, size: int) -> list[Rows]:
+        """The rows of all items, `size` at a time."""
+        rows = self.items.live_rows()
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def ids(self, rows: Rows) -> list[str]:
+        return [self.items.ids[row] for row in rows.tolist()]
 
     def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         """Ids of those that are here, and their (n, width) contexts, see `space.py`."""

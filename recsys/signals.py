@@ -79,7 +79,7 @@ def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
 
 
 def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Likes on a log scale, 1 for the most liked item."""
+    """Likes on a log scale, 1 for the most liked item of the shards that answered."""
     return np.log1p(c.columns[:, 0]) / max(np.log1p(c.top_count), 1e-9)
 
 

@@ -22,6 +22,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 
 from recsys import keys
+from recsys.counting import COUNTING, grain
 from recsys.datatypes import Interaction, UserProfile
 from recsys.profile_cache import decode, encode, remains
 
@@ -34,58 +35,53 @@ _FLOOR_TTL_S = 400 * 86_400
 MICROSECOND = 1e-6
 """Seconds between events of one call that came without a time."""
 
-_APPEND = """
--- KEYS: events, order, sequence, profile, floor of a user; then sequences, likes, trend, touched
--- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark;
---       then for each event: id, timestamp, JSON, item, weight, trend as log2
-local fresh, old, before, gone = {}, {}, redis.call('GET', KEYS[3]), {}
-local floor = redis.call('GET', KEYS[5])
+_APPEND = (
+    COUNTING
+    + """
+-- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences
+-- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark; half-life of trends in
+--       seconds; prefixes of counters and feeds; then for each event: id, timestamp, JSON, item, weight, feed
+local fresh, old, before, gone = {}, {}, call('GET', KEYS[3]), {}
+local floor = call('GET', KEYS[5])
 local from = tonumber(floor or '-inf')
-local time = redis.call('TIME')
-local now = string.format('%d.%06d', time[1], time[2])  -- one clock, however many composers
+local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
 local written = 0
-for i = 4, #ARGV, 6 do
-  local place = (i - 4) / 6
-  if tonumber(ARGV[i + 1]) <= from then
+for i = 7, #ARGV, 6 do
+  local place, time = (i - 7) / 6, tonumber(ARGV[i + 1])
+  if time <= from then
     old[#old + 1] = place
-  elseif redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
+  elseif call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
     -- The answer to an earlier try of this very call was lost: that try has counted the event.
-    if string.sub(redis.call('HGET', KEYS[1], ARGV[i]), -#ARGV[3]) == ARGV[3] then fresh[#fresh + 1] = place end
+    if string.sub(call('HGET', KEYS[1], ARGV[i]), -#ARGV[3]) == ARGV[3] then fresh[#fresh + 1] = place end
   else
     written = written + 1
     fresh[#fresh + 1] = place
-    redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
-    if tonumber(ARGV[i + 4]) > 0 then
-      local item, new = ARGV[i + 3], tonumber(ARGV[i + 5])
-      redis.call('ZINCRBY', KEYS[7], ARGV[i + 4], item)
-      local old = redis.call('ZSCORE', KEYS[8], item)
-      if old then
-        local a, b = math.max(tonumber(old), new), math.min(tonumber(old), new)
-        new = a + math.log(1 + 2 ^ (b - a)) / math.log(2)
-      end
-      redis.call('ZADD', KEYS[8], string.format('%.17g', new), item)
-      redis.call('ZADD', KEYS[9], now, item)
-    end
+    call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
+    say(to, ARGV[i + 3], tonumber(ARGV[i + 5]), time, tonumber(ARGV[i + 4]))
   end
 end
 if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
-local over = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
+local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
 if over > math.floor(tonumber(ARGV[1]) / 10) then
-  gone = redis.call('ZPOPMIN', KEYS[2], over)
-  for i = 1, #gone, 2 do redis.call('HDEL', KEYS[1], gone[i]) end
-  redis.call('SET', KEYS[5], gone[#gone])
+  gone = call('ZPOPMIN', KEYS[2], over)
+  for i = 1, #gone, 2 do
+    unsay(to, cjson.decode(call('HGET', KEYS[1], gone[i]))[1], tonumber(gone[i + 1]))
+    call('HDEL', KEYS[1], gone[i])
+  end
+  call('SET', KEYS[5], gone[#gone])
 end
-local after = redis.call('INCR', KEYS[6])
-redis.call('SET', KEYS[3], after)
+local after = tell(to)
+call('SET', KEYS[3], after)
 if ARGV[2] ~= '0' then
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5]}) do redis.call('EXPIRE', key, ARGV[2]) end
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('EXPIRE', key, ARGV[2]) end
 end
 -- What has left the history is still in the cached profile, and a lost try has moved on the sequence: only a rebuild
 -- puts both right.
 local foldable = #gone == 0 and written == #fresh
-local profile = foldable and redis.call('GET', KEYS[4]) or ''
+local profile = foldable and call('GET', KEYS[4]) or ''
 return {fresh, old, floor or '', before or '0', after, profile, foldable and 1 or 0}
 """
+)
 
 _SAVE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
@@ -98,22 +94,29 @@ if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 
 end
 """
 
-_ERASE = """
-local count = redis.call('HLEN', KEYS[1])
-local time = redis.call('TIME')
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6])
-redis.call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
+_ERASE = (
+    COUNTING
+    + """
+-- KEYS: as above, and early. ARGV: seconds for which older events are refused; half-life; prefixes of counters, feeds
+local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[6])
+local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
+for _, item in ipairs(said) do unsay(to, item, math.huge) end
+tell(to)
+local time = call('TIME')
+call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[8])
+call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
 return count
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An event with what it adds to its item: `weight` likes, and `trend` = log2 of them at the event's time."""
+    """An event with the like that it is of its item; `weight` 0: a word against it. `feed`: see `Router.feed`."""
 
     event: Interaction
     weight: float
-    trend: float
+    feed: int = 0
     timed: bool = True
     """Whether the time is the caller's; False: the platform's, which may be moved behind the user's erasure."""
 
@@ -184,17 +187,25 @@ class StoredHistory:
 class UserStore:
     """`ttl_s`: seconds that an unused profile stays cached. `history`: events kept of each user. `user_ttl_s`: seconds
     after the last event in which a user's keys expire; None: never. `settings`: what profiles are made with, see
-    `Taste.fingerprint`.
+    `Taste.fingerprint`. `trend_half_life_s`: seconds in which half of a trend fades.
     """
 
     def __init__(
-        self, redis: Redis, *, ttl_s: int, history: int, user_ttl_s: int | None = None, settings: bytes = bytes(8)
+        self,
+        redis: Redis,
+        *,
+        ttl_s: int,
+        history: int,
+        user_ttl_s: int | None = None,
+        settings: bytes = bytes(8),
+        trend_half_life_s: float = 86_400.0,
     ) -> None:
         self._settings = settings
         self._redis = redis
         self._ttl_s = ttl_s
         self._history = history
         self._user_ttl_s = user_ttl_s
+        self._counting = [repr(float(trend_half_life_s)), keys.count(""), keys.touched("")]
         self._append = redis.register_script(_APPEND)
         self._save = redis.register_script(_SAVE)
         self._adopt = redis.register_script(_ADOPT)
@@ -320,16 +331,14 @@ class UserStore:
     ) -> dict[str, tuple[Appended, Sequence[Counted]]]:
         """What became of each user's events, and those to be sent again with a later time."""
         pipe = self._redis.pipeline(transaction=False)
-        shared = [keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED]
         call = secrets.token_urlsafe(6)
         for user_id, counted in events.items():
-            own = _own(user_id)
-            args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]']
+            args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
             for c in counted:
                 e = c.event
                 document = _write_event(_Kept(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
-                args += [e.event_id, repr(e.timestamp), document, e.item_id, c.weight, repr(c.trend)]
-            await self._append(keys=own + shared, args=args, client=pipe)
+                args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed]
+            await self._append(keys=_own(user_id), args=args, client=pipe)
         done: dict[str, tuple[Appended, Sequence[Counted]]] = {}
         for (user_id, counted), answer in zip(events.items(), await pipe.execute(), strict=True):
             fresh, old, floor, before, after, blob, foldable = answer
@@ -374,14 +383,13 @@ class UserStore:
         await pipe.execute()
 
     async def erase(self, user_id: str) -> int:
-        """Forget a user: history and cache. How many events went.
+        """Forget a user: history, cache, and what the likes added to items. How many events went.
 
         Events of before this moment that are sent again, by a retry or an import, are not taken for `user_ttl_s`
         seconds, 400 days where that is None.
         """
-        return int(
-            await self._erase(keys=[*_own(user_id), keys.early(user_id)], args=[self._user_ttl_s or _FLOOR_TTL_S])
-        )
+        ttl_s = self._user_ttl_s or _FLOOR_TTL_S
+        return int(await self._erase(keys=[*_own(user_id), keys.early(user_id)], args=[ttl_s, *self._counting]))
 
 
 def in_order(event: Interaction) -> tuple[float, str]:
@@ -391,7 +399,8 @@ def in_order(event: Interaction) -> tuple[float, str]:
 
 def _own(user_id: str) -> list[keys.Key]:
     """The keys of a user, in the scripts' order."""
-    return [make(user_id) for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
+    own = (keys.events, keys.order, keys.sequence, keys.profile, keys.floor, keys.counted)
+    return [*(make(user_id) for make in own), keys.SEQUENCES]
 
 
 def _behind(late: Sequence[Counted], floor: bytes) -> list[Counted]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys import counting
 from recsys.config import Serving
 from recsys.datatypes import Floats, Interaction, Item
 from recsys.errors import Unavailable
 from recsys.itemlog import Change, Delete, ItemLog, Upsert
-from recsys.popularity import trend_of
 from recsys.profile_loading import ProfileLoader
 from recsys.routing import Router
 from recsys.serving import Serve
@@ -42,8 +43,9 @@ class Recorded:
 
 
 class EventWriter:
-    def __init__(self, users: UserStore, profiles: ProfileLoader, settings: Serving) -> None:
+    def __init__(self, users: UserStore, profiles: ProfileLoader, settings: Serving, router: Router) -> None:
         self._users = users
+        self._router = router
         self._profiles = profiles
         self._settings = settings
 
@@ -77,9 +79,8 @@ class EventWriter:
         return results
 
     def _counted(self, event: Interaction, timed: bool) -> Counted:
-        weight = self._profiles.taste.weight(event)
-        trend = trend_of(weight, event.timestamp, self._settings.trend_half_life_s)
-        return Counted(event, max(weight, 0.0), trend, timed)
+        weight = max(self._profiles.taste.weight(event), 0.0)
+        return Counted(event, weight, self._router.feed(event.item_id), timed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Logged:
 class ItemWriter:
     def __init__(self, redis: Redis, router: Router) -> None:
         self._log = ItemLog(redis)
+        self._redis = redis
         self._router = router
 
     async def upsert(self, items: Sequence[Item], vectors: Floats, fingerprint: str) -> Logged:
@@ -113,6 +115,8 @@ class ItemWriter:
         """An entry in every shard that may hold the item; the first stands for it."""
         holders = self._router.holders(item_id)
         written = list(zip(holders, await self._write([(n, Delete(item_id)) for n in holders]), strict=True))
+        with contextlib.suppress(RedisError, OSError):  # deleted it is: then its likes only live on for longer
+            await counting.release(self._redis, [item_id])
         return Logged(written[:1], dict(written))
 
     async def _write(self, changes: Sequence[tuple[int, Change]]) -> list[str]:

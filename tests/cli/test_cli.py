@@ -318,7 +318,7 @@ async def liked(url: str, users: int) -> None:
         for user in range(users):
             films = [(user + step) % len(ITEMS) + 1 for step in range(10)]
             events = [Interaction(f"e{n}", f"u{user}", str(film), "like", 60.0 * n) for n, film in enumerate(films)]
-            await store.append({f"u{user}": [Counted(event, 1.0, 0.0) for event in events]}, "none", unknown)
+            await store.append({f"u{user}": [Counted(event, 1.0) for event in events]}, "none", unknown)
 
 
 def test_training_is_compared_and_promoted_by_one_command(recsys: Recsys, films: Path, config: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from world import ATTRIBUTES, TOPICS, catalogue, event, eventually, topic_of
 
+from recsys import counting
 from recsys.config import EncoderSpec, Limits, Platform, RoutingSpec, Serving
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import BadInput, NotFound, Overloaded, Unavailable
@@ -85,7 +86,7 @@ async def test_an_event_sent_twice_counts_once(make_world):
     assert (first.accepted, first.duplicates) == (1, 1)
     assert (again.accepted, again.duplicates) == (beside.accepted, beside.duplicates) == (0, 1)
     assert [e.event_id for e in await world.gateway.history("u")] == [once.event_id]
-    assert await world.redis.zscore("recsys:likes", "sea-1") == 1.0
+    assert (await counting.read(world.redis, ["sea-1"])).likes.tolist() == [1.0]
 
 
 async def test_events_of_unknown_items_are_kept_and_named(make_world):

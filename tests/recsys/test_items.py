@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.counting import Counts
 from recsys.datatypes import Item
 from recsys.items import ItemTable
-from recsys.popularity import Counts
 from recsys.shard import Shard
 from recsys.sketches import Sketcher, unit
 
@@ -201,7 +201,7 @@ def test_many_threads_may_ask_for_many_filters():
     for thread in threads:
         thread.start()
     for n in range(50):
-        shard.count(Counts([f"a{n % 5}"], [float(n)], [0.0], 50.0))
+        shard.count(Counts([f"a{n % 5}"], [float(n)], [0.0]))
         shard.upsert(named("b1"), vector(n))
     for thread in threads:
         thread.join()
@@ -288,7 +288,7 @@ def test_ranked_lists():
     shard = Shard("v", table(), _NoIndex())
     times = {"a": 3.0, "b": None, "c": 9.0, "d": 3.0}
     shard.upsert([Item(n, created_at=t) for n, t in times.items()], np.zeros((4, D)))
-    shard.count(Counts(["d", "b"], [5.0, 1.0], [7.0, 8.0], 5.0))
+    shard.count(Counts(["d", "b"], [5.0, 1.0], [7.0, 8.0]))
     assert shard.lists.ranked("popular", None).tolist() == [3, 1, 0, 2]
     assert shard.lists.ranked("trending", None).tolist() == [1, 3]
     assert shard.lists.ranked("recent", None).tolist() == [2, 0, 3]

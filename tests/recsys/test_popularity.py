@@ -1,97 +1,160 @@
-"""Likes and trends, as Redis counts them and shards follow them."""
+"""How a shard follows the likes and trends of its items."""
 
 from __future__ import annotations
 
-import math
+import asyncio
+import itertools
 
 import numpy as np
 import pytest
+from world import World, catalogue
 
-from recsys import keys
+from recsys import counting, keys, popularity
 from recsys.datatypes import Interaction, unknown_user
-from recsys.popularity import PopularityFeed, trend_now, trend_of
+from recsys.popularity import PopularityFeed, trend_now
 from recsys.users import Counted, UserStore
 
-HALF_LIFE = 100.0
 NOW = 1.76e9
+
+_numbers = itertools.count()
+
+
+async def like(redis, *items: str, user: str = "u", feed: int = 0, weight: float = 1.0) -> None:
+    """All in one call."""
+    at = NOW + next(_numbers)
+    events = [Counted(Interaction(f"{at}-{n}", user, i, "like", at), weight, feed) for n, i in enumerate(items)]
+    store = UserStore(redis, ttl_s=100, history=100_000)
+    await store.append({user: events}, "v", unknown_user(2))
 
 
 @pytest.fixture
-def store(redis):
-    return UserStore(redis, ttl_s=100, history=1000)
+async def shard(make_world):
+    """The shard of a running replica, whose own looks are over for now."""
+    world = await make_world(shards=1, items=catalogue(3))
+    (replica,) = world.clients[0].replicas
+    (shard,) = replica._shards.values()
+    replica._feeds.clear()
+    async with shard.changing:
+        pass
+    return shard
 
 
-_numbers = iter(range(10**9))
-
-
-async def like(store: UserStore, item: str, at: float, weight: float = 1.0) -> None:
-    event = Interaction(f"e{next(_numbers)}", "u", item, "like", at)
-    counted = Counted(event, max(weight, 0.0), trend_of(weight, at, HALF_LIFE))
-    await store.append({"u": [counted]}, "v", unknown_user(2))
-
-
-@pytest.mark.parametrize(
-    "likes",
-    [
-        [(NOW, 1.0)],
-        [(NOW - 50.0 * n, 1.0 + n % 3) for n in range(40)],
-        [(NOW - 50.0 * n, 0.25) for n in reversed(range(40))],
-        [(NOW, 1.0), (0.0, 5.0), (NOW - 1e6, 100.0), (-1e9, 1.0), (NOW - 100.0, 1.0)],
-    ],
-)
-async def test_the_trend_is_the_sum_of_fading_likes(redis, store, likes):
-    """What Redis adds up one by one is sum of weight * 2 ** (-age / half-life), in any order, for any age."""
-    for at, weight in likes:
-        await like(store, "a", at, weight)
-    counts = await PopularityFeed(redis).changes()
-    for now in (NOW, NOW + 250.0):
-        expected = sum(w * 2.0 ** (-(now - at) / HALF_LIFE) for at, w in likes)
-        got = trend_now(np.array(counts.trends), now, HALF_LIFE)
-        assert got.tolist() == pytest.approx([expected], rel=1e-6)
-    assert counts.likes == pytest.approx([sum(w for _, w in likes)])
-
-
-async def test_dislikes_count_nothing(redis, store):
-    """An event without weight makes an item neither popular nor trending."""
-    await like(store, "a", NOW, 0.0)
-    await like(store, "a", NOW, -1.0)
-    assert (await PopularityFeed(redis).changes()).item_ids == []
-    assert await redis.exists(keys.LIKES, keys.TREND, keys.TOUCHED) == 0
+def counts_of(shard) -> dict[str, float]:
+    return {shard.items.ids[row]: n for row in shard.items.live_rows() if (n := shard.items.counts.view[row])}
 
 
 def test_no_likes_and_far_futures():
     """-inf is no trend at all, and a trend from the far future does not overflow."""
-    assert trend_of(0.0, NOW, HALF_LIFE) == trend_of(-2.0, NOW, HALF_LIFE) == -math.inf
-    assert trend_now(np.array([-np.inf, -1e9]), NOW, HALF_LIFE).tolist() == [0.0, 0.0]
-    assert np.isfinite(trend_now(np.array([1e12]), NOW, HALF_LIFE)).all()
+    assert trend_now(np.array([-np.inf, -1e9]), NOW, 100.0).tolist() == [0.0, 0.0]
+    assert np.isfinite(trend_now(np.array([1e12]), NOW, 100.0)).all()
 
 
-async def test_a_feed_sees_every_change(redis, store):
-    """A new one starts with everything; later it gives what changed since, even a little out of order."""
-    feed = PopularityFeed(redis)
-    assert (await feed.changes()).item_ids == []
-    await like(store, "a", NOW)
-    await like(store, "ü/", NOW, 3.0)
-    counts = await feed.changes()
-    assert dict(zip(counts.item_ids, counts.likes, strict=True)) == {"a": 1.0, "ü/": 3.0}
-    assert counts.top == 3.0
-    assert (await feed.changes()).item_ids == []  # looks overlap, and nothing is given twice
-    await like(store, "b", NOW)
-    await like(store, "a", NOW)
-    counts = await feed.changes()
-    assert dict(zip(counts.item_ids, counts.likes, strict=True)) == {"b": 1.0, "a": 2.0}
-    await redis.zadd(keys.TOUCHED, {"c": (await redis.zscore(keys.TOUCHED, "a")) - 1.0})  # the clock was set back
-    assert (await feed.changes()).item_ids == ["c"]
-    assert sorted((await PopularityFeed(redis).changes()).item_ids) == ["a", "b", "c", "ü/"]
+async def test_a_feed_starts_with_all_items_and_then_gives_what_changed(redis, shard, monkeypatch):
+    """Each change is read once; items that the shard does not hold are never read."""
+    await like(redis, "sea-0", "ghost", weight=3.0)
+    feed, asked = PopularityFeed(redis, 0), []
+    plain = counting.read
+
+    async def read(client, item_ids):
+        asked.append(list(item_ids))
+        return await plain(client, item_ids)
+
+    monkeypatch.setattr(counting, "read", read)
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 3.0}
+    assert sorted(asked.pop()) == sorted(item.item_id for item in catalogue(3))
+    await feed.follow(shard)
+    assert asked == []
+    await like(redis, "sea-1", "ghost-2")
+    await like(redis, "sea-0", user="v")
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 4.0, "sea-1": 1.0}
+    assert [sorted(items) for items in asked] == [["sea-0", "sea-1"]]
 
 
-async def test_numbers_of_given_items(redis, store):
-    """Asked for by id, unknown ones count 0; more than fit one page too."""
-    await like(store, "a", NOW, 2.0)
-    feed = PopularityFeed(redis)
-    counts = await feed.of(["ghost", "a"])
-    assert (counts.likes, counts.trends[0], counts.top) == ([0.0, 2.0], -math.inf, 2.0)
-    many = [f"i{n}" for n in range(25_000)]
-    await redis.zadd(keys.LIKES, {i: float(n) for n, i in enumerate(many)})
-    assert (await feed.of(many)).likes == [float(n) for n in range(25_000)]
-    assert (await feed.of([])).item_ids == []
+async def test_a_clock_that_is_set_back_stops_nothing(redis, shard):
+    """Changes are numbered: no score of a feed is a time, so none can be of the past."""
+    feed = PopularityFeed(redis, 0)
+    await like(redis, "sea-0")
+    await feed.follow(shard)
+    await like(redis, "sea-1")
+    scores = [score for _, score in await redis.zrange(keys.touched(0), 0, -1, withscores=True)]
+    assert max(scores) <= int(await redis.get(keys.SEQUENCES)) < 100
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 1.0, "sea-1": 1.0}
+
+
+async def test_a_shard_that_missed_too_much_reads_all_anew(redis, shard):
+    """Also one whose Redis was emptied: the numbers are those of now, not of before."""
+    feed = PopularityFeed(redis, 0)
+    await like(redis, "sea-0")
+    await feed.follow(shard)
+    await like(redis, "sea-1")
+    await redis.delete(keys.touched(0))  # as if more than it holds had come meanwhile
+    await redis.incrby(keys.SEQUENCES, 100_000)
+    await redis.zadd(keys.touched(0), {f"ghost-{n}": 50_000 + n for n in range(counting.FEED)})
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 1.0, "sea-1": 1.0}
+    await redis.flushall()
+    await like(redis, "sea-2")
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-2": 1.0}
+
+
+async def test_a_shard_whose_redis_was_replaced_reads_all_anew(redis, shard):
+    """After a failover that lost the last changes new ones may have taken their numbers."""
+    feed = PopularityFeed(redis, 0)
+    await like(redis, "sea-0")
+    await feed.follow(shard)
+    await like(redis, "sea-1")
+    await redis.delete(keys.touched(0))
+    feed._server = "the one before"
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 1.0, "sea-1": 1.0}
+
+
+async def test_more_changes_than_fit_a_page(redis, shard, monkeypatch):
+    """One look takes them all."""
+    monkeypatch.setattr(popularity, "PAGE", 2)
+    monkeypatch.setattr(counting, "PAGE", 2)
+    feed, ids = PopularityFeed(redis, 0), [item.item_id for item in catalogue(3)]
+    await feed.follow(shard)
+    await like(redis, *ids)
+    await feed.follow(shard)
+    assert counts_of(shard) == dict.fromkeys(ids, 1.0)
+    await like(redis, *ids, user="v")
+    await PopularityFeed(redis, 0).follow(shard)
+    assert counts_of(shard) == dict.fromkeys(ids, 2.0)
+
+
+async def test_the_event_loop_is_free_between_pages(redis, shard, monkeypatch):
+    """However many items: other tasks run between two pages, of which none is longer than the page."""
+    monkeypatch.setattr(popularity, "PAGE", 1)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(other())
+    await PopularityFeed(redis, 0).follow(shard)
+    task.cancel()
+    assert turns >= len(catalogue(3))
+
+
+async def test_each_shard_hears_of_its_own_items_only(redis, make_world):
+    """By hash a change stands in the feed of the item's shard; by an attribute all shards follow one feed."""
+    world: World = await make_world(shards=4)
+    assert {world.gateway._router.feed_of(n) for n in range(4)} == {0, 1, 2, 3}
+    for item in world.items:
+        feed = world.gateway._router.feed(item.item_id)
+        assert [feed] == world.gateway._router.holders(item.item_id)
+
+
+async def test_numbers_of_what_a_shard_holds_live_on(redis, shard):
+    """A look prolongs them, an item that the shard does not hold keeps its week."""
+    await like(redis, "sea-0", "ghost")
+    await PopularityFeed(redis, 0).follow(shard)
+    assert await redis.ttl(keys.count("sea-0")) > counting.UNHELD_S >= await redis.ttl(keys.count("ghost")) > 0

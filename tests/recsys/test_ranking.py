@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from recsys.candidates import BECAUSE, QUERY, ROLES, TASTE, CandidateSet
 from recsys.datatypes import StringColumn
-from recsys.popularity import trend_of
 from recsys.ranking import _POOL, Controls, blend, top
 from recsys.signals import SIGNALS, Moment, measure
 from recsys.sketches import unit
@@ -63,7 +62,7 @@ def test_likenesses_are_the_cosines():
 def test_popularity_trend_and_recency():
     """1 for the most liked; half for ten likes now; half for an item one half-life old, 1 for one from the future."""
     likes = [0.0, 10.0, 3.0, 20.0]
-    trends = [trend_of(10, MOMENT.now, 100.0), trend_of(20, MOMENT.now - 100.0, 100.0), -math.inf, 1e9]
+    trends = [math.log2(10) + MOMENT.now / 100.0, math.log2(20) + MOMENT.now / 100.0 - 1.0, -math.inf, 1e9]
     created = [MOMENT.now, MOMENT.now - 1000.0, MOMENT.now + 5000.0, np.nan]
     columns = np.array([likes, trends, created]).T
     np.testing.assert_allclose(

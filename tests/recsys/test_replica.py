@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from world import ATTRIBUTES, DIMENSION, TOPICS, World, catalogue, eventually
+from world import ATTRIBUTES, DIMENSION, TOPICS, World, catalogue, event, eventually
 
 from recsys import replica as replica_module
 from recsys import wire
@@ -306,9 +306,7 @@ async def test_tuning_reaches_versions_that_are_loading(make_world, monkeypatch)
 async def test_popularity_reaches_the_shard(make_world):
     """Likes that Redis counts arrive at the next look, and a new replica has them from the start."""
     world: World = await one_shard(make_world)
-    await world.redis.zadd("recsys:likes", {"sea-1": 3.0})
-    await world.redis.zadd("recsys:trend", {"sea-1": 5.0})
-    await world.redis.zadd("recsys:touched", {"sea-1": 1.0})
+    await world.gateway.record([event(user, "sea-1") for user in ("u", "v", "w")])
     version = world.store.current()
 
     def likes(replica: ShardReplica) -> float:

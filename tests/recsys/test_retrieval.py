@@ -14,11 +14,11 @@ from world import unit_rows
 
 from recsys.candidates import BECAUSE, COLUMNS, QUERY, ROLES, SOURCES, TASTE, CandidateSet, ShardQuery
 from recsys.config import IndexSpec, ShardTuning
+from recsys.counting import Counts
 from recsys.datatypes import Item, item_keys
 from recsys.filters import Condition, Filter
 from recsys.index.base import engine
 from recsys.items import ItemTable
-from recsys.popularity import Counts
 from recsys.retrieval import search
 from recsys.shard import Shard
 from recsys.sketches import Sketcher
@@ -51,7 +51,7 @@ def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shar
         shard.upsert([items[i] for i in range(0, n, 11)], vectors[::-1][range(0, n, 11)].astype(np.float32))
         shard.delete([f"i{i}" for i in range(0, n, 13)])
         liked = [f"i{i}" for i in range(0, n, 4)]
-        shard.count(Counts(liked, [float(len(x) * 7 % 5) for x in liked], [float(len(x)) for x in liked], 4.0))
+        shard.count(Counts(liked, [float(len(x) * 7 % 5) for x in liked], [float(len(x)) for x in liked]))
     return shard
 
 
@@ -341,7 +341,7 @@ def test_searches_beside_a_writer_hold_their_promises():
             shard.upsert([item, moved], unit_rows(rng.standard_normal((2, D))))
             shard.delete([f"i{n - 400}"])
             gone.append(f"i{n - 400}")
-            shard.count(Counts([f"i{n}"], [float(n)], [float(n)], float(n)))
+            shard.count(Counts([f"i{n}"], [float(n)], [float(n)]))
     finally:
         ended.set()
         for reader in readers:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from world import eventually
 
-from recsys import keys
+from recsys import counting, keys
 from recsys.config import Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
 from recsys.profiles import Taste, fold
@@ -33,9 +33,13 @@ def store(redis):
 async def append(store: UserStore, *events: Interaction, version: str = "v1") -> Appended:
     by_user: dict[str, list[Counted]] = {}
     for e in events:
-        by_user.setdefault(e.user_id, []).append(Counted(e, 1.0, e.timestamp / 100))
+        by_user.setdefault(e.user_id, []).append(Counted(e, 1.0))
     done = await store.append(by_user, version, unknown_user(D))
     return done[events[0].user_id]
+
+
+async def likes_of(store: UserStore, item_id: str) -> float:
+    return float((await counting.read(store._redis, [item_id])).likes[0])
 
 
 def folded(done: Appended) -> UserProfile:
@@ -78,7 +82,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user):
     assert (await store.histories([user]))[0] == list(done.fresh)
     assert await store.erase(user) == 3
     left = {k.decode().removeprefix("recsys:") async for k in store._redis.scan_iter()}
-    assert left <= {keys.SEQUENCES, keys.LIKES, keys.TREND, keys.TOUCHED, keys.floor(user)}
+    assert left <= {keys.SEQUENCES, keys.touched(0), keys.floor(user)}
 
 
 async def test_users_do_not_meet(store):
@@ -96,13 +100,13 @@ async def test_an_event_counts_once(store):
     assert [e.event_id for e in first.fresh] == ["e1", "e2"]
     again = await append(store, event(2), event(1))
     assert (again.fresh, again.sequence, again.profile) == ((), first.sequence, None)
-    assert await store._redis.zscore(keys.LIKES, "a") == 2.0
+    assert await likes_of(store, "a") == 1.0
     assert len((await store.histories(["u"]))[0]) == 2
 
 
 async def test_the_same_event_id_of_two_users_is_two_events(store):
     """Event ids are the user's own."""
-    done = await store.append({u: [Counted(event(1, "a", u), 1.0, 0.0)] for u in ("u", "v")}, "v1", unknown_user(D))
+    done = await store.append({u: [Counted(event(1, "a", u), 1.0)] for u in ("u", "v")}, "v1", unknown_user(D))
     assert all(len(d.fresh) == 1 for d in done.values())
     assert done["u"].sequence != done["v"].sequence
 
@@ -228,11 +232,11 @@ async def test_an_event_older_than_the_history_is_not_counted_again(store):
     events = [event(n) for n in range(30)]
     for e in events:
         await append(store, e)
-    kept, likes = await store.histories(["u"]), await store._redis.zscore(keys.LIKES, "a")
+    kept, likes = await store.histories(["u"]), await likes_of(store, "a")
     again = await append(store, *events)
     assert again.fresh == ()
     assert await store.histories(["u"]) == kept
-    assert await store._redis.zscore(keys.LIKES, "a") == likes == 30.0
+    assert await likes_of(store, "a") == likes == 1.0
 
 
 async def test_an_erased_user_is_gone_for_good(store):
@@ -283,10 +287,9 @@ async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
     store = UserStore(redis, ttl_s=1000, history=10, user_ttl_s=5000)
     await save(store, await append(store, event(0)))
     await append(store, *(event(n) for n in range(1, 15)))
-    own = [make("u") for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor)]
-    assert sorted(own) == sorted(
-        [k.decode().removeprefix("recsys:") async for k in redis.scan_iter() if k.count(b":") > 1]
-    )
+    own = [make("u") for make in (keys.events, keys.order, keys.sequence, keys.profile, keys.floor, keys.counted)]
+    others = {keys.SEQUENCES, keys.count("a"), keys.touched(0)}
+    assert {*own, *others} == {k.decode().removeprefix("recsys:") async for k in redis.scan_iter()}
     for key in own:
         assert 0 < await redis.ttl(key) <= 5000, key
         await redis.expire(key, 10)
@@ -306,7 +309,7 @@ async def test_a_retried_append_says_what_the_call_has_added(store):
     assert [e.event_id for e in done.fresh] == ["e2"]
     assert done.profile is None  # which of the tries is cached, nobody knows
     assert await loaded(store) == done.sequence
-    assert await store._redis.zscore(keys.LIKES, "a") == 2.0
+    assert await likes_of(store, "a") == 1.0
     assert (await append(store, event(2))).fresh == ()
 
 
@@ -338,7 +341,7 @@ async def test_events_without_a_time_are_taken_after_an_erasure(store):
     await append(store, event(1))
     await store.erase("u")
     at = time.time() - 3600
-    told = [Counted(event(n, "abc"[n], at=at + n * 1e-6), 1.0, 0.0, timed=n == 1) for n in range(3)]
+    told = [Counted(event(n, "abc"[n], at=at + n * 1e-6), 1.0, timed=n == 1) for n in range(3)]
     done = (await store.append({"u": told}, "v1", unknown_user(D)))["u"]
     assert [e.item_id for e in done.fresh] == ["a", "c"]
     assert [e.item_id for e in done.too_old] == ["b"]
@@ -363,7 +366,7 @@ async def test_visitors_who_come_once_take_a_bounded_place_and_go(own_redis):
     store = UserStore(own_redis, ttl_s=2, history=1000, user_ttl_s=2)
     for size in (500, 2000):
         await own_redis.flushall()
-        told = {f"{n:032d}": [Counted(event(n, user=f"{n:032d}"), 0.2, 0.0)] for n in range(size)}
+        told = {f"{n:032d}": [Counted(event(n, user=f"{n:032d}"), 0.2)] for n in range(size)}
         await UserStore(own_redis, ttl_s=60, history=1000, user_ttl_s=60).append(told, "v", unknown)
         pipe = own_redis.pipeline(transaction=False)
         async for key in own_redis.scan_iter("*0000*"):
@@ -372,7 +375,7 @@ async def test_visitors_who_come_once_take_a_bounded_place_and_go(own_redis):
     assert max(taken) < 700, taken
     assert taken[0] == pytest.approx(taken[1], rel=0.05)
     await own_redis.flushall()
-    await store.append({f"u{n}": [Counted(event(n, user=f"u{n}"), 0.2, 0.0)] for n in range(500)}, "v", unknown)
+    await store.append({f"u{n}": [Counted(event(n, user=f"u{n}"), 0.2)] for n in range(500)}, "v", unknown)
 
     async def gone() -> bool:
         return not [k async for k in own_redis.scan_iter("*u[0-9]*")]
