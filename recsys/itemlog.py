@@ -30,6 +30,12 @@ from recsys.errors import VersionError
 START_OF_LOG = "0-0"
 """Redis Streams' id before every entry."""
 
+_HOLDS = """
+-- KEYS: log, trimmed; ARGV: cursor, shard. Every replica asks several times a second: the entry itself stays here.
+local trimmed = redis.call('HGET', KEYS[2], ARGV[2])
+return {#redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]), trimmed or '0-0'}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Upsert:
@@ -58,6 +64,7 @@ class Entry:
 class ItemLog:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._holds = redis.register_script(_HOLDS)
 
     async def append(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
         """Write (shard, change) pairs in one transaction: all or none. Their sequence numbers."""
@@ -114,11 +121,8 @@ class ItemLog:
         """
         if after(cursor) <= after(START_OF_LOG):
             return True
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.xrange(keys.log(shard), cursor, cursor)
-        pipe.hget(keys.TRIMMED, str(shard))
-        entries, trimmed = await pipe.execute()
-        return bool(entries) or after(_text(trimmed or START_OF_LOG)) >= after(cursor)
+        there, trimmed = await self._holds(keys=[keys.log(shard), keys.TRIMMED], args=[cursor, shard])
+        return bool(there) or after(_text(trimmed)) >= after(cursor)
 
     async def restore(self, shard: int, cursor: str) -> bool:
         """Mark a snapshot's cursor as the log's end where the log ends before it; whether that was so.
