@@ -2,6 +2,7 @@
 
 RecsysError
 ├── BadInput                 the caller's fault; names the field, the limit and the fix (HTTP 4xx)
+│   ├── Conflict             a later write, or a higher version, is known; nothing was changed (409)
 │   ├── NotFound             the one thing that was asked for does not exist (404)
 │   └── TooLarge             a body, a batch or a file over its limit (413)
 ├── Denied                   the caller may not do this
@@ -46,6 +47,10 @@ class BadInput(RecsysError):
 
 def _rebuild(kind: type[BadInput], message: str, field: str | None, code: str) -> BadInput:
     return kind(message, field=field, code=code)
+
+
+class Conflict(BadInput):
+    code = "conflict"
 
 
 class NotFound(BadInput):

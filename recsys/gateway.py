@@ -18,9 +18,10 @@ from recsys import keys
 from recsys.coalescing import Caller, Coalescer, Flight
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
-from recsys.errors import BadInput, NotFound, Outdated, RecsysError, Unavailable
+from recsys.errors import BadInput, Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.following import VersionFollower
 from recsys.held_settings import refusals
+from recsys.item_writing import ItemWriter
 from recsys.load import LoadMeter
 from recsys.membership import applied
 from recsys.pipeline import Recommender
@@ -35,7 +36,7 @@ from recsys.shards import ShardClient, Shards
 from recsys.telemetry import SILENT, Telemetry
 from recsys.users import UserStore
 from recsys.warming import Active
-from recsys.writing import EventWriter, ItemWriter, Recorded, Told
+from recsys.writing import EventWriter, Recorded, Told
 
 Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
 """(version, texts) -> (n, d) unit vectors by that version's encoder."""
@@ -77,7 +78,6 @@ class Gateway:
         self._router = Router(platform.routing, platform.shards)
         self._shards = Shards(clients, self._router)
         self._encode = encode
-        self._items = ItemWriter(redis, self._router)
         self._active = Active()
         self._rebuilders: list[Rebuilder] = []
         self.configure(Serving())
@@ -85,6 +85,7 @@ class Gateway:
     def configure(self, settings: Serving) -> None:
         """Take over settings for the batches to come; requests under way end under the ones they began with."""
         self.settings = settings
+        self._items = ItemWriter(self._redis, self._router, kept_s=2 * settings.write_budget_s + 60)
         self._users = UserStore(
             self._redis,
             ttl_s=settings.profile_ttl_s,
@@ -176,28 +177,39 @@ class Gateway:
             return Recorded(0, 0, 0, ())
         return await self._events.submit(Told(events, untimed))
 
-    async def upsert(self, items: Sequence[Item], *, wait_visible: bool) -> list[Written]:
-        """Raises Unavailable when they are not durable: nothing of them is then to be relied on."""
+    async def upsert(
+        self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None
+    ) -> list[Written | Conflict]:
+        """What became of each. `version`: the caller's, see `item_writing.py`; None: the order of the calls decides.
+
+        Raises Unavailable when they are not durable: nothing of them is then to be relied on.
+        """
         if not items:
             return []
-        serve = self.follower.serve
+        ticket, serve = await self._items.ticket(), self.follower.serve
         texts = [item.passage() for item in items]
         vectors = await self._within(self.settings.write_budget_s, self._encode(serve.version, texts))
-        logged = await self._items.upsert(items, vectors, serve.fingerprint)
+        logged = await self._items.upsert(items, vectors, serve.fingerprint, ticket, version)
         visible = await self._visible(logged.newest) if wait_visible else None
-        return [Written(item.item_id, n, s, visible) for item, (n, s) in zip(items, logged.items, strict=True)]
+        return [
+            one if isinstance(one, Conflict) else Written(item.item_id, *one, visible)
+            for item, one in zip(items, logged.items, strict=True)
+        ]
 
-    async def delete(self, item_id: str, *, wait_visible: bool) -> Written:
-        """Raises NotFound for an item that is not there."""
+    async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
+        """Raises NotFound for an item that is not there, Conflict where a later write or a higher version is known."""
+        ticket = await self._items.ticket()
         try:
             await self.item(item_id)
         except NotFound:
             # An acknowledged upsert may not be applied yet: the tombstone goes behind it all the same.
-            await self._items.delete(item_id)
+            await self._items.delete(item_id, ticket, version)
             raise
-        logged = await self._items.delete(item_id)
+        logged = await self._items.delete(item_id, ticket, version)
+        if isinstance(deleted := logged.items[0], Conflict):
+            raise deleted
         visible = await self._visible(logged.newest) if wait_visible else None
-        return Written(item_id, *logged.items[0], visible)
+        return Written(item_id, *deleted, visible)
 
     async def item(self, item_id: str) -> Item:
         found, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)

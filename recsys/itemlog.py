@@ -70,7 +70,7 @@ class ItemLog:
         """Write (shard, change) pairs in one transaction: all or none. Their sequence numbers."""
         pipe = self._redis.pipeline(transaction=True)
         for shard, change in changes:
-            pipe.xadd(keys.log(shard), _fields(change))
+            pipe.xadd(keys.log(shard), fields_of(change))
         return [sequence.decode() for sequence in await pipe.execute()]
 
     async def read(self, shard: int, cursor: str, *, limit: int = 512, wait_ms: int | None = None) -> list[Entry]:
@@ -183,7 +183,7 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _fields(change: Change) -> dict[Any, Any]:
+def fields_of(change: Change) -> dict[Any, Any]:
     if isinstance(change, Delete):
         return {"op": "delete", "id": change.item_id}
     vector = np.ascontiguousarray(change.vector, np.float32).tobytes()

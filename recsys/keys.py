@@ -13,6 +13,9 @@ whole keys: see `user_of`.
 | profile:USER | string | the cached user vector, see `users.py`; expires |
 | early:USER | string | the same for a version that is about to be served; expires within minutes |
 | floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
+| tickets | string | how many item writes there were: each draws its place, see `item_writing.py` |
+| written:ITEM | string | the place of the item's last write, while an older one may be under way; expires |
+| version:ITEM | string | the caller's version of the item's last write, of items that were written with one |
 | log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
 | trimmed | hash | shard -> sequence number up to which its log was trimmed |
 | reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
@@ -48,6 +51,7 @@ class Key(str):
 
 
 SEQUENCES = Key("sequences")
+TICKETS = Key("tickets")
 TRIMMED = Key("trimmed")
 REBUILD = Key("rebuild")
 RETRAINING = Key("retraining")
@@ -99,6 +103,14 @@ def floor(user_id: str) -> Key:
 def presence(role: str) -> list[Key]:
     """Words, times, changes."""
     return [Key(f"{part}:{role}") for part in ("members", "heard", "changed")]
+
+
+def written(item_id: str) -> Key:
+    return Key(f"written:{item_id}")
+
+
+def version(item_id: str) -> Key:
+    return Key(f"version:{item_id}")
 
 
 def log(shard: int) -> Key:

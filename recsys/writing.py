@@ -1,19 +1,15 @@
-"""Writes: events into users' histories, items into the log. What is returned was acknowledged by Redis."""
+"""Writes of events into users' histories. What is returned was acknowledged by Redis."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys import counting
 from recsys.config import Serving
-from recsys.datatypes import Floats, Interaction, Item
+from recsys.datatypes import Interaction
 from recsys.errors import Unavailable
-from recsys.itemlog import Change, Delete, ItemLog, Upsert
 from recsys.profile_loading import ProfileLoader
 from recsys.routing import Router
 from recsys.serving import Serve
@@ -81,46 +77,3 @@ class EventWriter:
     def _counted(self, event: Interaction, timed: bool) -> Counted:
         weight = max(self._profiles.taste.weight(event), 0.0)
         return Counted(event, weight, self._router.feed(event.item_id), timed)
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """What one call wrote into the item log, durable."""
-
-    items: list[tuple[int, str]]
-    """(shard, sequence number) of each item's own entry."""
-    newest: dict[int, str]
-    """The last entry of each shard that was written to; once it is applied, so are those before it."""
-
-
-class ItemWriter:
-    def __init__(self, redis: Redis, router: Router) -> None:
-        self._log = ItemLog(redis)
-        self._redis = redis
-        self._router = router
-
-    async def upsert(self, items: Sequence[Item], vectors: Floats, fingerprint: str) -> Logged:
-        owners = [self._router.owner(item) for item in items]
-        changes: list[tuple[int, Change]] = []
-        for item, vector, owner in zip(items, vectors, owners, strict=True):
-            changes.append((owner, Upsert(item, vector, fingerprint)))
-            # Routed by an attribute, an item moves when the attribute changes: the others must let go of it.
-            changes += [(n, Delete(item.item_id)) for n in self._router.holders(item.item_id) if n != owner]
-        written = await self._write(changes)
-        upserted = [w for w, (_, change) in zip(written, changes, strict=True) if isinstance(change, Upsert)]
-        newest = {n: sequence for (n, _), sequence in zip(changes, written, strict=True)}
-        return Logged(list(zip(owners, upserted, strict=True)), newest)
-
-    async def delete(self, item_id: str) -> Logged:
-        """An entry in every shard that may hold the item; the first stands for it."""
-        holders = self._router.holders(item_id)
-        written = list(zip(holders, await self._write([(n, Delete(item_id)) for n in holders]), strict=True))
-        with contextlib.suppress(RedisError, OSError):  # deleted it is: then its likes only live on for longer
-            await counting.release(self._redis, [item_id])
-        return Logged(written[:1], dict(written))
-
-    async def _write(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
-        try:
-            return await self._log.append(changes)
-        except (RedisError, OSError) as error:
-            raise Unavailable("the item log does not answer; send the items again") from error

@@ -17,6 +17,7 @@ from deployments.api.routes import UnmarkedBody
 from recsys.errors import (
     BadInput,
     CallerGone,
+    Conflict,
     Denied,
     Forbidden,
     NotFound,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _STATUS: list[tuple[type[RecsysError], HTTPStatus]] = [
     (NotFound, HTTPStatus.NOT_FOUND),
+    (Conflict, HTTPStatus.CONFLICT),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (UnmarkedBody, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (BadInput, HTTPStatus.UNPROCESSABLE_ENTITY),

@@ -25,12 +25,21 @@ from deployments.api.schemas import (
 )
 from recsys.checks import check_event, check_item
 from recsys.datatypes import Interaction, Item
-from recsys.errors import BadInput
-from recsys.gateway import Gateway
+from recsys.errors import BadInput, Conflict
+from recsys.gateway import Gateway, Written
 from recsys.records import EventIn, ItemIn, Refused, validate_each
 from recsys.users import MICROSECOND
 
 Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
+Version = Annotated[
+    int | None,
+    Query(
+        ge=0,
+        le=2**53 - 1,
+        description="Your own number of the change, such as its milliseconds: one under the number of the item's last "
+        "change is refused with `conflict`, and nothing is changed.",
+    ),
+]
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -51,39 +60,38 @@ def router(gateway: Gateway) -> APIRouter:
         return _json({**asdict(recorded), **refused_out(refused)})
 
     @routes.post("/items", response_model=ItemsOut)
-    async def items(body: ItemsBody, wait: Wait = None) -> Response:
+    async def items(body: ItemsBody, wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace items in bulk; what is written is durable and found within a fraction of a second."""
         limits = gateway.settings.limits
         check_bulk(len(body.items), "items", limits)
         good, refused = validate_each(ItemIn, body.items, lambda i: check_item(i, declared, limits))
         refuse_if_all("items", good, refused)
-        written = await gateway.upsert([_item(item) for _, item in good], wait_visible=wait is not None)
-        return _json({"written": [asdict(w) for w in written], **refused_out(refused)})
+        made = [_item(item) for _, item in good]
+        became = await gateway.upsert(made, wait_visible=wait is not None, version=version)
+        return _json(_items_out(good, became, refused))
 
     @routes.put("/items/{item_id}", response_model=WrittenOut)
-    async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None) -> Response:
+    async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace one item; an item_id in the body must be the path's."""
         if body.setdefault("item_id", item_id) != item_id:
             raise BadInput(
                 "item_id: the body names another item than the path; leave it out of the body", field="item_id"
             )
         good, refused = validate_each(ItemIn, [body], lambda i: check_item(i, declared, gateway.settings.limits))
-        for wrong in refused:
-            field = wrong.field or "body"
-            message = wrong.message if wrong.field else f"body: {wrong.message}"
-            raise BadInput(message, field=field, code=wrong.code)
+        if refused:
+            raise _alone(refused[0])
         [(_, item)] = good
-        written = await gateway.upsert([_item(item)], wait_visible=wait is not None)
-        return _json(asdict(written[0]))
+        [became] = await gateway.upsert([_item(item)], wait_visible=wait is not None, version=version)
+        return _json(asdict(_written(became)))
 
     @routes.get("/items/{item_id}", response_model=ItemOut)
     async def get_item(item_id: ItemId) -> Response:
         return _json(asdict(await gateway.item(item_id)))
 
     @routes.delete("/items/{item_id}", response_model=WrittenOut)
-    async def delete_item(item_id: ItemId, wait: Wait = None) -> Response:
+    async def delete_item(item_id: ItemId, wait: Wait = None, version: Version = None) -> Response:
         """Take an item out of every answer; 404 when it is not there."""
-        return _json(asdict(await gateway.delete(item_id, wait_visible=wait is not None)))
+        return _json(asdict(await gateway.delete(item_id, wait_visible=wait is not None, version=version)))
 
     @routes.get("/users/{user_id}", response_model=UserOut)
     async def get_user(user_id: UserId, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
@@ -117,6 +125,31 @@ def refuse_if_all(what: str, good: Sequence[object], refused: Sequence[Refused])
     """A call of which nothing can be taken is a wrong call, whatever else it says."""
     if refused and not good:
         raise AllRefused(what, refused)
+
+
+def _items_out(
+    good: Sequence[tuple[int, ItemIn]], became: Sequence[Written | Conflict], refused: Sequence[Refused]
+) -> dict[str, Any]:
+    """What was written, and what was not: wrong, or older than what is known."""
+    older = [
+        Refused(index, one.field, one.code, str(one))
+        for (index, _), one in zip(good, became, strict=True)
+        if isinstance(one, Conflict)
+    ]
+    written = [asdict(one) for one in became if isinstance(one, Written)]
+    return {"written": written, **refused_out(sorted([*refused, *older], key=lambda one: one.index))}
+
+
+def _written(became: Written | Conflict) -> Written:
+    if isinstance(became, Conflict):
+        raise became
+    return became
+
+
+def _alone(wrong: Refused) -> BadInput:
+    """The error of a call for the one element."""
+    message = wrong.message if wrong.field else f"body: {wrong.message}"
+    return BadInput(message, field=wrong.field or "body", code=wrong.code)
 
 
 def _json(body: object) -> Response:
