@@ -23,6 +23,7 @@ from recsys.offline import Offline
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
 from recsys.trial import trial
+from recsys.versions import tuned_of
 
 PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
     "leave-last-out": (leave_last_out, rolling),
@@ -71,9 +72,7 @@ class Evaluation:
             "train_s": round(train_s, 1),
         }
         with self._served(trained, test.train) as offline:
-            index, tuned = offline.manifest.index, offline.manifest.tuned
-            chosen = {} if tuned is None else tuned.model_dump(exclude={"asked"})
-            report["index"] = {"engine": index.engine, "m": index.m, "ef_construction": index.ef_construction, **chosen}
+            report["index"] = tuned_of(offline.manifest)
             lists = offline.lists(test, lambda done, of: say("serve", done, of), diversity=0.0)
             report["served"] = judge(lists, test, self.texts, self.seed)
             report["controls"] = self._controls(offline, test, say)

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -342,3 +343,10 @@ class VersionStore:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tuned_of(manifest: Manifest) -> dict[str, Any] | None:
+    """For scripts; None: the version is empty, or of before this was noted."""
+    if manifest.tuned is None:
+        return None
+    return {**manifest.tuned.model_dump(), "index": manifest.index.model_dump(), "self_lookup": manifest.self_lookup}

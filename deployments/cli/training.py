@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.tuned import say_tuned, tuned_of
+from deployments.cli.tuned import say_tuned
 from deployments.cli.versions import build_of, promoted, store_of
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
@@ -34,6 +34,7 @@ from recsys.profiles import Taste
 from recsys.retraining import retrain
 from recsys.snapshot import read_items
 from recsys.training.train import Trainer
+from recsys.versions import tuned_of
 
 _BAD_SHOWN = 20
 
@@ -130,7 +131,7 @@ def train(
         f"version {manifest.version}: {manifest.model}, {trained.card.events} events of {trained.card.users} users in "
         f"{trained.card.seconds} s; NDCG@10 on validation: {found}"
     )
-    say_tuned(manifest, console)
+    say_tuned(tuned_of(manifest), console)
     console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
 
 

@@ -21,7 +21,7 @@ from deployments.batch.indexing import on_ray
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, OptionalFiles, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
-from deployments.cli.tuned import say_tuned, tuned_of
+from deployments.cli.tuned import say_tuned
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, tuning_of
 from recsys import promoting
@@ -38,7 +38,7 @@ from recsys.itemlog import ItemLog
 from recsys.retention import prune
 from recsys.snapshot import write_indexes
 from recsys.vectorfiles import Given, read_vectors
-from recsys.versions import Manifest, VersionStore
+from recsys.versions import Manifest, VersionStore, tuned_of
 
 _PATIENCE_S = 30.0
 """Seconds for one answer of Redis: nobody waits for these but the command."""
@@ -90,7 +90,7 @@ def build(
             f"version {manifest.version}: {manifest.items} items in {len(manifest.shards)} shards, "
             f"recall@10 {recall} against exact search, {bad_rows} bad rows, {seconds} s"
         )
-        say_tuned(manifest, console)
+        say_tuned(tuned_of(manifest), console)
         console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
 
 

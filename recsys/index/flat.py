@@ -26,6 +26,9 @@ class FlatIndex:
     def codes(self, vectors: Floats) -> Floats:
         return vectors
 
+    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
+        return queries, None
+
     def add(self, codes: Floats, threads: int) -> Rows:  # noqa: ARG002 - one is enough here
         start = len(self)
         self._vectors.extend(codes)

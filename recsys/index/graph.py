@@ -36,7 +36,10 @@ class Graph(Protocol):
         """Nodes, hidden ones among them."""
 
     def codes(self, vectors: Floats) -> Floats:
-        """(n, d) vectors as the graph holds them, and as `add` and `search` take them: equal ones are one node."""
+        """(n, d) vectors as the graph holds them, and as `add` takes them: equal ones are one node."""
+
+    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
+        """(m, d) queries of any length as `search` takes them, and (m, 1) how often as long as they were; None: 1."""
 
     def add(self, codes: Floats, threads: int) -> Rows:
         """(n,) their nodes: the numbers from `len` on, in an order that the engine chooses."""
@@ -105,7 +108,10 @@ class GraphIndex:
             scores = np.full((len(queries), k), -np.inf, np.float32)
             take = min(k, self.nodes.live)
             if take and len(queries):
-                found[:, :take], scores[:, :take] = self.graph.search(self.graph.codes(queries), take)
+                codes, longer = self.graph.questions(queries)
+                found[:, :take], scores[:, :take] = self.graph.search(codes, take)
+                if longer is not None:
+                    scores /= longer
             return self.nodes.spread(found, scores, k, _SPARE, _ALIKE)
 
     def tune(self, tuning: ShardTuning) -> None:

@@ -26,6 +26,9 @@ class HnswGraph:
     def codes(self, vectors: Floats) -> Floats:
         return vectors
 
+    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
+        return queries, None
+
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
         needed = start + len(codes)

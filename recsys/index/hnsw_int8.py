@@ -7,8 +7,8 @@ the item table, and retrieval scores every candidate with them (`_likeness`), so
 are exact; only which candidates are proposed is approximate.
 
 One scale holds for the whole index, fixed by its first vectors, as components of a unit vector of 384 dimensions are
-about 0.05 and a fixed one would waste most of the byte. Queries are rounded by the same scale: faiss multiplies bytes
-with bytes where the processor can, and cuts a query's fractions off there.
+about 0.05 and a fixed one would waste most of the byte. Queries are rounded too, each by a scale of its own: faiss
+multiplies bytes with bytes where the processor can, and cuts a query's fractions off there.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ class Int8Graph:
         np.rint(rounded, out=rounded)
         np.clip(rounded, -127, 127, out=rounded)
         return rounded + np.float32(0)  # no -0.0
+
+    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
+        """Each as long as a byte allows: a learned taste may be a hundredth as long as an item, and would be zeros."""
+        largest = np.abs(queries).max(axis=1, keepdims=True, initial=0.0)
+        longer = (127 / (self._scale or 1.0) / np.where(largest > 0, largest, 1)).astype(np.float32)
+        return self.codes(queries * longer), longer
 
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)

@@ -19,6 +19,7 @@ from recsys.datatypes import Item
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
 from recsys.evaluation import Exact, neighbours, recall, sample_queries, self_lookup
+from recsys.index.base import engine
 from recsys.interactions import Interactions
 from recsys.space import Space
 from recsys.training.blending import START
@@ -252,3 +253,18 @@ def test_exact_answers_are_asked_for_once(copies):
     assert exact.wanted.tolist() == [1]
     assert exact.recall() == 1.0
     assert Exact.of([store.load(version, 0)], sample_queries(some[1:], 5)).wanted.max() > 1
+
+
+@pytest.mark.parametrize("name", ["hnsw", "hnsw_int8", "flat"])
+def test_a_query_finds_the_same_however_long_it_is(name):
+    """A taste of a learned version is a hundredth of an item's length; rows and scores are in proportion."""
+    spec, some = IndexSpec(engine=name), vectors(500)
+    index = engine(spec).create(spec, DIMENSION)
+    index.add(np.arange(500), some)
+    queries = sample_queries(some, 20)
+    rows, scores = index.search(queries, 10)
+    for length in (0.01, 30.0):
+        found, scaled = index.search(queries * np.float32(length), 10)
+        assert (np.sort(found[:, :10]) == np.sort(rows[:, :10])).mean() > 0.98  # a last bit of a query may round
+        np.testing.assert_allclose(scaled[:, :10], scores[:, :10] * length, atol=0.02 * length)
+    assert (index.search(np.zeros((1, DIMENSION), np.float32), 10)[0] >= 0).all()
