@@ -165,6 +165,9 @@ class ItemOut(BaseModel):
 class UserOut(BaseModel):
     user_id: str
     events: int
+    """Events that are known."""
+    history_limit: int
+    """Events that are kept of a user, up to a tenth more; the oldest go."""
     history: list[dict[str, Any]]
     """Newest first."""
 

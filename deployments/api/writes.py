@@ -98,7 +98,8 @@ def router(gateway: Gateway) -> APIRouter:
         """What is known of a user; one that was never heard of has no events."""
         history = await gateway.history(user_id)
         newest = [asdict(event) for event in reversed(history[-limit:])]
-        return _json({"user_id": user_id, "events": len(history), "history": newest})
+        kept = gateway.settings.history
+        return _json({"user_id": user_id, "events": len(history), "history_limit": kept, "history": newest})
 
     @routes.delete("/users/{user_id}", response_model=ErasedOut)
     async def erase_user(user_id: UserId) -> Response:

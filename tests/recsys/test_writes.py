@@ -32,6 +32,13 @@ async def test_events_without_a_time_keep_the_order_of_their_call(http):
     assert [h["item_id"] for h in reversed(history)] == ["sea-0", "space-0", "forest-0"]
 
 
+async def test_what_is_known_of_a_user_says_how_much_is_kept(http):
+    """With fewer events than that, the history is whole."""
+    await post(http, ("e1", "sea-0"))
+    known = (await http.get("/v1/users/u")).json()
+    assert (known["events"], known["history_limit"]) == (1, 1000)
+
+
 async def test_what_became_of_the_events_is_told_apart(http):
     """Accepted, counted before, and too old to be taken: after an erasure the past is, and what comes now is not."""
     assert (await post(http, ("e1", "sea-0"), ("e1", "sea-0")))["duplicates"] == 1
