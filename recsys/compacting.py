@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ _RESUMED_WITHIN_S = 6 * 3600.0
 
 _PATIENCE_S = 30.0
 """Seconds for one answer of Redis: a build waits longer than a request may."""
+
+log = logging.getLogger(__name__)
 
 
 class Cut(BaseModel):
@@ -123,7 +126,10 @@ async def settle(
         await asyncio.to_thread(store.remove, manifest.version)
         raise
     if then_promote:
-        await prune(store, redis, platform.keep_versions)
+        try:
+            await prune(store, redis, platform.keep_versions)
+        except (RedisError, OSError) as error:  # it is served all the same, and the next promotion tries again
+            log.warning("%s is served; versions that are kept no longer were not removed: %s", manifest.version, error)
 
 
 def file_content(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from world import World, catalogue, eventually
 
+from recsys import compacting
 from recsys.building import Build, Content
 from recsys.compacting import compact
 from recsys.config import EncoderSpec, Platform, ShardTuning
@@ -131,6 +132,22 @@ async def test_a_version_that_waits_for_its_promotion_is_kept(platform, redis, s
     assert {*waiting} <= {m.version for m in store.versions()}
     await prune(store, redis, 1)
     assert [m.version for m in store.versions()] == [waiting[1], store.current()]
+
+
+async def test_a_rebuild_is_served_though_nothing_can_be_removed_behind_it(
+    platform, shared_valkey, monkeypatch, caplog
+):
+    """What is kept too long goes with the next promotion; the rebuild is no failure for it."""
+    store = VersionStore.of(platform)
+    store.promote(published(platform))
+
+    async def away(*_: Any) -> None:
+        raise OSError("the store is away")
+
+    monkeypatch.setattr(compacting, "prune", away)
+    made = await compact(platform, ShardTuning(), shared_valkey.url, lambda *_: None, then_promote=True)
+    assert store.current() == made.version
+    assert "the store is away" in caplog.text
 
 
 def _with_ranker(store: VersionStore, version: str) -> None:
