@@ -139,6 +139,30 @@ async def test_a_slate_shows_one_of_equal_items(make_world):
     assert {item.item_id for item in slate.items} == set(asked[:-1])
 
 
+@pytest.mark.parametrize("name", ["flat", "hnsw", "hnsw_int8"])
+async def test_every_distinct_item_is_first_for_its_own_text(make_http, name):
+    """Over HTTP: among 2,000 items of one text each of 64 others, half of them written later, is found at rank 1 by its
+    own text; so is one of the equal ones by theirs, with the others behind it and not its equals.
+    """
+    same = [Item(f"u{n}", "Untitled") for n in range(2000)]
+    others = [Item(f"d{n}", f"word{n} text{n}") for n in range(64)]
+    http = await make_http(items=[*same, *others[:32]], index=IndexSpec(engine=name))
+    body = {"items": [{"item_id": item.item_id, "title": item.title} for item in others[32:]]}
+    body["items"] += [{"item_id": f"later {n}", "title": "Untitled"} for n in range(40)]
+    written = await http.post("/v1/items?wait=visible", json=body)
+    assert written.status_code == 200, written.text
+
+    async def found(text: str, k: int) -> list[str]:
+        answer = await http.post("/v1/search", json={"text": text, "k": k})
+        assert answer.status_code == 200, answer.text
+        return [item["item_id"] for item in answer.json()["items"]]
+
+    for other in others:
+        assert await found(other.title, 1) == [other.item_id]
+    ids = await found("Untitled", 30)
+    assert [i.startswith(("u", "later")) for i in ids] == [True] + [False] * 29
+
+
 async def test_items_without_title_and_text_are_all_shown(make_world):
     """Nothing says what they are: a shop that sends ids alone gets its items."""
     world: World = await make_world(items=[Item(f"i{n}") for n in range(40)])
