@@ -329,7 +329,8 @@ class Serving(Settings):
     profile_ttl_s: int = Field(7 * 86_400, ge=60)
     """Seconds for which an unused user vector stays cached; it is rebuilt from the history."""
     budget_s: float = Field(1.0, gt=0, le=60)
-    """Seconds a read may take; a shard later than this is left out, and the answer says so."""
+    """Seconds a read may take, from the moment at which HAProxy has read it; a shard later than this is left out, and
+    the answer says so."""
     write_budget_s: float = Field(30.0, gt=0, le=600)
     """Seconds that encoding the items of one call may take; then it is refused with 503, and none is written."""
     max_batch: int = Field(64, ge=1, le=1024)

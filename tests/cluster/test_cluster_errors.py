@@ -235,3 +235,11 @@ def test_a_body_within_the_limit_is_read(live: Live) -> None:
 def test_an_error_takes_over_the_callers_request_id(live: Live, path: str) -> None:
     answer = live.http.get(path, params={"k": "0"}, headers={"X-Request-ID": "mine-2"})
     assert problem(answer, 422, "bad_input", "k")["request_id"] == "mine-2"
+
+
+@pytest.mark.parametrize("path", [OF_USER, "/v1/users/196", "/v1/status", "/v1/admin/deployments"])
+def test_a_name_that_is_not_this_machines_is_refused_behind_haproxy(live: Live, path: str) -> None:
+    """No keys are asked for here: a web page whose own name leads to 127.0.0.1 is told nothing."""
+    answer = live.http.get(path, headers={"host": "evil.example:8000"})
+    assert "allow_no_keys" in problem(answer, 421, "wrong_host", None)["detail"]
+    assert live.http.get("/healthz", headers={"host": "evil.example"}).status_code == 200

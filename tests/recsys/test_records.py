@@ -283,3 +283,38 @@ def test_check_event_knows_the_types_and_the_clock():
     with pytest.raises(BadInput, match="'buy' is not configured; known are: view, like") as wrong:
         check_event(event.model_copy(update={"type": "buy"}), types, limits, now=1000.0)
     assert (wrong.value.field, wrong.value.code) == ("type", "unknown_event_type")
+
+
+@pytest.mark.parametrize("kind", [ItemIn, EventIn])
+def test_a_string_that_utf8_cannot_carry_is_refused_in_every_field(kind):
+    """As records of files and of calls: by field, in words that can be written, and without its neighbours."""
+    half, good = "half an emoji \ud83d", ITEM if kind is ItemIn else EVENT
+    fields = [name for name in kind.model_fields if name != "attributes"]
+    raw = [good, *({**good, name: half} for name in fields), {**good, half: 1}]
+    places = [*fields, None]
+    if kind is ItemIn:
+        raw += [{**good, "attributes": {name: half}} for name in DECLARED]
+        raw += [{**good, "attributes": {"tags": ["a", half]}}, {**good, "attributes": {half: 1}}]
+        places += [*(f"attributes.{name}" for name in DECLARED), "attributes.tags", "attributes.half an emoji \\ud83d"]
+    taken, refused = validate_each(kind, raw)
+    assert [index for index, _ in taken] == [0]
+    assert [one.field for one in refused] == places
+    for one in refused:
+        f"{one.field} {one.message}".encode()
+
+
+def test_an_object_of_many_fields_is_not_looked_at():
+    """A thousand unknown fields are one refusal, and its neighbours are taken at their places."""
+    many = {**EVENT, **{f"f{n}": 1 for n in range(1000)}}
+    taken, refused = validate_each(EventIn, [many, EVENT, {}, many, EVENT])
+    assert [index for index, _ in taken] == [1, 4]
+    assert [(one.index, one.field) for one in refused] == [(0, None), (2, "event_id"), (3, None)]
+    assert "has 1005 fields; the fields are event_id" in refused[0].message
+
+
+def test_messages_stay_short():
+    """However many names are declared."""
+    with pytest.raises(BadInput) as wrong:
+        check_attributes({"colour": 1}, {f"attribute_{n}": "number" for n in range(500)})
+    assert len(str(wrong.value)) < 400
+    assert "more" in str(wrong.value)
