@@ -80,6 +80,6 @@ async def test_a_history_that_was_cut_says_so(make_world):
 async def test_notes_are_in_the_answer_over_http(world):
     """As a list where there are some."""
     transport = httpx.ASGITransport(app=make_api(world.gateway, Gate(), Traces("r")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
         assert (await http.get("/v1/users/all/recommendations")).json()["notes"] == ["everything_seen"]
         assert "notes" not in (await http.get("/v1/users/nobody/recommendations")).json()
