@@ -307,3 +307,20 @@ def test_sketches_keep_cosines(n):
     np.testing.assert_allclose(unit(codes) @ unit(codes).T, exact @ exact.T, atol=0.05)
     assert not sketcher.sketch(np.zeros((2, 16), np.float32)).any()
     assert not unit(np.zeros((1, 4), np.int8)).any()
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from("udc"), st.sampled_from("abcd"), st.integers(0, 9)), max_size=30),
+)
+def test_the_most_likes_are_those_of_an_item_that_is_here(steps):
+    """After any puts, deletions and counts, also those that take likes back."""
+    shard = Shard("v", table(), _NoIndex())
+    for what, name, likes in steps:
+        if what == "u":
+            shard.upsert([Item(name)], np.zeros((1, D), np.float32))
+        elif what == "d":
+            shard.delete([name])
+        else:
+            shard.count(Counts([name, "ghost"], [float(likes), 99.0], [0.0, 0.0]))
+        rows = shard.items.live_rows()
+        assert shard.top_count == shard.items.counts.view[rows].max(initial=0.0)
