@@ -269,16 +269,16 @@ async def test_popularity_goes_on_when_a_version_is_dropped_under_it(make_world,
     world.store.promote(world.publish().version)
     assert await eventually(lambda: len(replica._feeds) == 2)
     feed, dropped = replica._feeds[old], []
-    plain = feed.changes
+    plain = feed.follow
 
-    async def slow() -> Any:
+    async def slow(shard: Any) -> None:
         for version in list(replica._feeds):
             if version != old and not dropped:
                 dropped.append(version)
                 del replica._shards[version], replica._feeds[version]
-        return await plain()
+        await plain(shard)
 
-    monkeypatch.setattr(feed, "changes", slow)
+    monkeypatch.setattr(feed, "follow", slow)
     await replica._popularity()
     assert dropped
 
