@@ -158,9 +158,7 @@ def _loop() -> closing[asyncio.AbstractEventLoop]:
 
 
 def _counts(data: Interactions, half_life_s: float) -> Counts:
-    """Likes and trends of the items, one like a user and item as `counting.py` has it. A like that came several times
-    stands here at the first time of its largest weight, there at the newest.
-    """
+    """Likes and trends of the items, one like a user and item, as `counting.py` has it."""
     likes = data.counts()
     newest = float(data.times.max()) if len(data) else 0.0
     faded = data.weights * np.exp2((data.times - newest) / half_life_s)

@@ -7,9 +7,10 @@ import itertools
 
 import numpy as np
 import pytest
-from world import World, catalogue
+from world import World, catalogue, event, eventually
 
 from recsys import counting, keys, popularity
+from recsys.config import RoutingSpec
 from recsys.datatypes import Interaction, unknown_user
 from recsys.popularity import PopularityFeed, trend_now
 from recsys.users import Counted, UserStore
@@ -145,12 +146,24 @@ async def test_the_event_loop_is_free_between_pages(redis, shard, monkeypatch):
 
 
 async def test_each_shard_hears_of_its_own_items_only(redis, make_world):
-    """By hash a change stands in the feed of the item's shard; by an attribute all shards follow one feed."""
+    """By hash a change stands in the feed of the item's shard, and in no other."""
     world: World = await make_world(shards=4)
-    assert {world.gateway._router.feed_of(n) for n in range(4)} == {0, 1, 2, 3}
-    for item in world.items:
-        feed = world.gateway._router.feed(item.item_id)
-        assert [feed] == world.gateway._router.holders(item.item_id)
+    await world.gateway.record([event("u", item.item_id) for item in world.items])
+    for shard, client in enumerate(world.clients):
+        (held,) = client.replicas[0]._shards.values()
+        told = [item.decode() for item in await redis.zrange(keys.touched(shard), 0, -1)]
+        assert sorted(told) == sorted(held.ids(held.items.live_rows()))
+
+
+async def test_likes_reach_the_shard_of_an_item_that_is_routed_by_an_attribute(redis, make_world):
+    """Its id does not say which shard that is: all follow one feed, and each takes its own."""
+    world: World = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"))
+    await world.gateway.record([event("u", item.item_id) for item in world.items])
+    assert await redis.zcard(keys.touched(0)) == len(world.items)
+    for client in world.clients:
+        (held,) = client.replicas[0]._shards.values()
+        expected = dict.fromkeys(held.ids(held.items.live_rows()), 1.0)
+        assert await eventually(lambda held=held, expected=expected: counts_of(held) == expected)
 
 
 async def test_numbers_of_what_a_shard_holds_live_on(redis, shard):
