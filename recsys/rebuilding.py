@@ -35,7 +35,7 @@ _VECTORS_S = 10.0
 """Seconds for the vectors of one group."""
 _LIGHT = 50
 """Events that are worked on sooner than a thread is woken."""
-_EACH_S, _TELLING = 20e-6, 200
+_EACH_S, _TELLING = 10e-6, 200
 """Seconds for one event, until it is measured by groups of at least so many: what one busy core takes."""
 LACKING_S = (2.0, 600.0)
 """Least and most seconds for which a profile stays cached that lacks the item of a like: the item may come."""
