@@ -60,14 +60,20 @@ class PopularityFeed:
                 break
 
     async def _look(self) -> tuple[int, str, int, float]:
-        """The last number drawn, the server, and of the feed how many items it has and the oldest's number."""
+        """The last number drawn, the server's run_id ("" where the user may not ask for it), and of the feed how many
+        items it has and the oldest's number.
+        """
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(keys.SEQUENCES)
         pipe.info("server")
         pipe.zcard(self._key)
         pipe.zrange(self._key, 0, 0, withscores=True)
-        end, server, size, oldest = await pipe.execute()
-        return int(end or 0), str(server["run_id"]), size, oldest[0][1] if oldest else math.inf
+        end, server, size, oldest = await pipe.execute(raise_on_error=False)
+        for answer in (end, size, oldest):
+            if isinstance(answer, Exception):
+                raise answer
+        run_id = str(server["run_id"]) if isinstance(server, dict) else ""
+        return int(end or 0), run_id, size, oldest[0][1] if oldest else math.inf
 
     async def _changes(self) -> list[tuple[bytes, float]]:
         page: Any = await self._redis.zrange(

@@ -7,10 +7,12 @@ import itertools
 
 import numpy as np
 import pytest
+from redis.exceptions import NoPermissionError
 from world import World, catalogue, event, eventually
 
 from recsys import counting, keys, popularity
 from recsys.config import RoutingSpec
+from recsys.connection import connect
 from recsys.datatypes import Interaction, unknown_user
 from recsys.popularity import PopularityFeed, trend_now
 from recsys.users import Counted, UserStore
@@ -112,6 +114,21 @@ async def test_a_shard_whose_redis_was_replaced_reads_all_anew(redis, shard):
     feed._server = "the one before"
     await feed.follow(shard)
     assert counts_of(shard) == {"sea-0": 1.0, "sea-1": 1.0}
+
+
+async def test_a_redis_user_without_info_is_enough(redis, shard, shared_valkey):
+    """INFO is a dangerous command, which a careful operator withholds."""
+    await redis.acl_setuser("careful", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-@dangerous"])
+    client = connect(shared_valkey.url.replace("unix://", "unix://careful:x@"))
+    with pytest.raises(NoPermissionError):
+        await client.info("server")
+    feed = PopularityFeed(client, 0)
+    for user in ("u", "v"):
+        await like(redis, "sea-0", user=user)
+        await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 2.0}
+    await client.aclose()
+    await redis.acl_deluser("careful")
 
 
 async def test_more_changes_than_fit_a_page(redis, shard, monkeypatch):
