@@ -27,7 +27,7 @@ behind them are aligned.
 _START = _MADE + _HEADER.size
 
 Cached = tuple[UserProfile, tuple[float, str]]
-"""A profile, and where its newest event stands in the history, see `users.in_order`."""
+"""A profile, and where its newest event stands in the history, see `histories.in_order`."""
 
 
 @lru_cache(8)

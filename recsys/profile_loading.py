@@ -12,12 +12,13 @@ from redis.exceptions import RedisError
 from recsys.breaker import Breaker
 from recsys.config import Serving
 from recsys.datatypes import Floats, Interaction, UserProfile
+from recsys.histories import in_order
 from recsys.profiles import Taste, fold
 from recsys.rebuilding import Job, Rebuilder, lacking_ttl
 from recsys.serving import Serve
 from recsys.shards import Shards
 from recsys.telemetry import SILENT, Telemetry
-from recsys.users import Appended, Stale, UserStore, in_order
+from recsys.users import Appended, Stale, UserStore
 from recsys.warming import Active, warm
 
 _WORTH = 0.1

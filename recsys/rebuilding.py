@@ -20,10 +20,11 @@ from msgspec import structs
 from redis.exceptions import RedisError
 
 from recsys.datatypes import Floats, Interaction, UserProfile
+from recsys.histories import StoredHistory
 from recsys.profiles import Taste, fold, needed
 from recsys.serving import Serve
 from recsys.shards import Shards
-from recsys.users import StoredHistory, UserStore
+from recsys.users import UserStore
 
 _WORKERS = 2
 """Groups under way: one waits for Redis or the shards while the other is worked on."""

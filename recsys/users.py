@@ -17,14 +17,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from msgspec import structs
 from redis.asyncio import Redis
 
 from recsys import keys
-from recsys.counting import COUNTING, grain
+from recsys.counting import grain
 from recsys.datatypes import Interaction, UserProfile
+from recsys.histories import StoredEvent, StoredHistory, in_order, write_event
 from recsys.profile_cache import decode, encode, remains
+from recsys.user_scripts import ADOPT, APPEND, ERASE, SAVE
 
 _EARLY_TTL_S = 900
 """Seconds for which a profile of a version that is about to be served is kept beside that of the served one."""
@@ -34,80 +35,6 @@ _FLOOR_TTL_S = 400 * 86_400
 
 MICROSECOND = 1e-6
 """Seconds between events of one call that came without a time."""
-
-_APPEND = (
-    COUNTING
-    + """
--- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences
--- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark; half-life of trends in
---       seconds; prefixes of counters and feeds; then for each event: id, timestamp, JSON, item, weight, feed
-local fresh, old, before, gone = {}, {}, call('GET', KEYS[3]), {}
-local floor = call('GET', KEYS[5])
-local from = tonumber(floor or '-inf')
-local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
-local written = 0
-for i = 7, #ARGV, 6 do
-  local place, time = (i - 7) / 6, tonumber(ARGV[i + 1])
-  if time <= from then
-    old[#old + 1] = place
-  elseif call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
-    -- The answer to an earlier try of this very call was lost: that try has counted the event.
-    if string.sub(call('HGET', KEYS[1], ARGV[i]), -#ARGV[3]) == ARGV[3] then fresh[#fresh + 1] = place end
-  else
-    written = written + 1
-    fresh[#fresh + 1] = place
-    call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
-    say(to, ARGV[i + 3], tonumber(ARGV[i + 5]), time, tonumber(ARGV[i + 4]))
-  end
-end
-if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
-local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
-if over > math.floor(tonumber(ARGV[1]) / 10) then
-  gone = call('ZPOPMIN', KEYS[2], over)
-  for i = 1, #gone, 2 do
-    unsay(to, cjson.decode(call('HGET', KEYS[1], gone[i]))[1], tonumber(gone[i + 1]))
-    call('HDEL', KEYS[1], gone[i])
-  end
-  call('SET', KEYS[5], gone[#gone])
-end
-local after = tell(to)
-call('SET', KEYS[3], after)
-if ARGV[2] ~= '0' then
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('EXPIRE', key, ARGV[2]) end
-end
--- What has left the history is still in the cached profile, and a lost try has moved on the sequence: only a rebuild
--- puts both right.
-local foldable = #gone == 0 and written == #fresh
-local profile = foldable and call('GET', KEYS[4]) or ''
-return {fresh, old, floor or '', before or '0', after, profile, foldable and 1 or 0}
-"""
-)
-
-_SAVE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
-"""
-
-_ADOPT = """
-if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 then
-  redis.call('RENAME', KEYS[2], KEYS[3])
-  redis.call('EXPIRE', KEYS[3], ARGV[2])
-end
-"""
-
-_ERASE = (
-    COUNTING
-    + """
--- KEYS: as above, and early. ARGV: seconds for which older events are refused; half-life; prefixes of counters, feeds
-local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[6])
-local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
-for _, item in ipairs(said) do unsay(to, item, math.huge) end
-tell(to)
-local time = call('TIME')
-call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[8])
-call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
-return count
-"""
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,22 +60,6 @@ class Appended:
     profile: UserProfile | None
 
 
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
-    """An event as it stands in the history: a JSON array. User and event_id are in the key and the field's name."""
-
-    item_id: str
-    type: str
-    timestamp: float
-    value: float | None
-    request_id: str | None
-    call: str
-    """Names the call that brought it. Last, so that the script can compare it without reading JSON."""
-
-
-_write_event = msgspec.json.Encoder().encode
-_read_event = msgspec.json.Decoder(_Kept).decode
-
-
 class Stale(int):
     """The sequence that a user's history stands at, where no cached profile contains it all."""
 
@@ -159,29 +70,6 @@ class Stale(int):
         """What the cached profile still tells, marked `stale`."""
         left = None if self.blob is None else remains(self.blob, unknown)
         return structs.replace(unknown, stale=True) if left is None else left
-
-
-@dataclass(frozen=True, slots=True)
-class StoredHistory:
-    """A user's history as Redis holds it, with a sequence whose events are all in it."""
-
-    user_id: str
-    sequence: int
-    fields: Mapping[bytes, bytes]
-    cut: bool
-    """Whether older events have left it, for it is as long as it may be."""
-
-    def __len__(self) -> int:
-        return len(self.fields)
-
-    def events(self) -> list[Interaction]:
-        """Oldest first; events of the same moment in order of their ids."""
-        events = []
-        for event_id, document in self.fields.items():
-            kept = _read_event(document)
-            known = (kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id)
-            events.append(Interaction(event_id.decode(), self.user_id, *known))
-        return sorted(events, key=in_order)
 
 
 class UserStore:
@@ -206,10 +94,10 @@ class UserStore:
         self._history = history
         self._user_ttl_s = user_ttl_s
         self._counting = [repr(float(trend_half_life_s)), keys.count(""), keys.touched("")]
-        self._append = redis.register_script(_APPEND)
-        self._save = redis.register_script(_SAVE)
-        self._adopt = redis.register_script(_ADOPT)
-        self._erase = redis.register_script(_ERASE)
+        self._append = redis.register_script(APPEND)
+        self._save = redis.register_script(SAVE)
+        self._adopt = redis.register_script(ADOPT)
+        self._erase = redis.register_script(ERASE)
 
     async def load(self, user_ids: Sequence[str], version: str, unknown: UserProfile) -> list[UserProfile | Stale]:
         """One round trip. A profile each; where it must be rebuilt, the sequence that the history stands at.
@@ -336,7 +224,7 @@ class UserStore:
             args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
             for c in counted:
                 e = c.event
-                document = _write_event(_Kept(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
+                document = write_event(StoredEvent(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
                 args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed]
             await self._append(keys=_own(user_id), args=args, client=pipe)
         done: dict[str, tuple[Appended, Sequence[Counted]]] = {}
@@ -390,11 +278,6 @@ class UserStore:
         """
         ttl_s = self._user_ttl_s or _FLOOR_TTL_S
         return int(await self._erase(keys=[*_own(user_id), keys.early(user_id)], args=[ttl_s, *self._counting]))
-
-
-def in_order(event: Interaction) -> tuple[float, str]:
-    """By time, and within the same moment by id: the order of a history, however its events came."""
-    return (event.timestamp, event.event_id)
 
 
 def _own(user_id: str) -> list[keys.Key]:

@@ -1,0 +1,54 @@
+"""A user's history as Redis holds it, and the order of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from recsys.datatypes import Interaction
+
+
+class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event as it stands in the history: a JSON array. User and event_id are in the key and the field's name."""
+
+    item_id: str
+    type: str
+    timestamp: float
+    value: float | None
+    request_id: str | None
+    call: str
+    """Names the call that brought it. Last, so that the script can compare it without reading JSON."""
+
+
+write_event = msgspec.json.Encoder().encode
+_read = msgspec.json.Decoder(StoredEvent).decode
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """A user's history as Redis holds it, with a sequence whose events are all in it."""
+
+    user_id: str
+    sequence: int
+    fields: Mapping[bytes, bytes]
+    cut: bool
+    """Whether older events have left it, for it is as long as it may be."""
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def events(self) -> list[Interaction]:
+        """Oldest first; events of the same moment in order of their ids."""
+        events = []
+        for event_id, document in self.fields.items():
+            kept = _read(document)
+            known = (kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id)
+            events.append(Interaction(event_id.decode(), self.user_id, *known))
+        return sorted(events, key=in_order)
+
+
+def in_order(event: Interaction) -> tuple[float, str]:
+    """By time, and within the same moment by id: the order of a history, however its events came."""
+    return (event.timestamp, event.event_id)
