@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +21,16 @@ from recsys.held_settings import HeldSettings
 from recsys.replica import ShardReplica
 from recsys.versions import VersionStore
 
+_TURN_S = 0.001
+"""Seconds that a thread may hold the interpreter while others wait; Python's own 5 ms are what a search then waits for
+whenever the thread that applies the log computes between two inserts."""
+
 
 @serve.deployment
 class ShardDeployment:
     async def __init__(self, number: int, platform: Platform, encoder: DeploymentHandle[Any]) -> None:  # type: ignore[misc] # Serve awaits it
         log_with_serve()
+        sys.setswitchinterval(_TURN_S)
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
