@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.candidates import BECAUSE, QUERY, ROLES, TASTE, CandidateSet
+from recsys.candidates import BECAUSE, QUERY, ROLES, SOURCES, TASTE, CandidateSet
 from recsys.datatypes import StringColumn
 from recsys.ranking import _POOL, Controls, blend, top
 from recsys.signals import SIGNALS, Moment, measure
@@ -225,3 +226,17 @@ def test_new_items_that_made_it_by_themselves_count():
     assert top(leading, scores, [Controls(4, explore=0.25)])[0].tolist() == [0, 1, 2, 3]
     nothing_new = candidates([6], columns=likes([9.0] * 6))
     assert top(nothing_new, scores, [Controls(4, explore=1.0)])[0].tolist() == [0, 1, 2, 3]
+
+
+def test_of_equal_items_the_best_then_the_newest_is_shown_first():
+    """The others come after everything else and a slate is never shorter for them; each request for itself; items that
+    were asked for keep their order.
+    """
+    columns = np.array([[0.0, 0.0, created] for created in (5, 9, 7, 1, 5, 5)], float)
+    twins = np.array([8, 8, 8, 0, 8, 0], np.uint64)
+    scores = np.array([0.9, 0.9, 0.8, 0.1, 0.5, 0.4], np.float32)
+    given = candidates([4, 2], columns=columns, twins=twins)
+    slates = top(given, scores, [Controls(3), Controls(2)])
+    assert [slate.tolist() for slate in slates] == [[1, 3, 0], [4, 5]]
+    asked = dataclasses.replace(given, sources=np.full(6, SOURCES["asked"], np.int64))
+    assert top(asked, scores, [Controls(4), Controls(2)])[0].tolist() == [0, 1, 2, 3]
