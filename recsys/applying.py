@@ -48,18 +48,24 @@ class LogApplier:
         """
         entries = await self._log.read(self._number, shard.cursor, limit=_TOGETHER, wait_ms=wait_ms)
         # After the reading: what was read then is of the log in which the cursor was reached.
-        if not await self._log.holds(self._number, shard.cursor):
-            await self._rewound(shard)
-        if entries:
-            foreign = [e for e in entries if isinstance(e.change, Upsert) and e.change.fingerprint != fingerprint]
-            made = await self._reencoded(shard.version, foreign, fingerprint) if foreign else {}
-            async with shard.changing:
-                # Likes may be older than the item: it was deleted and comes back, or its events came first.
-                ids = dict.fromkeys(e.change.item.item_id for e in entries if isinstance(e.change, Upsert))
-                counts = await read(self._redis, list(ids))
-                await asyncio.to_thread(_apply, shard, entries, made, counts)
-            await prolong_held(self._redis, counts, shard)
-            shard.cursor = entries[-1].sequence
+        if not entries:
+            if not await self._log.holds(self._number, shard.cursor):
+                await self._rewound(shard)
+            return entries
+        foreign = [e for e in entries if isinstance(e.change, Upsert) and e.change.fingerprint != fingerprint]
+        made = await self._reencoded(shard.version, foreign, fingerprint) if foreign else {}
+        async with shard.changing:
+            # Likes may be older than the item: it was deleted and comes back, or its events came first.
+            ids = dict.fromkeys(e.change.item.item_id for e in entries if isinstance(e.change, Upsert))
+            # Both at once: whoever waits for the change to be visible waits for each round trip.
+            held, counts = await asyncio.gather(
+                self._log.holds(self._number, shard.cursor), read(self._redis, list(ids))
+            )
+            if not held:
+                await self._rewound(shard)
+            await asyncio.to_thread(_apply, shard, entries, made, counts)
+        shard.cursor = entries[-1].sequence
+        await prolong_held(self._redis, counts, shard)
         return entries
 
     async def _rewound(self, shard: Shard) -> None:

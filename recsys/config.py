@@ -324,8 +324,8 @@ class Serving(Settings):
     history: int = Field(1000, ge=10, le=100_000)
     """Events kept of each user. The oldest go once there are a tenth more, all of that tenth together."""
     user_ttl_s: int | None = Field(400 * 86_400, ge=3600)
-    """Seconds after a user's last event in which all that is known of the user expires, 400 days by default; None:
-    never, and Redis grows with every visitor who comes once. It counts from the next event of each user on."""
+    """Seconds after a user's last event in which all that is known of the user expires, or up to a hundredth sooner;
+    None: never, and Redis grows with every visitor who comes once. It counts from the next event of each user on."""
     profile_ttl_s: int = Field(7 * 86_400, ge=60)
     """Seconds for which an unused user vector stays cached; it is rebuilt from the history."""
     budget_s: float = Field(1.0, gt=0, le=60)

@@ -76,12 +76,14 @@ end
 
 -- Put a user's words about an item in the place of those before. Returns the number of the counter that has them.
 local function move(to, item, feed, born, before, after)
+  local was, had = strength(before, to.half_life)
+  local is, has = strength(after, to.half_life)
+  if was == 0 and is == 0 then return born end
   local key = to.count .. item
   local stored = call('GET', key)
-  local likes, trend, number, was, had, _ = 0, NEVER, 0, 0, NEVER
+  local likes, trend, number, _ = 0, NEVER, 0
   if stored then likes, trend, _, number = struct.unpack('<dddd', stored) end
-  if stored and number == born then was, had = strength(before, to.half_life) end
-  local is, has = strength(after, to.half_life)
+  if number ~= born then was, had = 0, NEVER end
   if was == is and had == has then return born end
   touched[item] = feed
   likes = likes - was + is

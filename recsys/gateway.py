@@ -186,9 +186,9 @@ class Gateway:
         """
         if not items:
             return []
-        ticket, serve = await self._items.ticket(), self.follower.serve
-        texts = [item.passage() for item in items]
-        vectors = await self._within(self.settings.write_budget_s, self._encode(serve.version, texts))
+        serve, texts = self.follower.serve, [item.passage() for item in items]
+        encoding = self._within(self.settings.write_budget_s, self._encode(serve.version, texts))
+        ticket, vectors = await asyncio.gather(self._items.ticket(), encoding)
         logged = await self._items.upsert(items, vectors, serve.fingerprint, ticket, version)
         visible = await self._visible(logged.newest) if wait_visible else None
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
 
 
 write_event = msgspec.json.Encoder().encode
+log = logging.getLogger(__name__)
 _read = msgspec.json.Decoder(StoredEvent).decode
 
 
@@ -40,12 +42,21 @@ class StoredHistory:
         return len(self.fields)
 
     def events(self) -> list[Interaction]:
-        """Oldest first; events of the same moment in order of their ids."""
+        """Oldest first; events of the same moment in order of their ids.
+
+        What cannot be read is left out: earlier releases wrote events in another form, and one user's event must not
+        keep all those from their profiles that are rebuilt together with him.
+        """
         events = []
         for event_id, document in self.fields.items():
-            kept = _read(document)
+            try:
+                kept = _read(document)
+            except msgspec.DecodeError:
+                continue
             known = (kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id)
             events.append(Interaction(event_id.decode(), self.user_id, *known))
+        if len(events) < len(self.fields):
+            log.warning("%d events of a user cannot be read, and are left out", len(self.fields) - len(events))
         return sorted(events, key=in_order)
 
 

@@ -24,10 +24,10 @@ from recsys.routing import Router
 
 _WRITE = """
 -- KEYS: for each item its ticket and its version, then the log of each of its changes.
--- ARGV: ticket, its lifetime in seconds, version or ''; for each item the number of changes, for each of these the
--- number of its fields, and the fields.
+-- ARGV: ticket, its lifetime in seconds, version or '', its lifetime; for each item the number of changes, for each of
+-- these the number of its fields, and the fields.
 local ticket, version = tonumber(ARGV[1]), ARGV[3]
-local key, arg, answers = 1, 4, {}
+local key, arg, answers = 1, 5, {}
 while key <= #KEYS do
   local last, known, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
   key, arg = key + 2, arg + 1
@@ -49,12 +49,16 @@ while key <= #KEYS do
   end
   if why == '' then
     redis.call('SET', last, ARGV[1], 'EX', ARGV[2])
-    if version ~= '' then redis.call('SET', known, version) end
+    if version ~= '' then redis.call('SET', known, version, 'EX', ARGV[4]) end
   end
   answers[#answers + 1] = answer
 end
 return answers
 """
+
+_VERSION_S = 400 * 86_400
+"""Seconds for which a caller's version is known, from the item's last write with one: longer than callers keep an old
+change to send it again. Items that are gone must not take a place for ever."""
 
 _AWAY = "the item log does not answer; send the items again"
 
@@ -109,7 +113,7 @@ class ItemWriter:
         self, item_ids: Sequence[str], changes: Sequence[Sequence[tuple[int, Change]]], ticket: int, version: int | None
     ) -> Logged:
         asked: list[keys.Key] = []
-        told: list[Any] = [ticket, self._kept_s, "" if version is None else version]
+        told: list[Any] = [ticket, self._kept_s, "" if version is None else version, _VERSION_S]
         for item_id, own in zip(item_ids, changes, strict=True):
             asked += [keys.written(item_id), keys.version(item_id), *(keys.log(shard) for shard, _ in own)]
             told.append(len(own))

@@ -15,7 +15,7 @@ whole keys: see `user_of`.
 | floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
 | tickets | string | how many item writes there were: each draws its place, see `item_writing.py` |
 | written:ITEM | string | the place of the item's last write, while an older one may be under way; expires |
-| version:ITEM | string | the caller's version of the item's last write, of items that were written with one |
+| version:ITEM | string | the caller's version of the item's last write, of items written with one; expires |
 | log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
 | trimmed | hash | shard -> sequence number up to which its log was trimmed |
 | reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |

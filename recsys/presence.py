@@ -207,8 +207,7 @@ class Presence:
 
     async def look(self) -> None:
         """Take over what others have said. Raises RedisError or OSError: then the members stay those of before."""
-        for register in self._registers.values():
-            await register.look()
+        await asyncio.gather(*(register.look() for register in self._registers.values()))
         self.looked = True
         mute = asyncio.get_running_loop().time() < self._mute_until or any(r.losing for r in self._registers.values())
         for role, register in self._registers.items():

@@ -12,9 +12,11 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from msgspec import structs
 from redis.exceptions import RedisError
@@ -108,9 +110,7 @@ class Rebuilder:
         job = self._jobs[key] = Job(urgency, user_id, serve, events, key, line.asked, done)
         heapq.heappush(self._waiting, job)
         if len(self._workers) < _WORKERS:
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work()))
         return job
 
     def soon(self, job: Job, within_s: float) -> bool:
@@ -130,6 +130,12 @@ class Rebuilder:
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def _work(self) -> None:
+        try:
+            await self._work_off()
+        finally:  # in the same step as the last look at who waits: who asks right after it starts a worker
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _work_off(self) -> None:
         while self._waiting:
             group = self._next()
             results: Sequence[Rebuilt | None] = [None] * len(group)
@@ -193,9 +199,11 @@ class Rebuilder:
     ) -> None:
         by_ttl: dict[int | None, dict[str, tuple[UserProfile, Interaction]]] = {}
         for job, profile, history, items in zip(group, profiles, histories, wanted, strict=True):
-            if profile is not None and history:
+            if profile is not None:
                 ttl_s = lacking_ttl(history, {i for i in items if i not in vectors})
-                by_ttl.setdefault(ttl_s, {})[job.user_id] = (profile, history[-1])
+                # Without an event that can be read it is cached all the same, or every request would ask for it.
+                newest = history[-1] if history else Interaction("", job.user_id, "", "", -math.inf)
+                by_ttl.setdefault(ttl_s, {})[job.user_id] = (profile, newest)
         with contextlib.suppress(RedisError, OSError):  # a cache: who waits has the profile all the same
             for ttl_s, some in by_ttl.items():
                 await self._users.save(some, group[0].serve.version, ttl_s, early=early)

@@ -34,15 +34,20 @@ local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
 if over > math.floor(tonumber(ARGV[1]) / 10) then
   gone = call('ZPOPMIN', KEYS[2], over)
   for i = 1, #gone, 2 do
-    unsay(to, cjson.decode(call('HGET', KEYS[1], gone[i]))[1], tonumber(gone[i + 1]))
+    -- An event that an earlier release wrote is an object, and was never counted here.
+    local read, event = pcall(cjson.decode, call('HGET', KEYS[1], gone[i]))
+    if read and type(event) == 'table' and event[1] then unsay(to, event[1], tonumber(gone[i + 1])) end
     call('HDEL', KEYS[1], gone[i])
   end
   call('SET', KEYS[5], gone[#gone])
 end
-local after = tell(to)
-call('SET', KEYS[3], after)
-if ARGV[2] ~= '0' then
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('EXPIRE', key, ARGV[2]) end
+local after, ttl, left = tell(to), tonumber(ARGV[2]), call('TTL', KEYS[6])
+call('SET', KEYS[3], after, 'KEEPTTL')
+-- All expire together. Five keys to prolong cost as much as a like to count: so not before a hundredth has passed.
+if ttl > 0 and (left < ttl * 0.99 or left > ttl or #gone > 0) then
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('EXPIRE', key, ttl) end
+elseif ttl == 0 and left >= 0 then
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('PERSIST', key) end
 end
 -- What has left the history is still in the cached profile, and a lost try has moved on the sequence: only a rebuild
 -- puts both right.

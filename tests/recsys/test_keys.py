@@ -155,7 +155,7 @@ async def test_what_is_not_bounded_has_a_lifetime(make_world, redis):
     for user in ODD:
         await world.gateway.record([event(user, "sea-0"), event(user, "no-such-item", type="view")])
     await world.gateway.recommend(RecQuery(k=3, user_id=ODD[0]))
-    await world.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True)
+    await world.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True, version=7)
     await world.gateway.record([event("v", "sea-new")])
     await world.gateway.delete("sea-new", wait_visible=True)
     await world.gateway.erase(ODD[1])

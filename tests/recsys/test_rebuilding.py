@@ -72,6 +72,22 @@ async def test_what_was_rebuilt_too_late_is_kept(make_world):
     assert {topic_of(i) for i in ids(slate)} == {"sea"}
 
 
+async def test_a_history_that_cannot_be_read_harms_nobody(make_world):
+    """A release wrote its events in another form: its user is as new, once, and those rebuilt with him are complete."""
+    world = await make_world(shards=1)
+    await world.gateway.record([event("new", "sea-0")])
+    await world.redis.hset(keys.events("old"), "e", b'{"event_id": "e", "item_id": "sea-1"}')
+    await world.redis.set(keys.sequence("old"), await world.redis.incr(keys.SEQUENCES))
+    await promote(world)
+    asked = [world.gateway.recommend(RecQuery(k=5, user_id=user, diversity=0.0)) for user in ("old", "new")]
+    old, new = await asyncio.gather(*asked)
+    assert (old.degraded, new.degraded) == ((), ())
+    assert {topic_of(i) for i in ids(new)} == {"sea"}
+    assert len(await cached(world, "old", "new")) == 2
+    await world.gateway.record([event("old", "forest-0")])
+    assert "forest-0" not in ids(await world.gateway.recommend(RecQuery(k=40, user_id="old")))
+
+
 async def test_only_who_is_out_of_date_is_answered_without_a_profile(make_world):
     """Users of the same batch whose profiles are there have their whole answer."""
     world = await make_world(shards=1, serving=Serving(budget_s=0.4))
@@ -176,7 +192,7 @@ async def test_a_rebuild_that_fails_fails_nobody_else(make_world):
     world = await make_world(shards=1, serving=Serving(budget_s=1.0))
     await world.gateway.record([event("broken", "sea-0"), event("good", "sea-0")])
     await world.redis.delete(keys.profile("broken"), keys.profile("good"))
-    await world.redis.hset(keys.events("broken"), "e", "no JSON")
+    await world.redis.hset(keys.events("broken"), b"\xff", b'["sea-0", "like", 1.0, null, null, "c"]')  # no UTF-8
     assert (await world.gateway.recommend(RecQuery(k=3, user_id="broken"))).degraded == ("profiles",)
     assert (await world.gateway.recommend(RecQuery(k=3, user_id="good"))).degraded == ()
 

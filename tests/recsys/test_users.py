@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 
 import numpy as np
+import orjson
 import pytest
 from world import eventually
 
@@ -299,6 +301,52 @@ async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
     assert 4000 < await redis.ttl(keys.floor("u")) <= 5000
     await UserStore(redis, ttl_s=1000, history=5).erase("v")
     assert await redis.ttl(keys.floor("v")) > 0
+
+
+async def test_a_lifetime_is_prolonged_once_a_hundredth_of_it_has_passed(redis):
+    """Events within that time leave the lifetimes; another setting counts from the next event on."""
+    store = UserStore(redis, ttl_s=1000, history=10, user_ttl_s=5000)
+    own = [make("u") for make in (keys.events, keys.order, keys.sequence, keys.counted)]
+    await append(store, event(0))
+    for key in own:
+        await redis.expire(key, 4970)
+    await append(store, event(1))
+    assert {await redis.ttl(key) for key in own} <= {4969, 4970}
+    for key in own:
+        await redis.expire(key, 4900)
+    await append(store, event(2))
+    assert all([await redis.ttl(key) > 4990 for key in own])
+    await append(UserStore(redis, ttl_s=1000, history=10, user_ttl_s=3600), event(3))
+    assert all([3590 < await redis.ttl(key) <= 3600 for key in own])
+
+
+async def test_users_live_for_ever_from_their_next_event_on(redis):
+    """Where the setting is taken away, a history does not expire under a user who still comes."""
+    await append(UserStore(redis, ttl_s=1000, history=10, user_ttl_s=5000), event(0))
+    await append(UserStore(redis, ttl_s=1000, history=10), event(1))
+    for key in (keys.events, keys.order, keys.sequence, keys.counted):
+        assert await redis.ttl(key("u")) == -1, key
+
+
+async def earlier(redis, *events: Interaction) -> None:
+    """Histories as releases wrote them that had JSON objects for events."""
+    for number, e in enumerate(events, start=1):
+        await redis.hset(keys.events(e.user_id), e.event_id, orjson.dumps(asdict(e)))
+        await redis.zadd(keys.order(e.user_id), {e.event_id: e.timestamp})
+        await redis.set(keys.sequence(e.user_id), number)
+
+
+async def test_events_of_an_earlier_release_are_left_out(store, redis):
+    """They cannot be read: they go as others do when the history is full, take nothing from items, and stop nobody."""
+    await earlier(redis, *(event(n) for n in range(5)))
+    assert await store.histories(["u"]) == [[]]
+    for n in range(5, 10):
+        done = await append(store, event(n, item="b"))
+        assert [e.event_id for e in done.fresh] == [f"e{n}"]
+    assert [e.event_id for e in (await store.histories(["u"]))[0]] == [f"e{n}" for n in range(5, 10)]
+    assert await redis.hlen(keys.events("u")) == 5
+    assert (await likes_of(store, "a"), await likes_of(store, "b")) == (0.0, 1.0)
+    assert await store.erase("u") == 5
 
 
 async def test_a_retried_append_says_what_the_call_has_added(store):
