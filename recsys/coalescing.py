@@ -79,8 +79,8 @@ class Coalescer(Generic[T, R]):
         self.budget_s = budget_s
         self.given_up: Counter[str] = Counter()
         self._tell = landed
-        self._waiting: deque[tuple[T, asyncio.Future[R], Caller]] = deque()
-        """Request, what its caller awaits, the caller."""
+        self._waiting: deque[tuple[T, asyncio.Future[R], Caller, float]] = deque()
+        """Request, what its caller awaits, the caller, and when it came here, by time.monotonic()."""
         self._swept = 0.0
         self._flights: dict[asyncio.Task[None], int] = {}
         """Requests of each flight in the air."""
@@ -93,23 +93,37 @@ class Coalescer(Generic[T, R]):
     @property
     def oldest_s(self) -> float:
         """Seconds that the oldest waiting request has waited; 0.0 when none waits."""
-        while self._waiting and self._over(*self._waiting[0][1:]):
-            self._waiting.popleft()
+        self._drop_over()
         return time.monotonic() - self._waiting[0][2].since if self._waiting else 0.0
+
+    def _wait_s(self, caller: Caller, now: float) -> float:
+        """Seconds that the oldest has waited here, and outside as far as this caller has as well: one request that was
+        long on its way says nothing of the others.
+        """
+        self._drop_over()
+        if not self._waiting:
+            return 0.0
+        _, _, oldest, came = self._waiting[0]
+        return now - came + min(came - oldest.since, now - caller.since)
+
+    def _drop_over(self) -> None:
+        while self._waiting and self._over(*self._waiting[0][1:3]):
+            self._waiting.popleft()
 
     async def submit(self, request: T, caller: Caller | None = None) -> R:
         """`caller` None: one that came at this moment and stays."""
         caller = caller or Caller()
         if len(self._waiting) >= self.max_waiting and not self._swept_room():
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
+        now = time.monotonic()
         if (
             self._waiting
-            and time.monotonic() - self._waiting[0][2].since > self.max_wait_s  # a first look: this is the hot path
-            and (waited_s := self.oldest_s) > self.max_wait_s
+            and now - self._waiting[0][2].since > self.max_wait_s  # a first look: this is the hot path
+            and (wait_s := self._wait_s(caller, now)) > self.max_wait_s
         ):
-            raise Overloaded(f"requests have to wait for {waited_s:.1f} s already; try again in a second")
+            raise Overloaded(f"requests have to wait for {wait_s:.1f} s already; try again in a second")
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future, caller))
+        self._waiting.append((request, future, caller, now))
         self._board()
         return await future
 
@@ -131,7 +145,7 @@ class Coalescer(Generic[T, R]):
         """Take those out of a full queue that wait for nothing; whether there is room then."""
         if time.monotonic() - self._swept > _SWEEP_S:
             self._swept = time.monotonic()
-            self._waiting = deque(one for one in self._waiting if not self._over(*one[1:]))
+            self._waiting = deque(one for one in self._waiting if not self._over(*one[1:3]))
         return len(self._waiting) < self.max_waiting
 
     def _board(self) -> None:
@@ -149,7 +163,7 @@ class Coalescer(Generic[T, R]):
             batch: list[tuple[T, asyncio.Future[R]]] = []
             since, most = math.inf, min(share, self.max_batch)
             while self._waiting and len(batch) < most:
-                request, future, caller = self._waiting.popleft()
+                request, future, caller, _ = self._waiting.popleft()
                 if not self._over(future, caller):
                     since = min(since, caller.since)
                     batch.append((request, future))

@@ -68,8 +68,13 @@ class Recommender:
 
         Two more trips are made only where they are needed: for a user whose cached profile is stale, and for the vector
         of an item whose neighbours are wanted.
+
+        The budget counts from the oldest query. Half of it is left at the least: one that came late, after a slow
+        encoder or a long way, takes no answers from those who travel with it.
         """
-        clock = Clock(self.settings.budget_s, min((q.since for q in queries if q.since is not None), default=None))
+        budget_s = self.settings.budget_s
+        oldest = min((q.since for q in queries if q.since is not None), default=None)
+        clock = Clock(budget_s, None if oldest is None else max(oldest, time.monotonic() - budget_s / 2))
         prepared = await self._prepare(queries, serve, clock)
         batch = [p for p in prepared if isinstance(p, Prepared)]
         slates = iter(await self._answer(batch, serve, clock) if batch else [])

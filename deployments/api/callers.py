@@ -1,13 +1,16 @@
 """Who waits for an answer: since when, and whether still.
 
-HAProxy notes the moment at which it has read a request. It runs on the same machine, so its clock is ours; its note
-replaces one that a caller has sent. Whether the caller is still there is what uvicorn knows of the connection: HAProxy
-closes its own when the caller leaves. Asking `receive()` instead would take a task for each request.
+HAProxy notes the moment at which it has read a request, and the machine that it runs on: where that is this one, its
+clock is ours. Its note replaces one that a caller has sent. Whether the caller is still there is what uvicorn knows of
+the connection: HAProxy closes its own when the caller leaves. Asking `receive()` instead would take a task for each
+request.
 """
 
 from __future__ import annotations
 
+import socket
 import time
+from functools import cache
 from typing import Any
 
 from starlette.types import Receive
@@ -16,6 +19,11 @@ from recsys.coalescing import Caller
 
 _LONGEST_S = 60.0
 """A request that seems older than this, or to come from the future, was stamped by another clock."""
+
+
+@cache
+def _here() -> bytes:
+    return socket.gethostname().encode()
 
 
 class HttpCaller(Caller):
@@ -34,9 +42,12 @@ class HttpCaller(Caller):
 
 
 def _age_s(stamped: bytes) -> float:
-    """Seconds since `t=MICROSECONDS`, of Unix time; 0 for what is none."""
+    """Seconds since `t=MICROSECONDS,MACHINE`, of Unix time; 0 for what is none, or of another machine."""
+    moment, _, machine = stamped[2:].partition(b",")
+    if machine != _here():
+        return 0.0
     try:
-        age_s = time.time() - int(stamped[2:]) / 1e6
+        age_s = time.time() - int(moment) / 1e6
     except ValueError:
         return 0.0
     return age_s if 0.0 < age_s < _LONGEST_S else 0.0

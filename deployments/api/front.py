@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -102,7 +103,7 @@ class Front:
             hot = _HOT.fullmatch(path) if method == "GET" else None
             if hot is None:
                 scope["recsys.limits"] = self._settings().limits
-                await self._app(scope, self._within_limit(receive), _with_safety(send))
+                await self._app(scope, self._within_limit(receive, scope["recsys.caller"]), _with_safety(send))
                 return
             scope["path_params"] = {"user_id": hot[1]}
             response = await self._hot(request)
@@ -113,13 +114,13 @@ class Front:
             response.raw_headers.append((b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
         await response(scope, receive, send)
 
-    def _within_limit(self, receive: Receive) -> Receive:
-        limits, read = self._settings().limits, 0
+    def _within_limit(self, receive: Receive, caller: HttpCaller) -> Receive:
+        limits, read, parts = self._settings().limits, 0, 0
         deadline = asyncio.get_running_loop().time() + limits.body_s
         whole = False
 
         async def receive_within() -> Message:
-            nonlocal read, whole
+            nonlocal read, parts, whole
             if whole:  # what comes now is that the caller leaves, whenever he does
                 return await receive()
             try:
@@ -128,7 +129,9 @@ class Front:
             except TimeoutError:
                 what = f"body: has not come within {limits.body_s:g} s; send it faster, or raise limits.body_s"
                 raise HTTPException(408, what) from None
-            whole = not message.get("more_body", False)
+            whole, parts = not message.get("more_body", False), parts + 1
+            if whole and parts > 1:
+                caller.since = time.monotonic()  # how fast a body comes is not ours to answer for
             read += len(message.get("body", b""))
             if read > limits.body_bytes:
                 # An HTTPException, for FastAPI makes a 400 of anything else that goes wrong while it reads.

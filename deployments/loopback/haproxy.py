@@ -15,7 +15,7 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
 - A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds. They count for the
   first 16 KiB of a body as well, which HAProxy gathers before it passes anything on; the API's `limits.body_s` for all.
 - A request may wait in HAProxy, in a socket, in a composer's loop: the moment at which HAProxy has read it goes along,
-  so the composer knows how much of its budget is left.
+  so the composer knows how much of its budget is left. The machine's name goes along too, for its clock is no other's.
 - Serve has options for TLS, which its replicas would follow and HAProxy would not: here HAProxy ends TLS.
 - Answers name the server program that the replica runs in: taken out.
 - A line of the access log goes to a syslog port for every request, whether anybody listens or not: notices only.
@@ -60,7 +60,7 @@ _TLS = """\
 _NO_BANNER = "http-response del-header server"
 _DO_NOT_WATCH = "http-request set-header x-request-disconnect-disabled ?1"
 _MAKE_IDS = "http-request set-header x-request-id %[uuid] if !{ req.hdr(x-request-id) -m found }"
-_STAMP = "http-request set-header x-request-start t=%[date(0,us)]"
+_STAMP = "http-request set-header x-request-start t=%[date(0,us)],%[hostname]"
 _PLAIN_IDS = "http-request del-header x-request-id if !{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._:-]{1,128}$ }"
 
 

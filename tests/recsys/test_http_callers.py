@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,18 +17,26 @@ import pytest
 import uvicorn
 from world import DIMENSION, World, event, eventually
 
+from deployments.api import front
 from deployments.api.app import make_api
+from deployments.api.callers import HttpCaller
 from deployments.api.traces import Traces
 from deployments.instance import Ports
 from deployments.loopback.haproxy import haproxy_script
 from recsys.access import Gate
 from recsys.coalescing import Caller, Coalescer
 from recsys.config import Limits, Security, Serving
+from recsys.datatypes import RecQuery
 from recsys.errors import CallerGone, Overloaded, Unavailable
 from recsys.evaluation import nearest_query
 from recsys.serving import Clock
 
 RECOMMEND = "/v1/users/u/recommendations"
+
+
+def stamped(age_s: float, machine: str | None = None) -> str:
+    """HAProxy's note of a request that it read so many seconds ago."""
+    return f"t={int((time.time() - age_s) * 1e6)},{machine or socket.gethostname()}"
 
 
 class Served:
@@ -129,11 +138,10 @@ async def test_the_budget_begins_when_haproxy_has_read_the_request(make_served):
     """What waited elsewhere for longer than the budget is told to come again; a stamp of another clock is not heard."""
     served = await make_served(serving=Serving(budget_s=5))
     for age_s, status in ((0.1, 200), (6, 429), (30, 429), (90, 200), (-30, 200)):
-        stamp = f"x-request-start: t={int((time.time() - age_s) * 1e6)}"
-        reader, writer = await served.ask(RECOMMEND, stamp)
+        reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamped(age_s)}")
         assert (await reader.readline()).split()[1] == b"%d" % status, age_s
         await leave([(reader, writer)])
-    for stamp in ("t=", "t=soon", "-1", "t=1e999"):
+    for stamp in ("t=", "t=soon", "-1", "t=1e999", stamped(30, "another"), f"t={int(time.time() - 30) * 1_000_000}"):
         reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamp}")
         assert (await reader.readline()).split()[1] == b"200"
         await leave([(reader, writer)])
@@ -168,7 +176,9 @@ async def test_a_caller_that_stays_after_his_body_is_not_timed(make_served):
         assert (await http.post("/v1/recommendations", json={"k": 1}, timeout=30)).status_code == 200
 
 
-async def test_behind_haproxy_callers_that_leave_are_seen_and_requests_are_stamped(make_served, tmp_path: Path):
+async def test_behind_haproxy_callers_that_leave_are_seen_and_requests_are_stamped(
+    make_served, tmp_path: Path, monkeypatch
+):
     """Our lines in HAProxy's configuration, as `recsys up` writes them, in front of a real server."""
     served = await make_served(serving=Serving(budget_s=20))
     with contextlib.closing(await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)) as free:
@@ -190,7 +200,8 @@ backend b
 """)
     script.write_text(haproxy_script(Ports(), port))
     script.chmod(0o700)
-    gateway = served.world.gateway
+    gateway, heard = served.world.gateway, []
+    monkeypatch.setattr(front, "HttpCaller", lambda receive, stamp: heard.append(stamp) or HttpCaller(receive, stamp))
     proxy = subprocess.Popen([str(script), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - at once
     try:
         through = Served(served.world, port)
@@ -207,7 +218,8 @@ backend b
         assert await eventually(answered)
         written = config.read_text()
         assert "option http-buffer-request" in written
-        assert "x-request-start t=%[date(0,us)]" in written
+        assert heard[-1] != b"t=1"
+        assert HttpCaller(asyncio.Event().wait, heard[-1]).since < time.monotonic()  # read here, a while ago
         held = Held(served.world)
         first = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
         assert await eventually(lambda: held.waiting == 2)
@@ -334,11 +346,58 @@ async def test_shards_are_told_what_is_left_of_the_budget(make_world, monkeypatc
     monkeypatch.setattr(world.clients[0], "search", lambda query: told.append(query.left_s) or plain(query))
     http = make_api(world.gateway, Gate(), Traces("r"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(http), base_url="http://localhost") as caller:
-        stamp = {"x-request-start": f"t={int((time.time() - 3) * 1e6)}"}
+        stamp = {"x-request-start": stamped(3)}
         assert (await caller.get(RECOMMEND, headers=stamp)).status_code == 200
         assert (await caller.get(RECOMMEND)).status_code == 200
     assert 0 < told[0] <= 4
     assert told[0] < told[1] <= 7
+
+
+async def test_one_that_came_late_takes_no_time_from_others(make_world, monkeypatch):
+    """The batch of one whose budget is nearly over is searched for half a budget, and whole."""
+    world = await make_world(shards=1, serving=Serving(budget_s=20))
+    told: list[float] = []
+    plain = world.clients[0].search
+    monkeypatch.setattr(world.clients[0], "search", lambda query: told.append(query.left_s) or plain(query))
+    queries = [RecQuery(k=3), RecQuery(k=3, since=time.monotonic() - 19.9)]
+    slates = await asyncio.gather(*(world.gateway.recommend(q, Caller(q.since)) for q in queries))
+    assert told[0] > 9
+    assert not any(slate.degraded for slate in slates)
+
+
+async def test_others_are_not_refused_for_one_that_came_late():
+    """Who finds somebody old in the queue is told to come again by his own wait there, not by the other's age."""
+    go = asyncio.Event()
+
+    async def flight(batch: list[str]) -> list[str]:
+        await go.wait()
+        return batch
+
+    queue: Coalescer[str, str] = Coalescer(flight, max_batch=8, max_in_flight=1, max_wait_s=10, budget_s=20)
+    tasks = [asyncio.create_task(queue.submit("first"))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(queue.submit("old", Caller(time.monotonic() - 9))))
+    await asyncio.sleep(0)
+    queue._waiting[0][2].since -= 6
+    tasks.append(asyncio.create_task(queue.submit("new")))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):  # the machine is slow for all
+        await queue.submit("old as well", Caller(time.monotonic() - 11))
+    go.set()
+    assert await asyncio.gather(*tasks) == ["first", "old", "new"]
+
+
+async def test_the_budget_begins_with_the_end_of_a_body_that_comes_slowly(make_served):
+    served = await make_served(serving=Serving(budget_s=2))
+    body = b'{"user_id": "u", "k": 3}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    head = f"POST /v1/recommendations HTTP/1.1\r\nhost: localhost\r\nx-request-start: {stamped(10)}\r\n"
+    writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body[:5])
+    await asyncio.sleep(0.3)
+    writer.write(body[5:])
+    assert (await reader.readline()).split()[1] == b"200"
+    await leave([(reader, writer)])
 
 
 def test_a_clock_counts_from_the_moment_that_it_is_told():
