@@ -41,6 +41,12 @@ class VectorIndex(Protocol):
         line reaches the k nearest different vectors: at least one row of each.
         """
 
+    @property
+    def mixed(self) -> bool:
+        """Whether rows may have equal scores though their vectors differ a little: then their order is for the caller
+        to find.
+        """
+
     def tune(self, tuning: ShardTuning) -> None:
         """Take over the settings that may change while serving."""
 

@@ -114,6 +114,10 @@ class GraphIndex:
                     scores /= longer
             return self.nodes.spread(found, scores, k, _SPARE, _ALIKE)
 
+    @property
+    def mixed(self) -> bool:
+        return self.nodes.mixed
+
     def tune(self, tuning: ShardTuning) -> None:
         with self._lock.alone():
             self.graph.tune(tuning)

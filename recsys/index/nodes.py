@@ -44,6 +44,8 @@ class Nodes:
         """By node, whether it ever held vectors that differ, which are alike for the graph only."""
         self._sorted: tuple[Keys, Rows] = np.zeros(0, np.uint64), np.zeros(0, np.int64)
         self._recent: dict[int, int] = {}
+        self.mixed = False
+        """Whether there is such a node."""
         self.rows = 0
         """Rows that are here."""
         self.live = 0
@@ -107,7 +109,9 @@ class Nodes:
         follows[end], leads[head] = head, end
         self._sizes.view[joined] += ends - starts + 1
         self._node.view[rows] = nodes
-        self._mixed.view[nodes[exact != self._exact.view[nodes]]] = True
+        differ = nodes[exact != self._exact.view[nodes]]
+        if len(differ):
+            self._mixed.view[differ] = self.mixed = True
         self.rows += len(rows)
         self.live += int(new.sum())
         return joined[new]
@@ -181,6 +185,7 @@ class Nodes:
         rows, nodes = np.asarray(state["rows"], np.int64), np.asarray(state["nodes"], np.int64)
         made.link(rows, nodes, exact[nodes])
         made._mixed.view[:] = state["mixed"]
+        made.mixed = bool(made._mixed.view.any())
         return made
 
 
