@@ -21,6 +21,8 @@ KEYWORDS = 256
 KEYWORD_CHARS = 256
 VALUES_EACH = 512
 """Values that a body may hold for each element that `limits.bulk` allows: those of an item of two full lists."""
+VALUES_ONE = FIELDS * (KEYWORDS + 2) + 2 * FIELDS
+"""Values that a body may hold whatever `limits.bulk` is: those of an item all of whose attributes are full lists."""
 
 
 class Bounded(BaseModel):

@@ -202,6 +202,8 @@ class _ClientEnd(_Frames):
         self.open.clear()
 
     async def call(self, method: int, payload: bytes) -> bytes:
+        if self.lost:  # between the greeting and this moment: nobody would say so any more
+            raise ConnectionResetError("the connection to the shard is lost")
         self._numbers += 1
         number, waiting = self._numbers, asyncio.get_running_loop().create_future()
         self.open[number] = waiting

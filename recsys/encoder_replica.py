@@ -80,18 +80,18 @@ class EncoderReplica:
 
         Raises BadInput for a text that the encoder cannot read; calls that travelled with it get their vectors.
         """
-        missing = [t for t in dict.fromkeys(texts) if (version, t) not in self._known]
+        vectors = {t: v for t in dict.fromkeys(texts) if (v := self._known.get((version, t))) is not None}
+        missing = [t for t in dict.fromkeys(texts) if t not in vectors]
         self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
         self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
         # A thousand items take four seconds: a search does not wait behind them, the two take turns.
         queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
         found = await asyncio.gather(*(queue.submit((version, text)) for text in missing))
-        fresh = dict(zip(missing, found, strict=True))
-        vectors = np.stack([fresh[t] if t in fresh else self._known[version, t] for t in texts])
-        for text, vector in fresh.items():
+        for text, vector in zip(missing, found, strict=True):
+            vectors[text] = vector
             if self._known.maxsize:
                 self._known[version, text] = vector
-        return vectors
+        return np.stack([vectors[t] for t in texts])
 
     async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
         vectors: dict[tuple[str, str], Floats | Exception] = {}

@@ -56,9 +56,11 @@ class Twins:
 
     def firsts(self, items: Sequence[Item]) -> Rows:
         """(n,) the first row with the item's title and text; -1: there is none."""
+        return self._firsts(_contents(items))
+
+    def _firsts(self, contents: Keys) -> Rows:
         known, rows = self._contents
-        contents = _contents(items)
-        found = np.full(len(items), -1, np.int64)
+        found = np.full(len(contents), -1, np.int64)
         if len(known):
             at = np.minimum(np.searchsorted(known, contents), len(known) - 1)
             found = np.where(known[at] == contents, rows[at], found)
@@ -69,9 +71,9 @@ class Twins:
     def append(self, items: Sequence[Item], learned: Floats) -> None:
         contents = _contents(items)
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
-        for item, content, part in zip(items, contents, learned, strict=True):
+        for content, part in zip(contents, learned, strict=True):
             row = len(self.keys)
-            first = int(self.firsts([item])[0])
+            first = int(self._firsts(content[None])[0])
             self.keys.extend(self._keys(content[None], part[None]))
             self.several.extend([first >= 0])
             if first >= 0:

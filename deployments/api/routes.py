@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from recsys.bounds import VALUES_EACH, values_in
+from recsys.bounds import VALUES_EACH, VALUES_ONE, values_in
 from recsys.config import Limits
 from recsys.errors import BadInput, TooLarge
 from recsys.wording import listed, printable, refusal
@@ -74,7 +74,7 @@ class _Bounded(Request):
     async def json(self) -> Any:
         limits: Limits = self.scope.get("recsys.limits") or Limits()
         body = await self.body()
-        most = limits.bulk * VALUES_EACH
+        most = max(limits.bulk * VALUES_EACH, VALUES_ONE)
         if (values := values_in(body, most)) > most:
             raise _Refused(
                 TooLarge(f"body: holds {values} values; at most {most} are allowed: send parts", field="body")

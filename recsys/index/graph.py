@@ -85,12 +85,11 @@ class GraphIndex:
         nodes, known = self.nodes.find(keys), len(self.nodes)
         missing = np.flatnonzero(nodes < 0)
         if len(missing):
-            _, first, again = np.unique(keys[missing], return_index=True, return_inverse=True)
-            order = np.sort(first)  # nodes come in the order of their rows, not of their hashes
-            new = missing[order]
+            first, which = _distinct(keys[missing])
+            new = missing[first]
             made = self.graph.add(codes if len(new) == len(codes) else codes[new], threads)
             self.nodes.create(made, keys[new], exact[new])
-            nodes[missing] = made[np.searchsorted(order, first)[again]]
+            nodes[missing] = made[which]
         filled = self.nodes.link(rows, nodes, exact)
         back = filled[filled < known]
         if len(back):
@@ -128,6 +127,15 @@ class GraphIndex:
             state = self.nodes.state()
         with _beside(path).open("wb") as file:
             np.savez(file, allow_pickle=False, format=np.array(_FORMAT), **state)
+
+
+def _distinct(keys: Keys) -> tuple[Rows, Rows]:
+    """Where each key comes first, in ascending order; and for all keys, which of those theirs is."""
+    if len(keys) == 1:
+        return np.zeros(1, np.int64), np.zeros(1, np.int64)
+    _, first, again = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.sort(first)  # nodes come in the order of their rows, not of their hashes
+    return order, np.searchsorted(order, first)[again]
 
 
 def _beside(path: Path) -> Path:

@@ -91,6 +91,13 @@ class Nodes:
         last = int(rows.max(initial=-1)) + 1
         for column in (self._node, self._next, self._previous):
             column.extend(np.full(max(last - len(column), 0), -1))
+        differ = nodes[exact != self._exact.view[nodes]]
+        if len(differ):
+            self._mixed.view[differ] = self.mixed = True
+        self._node.view[rows] = nodes
+        self.rows += len(rows)
+        if len(rows) == 1:
+            return nodes[:1] if self._join(int(rows[0]), int(nodes[0])) else nodes[:0]
         follows, leads = self._next.view, self._previous.view
         order = np.argsort(nodes, kind="stable")
         r, n = rows[order], nodes[order]
@@ -108,13 +115,23 @@ class Nodes:
         follows[tail], leads[first] = first, tail
         follows[end], leads[head] = head, end
         self._sizes.view[joined] += ends - starts + 1
-        self._node.view[rows] = nodes
-        differ = nodes[exact != self._exact.view[nodes]]
-        if len(differ):
-            self._mixed.view[differ] = self.mixed = True
-        self.rows += len(rows)
         self.live += int(new.sum())
         return joined[new]
+
+    def _join(self, row: int, node: int) -> bool:
+        """What `link` does for one row, in a tenth of the time: a log is applied row by row. Whether it had none."""
+        follows, leads = self._next.view, self._previous.view
+        new = self._sizes.view[node] == 0
+        if new:
+            self._head.view[node] = follows[row] = leads[row] = row
+            self.live += 1
+        else:
+            head = self._head.view[node]
+            tail = leads[head]
+            follows[tail], leads[row] = row, tail
+            follows[row], leads[head] = head, row
+        self._sizes.view[node] += 1
+        return bool(new)
 
     def unlink(self, rows: Rows) -> Rows:
         """The nodes that are left without rows; rows that are not here are passed over."""

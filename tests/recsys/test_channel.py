@@ -201,6 +201,20 @@ async def test_a_lost_connection_fails_its_calls_and_is_made_anew() -> None:
     server.stop()
 
 
+async def test_a_connection_that_is_lost_right_after_its_greeting_fails_the_call(server: ChannelServer) -> None:
+    """And leaves nobody waiting for an answer that cannot come."""
+    channel = Channel(server.address, SECRET)
+    await channel.call(2, b"\x00")
+    end = channel._end
+    assert end is not None
+    end.close()
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionResetError):
+            await end.call(2, b"\x00")
+    channel.close()
+
+
 async def test_garbage_of_the_right_length_is_no_frame(server: ChannelServer) -> None:
     """A frame that claims gigabytes closes the connection instead of filling memory."""
     channel = Channel(server.address, SECRET)

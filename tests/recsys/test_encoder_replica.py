@@ -86,6 +86,18 @@ async def test_no_cache_is_a_setting(replica: EncoderReplica) -> None:
     assert Slow.batches == [["rocket"], ["rocket"]]
 
 
+async def test_what_leaves_the_cache_meanwhile_is_still_answered(replica: EncoderReplica) -> None:
+    """A text that was known when the call came, and is forgotten while others of the call are encoded."""
+    replica.tune(EncoderTuning(cache_texts=1))
+    await replica.encode(version(replica), ["rocket"])
+    found = await replica.encode(version(replica), ["rocket", "one", "two"])
+    assert np.array_equal(found, HashingEncoder(SPEC).encode(["rocket", "one", "two"]))
+    call = asyncio.create_task(replica.encode(version(replica), ["two", "three"]))
+    await asyncio.sleep(0)
+    replica.tune(EncoderTuning())
+    assert len(await call) == 2
+
+
 class Picky(HashingEncoder):
     """Fails a whole batch for one text, as tokenizers do."""
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.bounds import values_in
+from recsys.bounds import FIELDS, KEYWORDS, values_in
 from recsys.config import Limits, Serving
 from recsys.filters import FilterIn, compile_filter
 
@@ -275,6 +275,14 @@ async def test_a_thousand_wrong_elements_get_a_short_answer(make_http):
         assert len((await call(http, "POST", path, body)).content) < 2000
     answer = await call(http, "POST", "/v1/items", {"items": [good, {**good, **many}]})
     assert "has 1002 fields" in answer.json()["refused"][0]["message"]
+
+
+async def test_the_largest_item_is_read_where_calls_hold_few(make_http):
+    """All the lists that an item may have, with a limit of one element in a call: what is wrong is a name, no size."""
+    http = await make_http(serving=Serving(limits=Limits(bulk=1)))
+    attributes = {f"a{n}": ["x"] * KEYWORDS for n in range(FIELDS)}
+    answer = await http.put("/v1/items/a", json={"title": "t", "text": "x", "attributes": attributes})
+    wrong(answer, "attributes.a0", "undeclared_attribute")
 
 
 json_values = st.recursive(
