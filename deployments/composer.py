@@ -143,6 +143,7 @@ class Composer:
         await self._background.stop()
         await self._schedule.stop()
         await self._gateway.stop()
+        await self._settings.stop()
         await self._gate.stop()
         await self._follower.stop()
         await self._redis.aclose()

@@ -45,4 +45,5 @@ class EncoderDeployment:
 
     async def __del__(self) -> None:
         await self._replica.stop()
+        await self._settings.stop()
         await self._redis.aclose()

@@ -71,5 +71,6 @@ class ShardDeployment:
             raise RuntimeError("a background task of the shard has ended; see the log")
 
     async def __del__(self) -> None:
+        await self._settings.stop()
         await self._replica.stop()
         await self._redis.aclose()

@@ -17,7 +17,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys import keys
+from recsys.background import Background
 from recsys.errors import BadInput
+from recsys.pulse import BEAT_S
 from recsys.telemetry import SILENT, Telemetry
 
 S = TypeVar("S", bound=BaseModel)
@@ -42,6 +44,11 @@ class HeldSettings(Generic[S]):
         self._apply = apply
         self._telemetry = telemetry
         self._holds = False
+        self._refusing = False
+        self._background = Background(telemetry)
+
+    async def stop(self) -> None:
+        await self._background.stop()
 
     async def take(self, given: Mapping[str, Any]) -> None:
         """Take over a `user_config`, or keep the settings of before and say why.
@@ -56,7 +63,7 @@ class HeldSettings(Generic[S]):
             await self._refused(str(error) or repr(error))
         else:
             self._holds = True
-            self._telemetry.set("recsys_settings_refused", 0.0)
+            self._tell(refusing=False)
             await self._note({"settings": given, "refused": None})
 
     async def _refused(self, reason: str) -> None:
@@ -68,8 +75,18 @@ class HeldSettings(Generic[S]):
             await self._apply(parsed(self._model, before, f"{self._deployment}.user_config of before"))
             self._holds = True
         log.error("%s; the settings of before stay in force", reason)
-        self._telemetry.set("recsys_settings_refused", 1.0)
+        self._tell(refusing=True)
         await self._note({**known, "refused": reason})
+
+    def _tell(self, *, refusing: bool) -> None:
+        """Now and from then on every second: Ray forgets a gauge that is not set again."""
+        self._refusing = refusing
+        self._say()
+        if not self._background.names:
+            self._background.start("settings", self._say, BEAT_S)
+
+    def _say(self) -> None:
+        self._telemetry.set("recsys_settings_refused", float(self._refusing))
 
     async def _known(self) -> dict[str, Any]:
         try:

@@ -12,8 +12,8 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
   the words and the Retry-After of the API's own.
 - While Serve hands its only replica other settings it takes it away from HAProxy, though the replica answers all the
   while: where a configuration names no replica those of the one before stay. HAProxy finds out itself which are dead.
-- A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds. They count for the
-  first 16 KiB of a body as well, which HAProxy gathers before it passes anything on; the API's `limits.body_s` for all.
+- A caller that sends its headers byte by byte would hold a connection for an hour: ten seconds. A body has
+  the API's `limits.body_s`: HAProxy must not gather it, for who has no key is turned away before it is read.
 - A request may wait in HAProxy, in a socket, in a composer's loop: the moment at which HAProxy has read it goes along,
   so the composer knows how much of its budget is left. The machine's name goes along too, for its clock is no other's.
 - Serve has options for TLS, which its replicas would follow and HAProxy would not: here HAProxy ends TLS.
@@ -40,7 +40,7 @@ for argument; do
             {tls}-e 's/^( *log .* local0) info$/\\1 notice/' \\
             -e '/^ *server .* backup$/d' \\
             -e 's/^( *http-request return) status 404 .* lf-string "Path .*$/\\1 status 503 {nowhere}/' \\
-            -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s\\n\\1option http-buffer-request/' \\
+            -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s/' \\
             -e 's/^( *)(acl healthcheck path .*)$/{rules}\\1\\2/' "$argument"
         if grep -q '^ *server ' "$argument"; then
             grep '^ *server ' "$argument" > "$argument.servers"

@@ -57,7 +57,7 @@ BODIES: dict[str, tuple[str, Any, str, str]] = {
     "diversity is a word": (RECOMMEND, {"diversity": "much"}, "bad_input", "diversity"),
     "an id to exclude is empty": (RECOMMEND, {"exclude": ["1", ""]}, "bad_input", "exclude[1]"),
     "a list for a body": (RECOMMEND, [], "bad_input", "body"),
-    "null for a body": (RECOMMEND, None, "bad_input", "body"),
+    "null for a body": (RECOMMEND, None, "missing", "body"),
     "the filter is a word": (RECOMMEND, {"filter": "year > 1990"}, "bad_input", "filter"),
     "the filter's part is unknown": (RECOMMEND, {"filter": {"might": []}}, "unknown_field", "filter.might"),
     "the filter's part is no list": (RECOMMEND, {"filter": {"must": {}}}, "bad_input", "filter.must"),

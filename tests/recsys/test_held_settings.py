@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from redis.asyncio import Redis
+from world import eventually
 
 from recsys import keys
 from recsys.config import Serving, ShardTuning
@@ -29,6 +30,8 @@ class Gauges:
 
 
 class Replica:
+    """What a deployment does with its settings."""
+
     def __init__(self, redis: Redis) -> None:
         self.told = Gauges()
         self.applied: list[ShardTuning] = []
@@ -91,6 +94,15 @@ async def test_without_redis_settings_change_all_the_same(own_valkey: Any, own_r
     await replica.settings.take({"ef_search": 5})
     await replica.settings.take({"ef_search": 0})
     assert [t.ef_search for t in replica.applied] == [5]
+
+
+async def test_the_metric_is_told_again_and_again(redis: Redis) -> None:
+    """Ray forgets a gauge that is not set again."""
+    replica = Replica(redis)
+    await replica.settings.take({"ef_search": 5})
+    replica.told.values.clear()
+    assert await eventually(lambda: replica.told.values == {"recsys_settings_refused": 0.0})
+    await replica.settings.stop()
 
 
 async def test_what_is_kept_is_what_was_right(redis: Redis) -> None:
