@@ -83,7 +83,7 @@ local function move(to, item, feed, born, before, after)
   local stored = call('GET', key)
   local likes, trend, number, _ = 0, NEVER, 0
   if stored then likes, trend, _, number = struct.unpack('<dddd', stored) end
-  if number ~= born then was, had = 0, NEVER end
+  if not stored or number ~= born then was, had = 0, NEVER end
   if was == is and had == has then return born end
   touched[item] = feed
   likes = likes - was + is

@@ -25,6 +25,7 @@ from recsys.counting import grain
 from recsys.datatypes import Interaction, UserProfile
 from recsys.histories import StoredEvent, StoredHistory, in_order, write_event
 from recsys.profile_cache import decode, encode, remains
+from recsys.scripting import Call, run_many
 from recsys.user_scripts import ADOPT, APPEND, ERASE, SAVE
 
 _EARLY_TTL_S = 900
@@ -133,14 +134,14 @@ class UserStore:
             pipe.get(keys.early(user_id))
             pipe.hlen(keys.events(user_id))
         answers: list[Any] = await pipe.execute()
-        ready = {}
+        ready, adopted = {}, []
         for (user_id, sequence), blob in zip(sequences.items(), answers[::2], strict=True):
             known = decode(blob, version, self._settings, unknown) if blob else None
             if known is not None and known[0].sequence == sequence:
                 ready[user_id] = known[0]
                 own = [make(user_id) for make in (keys.sequence, keys.early, keys.profile)]
-                await self._adopt(keys=own, args=[sequence, self._ttl_s], client=pipe)
-        await pipe.execute()
+                adopted.append((own, [sequence, self._ttl_s]))
+        await run_many(self._redis, self._adopt, adopted)
         return ready, dict(zip(sequences, answers[1::2], strict=True))
 
     async def unprepared(
@@ -218,7 +219,7 @@ class UserStore:
         self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile
     ) -> dict[str, tuple[Appended, Sequence[Counted]]]:
         """What became of each user's events, and those to be sent again with a later time."""
-        pipe = self._redis.pipeline(transaction=False)
+        calls: list[Call] = []
         call = secrets.token_urlsafe(6)
         for user_id, counted in events.items():
             args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
@@ -226,9 +227,10 @@ class UserStore:
                 e = c.event
                 document = write_event(StoredEvent(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
                 args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed]
-            await self._append(keys=_own(user_id), args=args, client=pipe)
+            calls.append((_own(user_id), args))
         done: dict[str, tuple[Appended, Sequence[Counted]]] = {}
-        for (user_id, counted), answer in zip(events.items(), await pipe.execute(), strict=True):
+        answers = await run_many(self._redis, self._append, calls)
+        for (user_id, counted), answer in zip(events.items(), answers, strict=True):
             fresh, old, floor, before, after, blob, foldable = answer
             added = tuple(counted[int(i)].event for i in fresh)
             too_old = tuple(counted[int(i)].event for i in old)
@@ -263,12 +265,12 @@ class UserStore:
         `ttl_s`: seconds until they expire; None: the store's. `early`: beside those of the version that is served.
         """
         key, kept_s = (keys.early, _EARLY_TTL_S) if early else (keys.profile, self._ttl_s)
-        pipe = self._redis.pipeline(transaction=False)
+        calls: list[Call] = []
         for user_id, (profile, newest) in profiles.items():
             blob = encode(profile, newest, version, self._settings)
-            args: list[bytes | int] = [profile.sequence, blob, min(ttl_s or kept_s, kept_s)]
-            await self._save(keys=[keys.sequence(user_id), key(user_id)], args=args, client=pipe)
-        await pipe.execute()
+            own = [keys.sequence(user_id), key(user_id)]
+            calls.append((own, [profile.sequence, blob, min(ttl_s or kept_s, kept_s)]))
+        await run_many(self._redis, self._save, calls)
 
     async def erase(self, user_id: str) -> int:
         """Forget a user: history, cache, and what the likes added to items. How many events went.

@@ -370,9 +370,9 @@ def lose_the_first_answer(store: UserStore) -> None:
         execute = pipe.execute
 
         async def twice():
-            commands, scripts = list(pipe.command_stack), set(pipe.scripts)
+            commands = list(pipe.command_stack)
             await execute()
-            pipe.command_stack, pipe.scripts = commands, scripts
+            pipe.command_stack = commands
             return await execute()
 
         pipe.execute = twice
@@ -380,6 +380,29 @@ def lose_the_first_answer(store: UserStore) -> None:
         return pipe
 
     store._redis.pipeline = pipeline
+
+
+async def test_a_redis_that_has_forgotten_the_scripts_is_told_them(store, redis):
+    """As after a restart or a failover: events are fresh once, and what is cached is cached."""
+    await append(store, event(1))
+    await redis.script_flush()
+    done = await append(store, event(1), event(2))
+    assert [e.event_id for e in done.fresh] == ["e2"]
+    assert await likes_of(store, "a") == 1.0
+    await redis.script_flush()
+    await store.save({"u": (unknown_user(D), event(2))}, "v1")
+    await redis.script_flush()
+    assert await store.standby({"u": 1}, "v1", unknown_user(D)) == ({}, {"u": 2})
+
+
+async def test_an_append_is_one_trip(store, redis):
+    """No trip before it asks whether Redis knows the script."""
+    await append(store, event(1))
+    await redis.config_resetstat()
+    await append(store, event(2))
+    told = await redis.info("commandstats")
+    assert told["cmdstat_evalsha"]["calls"] == 1
+    assert "cmdstat_script|exists" not in told
 
 
 async def test_events_without_a_time_are_taken_after_an_erasure(store):
