@@ -24,6 +24,8 @@ from recsys.wording import shown
 
 _LOADED = 2
 """Encoders held at a time: the served version's and the next one's."""
+_TOGETHER = 1000
+"""Texts of one call that wait at a time: however many it brings, others find room in the queue."""
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +88,13 @@ class EncoderReplica:
         self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
         # A thousand items take four seconds: a search does not wait behind them, the two take turns.
         queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
-        found = await asyncio.gather(*(queue.submit((version, text)) for text in missing))
-        for text, vector in zip(missing, found, strict=True):
-            vectors[text] = vector
-            if self._known.maxsize:
-                self._known[version, text] = vector
+        for start in range(0, len(missing), _TOGETHER):
+            part = missing[start : start + _TOGETHER]
+            found = await asyncio.gather(*(queue.submit((version, text)) for text in part))
+            for text, vector in zip(part, found, strict=True):
+                vectors[text] = vector
+                if self._known.maxsize:
+                    self._known[version, text] = vector
         return np.stack([vectors[t] for t in texts])
 
     async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:

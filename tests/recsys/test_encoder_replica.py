@@ -98,6 +98,14 @@ async def test_what_leaves_the_cache_meanwhile_is_still_answered(replica: Encode
     assert len(await call) == 2
 
 
+async def test_a_call_may_bring_more_texts_than_the_queue_holds(replica: EncoderReplica) -> None:
+    """As many as the highest `limits.bulk`, in their order."""
+    replica.tune(EncoderTuning(max_batch=1000, cache_texts=0))
+    replica._bulk.max_waiting = 1500
+    texts = [f"text {n}" for n in range(4000)]
+    assert np.array_equal(await replica.encode(version(replica), texts), HashingEncoder(SPEC).encode(texts))
+
+
 class Picky(HashingEncoder):
     """Fails a whole batch for one text, as tokenizers do."""
 
