@@ -14,10 +14,12 @@ from world import World, catalogue, eventually
 from deployments.api import operations, problems
 from recsys import following as following_module
 from recsys import replica as replica_module
-from recsys.config import Platform
+from recsys.background import forever
+from recsys.config import EncoderSpec, Platform
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import VersionError
 from recsys.following import VersionFollower
+from recsys.itemlog import Delete, ItemLog, Upsert
 from recsys.membership import Member
 from recsys.presence import Presence, everyone
 from recsys.replica import ShardReplica
@@ -352,3 +354,34 @@ async def test_a_version_is_served_though_getting_ready_for_it_fails(make_world)
     world.store.promote(new)
     assert await eventually(lambda: world.follower.serve.version == new)
     assert asked_for == [new]
+
+
+async def test_a_version_whose_log_stands_still_is_not_served(make_world):
+    """No encoder answers for it: what was deleted and written since its snapshot would be back, or gone."""
+    world: World = await small(make_world, replicas=1)
+    old = world.store.current()
+    other = world.platform.model_copy(update={"encoder": EncoderSpec(kind="hashing", dimension=24)})
+    new = world.publish(platform=other).version
+    ghost = Presence(world.redis, Member(role="shard", id="ghost", shard=0, versions={old: "0-0"}), ())
+    await ghost.say()  # a replica that has not loaded the new one yet: the composer waits for it
+    speaking = asyncio.create_task(forever("ghost", ghost.say, 0.5))
+    world.store.promote(new)
+    assert await eventually(lambda: held_by_all(world, old, new))
+    vectors = await world.encode(old, ["kitchen"])
+    world.encoder_down = True
+    fingerprint = world.follower.serve.fingerprint
+    await ItemLog(world.redis).append(
+        [(0, Upsert(Item("w", "kitchen"), vectors[0], fingerprint)), (0, Delete("sea-0"))]
+    )
+    (replica,) = world.clients[0].replicas
+    end = await ItemLog(world.redis).end(0)
+    assert await eventually(lambda: replica._shards[old].cursor == end)
+    assert await eventually(lambda: (world.follower._reached or {}).get(0) == end)
+    speaking.cancel()
+    await asyncio.wait([speaking])
+    await ghost.leave()
+    await asyncio.sleep(1.0)
+    assert world.follower.serve.version == old
+    world.encoder_down = False
+    assert await eventually(lambda: world.follower.serve.version == new)
+    assert (await world.gateway.item("w")).title == "kitchen"

@@ -17,7 +17,7 @@ from recsys.config import Platform, RoutingSpec, ShardTuning
 from recsys.datatypes import Item, RecQuery
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
-from recsys.itemlog import Delete, ItemLog, after
+from recsys.itemlog import Delete, ItemLog, after, fields_of
 from recsys.promoting import promote, refuse_if_log_gone
 from recsys.reencoded import Reencoded
 from recsys.retention import prune
@@ -110,6 +110,25 @@ async def test_replicas_agree_again_after_the_log_lost_its_tail(make_world, redi
     await world.gateway.upsert([Item("next", "next")], wait_visible=True)
     for _ in range(3):
         assert {"next", "kept"} <= (await everything(world)).keys()
+
+
+async def test_what_follows_a_lost_entry_is_not_applied_on_top_of_it(make_world, redis):
+    """The tail is lost and written on in one moment: the replica reads new entries, and starts from its files."""
+    world: World = await make_world(shards=1, items=catalogue(3))
+    await world.gateway.upsert([Item("lost", "lost")], wait_visible=True)
+    (lost,) = await ItemLog(redis).read(0, "0-0")
+    pipe = redis.pipeline(transaction=True)
+    pipe.xdel(keys.log(0), lost.sequence)
+    pipe.xadd(keys.log(0), fields_of(Delete("sea-0")))
+    await pipe.execute()
+
+    async def from_the_files() -> bool:
+        found = await everything(world)
+        return "lost" not in found and "sea-0" not in found
+
+    assert await eventually(from_the_files)
+    await world.gateway.upsert([Item("next", "next")], wait_visible=True)
+    assert len(await everything(world)) == 12
 
 
 async def test_an_emptied_redis_goes_on_behind_the_snapshot(make_world, redis, caplog):
