@@ -88,9 +88,9 @@ async def suite(stage: Stage, args: argparse.Namespace) -> tuple[list[dict[str, 
             await load
     finally:
         await traffic.close()
-    unknown = ledger.versions - set(stage.versions())
-    if unknown:
-        raise SystemExit(f"answers came from versions that were never published: {unknown}")
+    stage.versions()
+    if rows and (unknown := ledger.versions - stage.published):
+        rows[-1]["problem"] = f"answers came from versions that were never published: {unknown}"
     return rows, fresh
 
 

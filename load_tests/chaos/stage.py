@@ -51,6 +51,8 @@ class Stage:
         self.servers = servers or Servers()
         self.config_file = folder / "config.yaml"
         self.ledger = Ledger()
+        self.published: set[str] = set()
+        """Every version that was seen; promotions remove old ones."""
         self.home = folder / "var"
         ports = Ports(**{name: field.default + PORT_SHIFT + 1 for name, field in Ports.model_fields.items()})
         self._runtime = Runtime(self.home, ports)
@@ -167,7 +169,9 @@ class Stage:
             return False
 
     def versions(self) -> list[str]:
-        return [found["version"] for found in json.loads(self.recsys("versions", "--json"))]
+        found = [found["version"] for found in json.loads(self.recsys("versions", "--json"))]
+        self.published |= {*found}
+        return found
 
 
 def eventually(test: Callable[[], bool], within_s: float) -> bool:
