@@ -18,6 +18,8 @@ from recsys.datatypes import Item, RecQuery
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
 from recsys.itemlog import Delete, ItemLog, after, fields_of
+from recsys.membership import Member
+from recsys.presence import Presence
 from recsys.promoting import promote, refuse_if_log_gone
 from recsys.reencoded import Reencoded
 from recsys.retention import prune
@@ -264,6 +266,20 @@ async def test_a_version_whose_log_is_gone_is_not_promoted(tmp_path, redis):
     content = file_content(store, world.items, world.platform, fingerprint, [await log.trimmed(0)])
     made = Build(world.platform, store, HashingEncoder(world.platform.encoder), 1, ShardTuning()).publish(content)
     assert (await promote(store, made.version, world.platform, redis)).version == store.current()
+
+
+async def test_what_a_silent_composer_serves_is_kept(tmp_path, redis):
+    """It may only be out of Redis' reach, and serve on: its version and its part of the log stay for three minutes."""
+    async with World(root=tmp_path, redis=redis, shards=1, items=catalogue(3)) as world:
+        first = world.store.current()
+        world.store.promote(world.publish().version)
+        third = world.publish().version
+        world.store.promote(third)
+    await Presence(redis, Member(role="composer", id="c", serving=first), ()).say()
+    heard = keys.presence("composer")[1]
+    await redis.zincrby(heard, -60_000, "c")
+    await prune(world.store, redis, 1)
+    assert [m.version for m in world.store.versions()] == [first, third]
 
 
 async def test_nothing_is_trimmed_by_a_list_of_versions_that_cannot_be_read(tmp_path, redis):
