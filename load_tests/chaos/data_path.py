@@ -115,7 +115,7 @@ def clocks_apart(stage: Stage) -> None:
     ahead = {"env_vars": {"LD_PRELOAD": str(_FAKETIME), "FAKETIME": f"+{_SKEW_S}s", "DONT_FAKE_MONOTONIC": "1"}}
     stage.with_environment("shard-1", ahead)
     try:
-        if not eventually(stage.whole, 120):
+        if not eventually(lambda: _ahead(stage) and stage.whole(), 120):
             raise FaultFailed("replicas with a clock of their own are not there after two minutes")
         stage.recsys("promote", second)
         _serves_in_the_end(stage, second)
@@ -144,6 +144,11 @@ def object_store_away(stage: Stage) -> None:
     second = stage.another_version()
     stage.recsys("promote", second)
     _serves_in_the_end(stage, second)
+
+
+def _ahead(stage: Stage) -> bool:
+    """Whether all replicas of the shard were started with the other clock."""
+    return all("FAKETIME" in process.environ() for process in stage.replicas("shard-1"))
 
 
 def _promoted_meanwhile(stage: Stage, version: str) -> None:
