@@ -68,7 +68,9 @@ def test_load_tests_know_http_only():
         assert not any(f"load_tests.{name[11:-3].replace('/', '.')} import" in text for name in STAGE_HANDS), path
 
 
-WITH_TORCH = {"recsys.encoders.torch_encoder", "recsys.encoders.export", "recsys.training.attention"}
+WITH_TORCH = {
+    "recsys.encoders.torch_encoder", "recsys.encoders.export", "recsys.encoders.quiet", "recsys.training.attention",
+}  # fmt: skip
 """Imported only where they are needed: torch takes seconds and hundreds of MB."""
 
 

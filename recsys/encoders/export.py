@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +15,7 @@ from recsys.config import Backend, EncoderSpec
 from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft, sums
 from recsys.encoders.onnx_encoder import Graph, check, tokenizer
 from recsys.encoders.quantisation import quantise
+from recsys.encoders.quiet import quietly
 from recsys.encoders.texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.encoders.torch_encoder import read_model, vectors_of
 from recsys.errors import VersionError
@@ -94,7 +90,7 @@ def _write_graph(model: SentenceTransformer, backend: Backend, folder: Path) -> 
         onnx.save(graph, folder / MODEL)
         return
     cut = tokenizer(folder / TOKENIZER, _max_tokens(model))
-    with _quietly():
+    with quietly():
         quantise(graph, [cut.encode(text).ids for text in CALIBRATION_TEXTS], folder / MODEL)
 
 
@@ -103,7 +99,7 @@ def _traced(pipeline: _Pipeline, max_tokens: int) -> onnx.ModelProto:
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
     shape = {0: torch.export.Dim("batch", min=1, max=1 << 20), 1: torch.export.Dim("tokens", min=2, max=max_tokens)}
-    with tempfile.TemporaryDirectory() as made, _quietly():
+    with tempfile.TemporaryDirectory() as made, quietly():
         path = Path(made) / MODEL
         torch.onnx.export(
             pipeline,
@@ -118,16 +114,3 @@ def _traced(pipeline: _Pipeline, max_tokens: int) -> onnx.ModelProto:
             external_data=False,
         )
         return onnx.load(path)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Exporter and quantiser warn and print much that no reader of `recsys build` can act on."""
-    known = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(known)

@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from recsys.config import EncoderSpec
 from recsys.datatypes import Floats
+from recsys.encoders.quiet import quietly
 from recsys.errors import VersionError
 
 _BATCH = 32
@@ -34,7 +35,8 @@ class TorchEncoder:
 def read_model(spec: EncoderSpec, folder: Path, attention: str | None = None) -> SentenceTransformer:
     """`attention` None: what transformers finds fastest. VersionError when its vectors have another length."""
     chosen = {"attn_implementation": attention} if attention else {}
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=chosen)
+    with quietly():
+        model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=chosen)
     model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
     found = model.get_embedding_dimension()
     if found != spec.dimension:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,17 @@ def test_fingerprints_differ_between_backends_and_lengths_only():
 def test_other_weights_than_the_versions_are_refused(models):
     with pytest.raises(VersionError, match="built with 0123"):
         load_encoder(EncoderSpec(backend="torch"), models, expected="0123")
+
+
+def test_loading_a_model_says_nothing():
+    """In a process of its own, for libraries log once: what they say is for no reader of `recsys build`."""
+    code = (
+        "from pathlib import Path; from recsys.config import EncoderSpec; from recsys.encoder import model_folder;"
+        "from recsys.encoders.torch_encoder import read_model;"
+        "spec = EncoderSpec(); read_model(spec, model_folder(spec))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_batches_hold_each_text_once_within_their_tokens():
