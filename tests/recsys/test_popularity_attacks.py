@@ -19,6 +19,7 @@ async def http(make_http: Callable[..., Any]) -> Any:
     likes = {"forest-0": 4, "kitchen-0": 2}
     await post(http, *((f"fan-{n}", item, "like") for item, fans in likes.items() for n in range(fans)))
     await popular(http, "forest-0", 1.0)
+    await popular(http, "kitchen-0", 0.6826)  # log(1 + 2) / log(1 + 4); the shards follow each on its own
     return http
 
 
