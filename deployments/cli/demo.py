@@ -85,7 +85,7 @@ def _send_events(config: Path, data: Ml100k, client: Client, console: Console) -
         totals = send(
             read_events([data.events_file], settings.event_types, settings.limits), client, "events", report, console
         )
-    console.print(", ".join(f"{count} {name}" for name, count in totals.items()))
+    console.print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items()))
 
 
 def _show(client: Client, console: Console) -> dict[str, Any]:
