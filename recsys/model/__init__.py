@@ -1,0 +1,1 @@
+"""What a version knows of users and items."""

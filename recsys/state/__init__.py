@@ -1,0 +1,1 @@
+"""What replicas share while they run, all of it in Redis."""

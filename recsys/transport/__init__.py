@@ -1,0 +1,1 @@
+"""How calls travel: coalesced, over one line a replica, around what is late."""
