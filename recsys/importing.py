@@ -15,25 +15,13 @@ from typing import Any, Generic
 
 from recsys.checks import check_event, check_item
 from recsys.config import AttributeType, Limits
+from recsys.data.refusals import BadRow
 from recsys.errors import BadInput
 from recsys.parquetfolders import files_of
 from recsys.records import EventIn, ItemIn, R, unix_seconds, validate_each
 from recsys.rowfiles import Columns, Fields, Row, chunks, comparable, file_size, plain
 
 REMEMBERED = 200_000  # contents of events without an id: 31 MB, measured with tracemalloc
-
-
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that was left out."""
-
-    file: str
-    line: int
-    """From 1: the first physical line of a CSV row (the header is line 1), the row number in Parquet."""
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +33,10 @@ class Batch(Generic[R]):
     bytes_read: int
     """Bytes of the files, compressed as they are, that have been read so far; the last batch has them all."""
     bytes_total: int
+    dropped: Sequence[BadRow] = ()
+    """Optional values that were left out of records that went in."""
+    skipped: int = 0
+    """Rows that `--where` left out."""
 
 
 def read_items(

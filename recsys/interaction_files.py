@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.config import AttributeType, EventType, Limits
+from recsys.data.refusals import BadRow
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
-from recsys.importing import BadRow, read_events, read_items
+from recsys.importing import read_events, read_items
 from recsys.interactions import Interactions
 from recsys.profiles import Taste
 from recsys.records import EventIn, ItemIn

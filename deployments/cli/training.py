@@ -21,12 +21,13 @@ from recsys.building import known_texts
 from recsys.compacting import file_content
 from recsys.config import Serving
 from recsys.connection import connect
+from recsys.data.refusals import BadRow
 from recsys.datatypes import Interaction, Item
 from recsys.encoding import Progress, encode_all
 from recsys.errors import BadInput, RuntimeFailure, TooFewEvents, VersionError
 from recsys.evaluating import PROTOCOLS
 from recsys.holdout import Split, upcoming
-from recsys.importing import BadRow, read_events
+from recsys.importing import read_events
 from recsys.interaction_files import divided, items_of, weighted
 from recsys.interactions import Interactions
 from recsys.live_events import live_events

@@ -13,8 +13,9 @@ import pytest
 
 from recsys import importing, rowfiles
 from recsys.config import AttributeType, Limits
+from recsys.data.refusals import BadRow
 from recsys.errors import BadInput
-from recsys.importing import BadRow, read_events, read_items
+from recsys.importing import read_events, read_items
 
 DECLARED: dict[str, AttributeType] = {
     "genre": "keyword",
