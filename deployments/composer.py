@@ -24,10 +24,10 @@ from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, Serving, ShardTuning
 from recsys.connection import connect
 from recsys.datatypes import Floats, Item
-from recsys.drift import Drift
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.held_settings import HeldSettings
+from recsys.membership import Drift
 from recsys.presence import secret
 from recsys.pulse import BEAT_S
 from recsys.remote import DirectShard

@@ -12,8 +12,8 @@ from ray.exceptions import RayTaskError
 
 from recsys import keys
 from recsys.config import Platform, Serving, ShardTuning
-from recsys.drift import Drift
 from recsys.errors import TooFewEvents
+from recsys.membership import Drift
 from recsys.schedule import Job, rebuild_due, retraining_due
 
 _NICE = 10

@@ -1,16 +1,62 @@
-"""Columns that grow: appended by one writer while readers hold views of what was there before."""
+"""Columns: strings in two buffers, and arrays that one writer appends to while readers hold views of what was there."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys.datatypes import Rows, StringColumn
+from recsys.datatypes import Rows
 
 S = TypeVar("S", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class StringColumn:
+    """n strings in two buffers, so that a thousand of them cross a process as one copy.
+
+    `blob` is (bytes,) uint8, UTF-8; `offsets` is (n + 1,) int64, string i is `blob[offsets[i]:offsets[i + 1]]`.
+    """
+
+    blob: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> StringColumn:
+        encoded = [s.encode() for s in strings]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+
+    @classmethod
+    def concat(cls, columns: Sequence[StringColumn]) -> StringColumn:
+        shifts = np.cumsum([0, *(len(c.blob) for c in columns)])
+        offsets = [c.offsets[:-1] + s for c, s in zip(columns, shifts[:-1], strict=True)]
+        return cls(np.concatenate([c.blob for c in columns]), np.concatenate([*offsets, shifts[-1:]]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> str:
+        return self.blob[self.offsets[i] : self.offsets[i + 1]].tobytes().decode()
+
+    def strings(self) -> list[str]:
+        """All of them, decoded."""
+        memory, ends = self.blob.tobytes(), self.offsets.tolist()
+        return [memory[start:end].decode() for start, end in itertools.pairwise(ends)]
+
+    def take(self, rows: Rows) -> StringColumn:
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
+        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
+        return StringColumn(self.blob[at], offsets)
 
 
 class Column(Generic[S]):

@@ -19,9 +19,8 @@ import numpy as np
 from recsys.config import Serving
 from recsys.datatypes import Floats, Rows
 from recsys.evaluation import distinct, sample_tastes
-from recsys.interactions import Interactions
+from recsys.interactions import Interactions, faded, taste_rows
 from recsys.training.model import Layout
-from recsys.training.search import Parameters, faded, taste_rows
 from recsys.tuned import TastesOf
 
 QUERIES = 250
@@ -70,7 +69,7 @@ def asked(
     tastes_of: TastesOf = "users"
     if known is not None:
         weight = np.float32(space.text_weight)
-        rows = taste_rows(known, Parameters(half_life=space.half_life, long_weight=space.long_weight))
+        rows = taste_rows(known, space.half_life, space.long_weight)
         learned = rows @ _in_order(layout.contexts, item_ids, known.item_ids)
         tastes = np.concatenate([weight * _text_part(known, texts, item_ids), learned], axis=1)
     elif len(walks := _walks(layout, n, rng)):

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from recsys.arrays import Column
 from recsys.config import AttributeType
-from recsys.datatypes import AttributeValue, Keys, Rows, item_key
-from recsys.filters import Condition, Filter
+from recsys.datatypes import AttributeValue, Condition, Filter, Keys, Rows, item_key
 
 Mask = npt.NDArray[np.bool_]
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -22,17 +21,18 @@ from recsys.encoder import Encoder
 from recsys.encoding import Progress, encode
 from recsys.errors import VersionError
 from recsys.evaluation import inspect
+from recsys.files import replace, sha256
 from recsys.interactions import Interactions
 from recsys.itemlog import START_OF_LOG
+from recsys.model_files import write_model
 from recsys.plans import Plan, no_way_left, plans
 from recsys.routing import Router
 from recsys.shard import Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_indexes, write_rows
-from recsys.storage import replace
 from recsys.training.model import Trained
 from recsys.tuned import Tuned
-from recsys.versions import MODEL, RANKER, Manifest, ShardManifest, VersionStore, sha256
+from recsys.versions import Manifest, ShardManifest, VersionStore
 
 Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
 """Makes `snapshot.write_index` of every folder; gives each when it is done."""
@@ -92,7 +92,7 @@ class Build:
                 failed = no_way_left(plan, measured)
             else:
                 raise VersionError(failed)
-            learned = {} if plan.layout is None else _learned(draft, plan.layout.trained)
+            learned = {} if plan.layout is None else write_model(draft, plan.layout.trained)
             manifest = self._manifest(shards, items, plan, content).model_copy(update=learned)
             if measured is not None:
                 tried.append(measured.words(plan.spec, plan.balance))
@@ -216,18 +216,6 @@ class Build:
 def known_texts(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
     """For `Content.known`, of vectors in the order of the items."""
     return {item.passage(): text for item, text in zip(items, texts, strict=True)}
-
-
-def _learned(draft: Path, trained: Trained) -> dict[str, Any]:
-    """Write the model and its trees; what the manifest says of the training."""
-    checksum = None
-    if trained.ranker is not None:
-        (draft / RANKER).write_text(trained.ranker)
-        checksum = sha256(draft / RANKER)
-    trained.save(draft / MODEL)
-    model = "learned-blend" if trained.ranker is None else "learned-trees"
-    told = {"space": trained.space, "weights": dict(trained.weights), "card": trained.card}
-    return {"model": model, "ranker_sha256": checksum, "model_sha256": sha256(draft / MODEL), **told}
 
 
 def _sums(folder: Path) -> Path:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recsys.arrays import StringColumn
 from recsys.config import SourceName
-from recsys.datatypes import KEY_BITS, Floats, Keys, StringColumn
-from recsys.filters import Filter
+from recsys.datatypes import KEY_BITS, Filter, Floats, Keys
 from recsys.profiles import RECENT
 
 SOURCES: dict[SourceName | str, int] = {

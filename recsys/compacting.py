@@ -21,12 +21,13 @@ from recsys.connection import connect
 from recsys.datatypes import Floats, Item
 from recsys.encoding import Progress, WhenNeeded
 from recsys.errors import BadInput, Unavailable, VersionError
+from recsys.files import replace
 from recsys.itemlog import START_OF_LOG, Delete, ItemLog, Upsert, after
+from recsys.model_files import read_model
 from recsys.presence import everyone
 from recsys.promoting import promote, refuse_if_log_gone
 from recsys.retention import prune
 from recsys.snapshot import read_items, write_indexes
-from recsys.storage import replace
 from recsys.training.model import Trained
 from recsys.versions import Manifest, VersionStore
 
@@ -168,7 +169,7 @@ def learned_so_far(store: VersionStore, fingerprint: str) -> Trained | None:
     """What the served version learned, for a version of other items by the same encoder; None: nothing."""
     current = store.current()
     manifest = None if current is None else store.manifest(current)
-    return Trained.of(store, manifest) if manifest is not None and manifest.fingerprint == fingerprint else None
+    return read_model(store, manifest) if manifest is not None and manifest.fingerprint == fingerprint else None
 
 
 def _served(store: VersionStore) -> Manifest:

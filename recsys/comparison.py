@@ -5,47 +5,11 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from recsys.holdout import Holdout
 from recsys.metrics import Ints, better, per_case
+from recsys.model.card import Comparison
 
 METRIC = "ndcg@10"
-
-
-class Comparison(BaseModel):
-    """Two versions on the newest events, which neither has learned from. Kept in the model card."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    publish: bool
-    """Whether the candidate may be served: its score is at most `margin` under that of the served version."""
-    reason: str
-    candidate: float
-    """NDCG@10, mean over the cases; see `metrics.py`."""
-    served: float
-    """The same of the version that was served then."""
-    served_version: str
-    basis: Literal["unseen", "untrained"]
-    """Why it is fair: the served version was trained before all held-out events, or learned nothing at all."""
-    gap: float
-    """Candidate minus served."""
-    low: float
-    """Of the 95 % interval of the gap: bootstrap over the cases, which are the same for both."""
-    high: float
-    margin: float
-    cases: int
-    """Users known before the moment who did something after it."""
-    events: int
-    """Held out: all after the moment, those of new users too."""
-    since: float
-    """The moment, in Unix seconds: what came after it is held out."""
-    at: float
-    """Unix seconds, when it was made."""
-    seconds: float
-    """What it took, the candidate's training included."""
-    data_sha256: str
-    """Of all events at hand, held out or not."""
 
 
 def compared(

@@ -6,16 +6,14 @@ A *row* is one item's place in one shard; a *key* is a hash of the item id that 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-
-from recsys.filters import Filter
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -112,6 +110,32 @@ def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserPro
     return UserProfile(taste, keys, bits, (), recent, keys, weights, numbers, 0, 0)
 
 
+Op = Literal["any", "range", "exists"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One test of one attribute: `any` of values, a closed-open mix of bounds, or presence."""
+
+    key: str
+    op: Op
+    values: tuple[str | float, ...] = ()
+    low: float = float("-inf")
+    high: float = float("inf")
+    low_open: bool = False
+    high_open: bool = False
+    exists: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """An item matches when all of `must` hold, at least one of `should` (if there is any), none of `must_not`."""
+
+    must: tuple[Condition, ...] = ()
+    should: tuple[Condition, ...] = ()
+    must_not: tuple[Condition, ...] = ()
+
+
 class RecQuery(msgspec.Struct, frozen=True):
     """One request for a slate."""
 
@@ -178,47 +202,3 @@ class Slate(msgspec.Struct, frozen=True):
     """Milliseconds that each stage of the batch took."""
     batch: Batch | None = None
     """None: it was not answered in a batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class StringColumn:
-    """n strings in two buffers, so that a thousand of them cross a process as one copy.
-
-    `blob` is (bytes,) uint8, UTF-8; `offsets` is (n + 1,) int64, string i is `blob[offsets[i]:offsets[i + 1]]`.
-    """
-
-    blob: npt.NDArray[np.uint8]
-    offsets: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, strings: Sequence[str]) -> StringColumn:
-        encoded = [s.encode() for s in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
-
-    @classmethod
-    def concat(cls, columns: Sequence[StringColumn]) -> StringColumn:
-        shifts = np.cumsum([0, *(len(c.blob) for c in columns)])
-        offsets = [c.offsets[:-1] + s for c, s in zip(columns, shifts[:-1], strict=True)]
-        return cls(np.concatenate([c.blob for c in columns]), np.concatenate([*offsets, shifts[-1:]]))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, i: int) -> str:
-        return self.blob[self.offsets[i] : self.offsets[i + 1]].tobytes().decode()
-
-    def strings(self) -> list[str]:
-        """All of them, decoded."""
-        memory, ends = self.blob.tobytes(), self.offsets.tolist()
-        return [memory[start:end].decode() for start, end in itertools.pairwise(ends)]
-
-    def take(self, rows: Rows) -> StringColumn:
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
-        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return StringColumn(self.blob[at], offsets)

@@ -26,8 +26,8 @@ import pyarrow as pa
 from recsys.chunkfiles import CHUNK, HASH, MAKING, SOURCE, content_hash, hashes_of, is_whole
 from recsys.config import AttributeType
 from recsys.datatypes import Item
-from recsys.drafts import Drafts
 from recsys.errors import BadInput
+from recsys.files import Drafts
 from recsys.parquetfolders import SUCCESS
 from recsys.routing import shard_of
 

@@ -5,13 +5,13 @@ A filter is checked once against the declaration, travels as frozen tuples, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
 from recsys.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
 from recsys.config import AttributeType
+from recsys.datatypes import Condition, Filter
 from recsys.errors import BadInput
 from recsys.records import FLOAT_MAX, carried, unix_seconds
 from recsys.wording import misfit, undeclared
@@ -31,30 +31,6 @@ def _scalar(value: object) -> str | float:
 
 
 Scalar = Annotated[str | float, PlainValidator(_scalar, json_schema_input_type=str | float)]
-Op = Literal["any", "range", "exists"]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One test of one attribute: `any` of values, a closed-open mix of bounds, or presence."""
-
-    key: str
-    op: Op
-    values: tuple[str | float, ...] = ()
-    low: float = float("-inf")
-    high: float = float("inf")
-    low_open: bool = False
-    high_open: bool = False
-    exists: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """An item matches when all of `must` hold, at least one of `should` (if there is any), none of `must_not`."""
-
-    must: tuple[Condition, ...] = ()
-    should: tuple[Condition, ...] = ()
-    must_not: tuple[Condition, ...] = ()
 
 
 class ConditionIn(Bounded):

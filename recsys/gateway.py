@@ -31,8 +31,8 @@ from recsys.pulse import Pulse
 from recsys.rebuilding import Rebuilder
 from recsys.recording import Recording
 from recsys.routing import Router
-from recsys.schedule import last_run
 from recsys.shards import ShardClient, Shards
+from recsys.state.job_runs import last_run
 from recsys.telemetry import SILENT, Telemetry
 from recsys.users import UserStore
 from recsys.warming import Active

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from recsys.datatypes import Floats
+from recsys.space import LONG_HALF_LIFE
 
 Ints = npt.NDArray[np.int64]
 
@@ -142,3 +144,16 @@ def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: 
     last = np.append(starts[1:], len(rows)) - 1
     liked = stands[last]
     return rows[last[liked]], strongest[liked].astype(np.float32)
+
+
+def faded(histories: Interactions, half_life: float) -> sp.csr_array:
+    """(cases, I) float32: each item's weight, halved with every `half_life` interactions since."""
+    fading = (0.5 ** (histories.ages / half_life)).astype(np.float32) * histories.weights
+    shape = (histories.users, len(histories.item_ids))
+    return sp.csr_array((fading, histories.items, histories.offsets), shape)
+
+
+def taste_rows(histories: Interactions, half_life: float, long_weight: float) -> sp.csr_array:
+    """(cases, I) float32: the two parts of a user's vector, as weights of the items in the history; see `Space`."""
+    short = faded(histories, half_life)
+    return sp.csr_array(short + long_weight * faded(histories, LONG_HALF_LIFE)) if long_weight else short

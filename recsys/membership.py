@@ -9,10 +9,20 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from recsys.drift import Drift
 from recsys.itemlog import after
 
 Role = Literal["shard", "composer"]
+
+
+class Drift(BaseModel):
+    """How far a shard has moved from its snapshot."""
+
+    log_share: float
+    """Share of the live items that only the log holds: each was added one by one, and replicas apply it at start."""
+    dead_share: float
+    """Share of the rows that are tombstones: memory that nobody can find, and detours in the graph."""
+    recall_at_10: float
+    """Of 16 sampled texts against exact search."""
 
 
 class Member(BaseModel):

@@ -18,9 +18,10 @@ from recsys.profile_loading import Profiles
 from recsys.profiles import position
 from recsys.ranker import features
 from recsys.ranking import blend, top
-from recsys.serving import Clock, Serve
+from recsys.serving import Serve
 from recsys.shards import Shards
 from recsys.signals import SIGNALS, Moment, measure
+from recsys.transport.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)

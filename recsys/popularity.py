@@ -9,8 +9,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -20,11 +18,6 @@ from recsys.shard import Shard
 
 _ALL_ANEW_S = 86_400.0
 """Seconds after which a feed reads all numbers again: what expired, or was changed by hand, is in no feed."""
-
-
-def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:
-    """Likes that are left of the trends now; 0 where there were none."""
-    return np.exp2(np.minimum(trends - now / half_life_s, 60.0))
 
 
 class PopularityFeed:

@@ -21,11 +21,11 @@ from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import ChannelServer
 from recsys.config import Platform, ShardTuning
 from recsys.datatypes import Floats, Item
-from recsys.drift import Drift, measure
+from recsys.drift import measure
 from recsys.errors import Rewound, Unavailable, VersionError
 from recsys.evaluation import nearest_query
 from recsys.itemlog import ItemLog
-from recsys.membership import Member
+from recsys.membership import Drift, Member
 from recsys.popularity import PopularityFeed
 from recsys.presence import SAY_S, Presence, secret
 from recsys.pulse import BEAT_S

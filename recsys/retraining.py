@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 from recsys.beforehand import check_room
 from recsys.building import Build, Content, known_texts
 from recsys.compacting import forget_cut, live_content, settle
-from recsys.comparison import Comparison, compared
+from recsys.comparison import compared
 from recsys.config import Platform, Retrain, Serving, ShardTuning
 from recsys.connection import connect
 from recsys.datatypes import Floats
@@ -32,6 +32,8 @@ from recsys.holdout import Holdout, Split, since, upcoming
 from recsys.interactions import Interactions
 from recsys.live_events import live_events
 from recsys.metrics import Ints
+from recsys.model.card import Comparison
+from recsys.model_files import read_model
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
 from recsys.trial import trial
@@ -83,7 +85,7 @@ class Retraining:
         candidate = trainer.train(content.items, texts, held.train, say)
         judged = held.sample(_JUDGED, self.seed)
         lists = self._lists(candidate, content, judged, say, 0)
-        before = self._lists(Trained.of(self.build.store, served), content, judged, say, 1)
+        before = self._lists(read_model(self.build.store, served), content, judged, say, 1)
         comparison = compared(
             lists,
             before,

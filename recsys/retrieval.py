@@ -21,8 +21,7 @@ from recsys.candidates import (
     firsts,
     tag,
 )
-from recsys.datatypes import KEY_BITS, Floats, Keys, Rows
-from recsys.filters import Filter
+from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.index.base import best
 from recsys.shard import Shard
 from recsys.twins import repeated

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recsys.config import RoutingSpec
-from recsys.datatypes import Item, item_key
-from recsys.filters import Filter
+from recsys.datatypes import Filter, Item, item_key
 
 
 def shard_of(text: str, shards: int) -> int:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from cachetools import LRUCache
 
-from recsys.datatypes import Rows
-from recsys.filters import Filter
+from recsys.datatypes import Filter, Rows
 from recsys.items import ItemTable
 
 NEW_LIKES = 5.0

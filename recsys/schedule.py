@@ -24,7 +24,8 @@ from redis.exceptions import LockError, RedisError
 from recsys import keys
 from recsys.background import Background
 from recsys.config import Rebuild, Retrain
-from recsys.drift import Drift
+from recsys.membership import Drift
+from recsys.state.job_runs import last_run
 from recsys.telemetry import SILENT, Telemetry
 
 _LOOK_S = 5.0
@@ -195,9 +196,3 @@ def _moment(told: str | None) -> float | None:
     except ValueError:
         return None
     return moment if math.isfinite(moment) else None
-
-
-async def last_run(redis: Redis, key: str) -> dict[str, str]:
-    """Of the last run of a job: started, finished (Unix seconds), reason, and what came of it or error; empty: none."""
-    known: Any = await redis.hgetall(key)
-    return {name.decode(): value.decode() for name, value in known.items()}

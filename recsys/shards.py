@@ -12,7 +12,7 @@ from recsys.breaker import Breaker
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.datatypes import Floats, Item
 from recsys.routing import Router
-from recsys.serving import Clock
+from recsys.transport.clock import Clock
 
 R = TypeVar("R")
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recsys.candidates import AFFINITY, ATTENTION, BECAUSE, LAST, LONG, NEAR, NEXT, QUERY, TASTE, CandidateSet
 from recsys.config import SignalName
-from recsys.popularity import trend_now
+from recsys.counting import trend_now
 
 _BUSY = 10.0
 """Likes within a trend half-life that give half of the full trend signal."""

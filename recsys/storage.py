@@ -6,7 +6,6 @@ its own (s3fs, gcsfs, adlfs), and Ray and pandas use the same.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 from fsspec.core import url_to_fs
 
 from recsys.errors import VersionError
+from recsys.files import replace, sync
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -181,22 +181,3 @@ class ObjectStore:
         for copy in self.folder.glob("[!.]*"):
             if copy.is_dir() and copy.name not in known:
                 shutil.rmtree(copy, ignore_errors=True)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """All of it or nothing, on the disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_bytes(content)
-    sync(new)
-    new.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """What is renamed into place must be on the disk first."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

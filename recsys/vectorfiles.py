@@ -1,14 +1,9 @@
-"""Precomputed vectors of items, out of Parquet files as Spark, pandas or `recsys embed` write them.
-
-They are taken for texts that need not be encoded, so they must come from the encoder of the version that is built:
-what is searched for and what is added later is encoded by that one, and only vectors of one encoder can be compared.
-"""
+"""Precomputed vectors of items, out of Parquet files as Spark, pandas or `recsys embed` write them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.building import Content
-from recsys.chunkfiles import HASH, VECTOR, content_hash
+from recsys.chunkfiles import HASH, VECTOR
 from recsys.datatypes import Floats
-from recsys.encoder import Encoder
 from recsys.errors import BadInput
 from recsys.parquetfolders import files_of
 
-AGREEMENT = 0.95
-"""Mean cosine to the encoder's own vectors, from which on given ones are its. Exports of one model in float32 and int8
-have 0.99 and more, another model about 0."""
-_SAMPLE = 16
 _ROWS = 4096
 
 
@@ -39,28 +28,6 @@ class Given:
     """(d,) float32, of length 1."""
     hashes: dict[str, str | None] = field(default_factory=dict)
     """See `chunkfiles.content_hash`; None: the file had no such column."""
-
-    def into(self, content: Content, encoder: Encoder) -> Content:
-        """The content, whose items' texts have these vectors.
-
-        A vector whose content hash is not that of the item's text by this encoder is left out. Of those without a
-        hash a sample is encoded; BadInput when they are not alike.
-        """
-        known: dict[str, Floats] = {}
-        unsure = []
-        for item in content.items:
-            vector, text = self.vectors.get(item.item_id), item.passage()
-            if vector is None:
-                continue
-            expected = self.hashes.get(item.item_id)
-            if expected is None:
-                unsure.append(text)
-            elif expected != content_hash(encoder.fingerprint, text):
-                continue
-            known[text] = vector
-        _compare(known, unsure, encoder)
-        brought = hashlib.sha256(np.concatenate(list(known.values())).tobytes()).hexdigest() if known else ""
-        return replace(content, known={**content.known, **known}, brought=brought)
 
 
 def read_vectors(paths: Sequence[Path], dimension: int, column: str | None = None, item_id: str | None = None) -> Given:
@@ -146,18 +113,3 @@ class _Rows:
 def _id(value: object) -> str:
     """As the item gets it: tables often hold whole numbers. An item whose id is none is refused elsewhere."""
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
-
-
-def _compare(known: Mapping[str, Floats], texts: Sequence[str], encoder: Encoder) -> None:
-    """BadInput when the vectors of some of the texts, evenly spread, are not alike to the encoder's."""
-    sample = [texts[at] for at in np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))] if texts else []
-    if not sample:
-        return
-    cosine = float((np.stack([known[text] for text in sample]) * encoder.encode(sample)).sum(axis=1).mean())
-    if not cosine >= AGREEMENT:
-        raise BadInput(
-            f"vector: of {len(sample)} texts the given vectors have a mean cosine of {cosine:.3f} to those of the "
-            f"config file's encoder, under {AGREEMENT}; they must come from it, of the text `title. text`: name their "
-            "model under encoder, or leave the column out and texts are encoded",
-            field=VECTOR,
-        )

@@ -2,7 +2,7 @@
 
 <root>/                     a folder, or an object store (see `storage.py`)
 ├── CURRENT                 JSON: the served version and those served before it, replaced atomically
-├── .drafts/                what is being built (see `drafts.py`)
+├── .drafts/                what is being built (see `files.py`)
 └── <version>/
     ├── manifest.json       what it is, with a checksum of every file
     ├── model.npz           what was learned, for the builds to come
@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,11 +21,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recsys.comparison import Comparison
 from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec, SignalName
-from recsys.drafts import Drafts
 from recsys.errors import VersionError
 from recsys.evaluation import inspect
+from recsys.files import Drafts, sha256
+from recsys.model.card import ModelCard
 from recsys.ranker import Ranker
 from recsys.serving import Serve
 from recsys.shard import Shard
@@ -49,29 +48,6 @@ class ShardManifest(BaseModel):
     """The log entry that the snapshot contains last; replicas go on behind it."""
     sha256: dict[str, str]
     """Of each file."""
-
-
-class ModelCard(BaseModel):
-    """How a model came about, and how good it was on the interactions that were kept from it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    data_sha256: str
-    """Of the interactions that it was trained on."""
-    users: int
-    items: int
-    events: int
-    until: float | None = None
-    """Unix seconds of the newest of them; None: trained before this was noted."""
-    seed: int
-    seconds: float
-    """What training took."""
-    parameters: dict[str, float]
-    """Chosen on validation."""
-    validation: dict[str, float]
-    """NDCG@10 over the validation cases: of the operator, of the served blend, of the ranker."""
-    comparison: Comparison | None = None
-    """With the version served before it; None: it was published without one."""
 
 
 class Manifest(BaseModel):
@@ -338,11 +314,6 @@ class VersionStore:
             raise VersionError(
                 f"{path} is missing or was changed (its checksum differs); build again, or `recsys rollback`"
             )
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tuned_of(manifest: Manifest) -> dict[str, Any] | None:

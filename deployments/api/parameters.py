@@ -10,8 +10,9 @@ from pydantic import BeforeValidator, ValidationError
 
 from deployments.api.routes import over_bulk
 from recsys.config import AttributeType, Limits
+from recsys.datatypes import Filter
 from recsys.errors import BadInput
-from recsys.filters import Filter, FilterIn, compile_filter
+from recsys.filters import FilterIn, compile_filter
 from recsys.records import Id
 from recsys.wording import refusal
 

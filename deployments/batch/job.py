@@ -14,8 +14,8 @@ from deployments.environment import ray_environment
 from deployments.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
 from deployments.valkey import last_lines
 from recsys.config import Settings
-from recsys.drafts import Drafts
 from recsys.errors import RuntimeFailure
+from recsys.files import Drafts
 
 
 class Cluster(Settings):

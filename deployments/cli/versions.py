@@ -26,6 +26,7 @@ from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config, tuning_of
 from recsys import promoting
 from recsys.beforehand import check_tools
+from recsys.brought_vectors import with_vectors
 from recsys.building import Build, Indexer
 from recsys.chunkfiles import VECTOR
 from recsys.compacting import compact, file_content, learned_so_far
@@ -212,7 +213,7 @@ def publish(
         trimmed = asyncio.run(_trimmed(config, build.platform.shards))
         content = file_content(build.store, items, build.platform, build.encoder.fingerprint, trimmed)
         if given is not None:
-            content = given.into(content, build.encoder)
+            content = with_vectors(content, given, build.encoder)
         return build.publish(content, report, learned_so_far(build.store, build.encoder.fingerprint))
 
 

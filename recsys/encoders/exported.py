@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.config import Backend
 from recsys.errors import VersionError
-from recsys.versions import sha256
+from recsys.files import sha256, sync
 
 MODEL, TOKENIZER, PROBES = "model.onnx", "tokenizer.json", "probes.npy"
 _DESCRIPTION = "description.json"
@@ -70,12 +69,12 @@ def draft(models: Path, fingerprint: str) -> Iterator[Path]:
         folder.mkdir()
         yield folder
         for path in (*folder.iterdir(), folder):
-            _sync(path)
+            sync(path)
         target = models / fingerprint
         if target.exists():  # it was corrupt, or another build was faster: this one is whole
             target.rename(Path(made) / "old")
         folder.rename(target)
-        _sync(models)
+        sync(models)
 
 
 def describe(folder: Path, description: Description) -> None:
@@ -85,12 +84,3 @@ def describe(folder: Path, description: Description) -> None:
 
 def sums(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(folder.iterdir())}
-
-
-def _sync(path: Path) -> None:
-    """What is renamed into place must be on the disk first."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

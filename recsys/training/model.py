@@ -16,8 +16,8 @@ from recsys.attention import Attention
 from recsys.config import AttributeType, SignalName
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.learned import Learned, Links
+from recsys.model.card import ModelCard
 from recsys.space import Space
-from recsys.versions import MODEL, RANKER, Manifest, ModelCard, VersionStore
 
 _ARRAYS = ("items", "contexts", "known", "item_map", "context_map")
 
@@ -61,12 +61,11 @@ class Trained:
         np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **parts)
 
     @classmethod
-    def of(cls, store: VersionStore, manifest: Manifest) -> Trained | None:
-        """What a version learned; None: nothing. Raises VersionError when a file is missing or was changed."""
-        space, card = manifest.space, manifest.card
-        if manifest.model_sha256 is None or space is None or card is None:
-            return None
-        with np.load(store.checked(manifest.version, MODEL, manifest.model_sha256), allow_pickle=False) as stored:
+    def read(
+        cls, path: Path, space: Space, weights: Mapping[SignalName, float], ranker: str | None, card: ModelCard
+    ) -> Trained:
+        """What `save` wrote, with what stands beside it."""
+        with np.load(path, allow_pickle=False) as stored:
             size = len(stored["item_ids"])
             tables = {
                 name: sp.csr_array(
@@ -77,10 +76,6 @@ class Trained:
             arrays = {name: stored[name] for name in _ARRAYS}
             attention = Attention.read(stored)
             item_ids = stored["item_ids"].tolist()
-        ranker = None
-        if manifest.ranker_sha256 is not None:
-            ranker = store.checked(manifest.version, RANKER, manifest.ranker_sha256).read_text()
-        weights = manifest.weights or {}
         return cls(
             item_ids,
             **arrays,

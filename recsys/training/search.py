@@ -11,14 +11,12 @@ import scipy.sparse as sp
 from recsys.datatypes import Floats
 from recsys.holdout import Holdout
 from recsys.index.base import best
-from recsys.interactions import Interactions
+from recsys.interactions import Interactions, taste_rows
 from recsys.metrics import per_case
 from recsys.training.operators import Matrix, ease, grams, local_ease, near_pairs
 
 DENSE_LIMIT = 10_000
 """Items up to which an I x I inverse is taken: 400 MB a matrix, half a minute an inverse on two cores."""
-LONG_HALF_LIFE = 500.0
-"""Interactions: in effect the whole history, and still one cheap update."""
 _SUPPORT = 100
 """Neighbours that a column of the sparse route may use."""
 _MIDDLE = 15.0
@@ -78,21 +76,6 @@ class Grams:
         return total
 
 
-def faded(histories: Interactions, half_life: float) -> sp.csr_array:
-    """(cases, I) float32: each item's weight, halved with every `half_life` interactions since."""
-    fading = (0.5 ** (histories.ages / half_life)).astype(np.float32) * histories.weights
-    shape = (histories.users, len(histories.item_ids))
-    return sp.csr_array((fading, histories.items, histories.offsets), shape)
-
-
-def taste_rows(histories: Interactions, parameters: Parameters) -> sp.csr_array:
-    """(cases, I): the two parts of a user's vector, as weights of the items in the history."""
-    short = faded(histories, parameters.half_life)
-    if not parameters.long_weight:
-        return short
-    return sp.csr_array(short + parameters.long_weight * faded(histories, LONG_HALF_LIFE))
-
-
 def ranked(scores: Floats, histories: Interactions, k: int) -> np.ndarray:
     """(cases, k) unseen items, best first; the scores of seen ones are overwritten."""
     scores[histories.owners, histories.items] = -np.inf
@@ -101,7 +84,7 @@ def ranked(scores: Floats, histories: Interactions, k: int) -> np.ndarray:
 
 def quality(operator: Matrix, cases: Holdout, parameters: Parameters) -> float:
     """Mean NDCG@10 of the operator's own ranking of all unseen items."""
-    rows = taste_rows(cases.histories, parameters)
+    rows = taste_rows(cases.histories, parameters.half_life, parameters.long_weight)
     lists = []
     for start in range(0, cases.cases, _BLOCK):
         part = np.arange(start, min(start + _BLOCK, cases.cases))

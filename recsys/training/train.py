@@ -16,16 +16,16 @@ from recsys.config import Serving
 from recsys.datatypes import Floats, Item
 from recsys.encoding import Progress
 from recsys.holdout import Holdout, Split, rolling
-from recsys.interactions import Interactions
+from recsys.interactions import Interactions, faded, taste_rows
 from recsys.metrics import per_case
+from recsys.model.card import ModelCard
 from recsys.space import Space
 from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
 from recsys.training.factors import Factors, factorise, from_text
 from recsys.training.model import Trained, looks_at
 from recsys.training.operators import Matrix, follows, strongest
-from recsys.training.search import Grams, Parameters, choose, faded, ranked, taste_rows
+from recsys.training.search import Grams, Parameters, choose, ranked
 from recsys.trial import trial
-from recsys.versions import ModelCard
 
 DIMENSION = 128
 """Of the learned part: candidate recall stays within 0.5 % of the full operator's, see docs/architecture.md."""
@@ -172,7 +172,7 @@ class Trainer:
         """The weight of texts beside factors that ranks all unseen items best. Never 0: new items have texts alone."""
         cases = cases.sample(max(_SCORES // len(texts), 1), self.seed)
         space = model.space
-        rows = taste_rows(cases.histories, Parameters(half_life=space.half_life, long_weight=space.long_weight))
+        rows = taste_rows(cases.histories, space.half_life, space.long_weight)
         learned = (rows @ model.contexts) @ model.items.T
         tastes = faded(cases.histories, self.settings.taste_half_life) @ texts
         alike = (tastes / np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)) @ texts.T
@@ -205,7 +205,7 @@ def _scale(contexts: Floats, items: Floats, data: Interactions, parameters: Para
     if not len(users):
         return 1.0
     sample = data.select(np.random.default_rng(0).choice(users, min(_SAMPLE, len(users)), replace=False))
-    best = ((taste_rows(sample, parameters) @ contexts) @ items.T).max(axis=1)
+    best = ((taste_rows(sample, parameters.half_life, parameters.long_weight) @ contexts) @ items.T).max(axis=1)
     return max(float(np.quantile(best, 0.999)), 1e-6)
 
 

@@ -15,6 +15,7 @@ from recsys.config import Serving
 from recsys.datatypes import Item, item_keys
 from recsys.encoding import encode_all
 from recsys.learned import Learned, Links
+from recsys.model_files import read_model
 from recsys.signals import SIGNALS
 from recsys.training.blending import START, Table, blended, choose_weights
 from recsys.training.model import Trained, looks_at
@@ -105,7 +106,7 @@ def test_every_shard_of_a_version_knows_the_keywords_of_all_its_items(trainer, m
     right = (table @ table[[row[liked]]].T).toarray()[:, 0]
     assert 0 < (right > 0.5).sum() < len(films)
     first = publish(made, replace(model, keywords=True, weights=model.weights | {"affinity": 0.1}))
-    second = publish(made, Trained.of(made.store, first))
+    second = publish(made, read_model(made.store, first))
     for version in (first.version, second.version):
         for number in range(2):
             items = made.store.load(version, number).items

@@ -18,6 +18,7 @@ from recsys.encoding import encode_all
 from recsys.holdout import leave_last_out
 from recsys.interactions import Interactions
 from recsys.learned import Learned, Links
+from recsys.model_files import read_model
 from recsys.offline import Offline
 from recsys.profiles import TRAIL
 from recsys.signals import SIGNALS
@@ -159,7 +160,7 @@ def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(traine
     network = train_attention(test.train, Factors(model.contexts, model.items), 7, lambda *_: None)
     model = replace(model, attention=network, weights={**model.weights, "attention": 1.0})
     first = publish(made, model)
-    read = Trained.of(made.store, first)
+    read = read_model(made.store, first)
     assert read.digest() == model.digest() != replace(model, attention=None).digest()
     second = publish(made, read)
     trail = item_keys(["sea-4", "sea-3"]), np.array([0, 2])

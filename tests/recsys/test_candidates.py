@@ -9,8 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.arrays import StringColumn
 from recsys.candidates import ROLES, CandidateSet, contains, tag
-from recsys.datatypes import KEY_BITS, StringColumn, item_key, item_keys
+from recsys.datatypes import KEY_BITS, item_key, item_keys
 
 
 def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:

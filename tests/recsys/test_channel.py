@@ -16,12 +16,12 @@ import pytest
 from world import eventually
 
 from recsys import wire
+from recsys.arrays import StringColumn
 from recsys.candidates import CandidateSet
 from recsys.channel import Channel, ChannelServer, Unproven
-from recsys.datatypes import Item, StringColumn
+from recsys.datatypes import Condition, Filter, Item
 from recsys.errors import Unavailable
 from recsys.evaluation import nearest_query
-from recsys.filters import Condition, Filter
 from recsys.membership import Member
 from recsys.remote import DirectShard
 from recsys.telemetry import Silent

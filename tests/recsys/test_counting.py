@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys import counting, keys
-from recsys.counting import Counts, grain
+from recsys.counting import Counts, grain, trend_now
 from recsys.datatypes import Interaction, unknown_user
-from recsys.popularity import trend_now
 from recsys.users import Counted, UserStore
 
 HALF_LIFE = 100.0

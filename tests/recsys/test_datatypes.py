@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.datatypes import KEY_BITS, Interaction, Item, StringColumn, item_key, item_keys, unknown_user
+from recsys.arrays import StringColumn
+from recsys.datatypes import KEY_BITS, Interaction, Item, item_key, item_keys, unknown_user
 from recsys.errors import BadInput, NotFound, Overloaded
 
 texts = st.lists(st.text(max_size=20), max_size=30)

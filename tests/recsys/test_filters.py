@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from recsys.attributes import Attributes
+from recsys.datatypes import Condition, Filter
 from recsys.errors import BadInput
-from recsys.filters import Condition, Filter, FilterIn, compile_filter
+from recsys.filters import FilterIn, compile_filter
 
 DECLARED = {"genre": "keyword", "tags": "keyword[]", "year": "number", "at": "datetime"}
 

@@ -18,13 +18,14 @@ from recsys.background import forever
 from recsys.config import EncoderSpec, Platform
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import VersionError
+from recsys.files import sha256
 from recsys.following import VersionFollower
 from recsys.itemlog import Delete, ItemLog, Upsert
 from recsys.membership import Member
 from recsys.presence import Presence, everyone
 from recsys.replica import ShardReplica
 from recsys.servable import Servable
-from recsys.versions import MANIFEST, RANKER, sha256
+from recsys.versions import MANIFEST, RANKER
 
 
 @pytest.fixture(autouse=True)

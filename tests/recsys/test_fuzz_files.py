@@ -25,8 +25,9 @@ from recsys.building import Build, Content
 from recsys.config import EncoderSpec, IndexSpec, Limits, Platform, Serving, ShardTuning
 from recsys.encoder import HashingEncoder
 from recsys.errors import BadInput, VersionError
+from recsys.files import sha256
 from recsys.importing import read_events, read_items
-from recsys.versions import VersionStore, sha256
+from recsys.versions import VersionStore
 
 ENDINGS = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz", ".parquet")
 EXAMPLES = settings(max_examples=150)

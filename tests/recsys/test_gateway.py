@@ -11,9 +11,8 @@ from world import ATTRIBUTES, TOPICS, catalogue, event, eventually, topic_of
 
 from recsys import counting
 from recsys.config import EncoderSpec, Limits, Platform, RoutingSpec, Serving
-from recsys.datatypes import Item, RecQuery
+from recsys.datatypes import Condition, Filter, Item, RecQuery
 from recsys.errors import BadInput, NotFound, Overloaded, Unavailable
-from recsys.filters import Condition, Filter
 from recsys.signals import SIGNALS
 
 

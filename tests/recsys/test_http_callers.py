@@ -29,7 +29,7 @@ from recsys.config import Limits, Security, Serving
 from recsys.datatypes import RecQuery
 from recsys.errors import CallerGone, Overloaded, Unavailable
 from recsys.evaluation import nearest_query
-from recsys.serving import Clock
+from recsys.transport.clock import Clock
 
 RECOMMEND = "/v1/users/u/recommendations"
 

@@ -182,7 +182,7 @@ def test_lists_derived_while_an_upsert_is_under_way_do_not_last():
 
 def test_many_threads_may_ask_for_many_filters():
     """Eight threads at once beside a writer; what is kept is weighed."""
-    from recsys.filters import Condition, Filter  # noqa: PLC0415
+    from recsys.datatypes import Condition, Filter  # noqa: PLC0415
 
     items = table()
     shard = Shard("v", items, _NoIndex())

@@ -11,8 +11,7 @@ from deployments.api.traces import Traces
 from recsys import keys
 from recsys.access import Gate
 from recsys.config import Serving
-from recsys.datatypes import RecQuery
-from recsys.filters import Condition, Filter
+from recsys.datatypes import Condition, Filter, RecQuery
 
 SEA = Filter(must=(Condition("topic", "any", ("sea",)),))
 NOWHERE = Filter(must=(Condition("topic", "any", ("nowhere",)),))

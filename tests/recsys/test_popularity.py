@@ -13,8 +13,9 @@ from world import World, catalogue, event, eventually
 from recsys import counting, keys, popularity
 from recsys.config import RoutingSpec
 from recsys.connection import connect
+from recsys.counting import trend_now
 from recsys.datatypes import Interaction, unknown_user
-from recsys.popularity import PopularityFeed, trend_now
+from recsys.popularity import PopularityFeed
 from recsys.users import Counted, UserStore
 
 NOW = 1.76e9

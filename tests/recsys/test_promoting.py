@@ -20,11 +20,12 @@ from recsys.config import EncoderSpec, Platform, ShardTuning
 from recsys.datatypes import Item
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
+from recsys.files import sha256
 from recsys.promoting import promote, rollback
 from recsys.retention import prune
 from recsys.snapshot import write_indexes
 from recsys.storage import ObjectStore
-from recsys.versions import RANKER, VersionStore, sha256
+from recsys.versions import RANKER, VersionStore
 
 
 @pytest.fixture

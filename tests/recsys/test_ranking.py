@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.arrays import StringColumn
 from recsys.candidates import BECAUSE, QUERY, ROLES, SOURCES, TASTE, CandidateSet
-from recsys.datatypes import StringColumn
 from recsys.ranking import _POOL, Controls, blend, top
 from recsys.signals import SIGNALS, Moment, measure
 from recsys.sketches import unit

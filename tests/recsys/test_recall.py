@@ -21,11 +21,13 @@ from recsys.errors import VersionError
 from recsys.evaluation import Exact, neighbours, recall, sample_queries, self_lookup
 from recsys.index.base import engine
 from recsys.interactions import Interactions
+from recsys.model.card import ModelCard
+from recsys.model_files import read_model
 from recsys.space import Space
 from recsys.training.blending import START
 from recsys.training.model import Trained
 from recsys.training.train import Trainer
-from recsys.versions import ModelCard, VersionStore
+from recsys.versions import VersionStore
 
 DIMENSION = 48
 POOR = {"m": 4, "ef_construction": 8}
@@ -185,7 +187,7 @@ def test_the_parts_are_balanced_so_that_texts_are_found_as_well_as_tastes(tmp_pa
     assert tuned.ef_search == 64
     assert min(tuned.recall.values()) >= RECALL_FLOOR
     made.store.promote(manifest.version)
-    again = made.publish(content(texts), trained=Trained.of(made.store, manifest))
+    again = made.publish(content(texts), trained=read_model(made.store, manifest))
     assert again.space == manifest.space
 
     balance = np.float32(tuned.balance)

@@ -12,13 +12,14 @@ from world import NOW, World, catalogue, eventually
 
 from recsys.building import Content
 from recsys.compacting import compact
-from recsys.comparison import Comparison, compared
+from recsys.comparison import compared
 from recsys.config import EncoderSpec, Retrain, Serving, ShardTuning
 from recsys.datatypes import Interaction, RecQuery
 from recsys.encoding import encode_all
 from recsys.errors import TooFewEvents, VersionError
 from recsys.holdout import Holdout, since, upcoming
 from recsys.interactions import Interactions
+from recsys.model.card import Comparison
 from recsys.promoting import rollback
 from recsys.retraining import Retrained, Retraining, retrain, seen_until
 from recsys.training.model import Trained

@@ -15,8 +15,7 @@ from world import unit_rows
 from recsys.candidates import BECAUSE, COLUMNS, QUERY, ROLES, SOURCES, TASTE, CandidateSet, ShardQuery
 from recsys.config import IndexSpec, ShardTuning
 from recsys.counting import Counts
-from recsys.datatypes import Item, item_keys
-from recsys.filters import Condition, Filter
+from recsys.datatypes import Condition, Filter, Item, item_keys
 from recsys.index.base import engine
 from recsys.items import ItemTable
 from recsys.retrieval import search

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.config import RoutingSpec
-from recsys.datatypes import Item
-from recsys.filters import Condition, Filter
+from recsys.datatypes import Condition, Filter, Item
 from recsys.routing import Router, shard_of
 
 BY_HASH = RoutingSpec()

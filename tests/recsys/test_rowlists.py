@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import recsys.rowlists as rowlists
-from recsys.datatypes import Item
-from recsys.filters import Condition, Filter
+from recsys.datatypes import Condition, Filter, Item
 from recsys.items import ItemTable
 from recsys.journal import _KEPT, Journal
 from recsys.rowlists import NEW_LIKES, RowLists

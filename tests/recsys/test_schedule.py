@@ -14,9 +14,11 @@ from world import World, catalogue, eventually
 from recsys import keys, schedule
 from recsys.config import Rebuild, Retrain
 from recsys.datatypes import Item
-from recsys.drift import Drift, measure
+from recsys.drift import measure
 from recsys.errors import VersionError
-from recsys.schedule import Job, Schedule, last_run, rebuild_due, retraining_due
+from recsys.membership import Drift
+from recsys.schedule import Job, Schedule, rebuild_due, retraining_due
+from recsys.state.job_runs import last_run
 
 
 def at(hour: int, minute: int = 0) -> float:

@@ -19,6 +19,7 @@ from recsys.errors import VersionError
 from recsys.holdout import leave_last_out, rolling
 from recsys.interactions import Interactions
 from recsys.metrics import per_case
+from recsys.model_files import read_model
 from recsys.offline import Offline
 from recsys.ranker import FEATURES, Ranker
 from recsys.signals import SIGNALS
@@ -259,7 +260,7 @@ def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
     """Read back from a version, a model builds the same version again; an item that is gone takes nothing with it."""
     made, _, _, model = trained
     first = publish(made, model)
-    again = Trained.of(made.store, first)
+    again = read_model(made.store, first)
     assert again.digest() == model.digest()
     fewer = made.publish(Content(catalogue()[1:]), trained=again)
     assert (fewer.space, fewer.weights, fewer.card) == (first.space, first.weights, first.card)
@@ -267,10 +268,10 @@ def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
     for n in range(2):
         for name, vector in zip(*made.store.load(fewer.version, n).vectors_of(IDS), strict=True):
             np.testing.assert_array_equal(vector, held[name])
-    assert Trained.of(made.store, publish(made)) is None
+    assert read_model(made.store, publish(made)) is None
     (made.store.folder(first.version) / "model.npz").write_bytes(b"other")
     with pytest.raises(VersionError, match="checksum"):
-        Trained.of(made.store, first)
+        read_model(made.store, first)
 
 
 def test_each_case_is_asked_at_its_own_moment(trained):

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.brought_vectors import with_vectors
 from recsys.building import Content
 from recsys.chunkfiles import content_hash
 from recsys.config import EncoderSpec, Limits
@@ -137,7 +138,7 @@ def test_other_names_of_the_columns(tmp_path):
 def content(items, encoder=ENCODER, vectors=None, hashes=None):
     made = dict(zip([i.item_id for i in items], encoder.encode([i.passage() for i in items]), strict=True))
     given = Given(vectors or made, hashes or dict.fromkeys(made))
-    return given.into(Content(items, {"kept": made[items[0].item_id]}), ENCODER)
+    return with_vectors(Content(items, {"kept": made[items[0].item_id]}), given, ENCODER)
 
 
 def test_vectors_become_known_texts_beside_those_that_are():
@@ -170,7 +171,7 @@ def test_other_vectors_make_another_content():
     other = dict(zip([i.item_id for i in ITEMS], ENCODER.encode([i.passage() for i in ITEMS]), strict=True))
     other["1"] = -other["1"]  # none of the sample
     assert content(ITEMS).brought == content(ITEMS).brought != content(ITEMS, vectors=other).brought
-    assert Given().into(Content(ITEMS), ENCODER).brought == ""
+    assert with_vectors(Content(ITEMS), Given(), ENCODER).brought == ""
 
 
 def test_folders_are_read_in_order_of_their_parts(tmp_path):

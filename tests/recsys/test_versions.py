@@ -14,18 +14,18 @@ from recsys import encoding
 from recsys.building import Build, Content
 from recsys.compacting import file_content
 from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
-from recsys.datatypes import Item
+from recsys.datatypes import Condition, Filter, Item
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
 from recsys.evaluation import inspect, neighbours, recall, sample_queries
-from recsys.filters import Condition, Filter
+from recsys.files import sha256
 from recsys.index.base import engine
 from recsys.items import ItemTable
 from recsys.routing import Router
 from recsys.shard import Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_items, write_indexes
-from recsys.versions import VersionStore, sha256
+from recsys.versions import VersionStore
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
-"""Versions in the making: hidden folders, kept when a build dies so that the same build goes on where it was."""
+"""Files that are whole or not there at all, and what tells that they are."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,33 @@ from typing import IO
 from recsys.errors import VersionError
 
 
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """All of it or nothing, on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(content)
+    sync(new)
+    new.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """What is renamed into place must be on the disk first."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class Drafts:
+    """Folders in the making: hidden, and kept when a build dies so that the same build goes on where it was."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
