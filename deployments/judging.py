@@ -66,7 +66,7 @@ def _judge_name(name: str) -> None:
     close = get_close_matches(name, ["Composer", "Encoder", "shard-0"], n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
     raise BadInput(
-        f"deployments: there is no {name!r}, only Composer, Encoder, shard-0, shard-1, …{meant}", field="deployments"
+        f"deployments: there is no {name!r}, only Composer, Encoder, shard-0, shard-1, …{meant}", field=f"{name}.name"
     )
 
 

@@ -43,7 +43,6 @@ from deployments.serve_config import (
     serve_config,
     serving_of,
 )
-from deployments.sharing import refuse_if_another_platform
 from deployments.tls import joined
 from deployments.valkey import is_served, start_valkey, valkey_url
 from recsys.config import Settings
@@ -98,7 +97,6 @@ class Runtime:
         """
         on_phase("checks")
         config = serve_config(config_file)
-        _judge_complete(config)
         with self._locked():
             self._refuse(config, memory, warn)
             instance = self._instance(config_file.resolve(), config)
@@ -213,7 +211,7 @@ class Runtime:
             prefix = platform_of(config).redis_prefix
             for line in check_redis(url, prefix):
                 warn(line)
-            refuse_if_another_platform(url, prefix)
+            _refuse_if_another_platform(url, prefix)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _refuse_if_served_elsewhere(self) -> None:
@@ -286,6 +284,12 @@ class Runtime:
             except BlockingIOError:
                 raise RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it") from None
             yield
+
+
+def _refuse_if_another_platform(url: str, prefix: str) -> None:
+    from deployments.sharing import refuse_if_another_platform  # noqa: PLC0415 - brings half of recsys; only `up` asks
+
+    refuse_if_another_platform(url, prefix)
 
 
 def _judge_complete(config: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from deployments.judging import is_ours, judge
+from deployments.config_lines import located
+from deployments.judging import is_ours, judge, judge_complete
 from recsys.config import Platform, Serving, ShardTuning
 from recsys.errors import BadInput
 from recsys.held_settings import parsed
@@ -20,26 +21,35 @@ ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 
 
 def serve_config(file: Path) -> dict[str, Any]:
-    """The file as it is, once Ray's schema and ours have passed it. BadInput, in one line, for what is wrong."""
+    """The file as it is, once Ray's schema and ours have passed it: for what hands it to Serve.
+
+    BadInput, in one line with the file's line, for the first thing that is wrong.
+    """
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second, which other commands do without
 
-    try:
-        known = parse_yaml(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{file}: {error.strerror}; name another with --config") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(known, dict) or not known.get("applications"):
-        raise BadInput(f"{file} is no Serve config file: it needs a list `applications`", field="applications")
-    try:
-        ServeDeploySchema.model_validate(known)
-    except ValidationError as error:
-        raise _refused(file, error) from None
-    # Ray's schema passes over what it does not know, and a typing mistake would quietly leave the default.
-    for where in _unknown(ServeDeploySchema, known):
-        raise BadInput(f"{file}: {where} is no setting of Ray Serve", field=where)
-    if is_ours(known["applications"][0]):
-        judge(known["applications"][0], platform_of(known), serving_of(known))
+    text, known = _read(file)
+    with located(file, text, known):
+        try:
+            ServeDeploySchema.model_validate(known)
+        except ValidationError as error:
+            raise _refused(error) from None
+        # Ray's schema passes over what it does not know, and a typing mistake would quietly leave the default.
+        for where in _unknown(ServeDeploySchema, known):
+            raise BadInput(f"{where} is no setting of Ray Serve", field=where)
+        _judge(known)
+        if is_ours(application := known["applications"][0]):
+            judge_complete(application, platform_of(known).shards)
+    return known
+
+
+def own_config(file: Path) -> dict[str, Any]:
+    """The file once our schema has passed it, without Ray's, which takes a second to import: for all other commands.
+
+    BadInput as `serve_config` raises it.
+    """
+    text, known = _read(file)
+    with located(file, text, known):
+        _judge(known)
     return known
 
 
@@ -132,8 +142,28 @@ def _user_config(known: dict[str, Any], deployment: str) -> Any:
     return None
 
 
-def _refused(where: Path, error: ValidationError) -> BadInput:
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    """The text, and the document with at least one application."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        known = parse_yaml(text)
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}; name another with --config") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+    applications = known.get("applications") if isinstance(known, dict) else None
+    if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
+        raise BadInput(f"{file} is no Serve config file: it needs a list `applications`", field="applications")
+    return text, known
+
+
+def _judge(known: dict[str, Any]) -> None:
+    if is_ours(known["applications"][0]):
+        judge(known["applications"][0], platform_of(known), serving_of(known))
+
+
+def _refused(error: ValidationError) -> BadInput:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return BadInput(f"{where}: {field or 'it'}: {first['msg']}{more}", field=field or None)
+    return BadInput(f"{field or 'it'}: {first['msg']}{more}", field=field or None)

@@ -110,7 +110,7 @@ async def refusals(redis: Redis) -> dict[str, str]:
 
 
 def parsed(model: type[S], value: Any, where: str) -> S:
-    """The settings in a mapping. BadInput names the first field that is wrong, and how many more there are."""
+    """The settings in a mapping. BadInput names the first field that is wrong, by `where` too, and how many more."""
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
@@ -119,4 +119,4 @@ def parsed(model: type[S], value: Any, where: str) -> S:
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = first["msg"].removeprefix("Value error, ")
         place = f"{where}.{field}" if field else where
-        raise BadInput(f"{place}: {message}{more}", field=field or None) from None
+        raise BadInput(f"{place}: {message}{more}", field=place) from None

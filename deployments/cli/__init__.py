@@ -6,19 +6,19 @@ import sys
 
 import typer
 
-from deployments.cli import catalogue, demo, embedding, evaluation, keys, platform, scaling, training, versions
+from deployments.cli.commands import Commands
 from recsys.errors import RecsysError
 
 
 def make_cli() -> typer.Typer:
     cli = typer.Typer(
         name="recsys",
+        cls=Commands,
         help="Real-time recommendations over HTTP on Ray Serve. Start with: recsys demo",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    for part in (demo, platform, scaling, catalogue, embedding, versions, training, evaluation, keys):
-        part.add_to(cli)
+    cli.callback()(lambda: None)  # typer wants a command or a callback; the commands are those of `Commands`
     return cli
 
 

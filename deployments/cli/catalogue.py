@@ -11,7 +11,7 @@ from rich.console import Console
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.serve_config import api_url, certificate_of, platform_of, serve_config, serving_of
+from deployments.serve_config import api_url, certificate_of, own_config, platform_of, serving_of
 from recsys.encoding import Progress
 from recsys.importing import Batch, read_events, read_items
 from recsys.records import EventIn, ItemIn
@@ -39,7 +39,7 @@ def import_items(
 
     Fields: item_id, title, text, created_at, and the attributes that the config file declares (lists split by |).
     """
-    known = serve_config(config)
+    known = own_config(config)
     batches = read_items(files, platform_of(known).attributes, serving_of(known).limits, mapping_of(mapping), 200)
     _send(batches, known, "items", json=json)
 
@@ -55,7 +55,7 @@ def import_events(
 
     Fields: user_id, item_id, timestamp (RFC 3339 or Unix seconds), and optionally event_id, type, value, request_id.
     """
-    known = serve_config(config)
+    known = own_config(config)
     settings = serving_of(known)
     batches = read_events(
         files, settings.event_types, settings.limits, mapping_of(mapping), 1000, default_type=event_type

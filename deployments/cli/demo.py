@@ -14,10 +14,11 @@ from rich.table import Table
 from deployments.cli.catalogue import send
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
-from deployments.cli.platform import runtime_of, start, urls
+from deployments.cli.platform import runtime_of, urls
 from deployments.cli.progress import bars, phases
+from deployments.cli.starting import start
 from deployments.cli.versions import build_files, store_of
-from deployments.serve_config import platform_of, serve_config, serving_of
+from deployments.serve_config import own_config, platform_of, serving_of
 from recsys.datasets import Ml100k, fetch_ml100k
 from recsys.encoder import fingerprint
 from recsys.errors import RuntimeFailure
@@ -38,7 +39,7 @@ def demo(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     seconds: dict[str, float] = {}
     with phases(console) as say:
         say("MovieLens 100K")
-        data = fetch_ml100k(platform_of(serve_config(config)).home() / "ml-100k", say)
+        data = fetch_ml100k(platform_of(own_config(config)).home() / "ml-100k", say)
         say.end()
     seconds["fetch"] = round(sum(say.seconds.values()), 2)
     seconds["build"] = _timed(lambda: _build(config, data, console))
@@ -65,7 +66,7 @@ def _timed(step: Any) -> float:
 
 def _build(config: Path, data: Ml100k, console: Console) -> None:
     """A version of the films, unless the served one is just that."""
-    store, platform = store_of(config), platform_of(serve_config(config))
+    store, platform = store_of(config), platform_of(own_config(config))
     current = store.current()
     if current is not None:
         known = store.manifest(current)
@@ -80,7 +81,7 @@ def _build(config: Path, data: Ml100k, console: Console) -> None:
 
 
 def _send_events(config: Path, data: Ml100k, client: Client, console: Console) -> None:
-    settings = serving_of(serve_config(config))
+    settings = serving_of(own_config(config))
     with bars(console) as report:
         totals = send(
             read_events([data.events_file], settings.event_types, settings.limits), client, "events", report, console

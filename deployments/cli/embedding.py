@@ -14,7 +14,7 @@ from deployments.batch.embedding import embedded
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
-from deployments.serve_config import platform_of, serve_config
+from deployments.serve_config import own_config, platform_of
 from recsys.config import Platform
 from recsys.embedding import Plan, alone, plan
 from recsys.encoding import Progress, WhenNeeded
@@ -42,7 +42,7 @@ def embed(
     A run that died goes on behind the chunks that it finished. A later run with other items into the same folder
     encodes only texts that have no vector there.
     """
-    known = serve_config(config)
+    known = own_config(config)
     console = out(quiet=json)
     with bars(console) as report:
         items, bad_rows = read_catalogue(files, known, mapping_of(mapping), report, console)

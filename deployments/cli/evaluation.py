@@ -14,7 +14,7 @@ from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mappi
 from deployments.cli.progress import bars
 from deployments.cli.tuned import say_tuned
 from deployments.cli.versions import build_of
-from deployments.serve_config import platform_of, serve_config, serving_of
+from deployments.serve_config import own_config, platform_of, serving_of
 from recsys.beforehand import check_room, check_tools
 from recsys.datasets import fetch_ml100k
 from recsys.encoding import encode_all
@@ -44,12 +44,12 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the comparison here.")] = None,
     json: Json = False,
 ) -> None:
-    """Train on a part, serve it in this process as the platform would, and judge what it recommends on the rest.
+    """Train on a part, serve it in this process as the platform would, and judge it on the rest.
 
     Every event counts 1. All items that a user has not had are ranked. Touches neither the platform nor its versions.
     """
     console = out(quiet=json)
-    known = serve_config(config)
+    known = own_config(config)
     platform = platform_of(known)
     with bars(console) as report:
         folder = data or fetch_ml100k(platform.home() / "ml-100k", lambda _: None).items_file.parent

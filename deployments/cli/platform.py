@@ -1,4 +1,4 @@
-"""recsys up, down, status."""
+"""recsys apply, down, status."""
 
 from __future__ import annotations
 
@@ -11,31 +11,19 @@ from rich.table import Table
 
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
-from deployments.cli.progress import bars, phases
+from deployments.cli.progress import phases
 from deployments.cli.scaling import rollout_of, table_of
-from deployments.cli.versions import publish, store_of
 from deployments.instance import Instance
 from deployments.redis_check import refused_writes
 from deployments.runtime import Runtime
 from deployments.scaling import Scale, scales
-from deployments.serve_config import platform_of, serve_config
-from recsys.errors import RuntimeFailure, VersionError
+from deployments.serve_config import own_config, platform_of, serve_config
+from recsys.errors import RuntimeFailure
 
 
 def add_to(cli: typer.Typer) -> None:
-    for command in (up, apply, down, status):
+    for command in (apply, down, status):
         cli.command()(command)
-
-
-def up(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
-    """Start the platform of a config file: Valkey (when redis_url is unset), Ray, and the application; then return."""
-    console = out(quiet=json)
-    ensure_version(config, console)
-    instance = start(config, console)[0]
-    if json:
-        print_json(urls(instance))
-    else:
-        console.print("  ".join(f"{name} {url}" for name, url in urls(instance).items()))
 
 
 def apply(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
@@ -72,7 +60,7 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     found = runtime_of(config).status()
     if not found.running or found.instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
-    refused = refused_writes(found.instance.redis_url, platform_of(serve_config(config)).redis_prefix)
+    refused = refused_writes(found.instance.redis_url, platform_of(own_config(config)).redis_prefix)
     if refused and not json:
         Console(stderr=True).print(refused, style="yellow", markup=False, soft_wrap=True)
     with Client(found.instance.api_url, found.instance.certificate) as client:
@@ -109,36 +97,7 @@ def _scales(config: Path) -> list[Scale]:
 
 
 def runtime_of(config: Path) -> Runtime:
-    return Runtime(platform_of(serve_config(config)).home())
-
-
-def ensure_version(config: Path, console: Console) -> None:
-    """There is a version to serve, if only an empty one: items may then come over HTTP.
-
-    Raises VersionError when the one there was built for another number of shards.
-    """
-    store, platform = store_of(config), platform_of(serve_config(config))
-    current = store.current()
-    if current is None:
-        with bars(console) as report:
-            current = store.promote(publish(config, [], report).version).version
-        console.print(f"no version was there: serving the empty {current}")
-    manifest = store.manifest(current)
-    if not manifest.fits(platform):
-        raise VersionError(
-            f"version {current} has {len(manifest.shards)} shards and {config} says shards: {platform.shards}, or "
-            "routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
-        )
-
-
-def start(config: Path, console: Console) -> tuple[Instance, dict[str, float]]:
-    """Up; the running instance, and seconds by phase."""
-    with phases(console) as say:
-        instance = runtime_of(config).up(
-            config, say, warn=lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
-        )
-        say.end()
-    return instance, say.seconds
+    return Runtime(platform_of(own_config(config)).home())
 
 
 def urls(instance: Instance) -> dict[str, str]:

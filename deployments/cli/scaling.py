@@ -16,7 +16,7 @@ from deployments.rescaling import Change, rescale
 from deployments.rollout import Rollout
 from deployments.runtime import Runtime
 from deployments.scaling import Bounds, Scale, bound, hold, late, scales
-from deployments.serve_config import platform_of, serve_config
+from deployments.serve_config import own_config, platform_of
 from recsys.errors import RuntimeFailure
 
 Deployment = Annotated[str, typer.Argument(help="Composer, Encoder, shard-0, …")]
@@ -61,7 +61,7 @@ def release(
 
 def rollout_of(config: Path) -> Rollout:
     """To the platform that runs. RuntimeFailure when none does."""
-    instance = Runtime(platform_of(serve_config(config)).home()).status().instance
+    instance = Runtime(platform_of(own_config(config)).home()).status().instance
     if instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
     return Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray")
@@ -78,7 +78,7 @@ def table_of(found: list[Scale]) -> Table:
 def _change(config: Path, json: bool, change: Change) -> None:
     start = time.monotonic()
     with rollout_of(config) as rollout, out(quiet=json).status("until the replicas are there"):
-        changed, _ = rescale(rollout, change, platform_of(serve_config(config)).home())
+        changed, _ = rescale(rollout, change, platform_of(own_config(config)).home())
         while waiting := late(changed, rollout.details()):
             if time.monotonic() - start > _WITHIN_S:
                 names = ", ".join(waiting)

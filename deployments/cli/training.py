@@ -15,7 +15,7 @@ from deployments.cli.progress import bars
 from deployments.cli.tuned import say_tuned
 from deployments.cli.versions import build_of, promoted, store_of
 from deployments.runtime import Runtime
-from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
+from deployments.serve_config import own_config, platform_of, serving_of, tuning_of
 from recsys.beforehand import check_room, check_tools
 from recsys.building import known_texts
 from recsys.compacting import file_content
@@ -82,7 +82,7 @@ def train(
             raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
         _retrained(config, seed, _split(protocol), console, json=json)
         return
-    known = serve_config(config)
+    known = own_config(config)
     platform, settings, store = platform_of(known), serving_of(known), store_of(config)
     columns = mapping_of(mapping)
     of_items, of_events = divided(columns, platform.attributes) if items else ({}, columns)
@@ -159,7 +159,7 @@ def _split(protocol: str | None) -> Split:
 
 
 def _retrained(config: Path, seed: int, split: Split, console: Console, *, json: bool) -> None:
-    known = serve_config(config)
+    known = own_config(config)
     platform = platform_of(known)
     with bars(console) as report, Runtime(platform.home()).redis(known) as url:
         work = retrain(platform, tuning_of(known, 0), serving_of(known), url, report, seed=seed, split=split)
@@ -188,7 +188,7 @@ async def _live_events(url: str, prefix: str, settings: Serving, ids: list[str],
 
 def _redis(config: Path) -> str:
     """Of the running platform, or the configured one."""
-    known = serve_config(config)
+    known = own_config(config)
     url = Runtime(platform_of(known).home()).running_redis(known)
     if url is None:
         raise RuntimeFailure("no platform runs here, so there are no histories; start it, or name event files")

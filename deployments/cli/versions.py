@@ -23,7 +23,7 @@ from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
 from deployments.cli.tuned import say_tuned
 from deployments.runtime import Runtime
-from deployments.serve_config import platform_of, serve_config, tuning_of
+from deployments.serve_config import own_config, platform_of, tuning_of
 from recsys import promoting
 from recsys.beforehand import check_tools
 from recsys.brought_vectors import with_vectors
@@ -128,7 +128,7 @@ def rollback(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
 
 
 def store_of(config: Path) -> VersionStore:
-    return VersionStore.of(platform_of(serve_config(config)))
+    return VersionStore.of(platform_of(own_config(config)))
 
 
 def promoted(config: Path, version: str, instead_of: str | None = None) -> Manifest:
@@ -154,7 +154,7 @@ def _with_log(
 
     Raises Unavailable when Redis does not answer.
     """
-    known = serve_config(config)
+    known = own_config(config)
     platform, store = platform_of(known), store_of(config)
     runtime = Runtime(platform.home())
 
@@ -178,7 +178,7 @@ def _with_log(
 
 def build_live(config: Path, report: Progress, address: str | None = None, *, then_promote: bool) -> Manifest:
     """Compact what is served and its log into a new version; starts the embedded Valkey for it where none runs."""
-    known = serve_config(config)
+    known = own_config(config)
     platform = platform_of(known)
     with Runtime(platform.home()).redis(known) as url:
         indexer = indexer_of(platform, address)
@@ -194,7 +194,7 @@ def build_files(
     address: str | None = None,
 ) -> tuple[Manifest, int]:
     """Read, build and publish; the manifest and the number of rows that could not be read."""
-    known = serve_config(config)
+    known = own_config(config)
     check_tools(platform_of(known))
     names = {field: column for field, column in mapping.items() if field != VECTOR}
     items, bad = read_catalogue(files, known, names, report, console)
@@ -219,7 +219,7 @@ def publish(
 
 async def _trimmed(config: Path, shards: int) -> list[str]:
     """Up to where each shard's log was trimmed; empty where Redis does not run or answer: promoting will tell."""
-    known = serve_config(config)
+    known = own_config(config)
     platform, url = platform_of(known), None
     with contextlib.suppress(RuntimeFailure):
         url = Runtime(platform.home()).running_redis(known)
@@ -233,7 +233,7 @@ async def _trimmed(config: Path, shards: int) -> list[str]:
 
 def build_of(config: Path, report: Progress) -> Build:
     """What versions are built with; the encoder is loaded when it is needed."""
-    known = serve_config(config)
+    known = own_config(config)
     platform, threads = platform_of(known), os.cpu_count() or 1
     return Build(platform, store_of(config), WhenNeeded(platform, threads, report), threads, tuning_of(known, 0))
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +16,9 @@ from recsys.holdout import Holdout
 from recsys.offline import Offline
 from recsys.ranker import FEATURES, RESCORED, features
 from recsys.signals import SIGNALS
+
+if TYPE_CHECKING:
+    import lightgbm
 
 Ints = npt.NDArray[np.int64]
 
@@ -258,6 +260,8 @@ def _fit(
     trees: int,
     seed: int,
 ) -> lightgbm.Booster:
+    import lightgbm  # noqa: PLC0415 - brings scikit-learn and pandas: a second, in which nothing is said
+
     groups = np.bincount(table.owners[keep], minlength=len(table.offsets) - 1)
     data = lightgbm.Dataset(
         columns[keep],

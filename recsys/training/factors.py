@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.extmath import randomized_svd
 
 from recsys.datatypes import Floats
 from recsys.training.operators import Matrix
@@ -22,6 +21,8 @@ class Factors:
 
 def factorise(operator: Matrix, dimension: int, seed: int) -> Factors:
     """The best approximation of rank `dimension` (Eckart and Young 1936), by random projections (Halko et al. 2011)."""
+    from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - takes a second to import
+
     size = operator.shape[0]
     rank = min(dimension, size)
     source = sp.csr_array(operator) if sp.issparse(operator) else operator

@@ -18,6 +18,7 @@ from command import HASHING, ITEMS, Recsys
 from live import local_config
 
 from deployments.cli import make_cli
+from deployments.cli.commands import load
 from deployments.runtime import Runtime
 from deployments.serve_config import platform_of, serve_config
 from recsys.connection import connect
@@ -35,7 +36,7 @@ def commands() -> list[tuple[str, ...]]:
     def walk(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         for name, inner in getattr(command, "commands", {}).items():
             yield (*path, name)
-            yield from walk(inner, (*path, name))
+            yield from walk(inner if path else load(name), (*path, name))
 
     return list(walk(typer.main.get_command(make_cli()), ()))
 
@@ -53,8 +54,8 @@ def test_help_names_every_command(run: Recsys) -> None:
 def test_the_help_of_a_command_says_what_it_takes(run: Recsys, path: tuple[str, ...]) -> None:
     done = run(*path, "--help")
     assert done.code == 0
-    command = typer.main.get_command(make_cli())
-    for name in path:
+    command = load(path[0])
+    for name in path[1:]:
         command = command.commands[name]  # type: ignore[attr-defined]
     assert command.help
     assert command.help.split(":")[0].split(".")[0][:40] in " ".join(done.out.split())

@@ -60,6 +60,31 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, message: 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("      shards: 2 ", "      shards: none ", "args.shards"),
+        ("          max_batch: 64 ", "          max_batch: 0 ", "Composer.user_config.max_batch"),
+        ("            k: 100 ", "            kk: 100 ", "user_config.limits.kk"),
+        ("              caps: {} ", "              caps: {colour: 2} ", "scenarios.home.caps.colour"),
+        ("          threads: 1 ", "          threads: 0 ", "shard-0.user_config.threads"),
+        ("      - name: Encoder ", "      - name: Encodr ", "there is no 'Encodr'"),
+        ("  port: 8000 ", "  port: eighty ", "http_options.port"),
+        ("  log_level: INFO ", "  log_levle: INFO ", "logging_config.log_levle"),
+        ("        max_ongoing_requests: 1000", "        max_requests: 1000", "deployments[0].max_requests"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, old: str, new: str, field: str) -> None:
+    """Whether Ray's schema finds it or ours."""
+    text = (ROOT / "configs" / "local.yaml").read_text()
+    file = written(tmp_path, text.replace(old, new, 1))
+    line = text[: text.index(old)].count("\n") + 1
+    with pytest.raises(BadInput) as caught:
+        serve_config(file)
+    assert str(caught.value).startswith(f"{file}:{line}: ")
+    assert field in str(caught.value)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nowhere\.yaml: No such file"):
         serve_config(tmp_path / "nowhere.yaml")

@@ -1,0 +1,60 @@
+"""The commands by name, each imported when it is called: together they need every library there is, which takes
+seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+COMMANDS = {
+    "demo": ("demo", "MovieLens 100K: fetch, build, start everything, show what one event changes."),
+    "up": ("starting", "Start the platform of a config file."),
+    "apply": ("platform", "Hand a changed config file to the platform that runs."),
+    "down": ("platform", "Stop what `recsys up` or `recsys demo` started here, and nothing else."),
+    "status": ("platform", "Say what runs: versions, replicas and their bounds, log positions."),
+    "scale": ("scaling", "Change how many replicas a deployment has, live."),
+    "hold": ("scaling", "Keep as many replicas as there are now, whatever the load."),
+    "release": ("scaling", "Let the load decide again, within the same bounds."),
+    "import": ("catalogue", "Send items or events from files to the running platform."),
+    "embed": ("embedding", "Encode whole item files into a folder of Parquet, for `recsys build FOLDER`."),
+    "build": ("versions", "Build an index version: encode, index, measure recall, publish beside the others."),
+    "versions": ("versions", "List the published versions."),
+    "promote": ("versions", "Serve a version from now on."),
+    "rollback": ("versions", "Serve again the version that was served before."),
+    "train": ("training", "Learn from events and build a version with what was learned."),
+    "evaluate": (
+        "evaluation",
+        "Train on a part, serve it in this process as the platform would, and judge it on the rest.",
+    ),
+    "keys": ("keys", "API keys of the platform."),
+}
+"""Name -> module of this package whose `add_to` adds the command, and its line in `recsys --help`."""
+
+
+class Commands(TyperGroup):
+    """Lists from the table above and imports the one command that is run."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """In the order of the table, which click would sort by name."""
+        return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(command.name or ""), rest
+
+
+def load(name: str) -> Any:
+    """The command itself, a click one, with its options and all that it imports."""
+    cli = typer.Typer(add_completion=False)
+    cli.callback()(lambda: None)  # makes a group of it, however few the commands are
+    import_module(f"deployments.cli.{COMMANDS[name][0]}").add_to(cli)
+    return get_command(cli).commands[name]  # type: ignore[attr-defined] # a group's
