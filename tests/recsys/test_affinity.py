@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_training import build, people, publish
+from people import build, people, publish
 from world import ATTRIBUTES, catalogue
 
 from recsys.affinity import HALF_LIFE, Traits, keyword_table

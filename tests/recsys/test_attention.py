@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from test_training import build, people, publish
+from people import build, people, publish
 from world import catalogue
 
 from recsys.attention import Attention

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_training import build, people, publish
+from people import build, people, publish
 from world import TOPICS, catalogue, event, eventually, topic_of
 
 from recsys.config import Serving

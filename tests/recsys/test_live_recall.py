@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_retrieval import make_shard
+from small_shards import make_shard
 from world import unit_rows
 
 from recsys.evaluation import nearest_query

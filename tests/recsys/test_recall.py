@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from test_training import people
+from people import people
 from world import TOPICS, catalogue, unit_rows
 
 from recsys.asking import asked

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_training import build, people, publish
+from people import build, people, publish
 from world import NOW, World, catalogue, eventually
 
 from recsys.building import Content

@@ -8,12 +8,12 @@ import lightgbm
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from world import ATTRIBUTES, DIMENSION, TOPICS, catalogue, topic_of
+from people import build, people, publish
+from world import DIMENSION, TOPICS, catalogue, topic_of
 
-from recsys.building import Build, Content
-from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
+from recsys.building import Content
+from recsys.config import Serving, ShardTuning
 from recsys.datatypes import Item
-from recsys.encoder import HashingEncoder
 from recsys.encoding import encode_all
 from recsys.errors import VersionError
 from recsys.holdout import leave_last_out, rolling
@@ -25,38 +25,10 @@ from recsys.ranker import FEATURES, Ranker
 from recsys.signals import SIGNALS
 from recsys.training import blending, operators, search
 from recsys.training.factors import factorise
-from recsys.training.model import Trained
 from recsys.training.train import Trainer
-from recsys.versions import Manifest, VersionStore
-
-
-def people(users: int = 300, seed: int = 1) -> Interactions:
-    """Everyone stays in a topic for a while, in the order of its numbers, and then goes on to the next."""
-    rng = np.random.default_rng(seed)
-    topics, rows = list(TOPICS), []
-    for u in range(users):
-        at, clock = int(rng.integers(4)), 0
-        for _ in range(3):
-            start = int(rng.integers(0, 8))
-            for i in range(start, start + 4):
-                rows.append((f"u{u}", f"{topics[at % 4]}-{i}", float(clock)))
-                clock += 1
-            at += 1
-    names, items, times = zip(*rows, strict=True)
-    return Interactions.of(names, items, times, catalogue=[item.item_id for item in catalogue()])
-
-
-def build(store: VersionStore) -> Build:
-    spec = EncoderSpec(kind="hashing", dimension=DIMENSION)
-    platform = Platform(shards=2, encoder=spec, attributes=ATTRIBUTES, index=IndexSpec())
-    return Build(platform, store, HashingEncoder(spec), 1, ShardTuning())
-
+from recsys.versions import VersionStore
 
 IDS = [item.item_id for item in catalogue()]
-
-
-def publish(made: Build, model: Trained | None = None) -> Manifest:
-    return made.publish(Content(catalogue()), trained=model)
 
 
 @pytest.fixture(scope="module")

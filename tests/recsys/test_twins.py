@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_retrieval import Asked, answers, query_of
+from small_shards import Asked, answers, query_of
 from world import World, unit_rows
 
 from recsys.candidates import QUERY, SOURCES
