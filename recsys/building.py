@@ -30,6 +30,7 @@ from recsys.routing import Router
 from recsys.shard import Shard
 from recsys.sketches import Sketcher
 from recsys.snapshot import read_shard, write_indexes, write_rows
+from recsys.ties import in_catalogue_order
 from recsys.training.model import Trained
 from recsys.tuned import Tuned
 from recsys.versions import Manifest, ShardManifest, VersionStore
@@ -78,7 +79,7 @@ class Build:
         indexed shards are kept. Raises VersionError when nothing that may be raised brings recall@10 of every kind of
         query and the self-lookup to RECALL_FLOOR.
         """
-        items = list({item.item_id: item for item in content.items}.values())
+        items = in_catalogue_order(content.items)
         check_room(self.platform, self.store.root, len(items))
         with self.store.drafts.draft(self._key(items, content, trained)) as draft:
             texts = self._vectors(draft / "encoded", items, content.known, progress)

@@ -28,6 +28,7 @@ from recsys.presence import everyone
 from recsys.promoting import promote, refuse_if_log_gone
 from recsys.retention import prune
 from recsys.snapshot import read_items, write_indexes
+from recsys.ties import in_catalogue_order
 from recsys.training.model import Trained
 from recsys.versions import Manifest, VersionStore
 
@@ -73,7 +74,7 @@ async def live_content(
         items |= held
         known |= vectors
     progress("read", len(base.shards), len(base.shards))
-    declared = [_declared(item, base, platform.attributes) for item in items.values()]
+    declared = [_declared(item, base, platform.attributes) for item in in_catalogue_order(items.values())]
     return Content(declared, known, cut.cursors, base.version)
 
 

@@ -69,6 +69,8 @@ class Evaluation:
             "items": len(self.items),
             "events": len(self.data),
             "cases": test.cases,
+            "tied_last": self.data.tied_last,
+            "data_sha256": self.data.sha256(),
             "train_s": round(train_s, 1),
         }
         with self._served(trained, test.train) as offline:

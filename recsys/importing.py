@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,6 @@ from recsys.errors import BadInput
 from recsys.parquetfolders import files_of
 from recsys.records import EventIn, ItemIn, R, unix_seconds, validate_each
 from recsys.rowfiles import Columns, Fields, Row, chunks, comparable, file_size, plain
-
-REMEMBERED = 200_000  # contents of events without an id: 31 MB, measured with tracemalloc
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +63,7 @@ def read_items(
     def check(item: ItemIn) -> ItemIn:
         return check_item(item, declared, limits)
 
-    return _read(_Plan(ItemIn, columns, lambda: gather, check, batch), paths)
+    return _read(_Plan(ItemIn, columns, gather, check, batch), paths)
 
 
 def read_events(
@@ -83,7 +80,8 @@ def read_events(
 
     `default_type` and `default_timestamp` (Unix seconds) stand in where a row has none; None: such a row is
     bad, for an old event without a time would silently count as new. An event without an event_id gets one of
-    its content and its occurrence number within the file, so importing the file again changes nothing.
+    its content: rows that say the same are one event, in whatever files and order they come, so importing a file again
+    changes nothing.
     BadInput: a file or the mapping cannot be used.
     """
     given = {"type": default_type, "timestamp": default_timestamp}
@@ -91,45 +89,27 @@ def read_events(
     needed = [(name,) for name in ("user_id", "item_id", "type", "timestamp") if name not in given]
     columns = Columns(tuple(EventIn.model_fields), tuple(needed), mapping or {}, {"value": "number"})
 
-    def gather(fields: Fields, ids: _EventIds) -> Fields:
+    def gather(fields: Fields) -> Fields:
         event = given | fields
         _ids_as_text(event, "event_id", "user_id", "item_id", "request_id")
         if "timestamp" not in event:
             raise BadInput("timestamp: is missing and has no default", field="timestamp")
         if "event_id" not in event:
-            event["event_id"] = ids.make(event)
+            event["event_id"] = _content_id(event)
         return event
-
-    def gatherer() -> Callable[[Fields], Fields]:
-        ids = _EventIds()
-        return lambda fields: gather(fields, ids)
 
     def check(event: EventIn) -> EventIn:
         return check_event(event, event_types, limits, time.time())
 
-    return _read(_Plan(EventIn, columns, gatherer, check, batch), paths)
+    return _read(_Plan(EventIn, columns, gather, check, batch), paths)
 
 
-class _EventIds:
-    """Ids of one file's events that carry none.
-
-    Rows of equal content are told apart by a running number. Only the last REMEMBERED contents are kept, so
-    that memory stays bounded; equal rows further apart count as one event. The same file gives the same ids.
-    """
-
-    def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
-
-    def make(self, event: Mapping[str, Any]) -> str:
-        parts = [event.get("user_id"), event.get("item_id"), event.get("type")]
-        parts += [comparable(event.get("timestamp"), unix_seconds), comparable(event.get("value"), float)]
-        # ascii, because what repr escapes depends on the Unicode tables of the Python version.
-        content = hashlib.blake2b(ascii(parts).encode(), digest_size=16)
-        number = self._seen.pop(content.digest(), 0) + 1
-        self._seen[content.digest()] = number
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return content.hexdigest() if number == 1 else f"{content.hexdigest()}-{number}"
+def _content_id(event: Mapping[str, Any]) -> str:
+    """The id of an event that came without one: a hash of all that it says."""
+    parts = [event.get("user_id"), event.get("item_id"), event.get("type")]
+    parts += [comparable(event.get("timestamp"), unix_seconds), comparable(event.get("value"), float)]
+    # ascii, because what repr escapes depends on the Unicode tables of the Python version.
+    return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +118,8 @@ class _Plan(Generic[R]):
 
     kind: type[R]
     columns: Columns
-    gatherer: Callable[[], Callable[[Fields], Fields]]
-    """Makes, for each file, what turns the fields of a row into a raw record."""
+    gather: Callable[[Fields], Fields]
+    """Turns the fields of a row into a raw record."""
     check: Callable[[R], R]
     rows: int
     """Rows of a batch."""
@@ -159,16 +139,15 @@ def _read(plan: _Plan[R], paths: Iterable[Path]) -> Iterator[Batch[R]]:
 def _batches(plan: _Plan[R], files: Sequence[tuple[Path, int]]) -> Iterator[Batch[R]]:
     before, total = 0, sum(length for _, length in files)
     for path, length in files:
-        gather = plan.gatherer()
         for rows, position in chunks(path, plan.columns, plan.rows):
-            records, wrong = _records(plan, gather, rows)
+            records, wrong = _records(plan, rows)
             bad = [BadRow(str(path), line, message) for line, message in sorted(wrong.items())]
             yield Batch(records, bad, before + min(position, length), total)
         before += length
     yield Batch([], [], total, total)
 
 
-def _records(plan: _Plan[R], gather: Callable[[Fields], Fields], rows: Iterable[Row]) -> tuple[list[R], dict[int, str]]:
+def _records(plan: _Plan[R], rows: Iterable[Row]) -> tuple[list[R], dict[int, str]]:
     """The good records, and what is wrong with the other rows by line."""
     lines, raw, wrong = [], [], {}
     for line, fields in rows:
@@ -176,7 +155,7 @@ def _records(plan: _Plan[R], gather: Callable[[Fields], Fields], rows: Iterable[
             wrong[line] = fields
             continue
         try:
-            raw.append(gather(fields))
+            raw.append(plan.gather(fields))
             lines.append(line)
         except BadInput as error:
             wrong[line] = str(error)

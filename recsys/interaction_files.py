@@ -14,6 +14,7 @@ from recsys.importing import read_events, read_items
 from recsys.interactions import Interactions
 from recsys.profiles import Taste
 from recsys.records import EventIn, ItemIn
+from recsys.ties import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 ANY = "event"
@@ -79,16 +80,16 @@ def read_folder(
 def items_of(
     paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, mapping: Mapping[str, str] | None = None
 ) -> tuple[list[Item], list[BadRow]]:
-    """Items of the files; the last of several with one id wins."""
-    items: dict[str, Item] = {}
+    """Items of the files in the order of a catalogue; the last of several with one id wins."""
+    items: list[Item] = []
     bad: list[BadRow] = []
     for batch in read_items(paths, declared, Limits(), mapping):
         bad += batch.bad_rows
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}
-            items[record.item_id] = Item(record.item_id, record.title, record.text, attributes, record.created_at)
+            items.append(Item(record.item_id, record.title, record.text, attributes, record.created_at))
         say("items", batch.bytes_read, batch.bytes_total)
-    return list(items.values()), bad
+    return in_catalogue_order(items), bad
 
 
 def divided(mapping: Mapping[str, str], declared: Mapping[str, AttributeType]) -> tuple[dict[str, str], dict[str, str]]:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from recsys.datatypes import Floats
+from recsys.datatypes import Floats, Keys, item_keys
 from recsys.space import LONG_HALF_LIFE
+from recsys.ties import ties
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,12 +41,13 @@ class Interactions:
         weights: Sequence[float] | None = None,
         catalogue: Sequence[str] | None = None,
     ) -> Interactions:
-        """Rows in any order; equal times keep the order of the rows. `weights` None: 1 each. `catalogue` None: the
-        items that occur, sorted; rows of items that are not in it are left out.
+        """Rows in any order: the result does not depend on it, nor on rows that come twice. `weights` None: 1 each.
+        `catalogue` None: the items that occur, sorted; rows of items that are not in it are left out.
 
         Of an item that a user has more than once the newest row counts. Where its weight is not positive nothing
         stays. Else one interaction stays, at the time of the newest row and with the largest weight of the rows since
-        the last that is not positive. That is how profiles see a history, see `profiles.py`.
+        the last that is not positive. That is how profiles see a history, see `profiles.py`. At one moment a weight
+        that is not positive counts as the newest, and different items stand in the order of `ties.py`.
         """
         weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
         item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
@@ -57,7 +59,7 @@ class Interactions:
         stamps = np.asarray(times, np.float64)
         rows, strongest = _newest(owners, codes, stamps, weight)
         heard, owner = np.unique(owners[rows], return_inverse=True)
-        order = np.lexsort((rows, stamps[rows], owner))
+        order = np.lexsort((codes[rows], _ties(names, item_ids, owners[rows], codes[rows]), stamps[rows], owner))
         rows, strongest, owner = rows[order], strongest[order], owner[order]
         offsets = np.searchsorted(owner, np.arange(len(heard) + 1))
         return cls([names[u] for u in heard.tolist()], item_ids, offsets, codes[rows], strongest, stamps[rows])
@@ -85,6 +87,12 @@ class Interactions:
         return self.offsets[self.owners + 1] - 1 - np.arange(len(self))
 
     @property
+    def tied_last(self) -> float:
+        """Share of the users with two interactions or more whose last two have one time; 0 where there are none."""
+        last = self.offsets[1:][self.lengths > 1] - 1
+        return float((self.times[last] == self.times[last - 1]).mean()) if len(last) else 0.0
+
+    @property
     def until(self) -> float:
         """Unix seconds of the newest; 0 where there is none."""
         return float(self.times.max(initial=0.0))
@@ -100,11 +108,12 @@ class Interactions:
         )
 
     def newest(self, most: int) -> Interactions:
-        """At most this many, the newest; users who have none of them are left out."""
+        """At most this many, the newest; users who have none of them are left out. Ties as in a history."""
         if len(self) <= most:
             return self
         keep = np.zeros(len(self), bool)
-        keep[np.argsort(-self.times, kind="stable")[:most]] = True
+        tied = _ties(self.user_ids, self.item_ids, self.owners, self.items)
+        keep[np.lexsort((tied, self.times))[len(self) - most :]] = True
         left = self.where(keep)
         return left.select(np.flatnonzero(left.lengths))
 
@@ -128,12 +137,19 @@ class Interactions:
         return digest.hexdigest()
 
 
+def _ties(user_ids: Sequence[str], item_ids: Sequence[str], owners: Ints, items: Ints) -> Keys:
+    """(n,) uint64 of n interactions, given as places in the ids; see `ties.py`. Only ids that occur are hashed."""
+    (users, user), (occurring, item) = np.unique(owners, return_inverse=True), np.unique(items, return_inverse=True)
+    of_users, of_items = item_keys(user_ids[u] for u in users), item_keys(item_ids[i] for i in occurring)
+    return ties(of_users[user], of_items[item])
+
+
 def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: Floats) -> tuple[Ints, Floats]:
     """The newest row of each user and item where that is a like, and the weight that its likes leave."""
     rows = np.flatnonzero(codes >= 0)
     if not len(rows):
         return rows, weight[rows]
-    rows = rows[np.lexsort((stamps[rows], codes[rows], owners[rows]))]  # lexsort is stable
+    rows = rows[np.lexsort((weight[rows] <= 0, stamps[rows], codes[rows], owners[rows]))]
     fresh = np.ones(len(rows), bool)
     fresh[1:] = (np.diff(owners[rows]) != 0) | (np.diff(codes[rows]) != 0)
     starts = np.flatnonzero(fresh)

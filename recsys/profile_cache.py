@@ -1,7 +1,7 @@
 """A profile as the bytes that Redis caches, and which of them a version and its settings can still use.
 
-A header, then the columns, then the id of the newest event and the ids of the items liked last. The taste and the
-vectors of the items liked last are of one version and one set of settings. All else outlives both.
+A header, then the columns, then where the newest event stands within its moment and the ids of the items liked last.
+The taste and the vectors of the items liked last are of one version and one set of settings. All else outlives both.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from msgspec import structs
 
 from recsys.datatypes import Interaction, UserProfile
+from recsys.histories import in_order
 
-_FORMAT = b"pf06"
+_FORMAT = b"pf07"
 """Profiles that were cached in another form are of no use."""
 _MADE = 20
 """Bytes that say what a profile was made for: format, hash of the version, hash of the settings."""
@@ -44,7 +45,7 @@ def encode(profile: UserProfile, newest: Interaction, version: str, settings: by
     )
     floats = (profile.trail_weights, profile.taste, profile.recent_vectors)
     columns = (profile.seen, profile.trail, *floats, profile.trail_at, profile.felt)
-    names = "\n".join((newest.event_id, *profile.recent))
+    names = "\n".join((in_order(newest)[1], *profile.recent))
     return b"".join((_made(version, settings), header, *(column.tobytes() for column in columns), names.encode()))
 
 
@@ -78,7 +79,7 @@ def _read(blob: bytes) -> Cached:
     at += 4 * len(floats)
     bits = at + 4 * trail
     names = bits + (seen + 7) // 8
-    newest_id, *recent_ids = blob[names:].decode().split("\n")
+    within, *recent_ids = blob[names:].decode().split("\n")
     profile = UserProfile(
         taste=floats[trail : trail + taste],
         seen=keys[:seen],
@@ -94,4 +95,4 @@ def _read(blob: bytes) -> Cached:
         session=session,
         cut=bool(cut),
     )
-    return profile, (newest, newest_id)
+    return profile, (newest, within)

@@ -178,7 +178,7 @@ class UserStore:
         ]
 
     async def histories(self, user_ids: Sequence[str]) -> list[list[Interaction]]:
-        """Oldest first; events of the same moment in order of their ids."""
+        """Oldest first; events of the same moment as `histories.in_order` says."""
         stored = await self.stored(user_ids)
         return await asyncio.to_thread(lambda: [one.events() for one in stored])
 

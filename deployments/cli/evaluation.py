@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.tuned import say_tuned
+from deployments.cli.tuned import say_ties, say_tuned
 from deployments.cli.versions import build_of
 from deployments.serve_config import own_config, platform_of, serving_of
 from recsys.beforehand import check_room, check_tools
@@ -102,6 +102,8 @@ def _show(found: dict[str, Any], read: Read) -> None:
             + f"; chance {cold['random']:.4f}"
         )
     say_tuned(found["index"], console)
+    console.print(f"data {found['data_sha256']}", soft_wrap=True)
+    say_ties(found["tied_last"], console)
     if read.bad_rows:
         told = f"{len(read.bad_rows)} bad rows left out, the first: {read.bad_rows[0]}"
         console.print(told, markup=False, soft_wrap=True)

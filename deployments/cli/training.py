@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.tuned import say_tuned
+from deployments.cli.tuned import say_ties, say_tuned
 from deployments.cli.versions import build_of, promoted, store_of
 from deployments.runtime import Runtime
 from deployments.serve_config import own_config, platform_of, serving_of, tuning_of
@@ -34,6 +34,7 @@ from recsys.live_events import live_events
 from recsys.profiles import Taste
 from recsys.retraining import retrain
 from recsys.snapshot import read_items
+from recsys.ties import in_catalogue_order
 from recsys.training.train import Trainer
 from recsys.versions import tuned_of
 
@@ -124,9 +125,11 @@ def train(
         promoted(config, manifest.version, instead_of=base)
     if json:
         told = {"version": manifest.version, "model": manifest.model, "promoted": promote, "bad_rows": len(bad)}
-        print_json({**told, "card": trained.card.model_dump(), "tuned": tuned_of(manifest)})
+        print_json(
+            {**told, "tied_last": data.tied_last, "card": trained.card.model_dump(), "tuned": tuned_of(manifest)}
+        )
         return
-    _say_bad(bad, console)
+    _say_data(data, bad, console)
     found = ", ".join(f"{name} {value:.4f}" for name, value in trained.card.validation.items())
     console.print(
         f"version {manifest.version}: {manifest.model}, {trained.card.events} events of {trained.card.users} users in "
@@ -178,7 +181,7 @@ def _served_items(config: Path) -> list[Item]:
     if current is None:
         raise VersionError("no version is promoted, so there are no items to learn for; name item files with --items")
     shards = range(len(store.manifest(current).shards))
-    return [item for n in shards for item in read_items(store.folder(current) / f"shard-{n}")]
+    return in_catalogue_order(item for n in shards for item in read_items(store.folder(current) / f"shard-{n}"))
 
 
 async def _live_events(url: str, prefix: str, settings: Serving, ids: list[str], report: Progress) -> Interactions:
@@ -195,7 +198,9 @@ def _redis(config: Path) -> str:
     return url
 
 
-def _say_bad(bad: list[BadRow], console: Console) -> None:
+def _say_data(data: Interactions, bad: list[BadRow], console: Console) -> None:
+    """What the events do not tell: the rows that were left out, and where ties decide."""
+    say_ties(data.tied_last, console)
     for row in bad[:_BAD_SHOWN]:
         console.print(str(row), style="yellow", markup=False)
     if bad:

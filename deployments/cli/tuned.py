@@ -1,4 +1,4 @@
-"""What a build chose for recall, as commands say it."""
+"""What a build chose for recall, and what ties decided, as commands say it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+
+from recsys.ties import decided_by_ties
 
 
 def say_tuned(tuned: Mapping[str, Any] | None, console: Console) -> None:
@@ -20,3 +22,9 @@ def say_tuned(tuned: Mapping[str, Any] | None, console: Console) -> None:
     how = index["engine"] if index["engine"] == "flat" else f"{index['engine']}, {graph}"
     console.print(f"recall@10 of {kinds} (tastes of {tuned['tastes_of']})", markup=False)
     console.print(f"  by {how}: {tuned['walk_us']:g} µs a query, {tuned['seconds']} s to index", markup=False)
+
+
+def say_ties(share: float, console: Console) -> None:
+    """Warn where ties decide. `share`: see `Interactions.tied_last`."""
+    if (warning := decided_by_ties(share)) is not None:
+        console.print(warning, style="yellow", markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from recsys.datatypes import Interaction
 from recsys.holdout import by_time, leave_last_out, rolling, upcoming
 from recsys.interaction_files import weighted
 from recsys.interactions import Interactions
+from recsys.ties import tie
 
 
 def of(rows: list[tuple[str, str, float]], **given) -> Interactions:
@@ -17,11 +18,14 @@ def of(rows: list[tuple[str, str, float]], **given) -> Interactions:
     return Interactions.of(users, items, times, **given)
 
 
-def test_histories_are_in_order_of_time_and_then_of_rows():
-    """Equal times keep the order of the rows; of an item that comes twice the newest stays."""
-    data = of([("b", "z", 5), ("a", "y", 9), ("a", "x", 10), ("a", "w", 9), ("a", "x", 1)])
+def test_histories_are_in_order_of_time_and_then_of_ties():
+    """Whatever the order of the rows; of an item that comes twice the newest stays."""
+    rows = [("b", "z", 5), ("a", "y", 9), ("a", "x", 10), ("a", "w", 9), ("a", "x", 1)]
+    data = of(rows)
     assert list(data.user_ids) == ["a", "b"]
-    assert [data.item_ids[i] for i in data.of_user(0)] == ["y", "w", "x"]
+    tied = sorted("yw", key=lambda item: tie("a", item))
+    assert [data.item_ids[i] for i in data.of_user(0)] == [*tied, "x"]
+    assert of(rows[::-1]).sha256() == data.sha256()
     assert data.ages.tolist() == [2, 1, 0, 0]
 
 

@@ -14,6 +14,7 @@ from recsys import counting, keys
 from recsys.config import Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
 from recsys.profiles import Taste, fold
+from recsys.ties import tie
 from recsys.users import Appended, Counted, UserStore
 
 D = 3
@@ -185,23 +186,32 @@ async def test_the_history_is_bounded(store):
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e4", "e5", "e6", "e7", "e8"]
 
 
-async def test_events_of_one_second_go_by_id(store):
+async def test_events_of_one_second_about_one_item_go_by_id(store):
     """So that every rebuild gives the same profile."""
     await append(store, *(event(n, at=1000.0) for n in (3, 1, 2)))
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e1", "e2", "e3"]
 
 
+async def test_events_of_one_second_do_not_go_by_their_ids(store):
+    """The order of their items is the one of `ties.py`, whatever numbers the sender gave them."""
+    items = sorted("ab", key=lambda item: tie("u", item))
+    for at, ids in ((1000.0, (1, 2)), (2000.0, (4, 3))):
+        await append(store, *(event(n, item, at=at) for n, item in zip(ids, items, strict=True)))
+    assert [e.item_id for e in (await store.histories(["u"]))[0]] == [*items, *items]
+
+
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
 async def test_events_of_one_second_give_one_profile(store, order):
-    """Whatever order they come in, one at a time, folding and rebuilding agree: in the order of their ids."""
-    names = dict(zip((1, 2, 3), "abc", strict=True))
+    """Whatever order they come in, one at a time, folding and rebuilding agree: in the order of their ties."""
+    items = sorted("abc", key=lambda item: tie("u", item))
+    names = dict(zip((1, 2, 3), items, strict=True))
     for n in order:
         done = await append(store, event(n, names[n], at=1000.0))
         if done.profile is not None:
             await save(store, done)
     rebuilt = fold(unknown_user(D), (await store.histories(["u"]))[0], VECTORS, TASTE, done.sequence)
     got = await loaded(store)
-    assert rebuilt.recent == ("c", "b", "a")
+    assert rebuilt.recent == tuple(items[::-1])
     if order == (1, 2, 3):
         np.testing.assert_allclose(got.taste, rebuilt.taste, atol=1e-6)
         assert got.recent == rebuilt.recent
