@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,8 +59,8 @@ class Prepared(msgspec.Struct, frozen=True):
         return serve.weights if serve.weights is not None and learned else self.scenario.weights
 
 
-def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment) -> ShardQuery:
-    """One message for the whole batch."""
+def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment, left_s: float = math.inf) -> ShardQuery:
+    """One message for the whole batch, which waits `left_s` seconds for the answer."""
     vectors: list[Floats] = []
     plan: list[tuple[int, int, int, int]] = []  # request, role, source bit, k
     column_k: list[list[int]] = []
@@ -95,6 +96,7 @@ def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment) -> Shar
         trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
         sketches=any(p.diversity > 0 for p in batch),
         grouped=grouped(batch),
+        left_s=left_s,
     )
 
 

@@ -177,7 +177,7 @@ class Recommender:
         self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[SignalName]
     ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
-        asked = shard_query(serve, batch, moment)
+        asked = shard_query(serve, batch, moment, max(clock.left(), 0.0))
         candidates, missing = await self._shards.search(asked, clock)
         clock.lap("candidates")
         if candidates is None:

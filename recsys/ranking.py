@@ -14,7 +14,7 @@ from recsys.datatypes import Floats
 from recsys.rowlists import NEW_LIKES
 from recsys.signals import SIGNALS
 from recsys.sketches import unit
-from recsys.twins import repeated
+from recsys.twins import any_repeated, repeated
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,8 +42,9 @@ def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], gro
     columns of `candidates.groups`.
     """
     k = [a.k for a in asked]
-    over = _over_caps(candidates, scores, asked, grouped)
-    order = np.lexsort((-scores, over, candidates.requests))
+    requests = candidates.requests
+    over = _over_caps(candidates, requests, scores, asked, grouped)
+    order = np.lexsort((-scores, over, requests))
     slates = []
     sizes = np.diff(candidates.offsets)
     spread = [b for b, a in enumerate(asked) if a.diversity > 0 and sizes[b]]
@@ -63,13 +64,12 @@ def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], gro
 
 
 def _over_caps(
-    candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str]
+    candidates: CandidateSet, requests: Ints, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str]
 ) -> npt.NDArray[np.bool_]:
     """(n,) candidates that come after as many better ones with the same value as their request allows: of equal items
     one.
     """
-    requests = candidates.requests
-    over = _equal_to_a_better_one(candidates, scores)
+    over = _equal_to_a_better_one(candidates, requests, scores)
     for column, name in enumerate(grouped):
         caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in asked], np.int64)
         values = candidates.groups[:, column]
@@ -81,12 +81,13 @@ def _over_caps(
     return over
 
 
-def _equal_to_a_better_one(candidates: CandidateSet, scores: Floats) -> npt.NDArray[np.bool_]:
+def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Floats) -> npt.NDArray[np.bool_]:
     """(n,) candidates whose equal has a better score, of equal scores the newer, then the smaller key."""
-    requests = candidates.requests
+    over = np.zeros(len(scores), bool)
+    if not any_repeated(requests, candidates.twins):  # nearly always, and told in one sort
+        return over
     # Items that were asked for are all put in their order.
     twins = np.where(candidates.sources & SOURCES["asked"], np.uint64(0), candidates.twins)
-    over = np.zeros(len(scores), bool)
     several = np.flatnonzero(repeated(requests, twins))
     if len(several):
         mine = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))

@@ -21,6 +21,7 @@ from recsys.candidates import (
     firsts,
     tag,
 )
+from recsys.config import SourceName
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.index.base import best
 from recsys.shard import Shard
@@ -28,6 +29,8 @@ from recsys.twins import repeated
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+_COLUMN_BITS = np.array([SOURCES[column] for column in COLUMNS])
 
 _DEEP = 1 << 12
 """Rows that exact scoring looks at for items that are not equal."""
@@ -159,24 +162,39 @@ def _by_likeness(shard: Shard, queries: Floats, rows: Rows) -> Rows:
 
 
 def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
-    found = []
+    """The best rows of each column that a request wants, the columns side by side: what is excluded is looked up once
+    for all of them.
+    """
     slack = np.diff(query.exclude_offsets)
-    for c, column in enumerate(COLUMNS):
-        groups: dict[object, list[int]] = {}
-        for b in np.flatnonzero(query.column_k[:, c]).tolist():
-            groups.setdefault(query.filters[b], []).append(b)
-        for members in groups.values():
-            requests = np.array(members)
-            k = query.column_k[requests, c]
-            most = int((k + slack[requests]).max())
-            ranked = shard.lists.ranked(column, query.filters[members[0]], most)[:most]
-            if column == "trending":
-                ranked = ranked[shard.items.trends.view[ranked] >= query.trend_floor]
-            rows = np.broadcast_to(ranked, (len(requests), len(ranked)))
-            keep = _eligible(shard, requests, rows, excluded, None)
-            keep &= np.cumsum(keep, axis=1) <= k[:, None]
-            found.append(_pairs(requests, rows, keep, np.full(len(requests), SOURCES[column])))
+    groups: dict[Filter | None, list[int]] = {}
+    for b in np.flatnonzero(query.column_k.any(axis=1)).tolist():
+        groups.setdefault(query.filters[b], []).append(b)
+    found = []
+    for given, members in groups.items():
+        requests = np.array(members)
+        k = query.column_k[requests]
+        most = np.where(k > 0, k + slack[requests, None], 0).max(axis=0).tolist()
+        lists = [_ranked(shard, query, column, given, m) for column, m in zip(COLUMNS, most, strict=True)]
+        rows = np.concatenate(lists)
+        keep = np.empty((len(requests), len(rows)), bool)
+        keep[:] = _eligible(shard, requests, rows[None], excluded, None)
+        start = 0
+        for c, ranked in enumerate(lists):
+            column = keep[:, start : start + len(ranked)]
+            column &= column.cumsum(axis=1) <= k[:, c, None]
+            start += len(ranked)
+        line, at = keep.nonzero()
+        bits = np.repeat(_COLUMN_BITS, [len(ranked) for ranked in lists])
+        found.append(_Found(requests[line], rows[at], bits[at]))
     return found
+
+
+def _ranked(shard: Shard, query: ShardQuery, column: SourceName, given: Filter | None, most: int) -> Rows:
+    """Up to `most` rows that match, best of the column first."""
+    if not most:
+        return np.zeros(0, np.int64)
+    ranked = shard.lists.ranked(column, given, most)[:most]
+    return ranked[shard.items.trends.view[ranked] >= query.trend_floor] if column == "trending" else ranked
 
 
 def _asked(shard: Shard, query: ShardQuery) -> list[_Found]:
@@ -189,17 +207,20 @@ def _asked(shard: Shard, query: ShardQuery) -> list[_Found]:
 
 
 def _eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Filter | None) -> Bools:
-    """(m, k) bool: rows that are alive, match the filter (None: all do), and are not excluded by their request."""
+    """(m, k) bool: rows that are alive, match the filter (None: all do), and are not excluded by their request.
+
+    `rows` is (m, k), or (1, k) where all requests have the same; the answer is (1, k) then where nothing is excluded.
+    """
     keep = rows >= 0
-    safe = np.where(keep, rows, 0)
     if not len(shard.items):
         return keep
+    safe = rows if keep.all() else np.where(keep, rows, 0)
     keep &= shard.items.alive.view[safe]
     if given is not None:
         mask = shard.lists.mask(given)
         keep &= mask[np.minimum(safe, len(mask) - 1)] & (safe < len(mask))
     if len(excluded):
-        keep &= ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
+        keep = keep & ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
     return keep
 
 
@@ -215,14 +236,18 @@ def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> Candidate
     bits = np.concatenate([none, *(f.bits for f in found)])
     tagged = tag(np.concatenate([none, *(f.requests for f in found)]), items.keys.view[rows])
     order = np.argsort(tagged, kind="stable")
-    if ((tagged[order[1:]] == tagged[order[:-1]]) & (rows[order[1:]] != rows[order[:-1]])).any():
-        order = np.lexsort((rows, tagged))  # two items share a key, or one changed its row meanwhile
-    tagged, rows = tagged[order], rows[order]
-    first = np.flatnonzero(firsts(tagged, rows, items.ids.column))
+    ordered = rows[order]
+    new = np.ones(len(rows), bool)
+    new[1:] = np.diff(tagged[order]) != 0
+    if (~new[1:] & (ordered[1:] != ordered[:-1])).any():  # two items share a key, or one changed its row meanwhile
+        order = np.lexsort((rows, tagged))
+        ordered = rows[order]
+        new = firsts(tagged[order], ordered, items.ids.column)
+    first = np.flatnonzero(new)
     sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else none
-    rows = rows[first]
+    rows = ordered[first]
     starts = np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS)
-    offsets = np.searchsorted(tagged[first], starts)
+    offsets = np.searchsorted(tagged[order[first]], starts)
     created = items.created_at.view[rows]
     return CandidateSet(
         offsets=offsets,

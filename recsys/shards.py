@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from recsys.breaker import Breaker
@@ -47,7 +46,6 @@ class Shards:
     async def search(self, query: ShardQuery, clock: Clock) -> tuple[CandidateSet | None, tuple[str, ...]]:
         """Candidates of the shards that answered in what is left on the clock; None when none did."""
         asked = sorted(set().union(*(self.router.matching(f) for f in query.filters)))
-        query = replace(query, left_s=max(clock.left(), 0.0))  # no clock of another machine is relied on
 
         def call(n: int) -> asyncio.Future[CandidateSet]:
             made = asyncio.ensure_future(self._clients[n].search(query))

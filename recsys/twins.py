@@ -113,13 +113,23 @@ def _contents(items: Sequence[Item]) -> Keys:
     return made
 
 
+def any_repeated(groups: Rows, keys: Keys) -> bool:
+    """Whether a key, other than 0, stands twice in a group."""
+    ordered = np.sort(_grouped(groups, keys))
+    same = ordered[1:] == ordered[:-1]
+    return bool(same.any() and (same & ((ordered[1:] & _MASK) != 0)).any())
+
+
 def repeated(groups: Rows, keys: Keys) -> npt.NDArray[np.bool_]:
     """(n,) which come after another of the same group and the same key; a key of 0 is like none."""
-    tagged = (groups.astype(np.uint64) << np.uint64(KEY_BITS)) | keys
-    ordered = np.sort(tagged)
     again = np.zeros(len(keys), bool)
-    if not ((ordered[1:] == ordered[:-1]) & ((ordered[1:] & _MASK) != 0)).any():
+    if not any_repeated(groups, keys):
         return again
+    tagged = _grouped(groups, keys)
     order = np.argsort(tagged, kind="stable")
     again[order[1:]] = tagged[order[1:]] == tagged[order[:-1]]
     return again & (keys != 0)
+
+
+def _grouped(groups: Rows, keys: Keys) -> Keys:
+    return (groups.astype(np.uint64) << np.uint64(KEY_BITS)) | keys

@@ -103,15 +103,18 @@ class GraphIndex:
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         with self._lock.shared():
-            found = np.full((len(queries), k), NO_ROW, np.int64)
-            scores = np.full((len(queries), k), -np.inf, np.float32)
             take = min(k, self.nodes.live)
-            if take and len(queries):
-                codes, longer = self.graph.questions(queries)
-                found[:, :take], scores[:, :take] = self.graph.search(codes, take)
-                if longer is not None:
-                    scores /= longer
-            return self.nodes.spread(found, scores, k, _SPARE, _ALIKE)
+            if not take or not len(queries):
+                return np.full((len(queries), k), NO_ROW, np.int64), np.full((len(queries), k), -np.inf, np.float32)
+            codes, longer = self.graph.questions(queries)
+            nodes, scores = self.graph.search(codes, take)
+            if longer is not None:
+                scores = scores / longer
+            if take < k:
+                none = ((0, 0), (0, k - take))
+                nodes = np.pad(nodes, none, constant_values=NO_ROW)
+                scores = np.pad(scores, none, constant_values=-np.inf)
+            return self.nodes.spread(nodes, scores, k, _SPARE, _ALIKE)
 
     @property
     def mixed(self) -> bool:

@@ -47,9 +47,11 @@ class HnswGraph:
             self._graph.unmark_deleted(node)
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        found, distances = self._query(codes, k)
+        if found.shape[1] == k:
+            return found.astype(np.int64), 1.0 - distances
         nodes = np.full((len(codes), k), NO_ROW, np.int64)
         scores = np.full((len(codes), k), -np.inf, np.float32)
-        found, distances = self._query(codes, k)
         nodes[:, : found.shape[1]] = found.astype(np.int64)
         scores[:, : found.shape[1]] = 1.0 - distances
         return nodes, scores

@@ -159,12 +159,14 @@ class Nodes:
         The first k rows of a line come whole. Of a node behind them come `spare` rows at the most, so that a few may be
         dropped from the answer and the node still has its place. A node of vectors that differ gives up to `most`.
         """
+        if not len(self._head):
+            return nodes, scores
+        sizes = self._sizes.view[nodes]  # for -1 that of the last, which does not count
+        if (sizes == 1).all() and (nodes >= 0).all():  # nearly always
+            return self._head.view[nodes].astype(np.int64), scores
         here = nodes >= 0
         safe = np.where(here, nodes, 0)
-        if self.rows == self.live:  # every node has one row
-            head = self._head.view
-            return (np.where(here, head[safe], -1).astype(np.int64) if len(head) else nodes), scores
-        sizes = np.where(here, self._sizes.view[safe], 0).astype(np.int64)
+        sizes = np.where(here, sizes, 0).astype(np.int64)
         before = np.cumsum(sizes, axis=1) - sizes
         gives = np.minimum(sizes, np.maximum(k - before, np.where(self._mixed.view[safe], most, spare)))
         place = np.cumsum(gives, axis=1) - gives
