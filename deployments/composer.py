@@ -27,7 +27,6 @@ from recsys.datatypes import Floats, Item
 from recsys.following import VersionFollower
 from recsys.gateway import Gateway
 from recsys.held_settings import HeldSettings
-from recsys.membership import Drift
 from recsys.presence import secret
 from recsys.pulse import BEAT_S
 from recsys.remote import DirectShard
@@ -98,10 +97,10 @@ class Composer:
             told: ShardTuning = await shard.remote()
             return told
 
-        work = jobs(platform, lambda: self._gateway.settings, self._drift, tuning)
+        work = jobs(platform, lambda: self._gateway.settings, self._follower.drift, tuning)
         self._schedule = Schedule(self._redis, work, telemetry)
         self._schedule.start()
-        self._gate = Gate(lambda: self._follower.composers, telemetry)
+        self._gate = Gate(lambda: self._follower.composer_count, telemetry)
         await self._gate.configure(self._gateway.settings.security)
         self._gate.start()
         await self._gateway.warm_up()
@@ -133,11 +132,6 @@ class Composer:
             raise RuntimeError("a background task of the composer has ended; see the log")
         if not self._follower.healthy():
             raise RuntimeError("the composer cannot serve a version that the shards hold; see the log")
-
-    def _drift(self) -> list[Drift]:
-        """Of all replicas, in the version that is served."""
-        version = self._follower.serve.version
-        return [m.drift[version] for m in self._follower.members if version in m.drift]
 
     async def __del__(self) -> None:
         await self._background.stop()

@@ -9,9 +9,10 @@ from redis.exceptions import RedisError
 
 from recsys.connection import connect
 from recsys.errors import RuntimeFailure
-from recsys.membership import Member
-from recsys.presence import STALE_S, Register
+from recsys.membership import Member, ShardMember
+from recsys.presence import everyone
 from recsys.redis_url import redacted
+from recsys.register import STALE_S
 
 _LOOK_S = 0.5
 
@@ -26,7 +27,7 @@ def refuse_if_another_platform(url: str, prefix: str) -> None:
     while heard := asyncio.run(_heard(url, prefix)):
         if time.monotonic() > deadline:
             one = heard[0]
-            name = f"shard-{one.shard}" if one.shard is not None else one.role
+            name = f"shard-{one.shard}" if isinstance(one, ShardMember) else one.role
             raise RuntimeFailure(
                 f"another platform runs in the Redis at {redacted(url)} under the prefix {prefix!r} ({len(heard)} "
                 f"replicas, such as {one.id} of {name}): end it, or give this one a redis_prefix of its own"
@@ -36,12 +37,7 @@ def refuse_if_another_platform(url: str, prefix: str) -> None:
 
 async def _heard(url: str, prefix: str) -> list[Member]:
     async with connect(url, timeout_s=5, prefix=prefix) as redis:
-        found: list[Member] = []
-        for role in ("shard", "composer"):
-            register = Register(redis, role)
-            try:
-                await register.look()
-            except RedisError as error:
-                raise RuntimeFailure(f"Redis at {redacted(url)} does not say who uses it ({error})") from None
-            found += register.heard
-        return found
+        try:
+            return await everyone(redis)
+        except RedisError as error:
+            raise RuntimeFailure(f"Redis at {redacted(url)} does not say who uses it ({error})") from None

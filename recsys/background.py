@@ -26,8 +26,8 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
 
     A step that raises is tried again after the pause, or a quarter of a second where that is longer. The wait doubles,
     up to two seconds, while the step goes on raising.
-    Each failure counts in recsys_background_errors_total{task=name}. The log has the first of a row, the second, the
-    fourth, and so on.
+    Each failure counts in recsys_background_errors_total{task=name}, without what follows a colon in the name: it says
+    which version, say, and versions come and go. The log has the first of a row, the second, the fourth, and so on.
     """
     task = asyncio.current_task()
     failures = 0
@@ -36,9 +36,9 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
     while task is not None:
         error: BaseException | None = None
         try:
-            made = step()
-            if made is not None:
-                await made
+            work = step()
+            if work is not None:
+                await work
         except asyncio.CancelledError as cancelled:
             if task.cancelling():
                 raise
@@ -67,10 +67,6 @@ class Background:
         """See `forever`. One of the same name must not be running."""
         self._tasks[name] = asyncio.create_task(forever(name, step, pause_s, self._telemetry), name=name)
 
-    def end(self, name: str) -> None:
-        """Without waiting for its last step."""
-        self._tasks.pop(name).cancel()
-
     async def stop(self) -> None:
         """End all of them, and wait for their last steps."""
         for task in self._tasks.values():
@@ -78,8 +74,9 @@ class Background:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     @property
-    def names(self) -> set[str]:
-        return set(self._tasks)
+    def running(self) -> set[str]:
+        """Names of the loops that have not ended."""
+        return {name for name, task in self._tasks.items() if not task.done()}
 
     def healthy(self) -> bool:
         """Whether any was started, and all still run."""
@@ -87,7 +84,7 @@ class Background:
 
 
 def _tell(name: str, error: BaseException, failures: int, telemetry: Telemetry) -> None:
-    telemetry.add("recsys_background_errors_total", task=name)
+    telemetry.add("recsys_background_errors_total", task=name.partition(":")[0])
     if failures & (failures - 1):
         return
     expected = isinstance(error, RedisError | OSError | RecsysError)

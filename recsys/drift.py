@@ -13,7 +13,7 @@ _QUERIES = 16
 
 
 def measure(shard: Shard) -> Drift:
-    """Reads every vector once; may run beside searches and the writer."""
+    """Compare the shard with its snapshot. Reads every vector once; may run beside searches and the writer."""
     rows = shard.items.live_rows()
     return Drift(
         log_share=float(np.count_nonzero(rows >= shard.items.snapshot_rows) / max(len(rows), 1)),

@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,12 +16,13 @@ from recsys.background import Background
 from recsys.config import Platform
 from recsys.errors import VersionError
 from recsys.itemlog import ItemLog, after
-from recsys.membership import Group, Member, covered, furthest, ready
+from recsys.membership import ComposerMember, Drift, Group, Member, ShardMember, covered, drifts, furthest, ready
 from recsys.presence import SAY_S, Presence
 from recsys.rejecting import Rejections
 from recsys.servable import Servable
 from recsys.serving import Serve
 from recsys.telemetry import SILENT, Telemetry
+from recsys.version_choice import better, most_covered, to_ask_for
 from recsys.versions import Manifest, VersionStore
 
 _LOOK_S = 0.25
@@ -45,7 +47,7 @@ class VersionFollower:
     ) -> None:
         self._store = store
         self._log = ItemLog(redis)
-        self._presence = Presence(redis, Member(role="composer", id=composer_id), ("shard", "composer"))
+        self._presence = Presence(redis, ComposerMember(id=composer_id), (ShardMember, ComposerMember))
         self._shards = platform.shards
         self._servable = Servable(store, platform)
         self._telemetry = telemetry
@@ -84,16 +86,25 @@ class VersionFollower:
     @property
     def members(self) -> Sequence[Member]:
         """Shard replicas and composers that are there."""
-        return [*self._presence.members("shard"), *self._presence.members("composer")]
+        return [*self._presence.members(ShardMember), *self.composers]
 
     @property
-    def composers(self) -> int:
-        """How many there are, this one included."""
-        return max(1, len(self._presence.members("composer")))
+    def composers(self) -> Sequence[ComposerMember]:
+        """Composers that are there; this one is missing until its record has been read back."""
+        return self._presence.members(ComposerMember)
 
-    def replicas(self, shard: int) -> Sequence[Member]:
-        """Of a shard; the same object until a look shows something new."""
+    @property
+    def composer_count(self) -> int:
+        """How many composers there are, this one included."""
+        return max(1, len(self.composers))
+
+    def replicas(self, shard: int) -> Sequence[ShardMember]:
+        """Replicas of a shard; the same object until a look shows something new."""
         return self._presence.group.get(shard, ())
+
+    def drift(self) -> list[Drift]:
+        """Of all replicas that have measured the served version. Raises VersionError before there is one."""
+        return drifts(self._presence.group, self.serve.version)
 
     def can_answer(self) -> bool:
         """Whether a shard holds the served version.
@@ -163,47 +174,37 @@ class VersionFollower:
         self._promoted = await asyncio.to_thread(self._servable.read)
         self._rejections.keep(self._promoted)
         group = self._presence.group
-        better = self._better(group)
-        if better:
+        versions = better(self._promoted, self._served, group, self._shards)
+        if versions:
             now = furthest(group)
-            await self._switch_to_first(better, group, now if self._reached is None else self._reached)
+            await self._switch_to_first(versions, group, now if self._reached is None else self._reached)
             self._reached = now
         else:
             self._reached = None
         await self._ask(group)
 
     async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[int, str]) -> None:
-        """To the first of them that is ready and opens; none may be."""
+        """Switch to the first of them that is ready and opens; none may be. `reached`: see `membership.ready`."""
         for version in versions:
             if self._rejections.resting(version) or not ready(group, version, self._shards, {}):
                 continue
             if ready(group, version, self._shards, await self._in_log(reached)) and await self._switch(version):
                 return
 
-    def _better(self, group: Group) -> Sequence[str]:
-        """Versions to serve rather than the present one, the best first."""
-        promoted, served = self._promoted, self._serve.version if self._serve else None
-        if served is None or covered(group, served, self._shards) < self._shards:
-            return [v for v in promoted if v != served]
-        # Newer ones. After a rollback the served one is none of them, and the next is what the operator chose.
-        return promoted[: promoted.index(served)] if served in promoted else promoted[:1]
-
     async def _in_log(self, reached: Mapping[int, str]) -> dict[int, str]:
-        """What was reached, as far as the log still has it: what Redis has lost of its end, nobody can reach."""
+        """What was reached, but no further than the log's end: no replica can reach what Redis has lost."""
         numbers = [number for number in reached if number < self._shards]
         ends = await self._log.newest(numbers)
         return {number: min(reached[number], end, key=after) for number, end in zip(numbers, ends, strict=True)}
 
     async def _switch(self, version: str) -> bool:
         """Serve the version, unless it does not open, or the shards drop it meanwhile."""
-        try:
-            serve = await asyncio.to_thread(self._store.serve, version)
-            manifest = await asyncio.to_thread(self._store.manifest, version)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the version before goes on
-            self._rejections.add("the composer", version, error)
+        opened = await self._open(version)
+        if opened is None:
             return False
+        serve, manifest = opened
         self._rejections.remove(version)
-        if self._serve is not None and covered(self._presence.group, self._serve.version, self._shards) == self._shards:
+        if self._served is not None and covered(self._presence.group, self._served, self._shards) == self._shards:
             try:
                 await self.before_switch(serve)
             except Exception as error:  # it only saves work: no version waits for it for ever
@@ -214,45 +215,50 @@ class VersionFollower:
         await self._take(serve, manifest)
         return True
 
+    async def _open(self, version: str) -> tuple[Serve, Manifest] | None:
+        """None: it does not open, which the rejections say."""
+        try:
+            serve = await asyncio.to_thread(self._store.serve, version)
+            return serve, await asyncio.to_thread(self._store.manifest, version)
+        except Exception as error:  # noqa: BLE001 - whatever it is, another version can be served
+            self._rejections.add("the composer", version, error)
+            return None
+
     async def _take(self, serve: Serve, manifest: Manifest) -> None:
         self._serve, self._manifest = serve, manifest
         self._taken.set()
         log.info("serving version %s", serve.version)
         with contextlib.suppress(RedisError, OSError):  # the loop `say` says it again
-            await self._presence.say(self._word)
+            await self._presence.say(self._record)
 
     async def _make_do(self) -> None:
         """Serve the version that most shards hold, the newest of them."""
         promoted = self._promoted or await asyncio.to_thread(self._servable.read)
-        group = self._presence.group
-        for version in sorted(promoted, key=lambda v: -covered(group, v, self._shards)):
-            try:
-                serve = await asyncio.to_thread(self._store.serve, version)
-                manifest = await asyncio.to_thread(self._store.manifest, version)
-            except Exception as error:  # noqa: BLE001 - another may open
-                self._rejections.add("the composer", version, error)
-                continue
-            if self._serve is None:  # else one became ready meanwhile
-                await self._take(serve, manifest)
-            return
+        for version in most_covered(promoted, self._presence.group, self._shards):
+            opened = await self._open(version)
+            if opened is not None:
+                if self._serve is None:  # else one became ready meanwhile
+                    await self._take(*opened)
+                return
         raise VersionError(
             f"none of the promoted versions can be served: {'; '.join(self._rejections.reasons.values())}"
         )
 
     async def _ask(self, group: Group) -> None:
         """Ask the shards for an older version where none of the newer ones can be served."""
-        served = self._serve.version if self._serve else None
-        asked = None
-        if served is None or covered(group, served, self._shards) < self._shards:
-            rejected = {v for m in self.members for v in m.rejected} | self._rejections.reasons.keys()
-            asked = next((v for v in self._promoted if v not in rejected), None)
-        word = self._word(self._presence.member).model_copy(update={"asks": asked})
-        if word != self._presence.member:
-            await self._presence.say(lambda _: word)
+        rejected = {v for m in self.members for v in m.rejected} | self._rejections.reasons.keys()
+        wanted = to_ask_for(self._promoted, self._served, rejected, group, self._shards)
+        record = structs.replace(self._record(self._presence.member), asks=wanted)
+        if record != self._presence.member:
+            await self._presence.say(lambda _: record)
 
-    def _word(self, member: Member) -> Member:
-        update = {"serving": self._serve.version if self._serve else None, "rejected": self._rejections.reasons}
-        return member.model_copy(update=update)
+    @property
+    def _served(self) -> str | None:
+        """The served version; None: there is none yet."""
+        return self._serve.version if self._serve else None
+
+    def _record(self, member: ComposerMember) -> ComposerMember:
+        return structs.replace(member, serving=self._served, rejected=self._rejections.reasons)
 
     def _helpless(self) -> bool:
         """Whether it cannot answer for long, while shards hold a version that a new composer could perhaps serve."""

@@ -82,7 +82,7 @@ class HeldSettings(Generic[S]):
         """Now and from then on every second: Ray forgets a gauge that is not set again."""
         self._refusing = refusing
         self._say()
-        if not self._background.names:
+        if not self._background.running:
             self._background.start("settings", self._say, BEAT_S)
 
     def _say(self) -> None:

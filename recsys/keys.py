@@ -25,9 +25,9 @@ whole keys: see `user_of`.
 | rebuild · retraining | hash | the last unattended rebuild, and retraining, see `schedule.py` |
 | rebuilding | string | the lock of the composer that rebuilds or retrains |
 | switching | string | the lock of the process that changes which version is served |
-| members:ROLE | hash | replica (a shard's or a composer) -> what it says of itself as JSON, see `presence.py` |
-| heard:ROLE | sorted set | replica by the milliseconds of its last word, by Redis' clock |
-| changed:ROLE | sorted set | replica by the number of its word's last change; the newest number stands at "" |
+| members:ROLE | hash | replica (a shard's or a composer) -> its record as JSON, see `membership.py` |
+| heard:ROLE | sorted set | replica by the milliseconds at which its record was written last, by Redis' clock |
+| changed:ROLE | sorted set | replica by the number of its record's last change; the newest number stands at "" |
 | settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
 | probe | string | written to see whether Redis takes writes; gone after a second |
 | secret | string | 32 bytes that composers and shards prove to know, see `channel.py` |
@@ -36,6 +36,7 @@ whole keys: see `user_of`.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 DEFAULT_PREFIX = "recsys"
 
@@ -100,9 +101,16 @@ def floor(user_id: str) -> Key:
     return Key(f"floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}")
 
 
-def presence(role: str) -> list[Key]:
-    """Words, times, changes."""
-    return [Key(f"{part}:{role}") for part in ("members", "heard", "changed")]
+class PresenceKeys(NamedTuple):
+    """Where the records of one role stand, see `presence.py`."""
+
+    records: Key
+    heard: Key
+    changed: Key
+
+
+def presence(role: str) -> PresenceKeys:
+    return PresenceKeys(Key(f"members:{role}"), Key(f"heard:{role}"), Key(f"changed:{role}"))
 
 
 def written(item_id: str) -> Key:

@@ -1,4 +1,4 @@
-"""Recall of the searches that are served: now and then one is answered again, exactly, and the two are compared."""
+"""Recall of the searches that are served: some are answered again, exactly, and the two answers are compared."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _WINDOW = 200
 
 
 class LiveRecall:
-    """Holds the vector of one recent search, and what came of those measured last."""
+    """Of one version: the vector of one recent search, and the recall of those measured last."""
 
     def __init__(self) -> None:
         self._offered: Floats | None = None
         self._measured: deque[float] = deque(maxlen=_WINDOW)
 
     def offer(self, query: ShardQuery) -> None:
-        """Keep a vector of the batch, any of them, unless one is waiting to be measured."""
+        """Keep one vector of the batch that was walked for, chosen at random, unless one is waiting to be measured."""
         if self._offered is None and (walked := np.flatnonzero(query.vector_k)).size:
             self._offered = query.vectors[random.choice(walked.tolist())].copy()  # noqa: S311 - a sample
 
     def measure(self, shard: Shard) -> float:
-        """Answer the kept search both ways, if there is one; the CPU seconds that it took.
+        """Answer the kept search both ways, if there is one. Return the CPU seconds that it took.
 
-        To be called in a thread: the product over all items takes milliseconds for each ten thousand.
+        Call it in a thread: the product over all items takes milliseconds for each ten thousand.
         """
         vector, self._offered = self._offered, None
-        if vector is None or len(vector) != shard.items.width:
+        if vector is None:
             return 0.0
         start, generation = time.thread_time(), shard.items.generation
         exact = Exact.of([shard], vector[None], K)

@@ -1,21 +1,22 @@
-"""What the replicas say of themselves: which versions they have loaded, how far they have applied their log, what they
-serve. `presence.py` carries it through Redis.
+"""What a replica says of itself: one record for a shard's replica, one for a composer, and what follows from them.
+
+`presence.py` carries the records through Redis, as JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel
+import msgspec
 
 from recsys.itemlog import after
 
 Role = Literal["shard", "composer"]
 
 
-class Drift(BaseModel):
-    """How far a shard has moved from its snapshot."""
+class Drift(msgspec.Struct, frozen=True):
+    """How far a shard has moved from its snapshot: what a rebuild would put right. See `drift.measure`."""
 
     log_share: float
     """Share of the live items that only the log holds: each was added one by one, and replicas apply it at start."""
@@ -25,37 +26,67 @@ class Drift(BaseModel):
     """Of 16 sampled texts against exact search."""
 
 
-class Member(BaseModel):
-    role: Role
+class VersionState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version that a shard's replica is ready to search."""
+
+    cursor: str
+    """Id of the log entry applied last."""
+    items: int = 0
+    """Live items."""
+    drift: Drift | None = None
+    """As measured last; None: not measured yet."""
+
+
+class ShardMember(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record of one replica of a shard."""
+
+    role: ClassVar[Role] = "shard"
+
     id: str
-    shard: int | None = None
-    """Number of the shard; None for a composer."""
-    versions: dict[str, str] = {}
-    """Versions ready to be searched, with the log entry applied last."""
-    serving: str | None = None
-    """A composer's version; None: it serves none yet."""
-    asks: str | None = None
-    """A version that the composer would serve if the shards loaded it; None: what it serves and CURRENT will do."""
-    rejected: dict[str, str] = {}
-    """Versions that it should hold or serve and cannot open, with the reason."""
+    shard: int
+    """Number of the shard."""
     address: str | None = None
-    """`host:port` of a shard's channel; None: it has none, the way is Serve's handle."""
-    items: dict[str, int] = {}
-    """Live items by version."""
-    drift: dict[str, Drift] = {}
-    """By version, as measured last."""
+    """`host:port` of its channel; None: it has none, and is reached through Serve's handle."""
+    versions: Mapping[str, VersionState] = {}
+    """Versions ready to be searched."""
+    rejected: Mapping[str, str] = {}
+    """Versions that it should hold and cannot open, with the reason."""
 
 
-Group = Mapping[int, Sequence[Member]]
-"""The replicas of each shard, by its number. A shard of which none is known is missing."""
+class ComposerMember(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record of one composer."""
+
+    role: ClassVar[Role] = "composer"
+
+    id: str
+    serving: str | None = None
+    """Its version; None: it serves none yet."""
+    asks: str | None = None
+    """A version that it would serve if the shards loaded it; None: what it serves and CURRENT will do."""
+    rejected: Mapping[str, str] = {}
+    """Versions that it should serve and cannot open, with the reason."""
 
 
-def by_shard(members: Sequence[Member]) -> dict[int, list[Member]]:
-    """The shards' replicas among the members, see `Group`."""
-    group: dict[int, list[Member]] = {}
-    for m in members:
-        if m.shard is not None:
-            group.setdefault(m.shard, []).append(m)
+Member = ShardMember | ComposerMember
+M = TypeVar("M", ShardMember, ComposerMember)
+
+Group = Mapping[int, Sequence[ShardMember]]
+"""The replicas of each shard, by its number. A shard without a replica is missing."""
+
+encode = msgspec.json.Encoder().encode
+"""A record as it is stored."""
+
+
+def decoder(kind: type[M]) -> msgspec.json.Decoder[M]:
+    """For the records of one role. Its `decode` raises msgspec.DecodeError for the record of another release."""
+    return msgspec.json.Decoder(kind)
+
+
+def by_shard(members: Iterable[ShardMember]) -> dict[int, list[ShardMember]]:
+    """The replicas by the number of their shard, see `Group`."""
+    group: dict[int, list[ShardMember]] = {}
+    for member in members:
+        group.setdefault(member.shard, []).append(member)
     return group
 
 
@@ -70,7 +101,7 @@ def ready(group: Group, version: str, shards: int, reached: Mapping[int, str]) -
         if not replicas or any(version not in m.versions for m in replicas):
             return False
         least = after(reached.get(number, "0-0"))
-        if any(after(m.versions[version]) < least for m in replicas):
+        if any(after(m.versions[version].cursor) < least for m in replicas):
             return False
     return True
 
@@ -81,9 +112,9 @@ def covered(group: Group, version: str, shards: int) -> int:
 
 
 def furthest(group: Group) -> dict[int, str]:
-    """The log entry that any replica has applied in any version, by shard."""
+    """The log entry that any replica has applied in any version, by shard; "0-0" where none holds a version."""
     return {
-        number: max([c for m in replicas for c in m.versions.values()], key=after, default="0-0")
+        number: max((state.cursor for m in replicas for state in m.versions.values()), key=after, default="0-0")
         for number, replicas in group.items()
     }
 
@@ -94,4 +125,22 @@ def applied(group: Group, shard: int, sequence: str) -> bool:
     A version that is about to be served counts as well: what was seen must not be gone after the switch.
     """
     replicas = [m for m in group.get(shard, ()) if m.versions]
-    return bool(replicas) and all(after(c) >= after(sequence) for m in replicas for c in m.versions.values())
+    least = after(sequence)
+    return bool(replicas) and all(after(s.cursor) >= least for m in replicas for s in m.versions.values())
+
+
+def drifts(group: Group, version: str) -> list[Drift]:
+    """Of every replica that has measured the version."""
+    states = (m.versions.get(version) for replicas in group.values() for m in replicas)
+    return [state.drift for state in states if state is not None and state.drift is not None]
+
+
+def in_use(members: Iterable[Member]) -> set[str]:
+    """Versions that a shard's replica holds or a composer serves."""
+    versions: set[str] = set()
+    for member in members:
+        if isinstance(member, ShardMember):
+            versions.update(member.versions)
+        elif member.serving is not None:
+            versions.add(member.serving)
+    return versions

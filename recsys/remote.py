@@ -12,7 +12,7 @@ from recsys import wire
 from recsys.candidates import CandidateSet, ShardQuery
 from recsys.channel import Channel, Unproven
 from recsys.datatypes import Floats, Item
-from recsys.membership import Member
+from recsys.membership import ShardMember
 from recsys.shards import ShardClient
 from recsys.telemetry import SILENT, Telemetry
 
@@ -36,7 +36,7 @@ class DirectShard:
     def __init__(
         self,
         shard: int,
-        replicas: Callable[[], Sequence[Member]],
+        replicas: Callable[[], Sequence[ShardMember]],
         secret: bytes,
         fallback: ShardClient,
         telemetry: Telemetry = SILENT,
@@ -48,7 +48,7 @@ class DirectShard:
         self._telemetry = telemetry
         self._channels: dict[str, Channel] = {}
         """By address."""
-        self._seen: Sequence[Member] | None = None
+        self._seen: Sequence[ShardMember] | None = None
         self._holding: dict[str, list[Channel]] = {}
         """By version: to the replicas that hold it, as of those seen last."""
         self._shunned: dict[Channel, float] = {}
@@ -101,7 +101,7 @@ class DirectShard:
             return known[0]
         return min(known, key=lambda c: (c.under_way, random.random())) if known else None  # noqa: S311 - a coin toss
 
-    def _take(self, replicas: Sequence[Member]) -> None:
+    def _take(self, replicas: Sequence[ShardMember]) -> None:
         """Open and close channels by who is there, once for every change of that."""
         self._seen, self._holding = replicas, {}
         addresses = {m.address for m in replicas if m.address}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from redis.asyncio import Redis
 
 from recsys.itemlog import ItemLog, after
+from recsys.membership import in_use
 from recsys.presence import everyone
 from recsys.reencoded import Reencoded
 from recsys.versions import Manifest, VersionStore
@@ -32,7 +33,7 @@ async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
     """
     served, members = store.served(), await everyone(redis, silent_too=True)
     published = store.versions()
-    kept = {*served[:keep], *(v for m in members for v in m.versions), *(m.serving for m in members if m.serving)}
+    kept = {*served[:keep], *in_use(members)}
     youngest = datetime.now(UTC) - timedelta(seconds=_WAITS_S)
     waiting = sorted((m.created_at, m.version) for m in published if m.version not in served)
     kept |= {version for built, version in waiting[-keep:] if built > youngest}

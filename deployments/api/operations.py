@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import orjson
 from fastapi import APIRouter, Response
 from redis.exceptions import RedisError
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from deployments.api.routes import CheckedRoute
 from recsys.errors import Unavailable
 from recsys.gateway import Gateway
+from recsys.membership import ShardMember
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -43,27 +45,18 @@ def router(gateway: Gateway) -> APIRouter:
             refused = await gateway.refused_settings()
         except (RedisError, OSError):
             degraded = ["redis"]
-        members = gateway.follower.members
+        follower = gateway.follower
         shards: list[dict[str, Any]] = []
         for number in range(gateway.platform.shards):
-            replicas = [
-                {
-                    "id": m.id,
-                    "items": m.items.get(serve.version, 0),
-                    "versions": m.versions,
-                    "drift": m.drift[serve.version].model_dump() if serve.version in m.drift else None,
-                }
-                for m in members
-                if m.role == "shard" and m.shard == number
-            ]
+            replicas = [_replica(member, serve.version) for member in follower.replicas(number)]
             shards.append({"shard": number, "replicas": replicas})
-        composers = [{"id": m.id, "serving": m.serving} for m in members if m.role == "composer"]
+        composers = [{"id": m.id, "serving": m.serving} for m in follower.composers]
         body = {
             "index_version": serve.version,
             "promoted_version": gateway.follower.promoted,
             "rejected": [
                 {"version": version, "by": m.id, "reason": reason}
-                for m in members
+                for m in follower.members
                 for version, reason in m.rejected.items()
             ],
             "model_version": serve.model,
@@ -80,3 +73,13 @@ def router(gateway: Gateway) -> APIRouter:
         return Response(orjson.dumps(body), media_type="application/json")
 
     return routes
+
+
+def _replica(member: ShardMember, served: str) -> dict[str, Any]:
+    state = member.versions.get(served)
+    return {
+        "id": member.id,
+        "items": state.items if state else 0,
+        "versions": {version: state.cursor for version, state in member.versions.items()},
+        "drift": msgspec.to_builtins(state.drift) if state else None,
+    }

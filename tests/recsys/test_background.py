@@ -87,12 +87,26 @@ async def test_a_loop_that_is_ended_ends(caplog):
     background.start("deaf", deaf, 0.0)
     background.start("other", deaf, 60.0)
     await asyncio.sleep(0.05)
-    task = background._tasks["other"]
-    background.end("other")
-    await asyncio.wait([task], timeout=5)
-    assert task.done()
+    assert background.running == {"deaf", "other"}
     async with asyncio.timeout(5):
         await background.stop()
+    assert background.running == set()
+
+
+async def test_what_follows_a_colon_in_a_name_is_no_label(caplog):
+    """Loops of versions are told apart in the log, and one label counts the failures of all versions."""
+    told = Counting()
+
+    def step() -> None:
+        raise OSError("away")
+
+    background = Background(told)
+    for version in ("v1", "v2"):
+        background.start(f"log:{version}", step, 60.0)
+    assert await eventually(lambda: told.sums.total() >= 2)
+    await background.stop()
+    assert set(told.sums) == {("recsys_background_errors_total", "log")}
+    assert {"log:v1 failed", "log:v2 failed"} == {r.getMessage().split(" (")[0] for r in caplog.records}
 
 
 def test_there_is_one_kind_of_loop():

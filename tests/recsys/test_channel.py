@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from world import eventually
 
 from recsys import wire
@@ -22,7 +23,7 @@ from recsys.channel import Channel, ChannelServer, Unproven
 from recsys.datatypes import Condition, Filter, Item
 from recsys.errors import Unavailable
 from recsys.evaluation import nearest_query
-from recsys.membership import Member
+from recsys.membership import ShardMember, VersionState
 from recsys.remote import DirectShard
 from recsys.telemetry import Silent
 
@@ -300,7 +301,7 @@ async def test_a_replica_with_another_secret_is_counted_and_logged(
             self.seen.append((name, labels))
 
     counts = Counts()
-    older = Member(role="shard", id="r", shard=0, versions={"v": "0-0"}, address=server.address)
+    older = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address=server.address)
     shard = DirectShard(0, lambda: [older], b"n" * 32, Fallback(), counts)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -311,7 +312,7 @@ async def test_a_replica_with_another_secret_is_counted_and_logged(
 
 async def test_the_fallback_answers_when_no_channel_does() -> None:
     """An address where nobody listens, and no address at all, both lead to the other way."""
-    dead = Member(role="shard", id="r", shard=0, versions={"v": "0-0"}, address="127.0.0.1:1")
+    dead = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address="127.0.0.1:1")
     for members in ([dead], []):
         shard = DirectShard(0, lambda members=members: members, SECRET, Fallback())
         assert await shard.items("v", ["a"]) == [Item("a", "t")]
@@ -320,9 +321,9 @@ async def test_the_fallback_answers_when_no_channel_does() -> None:
 
 async def test_replicas_are_sorted_by_version_once_for_each_change(server: ChannelServer) -> None:
     """Calls between two changes look at no member; a replica that withdraws a version is asked for it no more."""
-    replica = Member(role="shard", id="r", shard=0, versions={"v": "0-0"}, address=server.address)
-    without = replica.model_copy(update={"versions": {}})
-    there: list[Sequence[Member]] = [[replica], [without], []]
+    replica = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address=server.address)
+    without = structs.replace(replica, versions={})
+    there: list[Sequence[ShardMember]] = [[replica], [without], []]
     shard = DirectShard(0, lambda: there[0], SECRET, Fallback())
     channel = shard._pick("v")
     assert channel is not None
@@ -341,7 +342,7 @@ async def test_replicas_are_sorted_by_version_once_for_each_change(server: Chann
 async def test_a_replica_that_cannot_be_reached_is_left_alone_for_a_moment(server: ChannelServer) -> None:
     """It is listed until it has been silent for long: meanwhile others are asked, and then it is tried again."""
     members = [
-        Member(role="shard", id=str(n), shard=0, versions={"v": "0-0"}, address=address)
+        ShardMember(str(n), 0, versions={"v": VersionState("0-0")}, address=address)
         for n, address in enumerate(("127.0.0.1:1", server.address))
     ]
     shard = DirectShard(0, lambda: members, SECRET, Fallback())

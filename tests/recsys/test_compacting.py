@@ -135,7 +135,7 @@ async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_wo
         await serve(world, names[-1])
     assert await world.redis.xlen(keys.log(0)) == 20
     holding = world.clients[0].replicas[0]
-    assert await eventually(lambda: set(holding._shards) == {names[-1]}, 60)
+    assert await eventually(lambda: set(holding.versions) == {names[-1]}, 60)
     done = await prune(world.store, world.redis, 3)
     assert done.versions == tuple(names[:2])
     assert done.entries == 10
@@ -159,7 +159,7 @@ async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
     await world.gateway.upsert([Item("n", "new")], wait_visible=True)
     second = (await build_live(world)).version
     await serve(world, second)
-    assert await eventually(lambda: set(world.clients[0].replicas[0]._shards) == {second}, 60)
+    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
     await ItemLog(world.redis).trim(0, world.store.manifest(second).shards[0].cursor)
     world.store.promote(first)
     assert await eventually(lambda: "was trimmed to" in caplog.text)
@@ -174,7 +174,7 @@ async def test_going_back_and_forth_between_two_versions_loses_no_third(make_wor
         world.store.promote(version)
     assert world.store.served() == names[::-1]
     await serve(world, names[2])
-    assert await eventually(lambda: set(world.clients[0].replicas[0]._shards) == {names[2]}, 60)
+    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {names[2]}, 60)
     assert (await prune(world.store, world.redis, 3)).versions == ()
     assert (await prune(world.store, world.redis, 2)).versions == (names[0],)
 
@@ -189,7 +189,7 @@ async def test_versions_in_use_are_not_removed(make_world):
     third = (await build_live(world)).version
     assert (await prune(world.store, world.redis, 1)).versions == ()
     assert await world.redis.xlen(keys.log(0)) == 1
-    assert await eventually(lambda: set(world.clients[0].replicas[0]._shards) == {second}, 60)
+    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
 
     async def pruned():
         return first in (await prune(world.store, world.redis, 1)).versions

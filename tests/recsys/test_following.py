@@ -9,10 +9,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from redis.exceptions import RedisError
-from world import World, catalogue, eventually
+from world import World, catalogue, event, eventually
 
 from deployments.api import operations, problems
 from recsys import following as following_module
+from recsys import held_version
 from recsys import replica as replica_module
 from recsys.background import forever
 from recsys.config import EncoderSpec, Platform
@@ -21,18 +22,20 @@ from recsys.errors import VersionError
 from recsys.files import sha256
 from recsys.following import VersionFollower
 from recsys.itemlog import Delete, ItemLog, Upsert
-from recsys.membership import Member
+from recsys.membership import ComposerMember, ShardMember, VersionState
+from recsys.popularity import PopularityFeed
 from recsys.presence import Presence, everyone
 from recsys.replica import ShardReplica
 from recsys.servable import Servable
+from recsys.shard import Shard
 from recsys.versions import MANIFEST, RANKER
 
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch):
     """What nobody serves is dropped soon, so that a test sees whether it is dropped at all."""
-    monkeypatch.setattr(replica_module, "_LINGER_S", 0.3)
-    monkeypatch.setattr(replica_module, "_WITHDRAWN_S", 0.3)
+    monkeypatch.setattr(held_version, "_LINGER_S", 0.3)
+    monkeypatch.setattr(held_version, "_WITHDRAWN_S", 0.3)
     monkeypatch.setattr(replica_module, "SAY_S", 0.1)
     monkeypatch.setattr(replica_module, "_FOLLOW_S", 0.1)
 
@@ -61,7 +64,7 @@ async def answers(world: World) -> bool:
 
 
 async def held_by_all(world: World, *versions: str) -> bool:
-    return all(set(r._shards) == set(versions) for client in world.clients for r in client.replicas)
+    return all(set(r.versions) == set(versions) for client in world.clients for r in client.replicas)
 
 
 async def asked(world: World, path: str) -> httpx.Response:
@@ -109,7 +112,7 @@ async def test_a_redis_that_refuses_writes_takes_nothing_away(make_world, own_re
     assert world.follower.serve.version == old
     assert await answers(world)
     late = await world.add_replica(0)
-    assert old in late._shards
+    assert old in late.versions
     second = VersionFollower("second", world.store, own_redis, world.platform)
     await second.start(10)
     assert second.serve.version == old
@@ -124,7 +127,7 @@ async def test_versions_are_kept_for_composers_that_are_not_heard(make_world, mo
     """A composer's last word counts until it takes it back or says another one."""
     world: World = await small(make_world)
     old = world.store.current()
-    other = Presence(world.redis, Member(role="composer", id="cut off", serving=old), ())
+    other = Presence(world.redis, ComposerMember("cut off", serving=old), ())
     await other.say()
     await world.redis.zincrby("recsys:heard:composer", -60_000, "cut off")
     world.store.promote(world.publish().version)
@@ -265,25 +268,26 @@ async def test_a_store_that_fails_in_its_own_way_ends_nothing(make_world, monkey
 
 
 async def test_popularity_goes_on_when_a_version_is_dropped_under_it(make_world, monkeypatch):
-    """The look at one version's numbers takes long, and the next one is dropped meanwhile."""
+    """The look at one version's numbers takes for ever: it ends with the version, and the other one's numbers come."""
     world: World = await small(make_world, replicas=1)
     (replica,) = world.clients[0].replicas
     old = world.store.current()
+    stuck, follow = asyncio.Event(), PopularityFeed.follow
+
+    async def slow(self: PopularityFeed, shard: Shard) -> None:
+        if shard.version != old and shard.version in replica.versions:
+            stuck.set()
+            await asyncio.sleep(3600)
+        await follow(self, shard)
+
+    monkeypatch.setattr(PopularityFeed, "follow", slow)
     world.store.promote(world.publish().version)
-    assert await eventually(lambda: len(replica._feeds) == 2)
-    feed, dropped = replica._feeds[old], []
-    plain = feed.follow
-
-    async def slow(shard: Any) -> None:
-        for version in list(replica._feeds):
-            if version != old and not dropped:
-                dropped.append(version)
-                del replica._shards[version], replica._feeds[version]
-        await plain(shard)
-
-    monkeypatch.setattr(feed, "follow", slow)
-    await replica._popularity()
-    assert dropped
+    async with asyncio.timeout(30):
+        await stuck.wait()
+        await replica.versions[world.store.current()].retire()
+    await world.gateway.record([event("u", "sea-1")])
+    items = replica.versions[old].shard.items
+    assert await eventually(lambda: items.counts.view[items.row("sea-1")] == 1.0)
 
 
 async def test_a_lost_end_of_the_log_does_not_hold_up_a_version(make_world):
@@ -301,11 +305,11 @@ async def test_a_key_has_its_share_while_nobody_is_heard(make_world, own_redis):
     """Three composers that cannot say that they are there still share a key's rate."""
     world: World = await small(make_world, redis=own_redis)
     for name in ("b", "c"):
-        await Presence(own_redis, Member(role="composer", id=name), ()).say()
-    assert await eventually(lambda: world.follower.composers == 3)
+        await Presence(own_redis, ComposerMember(name), ()).say()
+    assert await eventually(lambda: world.follower.composer_count == 3)
     await own_redis.config_set("maxmemory", 1)
     await asyncio.sleep(1.5)
-    assert world.follower.composers == 3
+    assert world.follower.composer_count == 3
 
 
 async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
@@ -363,7 +367,7 @@ async def test_a_version_whose_log_stands_still_is_not_served(make_world):
     old = world.store.current()
     other = world.platform.model_copy(update={"encoder": EncoderSpec(kind="hashing", dimension=24)})
     new = world.publish(platform=other).version
-    ghost = Presence(world.redis, Member(role="shard", id="ghost", shard=0, versions={old: "0-0"}), ())
+    ghost = Presence(world.redis, ShardMember("ghost", 0, versions={old: VersionState("0-0")}), ())
     await ghost.say()  # a replica that has not loaded the new one yet: the composer waits for it
     speaking = asyncio.create_task(forever("ghost", ghost.say, 0.5))
     world.store.promote(new)
@@ -376,7 +380,7 @@ async def test_a_version_whose_log_stands_still_is_not_served(make_world):
     )
     (replica,) = world.clients[0].replicas
     end = await ItemLog(world.redis).end(0)
-    assert await eventually(lambda: replica._shards[old].cursor == end)
+    assert await eventually(lambda: replica.versions[old].shard.cursor == end)
     assert await eventually(lambda: (world.follower._reached or {}).get(0) == end)
     speaking.cancel()
     await asyncio.wait([speaking])

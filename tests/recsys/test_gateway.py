@@ -355,7 +355,7 @@ async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world):
     moved = Item(f"{source}-0", "moved", "moved", {"topic": target})
     waiting = asyncio.ensure_future(world.gateway.upsert([moved], wait_visible=True))
     new = world.clients[owners[target]]
-    assert await eventually(lambda: new.replicas[0]._shards[world.store.current()].item(moved.item_id) == moved)
+    assert await eventually(lambda: new.replicas[0].versions[world.store.current()].shard.item(moved.item_id) == moved)
     await asyncio.sleep(0.3)
     assert not waiting.done()
     go.set()

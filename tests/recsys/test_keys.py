@@ -19,6 +19,7 @@ from recsys.config import Platform
 from recsys.connection import connect
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import NotFound
+from recsys.membership import ShardMember
 from recsys.users import UserStore
 
 ROOT = Path(keys.__file__).parents[1]
@@ -58,8 +59,8 @@ async def test_two_platforms_on_one_redis_do_not_see_each_other(two, redis, tmp_
 
     assert await histories(one) == {user: ["sea-0", "sea-1"] for user in ODD}
     assert await histories(other) == {ODD[0]: ["forest-3"]}
-    assert len([m for m in one.follower.members if m.role == "shard"]) == 2
-    assert len([m for m in other.follower.members if m.role == "shard"]) == 3
+    assert len([m for m in one.follower.members if isinstance(m, ShardMember)]) == 2
+    assert len([m for m in other.follower.members if isinstance(m, ShardMember)]) == 3
     assert (await one.gateway.item("sea-new")).title == "sea wave"
     with pytest.raises(NotFound):
         await other.gateway.item("sea-new")
@@ -84,7 +85,8 @@ def made(make: Callable[..., Any]) -> list[Any]:
 def test_every_key_is_one_that_gets_a_prefix() -> None:
     """A plain string would be sent as it is, and two platforms would meet there."""
     constants = [value for name, value in vars(keys).items() if name.isupper() and name != "DEFAULT_PREFIX"]
-    functions = [f for f in vars(keys).values() if inspect.isfunction(f) and f is not keys.user_of]
+    functions = [f for f in vars(keys).values() if inspect.isfunction(f) and f.__module__ == keys.__name__]
+    functions.remove(keys.user_of)
     assert constants
     assert functions
     for key in [*constants, *(key for make in functions for key in made(make))]:
@@ -122,7 +124,8 @@ def kind(key: str) -> str:
 
 def kinds() -> set[str]:
     """The first part of every key."""
-    functions = [f for f in vars(keys).values() if inspect.isfunction(f) and f is not keys.user_of]
+    functions = [f for f in vars(keys).values() if inspect.isfunction(f) and f.__module__ == keys.__name__]
+    functions.remove(keys.user_of)
     constants = [value for value in vars(keys).values() if type(value) is keys.Key]
     return {kind(key) for key in [*constants, *(key for make in functions for key in made(make))]}
 

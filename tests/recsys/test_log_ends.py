@@ -18,7 +18,7 @@ from recsys.datatypes import Item, RecQuery
 from recsys.encoder import HashingEncoder
 from recsys.errors import VersionError
 from recsys.itemlog import Delete, ItemLog, after, fields_of
-from recsys.membership import Member
+from recsys.membership import ComposerMember
 from recsys.presence import Presence
 from recsys.promoting import promote, refuse_if_log_gone
 from recsys.reencoded import Reencoded
@@ -275,7 +275,7 @@ async def test_what_a_silent_composer_serves_is_kept(tmp_path, redis):
         world.store.promote(world.publish().version)
         third = world.publish().version
         world.store.promote(third)
-    await Presence(redis, Member(role="composer", id="c", serving=first), ()).say()
+    await Presence(redis, ComposerMember("c", serving=first), ()).say()
     heard = keys.presence("composer")[1]
     await redis.zincrby(heard, -60_000, "c")
     await prune(world.store, redis, 1)

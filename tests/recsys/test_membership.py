@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from recsys.membership import Member, applied, by_shard, covered, furthest, ready
+from recsys.membership import (
+    ComposerMember,
+    ShardMember,
+    VersionState,
+    applied,
+    by_shard,
+    covered,
+    furthest,
+    in_use,
+    ready,
+)
 
 
-def replica(shard: int, name: str, **versions: str) -> Member:
-    return Member(role="shard", id=name, shard=shard, versions=versions)
+def replica(shard: int, name: str, **cursors: str) -> ShardMember:
+    return ShardMember(name, shard, versions={v: VersionState(cursor) for v, cursor in cursors.items()})
 
 
 def test_a_version_is_ready_when_every_replica_holds_it():
-    """One replica without it, or a shard without a replica, and it is not; composers do not count."""
+    """One replica without it, or a shard without a replica, and it is not."""
     members = [replica(0, "a", v1="1-0", v2="1-0"), replica(0, "b", v1="1-0"), replica(1, "c", v1="1-0", v2="1-0")]
-    composer = Member(role="composer", id="x", serving="v1")
-    group = by_shard([*members, composer])
+    group = by_shard(members)
     assert ready(group, "v1", 2, {})
     assert not ready(group, "v2", 2, {})
     assert ready(by_shard([members[0], members[2]]), "v2", 2, {})
@@ -53,3 +62,9 @@ def test_an_entry_is_applied_when_every_replica_has_it():
     assert not applied(group, 1, "1-0")
     assert not applied(group, 2, "0-0")
     assert not applied(by_shard([*members, replica(0, "e", v1="11-0", v2="8-0")]), 0, "9-0")
+
+
+def test_a_version_is_in_use_where_a_shard_holds_or_a_composer_serves_it():
+    """One that a composer only asks for is not."""
+    members = [replica(0, "a", v1="1-0", v2="1-0"), ComposerMember("x", serving="v3", asks="v4"), ComposerMember("y")]
+    assert in_use(members) == {"v1", "v2", "v3"}

@@ -36,11 +36,11 @@ async def shard(make_world):
     """The shard of a running replica, whose own looks are over for now."""
     world = await make_world(shards=1, items=catalogue(3))
     (replica,) = world.clients[0].replicas
-    (shard,) = replica._shards.values()
-    replica._feeds.clear()
-    async with shard.changing:
+    (held,) = replica.versions.values()
+    await held.retire()
+    async with held.shard.changing:
         pass
-    return shard
+    return held.shard
 
 
 def counts_of(shard) -> dict[str, float]:
@@ -168,9 +168,9 @@ async def test_each_shard_hears_of_its_own_items_only(redis, make_world):
     world: World = await make_world(shards=4)
     await world.gateway.record([event("u", item.item_id) for item in world.items])
     for shard, client in enumerate(world.clients):
-        (held,) = client.replicas[0]._shards.values()
+        (shard_items,) = [held.shard.items for held in client.replicas[0].versions.values()]
         told = [item.decode() for item in await redis.zrange(keys.touched(shard), 0, -1)]
-        assert sorted(told) == sorted(held.ids(held.items.live_rows()))
+        assert sorted(told) == sorted(shard_items.ids[row] for row in shard_items.live_rows().tolist())
 
 
 async def test_likes_reach_the_shard_of_an_item_that_is_routed_by_an_attribute(redis, make_world):
@@ -179,9 +179,9 @@ async def test_likes_reach_the_shard_of_an_item_that_is_routed_by_an_attribute(r
     await world.gateway.record([event("u", item.item_id) for item in world.items])
     assert await redis.zcard(keys.touched(0)) == len(world.items)
     for client in world.clients:
-        (held,) = client.replicas[0]._shards.values()
-        expected = dict.fromkeys(held.ids(held.items.live_rows()), 1.0)
-        assert await eventually(lambda held=held, expected=expected: counts_of(held) == expected)
+        (own,) = [held.shard for held in client.replicas[0].versions.values()]
+        expected = dict.fromkeys(own.ids(own.items.live_rows()), 1.0)
+        assert await eventually(lambda own=own, expected=expected: counts_of(own) == expected)
 
 
 async def test_numbers_of_what_a_shard_holds_live_on(redis, shard):

@@ -6,26 +6,55 @@ import asyncio
 import itertools
 import time
 
+import msgspec
 import pytest
+from msgspec import structs
 from redis.exceptions import RedisError
 from world import eventually
 
-from recsys.membership import Member
-from recsys.presence import GONE_S, STALE_S, Presence, Register, everyone, secret
+from recsys.membership import ComposerMember, Drift, ShardMember, VersionState, decoder, encode
+from recsys.presence import GONE_S, Presence, everyone, secret
+from recsys.register import STALE_S, Register
 
 HEARD = "recsys:heard:shard"
 
 
-def shard(redis, name: str, number: int = 0, **versions: str) -> Presence:
-    return Presence(redis, Member(role="shard", id=name, shard=number, versions=versions), ("composer",))
+def shard(redis, name: str, number: int = 0, **cursors: str) -> Presence[ShardMember]:
+    return Presence(redis, ShardMember(name, number, versions=states(**cursors)), (ComposerMember,))
 
 
-def composer(redis, name: str = "c", serving: str | None = None) -> Presence:
-    return Presence(redis, Member(role="composer", id=name, serving=serving), ("shard", "composer"))
+def states(**cursors: str) -> dict[str, VersionState]:
+    return {version: VersionState(cursor) for version, cursor in cursors.items()}
 
 
-def names(presence: Presence, role: str = "shard") -> set[str]:
-    return {m.id for m in presence.members(role)}
+def composer(redis, name: str = "c", serving: str | None = None) -> Presence[ComposerMember]:
+    return Presence(redis, ComposerMember(name, serving), (ShardMember, ComposerMember))
+
+
+def names(presence: Presence, kind: type = ShardMember) -> set[str]:
+    return {m.id for m in presence.members(kind)}
+
+
+def with_items(number: int):
+    """The change of a record that says how many items its version has."""
+    return lambda member: structs.replace(member, versions={"v1": VersionState("1-0", number)})
+
+
+def test_a_record_is_read_as_it_was_written():
+    """Of each role; a record of the other role, or with a value of another kind, is refused."""
+    drift = Drift(log_share=0.1, dead_share=0.2, recall_at_10=0.97)
+    state = VersionState("1-0", items=5, drift=drift)
+    members = (
+        ShardMember("s", 3, address="127.0.0.1:80", versions={"v": state}, rejected={"w": "checksum"}),
+        ComposerMember("c", serving="v", asks="w", rejected={"x": "ranker"}),
+        ShardMember("new", 0),
+        ComposerMember("new"),
+    )
+    for member in members:
+        assert decoder(type(member)).decode(encode(member)) == member
+    for record in (b'{"id": "c", "serving": "v"}', b'{"id": "s", "shard": "three"}', b"damaged"):
+        with pytest.raises(msgspec.DecodeError):
+            decoder(ShardMember).decode(record)
 
 
 async def silence(redis, name: str, seconds: float) -> None:
@@ -39,15 +68,12 @@ async def test_members_come_change_and_go(redis):
     for speaker in (one, reader, shard(redis, "other", 1)):
         await speaker.say()
     await reader.look()
-    assert {(m.id, m.shard, m.serving) for r in ("shard", "composer") for m in reader.members(r)} == {
-        ("n", 0, None),
-        ("other", 1, None),
-        ("n", None, "v1"),
-    }
+    assert {(m.id, m.shard) for m in reader.members(ShardMember)} == {("n", 0), ("other", 1)}
+    assert [(m.id, m.serving) for m in reader.members(ComposerMember)] == [("n", "v1")]
     assert {number: [m.id for m in group] for number, group in reader.group.items()} == {0: ["n"], 1: ["other"]}
-    await one.say(lambda member: member.model_copy(update={"items": {"v1": 5}}))
+    await one.say(with_items(5))
     await reader.look()
-    assert reader.group[0][0].items == {"v1": 5}
+    assert reader.group[0][0].versions["v1"].items == 5
     await one.leave()
     await reader.look()
     assert names(reader) == {"other"}
@@ -60,17 +86,17 @@ async def test_a_look_reads_what_has_changed(redis):
     for speaker in speakers:
         await speaker.say()
     await reader.look()
-    members, group = reader.members("shard"), reader.group
+    members, group = reader.members(ShardMember), reader.group
     for speaker in speakers:
         await speaker.say()
     await reader.look()
-    assert reader.members("shard") is members
+    assert reader.members(ShardMember) is members
     assert reader.group is group
-    register = reader._registers["shard"]
-    last, size, fields, _, silent = await register._look(keys=register._keys, args=[register._last, 5000])
+    register = reader._registers[ShardMember]
+    last, size, fields, _, silent = await register._script(keys=register._keys, args=[register._last, 5000])
     assert (last, size, fields, silent) == (20, 20, [], [])
-    await speakers[3].say(lambda member: member.model_copy(update={"versions": {"v1": "2-0"}}))
-    assert (await register._look(keys=register._keys, args=[register._last, 5000]))[2] == [b"s3"]
+    await speakers[3].say(with_items(7))
+    assert (await register._script(keys=register._keys, args=[register._last, 5000]))[2] == [b"s3"]
 
 
 @pytest.mark.parametrize("skew_s", [-3600, 70, 6])
@@ -152,7 +178,7 @@ async def test_a_redis_that_takes_no_words_costs_nobody_his_place(own_redis):
             await presence.say()
         await presence.look()
         assert names(presence) == {"s"}
-        assert names(presence, "composer") == {"c"}
+        assert names(presence, ComposerMember) == {"c"}
     assert await secret(own_redis) == known
     await own_redis.config_set("maxmemory", 0)
     await reader.say()  # an hour of silence is now told of everyone, and nobody is struck off for it
@@ -166,7 +192,7 @@ async def test_a_redis_that_lost_words_takes_nobody_away(redis):
     """Emptied: the list of before counts until everyone has had the time to speak again, and not longer."""
     reader, one, two = composer(redis), shard(redis, "one", v1="1-0"), shard(redis, "two", v1="1-0")
     for _ in range(3):
-        await one.say(lambda m: m.model_copy(update={"items": {"v1": next(numbers)}}))
+        await one.say(with_items(next(numbers)))
     await reader.say()
     await reader.look()
     await redis.flushall()
@@ -174,7 +200,7 @@ async def test_a_redis_that_lost_words_takes_nobody_away(redis):
     await reader.say()
     await reader.look()
     assert names(reader) == {"one", "two"}
-    assert {m.id for m in reader.known("composer")} == {"c"}
+    assert {m.id for m in reader.records(ComposerMember)} == {"c"}
     for register in reader._registers.values():
         register._lost_until = 0.0
     await reader.look()
@@ -186,12 +212,12 @@ async def test_all_words_are_read_again_now_and_then(redis):
     reader, one = composer(redis), shard(redis, "one")
     await one.say()
     await reader.look()
-    await redis.hset("recsys:members:shard", "one", Member(role="shard", id="one", shard=7).model_dump_json())
+    await redis.hset("recsys:members:shard", "one", encode(ShardMember("one", 7)))
     await reader.look()
-    assert reader.members("shard")[0].shard == 0
-    reader._registers["shard"]._whole_at = 0.0
+    assert reader.members(ShardMember)[0].shard == 0
+    reader._registers[ShardMember]._whole_at = 0.0
     await reader.look()
-    assert reader.members("shard")[0].shard == 7
+    assert reader.members(ShardMember)[0].shard == 7
 
 
 numbers = itertools.count(1)
@@ -214,7 +240,7 @@ async def test_many_speak_and_leave_at_once(redis):
 
     async def live(n: int) -> None:
         for _ in range(5):
-            await speakers[n].say(lambda m: m.model_copy(update={"items": {"v": next(numbers)}}))
+            await speakers[n].say(with_items(next(numbers)))
             await readers[n % 3].look()
         if n % 2:
             await speakers[n].leave()
@@ -227,9 +253,9 @@ async def test_many_speak_and_leave_at_once(redis):
         return all(names(reader) == {f"s{n}" for n in range(0, 60, 2)} for reader in readers)
 
     assert await eventually(agree, 5)
-    fresh = Register(redis, "shard")
+    fresh = Register(redis, ShardMember)
     await fresh.look()
-    assert {m.id: m.items for m in fresh.heard} == {m.id: m.items for m in readers[0].members("shard")}
+    assert {m.id: m for m in fresh.heard} == {m.id: m for m in readers[0].members(ShardMember)}
 
 
 async def test_the_secret_is_one(redis):

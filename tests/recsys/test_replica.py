@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from world import ATTRIBUTES, DIMENSION, TOPICS, World, catalogue, event, eventually
 
-from recsys import replica as replica_module
-from recsys import wire
+from recsys import held_version, wire
 from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
 from recsys.datatypes import Item
 from recsys.encoder import HashingEncoder
 from recsys.errors import Unavailable, VersionError
 from recsys.evaluation import nearest_query
+from recsys.held_version import HeldVersion
 from recsys.itemlog import Delete, ItemLog, Upsert
-from recsys.membership import Member
+from recsys.membership import ComposerMember, ShardMember
 from recsys.presence import Presence, everyone
 from recsys.replica import ShardReplica
 
@@ -36,7 +37,7 @@ def one_shard(make_world: Any, **options: Any) -> Any:
 
 def contents(replica: ShardReplica, version: str) -> dict[str, tuple[Item, tuple[float, ...]]]:
     """Every live item with its vector."""
-    shard = replica._shards[version]
+    shard = replica.versions[version].shard
     rows = shard.items.live_rows()
     vectors = shard.items.vectors(rows).round(5).tolist()
     return {shard.items.ids[r]: (shard.items.item(r), tuple(v)) for r, v in zip(rows, vectors, strict=True)}
@@ -81,33 +82,38 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
     last = await log.end(0)
     replicas = world.clients[0].replicas
     assert len(replicas) == 4
-    assert await eventually(lambda: all(r._shards[version].cursor == last for r in replicas))
+    assert await eventually(lambda: all(r.versions[version].shard.cursor == last for r in replicas))
     first = contents(replicas[0], version)
     for other in replicas[1:]:
         assert contents(other, version) == first
-        assert len(other._shards[version].index) == len(replicas[0]._shards[version].index)
+        assert len(other.versions[version].shard.index) == len(replicas[0].versions[version].shard.index)
 
 
 @pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 @pytest.mark.parametrize("snapshot", [4, 0])
-async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, engine, snapshot):
+async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeypatch, engine, snapshot):
     """After 1,000 upserts, three in ten of one text, and 200 deletes, read one by one, as they came and all at once: to
     the bit the same.
     """
     world: World = await one_shard(make_world, index=IndexSpec(engine=engine), items=catalogue(snapshot))
     (first,) = world.clients[0].replicas
     log, rng, version = ItemLog(world.redis), np.random.default_rng(11), world.store.current()
-    read = first._log._log.read
-    first._log._log.read = lambda *a, **k: read(*a, **(k | {"limit": 1}))  # type: ignore[method-assign]
+    read = ItemLog.read
+
+    async def one_by_one(self: ItemLog, *place: Any, **options: Any) -> Any:
+        return await read(self, *place, **(options | {"limit": 1}))
+
+    monkeypatch.setattr(ItemLog, "read", one_by_one)
     texts = [" ".join(rng.choice(WORDS, 4)) if rng.random() < 0.7 else "untitled" for _ in range(1000)]
     changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", text)) for text in texts]
     for at in sorted(rng.integers(300, 1200, 200).tolist()):
         changes.insert(at, (0, Delete(f"n{rng.integers(700)}")))
     for start in range(0, len(changes), 37):
         await log.append(changes[start : start + 37])
-    others = [await world.add_replica(0), await world.add_replica(0)]
     last = await log.end(0)
-    assert await eventually(lambda: first._shards[version].cursor == last)
+    assert await eventually(lambda: first.versions[version].shard.cursor == last)
+    monkeypatch.setattr(ItemLog, "read", read)
+    others = [await world.add_replica(0), await world.add_replica(0)]
     encoder = HashingEncoder(world.platform.encoder)
     queries = encoder.encode([" ".join(rng.choice(WORDS, 3)) for _ in range(200)])
     asked = nearest_query(version, queries, 10)
@@ -118,39 +124,40 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, engine,
 
 async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_world, monkeypatch):
     """Both answer while a composer serves the old; when none does any more it goes, and its log task with it."""
-    monkeypatch.setattr(replica_module, "_LINGER_S", 0.1)
+    monkeypatch.setattr(held_version, "_LINGER_S", 0.1)
     world: World = await one_shard(make_world)
     (replica,) = world.clients[0].replicas
     old = world.store.current()
     await world.follower.stop()
-    slow = Presence(world.redis, Member(role="composer", id="slow", serving=old), ())
+    slow = Presence(world.redis, ComposerMember("slow", serving=old), ())
     await slow.say()
     new = world.publish([*world.items, Item("only new")]).version
     world.store.promote(new)
-    assert await eventually(lambda: set(replica._shards) == {old, new})
+    assert await eventually(lambda: set(replica.versions) == {old, new})
     await asyncio.sleep(1.5)  # several looks, and much longer than an unused version is kept
     assert (await replica.vectors(old, ["sea-1"]))[0] == ("sea-1",)
     assert (await replica.items(new, ["only new"])) == [Item("only new")]
     assert await replica.items(old, ["only new"]) == []
-    await slow.say(lambda member: member.model_copy(update={"serving": new}))
-    assert await eventually(lambda: set(replica._shards) == {new})
+    await slow.say(lambda member: structs.replace(member, serving=new))
+    assert await eventually(lambda: set(replica.versions) == {new})
     with pytest.raises(Unavailable, match=old):
         await replica.items(old, ["sea-1"])
     assert replica.healthy()
-    assert {t for t in replica._background._tasks if t.startswith("log:")} == {f"log:{new}"}
+    followed = {t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("log:")}
+    assert followed == {f"log:{new}"}
 
 
 async def test_a_version_that_is_used_again_lingers_again(make_world, monkeypatch):
     """Promoted back and away again, it is kept from the second leave-taking on, not from the first."""
-    monkeypatch.setattr(replica_module, "_LINGER_S", 1e6)
+    monkeypatch.setattr(held_version, "_LINGER_S", 1e6)
     world: World = await one_shard(make_world)
     (replica,) = world.clients[0].replicas
     first = world.store.current()
     second = world.publish().version
     world.store.promote(second)
-    assert await eventually(lambda: first in replica._unused_since)
+    assert await eventually(lambda: replica.versions[first].unused)
     world.store.rollback()
-    assert await eventually(lambda: second in replica._unused_since and first not in replica._unused_since)
+    assert await eventually(lambda: replica.versions[second].unused and not replica.versions[first].unused)
 
 
 async def test_a_new_replica_holds_what_composers_serve(make_world):
@@ -158,11 +165,11 @@ async def test_a_new_replica_holds_what_composers_serve(make_world):
     world: World = await one_shard(make_world)
     old = world.store.current()
     await world.follower.stop()
-    await Presence(world.redis, Member(role="composer", id="c", serving=old), ()).say()
+    await Presence(world.redis, ComposerMember("c", serving=old), ()).say()
     new = world.publish().version
     world.store.promote(new)
     replica = await world.add_replica(0)
-    assert set(replica._shards) == {old, new}
+    assert set(replica.versions) == {old, new}
 
 
 async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_world, monkeypatch):
@@ -178,11 +185,12 @@ async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_worl
             world.store.promote(newer)
         return loaded
 
-    other = ShardReplica(0, "second", world.platform, type(world.store)(world.store.root), world.redis, world.encode)
-    monkeypatch.setattr(other._store, "load", slow)
+    store = type(world.store)(world.store.root)
+    other = ShardReplica(0, "second", world.platform, store, world.redis, world.encode)
+    monkeypatch.setattr(store, "load", slow)
     await other.start()
     try:
-        assert newer in other._shards
+        assert newer in other.versions
     finally:
         await other.stop()
 
@@ -190,14 +198,16 @@ async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_worl
 async def test_a_replica_is_heard_of_while_it_loads(make_world, monkeypatch):
     """Loading takes longer than silence is borne: the replica stays listed, so nobody switches without it."""
     world: World = await one_shard(make_world)
-    (replica,) = world.clients[0].replicas
     loading, go = asyncio.Event(), asyncio.Event()
 
-    async def slow(version: str) -> None:
+    opened = HeldVersion.open
+
+    async def slow(version: str, source: Any) -> HeldVersion:
         loading.set()
         await go.wait()
+        return await opened(version, source)
 
-    monkeypatch.setattr(replica, "_load", slow)
+    monkeypatch.setattr(HeldVersion, "open", slow)
     world.store.promote(world.publish().version)
     async with asyncio.timeout(30):
         await loading.wait()
@@ -229,9 +239,9 @@ async def test_a_corrupt_version_leaves_the_served_one_up(make_world, caplog):
     await ItemLog(world.redis).append([upsert(Item("new", "x"))])
     assert await eventually(lambda: "new" in contents(replica, old))
     assert replica.healthy()
-    assert [m.versions.keys() for m in await everyone(world.redis) if m.role == "shard"] == [{old}]
+    assert [m.versions.keys() for m in await everyone(world.redis) if isinstance(m, ShardMember)] == [{old}]
     late = await world.add_replica(0)  # what the composer serves is enough to start with
-    assert set(late._shards) == {old}
+    assert set(late.versions) == {old}
 
 
 async def test_nothing_promoted_is_an_error(redis, tmp_path):
@@ -251,7 +261,7 @@ async def test_entries_of_another_encoder_are_encoded_again(make_world):
     await log.append([upsert(Item("wave", "sea", TOPICS["sea"])), upsert(Item("w2", "x y"))])
     new = world.publish(platform=OTHER).version
     world.store.promote(new)
-    assert await eventually(lambda: new in replica._shards)
+    assert await eventually(lambda: new in replica.versions)
     encoder = HashingEncoder(OTHER.encoder)
     held = contents(replica, new)
     for name, text in (("wave", f"sea. {TOPICS['sea']}"), ("w2", "x y")):
@@ -279,7 +289,7 @@ async def test_replicas_take_the_vectors_that_one_of_them_made(make_world, monke
     new = world.publish(platform=OTHER).version
     world.store.promote(new)
     replicas = world.clients[0].replicas
-    assert await eventually(lambda: all(new in r._shards for r in replicas))
+    assert await eventually(lambda: all(new in r.versions for r in replicas))
     first, second, late = (contents(r, new) for r in (*replicas, await world.add_replica(0)))
     assert "w19" in first
     assert first == second == late
@@ -299,8 +309,8 @@ async def test_tuning_reaches_versions_that_are_loading(make_world, monkeypatch)
     monkeypatch.setattr(world.store, "load", slow)
     new = world.publish().version
     world.store.promote(new)
-    assert await eventually(lambda: new in replica._shards)
-    assert {s.tuning.ef_search for s in replica._shards.values()} == {77}
+    assert await eventually(lambda: new in replica.versions)
+    assert {held.shard.tuning.ef_search for held in replica.versions.values()} == {77}
 
 
 async def test_popularity_reaches_the_shard(make_world):
@@ -310,7 +320,7 @@ async def test_popularity_reaches_the_shard(make_world):
     version = world.store.current()
 
     def likes(replica: ShardReplica) -> float:
-        shard = replica._shards[version]
+        shard = replica.versions[version].shard
         return float(shard.items.counts.view[shard.items.row("sea-1")])
 
     assert await eventually(lambda: likes(world.clients[0].replicas[0]) == 3.0)
@@ -322,10 +332,9 @@ async def test_a_stopped_replica_is_gone_at_once(make_world):
     world: World = await one_shard(make_world)
     replica = await world.add_replica(0)
     world.clients[0].replicas.remove(replica)
-    assert len([m for m in await everyone(world.redis) if m.role == "shard"]) == 2
+    assert len([m for m in await everyone(world.redis) if isinstance(m, ShardMember)]) == 2
     await replica.stop()
-    assert len([m for m in await everyone(world.redis) if m.role == "shard"]) == 1
-    assert all(t.done() for t in replica._background._tasks.values())
+    assert len([m for m in await everyone(world.redis) if isinstance(m, ShardMember)]) == 1
     assert not replica.healthy()
 
 
@@ -342,7 +351,7 @@ async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searche
     """Composers pick only who has said so: no request waits for a replica's first search."""
     world: World = await one_shard(make_world)
     await ItemLog(world.redis).append([upsert(Item("n1", "new"))])
-    searched, go_on, real = threading.Event(), threading.Event(), replica_module.search
+    searched, go_on, real = threading.Event(), threading.Event(), held_version.search
     cursors = []
 
     def first_search(shard: Any, query: Any) -> Any:
@@ -351,12 +360,12 @@ async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searche
         assert go_on.wait(30)
         return real(shard, query)
 
-    monkeypatch.setattr(replica_module, "search", first_search)
+    monkeypatch.setattr(held_version, "search", first_search)
     starting = asyncio.create_task(world.add_replica(0))
     assert await asyncio.to_thread(searched.wait, 30)
-    assert [m.id for m in await everyone(world.redis) if m.role == "shard"] == ["r0"]
+    assert [m.id for m in await everyone(world.redis) if isinstance(m, ShardMember)] == ["r0"]
     assert cursors == [await ItemLog(world.redis).end(0)]
     go_on.set()
     late = await starting
-    assert {m.id for m in await everyone(world.redis) if m.role == "shard"} == {"r0", "r1"}
+    assert {m.id for m in await everyone(world.redis) if isinstance(m, ShardMember)} == {"r0", "r1"}
     assert late.healthy()

@@ -210,7 +210,7 @@ async def test_drift_is_what_came_since_the_snapshot(make_world):
     await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(8)], wait_visible=True)
     for gone in ("sea-0", "sea-1", "sea-2", "n7"):
         await world.gateway.delete(gone, wait_visible=True)
-    measured = measure(replica._shards[version])
+    measured = measure(replica.versions[version].shard)
     assert measured.log_share == pytest.approx(7 / 24)
     assert measured.dead_share == pytest.approx(4 / 28)
     assert measured.recall_at_10 == 1.0
@@ -223,8 +223,8 @@ async def test_a_replica_tells_its_drift(make_world):
 
     async def told() -> Drift | None:
         await world.follower.refresh()
-        members = [m for m in world.follower.members if m.role == "shard"]
-        return members[0].drift.get(version)
+        state = world.follower.replicas(0)[0].versions.get(version)
+        return state.drift if state else None
 
     assert (await eventually(told)).log_share == 0.0
     await world.gateway.upsert([Item("n", "new")], wait_visible=True)
@@ -239,7 +239,7 @@ async def test_a_replica_tells_its_drift(make_world):
 async def test_drift_of_an_empty_shard(make_world):
     """Nothing has moved."""
     world: World = await make_world(shards=1, items=[])
-    assert measure(world.clients[0].replicas[0]._shards[world.store.current()]) == drift()
+    assert measure(world.clients[0].replicas[0].versions[world.store.current()].shard) == drift()
 
 
 @pytest.mark.parametrize(
