@@ -10,6 +10,7 @@ import pytest
 from world import ATTRIBUTES, TOPICS, catalogue, event, eventually, topic_of
 
 from recsys import counting
+from recsys.applying import LogApplier
 from recsys.config import EncoderSpec, Limits, Platform, RoutingSpec, Serving
 from recsys.datatypes import Condition, Filter, Item, RecQuery
 from recsys.errors import BadInput, NotFound, Overloaded, Unavailable
@@ -338,19 +339,21 @@ async def test_an_attribute_routed_item_moves_between_shards(make_world):
     assert name not in ids(await world.gateway.recommend(RecQuery(k=100)))
 
 
-async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world):
+async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world, monkeypatch):
     """While a replica of the shard that held the item has not applied its delete, the caller waits."""
     world = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"))
     owners = {t: world.gateway._router.owner(Item("x", attributes={"topic": t})) for t in TOPICS}
     source, target = next((a, b) for a in TOPICS for b in TOPICS if owners[a] != owners[b])
     (old,) = world.clients[owners[source]].replicas
-    catch_up, go = old._log.catch_up, asyncio.Event()
+    old_shard = old.versions[world.store.current()].shard
+    catch_up, go = LogApplier.catch_up, asyncio.Event()
 
-    async def held(*args, **options):
-        await go.wait()
-        return await catch_up(*args, **options)
+    async def late(self, shard, *args, **options):
+        if shard is old_shard:
+            await go.wait()
+        return await catch_up(self, shard, *args, **options)
 
-    old._log.catch_up = held
+    monkeypatch.setattr(LogApplier, "catch_up", late)
     await asyncio.sleep(0.6)  # a reading of the log that is under way ends
     moved = Item(f"{source}-0", "moved", "moved", {"topic": target})
     waiting = asyncio.ensure_future(world.gateway.upsert([moved], wait_visible=True))
