@@ -12,7 +12,7 @@ from recsys.errors import RuntimeFailure
 from recsys.membership import Member, ShardMember
 from recsys.presence import everyone
 from recsys.redis_url import redacted
-from recsys.register import STALE_S
+from recsys.state.register import STALE_S
 
 _LOOK_S = 0.5
 

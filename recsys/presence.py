@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from recsys import keys
 from recsys.membership import ComposerMember, Group, M, Member, ShardMember, by_shard, encode
-from recsys.register import STALE_S, Register
+from recsys.state.register import STALE_S, Register
 
 R = TypeVar("R", ShardMember, ComposerMember)
 """A record that is read."""

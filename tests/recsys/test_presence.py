@@ -14,7 +14,7 @@ from world import eventually
 
 from recsys.membership import ComposerMember, Drift, ShardMember, VersionState, decoder, encode
 from recsys.presence import GONE_S, Presence, everyone, secret
-from recsys.register import STALE_S, Register
+from recsys.state.register import STALE_S, Register
 
 HEARD = "recsys:heard:shard"
 
