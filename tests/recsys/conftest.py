@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
+from lesson import Lesson
 from own_valkey import Valkey
 from redis.asyncio import Redis
 from world import World
@@ -18,6 +19,7 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access import Gate
 from recsys.connection import connect
+from recsys.versions import VersionStore
 
 # A slow machine must not fail a test: no example has a deadline. Examples are the same in every run.
 settings.register_profile(
@@ -32,6 +34,12 @@ def shared_valkey() -> Iterator[Valkey]:
     server.start()
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
+    """Of `people`, for tests that need a trained model and change nothing of it."""
+    return Lesson.learned(VersionStore(tmp_path_factory.mktemp("lesson")))
 
 
 @pytest.fixture
@@ -60,15 +68,20 @@ async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
+@pytest.fixture(scope="session")
+def first_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `World`."""
+    return tmp_path_factory.mktemp("first-versions")
+
+
 @pytest.fixture
-async def make_world(tmp_path: Path, redis: Redis) -> AsyncIterator[Callable[..., Any]]:
+async def make_world(tmp_path: Path, redis: Redis, first_versions: Path) -> AsyncIterator[Callable[..., Any]]:
     """Starts platforms in this process; what was started is stopped after the test."""
     async with AsyncExitStack() as started:
 
         async def make(**options: Any) -> World:
-            return await started.enter_async_context(
-                World(**({"root": tmp_path / "versions", "redis": redis} | options))
-            )
+            given = {"root": tmp_path / "versions", "redis": redis, "first_versions": first_versions} | options
+            return await started.enter_async_context(World(**given))
 
         yield make
 

@@ -7,20 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from people import build, people, publish
+from people import people, publish
 from world import ATTRIBUTES, catalogue
 
 from recsys.affinity import HALF_LIFE, Traits, keyword_table
-from recsys.config import Serving
 from recsys.datatypes import Item, item_keys
-from recsys.encoding import encode_all
 from recsys.learned import Learned, Links
 from recsys.model_files import read_model
 from recsys.signals import SIGNALS
 from recsys.training.blending import START, Table, blended, choose_weights
-from recsys.training.model import Trained, looks_at
-from recsys.training.train import Trainer
-from recsys.versions import VersionStore
+from recsys.training.model import looks_at
 
 KINDS = {"genres": "keyword[]", "maker": "keyword", "year": "number"}
 FILMS = [
@@ -82,24 +78,9 @@ def test_a_shard_without_items_of_the_version_scores_late_ones_0():
     assert replace(learned, traits=None).alike(likes, np.zeros(1, np.int64), np.array([-1])).tolist() == [0.0]
 
 
-@pytest.fixture(scope="module")
-def trainer(tmp_path_factory) -> Trainer:
-    return Trainer(build(VersionStore(tmp_path_factory.mktemp("versions"))), Serving())
-
-
-@pytest.fixture(scope="module")
-def texts(trainer):
-    return encode_all(trainer.build.encoder, catalogue())
-
-
-@pytest.fixture(scope="module")
-def model(trainer, texts) -> Trained:
-    return trainer.train(catalogue(), texts, people(60))
-
-
-def test_every_shard_of_a_version_knows_the_keywords_of_all_its_items(trainer, model):
+def test_every_shard_of_a_version_knows_the_keywords_of_all_its_items(lesson):
     """After a like of an item of the other shard, too, in a version of its own and in the one built of that."""
-    made, films = trainer.build, catalogue()
+    made, model, films = lesson.build, lesson.model, catalogue()
     table = keyword_table(films, ATTRIBUTES.items())
     row = {item.item_id: n for n, item in enumerate(films)}
     liked = films[0].item_id
@@ -118,11 +99,11 @@ def test_every_shard_of_a_version_knows_the_keywords_of_all_its_items(trainer, m
 
 
 @pytest.mark.parametrize(("weight", "ranker", "kept"), [(0.0, None, False), (0.0, "trees", True), (0.1, None, True)])
-def test_keywords_are_kept_for_those_who_look_at_them(trainer, texts, model, weight, ranker, kept):
-    weights = model.weights | {"affinity": weight}
+def test_keywords_are_kept_for_those_who_look_at_them(lesson, weight, ranker, kept):
+    weights = lesson.model.weights | {"affinity": weight}
     assert looks_at("affinity", weights, ranker) == kept
-    chosen = replace(model, weights=weights, ranker=ranker)
-    assert trainer.refit(chosen, texts, people(40)).keywords == kept
+    chosen = replace(lesson.model, weights=weights, ranker=ranker)
+    assert lesson.trainer.refit(chosen, lesson.texts, people(40)).keywords == kept
 
 
 def test_the_blend_gives_it_a_weight_where_it_decides():

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from people import build, people, publish
-from world import catalogue
+from people import people, publish
 
 from recsys.attention import Attention
 from recsys.config import Serving, ShardTuning
 from recsys.datatypes import item_keys
-from recsys.encoding import encode_all
-from recsys.holdout import leave_last_out
 from recsys.interactions import Interactions
 from recsys.learned import Learned, Links
 from recsys.model_files import read_model
@@ -24,9 +21,6 @@ from recsys.profiles import TRAIL
 from recsys.signals import SIGNALS
 from recsys.training.attention import _folded, _Network, train_attention
 from recsys.training.factors import Factors
-from recsys.training.model import Trained
-from recsys.training.train import Trainer
-from recsys.versions import VersionStore
 
 SIZE = 8
 NAMES = [f"i{n}" for n in range(30)]
@@ -46,21 +40,6 @@ def network() -> _Network:
 @pytest.fixture(scope="module")
 def attention(network) -> Attention:
     return _folded(network, KEYS)
-
-
-@pytest.fixture(scope="module")
-def trainer(tmp_path_factory) -> Trainer:
-    return Trainer(build(VersionStore(tmp_path_factory.mktemp("versions"))), Serving())
-
-
-@pytest.fixture(scope="module")
-def texts(trainer):
-    return encode_all(trainer.build.encoder, catalogue())
-
-
-@pytest.fixture(scope="module")
-def model(trainer, texts) -> Trained:
-    return trainer.train(catalogue(), texts, leave_last_out(people()).train)
 
 
 def ring(users: int = 400, size: int = 24, steps: int = 10) -> Interactions:
@@ -146,17 +125,18 @@ def test_items_that_nobody_touched_are_not_known():
 
 
 @pytest.mark.parametrize(("weight", "ranker", "attends"), [(0.0, None, False), (0.0, "trees", True), (1.0, None, True)])
-def test_a_network_is_trained_for_those_who_look_at_it(trainer, texts, model, attention, weight, ranker, attends):
+def test_a_network_is_trained_for_those_who_look_at_it(lesson, attention, weight, ranker, attends):
     """The blend that gives it a weight, and trees, which learned from its scores whatever the blend makes of them."""
-    chosen = replace(model, attention=attention, weights=model.weights | {"attention": weight}, ranker=ranker)
-    assert (trainer.refit(chosen, texts, people(40)).attention is not None) == attends
+    weights = lesson.model.weights | {"attention": weight}
+    chosen = replace(lesson.model, attention=attention, weights=weights, ranker=ranker)
+    assert (lesson.trainer.refit(chosen, lesson.texts, people(40)).attention is not None) == attends
 
 
-def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(trainer, model):
+def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(lesson):
     """Of two shards, of a catalogue that lost an item, and of a version that was read back; an item that came later and
     one that the network never saw score 0.
     """
-    made, test = trainer.build, leave_last_out(people())
+    made, test, model = lesson.build, lesson.held, lesson.model
     network = train_attention(test.train, Factors(model.contexts, model.items), 7, lambda *_: None)
     model = replace(model, attention=network, weights={**model.weights, "attention": 1.0})
     first = publish(made, model)

@@ -6,21 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from people import build, people, publish
+from people import build, publish
 from world import TOPICS, catalogue, event, eventually, topic_of
 
-from recsys.config import Serving
 from recsys.datatypes import Item, RecQuery
-from recsys.encoding import encode_all
 from recsys.training.blending import START
-from recsys.training.train import Trainer
-from recsys.versions import VersionStore
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    made = build(VersionStore(tmp_path_factory.mktemp("versions")))
-    return Trainer(made, Serving()).train(catalogue(), encode_all(made.encoder, catalogue()), people())
+@pytest.fixture
+def model(lesson):
+    return lesson.model
 
 
 async def trained_world(make_world, model):

@@ -31,15 +31,6 @@ from recsys.versions import VersionStore
 IDS = [item.item_id for item in catalogue()]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """(build, test, texts, model) of `people`."""
-    made = build(VersionStore(tmp_path_factory.mktemp("versions")))
-    test = leave_last_out(people())
-    texts = encode_all(made.encoder, catalogue())
-    return made, test, texts, Trainer(made, Serving()).train(catalogue(), texts, test.train)
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 def test_ease_is_the_ridge_regression_without_itself(dropout):
     """Each column: the weights of the other items that predict it best, by the normal equations of just those. Inputs
@@ -134,10 +125,9 @@ def test_enough_factors_are_the_operator():
     np.testing.assert_allclose(made.contexts @ made.items.T, operator, atol=1e-3)
 
 
-def test_a_trained_version_foresees_the_next_item(trained):
+def test_a_trained_version_foresees_the_next_item(lesson):
     """Through real shards: the next number of the topic, which neither texts nor popularity know, is mostly on top."""
-    made, test, _, model = trained
-    version = publish(made, model)
+    made, test, version = lesson.build, lesson.held, lesson.version
     assert (version.model.startswith("learned"), version.space.learned) == (True, 128)
     served = Offline(made.store, version.version, test.train, Serving(), ShardTuning())
     ndcg = per_case(served.lists(test, lambda *_: None, diversity=0.0), test)["ndcg@10"].mean()
@@ -146,25 +136,23 @@ def test_a_trained_version_foresees_the_next_item(trained):
     assert ndcg > 1.5 * per_case(plain.lists(test, lambda *_: None, diversity=0.0), test)["ndcg@10"].mean()
 
 
-def test_the_same_seed_gives_the_same_model(trained):
-    made, test, texts, model = trained
-    again = Trainer(made, Serving()).train(catalogue(), texts, test.train)
+def test_the_same_seed_gives_the_same_model(lesson):
+    model, train = lesson.model, lesson.held.train
+    again = lesson.trainer.train(catalogue(), lesson.texts, train)
     np.testing.assert_array_equal(again.contexts, model.contexts)
     assert (again.weights, again.ranker) == (model.weights, model.ranker)
-    assert again.card.data_sha256 == model.card.data_sha256 == test.train.sha256()
+    assert again.card.data_sha256 == model.card.data_sha256 == train.sha256()
 
 
-def test_without_trees_the_same_blend_decides(trained):
-    made, test, texts, model = trained
-    plain = Trainer(made, Serving(), rank=False).train(catalogue(), texts, test.train)
-    assert (plain.ranker, plain.weights) == (None, model.weights)
+def test_without_trees_the_same_blend_decides(lesson):
+    plain = Trainer(lesson.build, Serving(), rank=False).train(catalogue(), lesson.texts, lesson.held.train)
+    assert (plain.ranker, plain.weights) == (None, lesson.model.weights)
     assert "trees" not in plain.card.validation
 
 
-def test_a_new_item_stands_where_its_text_belongs(trained):
+def test_a_new_item_stands_where_its_text_belongs(lesson):
     """An item that the model never saw is proposed as new to people whose topic it has, and an update keeps factors."""
-    made, _, _, model = trained
-    version = publish(made, model)
+    made, version = lesson.build, lesson.version
     shard = made.store.load(version.version, 0)
     old = shard.items.ids[0]
     before = shard.vectors_of([old])[1]
@@ -182,10 +170,9 @@ def test_a_new_item_stands_where_its_text_belongs(trained):
     assert sum(topic_of(name) == "sea" for name in names) >= 3
 
 
-def test_a_text_is_compared_with_texts_alone(trained):
-    made, _, texts, model = trained
-    version = publish(made, model)
-    shard = made.store.load(version.version, 0)
+def test_a_text_is_compared_with_texts_alone(lesson):
+    texts, version = lesson.texts, lesson.version
+    shard = lesson.build.store.load(version.version, 0)
     rows = shard.items.live_rows()
     query = version.space.text_query(texts[0])
     np.testing.assert_allclose(
@@ -228,9 +215,9 @@ def test_trees_that_know_fewer_signals_still_rank():
     np.testing.assert_allclose(Ranker(model.model_to_string()).score(table), model.predict(known), rtol=1e-5)
 
 
-def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
+def test_a_later_version_of_other_items_goes_on_with_what_was_learned(lesson):
     """Read back from a version, a model builds the same version again; an item that is gone takes nothing with it."""
-    made, _, _, model = trained
+    made, model = lesson.build, lesson.model
     first = publish(made, model)
     again = read_model(made.store, first)
     assert again.digest() == model.digest()
@@ -246,13 +233,12 @@ def test_a_later_version_of_other_items_goes_on_with_what_was_learned(trained):
         read_model(made.store, first)
 
 
-def test_each_case_is_asked_at_its_own_moment(trained):
+def test_each_case_is_asked_at_its_own_moment(lesson):
     """Where a user stands in a session does not depend on what others did when: one goes on, one comes back later."""
-    made, _, _, model = trained
     ids = IDS[:4] * 2
     times = [0.0, 60.0, 120.0, 180.0, 1e6, 1e6 + 60, 1e6 + 120, 1e6 + 7200]
     held = leave_last_out(Interactions.of(["a"] * 4 + ["b"] * 4, ids, times, catalogue=IDS))
-    offline = Offline(made.store, publish(made, model).version, held.train, Serving(), ShardTuning())
+    offline = Offline(lesson.build.store, lesson.version.version, held.train, Serving(), ShardTuning())
     [(_, gathered)] = list(offline.gathered(held, 10))
     assert (gathered.sessions.tolist(), gathered.histories.tolist()) == ([3, 0], [3, 3])
     column = gathered.features()[:, FEATURES.index("session")]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import orjson
 from redis.asyncio import Redis
 
 from recsys.building import Build, Content
@@ -104,8 +107,12 @@ class World:
         replicas: int = 1,
         serving: Serving | None = None,
         telemetry: Telemetry = SILENT,
+        first_versions: Path | None = None,
         **platform: Any,
     ) -> None:
+        """`first_versions`: where worlds of equal items and settings share what they start with, built by the first of
+        them and copied by the others; None: this one builds for itself.
+        """
         options = {
             "encoder": EncoderSpec(kind="hashing", dimension=DIMENSION),
             "index": IndexSpec(engine="hnsw"),
@@ -120,6 +127,7 @@ class World:
         self.encoded: list[Sequence[str]] = []
         """Texts of each call to the encoder."""
         self._telemetry = telemetry
+        self._first_versions = first_versions
         self.clients: list[LocalShard] = []
         self._replicas = replicas
         self._serving = serving or Serving(budget_s=20)  # nothing is late unless a test wants it
@@ -130,6 +138,19 @@ class World:
         chosen = platform or self.platform
         build = Build(chosen, self.store, HashingEncoder(chosen.encoder), 1, ShardTuning())
         return build.publish(Content(self.items if items is None else items))
+
+    def start_with_a_version(self) -> None:
+        """Promote a version of the world's items in its store, which holds none yet."""
+        if self._first_versions is None:
+            self.store.promote(self.publish().version)
+            return
+        settings = self.platform.model_dump_json(include={"shards", "routing", "encoder", "index", "attributes"})
+        recipe = settings.encode() + orjson.dumps(self.items)
+        built = VersionStore(self._first_versions / hashlib.sha256(recipe).hexdigest())
+        if built.current() is None:
+            made = Build(self.platform, built, HashingEncoder(self.platform.encoder), 1, ShardTuning())
+            built.promote(made.publish(Content(self.items)).version)
+        shutil.copytree(built.root, self.store.root, dirs_exist_ok=True)
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         if self.encoder_down:
@@ -150,7 +171,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         if self.store.current() is None:
-            self.store.promote(self.publish().version)
+            self.start_with_a_version()
         for shard in range(self.platform.shards):
             self.clients.append(LocalShard([]))
             for _ in range(self._replicas):
