@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from deployments.instance import Ports
 from deployments.processes import instance_processes
 from deployments.runtime import Runtime
 from recsys.datasets import Ml100k, fetch_ml100k
+
+# Before a library reads it: threads of one computation that share two cores with other work wait in busy loops.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
