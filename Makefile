@@ -37,20 +37,20 @@ check: $(STAMP)
 
 # Load on a running platform; ARGS="--shape ramp|sustain|spike|surge|drain|soak --seconds 60 --peak 200".
 load: $(STAMP)
-	$(BIN)/python -m load_tests.run $(ARGS)
+	$(BIN)/python -m load_tests.traffic.run $(ARGS)
 
 # Side by side with what people write by hand; ARGS as in docs/benchmarks.md.
 compare: $(STAMP)
 	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
-	$(BIN)/python -m load_tests.compare $(ARGS)
+	$(BIN)/python -m load_tests.comparison.compare $(ARGS)
 
 # Cost as items, shards, candidates and clients grow, the tail of many shards, and the paper arithmetic; 30 minutes.
 # Goes on where it stopped; delete var/scaling.json to measure anew.
 scaling: $(STAMP)
 	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
-	$(BIN)/python -m load_tests.compare --sweep all --plots docs/img $(ARGS)
-	$(BIN)/python -m load_tests.tail
-	$(BIN)/python -m load_tests.growth
+	$(BIN)/python -m load_tests.comparison.compare --sweep all --plots docs/img $(ARGS)
+	$(BIN)/python -m load_tests.growth.tail
+	$(BIN)/python -m load_tests.growth.forecast
 
 # Faults under load, one after another, on a platform of its own; ARGS="--only 'composer killed,overload'".
 chaos: $(STAMP)
@@ -58,7 +58,7 @@ chaos: $(STAMP)
 
 # Over 5,000 made-up calls to a running platform; ARGS="--host URL --examples 400 --seed 1".
 fuzz: $(STAMP)
-	$(BIN)/python -m load_tests.fuzz $(ARGS)
+	$(BIN)/python -m load_tests.traffic.fuzz $(ARGS)
 
 # The pins that pip installs, resolved anew from pyproject.toml.
 lock:

@@ -1,4 +1,4 @@
-"""Serve's autoscaling policy: replicas by how busy they say they are, see `recsys/scaling.py`.
+"""Serve's autoscaling policy: replicas by how busy they say they are, see `recsys/serving/scaling.py`.
 
 Serve's own counts requests under way, and sees little here: they wait in the composers' coalescers, and composers reach
 the shards past Serve. So replicas report their load through `record_autoscaling_stats`.
@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
-from recsys.scaling import Load, Targets, wanted_replicas
+from recsys.serving.scaling import Load, Targets, wanted_replicas
 
 
 class Utilisation:

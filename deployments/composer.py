@@ -15,23 +15,23 @@ from deployments.api.app import make_api
 from deployments.api.front import Front
 from deployments.api.traces import Traces
 from deployments.logs import log_with_serve
+from deployments.machine.redis_check import log_check
 from deployments.metrics import RayTelemetry
-from deployments.redis_check import log_check
 from deployments.unattended import jobs
-from recsys.access import Gate
-from recsys.background import Background
-from recsys.candidates import CandidateSet, ShardQuery
+from recsys.access.gate import Gate
 from recsys.config import Platform, Serving, ShardTuning
-from recsys.connection import connect
 from recsys.datatypes import Floats, Item
-from recsys.following import VersionFollower
-from recsys.gateway import Gateway
-from recsys.held_settings import HeldSettings
-from recsys.presence import secret
-from recsys.pulse import BEAT_S
-from recsys.remote import DirectShard
-from recsys.schedule import Schedule
-from recsys.versions import VersionStore
+from recsys.jobs.schedule import Schedule
+from recsys.serving.background import Background
+from recsys.serving.gateway import Gateway
+from recsys.serving.pulse import BEAT_S
+from recsys.serving.settings_follower import HeldSettings
+from recsys.serving.version_follower import VersionFollower
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.state.connection import connect
+from recsys.state.presence import secret
+from recsys.transport.direct_shard import DirectShard
+from recsys.versions.store import VersionStore
 
 _PATIENCE_S = 30.0
 """Seconds that a new composer waits for all shards before it serves with those that are there."""

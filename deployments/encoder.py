@@ -10,11 +10,11 @@ from ray import serve
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.config import EncoderTuning, Platform
-from recsys.connection import connect
 from recsys.datatypes import Floats
-from recsys.encoder_replica import EncoderReplica
-from recsys.held_settings import HeldSettings
-from recsys.versions import VersionStore
+from recsys.serving.encoder_replica import EncoderReplica
+from recsys.serving.settings_follower import HeldSettings
+from recsys.state.connection import connect
+from recsys.versions.store import VersionStore
 
 
 @serve.deployment(name="Encoder")

@@ -13,13 +13,13 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
-from recsys.candidates import CandidateSet, ShardQuery
 from recsys.config import Platform, ShardTuning
-from recsys.connection import connect
 from recsys.datatypes import Floats, Item
-from recsys.held_settings import HeldSettings
-from recsys.replica import ShardReplica
-from recsys.versions import VersionStore
+from recsys.serving.settings_follower import HeldSettings
+from recsys.serving.shard_replica import ShardReplica
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.state.connection import connect
+from recsys.versions.store import VersionStore
 
 _TURN_S = 0.001
 """Seconds that a thread may hold the interpreter while others wait; Python's own 5 ms are what a search then waits for

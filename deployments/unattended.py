@@ -10,11 +10,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from recsys import keys
 from recsys.config import Platform, Serving, ShardTuning
 from recsys.errors import TooFewEvents
-from recsys.membership import Drift
-from recsys.schedule import Job, rebuild_due, retraining_due
+from recsys.jobs.schedule import Job, rebuild_due, retraining_due
+from recsys.state import redis_keys
+from recsys.state.membership import Drift
 
 _NICE = 10
 """It takes the processor time that serving leaves."""
@@ -40,7 +40,7 @@ def jobs(
     return [
         Job(
             "rebuild",
-            keys.REBUILD,
+            redis_keys.REBUILD,
             lambda: settings().rebuild.wanted,
             lambda now, began, _: rebuild_due(settings().rebuild, now, began, drift()),
             rebuilt,
@@ -48,7 +48,7 @@ def jobs(
         ),
         Job(
             "retraining",
-            keys.RETRAINING,
+            redis_keys.RETRAINING,
             lambda: settings().retrain.wanted,
             lambda now, began, ended: retraining_due(settings().retrain, now, began, ended),
             retrained,
@@ -77,7 +77,7 @@ def _rebuild(platform: Platform, tuning: ShardTuning) -> dict[str, str]:
     """Build, promote, drop what is kept no longer. It ends with the composer that asked for it, and the next one's goes
     on where it was.
     """
-    from recsys.compacting import compact  # noqa: PLC0415 - a composer need not hold what builds
+    from recsys.versions.contents import compact  # noqa: PLC0415 - a composer need not hold what builds
 
     os.nice(_NICE)
     made = asyncio.run(compact(platform, tuning, platform.redis(), lambda *_: None, then_promote=True))
@@ -87,7 +87,7 @@ def _rebuild(platform: Platform, tuning: ShardTuning) -> dict[str, str]:
 @ray.remote(num_cpus=1, max_retries=0)
 def _retrain(platform: Platform, tuning: ShardTuning, settings: Serving) -> dict[str, str]:
     """Train, compare, and publish what is not worse. It ends with the composer that asked for it."""
-    from recsys.retraining import retrain  # noqa: PLC0415 - nor what trains
+    from recsys.jobs.retrain import retrain  # noqa: PLC0415 - nor what trains
 
     os.nice(_NICE)
     try:

@@ -281,7 +281,7 @@ class Security(Settings):
     """Who may call. The API's own part; docs/security.md has the rest."""
 
     keys_file: Path | None = None
-    """API keys (recsys/apikeys.py says how it looks), for its owner only; a relative path is taken from $RECSYS_HOME.
+    """API keys (access/api_keys.py says how it looks), for its owner only; a relative path is taken from $RECSYS_HOME.
     None: those of $RECSYS_API_KEYS, which holds the same text; without that, every call is open to whoever reaches it.
     """
     reload_s: float = Field(2.0, gt=0, le=3600)

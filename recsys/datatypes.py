@@ -72,8 +72,8 @@ class UserProfile(msgspec.Struct, frozen=True):
     `taste` is (t,) float32, not normalised: it is updated by decay and addition; `space.py` says what its parts are.
     `seen` is (n,) uint64, sorted item keys. `recent` are the item ids liked last, newest first, and `recent_vectors`
     (len(recent), d) float32 their contexts. `trail` is (m,) uint64, the keys of the last likes, newest first,
-    `trail_weights` (m,) float32 what each weighs, and `trail_at` (m,) uint32 its number among the likes. `felt` is
-    (ceil(n / 8),) uint8: one bit for each seen item, whether the taste contains it.
+    `trail_weights` (m,) float32 what each weighs, and `trail_at` (m,) uint32 its number among the likes. `felt`
+    is (ceil(n / 8),) uint8: one bit for each seen item, whether the taste contains it.
     """
 
     taste: Floats
@@ -197,7 +197,7 @@ class Slate(msgspec.Struct, frozen=True):
     unknown_items: tuple[str, ...] = ()
     """Item ids of the query that no shard holds."""
     notes: tuple[str, ...] = ()
-    """What bounds the answer, and why it is empty or short: see `notes.py`."""
+    """What bounds the answer, and why it is empty or short: see `ranking/slate_notes.py`."""
     stages: Mapping[str, float] = msgspec.field(default_factory=dict)
     """Milliseconds that each stage of the batch took."""
     batch: Batch | None = None

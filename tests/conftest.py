@@ -11,15 +11,18 @@ import httpx
 import orjson
 import psutil
 import pytest
-from live import REPOSITORY, Live, films, free_ports, local_config, ratings, recsys
 
-from deployments.instance import Ports
-from deployments.processes import instance_processes
-from deployments.runtime import Runtime
-from recsys.datasets import Ml100k, fetch_ml100k
+from deployments.machine.instance import Ports
+from deployments.machine.processes import instance_processes
+from deployments.machine.runtime import Runtime
+from recsys.data.movielens import Ml100k, fetch_ml100k
+from tests.support.live import REPOSITORY, Live, films, free_ports, local_config, ratings, recsys
 
 # Before a library reads it: threads of one computation that share two cores with other work wait in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+pytest_plugins = ["tests.support.fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

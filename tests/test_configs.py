@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from live import LOCAL, REPOSITORY
 from pydantic import BaseModel
 
-from deployments.serve_config import platform_of, serve_config, serving_of, tuning_of
+from deployments.machine.serve_config import platform_of, serve_config, serving_of, tuning_of
 from recsys.config import EncoderTuning, Platform, Serving, ShardTuning
+from tests.support.live import LOCAL, REPOSITORY
 
 FILES = [
     file

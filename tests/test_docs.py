@@ -14,9 +14,9 @@ import httpx
 import orjson
 import pytest
 import typer
-from live import REPOSITORY, Live
 
 from deployments.cli import make_cli
+from tests.support.live import REPOSITORY, Live
 
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -20,12 +20,12 @@ STAGE_HANDS = {
     "load_tests/chaos/__main__.py",
     "load_tests/chaos/faults.py",
     "load_tests/chaos/stage.py",
-    "load_tests/cluster.py",
-    "load_tests/encoder_bench.py",
-    "load_tests/index_bench.py",
-    "load_tests/prepare.py",
-    "load_tests/baselines/naive_serve.py",
-    "load_tests/baselines/noop_serve.py",
+    "load_tests/comparison/cluster.py",
+    "load_tests/parts/encoder_bench.py",
+    "load_tests/parts/index_bench.py",
+    "load_tests/comparison/prepare.py",
+    "load_tests/comparison/baselines/naive_serve.py",
+    "load_tests/comparison/baselines/noop_serve.py",
 }
 """What sets the stage for a measurement, in processes of their own, and what measures a part alone; nothing that
 measures the platform imports them."""
@@ -69,7 +69,8 @@ def test_load_tests_know_http_only():
 
 
 WITH_TORCH = {
-    "recsys.encoders.torch_encoder", "recsys.encoders.export", "recsys.encoders.quiet", "recsys.training.attention",
+    "recsys.encoders.torch_encoder", "recsys.encoders.export", "recsys.encoders.quiet_libraries",
+    "recsys.training.attention",
 }  # fmt: skip
 """Imported only where they are needed: torch takes seconds and hundreds of MB."""
 

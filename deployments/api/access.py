@@ -11,9 +11,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deployments.preflight import is_loopback
-from recsys.access import Gate
-from recsys.apikeys import Scope
+from deployments.machine.preflight import is_loopback
+from recsys.access.api_keys import Scope
+from recsys.access.gate import Gate
 from recsys.config import Security
 from recsys.errors import WrongHost
 

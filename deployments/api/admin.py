@@ -14,11 +14,11 @@ from pydantic import Field, StrictBool
 
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
-from deployments.preflight import is_loopback
-from deployments.rescaling import Change, rescale
-from deployments.rollout import Rollout
-from deployments.scaling import Bounds, bound, hold, scales
-from recsys.access import Gate
+from deployments.machine.config_change import Change, rescale
+from deployments.machine.live_scaling import Bounds, bound, hold, scales
+from deployments.machine.preflight import is_loopback
+from deployments.machine.rollout import Rollout
+from recsys.access.gate import Gate
 from recsys.config import Settings
 from recsys.errors import Forbidden, RuntimeFailure, Unavailable
 

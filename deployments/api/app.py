@@ -8,8 +8,8 @@ from deployments.api import access, admin, operations, problems, reads, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
 from deployments.api.traces import Traces
-from recsys.access import Gate
-from recsys.gateway import Gateway
+from recsys.access.gate import Gate
+from recsys.serving.gateway import Gateway
 
 _ABOUT = "Real-time recommendations: an event changes the very next answer."
 _PROBLEMS = {

@@ -15,7 +15,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-from recsys.coalescing import Caller
+from recsys.transport.coalescing import Caller
 
 _LONGEST_S = 60.0
 """A request that seems older than this, or to come from the future, was stamped by another clock."""

@@ -21,7 +21,7 @@ from deployments.api.access import check_host, is_local, presented_key, scope_of
 from deployments.api.callers import HttpCaller
 from deployments.api.problems import answer_to
 from deployments.api.traces import Traces
-from recsys.access import Gate
+from recsys.access.gate import Gate
 from recsys.config import Serving
 
 Endpoint = Callable[[Request], Awaitable[Response]]

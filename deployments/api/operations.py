@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from deployments.api.routes import CheckedRoute
 from recsys.errors import Unavailable
-from recsys.gateway import Gateway
-from recsys.membership import ShardMember
+from recsys.serving.gateway import Gateway
+from recsys.state.membership import ShardMember
 
 
 def router(gateway: Gateway) -> APIRouter:

@@ -10,11 +10,11 @@ from pydantic import BeforeValidator, ValidationError
 
 from deployments.api.routes import over_bulk
 from recsys.config import AttributeType, Limits
+from recsys.data.filters import FilterIn, compile_filter
+from recsys.data.records import Id
+from recsys.data.wording import refusal
 from recsys.datatypes import Filter
 from recsys.errors import BadInput
-from recsys.filters import FilterIn, compile_filter
-from recsys.records import Id
-from recsys.wording import refusal
 
 
 def _decoded(part: object) -> object:

@@ -16,9 +16,9 @@ from starlette.datastructures import QueryParams
 
 from deployments.api.parameters import decoded
 from deployments.api.routes import check_names
+from recsys.data.records import Id
+from recsys.data.wording import refusal
 from recsys.errors import BadInput
-from recsys.records import Id
-from recsys.wording import refusal
 
 M = TypeVar("M", bound=BaseModel)
 

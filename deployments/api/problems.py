@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from deployments.api.routes import UnmarkedBody
+from recsys.data.records import Refused
+from recsys.data.wording import Invalid, printable
 from recsys.errors import (
     BadInput,
     CallerGone,
@@ -29,8 +31,6 @@ from recsys.errors import (
     VersionError,
     WrongHost,
 )
-from recsys.records import Refused
-from recsys.wording import Invalid, printable
 
 _REFUSED_TOLD = 100
 """Refused elements of a bulk call that are told with their reason; of the others the index is."""

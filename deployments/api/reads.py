@@ -13,10 +13,10 @@ from deployments.api.parameters import FilterText, ItemId, check_bulk, check_k, 
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
+from recsys.data.filters import compile_filter
 from recsys.datatypes import Recommendation, RecQuery
 from recsys.errors import BadInput
-from recsys.filters import compile_filter
-from recsys.gateway import Gateway
+from recsys.serving.gateway import Gateway
 
 
 def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:

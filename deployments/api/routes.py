@@ -12,10 +12,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from recsys.bounds import VALUES_EACH, VALUES_ONE, values_in
 from recsys.config import Limits
+from recsys.data.bounds import VALUES_EACH, VALUES_ONE, values_in
+from recsys.data.wording import listed, printable, refusal
 from recsys.errors import BadInput, TooLarge
-from recsys.wording import listed, printable, refusal
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 

@@ -1,4 +1,4 @@
-"""Bodies of requests and answers, as the OpenAPI page shows them. Items and events: see `recsys.records`."""
+"""Bodies of requests and answers, as the OpenAPI page shows them. Items and events: see `recsys.data.records`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, Strict
 
-from recsys.bounds import Bounded
-from recsys.filters import FilterIn
-from recsys.records import Id
+from recsys.data.bounds import Bounded
+from recsys.data.filters import FilterIn
+from recsys.data.records import Id
 
 K = Annotated[int, Field(ge=1, description="Items wanted; the limit is `limits.k` of the configuration.")]
 Diversity = Annotated[

@@ -15,7 +15,7 @@ from recsys.config import Tracing
 from recsys.errors import BadInput
 
 if TYPE_CHECKING:
-    from recsys.tracing import Tracer
+    from deployments.api.spans import Tracer
 
 R = TypeVar("R")
 
@@ -44,7 +44,7 @@ class Traces:
     def _made(self, settings: Tracing) -> Tracer | None:
         if settings.endpoint is None:
             return None
-        tracing = importlib.import_module("recsys.tracing")  # only where it is wanted, see there
+        tracing = importlib.import_module("deployments.api.spans")  # only where it is wanted, see there
         try:
             made: Tracer = tracing.Tracer.of(settings, self._replica)
         except BadInput as error:

@@ -23,12 +23,12 @@ from deployments.api.schemas import (
     UserOut,
     WrittenOut,
 )
-from recsys.checks import check_event, check_item
+from recsys.data.records import EventIn, ItemIn, Refused, validate_each
+from recsys.data.validation import check_event, check_item
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput, Conflict
-from recsys.gateway import Gateway, Written
-from recsys.records import EventIn, ItemIn, Refused, validate_each
-from recsys.users import MICROSECOND
+from recsys.serving.gateway import Gateway, Written
+from recsys.state.users import MICROSECOND
 
 Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
 Version = Annotated[

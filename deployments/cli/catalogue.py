@@ -11,10 +11,10 @@ from rich.console import Console
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.serve_config import api_url, certificate_of, own_config, platform_of, serving_of
-from recsys.encoding import Progress
-from recsys.importing import Batch, read_events, read_items
-from recsys.records import EventIn, ItemIn
+from deployments.machine.serve_config import api_url, certificate_of, own_config, platform_of, serving_of
+from recsys.data.readers import Batch, read_events, read_items
+from recsys.data.records import EventIn, ItemIn
+from recsys.encoders.catalogue import Progress
 
 _SHOWN = 20
 """Bad rows printed one by one; all are counted."""

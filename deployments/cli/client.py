@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from deployments.tls import pinned
+from deployments.machine.tls import pinned
 from recsys.errors import RuntimeFailure
 
 

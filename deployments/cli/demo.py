@@ -18,11 +18,11 @@ from deployments.cli.platform import runtime_of, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.starting import start
 from deployments.cli.versions import build_files, store_of
-from deployments.serve_config import own_config, platform_of, serving_of
-from recsys.datasets import Ml100k, fetch_ml100k
-from recsys.encoder import fingerprint
+from deployments.machine.serve_config import own_config, platform_of, serving_of
+from recsys.data.movielens import Ml100k, fetch_ml100k
+from recsys.data.readers import read_events
+from recsys.encoders.base import fingerprint
 from recsys.errors import RuntimeFailure
-from recsys.importing import read_events
 
 USER = "196"
 

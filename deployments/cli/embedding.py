@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from deployments.batch.embedding import embedded
+from deployments.batch.embed_client import embedded
 from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
-from deployments.serve_config import own_config, platform_of
+from deployments.machine.serve_config import own_config, platform_of
 from recsys.config import Platform
-from recsys.embedding import Plan, alone, plan
-from recsys.encoding import Progress, WhenNeeded
+from recsys.data.embedding_plan import Plan, alone, plan
+from recsys.encoders.catalogue import Progress, WhenNeeded
 
 
 def add_to(cli: typer.Typer) -> None:

@@ -12,14 +12,14 @@ from rich.table import Column, Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.tuned import say_ties, say_tuned
+from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.cli.versions import build_of
-from deployments.serve_config import own_config, platform_of, serving_of
-from recsys.beforehand import check_room, check_tools
-from recsys.datasets import fetch_ml100k
-from recsys.encoding import encode_all
-from recsys.evaluating import Evaluation, split_off
-from recsys.interaction_files import Read, read_folder
+from deployments.machine.serve_config import own_config, platform_of, serving_of
+from recsys.data.dataset_folder import Read, read_folder
+from recsys.data.movielens import fetch_ml100k
+from recsys.encoders.catalogue import encode_all
+from recsys.jobs.evaluate import Evaluation, split_off
+from recsys.versions.prerequisites import check_room, check_tools
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
 _CONTROLLED = ("ndcg@10", "coverage", "novelty", "intra_list_distance", "cold_share")

@@ -9,8 +9,8 @@ import typer
 import yaml
 
 from deployments.cli.options import Json, out, print_json
-from deployments.instance import write_private
-from recsys.apikeys import ApiKey, new_key, read_keys
+from deployments.machine.instance import write_private
+from recsys.access.api_keys import ApiKey, new_key, read_keys
 from recsys.errors import BadInput
 
 

@@ -13,11 +13,11 @@ from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
 from deployments.cli.progress import phases
 from deployments.cli.scaling import rollout_of, table_of
-from deployments.instance import Instance
-from deployments.redis_check import refused_writes
-from deployments.runtime import Runtime
-from deployments.scaling import Scale, scales
-from deployments.serve_config import own_config, platform_of, serve_config
+from deployments.machine.instance import Instance
+from deployments.machine.live_scaling import Scale, scales
+from deployments.machine.redis_check import refused_writes
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import own_config, platform_of, serve_config
 from recsys.errors import RuntimeFailure
 
 

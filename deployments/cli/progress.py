@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from recsys.encoding import Progress as Report
+from recsys.encoders.catalogue import Progress as Report
 
 
 @contextmanager

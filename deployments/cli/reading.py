@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from deployments.serve_config import platform_of, serving_of
+from deployments.machine.serve_config import platform_of, serving_of
+from recsys.data.readers import read_items
 from recsys.datatypes import Item
-from recsys.encoding import Progress
-from recsys.importing import read_items
+from recsys.encoders.catalogue import Progress
 
 _SHOWN = 20
 """Bad rows printed one by one; all are counted."""

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
-from deployments.rescaling import Change, rescale
-from deployments.rollout import Rollout
-from deployments.runtime import Runtime
-from deployments.scaling import Bounds, Scale, bound, hold, late, scales
-from deployments.serve_config import own_config, platform_of
+from deployments.machine.config_change import Change, rescale
+from deployments.machine.live_scaling import Bounds, Scale, bound, hold, late, scales
+from deployments.machine.rollout import Rollout
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import own_config, platform_of
 from recsys.errors import RuntimeFailure
 
 Deployment = Annotated[str, typer.Argument(help="Composer, Encoder, shard-0, …")]

@@ -11,8 +11,8 @@ from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_jso
 from deployments.cli.platform import runtime_of, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.versions import publish, store_of
-from deployments.instance import Instance
-from deployments.serve_config import own_config, platform_of
+from deployments.machine.instance import Instance
+from deployments.machine.serve_config import own_config, platform_of
 from recsys.errors import VersionError
 
 

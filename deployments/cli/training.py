@@ -12,31 +12,31 @@ from rich.console import Console
 
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.tuned import say_ties, say_tuned
+from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.cli.versions import build_of, promoted, store_of
-from deployments.runtime import Runtime
-from deployments.serve_config import own_config, platform_of, serving_of, tuning_of
-from recsys.beforehand import check_room, check_tools
-from recsys.building import known_texts
-from recsys.compacting import file_content
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import own_config, platform_of, serving_of, tuning_of
 from recsys.config import Serving
-from recsys.connection import connect
+from recsys.data.dataset_folder import divided, items_of, weighted
+from recsys.data.interactions import Interactions
+from recsys.data.readers import read_events
 from recsys.data.refusals import BadRow
 from recsys.datatypes import Interaction, Item
-from recsys.encoding import Progress, encode_all
+from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput, RuntimeFailure, TooFewEvents, VersionError
-from recsys.evaluating import PROTOCOLS
-from recsys.holdout import Split, upcoming
-from recsys.importing import read_events
-from recsys.interaction_files import divided, items_of, weighted
-from recsys.interactions import Interactions
-from recsys.live_events import live_events
-from recsys.profiles import Taste
-from recsys.retraining import retrain
-from recsys.snapshot import read_items
-from recsys.ties import in_catalogue_order
-from recsys.training.train import Trainer
-from recsys.versions import tuned_of
+from recsys.evaluation.splits import Split, upcoming
+from recsys.jobs.evaluate import PROTOCOLS
+from recsys.jobs.live_events import live_events
+from recsys.jobs.retrain import retrain
+from recsys.model.profiles import Taste
+from recsys.shard.snapshot import read_items
+from recsys.state.connection import connect
+from recsys.state.tie_breaking import in_catalogue_order
+from recsys.training.trainer import Trainer
+from recsys.versions.build import known_texts
+from recsys.versions.contents import file_content
+from recsys.versions.prerequisites import check_room, check_tools
+from recsys.versions.store import tuned_of
 
 _BAD_SHOWN = 20
 

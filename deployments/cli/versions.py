@@ -17,29 +17,29 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Column, Table
 
-from deployments.batch.indexing import on_ray
+from deployments.batch.index_client import on_ray
 from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, OptionalFiles, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.reading import read_catalogue
-from deployments.cli.tuned import say_tuned
-from deployments.runtime import Runtime
-from deployments.serve_config import own_config, platform_of, tuning_of
-from recsys import promoting
-from recsys.beforehand import check_tools
-from recsys.brought_vectors import with_vectors
-from recsys.building import Build, Indexer
-from recsys.chunkfiles import VECTOR
-from recsys.compacting import compact, file_content, learned_so_far
+from deployments.cli.tuning_report import say_tuned
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import own_config, platform_of, tuning_of
 from recsys.config import Platform
-from recsys.connection import connect
+from recsys.data.vector_chunks import VECTOR
+from recsys.data.vector_files import Given, read_vectors
 from recsys.datatypes import Item
-from recsys.encoding import Progress, WhenNeeded
+from recsys.encoders.catalogue import Progress, WhenNeeded
 from recsys.errors import RuntimeFailure, Unavailable
-from recsys.itemlog import ItemLog
-from recsys.retention import prune
-from recsys.snapshot import write_indexes
-from recsys.vectorfiles import Given, read_vectors
-from recsys.versions import Manifest, VersionStore, tuned_of
+from recsys.shard.snapshot import write_indexes
+from recsys.state.connection import connect
+from recsys.state.item_log import ItemLog
+from recsys.versions import promotion
+from recsys.versions.brought_vectors import with_vectors
+from recsys.versions.build import Build, Indexer
+from recsys.versions.contents import compact, file_content, learned_so_far
+from recsys.versions.prerequisites import check_tools
+from recsys.versions.retention import prune
+from recsys.versions.store import Manifest, VersionStore, tuned_of
 
 _PATIENCE_S = 30.0
 """Seconds for one answer of Redis: nobody waits for these but the command."""
@@ -124,7 +124,7 @@ def promote(version: str, config: Config = DEFAULT_CONFIG, json: Json = False) -
 
 def rollback(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     """Serve again the version that was served before."""
-    _served(_with_log(config, promoting.rollback), json=json)
+    _served(_with_log(config, promotion.rollback), json=json)
 
 
 def store_of(config: Path) -> VersionStore:
@@ -133,12 +133,12 @@ def store_of(config: Path) -> VersionStore:
 
 def promoted(config: Path, version: str, instead_of: str | None = None) -> Manifest:
     """Promote, and drop versions that are kept no longer and what only they needed of the log. `instead_of`: see
-    `promoting.promote`.
+    `promotion.promote`.
     """
     store_of(config).manifest(version)  # a version that does not exist is told before anything is started
 
     async def pruned(store: VersionStore, platform: Platform, redis: Redis | None) -> Manifest:
-        manifest = await promoting.promote(store, version, platform, redis, instead_of)
+        manifest = await promotion.promote(store, version, platform, redis, instead_of)
         if redis is not None:
             with contextlib.suppress(RedisError, OSError):  # it is promoted all the same
                 await prune(store, redis, platform.keep_versions)

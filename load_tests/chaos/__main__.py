@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 
-from load_tests.bench import ROOT
 from load_tests.chaos import report
 from load_tests.chaos.data_path import ELSEWHERE
 from load_tests.chaos.faults import FAULTS, Fault
@@ -20,7 +19,8 @@ from load_tests.chaos.freshness import freshness
 from load_tests.chaos.ledger import Ledger
 from load_tests.chaos.stage import FaultFailed, Stage, eventually
 from load_tests.chaos.traffic import Record, Traffic
-from recsys.datasets import fetch_ml100k
+from load_tests.comparison.bench import ROOT
+from recsys.data.movielens import fetch_ml100k
 
 _CALM_S = 3.0
 """Of load before a fault and after the recovery."""

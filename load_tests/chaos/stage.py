@@ -16,18 +16,18 @@ import psutil
 import redis
 import yaml
 
-from deployments.environment import ray_environment
-from deployments.instance import Instance, Ports
-from deployments.processes import instance_processes
-from deployments.rollout import Rollout
-from deployments.runtime import Runtime
-from deployments.serve_config import serve_config
-from deployments.valkey import start_valkey
-from load_tests.bench import ROOT
+from deployments.machine.environment import ray_environment
+from deployments.machine.instance import Instance, Ports
+from deployments.machine.processes import instance_processes
+from deployments.machine.rollout import Rollout
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import serve_config
+from deployments.machine.valkey import start_valkey
 from load_tests.chaos.ledger import Ledger
 from load_tests.chaos.servers import Servers
-from load_tests.cluster import PORT_SHIFT
-from recsys.versions import VersionStore
+from load_tests.comparison.bench import ROOT
+from load_tests.comparison.cluster import PORT_SHIFT
+from recsys.versions.store import VersionStore
 
 _REPLICAS = {"Composer": 2, "shard-0": 2, "shard-1": 2}
 _PORT = 8138

@@ -14,9 +14,9 @@ from sentence_transformers import SentenceTransformer
 from recsys.config import Backend, EncoderSpec
 from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft, sums
 from recsys.encoders.onnx_encoder import Graph, check, tokenizer
+from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.encoders.quantisation import quantise
-from recsys.encoders.quiet import quietly
-from recsys.encoders.texts import CALIBRATION_TEXTS, PROBE_TEXTS
+from recsys.encoders.quiet_libraries import quietly
 from recsys.encoders.torch_encoder import read_model, vectors_of
 from recsys.errors import VersionError
 

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from recsys.config import EncoderSpec
 from recsys.datatypes import Floats
-from recsys.encoders.quiet import quietly
+from recsys.encoders.quiet_libraries import quietly
 from recsys.errors import VersionError
 
 _BATCH = 32

@@ -1,1 +1,1 @@
-"""Vector indexes: one file an engine, found by its module name, one contract for all."""
+"""Vector engines under one contract."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.arrays import Column
+from recsys.columns import Column
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import best

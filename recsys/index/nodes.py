@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from recsys.arrays import Column
+from recsys.columns import Column
 from recsys.datatypes import Floats, Keys, Rows
 
 _MERGED = 4096

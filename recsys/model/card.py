@@ -16,7 +16,7 @@ class Comparison(BaseModel):
     """Whether the candidate may be served: its score is at most `margin` under that of the served version."""
     reason: str
     candidate: float
-    """NDCG@10, mean over the cases; see `metrics.py`."""
+    """NDCG@10, mean over the cases; see `evaluation/metrics.py`."""
     served: float
     """The same of the version that was served then."""
     served_version: str

@@ -14,8 +14,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
 
-from recsys import keys
-from recsys.membership import M, decoder
+from recsys.state import redis_keys
+from recsys.state.membership import M, decoder
 
 STALE_S = 5.0
 """Seconds after which a replica that has said nothing counts as silent: five of its records have failed to come."""
@@ -53,7 +53,7 @@ class Register(Generic[M]):
 
     def __init__(self, redis: Redis, kind: type[M]) -> None:
         self._redis = redis
-        self._keys = keys.presence(kind.role)
+        self._keys = redis_keys.presence(kind.role)
         self._decoder: msgspec.json.Decoder[M] = decoder(kind)
         self._script: AsyncScript = redis.register_script(_LOOK)
         self._turn = asyncio.Lock()

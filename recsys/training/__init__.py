@@ -1,1 +1,1 @@
-"""Learning from interactions, in closed forms: numpy and scipy, no gradient descent but the ranker's trees."""
+"""Learning from interactions, and the methods it is compared with."""

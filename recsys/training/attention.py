@@ -1,6 +1,6 @@
 """Teaching the network that reads the last likes: every like is to be foreseen from the twenty before it.
 
-PyTorch, which the encoders need anyway, for gradients and Adam; what is served is numpy, see `recsys/attention.py`.
+PyTorch, which the encoders need anyway, for gradients and Adam; what is served is numpy, see `model/attention.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
 
-from recsys.attention import Attention
+from recsys.data.interactions import Interactions
 from recsys.datatypes import item_keys
-from recsys.encoding import Progress
-from recsys.interactions import Interactions
-from recsys.profiles import TRAIL
+from recsys.encoders.catalogue import Progress
+from recsys.model.attention import Attention
+from recsys.model.profiles import TRAIL
 from recsys.training.factors import Factors
 
 _HEADS = 2

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from recsys.config import SignalName
 from recsys.datatypes import Floats
-from recsys.holdout import Holdout
-from recsys.offline import Offline
-from recsys.ranker import FEATURES, RESCORED, features
-from recsys.signals import SIGNALS
+from recsys.evaluation.offline import Offline
+from recsys.evaluation.splits import Holdout
+from recsys.ranking.signals import SIGNALS
+from recsys.ranking.tree_ranker import FEATURES, RESCORED, features
 
 if TYPE_CHECKING:
     import lightgbm

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.datatypes import Floats
-from recsys.training.operators import Matrix
+from recsys.training.item_operators import Matrix
 
 
 @dataclass(frozen=True, slots=True)

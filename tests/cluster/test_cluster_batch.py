@@ -9,12 +9,12 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from live import COMMAND, REPOSITORY, Live, local_config, recsys
 
-from recsys.parquetfolders import files_of
+from recsys.data.parquet_folders import files_of
+from tests.support.live import COMMAND, REPOSITORY, Live, local_config, recsys
 
 pytestmark = pytest.mark.cluster
-SPARK = REPOSITORY / "tests" / "data" / "spark" / "films"
+SPARK = REPOSITORY / "tests" / "support" / "spark" / "films"
 
 
 def test_the_platforms_own_ray_encodes_beside_serving(live: Live, tmp_path: Path) -> None:

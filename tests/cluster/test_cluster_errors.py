@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from live import Live
+
+from tests.support.live import Live
 
 pytestmark = pytest.mark.cluster
 

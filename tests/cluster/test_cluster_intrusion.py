@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from intrusion import attempts
-from intrusion_rpc import Attempt
-from live import REPOSITORY, Live
+
+from tests.support.intrusion import attempts
+from tests.support.intrusion_rpc import Attempt
+from tests.support.live import REPOSITORY, Live
 
 pytestmark = [
     pytest.mark.cluster,

@@ -14,9 +14,9 @@ import httpx
 import orjson
 import pytest
 import yaml
-from live import REPOSITORY, Live, event, eventually, free_ports
 
 from recsys.telemetry import METRICS
+from tests.support.live import REPOSITORY, Live, event, eventually, free_ports
 
 pytestmark = pytest.mark.cluster
 

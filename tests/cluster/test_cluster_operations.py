@@ -15,9 +15,9 @@ import orjson
 import psutil
 import pytest
 import yaml
-from live import Live, eventually, ids
 
-from deployments.serve_config import serve_config
+from deployments.machine.serve_config import serve_config
+from tests.support.live import Live, eventually, ids
 
 pytestmark = pytest.mark.cluster
 

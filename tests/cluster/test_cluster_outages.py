@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
-from live import Live, event, eventually, ids
 
-from deployments.environment import ray_environment
-from deployments.valkey import start_valkey
+from deployments.machine.environment import ray_environment
+from deployments.machine.valkey import start_valkey
+from tests.support.live import Live, event, eventually, ids
 
 pytestmark = pytest.mark.cluster
 RECOVERY_S = 120.0

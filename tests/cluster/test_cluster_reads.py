@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from live import Live, ids
 
 from recsys.config import Serving
+from tests.support.live import Live, ids
 
 pytestmark = pytest.mark.cluster
 Film = dict[str, Any]

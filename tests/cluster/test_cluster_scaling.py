@@ -13,7 +13,8 @@ import httpx
 import orjson
 import pytest
 import yaml
-from live import Live, eventually
+
+from tests.support.live import Live, eventually
 
 pytestmark = pytest.mark.cluster
 

@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from intrusion_rpc import ports_of
-from live import Live, event, eventually
 
 from deployments.api.access import scope_of
-from deployments.serve_config import serve_config
-from load_tests.fuzz import fuzz
-from recsys.apikeys import new_key
+from deployments.machine.serve_config import serve_config
+from load_tests.traffic.fuzz import fuzz
+from recsys.access.api_keys import new_key
+from tests.support.intrusion_rpc import ports_of
+from tests.support.live import Live, event, eventually
 
 pytestmark = [
     pytest.mark.cluster,

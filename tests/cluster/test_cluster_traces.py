@@ -7,10 +7,10 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from live import Live, event, eventually
-from receiver import Receiver, attributes, receiver
 
-from deployments.serve_config import serve_config
+from deployments.machine.serve_config import serve_config
+from tests.support.live import Live, event, eventually
+from tests.support.receiver import Receiver, attributes, receiver
 
 pytestmark = [
     pytest.mark.cluster,

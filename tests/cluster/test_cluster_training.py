@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 import pytest
 import yaml
-from live import Live, eventually, recsys
 
-from deployments.serve_config import serve_config
-from recsys import keys
-from recsys.connection import connect
+from deployments.machine.serve_config import serve_config
+from recsys.state import redis_keys
+from recsys.state.connection import connect
+from tests.support.live import Live, eventually, recsys
 
 pytestmark = pytest.mark.cluster
 
@@ -63,7 +63,7 @@ async def overdue(url: str) -> None:
     """The last retraining was an hour ago."""
     async with connect(url) as redis:
         ago = repr(time.time() - 3600)
-        await redis.hset(keys.RETRAINING, mapping={"started": ago, "finished": ago})
+        await redis.hset(redis_keys.RETRAINING, mapping={"started": ago, "finished": ago})
 
 
 def test_the_platform_learns_by_itself(live: Live) -> None:

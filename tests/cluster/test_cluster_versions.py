@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
-from live import Live, eventually, ids
 
-from deployments.serve_config import serve_config
+from deployments.machine.serve_config import serve_config
+from tests.support.live import Live, eventually, ids
 
 pytestmark = pytest.mark.cluster
 

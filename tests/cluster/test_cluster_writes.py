@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from live import Live, event, eventually, ids
+
+from tests.support.live import Live, event, eventually, ids
 
 pytestmark = pytest.mark.cluster
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from live import REPOSITORY
 
-from deployments.instance import Ports
+from deployments.machine.instance import Ports
 from recsys.telemetry import METRICS
+from tests.support.live import REPOSITORY
 
 PROMETHEUS = REPOSITORY / "configs" / "prometheus"
 DASHBOARDS = sorted((REPOSITORY / "configs" / "grafana").glob("*.json"))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.arrays import StringColumn
+from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, Interaction, Item, item_key, item_keys, unknown_user
 from recsys.errors import BadInput, NotFound, Overloaded
 

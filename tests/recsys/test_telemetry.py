@@ -7,12 +7,11 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
-from world import World, event, eventually
-
-from recsys.coalescing import Coalescer, Flight
 from recsys.datatypes import Item, RecQuery
-from recsys.recording import Recording
+from recsys.serving.recording import Recording
 from recsys.telemetry import METRICS
+from recsys.transport.coalescing import Coalescer, Flight
+from tests.support.world import World, event, eventually
 
 
 class Ledger:

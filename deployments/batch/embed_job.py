@@ -1,0 +1,75 @@
+"""Items to vectors on Ray Data: chunks of a plan go through a pool of actors, each with an encoder of its own.
+
+Run by `embed_client.py`, as a process of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from deployments.batch.embed_client import EmbedJob, Step
+from deployments.batch.ray_connection import connected, workers_of
+from recsys.config import EncoderSpec
+from recsys.data.vector_chunks import Written, write_chunk
+from recsys.encoders.base import load_encoder
+from recsys.errors import RecsysError
+
+
+class Embedder:
+    """One actor of the pool. The model is loaded once, from `models`; both folders are shared by all nodes."""
+
+    def __init__(self, spec: EncoderSpec, models: Path, folder: Path) -> None:
+        self._encoder = load_encoder(spec, models)
+        self._folder = folder
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        written = write_chunk(self._folder, rows, self._encoder)
+        return pa.table({"chunk": [written.chunk], "items": [written.items], "encoded": [written.encoded]})
+
+
+def embed(job: EmbedJob, chunks: list[pa.Table], workers: int) -> Iterator[Written]:
+    """Each chunk when it is written, in no order. An actor that dies is replaced, and its chunk made again."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    # A table is a block, and a block with batch_size=None is one call: nothing cuts a chunk or joins two.
+    made = ray.data.from_arrow(chunks).map_batches(
+        Embedder,
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        compute=ActorPoolStrategy(size=workers),
+        num_cpus=1,
+        fn_constructor_args=(job.encoder, job.models, job.folder),
+    )
+    for row in made.iter_rows():
+        yield Written(row["chunk"], row["items"], row["encoded"])
+
+
+def main() -> None:
+    job = EmbedJob.model_validate_json(sys.stdin.buffer.readline())
+    with pa.ipc.open_stream(sys.stdin.buffer) as stream:
+        chunks = [pa.Table.from_batches([batch]) for batch in stream]
+    try:
+        with connected(job.cluster):
+            workers = min(workers_of(job.workers), len(chunks))
+            _say(Step(workers))
+            for written in embed(job, chunks, workers):
+                _say(Step(workers, written))
+    except RecsysError as error:
+        sys.exit(str(error))
+
+
+def _say(step: Step) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(step) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

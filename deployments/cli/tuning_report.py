@@ -1,0 +1,30 @@
+"""What a build chose for recall, and what ties decided, as commands say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from recsys.state.tie_breaking import decided_by_ties
+
+
+def say_tuned(tuned: Mapping[str, Any] | None, console: Console) -> None:
+    """Recall by kind of query and what it costs; a line for each try that was not enough. `tuned`: see `tuned_of`."""
+    if tuned is None:
+        return
+    for tried in tuned["tried"][:-1]:
+        console.print(f"not enough: {tried}", style="yellow", markup=False)
+    kinds = ", ".join(f"{kind} {share:.4f}" for kind, share in tuned["recall"].items())
+    index, balance, ef = tuned["index"], tuned["balance"], tuned["ef_search"]
+    graph = f"m {index['m']}, ef_construction {index['ef_construction']}, ef_search {ef}, balance {balance:g}"
+    how = index["engine"] if index["engine"] == "flat" else f"{index['engine']}, {graph}"
+    console.print(f"recall@10 of {kinds} (tastes of {tuned['tastes_of']})", markup=False)
+    console.print(f"  by {how}: {tuned['walk_us']:g} µs a query, {tuned['seconds']} s to index", markup=False)
+
+
+def say_ties(share: float, console: Console) -> None:
+    """Warn where ties decide. `share`: see `Interactions.tied_last`."""
+    if (warning := decided_by_ties(share)) is not None:
+        console.print(warning, style="yellow", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""One platform on one machine, from `up` to `down`."""

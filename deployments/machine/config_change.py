@@ -1,0 +1,64 @@
+"""One change of the running Serve config at a time.
+
+Serve takes a whole config and has no compare-and-set. So two callers that read, change and submit at the same moment
+would undo each other. A lock file in the platform's home lets the composers and the commands of one machine take turns.
+Where callers share no file system, the look after the submit finds most changes that were undone: they are made again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deployments.machine.live_scaling import ignored, running_config
+from deployments.machine.rollout import Rollout
+from recsys.errors import RuntimeFailure
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+_TAKEN_OVER_S = 5.0
+_LOOK_S = 0.1
+"""Serve's controller takes a config over at its next turn, within half a second."""
+_TRIES = 3
+_TURN_S = 30.0
+"""Seconds that a caller waits for its turn: a turn takes `_TRIES` times `_TAKEN_OVER_S` at the most."""
+
+
+def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The config with the change, once Serve has taken it over, and Serve's details then.
+
+    `home`: the platform's folder. Raises RuntimeFailure when others are changing the config all the time, and what
+    `change` raises.
+    """
+    with _turn(home / "run" / "rescaling"):
+        for _ in range(_TRIES):
+            changed = change(running_config(rollout.details()))
+            rollout.submit(changed)
+            deadline = time.monotonic() + _TAKEN_OVER_S
+            while ignored(changed, details := rollout.details()):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_LOOK_S)
+            else:
+                return changed, details
+    raise RuntimeFailure("Serve did not take the change over; look at `recsys status`, then try again")
+
+
+@contextmanager
+def _turn(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as held:
+        deadline = time.monotonic() + _TURN_S
+        while True:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RuntimeFailure("another change of the replicas is under way; try again") from None
+                time.sleep(_LOOK_S / 10)
+        yield

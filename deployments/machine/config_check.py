@@ -1,0 +1,94 @@
+"""What stands in a Serve config file, judged before anything is started or handed to replicas.
+
+Ray's schema knows its own settings. What it passes on unread (`args`, `user_config`, the arguments of a policy), and
+what Serve allows and this application cannot do, is judged here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from recsys.config import EncoderTuning, Platform, Serving, ShardTuning
+from recsys.errors import BadInput
+from recsys.serving.scaling import Targets
+from recsys.serving.settings_follower import parsed
+
+_BUILDER = "deployments.app:build_app"
+_POLICY = "deployments.autoscaling:Utilisation"
+
+
+def is_ours(application: Mapping[str, Any]) -> bool:
+    """Applications of other builders are not for us to judge."""
+    return application.get("import_path") == _BUILDER
+
+
+def judge(application: Mapping[str, Any], platform: Platform, serving: Serving) -> None:
+    """Raises BadInput, in one line, for the first thing that the platform cannot go by.
+
+    `platform` and `serving` are read from the same file already.
+    """
+    serving.check(platform)
+    for entry in _entries(application):
+        name = entry["name"]
+        _judge_name(name)
+        _judge_scaling(entry)
+        if name != "Composer":
+            model = EncoderTuning if name == "Encoder" else ShardTuning
+            parsed(model, entry.get("user_config"), f"{name}.user_config")
+
+
+def judge_complete(application: Mapping[str, Any], shards: int) -> None:
+    """Raises BadInput unless the file names every deployment of the graph, once, and no other: one that is left out
+    would run with Serve's defaults, which allow a replica five requests at a time.
+    """
+    names = [entry["name"] for entry in _entries(application)]
+    wanted = ["Composer", "Encoder", *(f"shard-{number}" for number in range(shards))]
+    for wrong, what in (
+        ([name for name in wanted if name not in names], "is missing: add an entry like its sisters'"),
+        ([name for name in names if name not in wanted], "is one too many: take it out"),
+        ([name for name in wanted if names.count(name) > 1], "stands there twice: take one out"),
+    ):
+        if wrong:
+            raise BadInput(f"deployments: args.shards is {shards}, and {wrong[0]} {what}", field="deployments")
+
+
+def _entries(application: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return application.get("deployments") or []
+
+
+def _judge_name(name: str) -> None:
+    """Whether some graph has such a deployment, whatever its number of shards."""
+    if name in ("Composer", "Encoder") or re.fullmatch(r"shard-(0|[1-9][0-9]*)", name):
+        return
+    close = get_close_matches(name, ["Composer", "Encoder", "shard-0"], n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    raise BadInput(
+        f"deployments: there is no {name!r}, only Composer, Encoder, shard-0, shard-1, …{meant}", field=f"{name}.name"
+    )
+
+
+def _judge_scaling(entry: dict[str, Any]) -> None:
+    """Serve allows no replica at all; then nobody is there to say that one is wanted."""
+    for field, value in _counts(entry):
+        if isinstance(value, int) and value < 1:
+            place = f"{entry['name']}.{field}"
+            raise BadInput(f"{place}: must be 1 or more: without a replica nothing measures the load", field=place)
+    policy = (entry.get("autoscaling_config") or {}).get("policy") or {}
+    if policy.get("policy_function") == _POLICY:
+        known = Targets.__dataclass_fields__
+        for name, value in (policy.get("policy_kwargs") or {}).items():
+            place = f"{entry['name']}.autoscaling_config.policy.policy_kwargs.{name}"
+            if name not in known:
+                raise BadInput(f"{place}: is no target; there are {', '.join(known)}", field=place)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise BadInput(f"{place}: must be a number over 0", field=place)
+
+
+def _counts(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "num_replicas", entry.get("num_replicas")
+    scaling = entry.get("autoscaling_config") or {}
+    for field in ("min_replicas", "initial_replicas", "max_replicas"):
+        yield f"autoscaling_config.{field}", scaling.get(field)

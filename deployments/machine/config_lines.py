@@ -1,0 +1,42 @@
+"""Where in the config file a setting stands, so that what is wrong with it is told with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recsys.data.yaml_text import Place, line_at
+from recsys.errors import BadInput
+
+
+@contextmanager
+def located(file: Path, text: str, known: Mapping[str, Any]) -> Iterator[None]:
+    """Puts the file and the line before the message of a BadInput that names a field."""
+    try:
+        yield
+    except BadInput as wrong:
+        place = f"{file}:{line_of(text, known, wrong.field)}" if wrong.field else str(file)
+        raise BadInput(f"{place}: {wrong}", field=wrong.field, code=wrong.code) from None
+
+
+def line_of(text: str, known: Mapping[str, Any], field: str) -> int:
+    """The line of a field, from 1; where it is missing, the line of what it is missing from.
+
+    `field`: named from the top of the file, from a deployment by its name, from `args`, or from the Composer's
+    `user_config`.
+    """
+    parts = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field)]
+    names = [
+        entry.get("name") for entry in known["applications"][0].get("deployments") or [] if isinstance(entry, dict)
+    ]
+    first: Place = ("applications", 0)
+    starts: list[Place] = [(), first, (*first, "args")]
+    if parts[0] in names:
+        starts, parts = [(*first, "deployments", names.index(parts[0]))], parts[1:]
+    elif "Composer" in names:
+        starts.append((*first, "deployments", names.index("Composer"), "user_config"))
+    found = [(depth - len(start), line) for start in starts for line, depth in (line_at(text, (*start, *parts)),)]
+    return max(found, key=lambda one: one[0])[1]

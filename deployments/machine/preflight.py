@@ -1,0 +1,108 @@
+"""What must hold before anything is started; each refusal is one line that names the fix."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping
+from importlib import import_module
+from ipaddress import ip_address
+from pathlib import Path
+
+import psutil
+
+from recsys.access.gate import load_keys
+from recsys.config import Security, Tracing
+from recsys.errors import RuntimeFailure
+
+GIB = 1 << 30
+
+
+def refuse_if_taken(wanted: Mapping[str, int], host: str = "127.0.0.1") -> None:
+    """RuntimeFailure if a port of `wanted` (use -> port) cannot be listened on, or is wanted twice."""
+    uses: dict[int, str] = {}
+    for use, port in wanted.items():
+        if port in uses:
+            raise RuntimeFailure(f"port {port} is wanted for {uses[port]} and for {use}: give each its own")
+        uses[port] = use
+        _refuse_port(use, port, host)
+
+
+def _refuse_port(use: str, port: int, host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended just now do not count
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise RuntimeFailure(
+                    f"port {port} ({use}) is taken{_holder(port)}: stop that program or set another port"
+                ) from None
+            raise RuntimeFailure(f"{host}:{port} ({use}) cannot be listened on: {error.strerror}") from None
+
+
+def _holder(port: int) -> str:
+    """Who listens there, as far as this user may see it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        pass
+    return ""
+
+
+def refuse_if_open(host: str, security: Security) -> None:
+    """RuntimeFailure if the API would listen beyond loopback without asking for a key; BadInput for wrong keys."""
+    keys = load_keys(security)
+    if keys is not None or security.allow_no_keys or is_loopback(host):
+        return
+    raise RuntimeFailure(
+        f"http_options.host is {host}: whoever reaches this machine could read and change everything. Make a key with "
+        "`recsys keys new NAME --scope read --into FILE` and set the Composer's security.keys_file to FILE, listen on "
+        "127.0.0.1, or set security.allow_no_keys: true"
+    )
+
+
+def refuse_if_traces_cannot_leave(tracing: Tracing) -> None:
+    """RuntimeFailure if traces are asked for and what sends them is not installed."""
+    if tracing.endpoint is None:
+        return
+    try:
+        import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+    except ImportError:
+        raise RuntimeFailure(
+            "tracing.endpoint: what sends traces is not installed: pip install 'recsys[otel]', or set it to null"
+        ) from None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def refuse_if_short_of_memory(available: int, needed: int) -> None:
+    """Both in bytes. Ray ends replicas once 95 % of the memory is used, so a tight start fails late and obscurely."""
+    if available < needed:
+        raise RuntimeFailure(
+            f"{available / GIB:.1f} GiB of memory are available and {needed / GIB:.1f} GiB needed: close other programs"
+        )
+
+
+def available_memory() -> int:
+    """Bytes this process may still use: the machine's, or the container's if that allows less."""
+    return min(psutil.virtual_memory().available, _left_in_container(Path("/sys/fs/cgroup")))
+
+
+def _left_in_container(cgroup: Path) -> int:
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        used = int((cgroup / "memory.current").read_text())
+        cache = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return 1 << 62  # no container, or an old kernel's: no limit known
+    return 1 << 62 if limit == "max" else int(limit) - used + int(cache.get("inactive_file", 0))

@@ -1,0 +1,306 @@
+"""The life of a platform on one machine: `up`, `down`, `status`.
+
+Nothing here touches a Ray cluster or a Redis that it did not start: addresses and ports are explicit, and processes
+are known by the mark that they carry.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from deployments.machine.config_check import is_ours, judge_complete
+from deployments.machine.environment import Tuning, ray_environment
+from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
+from deployments.machine.listening_sockets import refuse_if_exposed
+from deployments.machine.live_scaling import changed_args, running_config
+from deployments.machine.preflight import (
+    GIB,
+    available_memory,
+    is_loopback,
+    refuse_if_open,
+    refuse_if_short_of_memory,
+    refuse_if_taken,
+    refuse_if_traces_cannot_leave,
+)
+from deployments.machine.processes import instance_processes, stop_instance
+from deployments.machine.ray_head import start_fork_server, start_ray
+from deployments.machine.redis_check import answers, check_redis
+from deployments.machine.rollout import OnPhase, Rollout
+from deployments.machine.serve_config import (
+    api_url,
+    certificate_of,
+    for_serve,
+    http_address,
+    platform_of,
+    serve_config,
+    serving_of,
+)
+from deployments.machine.tls import joined
+from deployments.machine.valkey import is_served, start_valkey, valkey_url
+from deployments.ray_internals.loopback.haproxy import haproxy_script
+from recsys.config import Settings
+from recsys.errors import BadInput, RuntimeFailure
+from recsys.state.redis_url import redacted
+
+
+class Resources(Settings):
+    """What the platform may take of the machine."""
+
+    num_cpus: int | None = None
+    """Cores that Ray hands out; None: as many as there are."""
+    object_store_bytes: int = 256 << 20
+    """Shared memory for Ray's objects; batch jobs use it, serving hardly does."""
+    memory_needed: int = 4 * GIB
+    """Bytes that must be available at the start."""
+
+
+class Status(Settings):
+    running: bool
+    """Whether any process of the platform is alive."""
+    instance: Instance | None = None
+    processes: int = 0
+    applications: Mapping[str, str] = Field(default_factory=dict)
+    """Application -> Serve's status of it; empty if the dashboard does not answer."""
+
+
+class Runtime:
+    """The platform of one home, the folder that `Platform.home()` names."""
+
+    def __init__(self, home: Path, ports: Ports | None = None, resources: Resources | None = None) -> None:
+        self._home = home.resolve()
+        self._id = instance_id(self._home)
+        self._ports = ports or Ports()
+        self._resources = resources or Resources()
+
+    def up(
+        self,
+        config_file: Path,
+        on_phase: OnPhase = lambda _phase: None,
+        *,
+        timeout_s: float = 300.0,
+        memory: Callable[[], int] = available_memory,
+        tuning: Tuning | None = None,
+        warn: Callable[[str], None] = lambda _line: None,
+    ) -> Instance:
+        """Starts all that the config file asks for and returns once it serves; on any failure nothing stays.
+
+        `timeout_s`: seconds for the applications, once Ray is up. `memory`: bytes available on this machine.
+        `warn`: told each thing, in one line, that is not refused and should be mended.
+        RuntimeFailure, or BadInput for the config file; each is one line that names the fix.
+        """
+        on_phase("checks")
+        config = serve_config(config_file)
+        with self._locked():
+            self._refuse(config, memory, warn)
+            instance = self._instance(config_file.resolve(), config)
+            try:
+                self._start(instance, config, on_phase, timeout_s, tuning)
+            except BaseException:  # Ctrl-C as well
+                on_phase("stopping what was started")
+                self._clear(instance)
+                raise
+            instance = instance.model_copy(update={"pids": tuple(p.pid for p in instance_processes(self._id))})
+            instance.write()
+        return instance
+
+    def apply(
+        self, config: dict[str, Any], on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
+    ) -> Instance:
+        """Hands a config, as `serve_config` gives it, to the platform that runs, and returns once it goes by it.
+
+        BadInput for what only a start can change, RuntimeFailure where no platform runs, or Serve refuses.
+        """
+        _judge_complete(config)
+        instance = self.status().instance
+        if instance is None:
+            raise RuntimeFailure("the platform is not up; start it with: recsys up")
+        if api_url(config) != instance.api_url:
+            raise BadInput(f"http_options: the API is at {instance.api_url}; to move it, `recsys down` and `recsys up`")
+        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+            running = running_config(rollout.details())
+            if changed := changed_args(for_serve(config), running):
+                raise BadInput(f"args.{changed[0]}: takes a start; run `recsys down` and `recsys up`", field=changed[0])
+            rollout.submit(config)
+            rollout.take_over(config, on_phase, timeout_s)
+        return instance
+
+    def down(self, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 30.0) -> int:
+        """Stops the platform, complete or not, and says how many processes there were. RuntimeFailure if one stays."""
+        with self._locked():
+            on_phase("stopping")
+            stopped = stop_instance(self._id, timeout_s)
+            if not stopped:
+                self._refuse_if_served_elsewhere()
+            instance = read_instance(self._home)
+            if instance is not None:
+                instance.remove()
+        return stopped
+
+    def status(self) -> Status:
+        processes = instance_processes(self._id)
+        instance = read_instance(self._home)
+        if not processes or instance is None:
+            return Status(running=bool(processes), processes=len(processes))
+        return Status(
+            running=True, instance=instance, processes=len(processes), applications=_application_states(instance)
+        )
+
+    def running_redis(self, config: dict[str, Any]) -> str | None:
+        """Where Redis is; None: it is the embedded one, and that does not run.
+
+        RuntimeFailure when it runs and cannot be reached from here, as from another container on the same folder.
+        """
+        if url := platform_of(config).external_redis():
+            return url
+        instance = read_instance(self._home)
+        if instance is not None and answers(instance.redis_url):
+            return instance.redis_url
+        if instance is not None and instance_processes(self._id):
+            return instance.redis_url
+        if instance is not None and not instance.embedded_redis:
+            raise RuntimeFailure(
+                f"the platform of {self._home} was started with the Redis at {redacted(instance.redis_url)}, which "
+                "does not answer: start it, set redis_url, or run `recsys down` to forget it"
+            )
+        self._refuse_if_served_elsewhere()
+        return None
+
+    @contextmanager
+    def redis(self, config: dict[str, Any]) -> Iterator[str]:
+        """Where Redis is, for as long as a command needs it: the embedded one is started where none runs."""
+        if url := self.running_redis(config):
+            yield url
+            return
+        with self._locked():
+            self._refuse_if_served_elsewhere()  # again: it may have come meanwhile
+            instance = self._instance(Path(), config)
+            instance.prepare()
+            env = ray_environment(instance, os.environ)
+            try:
+                start_valkey(
+                    self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
+                    env=env, appendfsync=platform_of(config).appendfsync,
+                )  # fmt: skip
+                yield instance.redis_url
+            finally:
+                self._clear(instance)
+
+    def _refuse(self, config: dict[str, Any], memory: Callable[[], int], warn: Callable[[str], None]) -> None:
+        if alive := instance_processes(self._id):
+            raise RuntimeFailure(
+                f"{self._home} has a platform already ({len(alive)} processes, such as pid {alive[0].pid}): "
+                "use it, or end it with `recsys down`"
+            )
+        if platform_of(config).external_redis() is None:
+            self._refuse_if_served_elsewhere()
+        host, port = http_address(config)
+        refuse_if_open(host, serving_of(config).security)
+        refuse_if_traces_cannot_leave(serving_of(config).tracing)
+        if tls := certificate_of(config):
+            joined(*tls)
+        refuse_if_taken({"the API, http_options.port": port}, host)
+        refuse_if_taken({"the API": port, **self._ports.model_dump()})
+        if url := platform_of(config).external_redis():
+            prefix = platform_of(config).redis_prefix
+            for line in check_redis(url, prefix):
+                warn(line)
+            _refuse_if_another_platform(url, prefix)
+        refuse_if_short_of_memory(memory(), self._resources.memory_needed)
+
+    def _refuse_if_served_elsewhere(self) -> None:
+        """RuntimeFailure if a Valkey that cannot be seen from here writes into our folder."""
+        folder = self._home / "valkey"
+        if is_served(folder):
+            raise RuntimeFailure(
+                f"{folder} is written by a Valkey that cannot be reached from here, such as one of another container: "
+                "run the command there, end it there, or let both use a Redis of your own (redis_url)"
+            )
+
+    def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:
+        folder = runtime_dir(self._home)
+        url = platform_of(config).external_redis()
+        instance = Instance(
+            id=self._id,
+            home=self._home,
+            config_file=config_file,
+            api_url=api_url(config),
+            certificate=tls[0] if (tls := certificate_of(config)) else None,
+            dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}",
+            redis_url=url or "",
+            embedded_redis=url is None,
+            runtime_dir=folder,
+            ports=self._ports,
+        )
+        return instance if url else instance.model_copy(update={"redis_url": valkey_url(instance.valkey_socket)})
+
+    def _start(
+        self, instance: Instance, config: dict[str, Any], on_phase: OnPhase, timeout_s: float, tuning: Tuning | None
+    ) -> None:
+        instance.prepare()
+        instance.write()  # from here on, `down` knows what to remove
+        write_private(instance.token_file, os.urandom(32).hex())
+        tls, api_port = certificate_of(config), http_address(config)[1]
+        if tls:
+            write_private(instance.tls_file, joined(*tls))
+        script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None)
+        write_private(instance.haproxy, script, mode=0o700)
+        env = ray_environment(instance, os.environ, tuning)
+        start_fork_server(instance, env)
+        if instance.embedded_redis:
+            on_phase("Valkey")
+            start_valkey(
+                self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
+                env=env, appendfsync=platform_of(config).appendfsync,
+            )  # fmt: skip
+        on_phase("Ray")
+        start_ray(
+            instance, env, num_cpus=self._resources.num_cpus, object_store_bytes=self._resources.object_store_bytes
+        )
+        on_phase("Serve")
+        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+            rollout.submit(config)
+            rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
+        refuse_if_exposed(self._id, None if is_loopback(http_address(config)[0]) else api_port)
+
+    def _clear(self, instance: Instance) -> None:
+        stop_instance(self._id)
+        instance.remove()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `up` or `down` at a time in a home."""
+        path = self._home / "run" / "lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it") from None
+            yield
+
+
+def _refuse_if_another_platform(url: str, prefix: str) -> None:
+    from deployments.machine.prefix_conflict import refuse_if_another_platform  # noqa: PLC0415 - brings half of recsys; only `up` asks
+
+    refuse_if_another_platform(url, prefix)
+
+
+def _judge_complete(config: dict[str, Any]) -> None:
+    [application, *_] = config["applications"]
+    if is_ours(application):
+        judge_complete(application, platform_of(config).shards)
+
+
+def _application_states(instance: Instance) -> dict[str, str]:
+    try:
+        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+            return {name: str(found["status"]) for name, found in rollout.applications().items()}
+    except (RuntimeFailure, OSError):
+        return {}

@@ -1,0 +1,1 @@
+"""All that leans on what Ray does not promise to keep."""

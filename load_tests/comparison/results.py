@@ -1,0 +1,120 @@
+"""What a comparison found: ratios, a table, a plot, JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from load_tests.comparison.wrk import Measured
+
+Found = dict[str, list[Measured]]
+OURS, MONOLITH, NAIVE, NOOP, BARE = "recsys", "monolith-2", "naive", "noop", "noop-bare"
+
+
+def ratios(found: Found, encoders: dict[str, Any] | None) -> dict[str, float | None]:
+    """None where a contender or a number of clients was not measured."""
+    return {
+        "vs_naive": _over(_peak(found, OURS), _peak(found, NAIVE)),
+        "vs_monolith": _over(_peak(found, OURS), _peak(found, MONOLITH)),
+        "vs_noop": _over(_peak(found, OURS), _peak(found, NOOP)),
+        "vs_noop_bare": _over(_peak(found, OURS), _peak(found, BARE)),
+        "p50_vs_monolith": _over(_at(found, OURS, 1, "p50_ms"), _at(found, MONOLITH, 1, "p50_ms")),
+        "p99_vs_monolith": _over(_at(found, OURS, 32, "p99_ms"), _at(found, MONOLITH, 32, "p99_ms")),
+        "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],
+        "encoder_int8_cosine": encoders and encoders["encoder_int8_cosine"],
+    }
+
+
+def summary(
+    found: Found,
+    workload: dict[str, Any],
+    overlap: float | None,
+    recall: dict[str, float],
+    encoders: dict[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        "machine": machine(),
+        "workload": {**workload, "recall_at_10": recall},
+        "contenders": {name: [asdict(run) for run in runs] for name, runs in found.items()},
+        "ratios": ratios(found, encoders),
+        "overlap_at_10": overlap,
+    }
+
+
+def machine() -> dict[str, Any]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.partition(":")[2].strip() for line in lines if "model name" in line), platform.processor())
+    packages = ("ray", "fastapi", "uvicorn", "hnswlib", "faiss-cpu", "onnxruntime", "torch", "redis", "numpy")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def write(found: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def show(found: Found, result: dict[str, Any]) -> None:
+    clients = sorted({run.clients for runs in found.values() for run in runs})
+    table = Table("contender", "", *(f"{n} clients" for n in clients))
+    for name, runs in found.items():
+        by_clients = {run.clients: run for run in runs}
+        for label, column in (("requests/s", "rps"), ("p50 ms", "p50_ms"), ("p99 ms", "p99_ms"), ("errors", "errors")):
+            cells = [f"{getattr(by_clients[n], column):,.5g}" if n in by_clients else "" for n in clients]
+            table.add_row(name if column == "rps" else "", label, *cells, end_section=column == "errors")
+    console = Console(width=120)
+    console.print(table)
+    console.print("recall@10 against exact search:", result["workload"]["recall_at_10"])
+    console.print("overlap@10, the smallest of any two:", result["overlap_at_10"])
+    for name, value in result["ratios"].items():
+        console.print(f"{name:>22} {'-' if value is None else value}")
+
+
+def plot(found: Found, file: Path) -> None:
+    import matplotlib as mpl  # noqa: PLC0415 - takes a second
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    panels = {"rps": "requests/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        for name, runs in found.items():
+            axis.plot([run.clients for run in runs], [getattr(run, column) for run in runs], marker="o", label=name)
+        axis.set(xlabel="connections", ylabel=label, xscale="log")
+        axis.set_xticks(clients := sorted({run.clients for runs in found.values() for run in runs}), map(str, clients))
+        axis.minorticks_off()
+        if column != "rps":
+            axis.set_yscale("log")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def _peak(found: Found, name: str) -> float | None:
+    return max((run.rps for run in found.get(name, [])), default=None)
+
+
+def _at(found: Found, name: str, clients: int, column: str) -> float | None:
+    return next((getattr(run, column) for run in found.get(name, []) if run.clients == clients), None)
+
+
+def _over(ours: float | None, theirs: float | None) -> float | None:
+    return round(ours / theirs, 3) if ours and theirs else None

@@ -1,0 +1,1 @@
+"""Parts measured alone: encoders, index engines, versions."""

@@ -1,0 +1,138 @@
+"""The gate that every call passes: is the key known, may it do this, is it not too often.
+
+The keys come from a file that is looked at every few seconds, so that they change without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from recsys.access.api_keys import ApiKey, KeyRing, Scope, parse_keys, read_keys
+from recsys.access.token_bucket import TokenBucket
+from recsys.config import Security
+from recsys.errors import BadInput, Forbidden, RateLimited, Unauthenticated
+from recsys.serving.background import Background
+from recsys.telemetry import SILENT, Telemetry
+
+KEYS_VARIABLE = "RECSYS_API_KEYS"
+
+log = logging.getLogger(__name__)
+
+
+def keys_path(security: Security) -> Path | None:
+    """Absolute; None where no file is named."""
+    return None if security.keys_file is None else Path(os.environ.get("RECSYS_HOME", ".")) / security.keys_file
+
+
+def load_keys(security: Security) -> KeyRing | None:
+    """None where neither a file nor $RECSYS_API_KEYS is set: then every call is open. BadInput for what is wrong."""
+    path = keys_path(security)
+    if path is not None:
+        return read_keys(path)
+    text = os.environ.get(KEYS_VARIABLE)
+    return parse_keys(text, f"${KEYS_VARIABLE}") if text else None
+
+
+class Gate:
+    """`composers` says how many composers share a key's rate: each grants its part of it."""
+
+    def __init__(self, composers: Callable[[], int] = lambda: 1, telemetry: Telemetry = SILENT) -> None:
+        self._composers = composers
+        self._security = Security()
+        self._ring: KeyRing | None = None
+        self._buckets: dict[str, TokenBucket] = {}
+        self._seen: tuple[int, ...] = ()
+        self._background = Background(telemetry)
+
+    @property
+    def open(self) -> bool:
+        """Whether no key is asked for."""
+        return self._ring is None
+
+    def admit(self, presented: bytes | None, scope: Scope) -> str | None:
+        """The name of the key; None where none is asked for. Raises Unauthenticated, Forbidden or RateLimited."""
+        if self._ring is None:
+            return None
+        if presented is None:
+            raise Unauthenticated("send an API key in the header Authorization: Bearer … or X-API-Key")
+        key = self._ring.find(presented)
+        if key is None:
+            raise Unauthenticated("the API key is unknown or has expired", presented=True)
+        if scope not in key.scopes:
+            raise Forbidden(f"the key {key.name} does not have the scope {scope}, which this call needs", scope)
+        bucket = self._buckets.get(key.name)
+        if bucket is not None and (wait_s := bucket.take()):
+            raise RateLimited(f"the key {key.name} is over its {key.rate:g} requests/s", max(1, math.ceil(wait_s)))
+        return key.name
+
+    async def configure(self, security: Security) -> None:
+        """Takes over the settings and reads the keys. BadInput when they cannot be read: then nothing changes."""
+        seen = await self._signature_of(security)  # before the file is read: a change on the way is seen later
+        ring = await asyncio.to_thread(load_keys, security)
+        self._security, self._seen = security, seen
+        self._adopt(ring)
+
+    def start(self) -> None:
+        self._background.start("api-keys", self._look, lambda: self._security.reload_s)
+
+    async def stop(self) -> None:
+        await self._background.stop()
+
+    def healthy(self) -> bool:
+        return self._background.healthy()
+
+    async def _look(self) -> None:
+        """Reads the file again where it has changed."""
+        seen = await self._signature_of(self._security)
+        if seen == self._seen:
+            self._share()
+            return
+        try:
+            ring = await asyncio.to_thread(load_keys, self._security)
+        except BadInput as error:
+            log.error("%s; the keys read last stay valid", error)  # noqa: TRY400 - the message says it all
+        else:
+            self._adopt(ring)
+        self._seen = seen
+
+    @staticmethod
+    async def _signature_of(security: Security) -> tuple[int, ...]:
+        path = keys_path(security)
+        return () if path is None else await asyncio.to_thread(_signature, path)
+
+    def _adopt(self, ring: KeyRing | None) -> None:
+        known = {} if ring is None else {key.name: key for key in ring.keys}
+        limited = {name: key for name, key in known.items() if key.rate is not None}
+        self._buckets = {name: self._buckets.get(name) or TokenBucket(*_limits(key)) for name, key in limited.items()}
+        if ring is not None and (self._ring is None or ring.keys != self._ring.keys):
+            log.info("API keys: %s", ", ".join(sorted(known)) or "none, so nothing is open")
+        self._ring = ring
+        self._share()
+
+    def _share(self) -> None:
+        """Sets each bucket to this composer's part."""
+        composers = max(1, self._composers())
+        for key in self._ring.keys if self._ring else ():
+            if key.name in self._buckets:
+                rate, burst = _limits(key)
+                bucket = self._buckets[key.name]
+                bucket.rate, bucket.burst = rate / composers, max(1.0, burst / composers)
+
+
+def _limits(key: ApiKey) -> tuple[float, float]:
+    rate = key.rate or 0.0
+    return rate, max(1.0, rate if key.burst is None else key.burst)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    """Changes when the file does; a link counts as what it leads to."""
+    try:
+        found = path.stat()
+    except OSError:
+        return (0,)
+    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_ctime_ns)

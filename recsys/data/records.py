@@ -1,0 +1,232 @@
+"""Items and events as they arrive from outside, over HTTP or out of a file, and what makes one acceptable.
+
+`validate_each` is the way in: it takes a bulk list, keeps the good records and says of each other one which
+field is wrong, which limit it broke and what to do. What depends on the configuration (declared attributes,
+known event types, limits) is checked by `validation.py`, whose functions it calls when they are given.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from recsys.data.bounds import FIELDS, KEYWORDS, too_many_fields
+from recsys.data.wording import clipped, fault, misfit, printable, shown
+from recsys.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+ID_BYTES = 128
+FLOAT_MAX = sys.float_info.max
+EARLIEST_S = -2_208_988_800  # 1900-01-01T00:00:00Z
+LATEST_S = 253_402_300_800  # 10000-01-01T00:00:00Z, the first second that RFC 3339 cannot write
+
+
+def unix_seconds(value: object) -> float:
+    """Unix seconds of a number, a numeral, an RFC 3339 text or a datetime; ValueError says what is wrong.
+
+    Without an offset the time is UTC. Numbers are always seconds: nothing is guessed from their size.
+    """
+    if isinstance(value, str):
+        value = _from_text(value)
+    elif isinstance(value, date):
+        value = _from_date(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise misfit("RFC 3339 such as 2026-01-31T12:00:00Z or Unix seconds", value)
+    if EARLIEST_S <= value < LATEST_S:
+        return float(value)
+    looks = ", not milliseconds" if LATEST_S <= value < LATEST_S * 1000 else ""
+    raise ValueError(f"{shown(value)} lies outside the years 1900 to 9999; give Unix seconds{looks}")
+
+
+def _from_text(text: str) -> object:
+    """Seconds as float, or the text itself where it is no time."""
+    try:
+        if text[4:5] == "-" and text[7:8] == "-" and text[10:11] in {"", "T", "t", " "}:
+            return _from_date(datetime.fromisoformat(text.upper()))
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _from_date(day: date) -> float:
+    moment = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _id_fits(text: str) -> str:
+    # 32 characters cannot need more than 128 bytes, and most ids are shorter.
+    if len(text) > 32 and len(text.encode()) > ID_BYTES:
+        raise ValueError(f"is {len(text.encode())} bytes of UTF-8; at most {ID_BYTES} are allowed: shorten or hash it")
+    return text
+
+
+Id = Annotated[str, Field(strict=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), AfterValidator(_id_fits)]
+# Any length limit makes pydantic read the string as UTF-8, and refuse one that holds a lone surrogate.
+Text = Annotated[str, Field(strict=True, max_length=1 << 26)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+AttributeIn = str | float | list[str] | None
+
+
+def _attributes(given: object) -> dict[str, AttributeIn]:
+    """Names and values of types that any attribute may have. The first that is wrong ends it, so it costs little."""
+    if not isinstance(given, dict):
+        raise misfit("an object with named fields", given)
+    for name, value in given.items():
+        if (why := _why_no_attribute(name, value)) is not None:
+            kind = PydanticCustomError("attribute", "{why}", {"why": why})
+            wrong = InitErrorDetails(type=kind, loc=(printable(name[:64]),), input=None)
+            raise ValidationError.from_exception_data("attributes", [wrong])
+    return given
+
+
+def _why_no_attribute(name: str, value: object) -> str | None:
+    if not carried(name):
+        return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
+    entries = value if isinstance(value, list) else [value]
+    if len(entries) > KEYWORDS:
+        return f"has {len(entries)} entries; at most {KEYWORDS} are allowed: keep the telling ones"
+    if isinstance(value, list):
+        fits = all(isinstance(entry, str) for entry in entries)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        fits = -FLOAT_MAX <= value <= FLOAT_MAX
+    else:
+        fits = value is None or isinstance(value, str)
+    if not fits:
+        return f"must be a string, a finite number or a list of strings, not {shown(value)}"
+    if not all(carried(entry) for entry in entries if isinstance(entry, str)):
+        return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
+    return None
+
+
+def carried(text: str) -> bool:
+    """Whether UTF-8 can carry it: a lone surrogate, half of an emoji say, it can not."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+UnixSeconds = Annotated[float, PlainValidator(unix_seconds, json_schema_input_type=float | datetime)]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ItemIn(Record):
+    """Something to recommend."""
+
+    item_id: Id
+    """1 to 128 bytes of UTF-8 without control characters."""
+    title: Text = ""
+    text: Text = ""
+    """Title or text must hold something: they are what the item's vector is made of."""
+    attributes: Annotated[
+        dict[str, AttributeIn],
+        PlainValidator(_attributes, json_schema_input_type=dict[str, str | float | list[str] | None]),
+    ] = {}
+    """By declared name; null says the same as leaving the name out."""
+    created_at: UnixSeconds | None = None
+    """Unix seconds; None: not known, the item is never counted as new."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ItemIn:
+        if not (self.text.strip() or self.title.strip()):
+            raise ValueError("title and text are both empty: give at least one of them")
+        return self
+
+
+class EventIn(Record):
+    """Who did what to which item."""
+
+    event_id: Id
+    """1 to 128 bytes of UTF-8; an event that comes twice with the same id counts once."""
+    user_id: Id
+    item_id: Id
+    type: Text
+    """One of the configured event types."""
+    value: Number | None = None
+    """Such as the stars of a rating; None: the type says it all."""
+    timestamp: UnixSeconds | None = None
+    """Unix seconds; None: now, by the server's clock."""
+    request_id: Id | None = None
+    """The recommendation that led to the event; None: not known."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One element of a bulk list that was left out."""
+
+    index: int
+    """Position in the list, from 0."""
+    field: str | None
+    """Such as `timestamp` or `attributes.year`; None: the element as a whole."""
+    code: str
+    """Stable: bad_input, missing, unknown_field, undeclared_attribute, unknown_event_type or too_large."""
+    message: str
+    """Names the field, the limit and the fix, in one line."""
+
+
+def validate_each(
+    kind: type[R], raw: Sequence[object], check: Callable[[R], R] | None = None
+) -> tuple[list[tuple[int, R]], list[Refused]]:
+    """The good elements of `raw` with their positions, and the refused ones; both in the order of `raw`.
+
+    `check` sees each element that is well formed, returns the record to keep and refuses it with BadInput.
+    """
+    refused: dict[int, Refused] = {}
+    places: Sequence[int] = range(len(raw))
+    for index, one in enumerate(raw):
+        if isinstance(one, dict) and len(one) > FIELDS:  # else each unknown field would be an error
+            refused[index] = Refused(index, None, "bad_input", too_many_fields(kind, one))
+    if refused:
+        places = [index for index in places if index not in refused]
+    try:
+        records = _list_of(kind).validate_python([raw[index] for index in places] if refused else raw)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            index = places[int(detail["loc"][0])]
+            if index not in refused:
+                found = fault(detail, detail["loc"][1:], kind)
+                refused[index] = Refused(index, found.field, found.code, found.message)
+        # pydantic hands back no part of a list that failed: the good ones pass again, in one go.
+        places = [index for index in places if index not in refused]
+        records = _list_of(kind).validate_python([raw[index] for index in places])
+    if check is None:
+        return list(zip(places, records, strict=True)), sorted(refused.values(), key=lambda one: one.index)
+    kept = []
+    for index, record in zip(places, records, strict=True):
+        try:
+            kept.append((index, check(record)))
+        except BadInput as wrong:
+            refused[index] = Refused(index, wrong.field, wrong.code, clipped(str(wrong)))
+    return kept, sorted(refused.values(), key=lambda one: one.index)
+
+
+@cache
+def _list_of(kind: type[R]) -> TypeAdapter[list[R]]:
+    return TypeAdapter(list[kind])  # type: ignore[valid-type]

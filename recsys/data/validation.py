@@ -1,0 +1,100 @@
+"""What depends on the configuration: declared attributes, known event types, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from recsys.config import AttributeType, Limits
+from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS
+from recsys.data.records import FLOAT_MAX, EventIn, ItemIn, unix_seconds
+from recsys.data.wording import listed, misfit, path, shown, undeclared
+from recsys.datatypes import AttributeValue
+from recsys.errors import BadInput
+
+
+def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> dict[str, AttributeValue]:
+    """The values in the form that is stored: str, list[str], finite float, Unix seconds; nulls are left out.
+
+    BadInput with field `attributes.NAME` for an undeclared name or a value that does not fit its type.
+    """
+    checked: dict[str, AttributeValue] = {}
+    for name, value in attributes.items():
+        field = path(("attributes", name))
+        if name not in declared:
+            raise undeclared(field, declared)
+        if value is None:
+            continue
+        try:
+            checked[name] = _attribute(value, declared[name])
+        except ValueError as wrong:
+            raise BadInput(f"{field}: {wrong}", field=field) from None
+    return checked
+
+
+def _attribute(value: object, kind: AttributeType) -> AttributeValue:
+    match kind:
+        case "keyword":
+            return _keyword(value, "a string, as declared")
+        case "keyword[]":
+            if not isinstance(value, list):
+                raise misfit("a list of strings, as declared", value)
+            if len(value) > KEYWORDS:
+                raise ValueError(f"has {len(value)} entries; at most {KEYWORDS} are allowed: keep the telling ones")
+            return [_keyword(entry, "a list of strings, as declared") for entry in value]
+        case "number":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise misfit("a number, as declared", value)
+            if not -FLOAT_MAX <= value <= FLOAT_MAX:
+                raise misfit("a finite number", value)
+            return float(value)
+        case "datetime":
+            return unix_seconds(value)
+
+
+def _keyword(value: object, wanted: str) -> str:
+    if not isinstance(value, str):
+        raise misfit(wanted, value)
+    if len(value) > KEYWORD_CHARS:
+        raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: move it into text")
+    return value
+
+
+def check_item(item: ItemIn, declared: Mapping[str, AttributeType], limits: Limits) -> ItemIn:
+    """The item with normalised attributes; BadInput when it breaks a limit or a declaration."""
+    for field in ("title", "text"):
+        chars = len(getattr(item, field))
+        if chars > limits.text_chars:
+            raise BadInput(
+                f"{field}: has {chars} characters; at most {limits.text_chars} are allowed: "
+                "shorten it or raise limits.text_chars",
+                field=field,
+                code="too_large",
+            )
+    if not item.attributes:
+        return item
+    return item.model_copy(update={"attributes": check_attributes(item.attributes, declared)})
+
+
+def check_event(event: EventIn, event_types: Collection[str], limits: Limits, now: float) -> EventIn:
+    """The event as it is.
+
+    BadInput for a type that is not configured and for a time more than `limits.clock_skew_s` ahead of `now`, in Unix
+    seconds.
+    """
+    if event.type not in event_types:
+        raise BadInput(
+            f"type: {shown(event.type)} is not configured; known are: {listed(event_types)}",
+            field="type",
+            code="unknown_event_type",
+        )
+    if event.timestamp is None:
+        return event
+    ahead = event.timestamp - now
+    if ahead > limits.clock_skew_s:
+        raise BadInput(
+            f"timestamp: lies {ahead:.0f} s in the future; at most {limits.clock_skew_s:g} s are allowed: "
+            "set the sender's clock, or send no timestamp",
+            field="timestamp",
+        )
+    return event

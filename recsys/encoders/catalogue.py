@@ -1,0 +1,79 @@
+"""Encoding a catalogue piece by piece; a build that dies goes on behind the pieces that it finished."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from recsys.config import Platform
+from recsys.datatypes import Floats, Item
+from recsys.encoders.base import Encoder, fingerprint, load_encoder, prepare_encoder
+
+Progress = Callable[[str, int, int], None]
+"""Called with a phase, how much of it is done, and of how much."""
+
+
+_TOGETHER = 256
+"""Texts a piece: some seconds of work, which is what a killed build loses."""
+
+
+class WhenNeeded:
+    """The platform's encoder, exported if its backend needs that, and loaded with the first text that is to be encoded:
+    a compaction often has none.
+    """
+
+    def __init__(self, platform: Platform, threads: int, progress: Progress) -> None:
+        spec, models = platform.encoder, platform.home() / "models"
+        progress("export", 0, 1)
+        prepare_encoder(spec, models, threads=threads)
+        progress("export", 1, 1)
+        self.fingerprint = fingerprint(spec)
+        self.dimension = spec.dimension
+        self._load: Callable[[], Encoder] = partial(load_encoder, spec, models, threads=threads)
+        self._loaded: Encoder | None = None
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        self._loaded = self._loaded or self._load()
+        return self._loaded.encode(texts)
+
+
+def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progress) -> Floats:
+    """(len(texts), d) float32; every piece is kept in `folder`, by a hash of its texts and the encoder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = np.zeros((len(texts), encoder.dimension), np.float32)
+    for start in range(0, len(texts), _TOGETHER):
+        progress("encode", start, len(texts))
+        part = texts[start : start + _TOGETHER]
+        vectors[start : start + len(part)] = _piece(encoder, part, folder)
+    progress("encode", len(texts), len(texts))
+    return vectors
+
+
+def encode_all(encoder: Encoder, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:
+    """(len(items), d) float32, in memory alone."""
+    vectors = np.zeros((len(items), encoder.dimension), np.float32)
+    for start in range(0, len(items), _TOGETHER):
+        progress("encode", start, len(items))
+        part = items[start : start + _TOGETHER]
+        vectors[start : start + len(part)] = encoder.encode([item.passage() for item in part])
+    progress("encode", len(items), len(items))
+    return vectors
+
+
+def _piece(encoder: Encoder, texts: Sequence[str], folder: Path) -> Floats:
+    digest = hashlib.sha256(encoder.fingerprint.encode())
+    for text in texts:
+        digest.update(f"{len(text)}:".encode() + text.encode())
+    path = folder / f"{digest.hexdigest()[:32]}.npy"
+    if path.exists():
+        kept: Floats = np.load(path, allow_pickle=False)
+        return kept
+    made = encoder.encode(texts)
+    part = path.with_suffix(".part.npy")
+    np.save(part, made, allow_pickle=False)
+    part.replace(path)
+    return made

@@ -1,0 +1,98 @@
+"""Quality of ranked lists. Every function takes lists as (cases, k) int64 item places, best first, padded with -1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.datatypes import Floats
+from recsys.evaluation.splits import Holdout
+
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+
+DEPTH = 100
+"""Length of the lists that are judged."""
+_SHOWN = 10
+"""Items of a list that a person sees: what coverage, novelty and distance are measured on."""
+_RARE = 5
+"""An item with fewer training interactions than this counts as cold."""
+_RESAMPLES = 1000
+
+
+def relevance(lists: Ints, held: Holdout) -> npt.NDArray[np.bool_]:
+    """(cases, k): which places hold a target of their case."""
+    width = len(held.train.item_ids) + 1
+    wanted = np.repeat(np.arange(held.cases), np.diff(held.target_offsets)) * width + held.targets
+    return np.isin(np.arange(held.cases)[:, None] * width + lists, wanted) & (lists >= 0)
+
+
+def per_case(lists: Ints, held: Holdout) -> dict[str, Doubles]:
+    """Accuracy of each case, (cases,) each:
+
+    ndcg@10    sum of 1/log2(rank + 1) over hits in the first 10, over its largest value (Järvelin and Kekäläinen 2002)
+    hr@k       1 when a target is among the first k
+    recall@k   share of the targets among the first k
+    mrr        1/rank of the first hit, 0 for none within 100
+    """
+    hits = relevance(lists, held)
+    wanted = np.maximum(np.diff(held.target_offsets), 1)
+    gains = 1.0 / np.log2(np.arange(2, lists.shape[1] + 2))
+    ideal = np.cumsum(gains)[np.minimum(wanted, 10) - 1]
+    first = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, np.inf)
+    return {
+        "ndcg@10": (hits[:, :10] * gains[:10]).sum(axis=1) / ideal,
+        "hr@10": hits[:, :10].any(axis=1).astype(float),
+        "hr@100": hits[:, :100].any(axis=1).astype(float),
+        "recall@20": hits[:, :20].sum(axis=1) / wanted,
+        "recall@100": hits[:, :100].sum(axis=1) / wanted,
+        "mrr": 1.0 / first,
+    }
+
+
+def over_lists(lists: Ints, held: Holdout, vectors: Floats) -> dict[str, float]:
+    """What the lists are like, whoever is right; on the first 10 of each:
+
+    coverage            share of the catalogue that is in any list
+    novelty             mean of -log2(share of users who had the item), in bits (Zhou et al. 2010)
+    intra_list_distance mean of 1 - cosine over pairs in a list, by (I, d) unit text `vectors` (Ziegler et al. 2005)
+    cold_share          share of places that go to items with fewer than 5 training interactions
+    """
+    shown = lists[:, :_SHOWN]
+    there = shown >= 0
+    if not there.any():
+        return {"coverage": 0.0, "novelty": 0.0, "intra_list_distance": 0.0, "cold_share": 0.0}
+    known = np.bincount(held.train.items, minlength=len(held.train.item_ids))
+    share = (known + 1) / (held.train.users + 1)
+    sums = np.einsum("ck,ckd->cd", there.astype(np.float32), vectors[shown])
+    sizes = there.sum(axis=1)
+    pairs = sizes * (sizes - 1)
+    likeness = (np.einsum("cd,cd->c", sums, sums) - sizes)[pairs > 0] / pairs[pairs > 0]
+    return {
+        "coverage": float(len(np.unique(shown[there])) / len(known)),
+        "novelty": float(-np.log2(share[shown[there]]).mean()),
+        "intra_list_distance": float((1.0 - likeness).mean()) if len(likeness) else 0.0,
+        "cold_share": float((known[shown[there]] < _RARE).mean()),
+    }
+
+
+def judge(lists: Ints, held: Holdout, vectors: Floats, seed: int = 7) -> dict[str, float | list[float]]:
+    """All of them; each accuracy with its 95 % interval under `<name>_ci`, by bootstrap over cases."""
+    cases = per_case(lists, held)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(held.cases, np.full(held.cases, 1.0 / held.cases), _RESAMPLES) / held.cases
+    means: dict[str, float | list[float]] = {name: float(values.mean()) for name, values in cases.items()}
+    for name, values in cases.items():
+        means[f"{name}_ci"] = np.percentile(drawn @ values, [2.5, 97.5]).tolist()
+    return {**means, **over_lists(lists, held, vectors)}
+
+
+def better(one: Ints, other: Ints, held: Holdout, metric: str = "ndcg@10", seed: int = 7) -> Mapping[str, float]:
+    """How much `one` is ahead of `other` on the same cases, with the 95 % interval of the difference."""
+    gap = per_case(one, held)[metric] - per_case(other, held)[metric]
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(held.cases, np.full(held.cases, 1.0 / held.cases), _RESAMPLES) / held.cases
+    low, high = np.percentile(drawn @ gap, [2.5, 97.5]).tolist()
+    return {"gap": float(gap.mean()), "low": low, "high": high}

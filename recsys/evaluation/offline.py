@@ -1,0 +1,167 @@
+"""A version served in this process: real shards and the real `recommend_many`, with histories from memory instead of
+Redis. What training and evaluation look at is what the platform would have answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.config import Serving, ShardTuning
+from recsys.data.interactions import Interactions
+from recsys.datatypes import Floats, Interaction, Item, RecQuery, UserProfile
+from recsys.evaluation.metrics import DEPTH, Ints
+from recsys.evaluation.splits import Holdout
+from recsys.model.profiles import Taste, fold
+from recsys.ranking.served_version import Serve
+from recsys.routing import Router
+from recsys.serving.pipeline import Gathered, Recommender
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+from recsys.state.item_counts import Counts
+from recsys.transport.shard_clients import Shards
+from recsys.versions.store import VersionStore
+
+_BUDGET_S = 600.0
+"""Nothing is late here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighted(Taste):
+    """Events that carry their own weight as `value`."""
+
+    def weight(self, event: Interaction) -> float:
+        return event.value or 0.0
+
+    def speaks(self, event: Interaction) -> bool:  # noqa: ARG002 - every one does
+        return True
+
+
+class _Local:
+    """A shard in this process."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        return search(self._shard, query)
+
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:  # noqa: ARG002
+        return self._shard.vectors_of(item_ids)
+
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:  # noqa: ARG002
+        return [item for item in map(self._shard.item, item_ids) if item is not None]
+
+
+class _Histories:
+    """Profiles folded from the histories of a holdout, whose case numbers stand for user ids. All are asked at one
+    moment, so each history is moved in time by what its case's own moment is away from it.
+    """
+
+    def __init__(self, shards: Shards, held: Holdout, now: float, settings: Serving) -> None:
+        self._shards = shards
+        self._histories = held.histories
+        self._moved = (now - held.now).tolist()
+        self._taste = _Weighted({}, settings.taste_half_life)
+        self._contexts: dict[str, Floats] = {}
+
+    async def load(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float
+    ) -> tuple[dict[str, UserProfile], dict[str, Floats], tuple[str, ...]]:
+        names = self._histories.item_ids
+        needed = {names[i] for u in user_ids for i in self._histories.of_user(int(u)).tolist()} | {*item_ids}
+        found, late = await self._shards.vectors(serve.version, needed - self._contexts.keys(), budget_s)
+        self._contexts |= found
+        return {u: self._profile(int(u), serve) for u in user_ids}, self._contexts, late
+
+    def _profile(self, case: int, serve: Serve) -> UserProfile:
+        of, part = self._histories, slice(*self._histories.offsets[case : case + 2].tolist())
+        columns = (of.items[part].tolist(), of.weights[part].tolist(), (of.times[part] + self._moved[case]).tolist())
+        events = [
+            Interaction(str(n), str(case), of.item_ids[item], "", when, weight)
+            for n, (item, weight, when) in enumerate(zip(*columns, strict=True))
+        ]
+        unknown = serve.space.unknown_user()
+        return fold(unknown, events, self._contexts, self._taste, len(events), serve.space) or unknown
+
+
+class Offline:
+    """`popularity` gives the items' likes and trends; `settings` what a scenario is. Shards are loaded once."""
+
+    def __init__(
+        self, store: VersionStore, version: str, popularity: Interactions, settings: Serving, tuning: ShardTuning
+    ) -> None:
+        self.serve = store.serve(version)
+        self._settings = settings.model_copy(update={"budget_s": _BUDGET_S})
+        self.manifest = manifest = store.manifest(version)
+        loaded = [store.load(version, n) for n in range(len(manifest.shards))]
+        counts = _counts(popularity, settings.trend_half_life_s)
+        for shard in loaded:
+            shard.tune(tuning)
+            shard.count(counts)
+        self._shards = Shards([_Local(s) for s in loaded], Router(manifest.routing, len(loaded)))
+        self._now = float(popularity.times.max()) if len(popularity) else 0.0
+
+    def changed(self, **home: object) -> Offline:
+        """The same version with other settings of the home scenario."""
+        other = copy.copy(self)
+        scenario = self._settings.scenarios["home"].model_copy(update=home)
+        scenarios = {**self._settings.scenarios, "home": scenario}
+        other._settings = self._settings.model_copy(update={"scenarios": scenarios})  # noqa: SLF001 - of our own kind
+        return other
+
+    def lists(self, held: Holdout, say: Callable[[int, int], None], k: int = DEPTH, **options: object) -> Ints:
+        """(cases, 100) item places, as `recommend_many` answers. `options` go into each RecQuery."""
+        place = {item: i for i, item in enumerate(held.train.item_ids)}
+        lists = np.full((held.cases, DEPTH), -1, np.int64)
+        recommender = self._recommender(held)
+        with _loop() as loop:
+            for start, queries in self._batches(held, k, options):
+                say(start, held.cases)
+                slates = loop.run_until_complete(recommender.recommend_many(queries, self.serve))
+                for case, slate in enumerate(slates, start):
+                    if isinstance(slate, Exception):
+                        raise slate
+                    lists[case, : len(slate.items)] = [place[item.item_id] for item in slate.items]
+        say(held.cases, held.cases)
+        return lists
+
+    def gathered(self, held: Holdout, k: int) -> Iterator[tuple[int, Gathered]]:
+        """(first case, what would have been ranked) of each batch."""
+        recommender = self._recommender(held)
+        with _loop() as loop:
+            for start, queries in self._batches(held, k, {}):
+                made = loop.run_until_complete(recommender.gather(queries, self.serve))
+                if made is not None:
+                    yield start, made
+
+    def _recommender(self, held: Holdout) -> Recommender:
+        profiles = _Histories(self._shards, held, self._now, self._settings)
+        return Recommender(self._shards, profiles, self._settings, lambda: self._now)
+
+    def _batches(self, held: Holdout, k: int, options: dict[str, object]) -> Iterator[tuple[int, list[RecQuery]]]:
+        size = self._settings.max_batch
+        for start in range(0, held.cases, size):
+            cases = range(start, min(start + size, held.cases))
+            yield start, [RecQuery(k=k, user_id=str(case), **options) for case in cases]  # type: ignore[arg-type]
+
+
+def _loop() -> closing[asyncio.AbstractEventLoop]:
+    """One for all batches: asyncio.run prints every result into the signal handler's error, half a second a batch."""
+    return closing(asyncio.new_event_loop())
+
+
+def _counts(data: Interactions, half_life_s: float) -> Counts:
+    """Likes and trends of the items, one like a user and item, as `state/item_counts.py` has it."""
+    likes = data.counts()
+    newest = float(data.times.max()) if len(data) else 0.0
+    faded = data.weights * np.exp2((data.times - newest) / half_life_s)
+    with np.errstate(divide="ignore"):
+        trends = np.log2(np.bincount(data.items, faded, minlength=len(likes))) + newest / half_life_s
+    return Counts(data.item_ids, likes, trends)

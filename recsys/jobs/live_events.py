@@ -1,0 +1,85 @@
+"""The newest events of all users, gathered from the platform's histories in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from redis.asyncio import Redis
+
+from recsys.config import EventType
+from recsys.data.dataset_folder import weighted
+from recsys.data.interactions import Interactions
+from recsys.datatypes import Interaction
+from recsys.encoders.catalogue import Progress
+from recsys.state.users import UserStore
+
+_USERS = 100
+"""Users whose histories are read at a time: 100 histories of 1,100 events are about 50 MB as Python objects."""
+
+
+class NewestEvents:
+    """Keeps at most twice `most` events, as columns of 20 bytes each, whatever is added."""
+
+    def __init__(self, types: Mapping[str, EventType], catalogue: Sequence[str], most: int) -> None:
+        """`types`: weights of events; `catalogue`: items of the result, in its order; `most`: events of the result."""
+        self._types = types
+        self._catalogue = catalogue
+        self._place = {item: i for i, item in enumerate(catalogue)}
+        self._most = most
+        self._parts: list[Interactions] = []
+        self._held = 0
+
+    def add(self, histories: Sequence[Sequence[Interaction]]) -> None:
+        """Whole histories of users, each user's once."""
+        events = [event for history in histories for event in history]
+        # By the items that occur: the catalogue may be a thousand times as long.
+        few = list(dict.fromkeys(event.item_id for event in events if event.item_id in self._place))
+        part = weighted(events, self._types, few)
+        places = np.array([self._place[item] for item in few], np.int64)
+        self._parts.append(
+            Interactions(part.user_ids, self._catalogue, part.offsets, places[part.items], part.weights, part.times)
+        )
+        self._held += len(part)
+        if self._held > 2 * self._most:
+            self._parts = [_joined(self._parts, self._catalogue).newest(self._most)]
+            self._held = len(self._parts[0])
+
+    def interactions(self) -> Interactions:
+        """The newest of all that was added, users in the order of their ids."""
+        joined = _joined(self._parts, self._catalogue).newest(self._most)
+        # Redis may give a key of its keyspace twice in one walk: the second time is left out.
+        _, first = np.unique(np.array(joined.user_ids, dtype=object), return_index=True) if joined.users else (0, [])
+        return joined.select(np.array(first, np.int64))
+
+
+def _joined(parts: Sequence[Interactions], catalogue: Sequence[str]) -> Interactions:
+    """Users end to end."""
+    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
+    return Interactions(
+        [user for part in parts for user in part.user_ids],
+        catalogue,
+        np.cumsum(lengths),
+        np.concatenate([np.zeros(0, np.int64), *(part.items for part in parts)]),
+        np.concatenate([np.zeros(0, np.float32), *(part.weights for part in parts)]),
+        np.concatenate([np.zeros(0, np.float64), *(part.times for part in parts)]),
+    )
+
+
+async def live_events(
+    redis: Redis,
+    kept: int,
+    types: Mapping[str, EventType],
+    catalogue: Sequence[str],
+    most: int,
+    say: Progress = lambda *_: None,
+) -> Interactions:
+    """Of all users of the platform, the `most` newest events that are likes of items of the catalogue.
+
+    `kept`: as `Serving.history`. `types`: as `Serving.event_types`.
+    """
+    newest = NewestEvents(types, catalogue, most)
+    async for done, page in UserStore(redis, ttl_s=60, history=kept).everyone(_USERS):
+        newest.add(page)
+        say("events", done, done)
+    return newest.interactions()

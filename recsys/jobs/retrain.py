@@ -1,0 +1,210 @@
+"""Learning anew from the live platform's histories, and serving the result only when it is not worse.
+
+Held out are the newest events, all after one moment. The candidate learns from what came before it, and both versions
+are asked, through `recommend_many`, what follows. The served version must not have learned from these events either, or
+it would be favoured: the moment is never before the newest event that it knows. Both are laid over today's catalogue,
+as a replica does with the log. What is published then learns from all events, with the candidate's parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+from redis.exceptions import RedisError
+
+from recsys.config import Platform, Retrain, Serving, ShardTuning
+from recsys.data.interactions import Interactions
+from recsys.datatypes import Floats
+from recsys.encoders.base import Encoder
+from recsys.encoders.catalogue import Progress, WhenNeeded, encode_all
+from recsys.errors import TooFewEvents, Unavailable, VersionError
+from recsys.evaluation.comparison import compared
+from recsys.evaluation.metrics import Ints
+from recsys.evaluation.splits import Holdout, Split, since, upcoming
+from recsys.evaluation.trial import trial
+from recsys.jobs.live_events import live_events
+from recsys.model.card import Comparison
+from recsys.model.trained import Trained
+from recsys.state.connection import connect
+from recsys.training.trainer import Trainer
+from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.contents import forget_cut, live_content, settle
+from recsys.versions.model_files import read_model
+from recsys.versions.prerequisites import check_room
+from recsys.versions.store import Manifest, VersionStore
+
+_PATIENCE_S = 30.0
+"""Seconds for one answer of Redis; see `versions/contents.py`."""
+_JUDGED = 2000
+"""Cases that are compared, at most: the standard error of their NDCG@10 is 0.005."""
+_SHOWN = 10
+"""Items asked for: NDCG@10 looks at no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """`manifest` is of the version that is served now; None: the one before was better, and still is served."""
+
+    manifest: Manifest | None
+    comparison: Comparison
+
+    @property
+    def result(self) -> str:
+        """In one line."""
+        if self.manifest is None:
+            return f"{self.comparison.served_version} stays: {self.comparison.reason}"
+        return f"serving {self.manifest.version}: {self.comparison.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retraining:
+    """`build.store` holds the served version. `split` makes the validation that parameters are chosen on."""
+
+    build: Build
+    settings: Serving
+    seed: int = 7
+    split: Split = upcoming
+
+    def run(
+        self, content: Content, texts: Floats, data: Interactions, served: Manifest, say: Progress = lambda *_: None
+    ) -> tuple[Comparison, Trained | None]:
+        """The comparison with the `served` version, and a model of all `data`, which names the items of `content` in
+        their order; None where it must not be published. `texts` are the items' (I, d) unit vectors.
+
+        Raises TooFewEvents, before anything is trained, when there is too little to compare by.
+        """
+        start = time.perf_counter()
+        held, basis = held_out(data, served, self.settings.retrain)
+        trainer = Trainer(self.build, self.settings, self.seed, self.split)
+        candidate = trainer.train(content.items, texts, held.train, say)
+        judged = held.sample(_JUDGED, self.seed)
+        lists = self._lists(candidate, content, judged, say, 0)
+        before = self._lists(read_model(self.build.store, served), content, judged, say, 1)
+        comparison = compared(
+            lists,
+            before,
+            judged,
+            self.settings.retrain.margin,
+            version=served.version,
+            basis=basis,
+            events=len(data) - len(held.train),
+            seconds=time.perf_counter() - start,
+            data_sha256=data.sha256(),
+            seed=self.seed,
+        )
+        if not comparison.publish:
+            return comparison, None
+        model = trainer.refit(candidate, texts, data, say)
+        known = {
+            "data_sha256": comparison.data_sha256,
+            "users": data.users,
+            "events": len(data),
+            "until": data.until,
+            "seconds": round(time.perf_counter() - start, 1),
+            "comparison": comparison,
+        }
+        return comparison, replace(model, card=candidate.card.model_copy(update=known))
+
+    def _lists(self, model: Trained | None, content: Content, held: Holdout, say: Progress, number: int) -> Ints:
+        with trial(self.build, content, model, held.train, self.settings) as offline:
+            done = number * held.cases
+            return offline.lists(held, lambda now, _: say("compare", done + now, 2 * held.cases), k=_SHOWN)
+
+
+def held_out(data: Interactions, served: Manifest, rules: Retrain) -> tuple[Holdout, Literal["unseen", "untrained"]]:
+    """The newest share of the events, and of those only what the served version cannot have learned from.
+
+    Raises TooFewEvents when less than `least_cases` users are left.
+    """
+    if not len(data):
+        raise TooFewEvents("nothing was trained: no event has a weight; see event_types in the config file")
+    moment, known = float(np.quantile(data.times, 1.0 - rules.held_out)), seen_until(served)
+    if moment == data.until:  # times are coarse, days perhaps: the newest of them is held out whole
+        moment = float(data.times[data.times < data.until].max(initial=0.0))
+    why = ""
+    if known is not None and known >= moment:
+        moment, why = known, f", up to which {served.version} has learned"
+    held = since(data, moment)
+    if held.cases < rules.least_cases:
+        when = datetime.fromtimestamp(moment, UTC)
+        raise TooFewEvents(
+            f"nothing was trained: {held.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have new "
+            f"events since, and {rules.least_cases} are needed to compare (retrain.least_cases)"
+        )
+    return held, "untrained" if known is None else "unseen"
+
+
+def seen_until(served: Manifest) -> float | None:
+    """Unix seconds of the newest event that a version can have learned from; None: it learned nothing."""
+    if served.card is None:
+        return None
+    return served.created_at.timestamp() if served.card.until is None else served.card.until
+
+
+async def retrain(
+    platform: Platform,
+    tuning: ShardTuning,
+    settings: Serving,
+    redis_url: str,
+    say: Progress = lambda *_: None,
+    *,
+    seed: int = 7,
+    split: Split = upcoming,
+) -> Retrained:
+    """Train, compare, and where the comparison allows it build of what is live, promote, and drop old versions.
+
+    No other build runs meanwhile. Raises TooFewEvents; VersionError when none is served, another one is by the end, or
+    the platform's encoder is to be another; Unavailable when Redis is away. The served version stays in each case.
+    """
+    store, threads = VersionStore.of(platform), os.cpu_count() or 1
+    try:
+        async with connect(redis_url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
+            with store.drafts.alone():
+                encoder = await asyncio.to_thread(WhenNeeded, platform, threads, say)
+                forget_cut(store)
+                content = await live_content(store, redis, platform, encoder.fingerprint, say)
+                forget_cut(store)  # a training that dies begins anew, and a rebuild takes the log as it is then
+                served = _served(store, content, encoder)
+                ids = [item.item_id for item in content.items]
+                data = await live_events(
+                    redis, settings.history, settings.event_types, ids, settings.retrain.events, say
+                )
+                held_out(data, served, settings.retrain)  # too few events are told before anything is encoded
+                check_room(platform, store.root, len(content.items), training=True)
+                texts = await asyncio.to_thread(_texts, content, encoder, say)
+                content = replace(content, known=known_texts(content.items, texts), histories=data)
+                build = Build(platform, store, encoder, threads, tuning)
+                work = Retraining(build, settings, seed, split)
+                comparison, trained = await asyncio.to_thread(work.run, content, texts, data, served, say)
+                if trained is None:
+                    return Retrained(None, comparison)
+                manifest = await asyncio.to_thread(build.publish, content, say, trained)
+            await settle(store, manifest, platform, redis, instead_of=served.version, then_promote=True)
+            return Retrained(manifest, comparison)
+    except RedisError as error:
+        raise Unavailable(f"Redis does not answer ({error}); start the same training again") from error
+
+
+def _served(store: VersionStore, content: Content, encoder: Encoder) -> Manifest:
+    served = store.manifest(content.base or "")
+    if served.fingerprint != encoder.fingerprint:
+        raise VersionError(
+            f"version {served.version} is of another encoder than the config file names; build with --from-live first"
+        )
+    return served
+
+
+def _texts(content: Content, encoder: Encoder, say: Progress) -> Floats:
+    """(n, d) float32 in the order of the items; those that have a vector are not encoded again."""
+    new = [item for item in content.items if item.passage() not in content.known]
+    known = {**content.known, **known_texts(new, encode_all(encoder, new, say))}
+    texts = np.zeros((len(content.items), encoder.dimension), np.float32)
+    for line, item in enumerate(content.items):
+        texts[line] = known[item.passage()]
+    return texts

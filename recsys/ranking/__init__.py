@@ -1,0 +1,1 @@
+"""From candidates to slates: pure functions of a batch."""

@@ -1,0 +1,151 @@
+"""Ordering the candidates of a batch: blend the signals, cap, spread the top by MMR, keep k, leave room for the new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recsys.config import SignalName
+from recsys.datatypes import Floats
+from recsys.ranking.signals import SIGNALS
+from recsys.shard.candidates import QUERY, SOURCES, TASTE, CandidateSet, tag
+from recsys.shard.equal_items import any_repeated, repeated
+from recsys.shard.row_lists import NEW_LIKES
+from recsys.shard.sketches import unit
+
+Ints = npt.NDArray[np.int64]
+
+_POOL = 50
+"""Best-scored candidates that diversity chooses among; three times k where that is more."""
+
+
+def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[SignalName, float]]) -> Floats:
+    """(n,) scores: weight times signal, summed, with each request's own weights."""
+    table = np.array([[w.get(name, 0.0) for name in SIGNALS] for w in weights], np.float32)
+    return np.einsum("ns,ns->n", signals, table[requests])
+
+
+class Controls(msgspec.Struct, frozen=True):
+    """What a request wants of its slate beside relevance; see `config.Scenario`."""
+
+    k: int
+    diversity: float = 0.0
+    caps: Mapping[str, int] = msgspec.field(default_factory=dict)
+    explore: float = 0.0
+
+
+def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str] = ()) -> list[Ints]:
+    """For each request the positions of its k best candidates, best first; equal scores go by key. `grouped` names the
+    columns of `candidates.groups`.
+    """
+    k = [a.k for a in asked]
+    requests = candidates.requests
+    over = _over_caps(candidates, requests, scores, asked, grouped)
+    order = np.lexsort((-scores, over, requests))
+    slates = []
+    sizes = np.diff(candidates.offsets)
+    spread = [b for b, a in enumerate(asked) if a.diversity > 0 and sizes[b]]
+    for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
+        slates.append(order[start:end][: k[b]])
+    if spread:
+        pools = [order[candidates.offsets[b] : candidates.offsets[b + 1]][: max(_POOL, 3 * k[b])] for b in spread]
+        pools = [pool[: max(int((~over[pool]).sum()), k[b])] for b, pool in zip(spread, pools, strict=True)]
+        share = np.array([asked[b].diversity for b in spread])
+        picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), share)
+        for b, chosen in zip(spread, picked, strict=True):
+            slates[b] = chosen[: k[b]]
+    for b in [b for b, a in enumerate(asked) if a.explore > 0 and sizes[b]]:
+        ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
+        slates[b] = _with_new(slates[b], _new(candidates, ranked, over), asked[b].explore)
+    return slates
+
+
+def _over_caps(
+    candidates: CandidateSet, requests: Ints, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str]
+) -> npt.NDArray[np.bool_]:
+    """(n,) candidates that come after as many better ones with the same value as their request allows: of equal items
+    one.
+    """
+    over = _equal_to_a_better_one(candidates, requests, scores)
+    for column, name in enumerate(grouped):
+        caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in asked], np.int64)
+        values = candidates.groups[:, column]
+        order = np.lexsort((-scores, values, requests))
+        fresh = np.ones(len(order), bool)
+        fresh[1:] = (np.diff(requests[order]) != 0) | (values[order][1:] != values[order][:-1])
+        place = np.arange(len(order)) - np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
+        over[order] |= (place >= caps[requests[order]]) & (values[order] != 0)
+    return over
+
+
+def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Floats) -> npt.NDArray[np.bool_]:
+    """(n,) candidates whose equal has a better score, of equal scores the newer, then the smaller key."""
+    over = np.zeros(len(scores), bool)
+    if not any_repeated(requests, candidates.twins):  # nearly always, and told in one sort
+        return over
+    # Items that were asked for are all put in their order.
+    twins = np.where(candidates.sources & SOURCES["asked"], np.uint64(0), candidates.twins)
+    several = np.flatnonzero(repeated(requests, twins))
+    if len(several):
+        mine = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))
+        age = -np.nan_to_num(candidates.columns[mine, 2], nan=-np.inf)
+        mine = mine[np.lexsort((candidates.keys[mine], age, -scores[mine], requests[mine]))]
+        over[mine] = repeated(requests[mine], twins[mine])
+    return over
+
+
+def _new(candidates: CandidateSet, ranked: Ints, over: npt.NDArray[np.bool_]) -> Ints:
+    """The new items of a request, those most like what was asked, or else like the taste, first: what only a few did
+    with them is mostly chance, and would put them before those that nobody has touched yet.
+    """
+    new = ranked[candidates.columns[ranked, 0] < NEW_LIKES]
+    alike = candidates.likeness[new, QUERY]
+    alike = np.nan_to_num(np.where(np.isnan(alike), candidates.likeness[new, TASTE], alike))
+    return new[np.lexsort((-alike, over[new]))]
+
+
+def _with_new(slate: Ints, new: Ints, share: float) -> Ints:
+    """The slate with the best new items at equal distances, as many as the share asks for, itself counted."""
+    wanted = min(int(share * len(slate) + 0.5), len(new))
+    if np.isin(new, slate).sum() >= wanted:
+        return slate
+    chosen = new[:wanted]
+    rest = slate[~np.isin(slate, chosen)][: len(slate) - wanted]
+    made = np.empty_like(slate)
+    places = np.zeros(len(slate), bool)
+    places[np.arange(1, wanted + 1) * len(slate) // wanted - 1] = True
+    made[places], made[~places] = chosen, rest
+    return made
+
+
+def _mmr(
+    candidates: CandidateSet, scores: Floats, pools: list[Ints], k: int, share: npt.NDArray[np.float64]
+) -> list[Ints]:
+    """Maximal marginal relevance (Carbonell and Goldstein 1998), all requests in step:
+
+    next = argmax of (1 - share) * relevance - share * (largest cosine to what is chosen), relevance scaled to 0..1.
+    """
+    width = max(map(len, pools))
+    at = np.zeros((len(pools), width), np.int64)
+    there = np.zeros((len(pools), width), bool)
+    for line, pool in enumerate(pools):
+        at[line, : len(pool)], there[line, : len(pool)] = pool, True
+    relevance = np.where(there, scores[at], np.nan)
+    low, high = np.nanmin(relevance, 1, keepdims=True), np.nanmax(relevance, 1, keepdims=True)
+    relevance = (relevance - low) / np.maximum(high - low, 1e-9)
+    vectors = unit(candidates.sketches[at])
+    nearest = np.zeros_like(relevance)
+    chosen = np.zeros((len(pools), min(k, width)), np.int64)
+    lines = np.arange(len(pools))
+    value = np.where(there, (1 - share[:, None]) * relevance, -np.inf)
+    for step in range(chosen.shape[1]):
+        best = value.argmax(axis=1)
+        chosen[:, step] = best
+        there[lines, best] = False
+        likeness = np.einsum("bpw,bw->bp", vectors, vectors[lines, best])
+        nearest = np.maximum(nearest, likeness)
+        value = np.where(there, (1 - share[:, None]) * relevance - share[:, None] * nearest, -np.inf)
+    return [at[line, chosen[line, : len(pool)]] for line, pool in enumerate(pools)]

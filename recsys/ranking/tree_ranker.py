@@ -1,0 +1,85 @@
+"""Learned ranking: trees over the signals of a whole batch's candidates at once.
+
+LightGBM, because LambdaRank's reference implementation is there and its models are plain text: a published model is
+read as text and never unpickled. `quickscorer.py` scores them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.datatypes import Floats
+from recsys.errors import VersionError
+from recsys.ranking.quickscorer import Trees
+from recsys.ranking.signals import SIGNALS
+from recsys.shard.candidates import CandidateSet
+
+FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "session", "sources")
+"""Columns of `features`."""
+RESCORED = 60
+"""Best candidates of a request, by the blend, that trees look at: what is further down reaches no first page."""
+
+
+def features(candidates: CandidateSet, signals: Floats, scores: Floats, histories: Floats, sessions: Floats) -> Floats:
+    """(n, len(FEATURES)) float32 of candidates with their signals and blended scores.
+
+    `histories` is (B,) float32, interactions that each request's user is known by, and `sessions` (B,) float32 those of
+    the session that is under way; both count by their log. `blend_gap` is the distance to the
+    request's best blend, `rank` the log of the place by it, `sources` how many sources proposed the item.
+    """
+    requests = candidates.requests
+    rank = ranks(candidates, scores)
+    best = np.full(len(histories), -np.inf, np.float32)
+    np.maximum.at(best, requests, scores)
+    made = np.empty((len(scores), len(FEATURES)), np.float32)
+    made[:, : len(SIGNALS)] = signals
+    extra = (
+        scores,
+        scores - best[requests],
+        np.log1p(rank),
+        np.log1p(histories)[requests],
+        np.log1p(sessions)[requests],
+    )
+    for column, values in enumerate((*extra, np.bitwise_count(candidates.sources)), len(SIGNALS)):
+        made[:, column] = values
+    return made
+
+
+def ranks(candidates: CandidateSet, scores: Floats) -> npt.NDArray[np.int64]:
+    """(n,) place of each candidate within its request, from 0 for the best."""
+    requests = candidates.requests
+    order = np.lexsort((-scores, requests))
+    place = np.empty(len(scores), np.int64)
+    place[order] = np.arange(len(scores)) - candidates.offsets[:-1][requests[order]]
+    return place
+
+
+_RANK = FEATURES.index("rank")
+
+
+class Ranker:
+    """A published model: what it gives is added to the blend."""
+
+    def __init__(self, text: str) -> None:
+        import lightgbm  # noqa: PLC0415 - and with it scikit-learn and pandas: half of a replica's imports
+
+        try:
+            model = lightgbm.Booster(model_str=text)
+        except lightgbm.basic.LightGBMError as error:
+            raise VersionError(f"the ranking model cannot be read: {error}") from error
+        if not set(model.feature_name()) <= set(FEATURES):
+            raise VersionError("the ranking model was trained on other signals than this release has; train again")
+        self._columns = [FEATURES.index(name) for name in model.feature_name()]  # one of before may know fewer
+        self._trees = Trees(model.dump_model())
+
+    def score(self, table: Floats) -> Floats:
+        """(n,) float32, to be added to the blend of each row of `features`."""
+        return self._trees.score(table[:, self._columns])
+
+    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
+        """(n,) scores, with the trees' word on the best RESCORED candidates of the requests that ask for it."""
+        rows = np.flatnonzero(asked[candidates.requests] & (table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4))
+        made = scores.copy()
+        made[rows] += self.score(table[rows])
+        return made

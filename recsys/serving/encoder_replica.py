@@ -1,0 +1,146 @@
+"""A replica of the encoder pool: texts to vectors by each version's encoder, in batches of what arrives together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from cachetools import LRUCache
+
+from recsys.config import EncoderTuning
+from recsys.data.wording import shown
+from recsys.datatypes import Floats
+from recsys.encoders.base import Encoder, load_encoder
+from recsys.errors import BadInput, RecsysError, VersionError
+from recsys.serving.background import Background
+from recsys.serving.load import LoadMeter
+from recsys.serving.pulse import BEAT_S, Pulse
+from recsys.telemetry import SILENT, Telemetry
+from recsys.transport.coalescing import Coalescer, Flight
+from recsys.versions.store import VersionStore
+
+_LOADED = 2
+"""Encoders held at a time: the served version's and the next one's."""
+_TOGETHER = 1000
+"""Texts of one call that wait at a time: however many it brings, others find room in the queue."""
+
+log = logging.getLogger(__name__)
+
+
+class EncoderReplica:
+    def __init__(self, store: VersionStore, models: Path, telemetry: Telemetry = SILENT) -> None:
+        """`models`: the folder that exported models are in."""
+        self._store = store
+        self._models = models
+        self._telemetry = telemetry
+        self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
+        self._fingerprints: LRUCache[str, str] = LRUCache(64)
+        self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
+        self._turn = asyncio.Lock()
+        self._texts, self._bulk = self._queue(), self._queue()
+        self.meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
+        self._pulse = Pulse(self.meter, telemetry)
+        self._background = Background(telemetry)
+
+    async def start(self) -> None:
+        """Load the served version's encoder: the first request should not wait for the weights.
+
+        Where it does not open, it is that of the version served before, as shards and composers do. Raises VersionError
+        where none opens.
+        """
+        reasons = []
+        for version in self._store.served():
+            try:
+                encoder = await asyncio.to_thread(self._encoder, version)
+            except (RecsysError, OSError) as error:
+                log.error("the encoder of version %s cannot be loaded: %s", version, error)  # noqa: TRY400
+                reasons.append(str(error))
+                continue
+            await asyncio.to_thread(encoder.encode, ["the first text takes longest"])
+            break
+        else:
+            if reasons:
+                raise VersionError(f"no promoted version's encoder can be loaded: {'; '.join(reasons)}")
+        self.meter.begin()
+        self._background.start("beat", self._beat, BEAT_S)
+
+    async def stop(self) -> None:
+        await self._background.stop()
+
+    def healthy(self) -> bool:
+        return self._background.healthy()
+
+    def tune(self, tuning: EncoderTuning) -> None:
+        self._texts.max_batch = self._bulk.max_batch = tuning.max_batch
+        self._known = LRUCache(tuning.cache_texts)
+
+    async def encode(self, version: str, texts: Sequence[str]) -> Floats:
+        """(len(texts), d) float32 unit vectors by the encoder of the version.
+
+        Raises BadInput for a text that the encoder cannot read; calls that travelled with it get their vectors.
+        """
+        vectors = {t: v for t in dict.fromkeys(texts) if (v := self._known.get((version, t))) is not None}
+        missing = [t for t in dict.fromkeys(texts) if t not in vectors]
+        self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
+        self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
+        # A thousand items take four seconds: a search does not wait behind them, the two take turns.
+        queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
+        for start in range(0, len(missing), _TOGETHER):
+            part = missing[start : start + _TOGETHER]
+            found = await asyncio.gather(*(queue.submit((version, text)) for text in part))
+            for text, vector in zip(part, found, strict=True):
+                vectors[text] = vector
+                if self._known.maxsize:
+                    self._known[version, text] = vector
+        return np.stack([vectors[t] for t in texts])
+
+    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
+        vectors: dict[tuple[str, str], Floats | Exception] = {}
+        for version in {version for version, _ in batch}:
+            texts = [text for v, text in batch if v == version]
+            async with self._turn:
+                encoder = await asyncio.to_thread(self._encoder, version)
+                made = await asyncio.to_thread(_each, encoder, texts)
+            vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
+        return [vectors[request] for request in batch]
+
+    def _queue(self) -> Coalescer[tuple[str, str], Floats]:
+        return Coalescer(self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed)
+
+    def _landed(self, flight: Flight) -> None:
+        self._pulse.landed("encode", flight, self._texts.max_batch, works=True)
+
+    def _beat(self) -> None:
+        self._pulse.beat(list(self._fingerprints))
+        self._telemetry.set("recsys_queue_requests", len(self._texts) + len(self._bulk), queue="encode")
+
+    def _encoder(self, version: str) -> Encoder:
+        """Of the version; versions that share an encoder share it here."""
+        if version not in self._fingerprints:
+            self._fingerprints[version] = self._store.manifest(version).fingerprint
+        fingerprint = self._fingerprints[version]
+        if fingerprint not in self._encoders:
+            spec = self._store.manifest(version).encoder
+            self._encoders[fingerprint] = load_encoder(spec, self._models, expected=fingerprint)
+        return self._encoders[fingerprint]
+
+
+def _each(encoder: Encoder, texts: Sequence[str]) -> Sequence[Floats | Exception]:
+    """A vector a text. Where the batch fails each text is tried by itself, so one text fails nobody else's."""
+    try:
+        return list(encoder.encode(texts))
+    except Exception:
+        made = [_alone(encoder, text) for text in texts]
+        if all(isinstance(one, Exception) for one in made) and len(texts) > 1:
+            raise  # it is the encoder
+        return made
+
+
+def _alone(encoder: Encoder, text: str) -> Floats | Exception:
+    try:
+        return np.asarray(encoder.encode([text])[0], np.float32)
+    except Exception as error:  # noqa: BLE001 - an encoder may raise anything for a text that it cannot read
+        return BadInput(f"text: the encoder cannot read it ({type(error).__name__}): {shown(text)}", field="text")

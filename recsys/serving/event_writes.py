@@ -1,0 +1,79 @@
+"""Writes of events into users' histories. What is returned was acknowledged by Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from recsys.config import Serving
+from recsys.datatypes import Interaction
+from recsys.errors import Unavailable
+from recsys.ranking.served_version import Serve
+from recsys.routing import Router
+from recsys.serving.profile_loading import ProfileLoader
+from recsys.state.users import Counted, UserStore
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The events of one call, in its order. `untimed` are the places of those whose time is the platform's."""
+
+    events: Sequence[Interaction]
+    untimed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of the events of one call."""
+
+    accepted: int
+    duplicates: int
+    """Events whose event_id the user's history holds already."""
+    too_old: int
+    """Events not taken: as old as what has left the user's history, or from before the user was erased."""
+    unknown_items: tuple[str, ...]
+    """Items of accepted events that no shard holds: seen all the same, and part of the taste within seconds after
+    the items are there."""
+
+
+class EventWriter:
+    def __init__(self, users: UserStore, profiles: ProfileLoader, settings: Serving, router: Router) -> None:
+        self._users = users
+        self._router = router
+        self._profiles = profiles
+        self._settings = settings
+
+    async def record_many(self, calls: Sequence[Told], serve: Serve) -> list[Recorded | Exception]:
+        """The events of several calls, in one Redis trip and one call a shard.
+
+        Raises Unavailable when Redis does not confirm: then the events are to be sent again, with their ids.
+        """
+        by_user: dict[str, list[Counted]] = {}
+        for call in calls:
+            for place, event in enumerate(call.events):
+                by_user.setdefault(event.user_id, []).append(self._counted(event, place not in call.untimed))
+        try:
+            appended = await self._users.append(by_user, serve.version, serve.space.unknown_user())
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
+        unknown = set(await self._profiles.refresh(appended, serve, self._settings.budget_s))
+        fresh = {(u, e.event_id) for u, a in appended.items() for e in a.fresh}
+        too_old = {(u, e.event_id) for u, a in appended.items() for e in a.too_old}
+        results: list[Recorded | Exception] = []
+        for call in calls:
+            new, old = [], 0
+            for event in call.events:
+                told = (event.user_id, event.event_id)
+                old += told in too_old
+                if told in fresh:
+                    fresh.remove(told)  # sent again in this batch, it is a duplicate
+                    new.append(event)
+            items = tuple(dict.fromkeys(e.item_id for e in new if e.item_id in unknown))
+            results.append(Recorded(len(new), len(call.events) - len(new) - old, old, items))
+        return results
+
+    def _counted(self, event: Interaction, timed: bool) -> Counted:
+        weight = max(self._profiles.taste.weight(event), 0.0)
+        return Counted(event, weight, self._router.feed(event.item_id), timed)

@@ -1,0 +1,280 @@
+"""Everything that the HTTP API can ask for, with requests that arrive together travelling together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from msgspec import structs
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.config import Platform, Serving
+from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
+from recsys.errors import BadInput, Conflict, NotFound, Outdated, RecsysError, Unavailable
+from recsys.model.profiles import Taste
+from recsys.routing import Router
+from recsys.serving.event_writes import EventWriter, Recorded, Told
+from recsys.serving.item_writes import ItemWriter
+from recsys.serving.load import LoadMeter
+from recsys.serving.pipeline import Recommender
+from recsys.serving.profile_loading import ProfileLoader
+from recsys.serving.profile_rebuilding import Rebuilder
+from recsys.serving.profile_warming import Active
+from recsys.serving.pulse import Pulse
+from recsys.serving.recording import Recording
+from recsys.serving.settings_follower import refusals
+from recsys.serving.version_follower import VersionFollower
+from recsys.state import redis_keys
+from recsys.state.job_runs import last_run
+from recsys.state.membership import applied
+from recsys.state.users import UserStore
+from recsys.telemetry import SILENT, Telemetry
+from recsys.transport.coalescing import Caller, Coalescer, Flight
+from recsys.transport.shard_clients import ShardClient, Shards
+
+Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
+"""(version, texts) -> (n, d) unit vectors by that version's encoder."""
+
+_TEXTS, _TEXT_FLIGHTS = 16, 4
+"""Texts in one call to the encoder, and such calls at a time: together a quarter of a second on one core. What waits
+for them here can be given up, what waits there can not."""
+_VISIBLE_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An acknowledged change of an item."""
+
+    item_id: str
+    shard: int
+    sequence: str
+    visible: bool | None
+    """Whether every live replica of every shard that the call wrote to has applied it; None: not waited for."""
+
+
+class Gateway:
+    def __init__(
+        self,
+        platform: Platform,
+        clients: Sequence[ShardClient],
+        encode: Encode,
+        redis: Redis,
+        follower: VersionFollower,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self.platform = platform
+        self._telemetry = telemetry
+        self.meter = LoadMeter(lambda: max(self._slates.oldest_s, self._events.oldest_s))
+        self._pulse = Pulse(self.meter, telemetry)
+        self._recording = Recording(telemetry)
+        self.follower = follower
+        self._redis = redis
+        self._router = Router(platform.routing, platform.shards)
+        self._shards = Shards(clients, self._router)
+        self._encode = encode
+        self._active = Active()
+        self._rebuilders: list[Rebuilder] = []
+        self.configure(Serving())
+
+    def configure(self, settings: Serving) -> None:
+        """Take over settings for the batches to come; requests under way end under the ones they began with."""
+        self.settings = settings
+        self._items = ItemWriter(self._redis, self._router, kept_s=2 * settings.write_budget_s + 60)
+        self._users = UserStore(
+            self._redis,
+            ttl_s=settings.profile_ttl_s,
+            history=settings.history,
+            user_ttl_s=settings.user_ttl_s,
+            settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
+            trend_half_life_s=settings.trend_half_life_s,
+        )
+        profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry, self._active)
+        self.follower.before_switch = profiles.warm
+        self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
+        recommender = Recommender(self._shards, profiles, settings)
+        events = EventWriter(self._users, profiles, settings, self._router)
+        self._slates: Coalescer[RecQuery, Slate] = Coalescer(
+            lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.flights,
+            max_waiting=settings.max_waiting,
+            max_wait_s=settings.budget_s / 2,
+            budget_s=settings.budget_s,
+            landed=lambda flight: self._landed("recommend", flight),
+        )
+        self._events: Coalescer[Told, Recorded] = Coalescer(
+            lambda batch: self._recording.events(events.record_many(batch, self.follower.serve)),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.flights,
+            max_waiting=settings.max_waiting,
+            landed=lambda flight: self._landed("events", flight),
+        )
+        self._texts: Coalescer[tuple[str, str], Floats] = Coalescer(
+            self._encoded,
+            max_batch=_TEXTS,
+            max_in_flight=_TEXT_FLIGHTS,
+            max_waiting=settings.max_waiting,
+            max_wait_s=settings.budget_s / 2,
+            budget_s=settings.budget_s,
+            landed=lambda flight: self._landed("texts", flight),
+        )
+
+    async def stop(self) -> None:
+        """End what runs behind the requests."""
+        for rebuilder in self._rebuilders:
+            await rebuilder.stop()
+
+    async def warm_up(self) -> None:
+        """Answer a first request, nobody's: it opens the connections and fills the caches that the next one needs."""
+        try:
+            await self.recommend(RecQuery(scenario="home", k=1))
+        except RecsysError:
+            return  # a part is away: that is for the requests to say
+
+    def beat(self) -> None:
+        """Once a second: what the composer says of itself."""
+        self._pulse.beat([self.follower.serve.version])
+        self.follower.beat()
+        self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
+        self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
+        self._telemetry.set("recsys_queue_requests", len(self._texts), queue="texts")
+        for queue in (self._slates, self._texts):
+            for reason, requests in queue.given_up.items():
+                self._telemetry.add("recsys_given_up_total", requests, reason=reason)
+            queue.given_up.clear()
+        if (manifest := self.follower.manifest) is not None and manifest.recall_at_10 is not None:
+            self._telemetry.set("recsys_published_recall_ratio", manifest.recall_at_10)
+
+    def _landed(self, queue: str, flight: Flight) -> None:
+        self._pulse.landed(queue, flight, self.settings.max_batch, works=False)
+
+    async def recommend(self, query: RecQuery, caller: Caller | None = None) -> Slate:
+        """`caller`: who waits, and since when, which his budget counts from; None: one who came at this moment."""
+        return await self._slates.submit(query, caller)
+
+    async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
+        """Raises Unavailable when no encoder answers."""
+        caller = caller or Caller()
+        query = structs.replace(query, since=caller.since)
+        while True:
+            serve = self.follower.serve
+            left_s = self.settings.budget_s - (time.monotonic() - caller.since)
+            vector = await self._within(left_s, self._texts.submit((serve.version, text), caller))
+            try:
+                return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint), caller)
+            except Outdated:
+                continue  # a version of another encoder took over: its vector space is the one to search
+
+    async def record(self, events: Sequence[Interaction], untimed: frozenset[int] = frozenset()) -> Recorded:
+        """`untimed`: places of the events that came without a time; theirs is the platform's."""
+        if not events:
+            return Recorded(0, 0, 0, ())
+        return await self._events.submit(Told(events, untimed))
+
+    async def upsert(
+        self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None
+    ) -> list[Written | Conflict]:
+        """What became of each. `version`: the caller's, see `item_writes.py`; None: the order of the calls decides.
+
+        Raises Unavailable when they are not durable: nothing of them is then to be relied on.
+        """
+        if not items:
+            return []
+        serve, texts = self.follower.serve, [item.passage() for item in items]
+        encoding = self._within(self.settings.write_budget_s, self._encode(serve.version, texts))
+        ticket, vectors = await asyncio.gather(self._items.ticket(), encoding)
+        logged = await self._items.upsert(items, vectors, serve.fingerprint, ticket, version)
+        visible = await self._visible(logged.newest) if wait_visible else None
+        return [
+            one if isinstance(one, Conflict) else Written(item.item_id, *one, visible)
+            for item, one in zip(items, logged.items, strict=True)
+        ]
+
+    async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
+        """Raises NotFound for an item that is not there, Conflict where a later write or a higher version is known."""
+        ticket = await self._items.ticket()
+        try:
+            await self.item(item_id)
+        except NotFound:
+            # An acknowledged upsert may not be applied yet: the tombstone goes behind it all the same.
+            await self._items.delete(item_id, ticket, version)
+            raise
+        logged = await self._items.delete(item_id, ticket, version)
+        if isinstance(deleted := logged.items[0], Conflict):
+            raise deleted
+        visible = await self._visible(logged.newest) if wait_visible else None
+        return Written(item_id, *deleted, visible)
+
+    async def item(self, item_id: str) -> Item:
+        found, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)
+        if item_id in found:
+            return found[item_id]
+        if missing:
+            raise Unavailable(f"{', '.join(missing)} may hold the item and does not answer; try again")
+        raise NotFound(f"item_id: there is no item {item_id!r}", field="item_id")
+
+    async def history(self, user_id: str) -> list[Interaction]:
+        """Oldest first; empty for an unknown user."""
+        try:
+            return (await self._users.histories([user_id]))[0]
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; try again") from error
+
+    async def erase(self, user_id: str) -> int:
+        """Forget a user; how many events went."""
+        try:
+            return await self._users.erase(user_id)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
+
+    async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""
+        rebuilt, retrained = [await last_run(self._redis, key) for key in (redis_keys.REBUILD, redis_keys.RETRAINING)]
+        if "comparison" in retrained:
+            return rebuilt, {**retrained, "comparison": orjson.loads(retrained["comparison"])}
+        return rebuilt, retrained
+
+    async def refused_settings(self) -> dict[str, str]:
+        """Deployment -> why the settings that it was handed last are not in force."""
+        return await refusals(self._redis)
+
+    async def _encoded(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
+        """Texts that are searched for, with the version that each is for: one call for each version, mostly one."""
+        found: dict[tuple[str, str], Floats | Exception] = {}
+        for version in dict.fromkeys(version for version, _ in batch):
+            texts = list(dict.fromkeys(text for v, text in batch if v == version))
+            vectors: Sequence[Floats | Exception]
+            try:
+                vectors = list(await self._within(self.settings.budget_s, self._encode(version, texts)))
+            except BadInput:  # one of them cannot be encoded: the others are
+                vectors = await asyncio.gather(*(self._alone(version, text) for text in texts))
+            found |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
+        return [found[asked] for asked in batch]
+
+    async def _alone(self, version: str, text: str) -> Floats | Exception:
+        try:
+            return (await self._within(self.settings.budget_s, self._encode(version, [text])))[0]
+        except RecsysError as error:
+            return error
+
+    async def _within(self, budget_s: float, made: Awaitable[Floats]) -> Floats:
+        """float32. Unavailable where it takes longer, or the encoder fails."""
+        try:
+            async with asyncio.timeout(budget_s):
+                return np.asarray(await made, np.float32)
+        except RecsysError:
+            raise
+        except Exception as error:  # whatever a remote call fails with, the caller can only try again
+            raise Unavailable("no encoder answers; try again") from error
+
+    async def _visible(self, newest: Mapping[int, str]) -> bool:
+        """Wait until all shards have applied their newest change; False when that takes over five seconds."""
+        return await self.follower.until(
+            lambda group: all(applied(group, n, sequence) for n, sequence in newest.items()), _VISIBLE_WITHIN_S
+        )

@@ -1,0 +1,175 @@
+"""One version in a shard's replica: opened from its files, brought up to the log, searched, and retired."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+
+from recsys.config import ShardTuning
+from recsys.errors import Rewound
+from recsys.routing import Router
+from recsys.serving.background import Background
+from recsys.serving.log_applier import Encode, LogApplier
+from recsys.serving.popularity_feed import PopularityFeed
+from recsys.shard.drift import measure
+from recsys.shard.live_recall import LiveRecall
+from recsys.shard.recall import nearest_query
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+from recsys.state.item_log import Entry
+from recsys.state.membership import Drift, VersionState
+from recsys.telemetry import SILENT, Telemetry
+from recsys.versions.store import Manifest, VersionStore
+
+_LINGER_S = 5.0
+"""Seconds for which a version that no composer serves any more is kept, for requests under way."""
+_WITHDRAWN_S = 3.0
+"""Seconds between leaving the replica's record and being dropped. A composer that has just read the older record and
+switches back to the version is heard within a second and a half."""
+_WAIT_MS = 500
+"""Milliseconds that one reading of the log waits for an entry."""
+_WARM_UP = 64
+"""Searches before a version counts as ready: a full batch of the composer's."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSource:
+    """What every version of one shard is opened with."""
+
+    number: int
+    store: VersionStore
+    redis: Redis
+    encode: Encode
+    telemetry: Telemetry = SILENT
+
+
+class HeldVersion:
+    """`open` loads it, `serve` keeps it up to date from then on, and `retire` ends that.
+
+    `shard` is replaced by another one when Redis has lost entries of the log that this one had applied.
+    """
+
+    def __init__(self, manifest: Manifest, source: ShardSource, shard: Shard, feed: PopularityFeed) -> None:
+        """For `open` alone."""
+        self.version = manifest.version
+        self.shard = shard
+        self.recall = LiveRecall()
+        self.drift: Drift | None = None
+        """As measured last; None: not yet."""
+        self._manifest = manifest
+        self._source = source
+        self._feed = feed
+        self._log = LogApplier(source.number, source.redis, source.encode)
+        self._tuning = ShardTuning()
+        self._measured = -1
+        """The items' generation of which `drift` is; -1: of none."""
+        self._unused_since = math.inf
+        """In monotonic seconds; infinity: it is in use."""
+        self._background = Background(source.telemetry)
+
+    @classmethod
+    async def open(cls, version: str, source: ShardSource) -> HeldVersion:
+        """Load the version, and apply all that the log holds behind it.
+
+        Raises VersionError when its files are damaged or the log behind them is gone, Unavailable when no encoder makes
+        the vectors of the log's entries, and RedisError.
+        """
+        manifest = await asyncio.to_thread(source.store.manifest, version)
+        return cls(manifest, source, *await _load(manifest, source))
+
+    def serve(self, applied: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+        """Follow the log, popularity and drift. `applied` is awaited after entries of the log became visible."""
+        start = self._background.start
+        start(f"log:{self.version}", lambda: self._follow_log(applied), 0.0)
+        start(f"popularity:{self.version}", self._follow_popularity, lambda: self._tuning.poll_s)
+        start(f"drift:{self.version}", self._measure_drift, lambda: self._tuning.drift_s)
+
+    async def retire(self) -> None:
+        """End what `serve` began. Searches under way still finish."""
+        await self._background.stop()
+
+    def healthy(self) -> bool:
+        """Whether everything that `serve` began still runs."""
+        return self._background.healthy()
+
+    def tune(self, tuning: ShardTuning) -> None:
+        """Take over the settings of searches to come."""
+        self._tuning = tuning
+        self.shard.tune(tuning)
+
+    def note_use(self, *, used: bool) -> None:
+        """`used`: whether a composer serves the version, or may."""
+        self._unused_since = math.inf if used else min(self._unused_since, time.monotonic())
+
+    @property
+    def unused(self) -> bool:
+        return self._unused_since < math.inf
+
+    @property
+    def announced(self) -> bool:
+        """Whether the replica's record names the version: until it has not been used for some seconds."""
+        return time.monotonic() - self._unused_since < _LINGER_S
+
+    @property
+    def expired(self) -> bool:
+        """Whether the version may be dropped: it was withdrawn from the record some seconds ago."""
+        return time.monotonic() - self._unused_since > _LINGER_S + _WITHDRAWN_S
+
+    def state(self) -> VersionState:
+        """For the replica's record."""
+        return VersionState(self.shard.cursor, self.shard.items.live, self.drift)
+
+    async def _follow_log(self, applied: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+        try:
+            entries = await self._log.catch_up(self.shard, self._manifest.fingerprint, wait_ms=_WAIT_MS)
+        except Rewound as rewound:
+            log.warning("%s; loading it again", rewound)
+            shard, feed = await _load(self._manifest, self._source)
+            shard.tune(self._tuning)
+            self.shard, self._feed = shard, feed
+            await applied(())
+            return
+        if entries:
+            await applied(entries)
+
+    async def _follow_popularity(self) -> None:
+        await self._feed.follow(self.shard)
+
+    async def _measure_drift(self) -> None:
+        shard = self.shard
+        generation = shard.items.generation
+        if generation != self._measured:
+            self.drift = await asyncio.to_thread(measure, shard)
+            self._measured = generation
+
+
+async def _load(manifest: Manifest, source: ShardSource) -> tuple[Shard, PopularityFeed]:
+    """A shard with all that the log holds, warmed up, and the feed that its popularity came by."""
+    shard = await asyncio.to_thread(source.store.load, manifest.version, source.number)
+    applier = LogApplier(source.number, source.redis, source.encode)
+    while await applier.catch_up(shard, manifest.fingerprint):
+        continue
+    # Checked after catching up: the log may have been trimmed meanwhile.
+    await applier.check(manifest.version, shard.snapshot, manifest.created_at.timestamp())
+    router = Router(manifest.routing, len(manifest.shards))
+    feed = PopularityFeed(source.redis, router.feed_of(source.number))
+    await feed.follow(shard)
+    # The first search reads the memory map from the disk: nobody's request should wait for that.
+    await asyncio.to_thread(_warm_up, shard)
+    log.info("shard-%d has loaded version %s with %d items", source.number, manifest.version, shard.items.live)
+    return shard, feed
+
+
+def _warm_up(shard: Shard) -> None:
+    """Search as users do, for nobody."""
+    rows = shard.items.live_rows()[:_WARM_UP]
+    if len(rows):
+        search(shard, nearest_query(shard.version, shard.items.vectors(rows), 10))

@@ -1,0 +1,147 @@
+"""Writes of items into the log, in the order in which their callers made them.
+
+A write takes a ticket when it comes: a number that all composers draw from Redis. Its text is encoded then, which takes
+its time, and the log is written in one script. The script leaves out an item that a write with a later ticket has
+changed meanwhile: so a write that timed out at its caller, or is sent again by a client that lost its connection, never
+replaces a later one. A caller may give a version of his own as well; an item is left out where a higher one is known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.datatypes import Floats, Item
+from recsys.errors import Conflict, Unavailable
+from recsys.routing import Router
+from recsys.state import item_counts, redis_keys
+from recsys.state.item_log import Change, Delete, Upsert, fields_of
+
+_WRITE = """
+-- KEYS: for each item its ticket and its version, then the log of each of its changes.
+-- ARGV: ticket, its lifetime in seconds, version or '', its lifetime; for each item the number of changes, for each of
+-- these the number of its fields, and the fields.
+local ticket, version = tonumber(ARGV[1]), ARGV[3]
+local key, arg, answers = 1, 5, {}
+while key <= #KEYS do
+  local last, known, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
+  key, arg = key + 2, arg + 1
+  local why = ''
+  if tonumber(redis.call('GET', last) or '0') > ticket then
+    why = 'later'
+  elseif version ~= '' and tonumber(redis.call('GET', known) or '-1') > tonumber(version) then
+    why = redis.call('GET', known)
+  end
+  local answer = {why}
+  for _ = 1, changes do
+    local count = tonumber(ARGV[arg])
+    if why == '' then
+      local fields = {}
+      for place = 1, count do fields[place] = ARGV[arg + place] end
+      answer[#answer + 1] = redis.call('XADD', KEYS[key], '*', unpack(fields))
+    end
+    key, arg = key + 1, arg + 1 + count
+  end
+  if why == '' then
+    redis.call('SET', last, ARGV[1], 'EX', ARGV[2])
+    if version ~= '' then redis.call('SET', known, version, 'EX', ARGV[4]) end
+  end
+  answers[#answers + 1] = answer
+end
+return answers
+"""
+
+_VERSION_S = 400 * 86_400
+"""Seconds for which a caller's version is known, from the item's last write with one: longer than callers keep an old
+change to send it again. Items that are gone must not take a place for ever."""
+
+_AWAY = "the item log does not answer; send the items again"
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What one call wrote into the item log, durable."""
+
+    items: list[tuple[int, str] | Conflict]
+    """(shard, sequence number) of each item's own entry, or why it was left out."""
+    newest: dict[int, str]
+    """The last entry of each shard that was written to; once it is applied, so are those before it."""
+
+
+class ItemWriter:
+    """`kept_s`: seconds for which a ticket is known, longer than any write takes from its ticket to the log."""
+
+    def __init__(self, redis: Redis, router: Router, kept_s: float) -> None:
+        self._redis = redis
+        self._router = router
+        self._kept_s = int(kept_s) + 1
+        self._script = redis.register_script(_WRITE)
+
+    async def ticket(self) -> int:
+        """The place of a write among all, to be taken when it comes."""
+        try:
+            return int(await self._redis.incr(redis_keys.TICKETS))
+        except (RedisError, OSError) as error:
+            raise Unavailable(_AWAY) from error
+
+    async def upsert(
+        self, items: Sequence[Item], vectors: Floats, fingerprint: str, ticket: int, version: int | None = None
+    ) -> Logged:
+        changes: list[list[tuple[int, Change]]] = []
+        for item, vector in zip(items, vectors, strict=True):
+            owner = self._router.owner(item)
+            # Routed by an attribute, an item moves when the attribute changes: the others must let go of it.
+            others = [(n, Delete(item.item_id)) for n in self._router.holders(item.item_id) if n != owner]
+            changes.append([(owner, Upsert(item, vector, fingerprint)), *others])
+        return await self._write([item.item_id for item in items], changes, ticket, version)
+
+    async def delete(self, item_id: str, ticket: int, version: int | None = None) -> Logged:
+        """An entry in every shard that may hold the item; the first stands for it."""
+        changes = [(n, Delete(item_id)) for n in self._router.holders(item_id)]
+        logged = await self._write([item_id], [changes], ticket, version)
+        if logged.newest:
+            with contextlib.suppress(RedisError, OSError):  # deleted it is: then its likes only live on for longer
+                await item_counts.release(self._redis, [item_id])
+        return logged
+
+    async def _write(
+        self, item_ids: Sequence[str], changes: Sequence[Sequence[tuple[int, Change]]], ticket: int, version: int | None
+    ) -> Logged:
+        asked: list[redis_keys.Key] = []
+        told: list[Any] = [ticket, self._kept_s, "" if version is None else version, _VERSION_S]
+        for item_id, own in zip(item_ids, changes, strict=True):
+            asked += [
+                redis_keys.written(item_id),
+                redis_keys.version(item_id),
+                *(redis_keys.log(shard) for shard, _ in own),
+            ]
+            told.append(len(own))
+            for _, change in own:
+                fields = [part for pair in fields_of(change).items() for part in pair]
+                told += [len(fields), *fields]
+        try:
+            answers: list[list[bytes]] = await self._script(keys=asked, args=told)
+        except (RedisError, OSError) as error:
+            raise Unavailable(_AWAY) from error
+        written: list[tuple[int, str] | Conflict] = []
+        newest: dict[int, str] = {}
+        for item_id, own, (why, *sequences) in zip(item_ids, changes, answers, strict=True):
+            if why:
+                written.append(_conflict(item_id, why.decode(), version))
+                continue
+            newest |= {shard: at.decode() for (shard, _), at in zip(own, sequences, strict=True)}
+            written.append((own[0][0], sequences[0].decode()))
+        return Logged(written, newest)
+
+
+def _conflict(item_id: str, why: str, version: int | None) -> Conflict:
+    if why == "later":
+        return Conflict(f"item_id: {item_id!r} was changed by a later call; nothing was changed", field="item_id")
+    return Conflict(
+        f"version: {version} of {item_id!r} is older than {why}, which is known; nothing was changed", field="version"
+    )

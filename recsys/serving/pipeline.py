@@ -1,0 +1,200 @@
+"""The way of a batch of requests: profiles, candidates, ranking, slates. Read this first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.config import Serving, SignalName
+from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, Slate
+from recsys.errors import BadInput, NotFound, Outdated, Unavailable
+from recsys.model.profiles import position
+from recsys.ranking.assembly import Prepared, grouped, recommendations, shard_query
+from recsys.ranking.selection import blend, top
+from recsys.ranking.served_version import Serve
+from recsys.ranking.signals import SIGNALS, Moment, measure
+from recsys.ranking.slate_notes import notes, probes, reasons
+from recsys.ranking.tree_ranker import features
+from recsys.serving.profile_loading import Profiles
+from recsys.shard.candidates import CandidateSet
+from recsys.transport.clock import Clock
+from recsys.transport.shard_clients import Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a batch is ranked from; the same in an answer and in training."""
+
+    batch: Sequence[Prepared]
+    candidates: CandidateSet
+    signals: Floats
+    scores: Floats
+    """(n,) the linear blend."""
+    missing: tuple[str, ...]
+    """Shards that did not answer."""
+    now: float
+    """Unix seconds."""
+
+    @property
+    def histories(self) -> Floats:
+        """(B,) interactions that each request's user is known by."""
+        return np.array([len(p.profile.seen) for p in self.batch], np.float32)
+
+    @property
+    def sessions(self) -> Floats:
+        """(B,) those of the session that is under way."""
+        return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
+
+    def features(self) -> Floats:
+        """What trees rank by, see `ranking/tree_ranker.py`."""
+        return features(self.candidates, self.signals, self.scores, self.histories, self.sessions)
+
+
+class Recommender:
+    """`now` gives Unix seconds; an evaluation looks at the past with it."""
+
+    def __init__(
+        self, shards: Shards, profiles: Profiles, settings: Serving, now: Callable[[], float] = time.time
+    ) -> None:
+        self._shards = shards
+        self._profiles = profiles
+        self._now = now
+        self.settings = settings
+
+    async def recommend_many(self, queries: Sequence[RecQuery], serve: Serve) -> list[Slate | Exception]:
+        """A slate for each query, or the error that is its own. One Redis trip and one call a shard for them all.
+
+        Two more trips are made only where they are needed: for a user whose cached profile is stale, and for the vector
+        of an item whose neighbours are wanted.
+
+        The budget counts from the oldest query. Half of it is left at the least: one that came late, after a slow
+        encoder or a long way, takes no answers from those who travel with it.
+        """
+        budget_s = self.settings.budget_s
+        oldest = min((q.since for q in queries if q.since is not None), default=None)
+        clock = Clock(budget_s, None if oldest is None else max(oldest, time.monotonic() - budget_s / 2))
+        prepared = await self._prepare(queries, serve, clock)
+        batch = [p for p in prepared if isinstance(p, Prepared)]
+        slates = iter(await self._answer(batch, serve, clock) if batch else [])
+        return [next(slates) if isinstance(p, Prepared) else p for p in prepared]
+
+    async def _prepare(self, queries: Sequence[RecQuery], serve: Serve, clock: Clock) -> list[Prepared | Exception]:
+        users = dict.fromkeys(q.user_id for q in queries if q.user_id is not None)
+        liked = [q.like_item for q in queries if q.like_item is not None]
+        profiles, vectors, missing = await self._profiles.load(list(users), liked, serve, clock.left())
+        clock.lap("profiles")
+        unknown = serve.space.unknown_user()
+        prepared: list[Prepared | Exception] = []
+        for query in queries:
+            scenario = self.settings.scenarios.get(query.scenario)
+            vector = query.vector if query.like_item is None else vectors.get(query.like_item)
+            if vector is not None:
+                space = serve.space
+                vector = space.text_query(vector) if query.like_item is None else space.context_query(vector)
+            profile = unknown if query.user_id is None else profiles.get(query.user_id)
+            lacks = tuple(m for m in missing if m != "profiles")
+            if profile is None or profile.stale:
+                profile, lacks = profile or unknown, ("profiles", *lacks)
+            if scenario is None:
+                known = ", ".join(sorted(self.settings.scenarios))
+                prepared.append(BadInput(f"scenario: {query.scenario!r} is not one of {known}", field="scenario"))
+            elif query.encoder is not None and query.encoder != serve.fingerprint:
+                prepared.append(Outdated("the version changed while the text was encoded; try again"))
+            elif query.like_item is not None and vector is None:
+                prepared.append(
+                    Unavailable("the shard that may hold the item does not answer; try again")
+                    if any(m.startswith("shard") for m in missing)
+                    else NotFound(f"item_id: there is no item {query.like_item!r}", field="item_id")
+                )
+            else:
+                prepared.append(Prepared(query, scenario, profile, vector, lacks))
+        return prepared
+
+    async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
+        # Trees and explanations look at every signal, the blend at those that have a weight.
+        every = serve.ranker is not None or any(p.query.explain for p in batch)
+        wanted = SIGNALS.keys() if every else {name for p in batch for name in p.weights(serve)}
+        gathered = await self._gather(batch, serve, clock, wanted)
+        if gathered is None:
+            return [Unavailable("no shard answered in time; try again") for _ in batch]
+        candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
+        scores = _ranked(gathered, serve)
+        chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
+        made = recommendations(batch, candidates, signals, scores, chosen)
+        why = await self._why_empty(batch, made, missing, serve, clock)
+        told = Batch(clock.began, len(batch), clock.calls)
+        slates: list[Slate | Exception] = []
+        for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):
+            known = _names(candidates, b) if prepared.query.items else set()
+            slates.append(
+                Slate(
+                    items=items,
+                    index_version=serve.version,
+                    model_version=serve.model,
+                    degraded=tuple(dict.fromkeys((*prepared.missing, *missing))),
+                    unknown_items=tuple(i for i in prepared.query.items or () if i not in known),
+                    notes=why.get(b) or notes(prepared, items),
+                    stages=clock.laps,
+                    batch=told,
+                )
+            )
+        clock.lap("ranking")
+        return slates
+
+    async def _why_empty(
+        self,
+        batch: Sequence[Prepared],
+        made: Sequence[Sequence[Recommendation]],
+        missing: Sequence[str],
+        serve: Serve,
+        clock: Clock,
+    ) -> dict[int, tuple[str, ...]]:
+        """Notes of the empty slates of a batch, by place in it. Where several restrictions come together the shards are
+        asked once more, with one after another.
+        """
+        empty = [b for b, items in enumerate(made) if not items and batch[b].query.items is None]
+        empty = [b for b in empty if not missing and not batch[b].missing]
+        if not empty:
+            return {}
+        tried = {b: probes(batch[b]) for b in empty}
+        asked = [probe for b in empty for probe in tried[b]]
+        gathered = await self._gather(asked, serve, clock, ()) if asked else None
+        if asked and gathered is None:
+            return {}
+        found = iter([] if gathered is None else (np.diff(gathered.candidates.offsets) > 0).tolist())
+        return {b: reasons(batch[b], [next(found) for _ in tried[b]]) for b in empty}
+
+    async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
+        """Candidates and signals of queries that are known to be good; None when no shard answered."""
+        clock = Clock(self.settings.budget_s)
+        prepared = await self._prepare(queries, serve, clock)
+        return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock, SIGNALS.keys())
+
+    async def _gather(
+        self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[SignalName]
+    ) -> Gathered | None:
+        moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
+        asked = shard_query(serve, batch, moment, max(clock.left(), 0.0))
+        candidates, missing = await self._shards.search(asked, clock)
+        clock.lap("candidates")
+        if candidates is None:
+            return None
+        signals = measure(candidates, moment, wanted)
+        scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
+        return Gathered(batch, candidates, signals, scores, missing, moment.now)
+
+
+def _ranked(gathered: Gathered, serve: Serve) -> Floats:
+    """(n,) scores: of the trees where there are some and the scenario asks for them, else the blend."""
+    asked = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
+    if serve.ranker is None or not any(asked):
+        return gathered.scores
+    return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(asked))
+
+
+def _names(candidates: CandidateSet, request: int) -> set[str]:
+    start, end = candidates.offsets[request], candidates.offsets[request + 1]
+    return {candidates.ids[i] for i in range(start, end)}

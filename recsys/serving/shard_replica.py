@@ -1,0 +1,246 @@
+"""A shard's replica: it loads the versions that composers serve or ask for, searches them, and drops the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from msgspec import structs
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.config import Platform, ShardTuning
+from recsys.datatypes import Floats, Item
+from recsys.errors import Unavailable, VersionError
+from recsys.serving.background import Background
+from recsys.serving.held_version import HeldVersion, ShardSource
+from recsys.serving.log_applier import Encode
+from recsys.serving.pulse import BEAT_S
+from recsys.serving.shard_watch import ShardWatch
+from recsys.serving.version_rejections import Rejections
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.shard import Shard
+from recsys.state.item_log import Entry, ItemLog
+from recsys.state.membership import ComposerMember, ShardMember
+from recsys.state.presence import SAY_S, Presence, secret
+from recsys.telemetry import SILENT, Telemetry
+from recsys.transport import wire
+from recsys.transport.channel import ChannelServer
+from recsys.versions.fallbacks import Servable
+from recsys.versions.store import VersionStore
+
+_FOLLOW_S = 0.5
+"""Seconds between two looks at which versions are wanted."""
+_LEAVE_S = 1.0
+"""Seconds from signing off to closing, so that no call is lost when a replica is scaled away."""
+
+_LIGHT_WALKS = 4
+"""Graph walks of about 0.2 ms each that are done in the event loop itself."""
+
+
+class ShardReplica:
+    def __init__(
+        self,
+        shard: int,
+        replica_id: str,
+        platform: Platform,
+        store: VersionStore,
+        redis: Redis,
+        encode: Encode,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        """`shard`: its number. `encode`: for entries of the log that another encoder made, see `LogApplier`."""
+        self.versions: dict[str, HeldVersion] = {}
+        """Those that can be searched, in the order in which they were loaded."""
+        self.watch = ShardWatch(shard, self.versions, ItemLog(redis), telemetry)
+        self._source = ShardSource(shard, store, redis, encode, telemetry)
+        self._servable = Servable(store, platform)
+        self._presence = Presence(redis, ShardMember(id=replica_id, shard=shard), (ComposerMember,))
+        self._background = Background(telemetry)
+        self._rejections = Rejections()
+        self._promoted: list[str] = []
+        """The promoted version and those before it, as read last."""
+        self._tuning = ShardTuning()
+        self._channel: ChannelServer | None = None
+        self._searching = ThreadPoolExecutor(1, "search")
+        """One at a time: a walk uses `threads` cores by itself, and the Python around it would fight for one lock."""
+
+    @property
+    def name(self) -> str:
+        """Of the shard."""
+        return f"shard-{self._source.number}"
+
+    @property
+    def tuning(self) -> ShardTuning:
+        """The settings that it searches with now."""
+        return self._tuning
+
+    async def start(self, host: str | None = None) -> None:
+        """Load what is served, catch up with the log, and follow both from now on.
+
+        `host`: address on which to open a channel for composers; None: no channel. Raises VersionError when nothing is
+        promoted, or none of the promoted versions can be loaded.
+        """
+        if host is not None:
+            self._channel = await ChannelServer.start(host, self._answer, await secret(self._source.redis))
+            self._presence.member = structs.replace(self._presence.member, address=self._channel.address)
+        await self._presence.look()
+        if not (await self._load_first(await self._wanted()) or await self._load_first(await self._read_promoted())):
+            reasons = "; ".join(self._rejections.reasons.values())
+            raise VersionError(f"{self.name}: none of the promoted versions can be loaded: {reasons}")
+        start = self._background.start
+        start("presence", self._speak, SAY_S)  # loading another version may take longer than silence is borne
+        with contextlib.suppress(RedisError, Unavailable):  # then `_follow` goes on trying
+            while await self._load_first(await self._wanted()):
+                continue
+        self.watch.meter.begin()
+        start("follow", self._follow, _FOLLOW_S)
+        start("watch", self.watch.beat, BEAT_S)
+        start("recall", lambda: self.watch.measure_recall(self._tuning.recall_share), 0.0)
+
+    async def stop(self) -> None:
+        await self._background.stop()
+        await asyncio.gather(*(held.retire() for held in self.versions.values()))
+        await self._presence.leave()
+        if self._channel is not None:
+            # Composers look for who is there several times a second: no new call comes after that, and open ones end.
+            await asyncio.sleep(_LEAVE_S)
+            self._channel.stop()
+        self._searching.shutdown(wait=False, cancel_futures=True)
+
+    def tune(self, tuning: ShardTuning) -> None:
+        """Take over settings. May be called from another thread than the event loop's."""
+        self._tuning = tuning
+        for held in list(self.versions.values()):
+            held.tune(tuning)
+
+    def healthy(self) -> bool:
+        """Whether it serves, and everything that runs in the background still does."""
+        held = self.versions.values()
+        return bool(held) and self._background.healthy() and all(version.healthy() for version in held)
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        """Raises Unavailable when the version is not here, or nobody waits for the answer any more."""
+        held = self._held(query.version)
+        with self.watch.searching(held, query):
+            # A writer may hold the index for some milliseconds: the loop does not wait for it.
+            if _light(query) and not held.shard.changing.locked():
+                return self.watch.search(held.shard, query)
+            deadline = time.monotonic() + query.left_s
+            return await asyncio.get_running_loop().run_in_executor(
+                self._searching, self._search_until, deadline, held.shard, query
+            )
+
+    def _search_until(self, deadline: float, shard: Shard, query: ShardQuery) -> CandidateSet:
+        """In the search thread. Raises Unavailable when nobody waits any more: the searches behind it are of use."""
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{self.name} came to the search after its caller had given up")
+        return self.watch.search(shard, query)
+
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+        """Ids of the items that are here, and their (n, width) float32 contexts, see `model/space.py`."""
+        return self._held(version).shard.vectors_of(item_ids)
+
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
+        """Those of the items that are here."""
+        items = map(self._held(version).shard.item, item_ids)
+        return [item for item in items if item is not None]
+
+    async def _answer(self, method: int, payload: bytes) -> bytes:
+        """A call that came over the channel."""
+        if method == wire.SEARCH:
+            return wire.encode(await self.search(wire.decode_query(payload)))
+        lookup = wire.decode_lookup(payload)
+        if method == wire.VECTORS:
+            return wire.encode(wire.Found(*await self.vectors(lookup.version, lookup.item_ids)))
+        if method == wire.ITEMS:
+            return wire.encode(await self.items(lookup.version, lookup.item_ids))
+        raise ValueError(f"there is no method {method}")
+
+    def _held(self, version: str) -> HeldVersion:
+        held = self.versions.get(version)
+        if held is None:
+            raise Unavailable(f"{self.name} does not hold version {version}")
+        return held
+
+    async def _wanted(self) -> list[str]:
+        """Versions that composers serve or ask for, and the promoted one behind them.
+
+        The last records of silent composers count, too: they may be serving all the same.
+        """
+        promoted = await self._read_promoted()
+        composers = self._presence.records(ComposerMember)
+        named = [v for m in composers for v in (m.serving, m.asks) if v is not None]
+        return list(dict.fromkeys([*named, promoted[0]]))
+
+    async def _read_promoted(self) -> list[str]:
+        """The promoted version, and those served before it, newest first."""
+        self._promoted = await asyncio.to_thread(self._servable.read)
+        return self._promoted
+
+    async def _load_first(self, versions: Sequence[str]) -> bool:
+        """Load the first of the versions that is not here and opens; False when there is none."""
+        for version in versions:
+            if version in self.versions or self._rejections.resting(version):
+                continue
+            try:
+                await self._load(version)
+            except (RedisError, Unavailable):
+                raise  # Redis or the encoder is away, and nothing is wrong with the version
+            except Exception as error:  # noqa: BLE001 - what is loaded goes on, whatever is wrong with another
+                self._rejections.add(self.name, version, error)
+            else:
+                self._rejections.remove(version)
+                return True
+        return False
+
+    async def _load(self, version: str) -> None:
+        held = await HeldVersion.open(version, self._source)
+        held.tune(self._tuning)  # after opening it, for the settings may have changed meanwhile
+        self.versions[version] = held
+        held.serve(self._applied)
+        await self._say()
+
+    async def _applied(self, entries: Sequence[Entry]) -> None:
+        self.watch.applied(entries)
+        await self._say()
+
+    async def _follow(self) -> None:
+        """Load what was promoted or asked for, drop what nobody serves any more."""
+        wanted = await self._wanted()
+        while await self._load_first(wanted):
+            wanted = await self._wanted()
+        self._rejections.keep([*wanted, *self._promoted])
+        self._source.telemetry.set("recsys_rejected_versions", self._rejections.among(wanted))
+        # Composers that are not heard may serve anything: only what they said lets a version go.
+        spoken = any(m.serving for m in self._presence.records(ComposerMember))
+        for version, held in list(self.versions.items()):
+            held.note_use(used=version in wanted or not spoken)
+            if held.expired:
+                del self.versions[version]
+                await held.retire()
+
+    async def _speak(self) -> None:
+        """In a loop of its own: loading a version takes long, and a replica that is silent counts as gone."""
+        try:
+            await self._presence.say(self._record)
+        finally:  # a Redis that takes no record may give those of others
+            await self._presence.look()
+
+    async def _say(self) -> None:
+        """Write the record at once. Where Redis does not take it, the loop `presence` tries again."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._presence.say(self._record)
+
+    def _record(self, member: ShardMember) -> ShardMember:
+        states = {version: held.state() for version, held in self.versions.items() if held.announced}
+        return structs.replace(member, versions=states, rejected=self._rejections.reasons)
+
+
+def _light(query: ShardQuery) -> bool:
+    """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
+    return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not any(query.filters)

@@ -1,0 +1,95 @@
+"""What a shard's replica measures of itself: load, freshness, lag behind the log, and recall of what it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from recsys.serving.held_version import HeldVersion
+from recsys.serving.load import LoadMeter
+from recsys.serving.pulse import BEAT_S, Pulse
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+from recsys.state.item_log import Entry, ItemLog, after
+from recsys.telemetry import Telemetry
+
+
+class ShardWatch:
+    def __init__(self, number: int, versions: Mapping[str, HeldVersion], log: ItemLog, telemetry: Telemetry) -> None:
+        """`number`: of the shard. `versions`: those that are held, as they are at any time, the newest last."""
+        self._number = number
+        self._versions = versions
+        self._log = log
+        self._telemetry = telemetry
+        self._open: dict[object, float] = {}
+        """Searches without an answer yet, in order of arrival, with their arrival."""
+        self.meter = LoadMeter(self._oldest_s)
+        self._pulse = Pulse(self.meter, telemetry)
+
+    @contextmanager
+    def searching(self, held: HeldVersion, query: ShardQuery) -> Iterator[None]:
+        """Around a search, from its arrival to its answer."""
+        key, start = object(), time.monotonic()
+        self._open[key] = start
+        try:
+            yield
+        finally:
+            del self._open[key]
+            self._telemetry.observe("recsys_answer_seconds", time.monotonic() - start, queue="search")
+        held.recall.offer(query)
+
+    def search(self, shard: Shard, query: ShardQuery) -> CandidateSet:
+        """The search itself, in whichever thread does it."""
+        start = time.monotonic()
+        candidates = search(shard, query)
+        took_s = time.monotonic() - start
+        self.meter.batch(took_s, 0.0)  # composers decide how large a batch is
+        self._telemetry.observe("recsys_batch_requests", query.size, queue="search")
+        self._telemetry.observe("recsys_batch_seconds", took_s, queue="search")
+        return candidates
+
+    def applied(self, entries: Sequence[Entry]) -> None:
+        """Measure how old entries of the log are that became visible. Their sequence is Redis' time in milliseconds."""
+        lags = [time.time() - after(e.sequence)[0] / 1000 for e in entries if e.change is not None]
+        for lag in (min(lags), max(lags)) if len(lags) > 1 else lags:  # of a burst, its two ends
+            self._telemetry.observe("recsys_freshness_seconds", max(lag, 0.0))
+
+    async def beat(self) -> None:
+        """Publish the measurements; once a second."""
+        self._pulse.beat(self._versions)
+        telemetry = self._telemetry
+        telemetry.set("recsys_queue_requests", len(self._open), queue="search")
+        versions = list(self._versions.values())
+        for held in versions:
+            telemetry.set("recsys_items", held.shard.items.live, version=held.version)
+        lags = [await self._lag_s(held.shard.cursor) for held in versions]
+        telemetry.set("recsys_log_lag_seconds", max(lags, default=0.0))
+        telemetry.set("recsys_log_entries", await self._log.length(self._number))
+
+    async def measure_recall(self, share: float) -> None:
+        """Answer one search again, exactly; then rest, so that this takes `share` of a core at the most.
+
+        The newest version that was searched since the last measurement is measured.
+        """
+        spent_s = 0.0
+        for held in reversed(list(self._versions.values()) if share else []):
+            spent_s = await asyncio.to_thread(held.recall.measure, held.shard)
+            if spent_s:
+                self._telemetry.add("recsys_recall_queries_total")
+                break
+        ratios = [held.recall.ratio for held in self._versions.values() if held.recall.ratio is not None]
+        if ratios:
+            self._telemetry.set("recsys_recall_ratio", ratios[-1])
+        await asyncio.sleep(max(spent_s / share if share else 0.0, BEAT_S))
+
+    async def _lag_s(self, cursor: str) -> float:
+        """Seconds since the oldest entry behind the cursor was written; 0.0 when there is none."""
+        waiting = await self._log.read(self._number, cursor, limit=1)
+        return max(time.time() - after(waiting[0].sequence)[0] / 1000, 0.0) if waiting else 0.0
+
+    def _oldest_s(self) -> float:
+        arrived = next(iter(self._open.values()), None)
+        return 0.0 if arrived is None else time.monotonic() - arrived

@@ -1,0 +1,1 @@
+"""One shard of one version in memory, and its search."""

@@ -1,0 +1,164 @@
+"""Candidates: where they come from, how a batch asks a shard for them, and what a shard answers.
+
+Both messages are columnar and hold a whole batch of B requests, so one call a shard carries them all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.columns import StringColumn
+from recsys.config import SourceName
+from recsys.datatypes import KEY_BITS, Filter, Floats, Keys
+from recsys.model.profiles import RECENT
+
+SOURCES: dict[SourceName | str, int] = {
+    "similar": 1,
+    "because_you_liked": 2,
+    "trending": 4,
+    "popular": 8,
+    "recent": 16,
+    "asked": 32,
+    "new": 64,
+}
+"""Source -> its bit. A candidate carries the bits of all that proposed it; the lowest names it in the answer."""
+
+QUERY, TASTE, LONG, NEAR, NEXT, LAST, ATTENTION, AFFINITY, BECAUSE = range(9)
+"""Columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part of it; three sums of neighbour
+rows (`learned.FADING`); what the last likes let expect; keywords in common with them; from BECAUSE on one each for the
+items liked last. NEAR to AFFINITY come of the trail, all others are roles of vectors."""
+ROLES = BECAUSE + RECENT
+
+COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")
+"""Sources that a shard answers by reading down one of its columns; the columns of `ShardQuery.column_k`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardQuery:
+    """What a batch of B requests wants of one shard.
+
+    `vectors` is (m, width) float32, see `model/space.py`; row j belongs to request `vector_request[j]`, plays
+    `vector_role[j]`, and wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only
+    gives a signal). `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes,
+    newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for what the version learned, so empty where
+    it learned nothing. `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each
+    request, request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is
+    said.
+    """
+
+    version: str
+    vectors: Floats
+    vector_request: npt.NDArray[np.int64]
+    vector_role: npt.NDArray[np.int64]
+    vector_source: npt.NDArray[np.int64]
+    vector_k: npt.NDArray[np.int64]
+    trail: Keys
+    trail_weights: Floats
+    trail_offsets: npt.NDArray[np.int64]
+    column_k: npt.NDArray[np.int64]
+    filters: tuple[Filter | None, ...]
+    exclude: Keys
+    exclude_offsets: npt.NDArray[np.int64]
+    asked: tuple[tuple[str, ...], ...]
+    trend_floor: float
+    """log2 of the decayed likes, see `serving/popularity_feed.py`: an item under this is not trending any more."""
+    sketches: bool
+    grouped: tuple[str, ...]
+    """Attributes whose values are wanted of each candidate, for caps."""
+    left_s: float = math.inf
+    """Seconds for which the answer is of use, from the moment at which the shard gets the query."""
+
+    @property
+    def size(self) -> int:
+        return len(self.filters)
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSet:
+    """A shard's answer: n candidates of B requests; those of request b stand at `offsets[b]:offsets[b + 1]`, by key.
+
+    keys      (n,) uint64, see `item_key`
+    sources   (n,) int64, bits of SOURCES
+    likeness  (n, ROLES) float32, inner products by role; NaN where the request has no such vector
+    columns   (n, 3) float64: weighted likes, trend as log2, created_at in Unix seconds (NaN: unknown)
+    sketches  (n, w) int8, or (n, 0) when not asked for
+    groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
+    twins     (n,) uint64 of 48 bits, the same for equal items, see `equal_items.py`; 0: equal to none
+    top_count the most likes of any item that the shard holds, which popularity is measured against
+    """
+
+    offsets: npt.NDArray[np.int64]
+    keys: Keys
+    sources: npt.NDArray[np.int64]
+    likeness: Floats
+    columns: npt.NDArray[np.float64]
+    ids: StringColumn
+    titles: StringColumn
+    sketches: npt.NDArray[np.int8]
+    groups: Keys
+    twins: Keys
+    top_count: float
+
+    @property
+    def requests(self) -> npt.NDArray[np.int64]:
+        """(n,) the request of each candidate."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    @classmethod
+    def merge(cls, parts: list[CandidateSet]) -> CandidateSet:
+        """The candidates of several shards, in order of request and key; an item that two shards hold stays once. Of
+        two items that share a key both stay.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        tagged = np.concatenate([tag(p.requests, p.keys) for p in parts])
+        order = np.argsort(tagged, kind="stable")  # each part is in order: this only merges them
+        ids = StringColumn.concat([p.ids for p in parts])
+        first = firsts(tagged[order], order, ids)
+        order = order[first]
+        tagged = tagged[order]
+        starts = np.arange(len(parts[0].offsets), dtype=np.uint64) << np.uint64(KEY_BITS)
+        return cls(
+            offsets=np.searchsorted(tagged, starts),
+            keys=np.concatenate([p.keys for p in parts])[order],
+            sources=np.concatenate([p.sources for p in parts])[order],
+            likeness=np.concatenate([p.likeness for p in parts])[order],
+            columns=np.concatenate([p.columns for p in parts])[order],
+            ids=ids.take(order),
+            titles=StringColumn.concat([p.titles for p in parts]).take(order),
+            sketches=np.concatenate([p.sketches for p in parts])[order],
+            groups=np.concatenate([p.groups for p in parts])[order],
+            twins=np.concatenate([p.twins for p in parts])[order],
+            top_count=max(p.top_count for p in parts),
+        )
+
+
+def tag(requests: npt.NDArray[np.int64], keys: Keys) -> Keys:
+    """Keys of different requests made different: the request's place in the batch above the key's 48 bits."""
+    return (requests.astype(np.uint64) << np.uint64(KEY_BITS)) | keys
+
+
+def firsts(tagged: Keys, rows: npt.NDArray[np.int64], ids: StringColumn) -> npt.NDArray[np.bool_]:
+    """(n,) which of sorted tags, each with its row in `ids`, are the first of an item.
+
+    Keys have 48 bits: among 24 million items one pair is expected to share one. So where tags are equal and rows are
+    not, ids decide.
+    """
+    first = np.ones(len(tagged), bool)
+    first[1:] = tagged[1:] != tagged[:-1]
+    for i in (np.flatnonzero(~first[1:] & (rows[1:] != rows[:-1])) + 1).tolist():
+        start = int(np.searchsorted(tagged, tagged[i]))
+        first[i] = ids[int(rows[i])] not in {ids[row] for row in rows[start:i].tolist()}
+    return first
+
+
+def contains(sorted_tags: Keys, tags: Keys) -> npt.NDArray[np.bool_]:
+    """Which of the tags stand among the sorted ones."""
+    if not len(sorted_tags):
+        return np.zeros(tags.shape, bool)
+    at = np.minimum(np.searchsorted(sorted_tags, tags), len(sorted_tags) - 1)
+    return np.asarray(sorted_tags[at] == tags)

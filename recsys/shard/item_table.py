@@ -1,0 +1,237 @@
+"""A shard's items as columns. Rows are only appended: an upsert is a new row and the old one's tombstone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from recsys.columns import Column, Strings
+from recsys.config import AttributeType
+from recsys.datatypes import Floats, Item, Rows, item_keys
+from recsys.model.learned import Learned
+from recsys.shard.attributes import Attributes
+from recsys.shard.changed_rows import Journal
+from recsys.shard.equal_items import Twins
+from recsys.shard.sketches import Sketcher
+
+
+class ItemTable:
+    """One writer, many readers. `vectors` of the first rows may be a read-only map of the snapshot's file."""
+
+    def __init__(
+        self,
+        declared: Mapping[str, AttributeType],
+        dimension: int,
+        sketcher: Sketcher,
+        learned: Learned | None = None,
+    ) -> None:
+        self.ids = Strings()
+        self.titles = Strings()
+        self.documents = Strings()
+        self.attributes = Attributes(declared)
+        self.keys = Column(np.uint64)
+        self.created_at = Column(np.float64)
+        """Unix seconds; NaN: unknown."""
+        self.counts = Column(np.float64)
+        """Weighted likes, never decayed."""
+        self.most_likes = 0.0
+        """The largest of `counts` among the items that are alive."""
+        self.trends = Column(np.float64)
+        """Decayed likes as log2; -inf: none yet. See `serving/popularity_feed.py`."""
+        self.alive = Column(np.bool_)
+        self.sketches = Column(np.int8, (sketcher.width,))
+        self.generation = 0
+        """Goes up with every row that comes or goes: what was derived from an older one is stale."""
+        self.recounts = 0
+        """Goes up with every change of likes or trends."""
+        self.journal = Journal()
+        """Rows that came, went, or have other likes or trends."""
+        self.slots = Column(np.int64)
+        """The item's row in the snapshot, which what was learned of it goes by; -1: it came later."""
+        self.dimension = dimension
+        """Of a text vector."""
+        self.learned = learned
+        """None: vectors are texts alone."""
+        self.width = dimension + (learned.dimension if learned else 0)
+        self.twins = Twins(self.width - dimension)
+        self._sketcher = sketcher
+        self._rows: dict[str, int] = {}
+        self._base: Floats = np.zeros((0, self.width), np.float32)
+        self._tail = Column(np.float32, (self.width,))
+
+    def __len__(self) -> int:
+        return len(self.alive)
+
+    @property
+    def live(self) -> int:
+        """Items that can be recommended."""
+        return len(self._rows)
+
+    @property
+    def snapshot_rows(self) -> int:
+        """The first so many rows came with the snapshot, the others by the log."""
+        return len(self._base)
+
+    def row(self, item_id: str) -> int | None:
+        return self._rows.get(item_id)
+
+    def rows(self, item_ids: Sequence[str]) -> Rows:
+        """Rows of the ids that are here, in their order."""
+        found = (self._rows.get(i) for i in item_ids)
+        return np.fromiter((r for r in found if r is not None), np.int64)
+
+    def contexts(self, rows: Rows) -> Floats:
+        """(len(rows), width) float32: what a like of the item adds to a user, see `model/space.py`."""
+        vectors = self.vectors(rows)
+        if self.learned is None:
+            return vectors
+        texts, slots = vectors[:, : self.dimension], self.slots.view[rows]
+        placed = self.learned.place(texts)[1]
+        placed[slots >= 0] = self.learned.contexts[slots[slots >= 0]]
+        return np.concatenate([texts, placed], axis=1)
+
+    def vectors(self, rows: Rows) -> Floats:
+        """(len(rows), width) float32."""
+        base = len(self._base)
+        if not len(self._tail):
+            return np.asarray(self._base[rows])
+        out = np.empty((len(rows), self._base.shape[1]), np.float32)
+        old = rows < base
+        out[old] = self._base[rows[old]]
+        out[~old] = self._tail.view[rows[~old] - base]
+        return out
+
+    def adopt(self, items: Sequence[Item], vectors: Floats) -> None:
+        """Fill an empty table; `vectors` is kept as it is, so a memory map stays one."""
+        if len(self):
+            raise ValueError("only an empty table can adopt vectors")
+        self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
+        self.twins.adopt(items, self._base[:, self.dimension :])
+        rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), alive=True)
+        self.slots.view[:] = np.arange(len(items))
+        self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
+        self.journal.add(rows)
+
+    def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
+        """A new row for each item, which nobody sees before `reveal`.
+
+        `vectors` are (n, dimension) texts; the learned part is that of the item's row now, or follows from the text.
+        An item with the title and text of an earlier row takes over its text vector, so that the two are equal.
+        """
+        vectors = self._settled(items, np.asarray(vectors, np.float32))
+        wide = self._widened(items, vectors)
+        self._tail.extend(wide)
+        self.twins.append(items, wide[:, self.dimension :])
+        # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
+        sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(v[None]) for v in vectors)])
+        rows = self._extend(items, sketches, alive=False)
+        now = [self._rows.get(item.item_id) for item in items]
+        self.slots.view[rows] = [-1 if row is None else self.slots.view[row] for row in now]
+        return rows
+
+    def _settled(self, items: Sequence[Item], texts: Floats) -> Floats:
+        """One by one: an item may have the text of one before it in the same call."""
+        firsts = self.twins.firsts(items)
+        seen: dict[tuple[str, str], int] = {}
+        made = texts.copy()
+        for i, item in enumerate(items):
+            if not (item.title or item.text):
+                continue
+            if firsts[i] >= 0:
+                made[i] = self.twins.settled(self.vectors(firsts[i : i + 1])[0, : self.dimension], texts[i])
+            else:
+                made[i] = self.twins.settled(made[seen.setdefault((item.title, item.text), i)], texts[i])
+        return made
+
+    def _widened(self, items: Sequence[Item], texts: Floats) -> Floats:
+        if self.learned is None:
+            return texts
+        # One by one, as sketches are.
+        parts = np.concatenate([np.zeros((0, self.learned.dimension), np.float32),
+                                *(self.learned.place(text[None])[0] for text in texts)])  # fmt: skip
+        for place, item in enumerate(items):
+            if (row := self._rows.get(item.item_id)) is not None:
+                parts[place] = self.vectors(np.array([row]))[0, self.dimension :]
+        return np.concatenate([texts, parts], axis=1)
+
+    def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
+        """The appended rows become the items'; of several with one id the last. The rows that went for them.
+
+        A row and the one that it replaces change places in one store, so a reader meets one of the two.
+        """
+        last = dict(zip((item.item_id for item in items), rows.tolist(), strict=True))
+        replaced = {i: row for i in last if (row := self._rows.get(i)) is not None}
+        old, new = np.array(list(replaced.values()), np.int64), np.array([last[i] for i in replaced], np.int64)
+        # What people think of an item outlives a change of its text.
+        self.counts.view[new], self.trends.view[new] = self.counts.view[old], self.trends.view[old]
+        born = np.fromiter(last.values(), np.int64, len(last))
+        self.alive.view[np.concatenate([born, old])] = np.arange(len(born) + len(old)) < len(born)
+        self._rows.update(last)
+        self.generation += 1
+        self.journal.add(np.concatenate([old, rows]))
+        return np.concatenate([old, np.setdiff1d(rows, born)])
+
+    def delete(self, item_ids: Sequence[str]) -> Rows:
+        """Tombstone; the rows that went."""
+        rows = self.rows(list(dict.fromkeys(item_ids)))
+        for item_id in item_ids:
+            self._rows.pop(item_id, None)
+        self.alive.view[rows] = False
+        self.generation += 1
+        self.journal.add(rows)
+        self._recount_most(was=self.counts.view[rows])
+        return rows
+
+    def count(self, item_ids: Sequence[str], counts: npt.ArrayLike, trends: npt.ArrayLike) -> None:
+        """Take over popularity and trend of items; unknown ids are passed over."""
+        found = np.fromiter((self._rows.get(i, -1) for i in item_ids), np.int64, len(item_ids))
+        rows, likes, latest = found[found >= 0], np.asarray(counts)[found >= 0], np.asarray(trends)[found >= 0]
+        was = self.counts.view[rows]
+        changed = (was != likes) | (self.trends.view[rows] != latest)
+        if changed.any():
+            self.counts.view[rows] = likes
+            self.trends.view[rows] = latest
+            self.most_likes = max(self.most_likes, float(likes.max()))
+            self._recount_most(was=was[was > likes])
+            self.recounts += 1
+            self.journal.add(rows[changed])
+
+    def _recount_most(self, was: npt.NDArray[np.float64]) -> None:
+        """After items that had these likes went, or lost some."""
+        if self.most_likes and (was >= self.most_likes).any():
+            alive = self.alive.view
+            self.most_likes = float(self.counts.view[: len(alive)].max(where=alive, initial=0.0))
+
+    def item(self, row: int) -> Item:
+        stored = orjson.loads(self.documents[row])
+        return Item(self.ids[row], self.titles[row], stored["text"], stored["attributes"], stored["created_at"])
+
+    def live_rows(self) -> Rows:
+        return np.flatnonzero(self.alive.view.copy())  # numpy counts, then fills: a tombstone in between gives garbage
+
+    def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, alive: bool) -> Rows:
+        first = len(self)
+        ids = [item.item_id for item in items]
+        self.ids.extend(ids)
+        self.titles.extend([item.title for item in items])
+        self.documents.extend([_document(item) for item in items])
+        self.attributes.extend(first, [item.attributes for item in items])
+        self.keys.extend(item_keys(ids))
+        self.created_at.extend(np.array([item.created_at for item in items], np.float64))
+        self.counts.extend(np.zeros(len(items)))
+        self.trends.extend(np.full(len(items), -np.inf))
+        self.slots.extend(np.full(len(items), -1))
+        self.sketches.extend(sketches)
+        self.alive.extend(np.full(len(items), alive))
+        self.generation += 1
+        return np.arange(first, first + len(items))
+
+
+def _document(item: Item) -> str:
+    """What only a read of the item itself needs, as JSON."""
+    return orjson.dumps(
+        {"text": item.text, "attributes": dict(item.attributes), "created_at": item.created_at}
+    ).decode()

@@ -1,0 +1,251 @@
+"""How good the served search is, measured against exact search.
+
+Items with equal vectors count as one: a walk that finds a copy of what it should find, and loses another item for it,
+has lost that item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.config import Source
+from recsys.datatypes import Floats, Keys, Rows
+from recsys.errors import VersionError
+from recsys.index.base import best
+from recsys.shard.candidates import COLUMNS, QUERY, SOURCES, CandidateSet, ShardQuery
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+
+CANDIDATES: int = Source.model_fields["k"].default
+"""What a shard is asked for when the k best are wanted: as many as a scenario's source asks for unless it says more.
+An engine of rounded vectors swaps neighbours that are equally near but for rounding, and the served path does not see
+it: of the candidates it keeps the best by their exact likeness. So that is what is measured, for every engine.
+"""
+
+_INSPECTED = 32
+"""Items and queries that a shard is tried with when it is loaded."""
+_WRONG_BELOW = 0.8
+"""A build is refused under 0.95 of 250 queries; 32 of a good one fall under this less than once in 10,000 loads."""
+_WIDE = 512
+"""ef of those walks."""
+_BLOCK = 1 << 14
+"""Rows scored at a time: 25 MB of vectors at 384 dimensions."""
+_TIE = 1e-6
+"""Scores that differ by less, relative to the larger of 1 and the score, are equal: float32 sums differ by order."""
+
+
+def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
+    """One request for each of the (m, d) unit vectors: its k neighbours, no filter, nothing excluded."""
+    m = len(vectors)
+    return ShardQuery(
+        version=version,
+        vectors=vectors,
+        vector_request=np.arange(m),
+        vector_role=np.full(m, QUERY),
+        vector_source=np.full(m, SOURCES["similar"]),
+        vector_k=np.full(m, k),
+        trail=np.zeros(0, np.uint64),
+        trail_weights=np.zeros(0, np.float32),
+        trail_offsets=np.zeros(m + 1, np.int64),
+        column_k=np.zeros((m, len(COLUMNS)), np.int64),
+        filters=(None,) * m,
+        exclude=np.zeros(0, np.uint64),
+        exclude_offsets=np.zeros(m + 1, np.int64),
+        asked=((),) * m,
+        trend_floor=0.0,
+        sketches=False,
+        grouped=(),
+    )
+
+
+def distinct(vectors: Floats) -> Rows:
+    """The first row of each distinct vector, in order."""
+    return np.sort(np.unique(_names(vectors), return_index=True)[1])
+
+
+def sample(vectors: Floats, n: int, seed: int = 7) -> Floats:
+    """At most n of the distinct rows, at random."""
+    rows = distinct(vectors)
+    return vectors[np.random.default_rng(seed).permutation(rows)[:n]]
+
+
+def sample_tastes(added: Floats, n: int, seed: int = 7) -> Floats:
+    """(n, d) means of 1 to 5 random rows."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, n)
+    return np.stack([added[rng.integers(0, len(added), size)].mean(axis=0) for size in sizes])
+
+
+def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
+    """(n, d) unit vectors between those of items, as searches are: means of 1 to 5 random rows."""
+    means = sample_tastes(vectors, n, seed)
+    return (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def neighbours(shards: Sequence[Shard], queries: Floats, k: int) -> list[dict[str, float]]:
+    """What the served path returns: candidates of every shard, merged; of them the k nearest, by exact likeness."""
+    merged = _served(shards, queries, k)
+    found = []
+    for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True):
+        scores = merged.likeness[start:end, QUERY]
+        best = start + np.argsort(-scores, kind="stable")[:k]
+        found.append({merged.ids[int(r)]: float(merged.likeness[r, QUERY]) for r in best})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """What exact search of some shards finds for m queries; asked once, compared with several walks.
+
+    `wanted` is (m,): distinct vectors among the k nearest, fewer where copies fill all candidates of a request; `least`
+    is (m,), the score of the last of them.
+    """
+
+    shards: Sequence[Shard]
+    queries: Floats
+    wanted: Rows
+    least: Floats
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard], queries: Floats, k: int = 10) -> Exact:
+        parts = [_nearest(shard, queries, max(k, CANDIDATES)) for shard in shards]
+        names = np.hstack([np.zeros((len(queries), 0), np.uint64), *(names for names, _ in parts)])
+        scores = np.hstack([np.zeros((len(queries), 0), np.float32), *(scores for _, scores in parts)])
+        wanted, least = np.zeros(len(queries), np.int64), np.full(len(queries), np.inf, np.float32)
+        for q, order in enumerate(np.argsort(-scores, axis=1, kind="stable")[:, : max(k, CANDIDATES)]):
+            there = order[scores[q, order] > -np.inf]
+            first = np.sort(np.unique(names[q, there], return_index=True)[1])[:k]
+            if len(first):
+                wanted[q], least[q] = len(first), scores[q, there[first[-1]]]
+        return cls(shards, queries, wanted, least)
+
+    def recall(self) -> float:
+        """Share of the wanted vectors that the served search finds now; 1.0 where none is wanted.
+
+        A vector as near as the last wanted one is as good as it.
+        """
+        if not self.wanted.sum():
+            return 1.0
+        found, hits = _served(self.shards, self.queries, 0), 0
+        scores, requests = found.likeness[:, QUERY], found.requests
+        least = self.least - np.float32(_TIE) * np.maximum(np.abs(self.least), 1)
+        near = scores >= least[requests]
+        names = _of_items(self.shards, found)
+        for q, wanted in enumerate(self.wanted.tolist()):
+            mine = slice(found.offsets[q], found.offsets[q + 1])
+            hits += min(wanted, len(np.unique(names[mine][near[mine]])))
+        return hits / int(self.wanted.sum())
+
+
+def recall(shards: Sequence[Shard], queries: Floats, k: int = 10) -> float:
+    """Share of the k exactly nearest distinct vectors that the served search finds; 1.0 for no items or no queries."""
+    return Exact.of(shards, queries, k).recall()
+
+
+def self_lookup(shard: Shard, n: int, seed: int = 7) -> float:
+    """Share of n sampled distinct vectors that a walk of the graph for themselves finds; 1.0 for no items.
+
+    Of unit vectors each is the nearest to itself, so what is found has rank 1. Of vectors with a learned part longer
+    ones may be nearer; then those count which exact search puts among the candidates.
+    """
+    rows = shard.items.live_rows()
+    if not len(rows):
+        return 1.0
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    names = np.concatenate([_names(shard.items.vectors(block)) for block in blocks])
+    picked = np.random.default_rng(seed).permutation(rows[np.unique(names, return_index=True)[1]])[:n]
+    vectors = shard.items.vectors(picked)
+    names, wide = _names(vectors), min(CANDIDATES, len(rows))
+    exact, _ = _nearest(shard, vectors, wide)
+    asked = (exact == names[:, None]).any(axis=1)
+    if not asked.any():
+        return 1.0
+    found, _ = shard.index.search(vectors[asked], wide)
+    there = np.where(found >= 0, _names(shard.items.vectors(np.maximum(found, 0).ravel())).reshape(found.shape), 0)
+    return float(((there == names[asked, None]) & (found >= 0)).any(axis=1).mean())
+
+
+def inspect(shard: Shard, items: int) -> None:
+    """Whether a shard that was just read is what its manifest says.
+
+    Raises VersionError when items or vectors are missing, or the index finds other vectors than the shard holds:
+    checksums tell what changed on the way, this tells what was wrong from the start.
+    """
+    if not shard.items.live == len(shard.index) == items:
+        raise VersionError(
+            f"version {shard.version}: the manifest says {items} items, {shard.items.live} and an index of "
+            f"{len(shard.index)} were read; build again, or `recsys rollback`"
+        )
+    queries = texts_of(shard, _INSPECTED)
+    tuning = shard.tuning
+    # Whether the index fits, not how near a request's short walk comes: that is measured while it serves.
+    shard.tune(tuning.model_copy(update={"ef_search": max(tuning.ef_search, _WIDE)}))
+    try:
+        shares = {
+            "self-lookup": self_lookup(shard, _INSPECTED),
+            "recall@10": recall([shard], queries),
+        }
+    finally:
+        shard.tune(tuning)
+    for name, share in shares.items():
+        if share < _WRONG_BELOW:
+            raise VersionError(
+                f"version {shard.version}: {name} is {share:.2f} right after loading, so its index does not fit its "
+                "vectors; build again, or `recsys rollback`"
+            )
+
+
+def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
+    """(n, width) queries for texts between those of random items, see `space.text_query`; none where there are none."""
+    rows, items = shard.items.live_rows(), shard.items
+    queries = np.zeros((n if len(rows) else 0, items.width), np.float32)
+    if len(rows):
+        some = np.random.default_rng(seed).permutation(rows)[: 4 * n]
+        queries[:, : items.dimension] = sample_queries(items.vectors(some)[:, : items.dimension], n, seed)
+    return queries
+
+
+def _served(shards: Sequence[Shard], queries: Floats, k: int) -> CandidateSet:
+    asked = nearest_query(shards[0].version, queries, max(k, CANDIDATES))
+    return CandidateSet.merge([search(shard, asked) for shard in shards])
+
+
+def _of_items(shards: Sequence[Shard], found: CandidateSet) -> Keys:
+    """(n,) the name of each candidate's vector, see `_names`."""
+    ids, names = found.ids.strings(), np.zeros(len(found.keys), np.uint64)
+    for shard in shards:
+        rows = [shard.items.row(item) for item in ids]
+        here = np.array([row is not None for row in rows], bool)
+        held = np.array([row for row in rows if row is not None], np.int64)
+        names[here] = _names(shard.items.vectors(held))
+    return names
+
+
+def _names(vectors: Floats) -> Keys:
+    """(n,) a hash of each vector, by which equal ones are known: two others share one less than once in 2^32."""
+    factors = np.random.default_rng(0).integers(0, 1 << 64, vectors.shape[1], np.uint64)
+    names = np.zeros(len(vectors), np.uint64)
+    for start in range(0, len(vectors), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        bits = (vectors[part] + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0, which it equals
+        names[part] = (bits.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+    return names
+
+
+def _nearest(shard: Shard, queries: Floats, k: int) -> tuple[Keys, Floats]:
+    """(m, k) names and scores of the nearest live items, best first, -inf where there are fewer; block by block."""
+    rows, m = shard.items.live_rows(), len(queries)
+    kept_rows, kept = np.full((m, k), -1, np.int64), np.full((m, k), -np.inf, np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        part = rows[start : start + _BLOCK]
+        top, scores = best(queries @ shard.items.vectors(part).T, part, k)
+        both, both_rows = np.hstack([kept, scores]), np.hstack([kept_rows, top])
+        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+        kept, kept_rows = np.take_along_axis(both, order, 1), np.take_along_axis(both_rows, order, 1)
+    if not len(rows):
+        return np.zeros((m, k), np.uint64), kept
+    names = _names(shard.items.vectors(np.maximum(kept_rows, 0).ravel())).reshape(kept_rows.shape)
+    return names, kept

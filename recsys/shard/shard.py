@@ -1,0 +1,109 @@
+"""One shard of one version: items, index, and how far its log has been applied."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+
+from recsys.config import ShardTuning
+from recsys.datatypes import Floats, Item, Rows
+from recsys.index.base import VectorIndex
+from recsys.shard.item_table import ItemTable
+from recsys.shard.row_lists import RowLists
+from recsys.state.item_counts import Counts
+from recsys.state.item_log import START_OF_LOG
+
+_SWEPT = 64
+"""Dead rows leave the graph whenever the number of rows reaches a multiple of this. What is inserted depends on what
+was removed before, so removals must have their place in the log, wherever a replica's reading of it begins and ends."""
+
+
+class Shard:
+    """Searched by many threads, changed by one.
+
+    Replicas that apply the same log to the same snapshot are equal to the bit, rows, graph and sketches, in however
+    many pieces each of them read it.
+    """
+
+    def __init__(self, version: str, items: ItemTable, index: VectorIndex, cursor: str = START_OF_LOG) -> None:
+        self.version = version
+        self.items = items
+        self.index = index
+        self.lists = RowLists(items)
+        self.cursor = cursor
+        """Id of the last log entry applied."""
+        self.snapshot = cursor
+        """Id of the last log entry that the files hold."""
+        self.tuning = ShardTuning()
+        self.least_ef_search = 1
+        """What the version was built to be served with: `tune` goes no lower."""
+        self.changing = asyncio.Lock()
+        """Held by a task that changes the shard: the log and popularity are followed by different ones."""
+        self._dead: list[int] = []
+        """Rows that are gone for readers and still in the graph."""
+
+    def tune(self, tuning: ShardTuning) -> None:
+        if tuning.ef_search < self.least_ef_search:
+            tuning = tuning.model_copy(update={"ef_search": self.least_ef_search})
+        self.tuning = tuning
+        self.index.tune(tuning)
+
+    def upsert(self, items: Sequence[Item], vectors: Floats) -> None:
+        """Insert or replace. An item stays visible: its old row goes when the new one can be found."""
+        start = 0
+        while start < len(items):
+            part = slice(start, start + _SWEPT - len(self.items) % _SWEPT)
+            rows = self.items.append(items[part], vectors[part])
+            for row in rows:  # one by one, for an engine may link what comes together in another way
+                self.index.add(row[None], self.items.vectors(row[None]))
+            self._dead.extend(self.items.reveal(items[part], rows).tolist())
+            if not len(self.items) % _SWEPT:
+                self._sweep()
+            start += len(rows)
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Gone at once from every answer; from the graph with the next sweep.
+
+        Where nothing is added none would come, and walks among many dead rows come back short: so after some deletions
+        as well, counted one by one, for the log may be read in any pieces.
+        """
+        for row in self.items.delete(item_ids).tolist():
+            self._dead.append(row)
+            if len(self._dead) >= _SWEPT:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        self.index.remove(np.array(self._dead, np.int64))
+        self._dead.clear()
+
+    def count(self, counts: Counts) -> None:
+        self.items.count(counts.item_ids, counts.likes, counts.trends)
+
+    @property
+    def top_count(self) -> float:
+        """The most likes of any item that is here."""
+        return self.items.most_likes
+
+    def held(self, item_ids: Sequence[str]) -> list[str]:
+        """Those of the items that are here."""
+        return [i for i in item_ids if self.items.row(i) is not None]
+
+    def pages(self, size: int) -> list[Rows]:
+        """The rows of all items, `size` at a time."""
+        rows = self.items.live_rows()
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def ids(self, rows: Rows) -> list[str]:
+        return [self.items.ids[row] for row in rows.tolist()]
+
+    def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+        """Ids of those that are here, and their (n, width) contexts, see `model/space.py`."""
+        # Each looked up once: the writer may take an item away between two looks.
+        found = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
+        return tuple(found), self.items.contexts(np.fromiter(found.values(), np.int64, len(found)))
+
+    def item(self, item_id: str) -> Item | None:
+        row = self.items.row(item_id)
+        return None if row is None else self.items.item(row)

@@ -1,0 +1,98 @@
+"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy`, the engine's own `index.bin`, and in `index.npz` which
+rows each node of it stands for; and what a version learned, where it did, as `contexts.npy` and `learned.npz`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.config import AttributeType, IndexSpec
+from recsys.datatypes import Floats, Item
+from recsys.errors import VersionError
+from recsys.index.base import engine
+from recsys.model.learned import Learned
+from recsys.shard.item_table import ItemTable
+from recsys.shard.shard import Shard
+from recsys.shard.sketches import Sketcher
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("attributes", pa.string(), nullable=False),  # JSON
+        pa.field("created_at", pa.float64()),  # Unix seconds
+    ]
+)
+
+
+def write_rows(
+    folder: Path, items: Sequence[Item], vectors: Floats, sketcher: Sketcher, learned: Learned | None = None
+) -> None:
+    """All files but the index; row i of every file is item i."""
+    folder.mkdir(parents=True)
+    np.save(folder / "vectors.npy", vectors, allow_pickle=False)
+    np.save(folder / "sketch.npy", sketcher.directions, allow_pickle=False)
+    if learned is not None:
+        learned.save(folder)
+    columns = {
+        "item_id": [i.item_id for i in items],
+        "title": [i.title for i in items],
+        "text": [i.text for i in items],
+        "attributes": [orjson.dumps(dict(i.attributes)).decode() for i in items],
+        "created_at": [i.created_at for i in items],
+    }
+    pq.write_table(pa.table(columns, schema=_SCHEMA), folder / "items.parquet", compression="zstd")
+
+
+def write_index(folder: Path, spec: IndexSpec, threads: int) -> None:
+    """Index the vectors that lie in the folder: all of the time that a shard takes, and nothing but files go in."""
+    vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+    index = engine(spec).create(spec, vectors.shape[1])
+    index.add(np.arange(len(vectors)), vectors, threads)
+    index.save(folder / "index.bin")
+
+
+def write_indexes(folders: Sequence[Path], spec: IndexSpec, threads: int) -> Iterator[Path]:
+    """One after another in this process, each folder when it is done."""
+    for folder in folders:
+        write_index(folder, spec, threads)
+        yield folder
+
+
+def read_items(folder: Path) -> list[Item]:
+    rows = pq.read_table(folder / "items.parquet", schema=_SCHEMA).to_pylist()
+    return [Item(r["item_id"], r["title"], r["text"], orjson.loads(r["attributes"]), r["created_at"]) for r in rows]
+
+
+def read_shard(
+    folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
+) -> Shard:
+    """The vectors stay a read-only map of their file, which replicas on one machine share.
+
+    VersionError for files that hold something else than `write_rows` and `write_index` wrote.
+    """
+    try:
+        return _read_shard(folder, version, spec, declared, cursor)
+    except Exception as error:  # numpy, Arrow and the engines each fail in their own way
+        raise VersionError(f"{folder} cannot be read ({error}); build again, or `recsys rollback`") from error
+
+
+def _read_shard(
+    folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
+) -> Shard:
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    if not len(vectors):  # an empty file cannot be mapped
+        vectors = np.zeros(vectors.shape, np.float32)
+    sketcher, learned = Sketcher(np.load(folder / "sketch.npy", allow_pickle=False)), Learned.load(folder)
+    texts = vectors.shape[1] - (learned.dimension if learned else 0)
+    table = ItemTable(declared, texts, sketcher, learned)
+    table.adopt(read_items(folder), vectors)
+    index = engine(spec).load(folder / "index.bin", spec, vectors.shape[1])
+    return Shard(version, table, index, cursor)

@@ -1,0 +1,163 @@
+"""The connection to Redis.
+
+A failover makes another server the primary. Two signs of it are handled here, so that no process has to be restarted:
+a connection that breaks, and a connection that still leads to the server of before, which now refuses writes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Self, TypeVar
+
+import redis as blocking
+from redis._parsers.encoders import Encoder
+from redis.asyncio import Redis
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    ConnectionError,  # noqa: A004 - redis's own is meant
+    MasterDownError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.retry import Retry as BlockingRetry
+from redis.sentinel import Sentinel as BlockingSentinel
+
+from recsys.state.redis_keys import DEFAULT_PREFIX, Key
+from recsys.state.redis_url import SentinelUrl, sentinel_url
+
+T = TypeVar("T")
+
+_NOT_THIS_SERVER = (ReadOnlyError, MasterDownError, ClusterDownError, TryAgainError)
+"""What a server answers that is not the primary, or not yet. LOADING is one of redis-py's ConnectionErrors."""
+_IN_OTHER_WORDS = ("-READONLY", "UNBLOCKED")
+"""Redis 6.2 wraps a READONLY within a script into its own error; UNBLOCKED ends a blocking read of a demoted server."""
+
+
+def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -> Redis:
+    """A pool of connections, opened when used; an answer later than `timeout_s` raises redis TimeoutError.
+
+    `url`: see `redis_url.py`. `prefix`: what each `Key` of `redis_keys.py` begins with, `Platform.redis_prefix`.
+    A command is tried once more, at once and over a new connection, where its connection turns out to be dead, and
+    where the server says that it is not the primary. Then all other connections are made anew as well: they lead to
+    the same server, and reads over them would miss what was just written.
+    RESP2 keeps the parsing in hiredis and the shape of answers the same on old and new servers.
+    """
+    options = _options(timeout_s) | {"encoder_class": partial(_Prefixing, f"{prefix}:".encode())}
+    once = _OnceMore()
+    named = sentinel_url(url)
+    client: Redis
+    if named is None:
+        client = Redis.from_url(url, retry=once, **options)
+    else:
+        asking = _options(timeout_s) | {"retry": _once()} | named.sentinel
+        manager: Any = Sentinel(named.sentinels, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        client = manager.master_for(named.service, redis_class=_Named, **{**options, "retry": once, **named.server})
+    once.watch(client.connection_pool)
+    return client
+
+
+def connect_blocking(url: str, timeout_s: float = 5.0) -> blocking.Redis:
+    """The same for code without an event loop, such as a command's checks; no command is tried twice."""
+    options = _options(timeout_s)
+    named = sentinel_url(url)
+    never = BlockingRetry(NoBackoff(), 0)
+    if named is None:
+        return blocking.Redis.from_url(url, retry=never, **options)
+    return _blocking_primary(named, options | {"retry": never})
+
+
+def _blocking_primary(named: SentinelUrl, options: dict[str, Any]) -> blocking.Redis:
+    manager: Any = BlockingSentinel(named.sentinels, sentinel_kwargs=options | named.sentinel)  # type: ignore[no-untyped-call]
+    client: blocking.Redis = manager.master_for(named.service, **(options | named.server))
+    return client
+
+
+class _Prefixing(Encoder):
+    """Writes the platform's prefix in front of its keys, and of nothing else: values may be any string."""
+
+    def __init__(self, prefix: bytes, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)  # type: ignore[no-untyped-call]
+        self._prefix = prefix
+
+    def encode(self, value: Any) -> Any:
+        if type(value) is Key:
+            return self._prefix + value.encode()
+        if type(value) is bytes:
+            return value
+        return super().encode(value)  # type: ignore[no-untyped-call]
+
+
+class _Named(Redis):
+    """A client of the primary that Sentinels name. It closes their connections with its own."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        pool: Any = self.connection_pool
+        await pool.sentinel_manager.aclose()
+
+
+def _options(timeout_s: float) -> dict[str, Any]:
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "protocol": 2}
+
+
+def _once() -> Retry:
+    return Retry(NoBackoff(), 1, supported_errors=(ConnectionError,))
+
+
+class _OnceMore(Retry):
+    """One more try for what another connection may answer better.
+
+    redis-py copies the policy of a pool for each of its connections, and hands it no pool. This one stays one object,
+    and is told the pool that it belongs to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NoBackoff(), 1, supported_errors=(ConnectionError, ResponseError))
+        self._pool: weakref.ref[ConnectionPool] | None = None
+
+    def watch(self, pool: ConnectionPool) -> None:
+        self._pool = weakref.ref(pool)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        return self
+
+    async def call_with_retry(
+        self,
+        do: Callable[[], Awaitable[T]],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        for attempt in (1, 2):
+            try:
+                return await do()
+            except (ConnectionError, ResponseError) as error:
+                if not _is_elsewhere(error) or (is_retryable is not None and not is_retryable(error)):
+                    raise
+                await (fail(error, attempt) if with_failure_count else fail(error))  # closes the connection
+                if not isinstance(error, ConnectionError):
+                    await self._leave_server()
+                if attempt == 2:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _leave_server(self) -> None:
+        """Close what is idle, and what is in use once it is free again."""
+        pool: Any = None if self._pool is None else self._pool()
+        if pool is not None:
+            await pool.update_active_connections_for_reconnect()
+            await pool.disconnect(inuse_connections=False)
+
+
+def _is_elsewhere(error: Exception) -> bool:
+    """Whether the answer may be better over a new connection."""
+    if isinstance(error, (ConnectionError, *_NOT_THIS_SERVER)):
+        return True
+    return isinstance(error, ResponseError) and any(words in str(error) for words in _IN_OTHER_WORDS)

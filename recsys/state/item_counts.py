@@ -1,0 +1,212 @@
+"""Likes and trend of items in Redis: what the scripts of `users.py` count, and what shards read.
+
+A user counts once for an item. After the user's last word against it, however many likes came, they are one like: of
+the largest weight, at the time of the newest. `recsys:counted:USER` holds the words that decide it, so that a script
+can take out of an item's numbers just what it had put in. The numbers are thus a function of the events in the users'
+histories, whatever their order and however they were cut into calls. A like that leaves its user's history, or whose
+user is erased, is taken back. One whose user expires stays: nobody is there to take it back.
+
+A trend is a sum of likes that halve every half-life. It is kept as `log2(sum of weight * 2 ** (t / half_life))`, which
+no passing of time changes (forward decay, Cormode et al. 2009): nothing has to be aged, and no number overflows.
+
+The numbers of an item that no shard holds live for a week. A shard that reads those of an item it holds prolongs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from redis.asyncio import Redis
+
+from recsys.state import redis_keys
+
+PAGE = 1000
+"""Items read at a time: about 2 ms of an event loop."""
+
+FEED = 50_000
+"""Items of a feed that are remembered as changed, give or take a tenth. Whoever has missed more reads all anew."""
+
+_GRAIN = 2.0**-20
+"""Weights are whole multiples of this, so that sums are exact and do not depend on their order."""
+
+UNHELD_S = 7 * 86_400
+"""Seconds that numbers live which no shard has asked for: events may come before their items."""
+HELD_S = 400 * 86_400
+"""Seconds that numbers live after a shard asked for them. Prolonged once a month, so a year's rest loses nothing."""
+_PROLONGED_S = 30 * 86_400
+
+_NUMBERS = np.dtype([("likes", "<f8"), ("trend", "<f8"), ("prolonged", "<f8"), ("born", "<f8")])
+"""Of an item: likes, trend as log2, Unix seconds at which a shard last prolonged it (0: none has), the number drawn
+from recsys:sequences when it was first counted: a later counter of the same item is another."""
+_NONE = np.array([(0.0, -np.inf, np.inf, 0.0)], _NUMBERS).tobytes()
+
+COUNTING = f"""
+local call, NEVER, touched = redis.call, -math.huge, {{}}
+
+-- (likes, trend) of a user's words about an item: (time, weight) pairs, newest first. Each is of more weight than the
+-- newer ones, but for the last: a weight of 0 is a word against the item, which nothing older outlives.
+local function strength(words, half_life)
+  if words == '' then return 0, NEVER end
+  local newest, last = struct.unpack('<d', words), #words - 15
+  local weight = struct.unpack('<d', words, last + 8)
+  if weight == 0 and last > 1 then weight = struct.unpack('<d', words, last - 8) end
+  if weight == 0 then return 0, NEVER end
+  return weight, math.log(weight) / math.log(2) + newest / half_life
+end
+
+-- The words after one more. The same for any order in which they come; of the same moment the one against it counts.
+local function heard(words, time, weight)
+  local newer, older = '', ''
+  for at = 1, #words, 16 do
+    local t, w = struct.unpack('<dd', words, at)
+    if t >= time and (w == 0 or (weight > 0 and w >= weight)) then return words end
+    if t > time then
+      newer = newer .. string.sub(words, at, at + 15)
+    elseif weight > 0 and (w == 0 or w > weight) then
+      older = older .. string.sub(words, at, at + 15)
+    end
+  end
+  return newer .. struct.pack('<dd', time, weight) .. older
+end
+
+-- Put a user's words about an item in the place of those before. Returns the number of the counter that has them.
+local function move(to, item, feed, born, before, after)
+  local was, had = strength(before, to.half_life)
+  local is, has = strength(after, to.half_life)
+  if was == 0 and is == 0 then return born end
+  local key = to.count .. item
+  local stored = call('GET', key)
+  local likes, trend, number, _ = 0, NEVER, 0
+  if stored then likes, trend, _, number = struct.unpack('<dddd', stored) end
+  if not stored or number ~= born then was, had = 0, NEVER end
+  if was == is and had == has then return born end
+  touched[item] = feed
+  likes = likes - was + is
+  if likes <= 0 then
+    call('DEL', key)
+    return 0
+  end
+  local most = math.max(trend, had, has)
+  local left = 2 ^ (trend - most) - 2 ^ (had - most) + 2 ^ (has - most)
+  trend = left > 0 and most + math.log(left) / math.log(2) or NEVER
+  if stored then
+    call('SETRANGE', key, 0, struct.pack('<dd', likes, trend))
+  else
+    number = call('INCR', to.sequences)
+    call('SET', key, struct.pack('<dddd', likes, trend, 0, number), 'EX', {UNHELD_S})
+  end
+  return number
+end
+
+local function known(to, item)
+  local kept = call('HGET', to.counted, item)
+  if not kept then return nil, 0, '' end
+  local feed, born = struct.unpack('<Hd', kept)
+  return feed, born, string.sub(kept, 11)
+end
+
+local function keep(to, item, feed, born, before, after)
+  if after == before then return end
+  local number = move(to, item, feed, born, before, after)
+  if after == '' then
+    call('HDEL', to.counted, item)
+  else
+    call('HSET', to.counted, item, struct.pack('<Hd', feed, number) .. after)
+  end
+end
+
+local function say(to, item, feed, time, weight)
+  local _, born, before = known(to, item)
+  keep(to, item, feed, born, before, heard(before, time, weight))
+end
+
+-- What the user said of an item up to a time counts no more.
+local function unsay(to, item, time)
+  local feed, born, before = known(to, item)
+  local after = ''
+  for at = 1, #before, 16 do
+    if struct.unpack('<d', before, at) > time then after = after .. string.sub(before, at, at + 15) end
+  end
+  keep(to, item, feed, born, before, after)
+end
+
+-- Tell the feeds which items have changed, each under a number of its own. Returns one more number, the newest.
+local function tell(to)
+  local items = {{}}
+  for item, _ in pairs(touched) do items[#items + 1] = item end
+  local newest = call('INCRBY', to.sequences, #items + 1)
+  for place, item in ipairs(items) do
+    local key = to.touched .. touched[item]
+    if call('ZADD', key, newest - place, item) == 1 then
+      local over = call('ZCARD', key) - {FEED}
+      if over > {FEED // 10} then call('ZREMRANGEBYRANK', key, 0, over - 1) end
+    end
+  end
+  return newest
+end
+"""
+"""Lua for the scripts of `users.py`. `to` holds the key `counted` of the user and `sequences`, the prefixes `count` and
+`touched` of keys, which an item's id and a feed's number complete, and `half_life` in seconds."""
+
+_PROLONG = f"""
+-- KEYS: counters. ARGV: Unix seconds of now; seconds to live
+for _, key in ipairs(KEYS) do
+  if redis.call('STRLEN', key) == {_NUMBERS.itemsize} then
+    redis.call('SETRANGE', key, 16, struct.pack('<d', ARGV[1]))
+    redis.call('EXPIRE', key, ARGV[2])
+  end
+end
+"""
+
+
+def grain(weight: float) -> float:
+    """The weight as it is counted, off by less than a millionth; 0 where it is no like."""
+    return max(round(weight / _GRAIN), 1) * _GRAIN if weight > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """(n,) float64 each: weighted likes, and trends as log2, -inf for none."""
+
+    item_ids: Sequence[str]
+    likes: npt.NDArray[np.float64]
+    trends: npt.NDArray[np.float64]
+    expiring: Sequence[str] = ()
+    """Items whose numbers are to be prolonged if a shard holds them."""
+
+
+async def read(redis: Redis, item_ids: Sequence[str]) -> Counts:
+    """The numbers of these items; zeros where nothing was counted."""
+    found: list[bytes] = []
+    for start in range(0, len(item_ids), PAGE):
+        blobs: list[Any] = await redis.mget([redis_keys.count(i) for i in item_ids[start : start + PAGE]])
+        found += [_NONE if blob is None else blob for blob in blobs]
+    table = np.frombuffer(b"".join(found), _NUMBERS)
+    old = np.flatnonzero(table["prolonged"] < time.time() - _PROLONGED_S)
+    return Counts(item_ids, table["likes"], table["trend"], [item_ids[n] for n in old.tolist()])
+
+
+async def prolong(redis: Redis, item_ids: Sequence[str]) -> None:
+    """A shard holds these items: their numbers live on."""
+    await _set_lifetime(redis, item_ids, time.time(), HELD_S)
+
+
+async def release(redis: Redis, item_ids: Sequence[str]) -> None:
+    """These items were deleted: their numbers go, unless a shard holds one again before."""
+    await _set_lifetime(redis, item_ids, 0.0, UNHELD_S)
+
+
+async def _set_lifetime(redis: Redis, item_ids: Sequence[str], now: float, seconds: int) -> None:
+    script = redis.register_script(_PROLONG)
+    for start in range(0, len(item_ids), PAGE):
+        await script(keys=[redis_keys.count(i) for i in item_ids[start : start + PAGE]], args=[repr(now), seconds])
+
+
+def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:
+    """Likes that are left of the trends now; 0 where there were none."""
+    return np.exp2(np.minimum(trends - now / half_life_s, 60.0))

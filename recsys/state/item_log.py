@@ -1,0 +1,200 @@
+"""The item log: one Redis Stream a shard. What stands in it is acknowledged; replicas apply it in order.
+
+An entry is `op` (upsert, delete, mark), `id`, and for an upsert `doc` (the item as JSON), `vec` (float32 bytes) and
+`enc` (fingerprint of the encoder that made the vector, so that a version of another encoder knows to make its own).
+
+A cursor is the sequence number of the entry that was applied last. This module alone says where a log ends and whether
+a cursor can be read on from:
+
+- The log was trimmed past the cursor: entries behind it are gone for good, and `check` refuses the version.
+- The cursor's entry is missing and was not trimmed: `holds` is False. Redis lost the tail of the log, or is another
+  one. Whoever applied lost entries starts again from a snapshot.
+- A snapshot's cursor is ahead of the log's end: `restore` marks it, so that what is written next comes behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from recsys.datatypes import Floats, Item
+from recsys.errors import VersionError
+from recsys.state import redis_keys
+
+START_OF_LOG = "0-0"
+"""Redis Streams' id before every entry."""
+
+_HOLDS = """
+-- KEYS: log, trimmed; ARGV: cursor, shard. Every replica asks several times a second: the entry itself stays here.
+local trimmed = redis.call('HGET', KEYS[2], ARGV[2])
+return {#redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]), trimmed or '0-0'}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Upsert:
+    item: Item
+    vector: Floats
+    """(d,) float32, unit length."""
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    item_id: str
+
+
+Change = Upsert | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    sequence: str
+    """Id in the stream; comparable with `after`."""
+    change: Change | None
+    """None: a mark, which changes nothing."""
+
+
+class ItemLog:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._holds = redis.register_script(_HOLDS)
+
+    async def append(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
+        """Write (shard, change) pairs in one transaction: all or none. Their sequence numbers."""
+        pipe = self._redis.pipeline(transaction=True)
+        for shard, change in changes:
+            pipe.xadd(redis_keys.log(shard), fields_of(change))
+        return [sequence.decode() for sequence in await pipe.execute()]
+
+    async def read(self, shard: int, cursor: str, *, limit: int = 512, wait_ms: int | None = None) -> list[Entry]:
+        """Entries behind the cursor, oldest first; waits for one at the most `wait_ms` (None: not at all)."""
+        answer: Any = await self._redis.xread({redis_keys.log(shard): cursor}, count=limit, block=wait_ms)
+        return [Entry(at.decode(), _change(fields)) for _, entries in answer or [] for at, fields in entries]
+
+    async def length(self, shard: int) -> int:
+        """Entries that it holds."""
+        return int(await self._redis.xlen(redis_keys.log(shard)))
+
+    async def end(self, shard: int, at_least: str = START_OF_LOG) -> str:
+        """Sequence number of the newest entry that there ever was; START_OF_LOG before the first.
+
+        An entry that was trimmed counts: what is built of an empty log has its place behind the trim. `at_least`: a
+        cursor that is known, such as of the snapshot that a build starts from. It is the end where Redis has lost more.
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xinfo_stream(redis_keys.log(shard))
+        pipe.hget(redis_keys.TRIMMED, str(shard))
+        stream, trimmed = await pipe.execute(raise_on_error=False)
+        if isinstance(trimmed, Exception):
+            raise trimmed
+        newest = START_OF_LOG
+        if isinstance(stream, Exception):
+            if "no such key" not in str(stream).lower():
+                raise stream
+        else:
+            newest = _text(stream["last-generated-id"])
+        return max(newest, _text(trimmed or START_OF_LOG), at_least, key=after)
+
+    async def newest(self, shards: Sequence[int]) -> list[str]:
+        """Sequence number of the newest entry that each shard's log holds now; START_OF_LOG where it is empty."""
+        pipe = self._redis.pipeline(transaction=False)
+        for shard in shards:
+            pipe.xrevrange(redis_keys.log(shard), count=1)
+        return [_text(entries[0][0]) if entries else START_OF_LOG for entries in await pipe.execute()]
+
+    async def trimmed(self, shard: int) -> str:
+        """Sequence number up to which entries were dropped; START_OF_LOG: none were."""
+        known: Any = await self._redis.hget(redis_keys.TRIMMED, str(shard))
+        return _text(known or START_OF_LOG)
+
+    async def holds(self, shard: int, cursor: str) -> bool:
+        """Whether the log is the one in which this cursor was reached.
+
+        False: the cursor's entry was neither trimmed nor is it there, so the log was rewound.
+        """
+        if after(cursor) <= after(START_OF_LOG):
+            return True
+        there, trimmed = await self._holds(keys=[redis_keys.log(shard), redis_keys.TRIMMED], args=[cursor, shard])
+        return bool(there) or after(_text(trimmed)) >= after(cursor)
+
+    async def restore(self, shard: int, cursor: str) -> bool:
+        """Mark a snapshot's cursor as the log's end where the log ends before it; whether that was so.
+
+        Entries get larger numbers from then on. Without the mark a Redis whose clock is behind would give them smaller
+        ones, which nobody who starts from the snapshot reads.
+        """
+        try:
+            await self._redis.xadd(redis_keys.log(shard), {"op": "mark"}, id=cursor)
+        except ResponseError as refused:
+            if "equal or smaller" not in str(refused):
+                raise
+            return False
+        return True
+
+    async def trim(self, shard: int, cursor: str) -> int:
+        """Drop entries up to the cursor, which nobody needs any more, and how many there were."""
+        if after(await self.trimmed(shard)) >= after(cursor):
+            return 0
+        milliseconds, counter = after(cursor)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.xtrim(redis_keys.log(shard), minid=f"{milliseconds}-{counter + 1}", approximate=False)
+        pipe.hset(redis_keys.TRIMMED, str(shard), cursor)
+        dropped, _ = await pipe.execute()
+        return int(dropped)
+
+    async def shards(self) -> list[int]:
+        """Numbers of the shards whose logs were trimmed at some time."""
+        known: list[Any] = await self._redis.hkeys(redis_keys.TRIMMED)
+        return sorted(int(number) for number in known)
+
+    async def check(self, shard: int, version: str, cursor: str, built_at: float = 0.0) -> None:
+        """Raises VersionError when entries behind the cursor are gone: the version cannot be brought up to date.
+
+        `built_at`: Unix seconds at which the version was complete. Earlier releases gave a version the cursor
+        START_OF_LOG when its log had been trimmed empty. Such a version is newer than the last trimmed entry, so its
+        snapshot holds all that was trimmed, and it passes.
+        """
+        trimmed = await self.trimmed(shard)
+        if after(trimmed) <= after(cursor):
+            return
+        if after(cursor) == after(START_OF_LOG) and built_at * 1000 >= after(trimmed)[0]:
+            return
+        raise VersionError(
+            f"version {version} needs the log of shard-{shard} from {cursor} on, and it was trimmed to {trimmed}; "
+            "serve another version (`recsys rollback`, or `recsys promote` one of `recsys versions`), or build one of "
+            "item files"
+        )
+
+
+def after(sequence: str) -> tuple[int, int]:
+    """Sequence numbers in their order: milliseconds, then a counter within them."""
+    milliseconds, _, counter = sequence.partition("-")
+    return int(milliseconds), int(counter or 0)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def fields_of(change: Change) -> dict[Any, Any]:
+    if isinstance(change, Delete):
+        return {"op": "delete", "id": change.item_id}
+    vector = np.ascontiguousarray(change.vector, np.float32).tobytes()
+    document = orjson.dumps(asdict(change.item))
+    return {"op": "upsert", "id": change.item.item_id, "doc": document, "vec": vector, "enc": change.fingerprint}
+
+
+def _change(fields: dict[bytes, bytes]) -> Change | None:
+    if fields[b"op"] == b"mark":
+        return None
+    if fields[b"op"] == b"delete":
+        return Delete(fields[b"id"].decode())
+    item = Item(**orjson.loads(fields[b"doc"]))
+    return Upsert(item, np.frombuffer(fields[b"vec"], np.float32), fields[b"enc"].decode())

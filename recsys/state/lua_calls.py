@@ -1,0 +1,35 @@
+"""A Lua script that is run many times in one trip to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
+
+from recsys.state.redis_keys import Key
+
+Call = tuple[Sequence[Key], Sequence[str | bytes | float]]
+"""Keys and arguments."""
+
+
+async def run_many(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> list[Any]:
+    """An answer a call, in their order. A call must come to the same when it is made twice.
+
+    A Redis that was restarted, or is another one, does not know the script: then it is told, and all calls are made
+    again. A pipeline of redis-py's own scripts asks before each time whether Redis knows them, which is a trip more.
+    """
+    try:
+        return await _run(redis, script, calls)
+    except NoScriptError:
+        await redis.script_load(script.script)
+        return await _run(redis, script, calls)
+
+
+async def _run(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> list[Any]:
+    pipe = redis.pipeline(transaction=False)
+    for keys, args in calls:
+        pipe.evalsha(script.sha, len(keys), *keys, *args)
+    return await pipe.execute()

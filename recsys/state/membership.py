@@ -1,0 +1,146 @@
+"""What a replica says of itself: one record for a shard's replica, one for a composer, and what follows from them.
+
+`presence.py` carries the records through Redis, as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Literal, TypeVar
+
+import msgspec
+
+from recsys.state.item_log import after
+
+Role = Literal["shard", "composer"]
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """How far a shard has moved from its snapshot: what a rebuild would put right. See `drift.measure`."""
+
+    log_share: float
+    """Share of the live items that only the log holds: each was added one by one, and replicas apply it at start."""
+    dead_share: float
+    """Share of the rows that are tombstones: memory that nobody can find, and detours in the graph."""
+    recall_at_10: float
+    """Of 16 sampled texts against exact search."""
+
+
+class VersionState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version that a shard's replica is ready to search."""
+
+    cursor: str
+    """Id of the log entry applied last."""
+    items: int = 0
+    """Live items."""
+    drift: Drift | None = None
+    """As measured last; None: not measured yet."""
+
+
+class ShardMember(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record of one replica of a shard."""
+
+    role: ClassVar[Role] = "shard"
+
+    id: str
+    shard: int
+    """Number of the shard."""
+    address: str | None = None
+    """`host:port` of its channel; None: it has none, and is reached through Serve's handle."""
+    versions: Mapping[str, VersionState] = {}
+    """Versions ready to be searched."""
+    rejected: Mapping[str, str] = {}
+    """Versions that it should hold and cannot open, with the reason."""
+
+
+class ComposerMember(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record of one composer."""
+
+    role: ClassVar[Role] = "composer"
+
+    id: str
+    serving: str | None = None
+    """Its version; None: it serves none yet."""
+    asks: str | None = None
+    """A version that it would serve if the shards loaded it; None: what it serves and CURRENT will do."""
+    rejected: Mapping[str, str] = {}
+    """Versions that it should serve and cannot open, with the reason."""
+
+
+Member = ShardMember | ComposerMember
+M = TypeVar("M", ShardMember, ComposerMember)
+
+Group = Mapping[int, Sequence[ShardMember]]
+"""The replicas of each shard, by its number. A shard without a replica is missing."""
+
+encode = msgspec.json.Encoder().encode
+"""A record as it is stored."""
+
+
+def decoder(kind: type[M]) -> msgspec.json.Decoder[M]:
+    """For the records of one role. Its `decode` raises msgspec.DecodeError for the record of another release."""
+    return msgspec.json.Decoder(kind)
+
+
+def by_shard(members: Iterable[ShardMember]) -> dict[int, list[ShardMember]]:
+    """The replicas by the number of their shard, see `Group`."""
+    group: dict[int, list[ShardMember]] = {}
+    for member in members:
+        group.setdefault(member.shard, []).append(member)
+    return group
+
+
+def ready(group: Group, version: str, shards: int, reached: Mapping[int, str]) -> bool:
+    """Whether every replica of every shard can search the version, and has applied the log in it as far as `reached`.
+
+    `reached`: see `furthest`, of a look before, and no further than the log itself. A version whose log stands still
+    (no encoder answers, say) must not be served: what was deleted since would be back.
+    """
+    for number in range(shards):
+        replicas = group.get(number)
+        if not replicas or any(version not in m.versions for m in replicas):
+            return False
+        least = after(reached.get(number, "0-0"))
+        if any(after(m.versions[version].cursor) < least for m in replicas):
+            return False
+    return True
+
+
+def covered(group: Group, version: str, shards: int) -> int:
+    """How many of the shards have a replica that can search the version."""
+    return sum(any(version in m.versions for m in group.get(number, ())) for number in range(shards))
+
+
+def furthest(group: Group) -> dict[int, str]:
+    """The log entry that any replica has applied in any version, by shard; "0-0" where none holds a version."""
+    return {
+        number: max((state.cursor for m in replicas for state in m.versions.values()), key=after, default="0-0")
+        for number, replicas in group.items()
+    }
+
+
+def applied(group: Group, shard: int, sequence: str) -> bool:
+    """Whether every replica of the shard has applied its log up to the sequence number, in every version it holds.
+
+    A version that is about to be served counts as well: what was seen must not be gone after the switch.
+    """
+    replicas = [m for m in group.get(shard, ()) if m.versions]
+    least = after(sequence)
+    return bool(replicas) and all(after(s.cursor) >= least for m in replicas for s in m.versions.values())
+
+
+def drifts(group: Group, version: str) -> list[Drift]:
+    """Of every replica that has measured the version."""
+    states = (m.versions.get(version) for replicas in group.values() for m in replicas)
+    return [state.drift for state in states if state is not None and state.drift is not None]
+
+
+def in_use(members: Iterable[Member]) -> set[str]:
+    """Versions that a shard's replica holds or a composer serves."""
+    versions: set[str] = set()
+    for member in members:
+        if isinstance(member, ShardMember):
+            versions.update(member.versions)
+        elif member.serving is not None:
+            versions.add(member.serving)
+    return versions

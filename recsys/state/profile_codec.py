@@ -1,0 +1,98 @@
+"""A profile as the bytes that Redis caches, and which of them a version and its settings can still use.
+
+A header, then the columns, then where the newest event stands within its moment and the ids of the items liked last.
+The taste and the vectors of the items liked last are of one version and one set of settings. All else outlives both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from functools import lru_cache
+
+import numpy as np
+from msgspec import structs
+
+from recsys.datatypes import Interaction, UserProfile
+from recsys.state.histories import in_order
+
+_FORMAT = b"pf07"
+"""Profiles that were cached in another form are of no use."""
+_MADE = 20
+"""Bytes that say what a profile was made for: format, hash of the version, hash of the settings."""
+_HEADER = struct.Struct("<IQdIBBHHHId")
+"""Then likes, sequence, timestamp of the newest event, seen items, recent items, whether the history was cut, trail,
+lengths of taste and vectors, likes of the session and when its last was. That makes 64 bytes, so that the 8-byte keys
+behind them are aligned.
+"""
+_START = _MADE + _HEADER.size
+
+Cached = tuple[UserProfile, tuple[float, str]]
+"""A profile, and where its newest event stands in the history, see `histories.in_order`."""
+
+
+@lru_cache(8)
+def _made(version: str, settings: bytes) -> bytes:
+    return _FORMAT + hashlib.blake2b(version.encode(), digest_size=8).digest() + settings
+
+
+def encode(profile: UserProfile, newest: Interaction, version: str, settings: bytes) -> bytes:
+    """`settings` are 8 bytes, see `Taste.fingerprint`."""
+    lengths = (len(profile.taste), profile.recent_vectors.shape[1])
+    sizes = (len(profile.seen), len(profile.recent), profile.cut, len(profile.trail), *lengths)
+    header = _HEADER.pack(
+        profile.likes, profile.sequence, newest.timestamp, *sizes, profile.session, profile.session_at
+    )
+    floats = (profile.trail_weights, profile.taste, profile.recent_vectors)
+    columns = (profile.seen, profile.trail, *floats, profile.trail_at, profile.felt)
+    names = "\n".join((in_order(newest)[1], *profile.recent))
+    return b"".join((_made(version, settings), header, *(column.tobytes() for column in columns), names.encode()))
+
+
+def decode(blob: bytes, version: str, settings: bytes, unknown: UserProfile) -> Cached | None:
+    """None when it is of another version, or of other settings. `unknown` has the lengths of the version's vectors."""
+    if not blob.startswith(_made(version, settings)):
+        return None
+    known = _read(blob)
+    lengths = (known[0].taste.shape, known[0].recent_vectors.shape[1])
+    return known if lengths == (unknown.taste.shape, unknown.recent_vectors.shape[1]) else None
+
+
+def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
+    """Of a profile of any version and any settings what does not depend on them: the seen items, the trail and the
+    session, with the taste of an `unknown` user. None when it was cached in another form.
+    """
+    if not blob.startswith(_FORMAT):
+        return None
+    return structs.replace(
+        _read(blob)[0], taste=unknown.taste, recent=(), recent_vectors=unknown.recent_vectors, stale=True
+    )
+
+
+def _read(blob: bytes) -> Cached:
+    # One look at the memory for each type, and slices of it: that is cheaper than a look for each column.
+    header = _HEADER.unpack_from(blob, _MADE)
+    likes, sequence, newest, seen, recent, cut, trail, taste, width, session, session_at = header
+    keys = np.frombuffer(blob, np.uint64, seen + trail, _START)
+    at = _START + 8 * (seen + trail)
+    floats = np.frombuffer(blob, np.float32, trail + taste + recent * width, at)
+    at += 4 * len(floats)
+    bits = at + 4 * trail
+    names = bits + (seen + 7) // 8
+    within, *recent_ids = blob[names:].decode().split("\n")
+    profile = UserProfile(
+        taste=floats[trail : trail + taste],
+        seen=keys[:seen],
+        felt=np.frombuffer(blob, np.uint8, names - bits, bits),
+        recent=tuple(recent_ids),
+        recent_vectors=floats[trail + taste :].reshape(recent, width),
+        trail=keys[seen:],
+        trail_weights=floats[:trail],
+        trail_at=np.frombuffer(blob, np.uint32, trail, at),
+        likes=likes,
+        sequence=sequence,
+        session_at=session_at,
+        session=session,
+        cut=bool(cut),
+    )
+    return profile, (newest, within)

@@ -1,0 +1,138 @@
+"""Every Redis key in one place. Ids are arbitrary strings, so they stand last in a key.
+
+A key is made here without the platform's prefix (`args.redis_prefix`), and is a `Key`. The client that `connect` gives
+writes the prefix and a colon in front of each `Key` when it sends it, so that no call site has to know it. Answers have
+whole keys: see `user_of`.
+
+| key | type | holds |
+| --- | --- | --- |
+| events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next four |
+| order:USER | sorted set | event_id by timestamp |
+| counted:USER | hash | item_id -> what the user said of it, as it is counted, see `item_counts.py` |
+| sequence:USER | string | number of the user's last change, drawn from sequences |
+| profile:USER | string | the cached user vector, see `users.py`; expires |
+| early:USER | string | the same for a version that is about to be served; expires within minutes |
+| floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
+| tickets | string | how many item writes there were: each draws its place, see `serving/item_writes.py` |
+| written:ITEM | string | the place of the item's last write, while an older one may be under way; expires |
+| version:ITEM | string | the caller's version of the item's last write, of items written with one; expires |
+| log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
+| trimmed | hash | shard -> sequence number up to which its log was trimmed |
+| reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
+| reencoders:SHARD | set | prints for which there is such a hash |
+| count:ITEM | string | likes and trend of an item, see `item_counts.py`; expires |
+| touched:FEED | sorted set | the last items whose count changed, by a number drawn from sequences |
+| rebuild · retraining | hash | the last unattended rebuild, and retraining, see `jobs/schedule.py` |
+| rebuilding | string | the lock of the composer that rebuilds or retrains |
+| switching | string | the lock of the process that changes which version is served |
+| members:ROLE | hash | replica (a shard's or a composer) -> its record as JSON, see `membership.py` |
+| heard:ROLE | sorted set | replica by the milliseconds at which its record was written last, by Redis' clock |
+| changed:ROLE | sorted set | replica by the number of its record's last change; the newest number stands at "" |
+| settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
+| probe | string | written to see whether Redis takes writes; gone after a second |
+| secret | string | 32 bytes that composers and shards prove to know, see `transport/channel.py` |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+DEFAULT_PREFIX = "recsys"
+
+
+class Key(str):
+    """A key without the platform's prefix."""
+
+    __slots__ = ()
+
+    def under(self, prefix: str) -> str:
+        """The whole key, for a client that `connect` did not make."""
+        return f"{prefix}:{self}"
+
+
+SEQUENCES = Key("sequences")
+TICKETS = Key("tickets")
+TRIMMED = Key("trimmed")
+REBUILD = Key("rebuild")
+RETRAINING = Key("retraining")
+REBUILDING = Key("rebuilding")
+SWITCHING = Key("switching")
+SETTINGS = Key("settings")
+PROBE = Key("probe")
+SECRET = Key("secret")
+
+
+def events(user_id: str) -> Key:
+    return Key(f"events:{user_id}")
+
+
+def order(user_id: str) -> Key:
+    return Key(f"order:{user_id}")
+
+
+def counted(user_id: str) -> Key:
+    return Key(f"counted:{user_id}")
+
+
+def count(item_id: str) -> Key:
+    return Key(f"count:{item_id}")
+
+
+def touched(feed: int | str) -> Key:
+    """See `Router.feed`."""
+    return Key(f"touched:{feed}")
+
+
+def sequence(user_id: str) -> Key:
+    return Key(f"sequence:{user_id}")
+
+
+def profile(user_id: str) -> Key:
+    return Key(f"profile:{user_id}")
+
+
+def early(user_id: str) -> Key:
+    return Key(f"early:{user_id}")
+
+
+def floor(user_id: str) -> Key:
+    """By a hash of the id, for it outlives an erased user."""
+    return Key(f"floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}")
+
+
+class PresenceKeys(NamedTuple):
+    """Where the records of one role stand, see `presence.py`."""
+
+    records: Key
+    heard: Key
+    changed: Key
+
+
+def presence(role: str) -> PresenceKeys:
+    return PresenceKeys(Key(f"members:{role}"), Key(f"heard:{role}"), Key(f"changed:{role}"))
+
+
+def written(item_id: str) -> Key:
+    return Key(f"written:{item_id}")
+
+
+def version(item_id: str) -> Key:
+    return Key(f"version:{item_id}")
+
+
+def log(shard: int) -> Key:
+    return Key(f"log:{shard}")
+
+
+def reencoded(shard: int, fingerprint: str) -> Key:
+    return Key(f"reencoded:{shard}:{fingerprint}")
+
+
+def reencoders(shard: int) -> Key:
+    return Key(f"reencoders:{shard}")
+
+
+def user_of(key: bytes) -> str:
+    """The user of a whole key as Redis gives it. The prefix has no colon, and no kind of key has one."""
+    return key.decode().split(":", 2)[2]

@@ -1,0 +1,57 @@
+"""Vectors of log entries by another encoder than their own, kept beside the log for all replicas.
+
+The last bits of a vector depend on the texts that it was encoded with. So the first replica to make one keeps it, and
+all take what is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from redis.asyncio import Redis
+
+from recsys.datatypes import Floats
+from recsys.state import redis_keys
+from recsys.state.item_log import after
+
+
+class Reencoded:
+    """Of one shard's log."""
+
+    def __init__(self, redis: Redis, shard: int) -> None:
+        self._redis = redis
+        self._shard = shard
+
+    async def vectors(self, fingerprint: str, sequences: Sequence[str]) -> dict[str, Floats]:
+        """Those that are kept by this encoder, by the sequence number of their entry."""
+        kept: list[Any] = await self._redis.hmget(redis_keys.reencoded(self._shard, fingerprint), list(sequences))
+        return {s: np.frombuffer(v, np.float32) for s, v in zip(sequences, kept, strict=True) if v is not None}
+
+    async def keep(self, fingerprint: str, made: Mapping[str, Floats]) -> None:
+        """Keep (d,) float32 vectors by the sequence number of their entry. One that is kept already stays."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.sadd(redis_keys.reencoders(self._shard), fingerprint)
+        for sequence, vector in made.items():
+            pipe.hsetnx(redis_keys.reencoded(self._shard, fingerprint), sequence, vector.tobytes())
+        await pipe.execute()
+
+    async def forget(self, cursor: str, fingerprints: Collection[str]) -> None:
+        """Drop those of entries up to the cursor, and all by encoders that are not among `fingerprints`.
+
+        A set tells which encoders there are: looking for their keys would be a walk over every user's.
+        """
+        known: Any = await self._redis.smembers(redis_keys.reencoders(self._shard))
+        for fingerprint in (name.decode() for name in known):
+            key = redis_keys.reencoded(self._shard, fingerprint)
+            if fingerprint in fingerprints:
+                kept: list[Any] = await self._redis.hkeys(key)
+                old = [sequence for sequence in kept if after(sequence.decode()) <= after(cursor)]
+                if old:
+                    await self._redis.hdel(key, *old)
+                continue
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(key)
+            pipe.srem(redis_keys.reencoders(self._shard), fingerprint)
+            await pipe.execute()

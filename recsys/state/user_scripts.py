@@ -1,0 +1,84 @@
+"""What Redis does in one step with the keys of a user: Lua, whose keys and arguments `users.py` gives."""
+
+from __future__ import annotations
+
+from recsys.state.item_counts import COUNTING
+
+APPEND = (
+    COUNTING
+    + """
+-- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences
+-- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark; half-life of trends in
+--       seconds; prefixes of counters and feeds; then for each event: id, timestamp, JSON, item, weight, feed
+local fresh, old, before, gone = {}, {}, call('GET', KEYS[3]), {}
+local floor = call('GET', KEYS[5])
+local from = tonumber(floor or '-inf')
+local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
+local written = 0
+for i = 7, #ARGV, 6 do
+  local place, time = (i - 7) / 6, tonumber(ARGV[i + 1])
+  if time <= from then
+    old[#old + 1] = place
+  elseif call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
+    -- The answer to an earlier try of this very call was lost: that try has counted the event.
+    if string.sub(call('HGET', KEYS[1], ARGV[i]), -#ARGV[3]) == ARGV[3] then fresh[#fresh + 1] = place end
+  else
+    written = written + 1
+    fresh[#fresh + 1] = place
+    call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
+    say(to, ARGV[i + 3], tonumber(ARGV[i + 5]), time, tonumber(ARGV[i + 4]))
+  end
+end
+if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
+local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
+if over > math.floor(tonumber(ARGV[1]) / 10) then
+  gone = call('ZPOPMIN', KEYS[2], over)
+  for i = 1, #gone, 2 do
+    -- An event that an earlier release wrote is an object, and was never counted here.
+    local read, event = pcall(cjson.decode, call('HGET', KEYS[1], gone[i]))
+    if read and type(event) == 'table' and event[1] then unsay(to, event[1], tonumber(gone[i + 1])) end
+    call('HDEL', KEYS[1], gone[i])
+  end
+  call('SET', KEYS[5], gone[#gone])
+end
+local after, ttl, left = tell(to), tonumber(ARGV[2]), call('TTL', KEYS[6])
+call('SET', KEYS[3], after, 'KEEPTTL')
+-- All expire together. Five keys to prolong cost as much as a like to count: so not before a hundredth has passed.
+if ttl > 0 and (left < ttl * 0.99 or left > ttl or #gone > 0) then
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('EXPIRE', key, ttl) end
+elseif ttl == 0 and left >= 0 then
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('PERSIST', key) end
+end
+-- What has left the history is still in the cached profile, and a lost try has moved on the sequence: only a rebuild
+-- puts both right.
+local foldable = #gone == 0 and written == #fresh
+local profile = foldable and call('GET', KEYS[4]) or ''
+return {fresh, old, floor or '', before or '0', after, profile, foldable and 1 or 0}
+"""
+)
+
+SAVE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3]) end
+"""
+
+ADOPT = """
+if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 then
+  redis.call('RENAME', KEYS[2], KEYS[3])
+  redis.call('EXPIRE', KEYS[3], ARGV[2])
+end
+"""
+
+ERASE = (
+    COUNTING
+    + """
+-- KEYS: as above, and early. ARGV: seconds for which older events are refused; half-life; prefixes of counters, feeds
+local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[6])
+local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
+for _, item in ipairs(said) do unsay(to, item, math.huge) end
+tell(to)
+local time = call('TIME')
+call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[8])
+call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
+return count
+"""
+)

@@ -1,0 +1,215 @@
+"""From interactions to a model: choose parameters on validation, learn the ranking there, learn the rest from all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.config import Serving
+from recsys.data.interactions import Interactions, faded, taste_rows
+from recsys.datatypes import Floats, Item
+from recsys.encoders.catalogue import Progress
+from recsys.evaluation.metrics import per_case
+from recsys.evaluation.splits import Holdout, Split, rolling
+from recsys.evaluation.trial import trial
+from recsys.model.attention import Attention
+from recsys.model.card import ModelCard
+from recsys.model.space import Space
+from recsys.model.trained import Trained, looks_at
+from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
+from recsys.training.factors import Factors, factorise, from_text
+from recsys.training.item_operators import Matrix, follows, strongest
+from recsys.training.parameter_search import Grams, Parameters, choose, ranked
+from recsys.tuning.measuring import refuse_hopeless
+from recsys.versions.build import Build, Content, known_texts
+
+DIMENSION = 128
+"""Of the learned part: candidate recall stays within 0.5 % of the full operator's, see docs/architecture.md."""
+_NEAR = 100
+"""Neighbours kept of each item: on validation as good as 400."""
+_FOLLOWS = 50
+_RIDGE = 10.0
+"""Of the map from texts to factors; texts are unit vectors. On validation 3 to 30 order new films alike."""
+_TEXT_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4)
+_RANKED = 6000
+"""Validation cases that the ranking learns from, at most."""
+_SAMPLE = 1000
+_SCORES = 20_000_000
+"""Scores held at a time: 80 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """`build` says how versions are laid out; its store is not written to. `split` makes the validation."""
+
+    build: Build
+    settings: Serving
+    seed: int = 7
+    split: Split = rolling
+    rank: bool = True
+    """Whether trees may be learned."""
+
+    def train(
+        self, items: Sequence[Item], texts: Floats, data: Interactions, say: Progress = lambda *_: None
+    ) -> Trained:
+        """A model of `data`, whose item ids are those of `items`; `texts` are their (I, d) unit vectors.
+
+        Raises VersionError, before anything is learned, when no graph within the limits would find the texts.
+        """
+        start = time.perf_counter()
+        refuse_hopeless(texts, self.build.platform.index, self.build.tuning.ef_search)
+        held = self.split(data)
+        chosen = choose(held, self.seed, say)
+        parameters, quality = chosen.parameters, chosen.quality
+        first = self._assemble(texts, held.train, chosen.operator, parameters, say, attend=True)
+        del chosen  # an operator is what is largest here
+        first, found = self._rank(first, items, texts, held, say)
+        model = self._learn(texts, data, parameters, say, first)
+        card = ModelCard(
+            data_sha256=data.sha256(),
+            users=data.users,
+            items=len(data.item_ids),
+            events=len(data),
+            until=data.until,
+            seed=self.seed,
+            seconds=round(time.perf_counter() - start, 1),
+            parameters=asdict(parameters) | {"text_weight": model.space.text_weight},
+            validation={"operator": quality, **found},
+        )
+        return replace(model, weights=first.weights, ranker=first.ranker, card=card)
+
+    def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
+        """The same parameters, weights and trees on other interactions."""
+        chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
+        made = self._learn(texts, data, Parameters(**chosen), say, trained)
+        return replace(made, weights=trained.weights, ranker=trained.ranker, card=trained.card)
+
+    def _learn(
+        self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, like: Trained
+    ) -> Trained:
+        """`like` has what was chosen: the weight of texts, the balance, and whether there is to be a network."""
+        say("learn", 0, 3)
+        operator = Grams(data).operator(parameters.ridge)
+        attend = like.attention is not None and looks_at("attention", like.weights, like.ranker)
+        made = self._assemble(texts, data, operator, parameters, say, attend=attend)
+        chosen = {"text_weight": like.space.text_weight, "balance": like.space.balance}
+        keywords = looks_at("affinity", like.weights, like.ranker)
+        return replace(made, space=made.space.model_copy(update=chosen), keywords=keywords)
+
+    def _assemble(
+        self,
+        texts: Floats,
+        data: Interactions,
+        operator: Matrix,
+        parameters: Parameters,
+        say: Progress,
+        *,
+        attend: bool,
+    ) -> Trained:
+        say("learn", 1, 3)
+        factors = factorise(operator, DIMENSION, self.seed)
+        say("learn", 2, 3)
+        attention = _attention(data, factors, self.seed, say) if attend else None
+        near, after = strongest(operator, _NEAR), strongest(follows(data), _FOLLOWS)
+        counts = data.counts().astype(np.float32)
+        scale = _scale(factors.contexts, factors.items, data, parameters)
+        # The product stays the same times 1/scale; item factors of length 1 weigh as much as texts in the graph.
+        length = float(np.sqrt((factors.items[counts > 0] ** 2).sum(axis=1).mean())) if counts.any() else 0.0
+        length = length or 1.0  # nothing goes with anything: no user has two items
+        item_factors = factors.items / np.float32(length)
+        contexts = factors.contexts * np.float32(length / scale)
+        say("learn", 3, 3)
+        return Trained(
+            item_ids=data.item_ids,
+            items=item_factors,
+            contexts=contexts,
+            known=counts > 0,
+            near=near / np.float32(scale),
+            follows=_scaled(after),
+            item_map=from_text(texts, item_factors, counts, _RIDGE),
+            context_map=from_text(texts, contexts, counts, _RIDGE),
+            attention=attention,
+            keywords=True,
+            space=Space(
+                text=texts.shape[1],
+                learned=DIMENSION,
+                half_life=parameters.half_life,
+                long_weight=parameters.long_weight,
+            ),
+            weights=START,
+            ranker=None,
+            card=_NO_CARD,
+        )
+
+    def _rank(
+        self, model: Trained, items: Sequence[Item], texts: Floats, held: Holdout, say: Progress
+    ) -> tuple[Trained, dict[str, float]]:
+        """The model with its text weight, blend and trees, learned from what a version of it serves."""
+        cases = held.sample(_RANKED, self.seed)
+        if not cases.cases:
+            return replace(model, space=model.space.model_copy(update={"text_weight": _TEXT_WEIGHTS[1]})), {}
+        model = self._with_text_weight(model, texts, cases)
+        content = Content(items, known_texts(items, texts))
+        with trial(self.build, content, model, held.train, _learned(self.settings)) as offline:
+            say("rank", 0, 3)
+            model = replace(model, space=offline.serve.space)
+            table = gather(offline, cases)
+        say("rank", 1, 3)
+        weights = scaled(table, choose_weights(table))
+        found = {"blend": table.mean(blended(table, weights))}
+        say("rank", 2, 3)
+        ranker = None
+        if self.rank:
+            ranker, found["trees"] = train_ranker(table, weights, self.seed, self.build.threads)
+        say("rank", 3, 3)
+        return replace(model, weights=weights, ranker=ranker), found
+
+    def _with_text_weight(self, model: Trained, texts: Floats, cases: Holdout) -> Trained:
+        """The weight of texts beside factors that ranks all unseen items best. Never 0: new items have texts alone."""
+        cases = cases.sample(max(_SCORES // len(texts), 1), self.seed)
+        space = model.space
+        rows = taste_rows(cases.histories, space.half_life, space.long_weight)
+        learned = (rows @ model.contexts) @ model.items.T
+        tastes = faded(cases.histories, self.settings.taste_half_life) @ texts
+        alike = (tastes / np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)) @ texts.T
+        found = [
+            per_case(ranked(learned + np.float32(weight) * alike, cases.histories, 10), cases)["ndcg@10"].mean()
+            for weight in _TEXT_WEIGHTS
+        ]
+        chosen = _TEXT_WEIGHTS[int(np.argmax(found))]
+        return replace(model, space=space.model_copy(update={"text_weight": chosen}))
+
+
+_NO_CARD = ModelCard(data_sha256="", users=0, items=0, events=0, seed=0, seconds=0.0, parameters={}, validation={})
+
+
+def _attention(data: Interactions, factors: Factors, seed: int, say: Progress) -> Attention | None:
+    from recsys.training.attention import train_attention  # noqa: PLC0415 - PyTorch, which takes seconds to import
+
+    return train_attention(data, factors, seed, say)
+
+
+def _learned(settings: Serving) -> Serving:
+    """With the home scenario as a trained version serves it."""
+    home = settings.scenarios["home"].model_copy(update={"learned": True})
+    return settings.model_copy(update={"scenarios": {**settings.scenarios, "home": home}})
+
+
+def _scale(contexts: Floats, items: Floats, data: Interactions, parameters: Parameters) -> float:
+    """What brings all but one in a thousand of users' best scores within 1."""
+    users = np.flatnonzero(data.lengths)
+    if not len(users):
+        return 1.0
+    sample = data.select(np.random.default_rng(0).choice(users, min(_SAMPLE, len(users)), replace=False))
+    best = ((taste_rows(sample, parameters.half_life, parameters.long_weight) @ contexts) @ items.T).max(axis=1)
+    return max(float(np.quantile(best, 0.999)), 1e-6)
+
+
+def _scaled(table: sp.csr_array) -> sp.csr_array:
+    """Brings the largest sum over five likes at 0.6 each, which is 2.3 times the largest weight, within 1."""
+    top = float(table.data.max(initial=0.0))
+    return table / np.float32(2.3 * top) if top else table

@@ -1,0 +1,126 @@
+"""A shard as a composer reaches it: over a replica's channel, and by another way where that fails."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from recsys.datatypes import Floats, Item
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.state.membership import ShardMember
+from recsys.telemetry import SILENT, Telemetry
+from recsys.transport import wire
+from recsys.transport.channel import Channel, Unproven
+from recsys.transport.shard_clients import ShardClient
+
+R = TypeVar("R")
+
+_SHUNNED_S = 1.0
+"""Seconds for which a replica that could not be reached is not tried: a dead one may still be listed, and a host that
+is away costs each try a second."""
+
+log = logging.getLogger(__name__)
+
+
+class DirectShard:
+    """Channels to the replicas of one shard that hold the version asked for, the least busy one first.
+
+    `replicas()` names those of the shard that are there; it is the same object until something about them changes.
+    Where none can be reached the call goes to `fallback`, so a replica that was killed a moment ago costs its callers
+    another try and not their answer.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        replicas: Callable[[], Sequence[ShardMember]],
+        secret: bytes,
+        fallback: ShardClient,
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._shard = shard
+        self._replicas = replicas
+        self._secret = secret
+        self._fallback = fallback
+        self._telemetry = telemetry
+        self._channels: dict[str, Channel] = {}
+        """By address."""
+        self._seen: Sequence[ShardMember] | None = None
+        self._holding: dict[str, list[Channel]] = {}
+        """By version: to the replicas that hold it, as of those seen last."""
+        self._shunned: dict[Channel, float] = {}
+        """Channels that failed, and until when others go first, in monotonic seconds."""
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        answer = await self._call(query.version, wire.SEARCH, query, lambda: self._fallback.search(query))
+        return wire.decode_candidates(answer) if isinstance(answer, bytes) else answer
+
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
+        asked = wire.Lookup(version, list(item_ids))
+        answer = await self._call(version, wire.VECTORS, asked, lambda: self._fallback.vectors(version, item_ids))
+        if not isinstance(answer, bytes):
+            return answer
+        found = wire.decode_found(answer)
+        return found.item_ids, found.vectors
+
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
+        asked = wire.Lookup(version, list(item_ids))
+        answer = await self._call(version, wire.ITEMS, asked, lambda: self._fallback.items(version, item_ids))
+        return wire.decode_items(answer) if isinstance(answer, bytes) else answer
+
+    async def _call(
+        self, version: str, method: int, message: object, fallback: Callable[[], Awaitable[R]]
+    ) -> bytes | R:
+        channel = self._pick(version)
+        if channel is not None:
+            try:
+                return await channel.call(method, wire.encode(message))
+            except Unproven as error:
+                # A Redis that lost its data has a new secret, and replicas that are older than that keep the old one.
+                self._telemetry.add("recsys_channel_refused_total", shard=str(self._shard))
+                log.warning("%s; calls go through Serve's handle, which is slower: restart shard-%d if Redis lost its "
+                            "data, or see who listens there", error, self._shard)  # fmt: skip
+                self._shun(channel)
+            except OSError:
+                self._shun(channel)
+        return await fallback()
+
+    def _pick(self, version: str) -> Channel | None:
+        replicas = self._replicas()
+        if replicas is not self._seen:
+            self._take(replicas)
+        known = self._holding.get(version)
+        if known is None:
+            return None
+        if self._shunned:
+            known = self._others(known)
+        if len(known) == 1:
+            return known[0]
+        return min(known, key=lambda c: (c.under_way, random.random())) if known else None  # noqa: S311 - a coin toss
+
+    def _take(self, replicas: Sequence[ShardMember]) -> None:
+        """Open and close channels by who is there, once for every change of that."""
+        self._seen, self._holding = replicas, {}
+        addresses = {m.address for m in replicas if m.address}
+        for gone in self._channels.keys() - addresses:
+            self._channels.pop(gone).close()
+        for new in addresses - self._channels.keys():
+            self._channels[new] = Channel(new, self._secret)
+        for m in replicas:
+            if m.address:
+                for version in m.versions:
+                    self._holding.setdefault(version, []).append(self._channels[m.address])
+        self._shunned = {c: until for c, until in self._shunned.items() if c in self._channels.values()}
+
+    def _shun(self, channel: Channel) -> None:
+        channel.close()
+        self._shunned[channel] = time.monotonic() + _SHUNNED_S
+
+    def _others(self, channels: list[Channel]) -> list[Channel]:
+        """Without those that failed a moment ago."""
+        now = time.monotonic()
+        self._shunned = {c: until for c, until in self._shunned.items() if until > now}
+        return [c for c in channels if c not in self._shunned]

@@ -1,0 +1,1 @@
+"""How a build chooses the settings with which its indexes find what exact search finds."""

@@ -1,0 +1,1 @@
+"""Versions: built, checked, stored, promoted, kept."""

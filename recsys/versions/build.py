@@ -1,0 +1,235 @@
+"""From items to a published version: encode, split into shards, index, verify, publish."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from recsys.config import IndexSpec, Platform, ShardTuning
+from recsys.data.interactions import Interactions
+from recsys.datatypes import Floats, Item
+from recsys.encoders.base import Encoder
+from recsys.encoders.catalogue import Progress, encode
+from recsys.errors import VersionError
+from recsys.files import replace, sha256
+from recsys.model.trained import Trained
+from recsys.routing import Router
+from recsys.shard.recall import inspect
+from recsys.shard.shard import Shard
+from recsys.shard.sketches import Sketcher
+from recsys.shard.snapshot import read_shard, write_indexes, write_rows
+from recsys.state.item_log import START_OF_LOG
+from recsys.state.tie_breaking import in_catalogue_order
+from recsys.tuning.attempts import Plan, no_way_left, plans
+from recsys.tuning.measuring import Measured, measure, walk_us
+from recsys.tuning.outcome import Tuned
+from recsys.versions.model_files import write_model
+from recsys.versions.prerequisites import check_room
+from recsys.versions.store import Manifest, ShardManifest, VersionStore
+
+Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
+"""Makes `snapshot.write_index` of every folder; gives each when it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a version."""
+
+    items: Sequence[Item]
+    """The last of several with one id wins."""
+    known: Mapping[str, Floats] = field(default_factory=dict)
+    """Vectors by this encoder of texts that need not be encoded again."""
+    cursors: Sequence[str] = ()
+    """By shard, the log entry up to which the items contain the log; empty: nothing of it. See `Manifest.cut`."""
+    base: str | None = None
+    """See `Manifest.base`."""
+    brought: str = ""
+    """A hash of the vectors in `known` that came with the items: no text says what they are. Empty: there are none."""
+    histories: Interactions | None = None
+    """Of users whose tastes recall is measured with, where they are at hand; they leave nothing in the version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a version is built with."""
+
+    platform: Platform
+    store: VersionStore
+    encoder: Encoder
+    threads: int
+    tuning: ShardTuning
+    indexer: Indexer = write_indexes
+    """Where shards are indexed: one after another in this process, or on a cluster that has the same folders."""
+
+    def publish(
+        self, content: Content, progress: Progress = lambda *_: None, trained: Trained | None = None
+    ) -> Manifest:
+        """Build and publish a version, not yet promoted. To be used within `store.drafts.alone()`.
+
+        `trained` is what was learned of the items; None: the version goes by texts. When the build dies on the way
+        nothing of it is visible, and the same content goes on where it was: encoded texts and
+        indexed shards are kept. Raises VersionError when nothing that may be raised brings recall@10 of every kind of
+        query and the self-lookup to RECALL_FLOOR.
+        """
+        items = in_catalogue_order(content.items)
+        check_room(self.platform, self.store.root, len(items))
+        with self.store.drafts.draft(self._key(items, content, trained)) as draft:
+            texts = self._vectors(draft / "encoded", items, content.known, progress)
+            start, tried, failed = time.perf_counter(), [], ""
+            for plan in plans(items, texts, content.histories, trained, self._start(), self.platform.attributes):
+                shards = self._write(draft, items, texts, plan, content, progress)
+                measured = self._measured(shards, plan, progress) if items else None
+                if measured is None or measured.holds:
+                    break
+                tried.append(measured.words(plan.spec, plan.balance))
+                failed = no_way_left(plan, measured)
+            else:
+                raise VersionError(failed)
+            learned = {} if plan.layout is None else write_model(draft, plan.layout.trained)
+            manifest = self._manifest(shards, items, plan, content).model_copy(update=learned)
+            if measured is not None:
+                tried.append(measured.words(plan.spec, plan.balance))
+                tuned = Tuned(
+                    asked=self.platform.index,
+                    ef_search=measured.ef_search,
+                    balance=plan.balance,
+                    recall=dict(measured.recall),
+                    tastes_of=plan.asked.tastes_of,
+                    walk_us=walk_us([shard for shard, _ in shards], plan.asked),
+                    seconds=round(time.perf_counter() - start, 1),
+                    tried=tried,
+                )
+                found = {"recall_at_10": min(measured.recall.values()), "self_lookup": measured.self_lookup}
+                manifest = manifest.model_copy(update={**found, "tuned": tuned})
+            shutil.rmtree(draft / "encoded", ignore_errors=True)
+            for left in draft.glob("shard-*.json"):
+                left.unlink()
+            self.store.publish(draft, manifest)
+        return manifest
+
+    def _start(self) -> IndexSpec:
+        """What the served version was built with, as long as the config file asks for the same index as then."""
+        wanted, current = self.platform.index, self.store.current()
+        tuned = None if current is None else self.store.manifest(current).tuned
+        if tuned is None or tuned.asked != wanted:
+            return wanted
+        return self.store.manifest(current or "").index
+
+    def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
+        """Same key, same version: a hash of everything that goes into it."""
+        spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
+        digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
+        digest.update(content.brought.encode())
+        for item in items:
+            digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+        if trained is not None:
+            digest.update(trained.digest())
+        return digest.hexdigest()[:32]
+
+    def _vectors(self, folder: Path, items: Sequence[Item], known: Mapping[str, Floats], progress: Progress) -> Floats:
+        vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
+        passages = [item.passage() for item in items]
+        # Each text once, however many items have it: what an encoder makes of a text depends a little on the texts
+        # beside it, and equal texts must have equal vectors.
+        new = [passage for passage in dict.fromkeys(passages) if passage not in known]
+        place = {passage: i for i, passage in enumerate(new)}
+        made = encode(self.encoder, new, folder, progress)
+        for i, passage in enumerate(passages):
+            vector = known.get(passage)
+            vectors[i] = made[place[passage]] if vector is None else vector
+        return vectors
+
+    def _write(
+        self,
+        draft: Path,
+        items: Sequence[Item],
+        texts: Floats,
+        plan: Plan,
+        content: Content,
+        progress: Progress,
+    ) -> list[tuple[Shard, ShardManifest]]:
+        router = Router(self.platform.routing, self.platform.shards)
+        owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
+        sketcher = Sketcher.fit(texts)
+        layout, recipe = plan.layout, f"{plan.spec.model_dump_json()} {plan.balance}"
+        vectors = texts if layout is None else layout.vectors
+        count = self.platform.shards
+        mine = [np.flatnonzero(owners == number) for number in range(count)]
+        folders = [draft / f"shard-{number}" for number in range(count)]
+        todo = [number for number in range(count) if not _complete(folders[number], recipe)]
+        progress("index", count - len(todo), count)
+        for number in todo:
+            shutil.rmtree(folders[number], ignore_errors=True)
+            own = [items[i] for i in mine[number].tolist()]
+            learned = None if layout is None else layout.part(mine[number])
+            write_rows(folders[number], own, vectors[mine[number]], sketcher, learned)
+        indexed = self.indexer([folders[number] for number in todo], plan.spec, self.threads)
+        for done, folder in enumerate(indexed, count - len(todo) + 1):
+            sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+            replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": sums}))
+            progress("index", done, count)
+        made = []
+        for number, folder in enumerate(folders):
+            cursor = content.cursors[number] if content.cursors else START_OF_LOG
+            sums = orjson.loads(_sums(folder).read_bytes())["sha256"]
+            shard = read_shard(folder, draft.name, plan.spec, self.platform.attributes, cursor)
+            shard.tune(self.tuning)
+            made.append((shard, ShardManifest(items=len(mine[number]), cursor=cursor, sha256=sums)))
+        return made
+
+    def _measured(self, made: Sequence[tuple[Shard, ShardManifest]], plan: Plan, progress: Progress) -> Measured:
+        progress("verify", 0, len(made) + 1)
+        measured = measure([shard for shard, _ in made], plan.asked, plan.spec, self.tuning)
+        progress("verify", 1, len(made) + 1)
+        for number, (shard, known) in enumerate(made):
+            if measured.holds:
+                inspect(shard, known.items)
+            progress("verify", number + 2, len(made) + 1)
+        return measured
+
+    def _manifest(
+        self, made: Sequence[tuple[Shard, ShardManifest]], items: Sequence[Item], plan: Plan, content: Content
+    ) -> Manifest:
+        return Manifest(
+            version=self.store.new_name(),
+            created_at=datetime.now(UTC),
+            items=len(items),
+            encoder=self.platform.encoder,
+            fingerprint=self.encoder.fingerprint,
+            index=plan.spec,
+            routing=self.platform.routing,
+            attributes=dict(self.platform.attributes),
+            shards=[known for _, known in made],
+            recall_at_10=None,
+            base=content.base,
+            cut=list(content.cursors) if content.base else [],
+        )
+
+
+def known_texts(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
+    """For `Content.known`, of vectors in the order of the items."""
+    return {item.passage(): text for item, text in zip(items, texts, strict=True)}
+
+
+def _sums(folder: Path) -> Path:
+    """Beside a shard that was written to its end: how it was built, and the checksums of its files."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _complete(folder: Path, recipe: str) -> bool:
+    """Whether a shard was written to its end, in this way, by a build that died later."""
+    if not _sums(folder).exists():
+        return False
+    written = orjson.loads(_sums(folder).read_bytes())
+    if written["recipe"] != recipe:
+        return False
+    known = written["sha256"]
+    return all((folder / name).exists() and sha256(folder / name) == expected for name, expected in known.items())

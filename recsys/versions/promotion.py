@@ -1,0 +1,117 @@
+"""Switching to another version, when it can be served, and the platform's shards and their logs allow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+
+from recsys.config import Platform
+from recsys.errors import VersionError
+from recsys.state import redis_keys
+from recsys.state.item_log import ItemLog, after
+from recsys.state.presence import everyone
+from recsys.versions.store import Manifest, VersionStore
+
+_LOCK_S = 60.0
+"""Seconds after which the lock of a process that died is free. A switch reads and writes one small file."""
+
+
+def reshards(store: VersionStore, platform: Platform) -> bool:
+    """Whether the platform's shards are to be others than the served version's: then a promotion needs Redis."""
+    current = store.current()
+    return current is not None and not store.manifest(current).fits(platform)
+
+
+async def promote(
+    store: VersionStore, version: str, platform: Platform, redis: Redis | None = None, instead_of: str | None = None
+) -> Manifest:
+    """Serve this version from now on. `redis` None: it does not run, and the log is not looked at.
+
+    Raises VersionError when the version's files, item count, recall or self-lookup are wrong, when composers cannot
+    open it, when it was built for other shards than the platform's, when the log behind it is gone, when another one
+    than `instead_of` is served by now (None: whatever is), or, where the shards change with it, when it does not hold
+    all that was written.
+    """
+    manifest = store.manifest(version)
+    _refuse_misfit(manifest, platform)
+    if reshards(store, platform):
+        if redis is None:
+            raise VersionError(
+                "the number of shards or the routing changes: Redis is needed to see that nothing is lost"
+            )
+        await _refuse_losses(manifest, redis)
+    await _inspected(store, manifest, redis)
+    async with _alone(redis):
+        await asyncio.to_thread(store.switch, version, instead_of)
+    return manifest
+
+
+async def rollback(store: VersionStore, platform: Platform, redis: Redis | None = None) -> Manifest:
+    """Serve again what was served before.
+
+    Raises VersionError as `promote` does, when nothing was served before, and when something else was promoted while
+    the version was inspected.
+    """
+    served = store.served()
+    if len(served) < 2:
+        raise VersionError("there is no earlier version to go back to")
+    manifest = store.manifest(served[1])
+    _refuse_misfit(manifest, platform)
+    try:
+        await _inspected(store, manifest, redis)
+    except VersionError as wrong:
+        raise VersionError(
+            f"there is no way back to {served[1]}: {wrong}. `recsys promote` takes any of `recsys versions`"
+        ) from wrong
+    async with _alone(redis):
+        await asyncio.to_thread(store.go_back, served[0], served[1])
+    return manifest
+
+
+async def refuse_if_log_gone(manifest: Manifest, redis: Redis) -> None:
+    """Raises VersionError when the log of a shard was trimmed past what the version holds."""
+    log = ItemLog(redis)
+    for shard, known in enumerate(manifest.shards):
+        await log.check(shard, manifest.version, known.cursor, manifest.created_at.timestamp())
+
+
+async def _inspected(store: VersionStore, manifest: Manifest, redis: Redis | None) -> None:
+    """Look at the log, then at the files, which takes minutes for a large version, then at the log again."""
+    if redis is not None:
+        await refuse_if_log_gone(manifest, redis)
+    await asyncio.to_thread(store.inspect, manifest.version)
+    if redis is not None:
+        await refuse_if_log_gone(manifest, redis)
+
+
+@asynccontextmanager
+async def _alone(redis: Redis | None) -> AsyncIterator[None]:
+    """One switch at a time on all machines; without Redis, on this one (see `Drafts.changing`)."""
+    if redis is None:
+        yield
+        return
+    async with redis.lock(redis_keys.SWITCHING, timeout=_LOCK_S, blocking_timeout=_LOCK_S):
+        yield
+
+
+def _refuse_misfit(manifest: Manifest, platform: Platform) -> None:
+    if not manifest.fits(platform):
+        raise VersionError(
+            f"version {manifest.version} has {len(manifest.shards)} shards and the config file has {platform.shards} "
+            "or routes otherwise; build one that fits with: recsys build --from-live"
+        )
+
+
+async def _refuse_losses(manifest: Manifest, redis: Redis) -> None:
+    if await everyone(redis):
+        raise VersionError("the platform still runs with the shards of before: stop it with `recsys down` first")
+    log = ItemLog(redis)
+    for shard, end in enumerate(manifest.cut):
+        if after(await log.end(shard)) > after(end):
+            raise VersionError(
+                f"items were written after version {manifest.version} was built, into a shard that is to be another; "
+                "build again with --from-live"
+            )

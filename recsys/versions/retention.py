@@ -1,0 +1,59 @@
+"""How long versions and their log are kept: N versions, and of the log what the oldest of them needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from redis.asyncio import Redis
+
+from recsys.state.item_log import ItemLog, after
+from recsys.state.membership import in_use
+from recsys.state.presence import everyone
+from recsys.state.reencoded_vectors import Reencoded
+from recsys.versions.store import Manifest, VersionStore
+
+_WAITS_S = 30 * 86400.0
+"""Seconds that a version waits for its promotion. Until then the log is kept from its snapshot on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    versions: tuple[str, ...]
+    """Removed."""
+    entries: int
+    """Log entries trimmed."""
+
+
+async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
+    """Remove all but the `keep` versions served last, and trim every log to what the others need.
+
+    Versions that were never served wait for their promotion while they are among the `keep` newest of their kind and
+    younger than _WAITS_S. Every version stays that a replica holds or a composer serves.
+    """
+    served, members = store.served(), await everyone(redis, silent_too=True)
+    published = store.versions()
+    kept = {*served[:keep], *in_use(members)}
+    youngest = datetime.now(UTC) - timedelta(seconds=_WAITS_S)
+    waiting = sorted((m.created_at, m.version) for m in published if m.version not in served)
+    kept |= {version for built, version in waiting[-keep:] if built > youngest}
+    gone = [m.version for m in published if m.version not in kept]
+    for version in gone:
+        store.remove(version)
+    return Pruned(tuple(gone), await _trim(store.versions(), published, redis))
+
+
+async def _trim(versions: list[Manifest], before: list[Manifest], redis: Redis) -> int:
+    """How many entries went. `before`: the versions of before this pruning, which may have had more shards."""
+    if not versions:
+        return 0
+    log, trimmed = ItemLog(redis), 0
+    fingerprints = {m.fingerprint for m in versions}
+    known = {*range(max((max(len(m.shards), len(m.cut)) for m in before), default=0)), *await log.shards()}
+    for shard in sorted(known):
+        needed = [m.shards[shard].cursor for m in versions if shard < len(m.shards)]
+        # A shard that no version has: the platform has fewer than it had, and nobody reads its log again.
+        cursor = min(needed, key=after) if needed else await log.end(shard)
+        trimmed += await log.trim(shard, cursor)
+        await Reencoded(redis, shard).forget(cursor, fingerprints if needed else ())
+    return trimmed

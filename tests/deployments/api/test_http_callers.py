@@ -1,0 +1,403 @@
+"""Callers that left, callers that drip, callers from elsewhere: over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+
+from deployments.api import front
+from deployments.api.app import make_api
+from deployments.api.callers import HttpCaller
+from deployments.api.traces import Traces
+from deployments.machine.instance import Ports
+from deployments.ray_internals.loopback.haproxy import haproxy_script
+from recsys.access.gate import Gate
+from recsys.config import Limits, Security, Serving
+from recsys.datatypes import RecQuery
+from recsys.errors import CallerGone, Overloaded, Unavailable
+from recsys.shard.recall import nearest_query
+from recsys.transport.clock import Clock
+from recsys.transport.coalescing import Caller, Coalescer
+from tests.support.world import DIMENSION, World, event, eventually
+
+RECOMMEND = "/v1/users/u/recommendations"
+
+
+def stamped(age_s: float, machine: str | None = None) -> str:
+    """HAProxy's note of a request that it read so many seconds ago."""
+    return f"t={int((time.time() - age_s) * 1e6)},{machine or socket.gethostname()}"
+
+
+class Served:
+    """A platform in this process behind a real uvicorn."""
+
+    def __init__(self, world: World, port: int) -> None:
+        self.world = world
+        self.port = port
+
+    async def ask(self, path: str = RECOMMEND, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A GET whose answer is not waited for."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write("\r\n".join([f"GET {path} HTTP/1.1", "host: localhost", *headers, "", ""]).encode())
+        await writer.drain()
+        return reader, writer
+
+
+@pytest.fixture(params=["h11", "httptools"])
+async def make_served(request: pytest.FixtureRequest, make_world: Callable[..., Any]) -> AsyncIterator[Any]:
+    running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
+
+    async def make(**options: Any) -> Served:
+        world = await make_world(**({"shards": 1} | options))
+        front = make_api(world.gateway, Gate(), Traces("r"))
+        config = uvicorn.Config(front, port=0, http=request.param, ws="none", lifespan="off", log_level="error")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve())
+        assert await eventually(lambda: server.started)
+        running.append((server, task))
+        return Served(world, server.servers[0].sockets[0].getsockname()[1])
+
+    yield make
+    for server, task in running:
+        server.should_exit = server.force_exit = True
+        await task
+
+
+class Held:
+    """Searches of a shard wait until they are let go."""
+
+    def __init__(self, world: World) -> None:
+        self._shard, self._plain = world.clients[0], world.clients[0].search
+        self._go = asyncio.Event()
+        self.waiting = 0
+        world.clients[0].search = self._search
+
+    async def _search(self, query: Any) -> Any:
+        self.waiting += 1
+        await self._go.wait()
+        return await self._plain(query)
+
+    def let_go(self) -> None:
+        self._go.set()
+
+
+async def leave(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
+    for _, writer in connections:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def test_nothing_is_searched_for_callers_that_have_left(make_served):
+    """Hundreds leave while batches are under way: the next caller is in the next batch, and none of them in any."""
+    served = await make_served(serving=Serving(budget_s=20, max_waiting=300))
+    gateway, held = served.world.gateway, Held(served.world)
+    first = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
+    assert await eventually(lambda: held.waiting == 2)  # as many as may be under way
+    crowd = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(290)]
+    assert await eventually(lambda: len(gateway._slates) == 290)
+    await leave(crowd)
+    reader, writer = await served.ask()
+    assert await eventually(lambda: gateway._slates.given_up["gone"] == 290)
+    held.let_go()
+    assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 200")
+    assert held.waiting == 3
+    assert gateway._slates.given_up == {"gone": 290}
+    await leave([*first, (reader, writer)])
+
+
+async def test_a_full_queue_of_callers_that_have_left_has_room(make_served):
+    """429 is for callers who wait behind others, not behind nobody."""
+    served = await make_served(serving=Serving(budget_s=20, max_waiting=20))
+    gateway, held = served.world.gateway, Held(served.world)
+    first = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
+    assert await eventually(lambda: held.waiting == 2)
+    crowd = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(30)]
+    assert await eventually(lambda: len(gateway._slates) == 20)
+    await leave(crowd)
+    await asyncio.sleep(0.1)
+    reader, writer = await served.ask()
+    assert await eventually(lambda: gateway._slates.given_up["gone"] == 20)
+    held.let_go()
+    assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 200")
+    await leave([*first, (reader, writer)])
+
+
+async def test_the_budget_begins_when_haproxy_has_read_the_request(make_served):
+    """What waited elsewhere for longer than the budget is told to come again; a stamp of another clock is not heard."""
+    served = await make_served(serving=Serving(budget_s=5))
+    for age_s, status in ((0.1, 200), (6, 429), (30, 429), (90, 200), (-30, 200)):
+        reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamped(age_s)}")
+        assert (await reader.readline()).split()[1] == b"%d" % status, age_s
+        await leave([(reader, writer)])
+    for stamp in ("t=", "t=soon", "-1", "t=1e999", stamped(30, "another"), f"t={int(time.time() - 30) * 1_000_000}"):
+        reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamp}")
+        assert (await reader.readline()).split()[1] == b"200"
+        await leave([(reader, writer)])
+
+
+async def test_a_body_that_drips_is_cut_off(make_served):
+    """One byte now and then is progress, and still the whole body has its time."""
+    served = await make_served(serving=Serving(budget_s=20, limits=Limits(body_s=0.5)))
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    head = (
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 10000\r\n\r\n"
+    )
+    writer.write(head.encode())
+    answer = asyncio.create_task(reader.read())
+    while not answer.done():
+        writer.write(b" ")
+        await asyncio.sleep(0.05)
+        with contextlib.suppress(OSError):
+            await writer.drain()
+    status, _, rest = (await answer).partition(b"\r\n")
+    assert status.split()[1] == b"408"
+    assert b'"body_timeout"' in rest
+    assert b"limits.body_s" in rest
+    writer.close()
+
+
+async def test_a_caller_that_stays_after_his_body_is_not_timed(make_served):
+    """The time is the body's, and not that of the answer."""
+    served = await make_served(serving=Serving(budget_s=20, limits=Limits(body_s=0.2)))
+    served.world.clients[0].delay_s = 0.6
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", trust_env=False) as http:
+        assert (await http.post("/v1/recommendations", json={"k": 1}, timeout=30)).status_code == 200
+
+
+async def test_behind_haproxy_callers_that_leave_are_seen_and_requests_are_stamped(
+    make_served, tmp_path: Path, monkeypatch
+):
+    """Our lines in HAProxy's configuration, as `recsys up` writes them, in front of a real server."""
+    served = await make_served(serving=Serving(budget_s=20))
+    with contextlib.closing(await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)) as free:
+        port = free.sockets[0].getsockname()[1]
+    config, script = tmp_path / "haproxy.cfg", tmp_path / "haproxy.sh"
+    config.write_text(f"""\
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option abortonclose
+frontend http_frontend
+    bind 127.0.0.1:{port}
+    acl healthcheck path -i /-/healthz
+    default_backend b
+backend b
+    server s 127.0.0.1:{served.port}
+""")
+    script.write_text(haproxy_script(Ports(), port))
+    script.chmod(0o700)
+    gateway, heard = served.world.gateway, []
+    monkeypatch.setattr(front, "HttpCaller", lambda receive, stamp: heard.append(stamp) or HttpCaller(receive, stamp))
+    proxy = subprocess.Popen([str(script), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - at once
+    try:
+        through = Served(served.world, port)
+
+        async def answered() -> bool:
+            try:
+                reader, writer = await through.ask(RECOMMEND, "x-request-start: t=1")
+            except OSError:
+                return False
+            line = await reader.readline()
+            writer.close()
+            return line.startswith(b"HTTP/1.1 200")
+
+        assert await eventually(answered)
+        assert heard[-1] != b"t=1"
+        assert HttpCaller(asyncio.Event().wait, heard[-1]).since < time.monotonic()  # read here, a while ago
+        held = Held(served.world)
+        first = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
+        assert await eventually(lambda: held.waiting == 2)
+        crowd = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(50)]
+        assert await eventually(lambda: len(gateway._slates) == 50)
+        await leave(crowd)
+        await asyncio.sleep(0.2)
+        held.let_go()
+        assert await eventually(lambda: len(gateway._slates) == 0)
+        assert gateway._slates.given_up == {"gone": 50}
+        for reader, _ in first:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        await leave(first)
+    finally:
+        proxy.kill()
+        proxy.wait()
+
+
+LOCAL = [
+    "localhost",
+    "localhost:8000",
+    "LOCALHOST.",
+    "127.0.0.1",
+    "127.0.0.1:8000",
+    "127.1.2.3",
+    "[::1]",
+    "[::1]:8000",
+    "",
+]
+ELSEWHERE = [
+    "evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.7", "0.0.0.0",
+    "[::]", "[2001:db8::1]:8000", "localhost@evil.example", "é", "x" * 5000,
+]  # fmt: skip
+
+
+CALLS = [
+    ("GET", RECOMMEND), ("GET", "/v1/users/u"), ("DELETE", "/v1/users/u"), ("POST", "/v1/search"),
+    ("GET", "/v1/admin/deployments"), ("POST", "/v1/admin/scale"), ("PUT", "/v1/items/a"),
+]  # fmt: skip
+
+
+async def test_without_keys_only_loopbacks_names_are_answered(make_http):
+    """A page whose own name leads to 127.0.0.1 is refused, whatever it calls; probes and pages without data are not."""
+    http = await make_http()
+    await http.world.gateway.record([event("u", "sea-1")])
+    for host in ELSEWHERE:
+        sent = {"host": host.encode("latin-1", "replace")}
+        for method, path in CALLS:
+            answer = await http.request(method, path, headers=sent)
+            assert (answer.status_code, answer.json()["code"]) == (421, "wrong_host"), (host, path)
+            assert "security.allow_no_keys" in answer.json()["detail"]
+        assert (await http.get("/healthz", headers=sent)).status_code == 200
+    for host in LOCAL:
+        assert (await http.get("/v1/users/u", headers={"host": host})).json()["events"] == 1, host
+
+
+async def test_where_keys_are_asked_for_or_the_operator_says_so_any_name_is_answered(make_http, monkeypatch):
+    http = await make_http(serving=Serving(budget_s=20, security=Security(allow_no_keys=True)))
+    assert (await http.get(RECOMMEND, headers={"host": "shop.example"})).status_code == 200
+    http.world.gateway.configure(Serving(budget_s=20))
+    assert (await http.get(RECOMMEND, headers={"host": "shop.example"})).status_code == 421
+    monkeypatch.setattr(Gate, "open", property(lambda _: False))
+    assert (await http.get(RECOMMEND, headers={"host": "shop.example"})).status_code == 200
+
+
+class Someone(Caller):
+    gone = False
+
+
+async def test_those_who_left_or_waited_too_long_are_never_in_a_batch():
+    """Each is told his own reason, and who stays is answered."""
+    batches: list[list[int]] = []
+    go = asyncio.Event()
+
+    async def work(batch: list[int]) -> list[int]:
+        batches.append(batch)
+        await go.wait()
+        return batch
+
+    queue: Coalescer[int, int] = Coalescer(work, max_batch=8, max_in_flight=1, budget_s=5)
+    first = asyncio.create_task(queue.submit(0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    left, late, stays = Someone(), Someone(time.monotonic() - 4.9), Someone()
+    calls = [asyncio.create_task(queue.submit(n, who)) for n, who in enumerate((left, late, stays), 1)]
+    await asyncio.sleep(0.15)
+    left.gone = True
+    go.set()
+    gone, overdue, answer = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(gone, CallerGone)
+    assert isinstance(overdue, Overloaded)
+    assert answer == 3
+    assert await first == 0
+    assert batches == [[0], [3]]
+    assert queue.given_up == {"gone": 1, "late": 1}
+
+
+async def test_a_shard_leaves_out_searches_whose_callers_have_given_up(make_world, monkeypatch):
+    """Behind a slow search, those that are late by then are passed over, and one that is not is done."""
+    world = await make_world(shards=1)
+    [replica] = world.clients[0].replicas
+    vectors = np.random.default_rng(1).random((8, DIMENSION), np.float32)
+    query = nearest_query(world.follower.serve.version, vectors, 5)
+    searched: list[float] = []
+    plain = replica.watch.search
+
+    def slow(shard, asked):
+        searched.append(asked.left_s)
+        time.sleep(0.1)
+        return plain(shard, asked)
+
+    monkeypatch.setattr(replica.watch, "search", slow)
+    fields = {f: getattr(query, f) for f in query.__slots__}
+    asked = [type(query)(**fields | {"left_s": left_s}) for left_s in (30.0, 0.01, 0.01, 0.01, 20.0)]
+    found = await asyncio.gather(*(replica.search(one) for one in asked), return_exceptions=True)
+    assert [isinstance(one, Unavailable) for one in found] == [False, True, True, True, False]
+    assert searched == [30.0, 20.0]
+
+
+async def test_shards_are_told_what_is_left_of_the_budget(make_world, monkeypatch):
+    world = await make_world(shards=1, serving=Serving(budget_s=7))
+    told: list[float] = []
+    plain = world.clients[0].search
+    monkeypatch.setattr(world.clients[0], "search", lambda query: told.append(query.left_s) or plain(query))
+    http = make_api(world.gateway, Gate(), Traces("r"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(http), base_url="http://localhost") as caller:
+        stamp = {"x-request-start": stamped(3)}
+        assert (await caller.get(RECOMMEND, headers=stamp)).status_code == 200
+        assert (await caller.get(RECOMMEND)).status_code == 200
+    assert 0 < told[0] <= 4
+    assert told[0] < told[1] <= 7
+
+
+async def test_one_that_came_late_takes_no_time_from_others(make_world, monkeypatch):
+    """The batch of one whose budget is nearly over is searched for half a budget, and whole."""
+    world = await make_world(shards=1, serving=Serving(budget_s=20))
+    told: list[float] = []
+    plain = world.clients[0].search
+    monkeypatch.setattr(world.clients[0], "search", lambda query: told.append(query.left_s) or plain(query))
+    queries = [RecQuery(k=3), RecQuery(k=3, since=time.monotonic() - 19.9)]
+    slates = await asyncio.gather(*(world.gateway.recommend(q, Caller(q.since)) for q in queries))
+    assert told[0] > 9
+    assert not any(slate.degraded for slate in slates)
+
+
+async def test_others_are_not_refused_for_one_that_came_late():
+    """Who finds somebody old in the queue is told to come again by his own wait there, not by the other's age."""
+    go = asyncio.Event()
+
+    async def flight(batch: list[str]) -> list[str]:
+        await go.wait()
+        return batch
+
+    queue: Coalescer[str, str] = Coalescer(flight, max_batch=8, max_in_flight=1, max_wait_s=10, budget_s=20)
+    tasks = [asyncio.create_task(queue.submit("first"))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(queue.submit("old", Caller(time.monotonic() - 9))))
+    await asyncio.sleep(0)
+    queue._waiting[0][2].since -= 6
+    tasks.append(asyncio.create_task(queue.submit("new")))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):  # the machine is slow for all
+        await queue.submit("old as well", Caller(time.monotonic() - 11))
+    go.set()
+    assert await asyncio.gather(*tasks) == ["first", "old", "new"]
+
+
+async def test_the_budget_begins_with_the_end_of_a_body_that_comes_slowly(make_served):
+    served = await make_served(serving=Serving(budget_s=2))
+    body = b'{"user_id": "u", "k": 3}'
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    head = f"POST /v1/recommendations HTTP/1.1\r\nhost: localhost\r\nx-request-start: {stamped(10)}\r\n"
+    writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body[:5])
+    await asyncio.sleep(0.3)
+    writer.write(body[5:])
+    assert (await reader.readline()).split()[1] == b"200"
+    await leave([(reader, writer)])
+
+
+def test_a_clock_counts_from_the_moment_that_it_is_told():
+    assert Clock(5.0, time.monotonic() - 3).left() <= 2
+    assert Clock(5.0).left() > 4

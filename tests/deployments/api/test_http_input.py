@@ -1,0 +1,323 @@
+"""Wrong input over HTTP: refused alike by every route, in one wording, at a price that does not grow with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.config import Limits, Serving
+from recsys.data.bounds import FIELDS, KEYWORDS, values_in
+from recsys.data.filters import FilterIn, compile_filter
+
+JSON = {"content-type": "application/json"}
+FIELD = re.compile(r"[A-Za-z_]+(\[\d+\])?([.][A-Za-z_]+(\[\d+\])?)*")
+"""A field as users write it: names of theirs, and places in lists."""
+TAGS = re.compile(r"constrained|function|nullable|\b(str|int|float|bool|dict|none|union)\b|\[(key|str|constrained)")
+"""What pydantic calls parts of its own."""
+GOOD: dict[str, Any] = {
+    "/v1/recommendations": {"k": 1}, "/v1/rank": {"items": ["sea-1"]}, "/v1/search": {"text": "sea"},
+    "/v1/events": {"events": []}, "/v1/items": {"items": []}, "/v1/items/{item_id}": {"title": "t"},
+    "/v1/admin/scale": {"deployment": "shard-0", "min_replicas": 1, "max_replicas": 1},
+    "/v1/admin/hold": {"held": True},
+}  # fmt: skip
+ELEMENTS = {
+    "events": {"event_id": "e", "user_id": "u", "item_id": "i", "type": "like"},
+    "items": {"item_id": "i", "title": "t"},
+}
+
+
+def routes(http: Any) -> list[tuple[str, str]]:
+    """(method, path) of every call of the API; pages that show it are none."""
+    paths = http.front._app.openapi()["paths"]
+    found = [(method.upper(), path) for path, operations in paths.items() for method in operations]
+    assert len(found) >= 17
+    return sorted(found)
+
+
+async def call(http: httpx.AsyncClient, method: str, path: str, body: Any = None, query: str = "") -> httpx.Response:
+    url = path.replace("{user_id}", "u").replace("{item_id}", "sea-1") + query
+    body = GOOD.get(path) if body is None and method in ("POST", "PUT") else body
+    content = None if body is None else json.dumps(body)  # which writes lone surrogates, as JavaScript does
+    return await http.request(method, url, content=content, headers=JSON if body is not None else {})
+
+
+def wrong(answer: httpx.Response, field: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """The problem, in the one form that all have."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    assert answer.status_code in (413, 422)
+    found: dict[str, Any] = answer.json()
+    told = [found, *found.get("errors", ())]
+    assert field in (None, found["field"]), found
+    assert code is None or found["code"] == code, found
+    for one in told:
+        message = one.get("message", one.get("detail"))
+        assert message.startswith(one["field"])
+        assert "Input should" not in message
+        assert FIELD.fullmatch(one["field"]), one
+        assert not TAGS.search(one["field"]), one
+    return found
+
+
+async def test_every_route_refuses_a_parameter_that_it_does_not_have(make_http):
+    """`exclude` belongs to bodies: told, and not passed over in silence."""
+    http = await make_http()
+    for method, path in routes(http):
+        found = wrong(await call(http, method, path, query="?exclude=2"), "exclude", "unknown_field")
+        assert "parameters" in found["detail"]
+
+
+async def test_a_parameter_that_is_given_twice_is_refused(make_http):
+    http = await make_http()
+    for path in ("/v1/users/{user_id}/recommendations", "/v1/items/{item_id}/similar"):
+        wrong(await call(http, "GET", path, query="?k=1&k=2"), "k", "bad_input")
+
+
+HALF = "half an emoji \ud83d"
+SEA = {"key": "topic", "eq": "sea"}
+CONDITIONS: list[tuple[dict[str, Any], str]] = [
+    ({"key": "topic", "eq": HALF}, ".eq"), ({"key": "topic", "eq": ["sea"]}, ".eq"),
+    ({"key": "topic", "eq": True}, ".eq"), ({"key": "topic", "eq": "x" * 257}, ".eq"),
+    ({"key": "topic", "any": ["sea", HALF]}, ".any[1]"), ({"key": "topic", "any": ["sea", {}]}, ".any[1]"),
+    ({"key": "number", "gte": [1]}, ".gte"), ({"key": "number", "gte": 1, "lt": HALF}, ".lt"),
+    ({"key": HALF, "eq": 1}, ".key"), ({"key": 5, "eq": 1}, ".key"), ({"eq": 1}, ".key"),
+    ({"key": "colour", "eq": 1}, ".key"), ({"key": "topic", "equals": 1}, ".equals"), ({"key": "topic"}, ""),
+    ({"key": "topic", "exists": 1}, ".exists"),
+]  # fmt: skip
+WRONG: dict[str, list[tuple[Any, str]]] = {
+    # path: fields put into a good body, and the field that is wrong then
+    "/v1/recommendations": [
+        ({"k": "1"}, "k"), ({"k": 0}, "k"), ({"k": 101}, "k"), ({"k": 1.5}, "k"), ({"user_id": HALF}, "user_id"),
+        ({"scenario": HALF}, "scenario"), ({"scenario": 5}, "scenario"), ({"scenario": "x" * 65}, "scenario"),
+        ({"exclude": ["a", HALF]}, "exclude[1]"), ({"exclude": "a"}, "exclude"), ({"exclude": [{}]}, "exclude[0]"),
+        ({"diversity": "1"}, "diversity"), ({"diversity": 2}, "diversity"), ({"explain": 1}, "explain"),
+        ({"filter": []}, "filter"), ({"filter": {"might": []}}, "filter.might"),
+        ({"filter": {"must": [SEA] * 33}}, "filter.must"),
+        *(({"filter": {"must": [SEA, condition]}}, f"filter.must[1]{at}") for condition, at in CONDITIONS),
+    ],
+    "/v1/search": [({"text": text}, "text") for text in ("", " ", HALF, 5, None, "x" * 2001)],
+    "/v1/rank": [
+        ({"items": ["a", HALF]}, "items[1]"), ({"items": ["a", 5]}, "items[1]"), ({"items": []}, "items"),
+        ({"items": {}}, "items"), ({"items": ["x" * 129]}, "items[0]"),
+    ],
+    "/v1/events": [({"events": {}}, "events"), ({"events": None}, "events")],
+    "/v1/items": [({"items": {}}, "items"), ({"items": "a"}, "items")],
+    "/v1/items/{item_id}": [
+        ({"title": HALF}, "title"), ({"title": 5}, "title"), ({"text": HALF}, "text"), ({"item_id": "b"}, "item_id"),
+        ({"created_at": HALF}, "created_at"), ({"attributes": []}, "attributes"), ({"title": ""}, "body"),
+        *(
+            ({"attributes": {name: value}}, f"attributes.{name}")
+            for name, value in (
+                ("topic", HALF), ("topic", {}), ("topic", 5), ("tags", ["a", HALF]), ("tags", ["a", 5]),
+                ("number", True), ("number", "1"), ("tags", ["a"] * 257), ("colour", 1),
+            )
+        ),
+    ],
+    "/v1/admin/scale": [({"min_replicas": "1"}, "min_replicas"), ({"deployment": HALF}, "deployment")],
+    "/v1/admin/hold": [({"held": 1}, "held"), ({"held": None}, "held"), ({"deployment": HALF}, "deployment")],
+}  # fmt: skip
+
+
+async def test_every_route_names_the_wrong_field_as_users_write_it(make_http):
+    """Bodies of every call, each with one field wrong: no name of pydantic's own, nothing that UTF-8 cannot carry."""
+    http = await make_http()
+    taking = [(m, path) for m, path in routes(http) if m in ("POST", "PUT")]
+    assert {path for _, path in taking} == WRONG.keys() == GOOD.keys()  # a new call belongs into both
+    for method, path in taking:
+        for fields, field in [*WRONG[path], ({"nonsense": 1}, "nonsense")]:
+            answer = await call(http, method, path, {**GOOD[path], **fields})
+            assert wrong(answer)["field"] == field, (path, fields, answer.text)
+        for whole in ([], "x", 5):
+            wrong(await call(http, method, path, whole), "body")
+        for name in GOOD[path].keys() - {"k", "title"}:
+            answer = await call(http, method, path, {k: v for k, v in GOOD[path].items() if k != name})
+            wrong(answer, name, "missing")
+
+
+async def test_a_filter_in_a_query_string_is_told_alike(make_http):
+    http = await make_http()
+    for path in ("/v1/users/{user_id}/recommendations", "/v1/items/{item_id}/similar"):
+        for condition, at in CONDITIONS:
+            if "ud83d" not in json.dumps(condition):
+                query = "?" + urlencode({"filter": json.dumps({"must": [SEA, condition]})})
+                wrong(await call(http, "GET", path, query=query), f"filter.must[1]{at}")
+        for text in ("{", "5", '{"must": [{"key": "\\ud83d", "eq": 1}]}'):
+            wrong(await call(http, "GET", path, query="?" + urlencode({"filter": text})), "filter")
+
+
+@pytest.mark.parametrize("what", ["events", "items"])
+async def test_one_fault_has_one_wording_in_a_bulk_and_alone(make_http, what):
+    """A bulk names the field of the element, and says what the call for one item says."""
+    http = await make_http()
+    good = ELEMENTS[what]
+    faults: list[dict[str, Any]] = [{**good, "nonsense": 1}, {**good, "item_id": 5}, {**good, "item_id": "\ud83d"}]
+    if what == "items":
+        faults += [{**good, "attributes": {"number": "x"}}, {**good, "attributes": {"colour": 1}}, {**good, "title": 5}]
+        faults += [{**good, "attributes": {"\ud83d": 1}}, {**good, "\ud83d": 1}, {"item_id": "i"}]
+    answer = await call(http, "POST", f"/v1/{what}", {what: [good, *faults]})
+    assert answer.status_code == 200, answer.text
+    refused = answer.json()["refused"]
+    assert [one["index"] for one in refused] == list(range(1, len(faults) + 1))
+    if what == "events":
+        return
+    for body, one in zip(faults, refused, strict=True):
+        alone = await call(http, "PUT", "/v1/items/{item_id}", {k: v for k, v in body.items() if k != "item_id"})
+        if one["field"] == "item_id":
+            continue
+        problem = alone.json()
+        assert (problem["field"], problem["code"]) == (one["field"] or "body", one["code"])
+        assert problem["detail"].removeprefix("body: ") == one["message"]
+
+
+async def test_text_that_utf8_cannot_carry_sinks_neither_a_bulk_nor_a_search(make_http):
+    """Half of an emoji in any part of an item is refused by field, and the good ones are written."""
+    http = await make_http()
+    half = "\ud83d"
+    bad = [
+        {"item_id": "x", "title": half}, {"item_id": "x", "title": "t", "text": half},
+        {"item_id": "x", "title": "t", "attributes": {"topic": half}},
+        {"item_id": "x", "title": "t", "attributes": {"tags": ["a", half]}},
+        {"item_id": "x", "title": "t", "attributes": {half: 1}}, {"item_id": half, "title": "t"},
+        {"item_id": "x", "title": "t", half: 1}, {"item_id": "x", "title": "t", "created_at": half},
+    ]  # fmt: skip
+    answer = await call(http, "POST", "/v1/items", {"items": [*bad, {"item_id": "good", "title": "sea"}]})
+    assert [one["item_id"] for one in answer.json()["written"]] == ["good"]
+    assert [one["index"] for one in answer.json()["refused"]] == list(range(len(bad)))
+    event = ELEMENTS["events"]
+    events = [event, *({**event, name: half} for name in (*event, "request_id", "timestamp", "value"))]
+    answer = await call(http, "POST", "/v1/events", {"events": events})
+    assert (answer.json()["accepted"], answer.json()["refused_count"]) == (1, 7)
+
+
+@pytest.mark.parametrize("what", ["events", "items"])
+async def test_a_bulk_of_which_nothing_is_right_is_a_wrong_call(make_http, what):
+    """422 with what is wrong of each; an empty one is no wrong call."""
+    http = await make_http()
+    answer = await call(http, "POST", f"/v1/{what}", {what: [{}, 5]})
+    found = wrong(answer, what, "all_refused")
+    assert [one["index"] for one in found["refused"]] == [0, 1]
+    assert (found["refused_count"], found["refused_indexes"]) == (2, [0, 1])
+    assert (await call(http, "POST", f"/v1/{what}", {what: []})).status_code == 200
+
+
+MIB = 1 << 20
+HOSTILE = {
+    # what fills the eight megabytes: path, beginning, element, end
+    "ids": ("/v1/recommendations", b'{"exclude":[', b'"a"', b"]}"),
+    "numbers for ids": ("/v1/search", b'{"text":"a","exclude":[', b"0", b"]}"),
+    "ids to rank": ("/v1/rank", b'{"items":[', b'"a"', b"]}"),
+    "objects for ids": ("/v1/rank", b'{"items":[', b"{}", b"]}"),
+    "empty events": ("/v1/events", b'{"events":[', b"{}", b"]}"),
+    "nested lists for items": ("/v1/items", b'{"items":[', b'{"a":[[]]}', b"]}"),
+    "conditions": ("/v1/recommendations", b'{"filter":{"must":[', b"{}", b"]}}"),
+    "values of a condition": ("/v1/recommendations", b'{"filter":{"must":[{"key":"topic","any":[', b"0", b"]}]}}"),
+    "fields of a body": ("/v1/recommendations", b'{"a":{', b'"b":[]', b"}}"),
+    "attributes": ("/v1/items", b'{"items":[{"attributes":{', b'"\\u00e9\\\\":0', b"}}]}"),
+    "keywords": ("/v1/items", b'{"items":[{"item_id":"a","title":"t","attributes":{"tags":[', b"0", b"]}}]}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_eight_megabytes_of_wrong_values_are_counted_and_not_looked_at(make_http, name, monkeypatch):
+    """Refused before they are parsed, so what they cost does not depend on what they are; the answer is short."""
+    path, begin, element, end = HOSTILE[name]
+    http = await make_http()
+    body = begin + b",".join([element] * ((8 * MIB - 200) // (len(element) + 1))) + end
+    parsed: list[int] = []
+    plain = json.loads
+    monkeypatch.setattr("deployments.api.routes.json.loads", lambda text: parsed.append(len(text)) or plain(text))
+    answer = await http.post(path, content=body, headers=JSON)
+    assert parsed == []
+    assert wrong(answer, "body", "too_large")
+    assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_as_many_wrong_values_as_are_parsed_get_a_short_answer(make_http, name):
+    """Half a million of values, which is under the limit: what holds them is refused by its length."""
+    path, begin, element, end = HOSTILE[name]
+    http = await make_http()
+    values = 1 + element.count(b"[") + element.count(b"{")
+    body = begin + b",".join([element] * (Limits().bulk * 512 // values - 10)) + end
+    answer = await http.post(path, content=body, headers=JSON)
+    assert answer.status_code in (413, 422)
+    assert len(answer.content) < 64_000
+    assert len(answer.json().get("errors", ())) <= 20
+
+
+async def test_a_thousand_wrong_elements_get_a_short_answer(make_http):
+    """The first hundred of a bulk with their reasons, and the places of all; of other faults twenty, and how many."""
+    http = await make_http(serving=Serving(budget_s=20))
+    good = ELEMENTS["items"]
+    bad = [{"item_id": "x", "title": "t", f"wrong{'x' * 200}{n}": "y" * 2000} for n in range(999)]
+    answer = await call(http, "POST", "/v1/items", {"items": [good, *bad]})
+    assert len(answer.content) < 64_000
+    found = answer.json()
+    assert (len(found["refused"]), found["refused_count"]) == (100, 999)
+    assert found["refused_indexes"] == list(range(1, 1000))
+    answer = await call(http, "POST", "/v1/rank", {"items": [5] * 1000})
+    found = wrong(answer, "items[0]")
+    assert (len(found["errors"]), found["error_count"]) == (20, 1000)
+    assert len(answer.content) < 64_000
+    many = {f"f{n}": 1 for n in range(1000)}
+    for path, body in (
+        ("/v1/rank", {"items": ["a"], **many}), ("/v1/recommendations", {"filter": many}),
+        ("/v1/recommendations", {"filter": {"must": [{"key": "topic", "eq": 1, **many}]}}),
+    ):  # fmt: skip
+        assert "1" in wrong(await call(http, "POST", path, body))["detail"]
+        assert len((await call(http, "POST", path, body)).content) < 2000
+    answer = await call(http, "POST", "/v1/items", {"items": [good, {**good, **many}]})
+    assert "has 1002 fields" in answer.json()["refused"][0]["message"]
+
+
+async def test_the_largest_item_is_read_where_calls_hold_few(make_http):
+    """All the lists that an item may have, with a limit of one element in a call: what is wrong is a name, no size."""
+    http = await make_http(serving=Serving(limits=Limits(bulk=1)))
+    attributes = {"a" * (n + 1): ["x"] * KEYWORDS for n in range(FIELDS)}
+    answer = await http.put("/v1/items/a", json={"title": "t", "text": "x", "attributes": attributes})
+    wrong(answer, "attributes.a", "undeclared_attribute")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    max_leaves=30,
+)
+
+
+def _counted(value: Any) -> int:
+    """Separators and openings in its JSON."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max(len(value) - 1, 0) + sum(map(_counted, inner))
+    return 0
+
+
+@given(json_values)
+def test_values_are_counted_outside_of_strings(value):
+    """Whatever strings and names hold: commas, brackets, quotes, backslashes."""
+    for text in (orjson.dumps(value), json.dumps(value).encode()):
+        assert values_in(text, 0) == _counted(value) + 1
+
+
+async def test_a_body_that_is_no_utf8_is_refused(make_http):
+    http = await make_http()
+    for body in (b"\xff\xfe", '{"events": []}'.encode("utf-16")):
+        wrong(await http.post("/v1/events", content=body, headers=JSON), "body", "malformed_json")
+    answer = await http.post("/v1/events", content='{"events": []}'.encode("utf-8-sig"), headers=JSON)
+    assert answer.status_code == 200
+
+
+def test_numbers_of_a_filter_keep_their_value():
+    """A number that is whole, and one that is not, mean the same in eq as in any."""
+    given_filter = FilterIn.model_validate({"must": [{"key": "n", "eq": 3}, {"key": "n", "any": [3, 2.5]}]})
+    compiled = compile_filter(given_filter, {"n": "number"})
+    assert compiled is not None
+    assert [condition.values for condition in compiled.must] == [(3.0,), (3.0, 2.5)]

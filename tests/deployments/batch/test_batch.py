@@ -1,0 +1,103 @@
+"""`recsys embed` on a Ray of its own: a run that is killed and gone on with, and what a build makes of it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from deployments.batch.job_process import Cluster
+from deployments.batch.ray_connection import connected
+from deployments.machine.instance import instance_id
+from deployments.machine.processes import instance_processes
+from recsys.config import EncoderSpec
+from recsys.data.parquet_folders import files_of
+from recsys.data.vector_chunks import content_hash
+from recsys.encoders.base import HashingEncoder
+from recsys.errors import RuntimeFailure
+from tests.support.live import COMMAND, REPOSITORY, eventually, local_config, recsys
+
+HASHING = {"kind": "hashing", "dimension": 16}
+ITEMS = [
+    {"item_id": f"i{n}", "title": f"Film {n}", "text": " ".join(f"w{n}-{k}" for k in range(30))} for n in range(3000)
+]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), encoder=HASHING)
+
+
+def write(path: Path, items: list[dict[str, str]]) -> Path:
+    path.write_bytes(b"\n".join(map(orjson.dumps, items)))
+    return path
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_path: Path) -> None:
+    """Ray, two workers and the command are real; kill -9 takes the command while chunks are being made."""
+    source, out = write(tmp_path / "items.jsonl", ITEMS), tmp_path / "out"
+    arguments = ("embed", source, "--out", out, "--workers", "2", "--json")
+    command = [*COMMAND, *map(str, arguments), "--config", str(config)]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        assert eventually(lambda: list(out.glob("part-*.parquet")) or process.poll() is not None, 200)
+    finally:
+        process.kill()
+        process.wait()
+    ray = instance_id(tmp_path / "var" / "batch")
+    assert eventually(lambda: not instance_processes(ray), 30), "Ray outlived the command"
+    finished = {path.name: pq.read_metadata(path).num_rows for path in out.glob("part-*.parquet")}
+    assert finished
+    assert len(finished) < 8, "it was killed too late to say anything"
+    assert not (out / "_SUCCESS").exists()
+
+    done = orjson.loads(recsys(config, *arguments))
+    assert (done["items"], done["files"], done["bad_rows"], done["workers"]) == (3000, 8, 0, 2)
+    assert (done["encoded"], done["kept"]) == (3000 - sum(finished.values()), sum(finished.values()))
+    encoder = HashingEncoder(EncoderSpec.model_validate(HASHING))
+    rows = [row for path in files_of([out]) for row in pq.read_table(path).to_pylist()]
+    assert sorted(row["item_id"] for row in rows) == sorted(item["item_id"] for item in ITEMS)
+    for row in rows[::500]:
+        text = f"{row['title']}. {row['text']}"
+        assert row["content_hash"] == content_hash(encoder.fingerprint, text)
+        assert row["vector"] == pytest.approx(encoder.encode([text])[0].tolist())
+
+    again = orjson.loads(recsys(config, *arguments))
+    assert (again["encoded"], again["kept"]) == (0, 3000)
+    built = orjson.loads(recsys(config, "build", out, "--json"))
+    assert (built["items"], built["bad_rows"]) == (3000, 0)
+    assert built["recall_at_10"] >= 0.95
+
+
+def test_what_cannot_be_embedded_is_refused_before_ray_starts(config: Path, tmp_path: Path) -> None:
+    command = [
+        *COMMAND,
+        "embed",
+        str(tmp_path / "nowhere.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--config",
+        str(config),
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "nowhere.csv: No such file" in done.stderr
+    assert not (tmp_path / "var" / "batch").exists()
+
+
+def test_a_cluster_that_is_not_there_is_missed_at_once() -> None:
+    """Ray itself would try for minutes."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    with (
+        pytest.raises(RuntimeFailure, match=r"cannot be reached: .*refused"),
+        connected(Cluster(address=address, cpus=1)),
+    ):
+        pytest.fail("it was reached")

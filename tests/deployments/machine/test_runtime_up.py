@@ -1,0 +1,268 @@
+"""The whole life of a platform, on real processes: Ray, HAProxy and Valkey on ports of their own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import redis
+import trustme
+import yaml
+
+from deployments.cli.client import Client
+from deployments.machine.instance import Instance, Ports, instance_id, runtime_dir, state_file
+from deployments.machine.preflight import GIB
+from deployments.machine.processes import MARKER, instance_processes, stop_instance
+from deployments.machine.runtime import Resources, Runtime
+from deployments.machine.valkey import start_valkey, valkey_url
+from recsys.errors import BadInput, RuntimeFailure
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
+RAY_ADDRESS_FILE = Path("/tmp/ray/ray_current_cluster")
+PASSWORD = "correct-horse-battery-staple"
+PORTS = tuple(Ports.model_fields)
+WriteConfig = Callable[[str], Path]
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    """A free port for each use, and one for the API."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in (*PORTS, "http")]
+        return {name: server.getsockname()[1] for name, server in zip((*PORTS, "http"), sockets, strict=True)}
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> WriteConfig:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "support"))  # where replicas find noop_app
+
+    def write(builder: str) -> Path:
+        file = tmp_path / "config.yaml"
+        file.write_text(
+            f"proxy_location: HeadOnly\n"
+            f"http_options: {{host: 127.0.0.1, port: {ports['http']}}}\n"
+            f"applications: [{{name: noop, route_prefix: /, import_path: 'noop_app:{builder}', args: {{}}}}]\n"
+        )
+        return file
+
+    return write
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, ports: dict[str, int]) -> Iterator[Runtime]:
+    runtime = Runtime(
+        tmp_path / "home",
+        Ports(**{name: ports[name] for name in PORTS}),
+        Resources(num_cpus=1, object_store_bytes=100 << 20, memory_needed=GIB),
+    )
+    yield runtime
+    runtime.down()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[str]:
+    """A Valkey that asks for a password, on a socket."""
+    instance = uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # short: a socket's path must stay below 108 characters
+        path = Path(name)
+        start_valkey(path / "data", path / "s", path / "log", env={**os.environ, MARKER: instance})
+        with redis.Redis.from_url(valkey_url(path / "s")) as client:
+            client.config_set("requirepass", PASSWORD)
+        yield f"unix://:{PASSWORD}@{path / 's'}"
+        stop_instance(instance)
+
+
+def handshake(url: httpx.URL, version: ssl.TLSVersion) -> bool:
+    """Whether the server speaks just that version; the client would speak any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    with socket.create_connection((url.host, url.port)) as line:
+        try:
+            context.wrap_socket(line).close()
+        except (ssl.SSLError, OSError):
+            return False
+    return True
+
+
+def nothing_is_left(home: Path) -> bool:
+    return not (instance_processes(instance_id(home)) or runtime_dir(home).exists() or state_file(home).exists())
+
+
+def listens_beyond_loopback(instance: Instance) -> list[str]:
+    found = []
+    for process in instance_processes(instance.id):
+        for connection in process.net_connections("inet"):
+            if connection.status == psutil.CONN_LISTEN:
+                address = ip_address(connection.laddr.ip)
+                address = getattr(address, "ipv4_mapped", None) or address
+                if not address.is_loopback:
+                    found.append(f"{process.name()} {connection.laddr.ip}:{connection.laddr.port}")
+    return found
+
+
+@pytest.mark.cluster
+def test_up_serves_on_loopback_only_and_down_leaves_nothing(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    others = RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None
+    phases: list[str] = []
+    config = write_config("build")
+    instance = runtime.up(config, phases.append)
+
+    assert phases[:4] == ["checks", "Valkey", "Ray", "Serve"]
+    assert httpx.get(instance.api_url, trust_env=False).text == "inner"
+    assert httpx.get(f"{instance.dashboard_url}/api/serve/applications/", trust_env=False).status_code == 401
+    with redis.Redis.from_url(instance.redis_url) as client:
+        client.set("kept", "1")
+    assert listens_beyond_loopback(instance) == []
+    assert others == (RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None)
+
+    status = runtime.status()
+    assert (status.running, status.applications) == (True, {"noop": "RUNNING"})
+    assert status.instance == instance
+    with pytest.raises(RuntimeFailure, match="has a platform already"):
+        runtime.up(config)
+    assert httpx.get(instance.api_url, trust_env=False).is_success  # the refusal did not end what ran
+
+    assert runtime.down() == status.processes
+    assert nothing_is_left(tmp_path / "home")
+    assert not runtime.status().running
+    assert runtime.down() == 0
+
+
+@pytest.mark.cluster
+def test_a_deployment_that_cannot_start_is_named_and_nothing_stays(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeFailure, match=r"Broken: .*the index is upside down") as caught:
+        runtime.up(write_config("build_broken"))
+    assert "\n" not in str(caught.value)
+    assert nothing_is_left(tmp_path / "home")
+    assert list((tmp_path / "home" / "logs" / "ray" / "serve").glob("replica_noop_Broken*"))
+
+
+@pytest.mark.cluster
+def test_a_socket_that_is_open_to_the_network_stops_the_start(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeFailure, match=r"on 0\.0\.0\.0:\d+ would be open to the network") as caught:
+        runtime.up(write_config("build_exposed"))
+    assert "\n" not in str(caught.value)
+    assert nothing_is_left(tmp_path / "home")
+
+
+@pytest.mark.cluster
+def test_an_import_path_that_does_not_exist_is_named_and_nothing_stays(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeFailure, match="build_nothing"):
+        runtime.up(write_config("build_nothing"))
+    assert nothing_is_left(tmp_path / "home")
+
+
+@pytest.mark.cluster
+def test_tls_ends_at_haproxy_and_no_password_reaches_a_log(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path, own_redis: str
+) -> None:
+    """With the certificate and key of http_options, and a Redis that asks for a password."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("shop.example")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    config = yaml.safe_load(write_config("build").read_text())
+    config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
+    config["applications"][0]["args"] = {"redis_url": own_redis}
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    instance = runtime.up(file)
+
+    url = httpx.URL(instance.api_url)
+    assert url.scheme == "https"
+    with Client(instance.api_url, instance.certificate) as client:
+        assert client._http.get("/").text == "inner"
+    with pytest.raises(httpx.ConnectError, match="certificate"):
+        httpx.get(url, trust_env=False)
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.get(url.copy_with(scheme="http"), trust_env=False)
+    assert handshake(url, ssl.TLSVersion.TLSv1_2)
+    assert not handshake(url, ssl.TLSVersion.TLSv1_1)
+    assert instance.tls_file.stat().st_mode & 0o777 == 0o600
+
+    runtime.down()
+    logs = [path for path in (tmp_path / "home" / "logs").rglob("*") if path.is_file()]
+    assert len(logs) > 10
+    assert [path for path in logs if PASSWORD in path.read_text(errors="replace")] == []
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_a_certificate_that_does_not_fit_is_refused_before_anything_starts(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "cert.pem")
+    authority.issue_cert("shop.example").private_key_pem.write_to_path(tmp_path / "key.pem")
+    config = yaml.safe_load(write_config("build").read_text())
+    config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(RuntimeFailure, match=r"ssl_certfile and ssl_keyfile: .*cannot be used"):
+        runtime.up(tmp_path / "config.yaml")
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_the_network_gets_no_api_without_keys(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RECSYS_API_KEYS", raising=False)
+    file = write_config("build")
+    file.write_text(file.read_text().replace("127.0.0.1", "0.0.0.0"))
+    with pytest.raises(RuntimeFailure, match=r"recsys keys new"):
+        runtime.up(file)
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_a_taken_port_is_refused_before_anything_starts(
+    runtime: Runtime, write_config: WriteConfig, ports: dict[str, int], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", ports["http"])), pytest.raises(RuntimeFailure, match=r"http_options\.port"):
+        runtime.up(write_config("build"))
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_short_memory_is_refused_before_anything_starts(
+    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeFailure, match=r"0\.5 GiB of memory are available"):
+        runtime.up(write_config("build"), memory=lambda: GIB // 2)
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_a_bad_config_file_is_refused_before_anything_starts(runtime: Runtime, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No such file"):
+        runtime.up(tmp_path / "nowhere.yaml")
+    assert nothing_is_left(tmp_path / "home")
+
+
+def test_status_of_a_platform_that_never_ran(runtime: Runtime) -> None:
+    assert runtime.status().running is False
+
+
+def test_the_clients_environment_is_left_alone(runtime: Runtime, write_config: WriteConfig) -> None:
+    before = dict(os.environ)
+    with pytest.raises(RuntimeFailure):
+        runtime.up(write_config("build"), memory=lambda: 0)
+    assert dict(os.environ) == before

@@ -1,0 +1,330 @@
+"""Files as people have them: which rows go in, which are reported by line, which files are refused."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.config import AttributeType, Limits
+from recsys.data import row_files
+from recsys.data.readers import read_events, read_items
+from recsys.data.refusals import BadRow
+from recsys.errors import BadInput
+
+DECLARED: dict[str, AttributeType] = {
+    "genre": "keyword",
+    "tags": "keyword[]",
+    "year": "number",
+    "seen_at": "datetime",
+}
+TYPES = ("view", "like", "rating")
+
+
+def write(folder, name, content):
+    path = folder / name
+    data = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+def items_of(*paths, **kwargs):
+    """Records and bad rows of all batches."""
+    batches = list(read_items(paths, DECLARED, Limits(), **kwargs))
+    return [one for batch in batches for one in batch.records], [one for batch in batches for one in batch.bad_rows]
+
+
+def events_of(*paths, **kwargs):
+    batches = list(read_events(paths, TYPES, Limits(), **kwargs))
+    return [one for batch in batches for one in batch.records], [one for batch in batches for one in batch.bad_rows]
+
+
+def test_a_csv_of_items_with_attribute_columns(tmp_path):
+    """Attributes are columns of their names, keyword[] is split at |, empty cells and other columns are left out."""
+    path = write(
+        tmp_path,
+        "items.csv",
+        "item_id,title,created_at,genre,tags,year,seen_at,price\n"
+        "001,Jazz,1970-01-02,music,a| b|,1977,86400,9\n"
+        "x/2,Rock,60,,,,,\n",
+    )
+    items, bad = items_of(path)
+    assert bad == []
+    assert [item.item_id for item in items] == ["001", "x/2"]
+    assert items[0].attributes == {"genre": "music", "tags": ["a", "b"], "year": 1977.0, "seen_at": 86_400.0}
+    assert [item.created_at for item in items] == [86_400.0, 60.0]
+    assert items[1].attributes == {}
+
+
+def test_line_numbers_are_physical_lines_behind_quoted_newlines_and_blank_lines(tmp_path):
+    """A row is named by the line on which it starts, the header being line 1."""
+    path = write(
+        tmp_path,
+        "items.csv",
+        'item_id,text\r\na,"one\r\ntwo\r\nthree"\r\n\r\n,no id\r\nb,"has ""quotes"", commas"\r\nc\r\nd,fine\r\n',
+    )
+    items, bad = items_of(path)
+    assert [(item.item_id, item.text) for item in items] == [
+        ("a", "one\r\ntwo\r\nthree"),
+        ("b", 'has "quotes", commas'),
+        ("d", "fine"),
+    ]
+    assert [row.line for row in bad] == [6, 8]
+    assert bad[0] == BadRow(str(path), 6, "item_id: is missing and has no default")
+    assert bad[1].message == "has 1 cells where the header has 2; is a quote or comma missing?"
+
+
+def test_a_quote_that_never_closes_costs_its_own_line_only(tmp_path):
+    """The rows that it would swallow go in, with their right line numbers."""
+    path = write(tmp_path, "items.csv", 'item_id,text\na,one\nb,"two\nc,three\nd,\ne,five\n')
+    items, bad = items_of(path)
+    assert [item.item_id for item in items] == ["a", "c", "e"]
+    assert [row.line for row in bad] == [3, 5]
+    assert "is not CSV" in bad[0].message
+
+
+def test_bytes_that_are_not_utf8_cost_their_row_and_a_broken_header_the_file(tmp_path):
+    """Latin-1 in a row is a bad row; in the header, no column name can be trusted. A BOM is no matter."""
+    path = write(tmp_path, "items.csv", b"\xef\xbb\xbfitem_id,title\na,caf\xe9\nb,caf\xc3\xa9\n")
+    items, bad = items_of(path)
+    assert [item.title for item in items] == ["café"]
+    assert bad == [BadRow(str(path), 2, "holds bytes that are not UTF-8; save the file as UTF-8")]
+    with pytest.raises(BadInput, match="header cannot be read: holds bytes that are not UTF-8"):
+        items_of(write(tmp_path, "latin.csv", b"item_id,title,a\xf1o\n1,t,1\n"))
+    with pytest.raises(BadInput, match="is UTF-16; save it as UTF-8"):
+        items_of(write(tmp_path, "wide.csv", "item_id,title\n".encode("utf-16")))
+
+
+def test_jsonl_takes_attributes_as_object_or_top_level_and_reports_bad_lines(tmp_path):
+    """Each line is judged by itself; further keys and nulls are ignored, undeclared attributes not."""
+    lines = [
+        '{"item_id": "a", "title": "A", "attributes": {"genre": "x", "year": null}, "tags": ["t"], "p": 3}',
+        "",
+        '{"item_id": 7, "title": "B", "text": null}',
+        '{"item_id": "c", "title": "C"',
+        "[1]",
+        '{"item_id": "d", "title": "D", "attributes": {"colour": "red"}}',
+        '{"item_id": "e", "title": "E", "year": "1977"}',
+        '{"title": "F"}',
+    ]
+    items, bad = items_of(write(tmp_path, "items.jsonl", "\n".join(lines)))
+    assert [item.item_id for item in items] == ["a", "7"]
+    assert items[0].attributes == {"genre": "x", "tags": ["t"]}
+    says = {row.line: row.message for row in bad}
+    assert list(says) == [4, 5, 6, 7, 8]
+    assert "is not JSON" in says[4]
+    assert "one object a line" in says[5]
+    assert "attributes.colour: is not declared" in says[6]
+    assert "attributes.year: must be a number" in says[7]
+    assert says[8] == "item_id: is missing and has no default"
+
+
+def test_parquet_with_a_struct_whole_number_ids_and_real_types(tmp_path):
+    """Rows are numbered from 1; int ids become text, datetimes and decimals numbers, nulls are absent."""
+    table = pa.table(
+        {
+            "item_id": [1, 2, None],
+            "title": ["A", "B", "C"],
+            "created_at": pa.array([datetime(1970, 1, 2, tzinfo=UTC), None, None], pa.timestamp("ns", "UTC")),
+            "attributes": [{"genre": "x", "tags": ["t"]}, {"genre": None, "tags": None}, None],
+            "year": pa.array([Decimal("1977.5"), None, None]),
+            "seen_at": pa.array([datetime(1970, 1, 1), None, None], pa.timestamp("ms")),  # noqa: DTZ001
+            "price": [1.0, 2.0, 3.0],
+        }
+    )
+    path = tmp_path / "items.parquet"
+    pq.write_table(table, path)
+    items, bad = items_of(path)
+    assert [item.item_id for item in items] == ["1", "2"]
+    assert items[0].attributes == {"genre": "x", "tags": ["t"], "year": 1977.5, "seen_at": 0.0}
+    assert [item.created_at for item in items] == [86_400.0, None]
+    assert items[1].attributes == {}
+    assert bad == [BadRow(str(path), 3, "item_id: is missing and has no default")]
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.csv.gz", "e.jsonl", "e.jsonl.gz", "e.ndjson", "e.parquet", "E.CSV"])
+def test_every_format_gives_the_same_events_with_the_same_ids(tmp_path, name):
+    """4, 4.0 and "4" are one value: the id is made of the content, not of the file or its format."""
+    rows = [{"user_id": "u", "item_id": i, "type": "rating", "value": 4, "timestamp": 1_000_000} for i in "ab"]
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif "csv" in name.lower():
+        cells = "\n".join(",".join(map(str, row.values())) for row in rows)
+        write(tmp_path, name, f"{','.join(rows[0])}\n{cells}")
+    else:
+        write(tmp_path, name, b"\n".join(map(orjson.dumps, rows)))
+    events, bad = events_of(path)
+    assert bad == []
+    assert [(e.user_id, e.item_id, e.value, e.timestamp) for e in events] == [
+        ("u", "a", 4.0, 1e6),
+        ("u", "b", 4.0, 1e6),
+    ]
+    # Pinned: were these to change, importing a file again after an upgrade would double its events.
+    assert [e.event_id for e in events] == ["4f05c0c03d257891a0e618d0ffac2811", "26d188f7a20085942a9925fd65cea463"]
+
+
+def test_rows_that_say_the_same_are_one_event(tmp_path):
+    """An import that is run twice, of a file that was sorted, doubled or cut, under another name, changes nothing."""
+    rows = ["u,i,view,5", "u,i,view,5", "u,j,view,5", "u,i,like,5", "u,i,view,6"]
+    ids = {}
+    for name, some in (("a.csv", rows), ("b.csv", rows[::-1] * 2), ("c.csv", rows[1:])):
+        events, _ = events_of(write(tmp_path, name, "\n".join(["user_id,item_id,type,timestamp", *some])), batch=2)
+        ids[name] = {event.event_id for event in events}
+        assert len(ids[name]) == 4
+    assert ids["a.csv"] == ids["b.csv"] == ids["c.csv"]
+
+
+def test_given_event_ids_are_kept(tmp_path):
+    """Only a missing id is made."""
+    path = write(tmp_path, "a.jsonl", '{"event_id":"mine","user_id":1,"item_id":2,"type":"view","timestamp":5}')
+    events, _ = events_of(path)
+    assert (events[0].event_id, events[0].user_id, events[0].item_id) == ("mine", "1", "2")
+
+
+def test_defaults_stand_in_for_type_and_time(tmp_path):
+    """A column is not needed then; an own value still counts, and so does an empty cell."""
+    path = write(tmp_path, "a.csv", "user_id,item_id,type\nu,i,\nu,j,like\n")
+    events, bad = events_of(path, default_type="view", default_timestamp=5.0)
+    assert bad == []
+    assert [(event.type, event.timestamp) for event in events] == [("view", 5.0), ("like", 5.0)]
+
+
+def test_an_old_event_without_a_time_is_a_bad_row_and_not_new(tmp_path):
+    """Nothing that comes from a file silently happens now."""
+    path = write(tmp_path, "a.csv", "user_id,item_id,type,timestamp\nu,i,view,\nu,j,view,5\n")
+    events, bad = events_of(path)
+    assert [event.item_id for event in events] == ["j"]
+    assert bad == [BadRow(str(path), 2, "timestamp: is missing and has no default")]
+
+
+def test_bad_events_are_named_by_line_and_field(tmp_path):
+    """Unknown type, milliseconds, the far future, a value that is no number."""
+    path = write(
+        tmp_path,
+        "a.csv",
+        "user_id,item_id,type,value,timestamp\n"
+        "u,i,buy,,5\nu,i,view,,1700000000000\nu,i,view,,9000-01-01T00:00:00Z\nu,i,view,many,5\nu,i,view,nan,5\nu,i,view,3,5\n",
+    )
+    events, bad = events_of(path)
+    assert [event.value for event in events] == [3.0]
+    assert [row.line for row in bad] == [2, 3, 4, 5, 6]
+    assert "known are: view, like, rating" in bad[0].message
+    assert "not milliseconds" in bad[1].message
+    assert "in the future" in bad[2].message
+    assert bad[3].message == "value: must be a finite number, not 'many'"
+    assert bad[4].message == "value: must be a finite number, not nan"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_columns_are_renamed_by_the_mapping(tmp_path, name):
+    """{our name: theirs}, for fields and attributes alike; a mapped field no longer reads its own name."""
+    row = {"sku": "1", "name": "A", "title": "wrong", "era": 1977}
+    path = tmp_path / name
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    elif name == "a.csv":
+        write(tmp_path, name, "sku,name,title,era\n1,A,wrong,1977\n")
+    else:
+        write(tmp_path, name, orjson.dumps(row))
+    items, bad = items_of(path, mapping={"item_id": "sku", "title": "name", "year": "era"})
+    assert bad == []
+    assert (items[0].item_id, items[0].title, items[0].attributes) == ("1", "A", {"year": 1977.0})
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_missing_column_names_itself_what_was_found_and_the_way_out(tmp_path, name):
+    """The same for a column that the mapping promised."""
+    path = tmp_path / name
+    if name == "a.csv":
+        write(tmp_path, name, "sku,title\n1,A\n")
+    else:
+        pq.write_table(pa.table({"sku": ["1"], "title": ["A"]}), path)
+    with pytest.raises(BadInput, match=r"no column item_id; found: sku, title; .*--map item_id=COLUMN") as wrong:
+        items_of(path)
+    assert wrong.value.field == "item_id"
+    with pytest.raises(BadInput, match="no column code; found: sku, title"):
+        items_of(path, mapping={"item_id": "code"})
+    with pytest.raises(BadInput, match="no column year"):
+        items_of(path, mapping={"item_id": "sku", "year": "year"})
+
+
+def test_items_need_a_title_or_a_text_column(tmp_path):
+    """Either is enough."""
+    with pytest.raises(BadInput, match="no column title or text"):
+        items_of(write(tmp_path, "a.csv", "item_id\n1\n"))
+    items, _ = items_of(write(tmp_path, "b.csv", "item_id,text\n1,t\n"))
+    assert len(items) == 1
+
+
+def test_mapping_and_paths_are_checked_before_anything_is_read(tmp_path):
+    """The call itself fails, not the first batch: nothing of a good first file goes in before."""
+    good = write(tmp_path, "a.csv", "item_id,title\n1,A\n")
+    with pytest.raises(BadInput, match="--map sku=item_id: no such field; the fields are item_id, title"):
+        read_items([good], DECLARED, Limits(), {"sku": "item_id"})
+    with pytest.raises(BadInput, match="No such file"):
+        read_items([good, tmp_path / "none.csv"], DECLARED, Limits())
+
+
+def test_files_that_cannot_be_used_are_one_clear_line(tmp_path):
+    """Folder, unknown format, empty, empty when unpacked, twice the same column."""
+    cases = {
+        tmp_path: "is a folder",
+        write(tmp_path, "a.xlsx", "x"): "no known format",
+        write(tmp_path, "a.csv", ""): "is empty",
+        write(tmp_path, "b.jsonl.gz", ""): "is empty",
+        write(tmp_path, "c.csv", "item_id,title,title\n"): "more than one column title",
+        write(tmp_path, "d.parquet", "not parquet"): "cannot be read",
+    }
+    for path, says in cases.items():
+        with pytest.raises(BadInput, match=says) as wrong:
+            items_of(path)
+        assert str(path) in str(wrong.value)
+        assert "\n" not in str(wrong.value)
+
+
+def test_broken_gzip_is_named(tmp_path):
+    """Not gzip at all, cut off, and damaged in the middle."""
+    whole = gzip.compress(b"item_id,title\n" + b"".join(b"%d,title of %d\n" % (i, i * i) for i in range(5000)))
+    damaged = whole[:3000] + bytes(byte ^ 255 for byte in whole[3000:3100]) + whole[3100:]
+    for data in (b"item_id,title\n1,A\n", whole[:-2000], damaged):
+        path = tmp_path / "a.csv.gz"
+        path.write_bytes(data)
+        with pytest.raises(BadInput, match="broken gzip"):
+            items_of(path)
+
+
+def test_a_line_that_does_not_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    """A file without line breaks is no table."""
+    monkeypatch.setattr(row_files, "LINE_BYTES", 1 << 20)
+    with pytest.raises(BadInput, match="line 2 is longer than 1 MiB"):
+        items_of(write(tmp_path, "a.jsonl", b'{"item_id":"1","title":"A"}\n' + b" " * (1 << 20) + b"x"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.jsonl", "a.parquet"])
+def test_batches_drive_a_progress_bar(tmp_path, name):
+    """At most `batch` rows each, bytes never fall, and end at the total of all files."""
+    rows = [{"item_id": str(i), "title": f"title {i}"} for i in range(25)]
+    if name == "a.parquet":
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
+    elif name == "a.jsonl":
+        write(tmp_path, name, b"\n".join(map(orjson.dumps, rows)))
+    else:
+        write(tmp_path, name, "item_id,title\n" + "".join(f"{r['item_id']},{r['title']}\n" for r in rows))
+    path = tmp_path / name
+    batches = list(read_items([path, path], DECLARED, Limits(), batch=10))
+    assert [len(batch.records) for batch in batches] == [10, 10, 5, 10, 10, 5, 0]
+    positions = [batch.bytes_read for batch in batches]
+    assert positions == sorted(positions)
+    assert positions[2] == path.stat().st_size
+    assert {batch.bytes_total for batch in batches} == {positions[-1]} == {2 * path.stat().st_size}
+
+
+def test_a_header_alone_is_no_error(tmp_path):
+    """There is nothing to import, and nothing wrong."""
+    assert items_of(write(tmp_path, "a.csv", "item_id,title\n")) == ([], [])

@@ -1,0 +1,320 @@
+"""Unattended rebuilds and retrainings: when, one at a time, and past the death of who began."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from recsys.config import Rebuild, Retrain
+from recsys.datatypes import Item
+from recsys.errors import VersionError
+from recsys.jobs import schedule
+from recsys.jobs.schedule import Job, Schedule, rebuild_due, retraining_due
+from recsys.shard.drift import measure
+from recsys.state import redis_keys
+from recsys.state.job_runs import last_run
+from recsys.state.membership import Drift
+from tests.support.world import World, catalogue, eventually
+
+
+def at(hour: int, minute: int = 0) -> float:
+    return datetime(2026, 3, 2, hour, minute, tzinfo=UTC).timestamp()
+
+
+def drift(**given: float) -> Drift:
+    return Drift(**({"log_share": 0.0, "dead_share": 0.0, "recall_at_10": 1.0} | given))
+
+
+def job(
+    settings: Rebuild,
+    run: Any,
+    *,
+    resumes: bool = True,
+    measured: tuple[Drift, ...] = (),
+    key: str = redis_keys.REBUILD,
+) -> Job:
+    """A rebuild."""
+    return Job(
+        "job",
+        key,
+        lambda: settings.wanted,
+        lambda now, began, _: rebuild_due(settings, now, began, measured),
+        run,
+        resumes=resumes,
+    )
+
+
+def test_cron_is_due_once_after_each_of_its_times():
+    """Also when nobody looked at the time itself; in UTC."""
+    nightly = Rebuild(cron="0 3 * * *")
+    assert rebuild_due(nightly, at(2, 59), at(1), []) is None
+    assert rebuild_due(nightly, at(3), at(1), []) == "cron: 0 3 * * *"
+    assert rebuild_due(nightly, at(9), at(1), []) == "cron: 0 3 * * *"
+    assert rebuild_due(nightly, at(9), at(3), []) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "fine", "past"),
+    [("log_share", 0.3, 0.3, 0.31), ("dead_share", 0.2, 0.1, 0.4), ("recall_below", 0.9, 0.9, 0.8)],
+)
+def test_drift_is_due_past_its_limit_and_after_the_pause(name, limit, fine, past):
+    """The worst replica decides; within the pause after the last rebuild none does."""
+    settings = Rebuild(**{name: limit, "pause_s": 600, "cron": None})
+    measured = "recall_at_10" if name == "recall_below" else name
+    assert rebuild_due(settings, at(9), at(1), [drift(), drift(**{measured: fine})]) is None
+    assert rebuild_due(settings, at(9), at(1), []) is None
+    reason = rebuild_due(settings, at(9), at(1), [drift(), drift(**{measured: past})])
+    assert reason is not None
+    assert f"{measured} is {past:.3f}" in reason
+    assert rebuild_due(settings, at(1, 9), at(1), [drift(**{measured: past})]) is None
+
+
+def test_a_wrong_expression_is_refused_by_name():
+    """At the start, not at night."""
+    with pytest.raises(ValidationError, match="is no cron expression"):
+        Rebuild(cron="61 * * * *")
+    assert not Rebuild(cron=None).wanted
+
+
+def test_a_retraining_rests_after_its_end():
+    """One that took longer than its period does not begin again at once."""
+    hourly = Retrain(cron="0 * * * *", pause_s=1800)
+    assert retraining_due(hourly, at(3), at(2), at(2, 10)) == "cron: 0 * * * *"
+    assert retraining_due(hourly, at(3), at(1), at(2, 45)) is None
+    assert retraining_due(hourly, at(3, 15), at(1), at(2, 45)) == "cron: 0 * * * *"
+    assert retraining_due(hourly, at(3, 59), at(3), at(3, 1)) is None
+    assert retraining_due(Retrain(), at(9), at(1), at(1)) is None
+    assert not Retrain().wanted
+
+
+async def test_one_rebuilds_at_a_time(redis):
+    """Of three composers that look together one builds; the next look finds it done, and says what came of it."""
+    running, most, built = 0, 0, []
+
+    async def rebuild() -> dict[str, str]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.2)
+        running -= 1
+        built.append("v")
+        return {"version": f"v{len(built)}"}
+
+    settings = Rebuild(cron=None, log_share=0.5, pause_s=60)
+    composers = [Schedule(redis, [job(settings, rebuild, measured=(drift(log_share=0.9),))]) for _ in range(3)]
+    for composer in composers:
+        assert await composer.step() is None  # the schedule begins with its first look
+    await redis.hset(redis_keys.REBUILD, "started", repr(time.time() - 100))
+    done = await asyncio.gather(*(c.step() for c in composers))
+    assert [d for d in done if d] == ["drift: log_share is 0.900, over 0.5"]
+    assert (most, len(built)) == (1, 1)
+    assert [await c.step() for c in composers] == [None] * 3
+    known = await last_run(redis, redis_keys.REBUILD)
+    assert known["version"] == "v1"
+    assert float(known["started"]) <= float(known["finished"])
+    assert await redis.exists(redis_keys.REBUILDING) == 0
+
+
+async def test_a_failed_rebuild_is_told_and_waits_for_its_next_time(redis, caplog):
+    """It does not start again at once."""
+
+    async def rebuild() -> dict[str, str]:
+        raise VersionError("recall@10 is 0.5")
+
+    composer = Schedule(redis, [job(Rebuild(cron="* * * * *"), rebuild)])
+    await composer.step()
+    await redis.hset(redis_keys.REBUILD, "started", repr(time.time() - 100))
+    assert await composer.step() == "cron: * * * * *"
+    assert (await last_run(redis, redis_keys.REBUILD))["error"] == "recall@10 is 0.5"
+    assert "recall@10 is 0.5" in caplog.text
+    assert (
+        time.time() - float((await last_run(redis, redis_keys.REBUILD))["started"]) < 60
+    )  # the next minute is its next time
+
+
+async def test_a_rebuild_whose_composer_died_is_taken_up(redis, monkeypatch):
+    """Once the dead one's lock has run out, another goes on; the lock of one that lives is renewed."""
+    monkeypatch.setattr(schedule, "_LOCK_S", 0.4)
+    builds: list[asyncio.Future[dict[str, str]]] = []
+
+    def rebuild() -> Any:
+        builds.append(asyncio.get_running_loop().create_future())
+        return builds[-1]
+
+    first, second = (Schedule(redis, [job(Rebuild(cron="* * * * *"), rebuild)]) for _ in range(2))
+    await first.step()
+    await redis.hset(redis_keys.REBUILD, "started", repr(time.time() - 100))
+    working = asyncio.ensure_future(first.step())
+    await asyncio.sleep(1.0)  # longer than the lock lasts without renewal
+    assert await second.step() is None
+    assert len(builds) == 1
+    working.cancel()  # as a process that is killed: what it began is not finished
+    await asyncio.gather(working, return_exceptions=True)
+    assert builds[0].cancelled()
+    taking_up = asyncio.ensure_future(second.step())
+    assert await eventually(lambda: len(builds) == 2)
+    builds[1].set_result({"version": "v2"})
+    assert str(await taking_up).startswith("it died on the way: cron")
+    assert (await last_run(redis, redis_keys.REBUILD))["version"] == "v2"
+
+
+async def test_a_rebuild_and_a_retraining_never_run_together(redis):
+    """Both are due for all of two composers: the first of the list runs, then the other, and each once."""
+    running, order = 0, []
+
+    def runs(name: str) -> Any:
+        async def run() -> dict[str, str]:
+            nonlocal running
+            running += 1
+            assert running == 1
+            order.append(name)
+            await asyncio.sleep(0.1)
+            running -= 1
+            return {"result": name}
+
+        return run
+
+    often = Rebuild(cron="* * * * *")
+    work = [job(often, runs("rebuild")), job(often, runs("retraining"), key=redis_keys.RETRAINING)]
+    composers = [Schedule(redis, work) for _ in range(2)]
+    await composers[0].step()
+    for key in (redis_keys.REBUILD, redis_keys.RETRAINING):
+        await redis.hset(key, "started", repr(time.time() - 100))
+    for _ in range(3):
+        await asyncio.gather(*(c.step() for c in composers))
+    assert order == ["rebuild", "retraining"]
+    assert (await last_run(redis, redis_keys.RETRAINING))["result"] == "retraining"
+
+
+async def test_a_retraining_that_died_waits_for_its_next_time(redis, caplog):
+    """It is told as failed, and does not begin again at once: it may have died of the memory that it needs."""
+    began = []
+
+    async def train() -> dict[str, str]:
+        began.append(time.time())
+        return {}
+
+    composer = Schedule(redis, [job(Rebuild(cron="0 3 * * *"), train, resumes=False)])
+    await redis.hset(redis_keys.REBUILD, mapping={"started": repr(time.time()), "reason": "cron: 0 3 * * *"})
+    for _ in range(2):
+        await composer.step()
+    assert began == []
+    assert (await last_run(redis, redis_keys.REBUILD))["error"] == "it died on the way: cron: 0 3 * * *"
+    assert "it died on the way" in caplog.text
+
+
+async def test_drift_is_what_came_since_the_snapshot(make_world):
+    """Of 24 items eight by the log, of 28 rows four dead, and full recall."""
+    world: World = await make_world(shards=1, items=catalogue(5))
+    (replica,) = world.clients[0].replicas
+    version = world.store.current()
+    await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(8)], wait_visible=True)
+    for gone in ("sea-0", "sea-1", "sea-2", "n7"):
+        await world.gateway.delete(gone, wait_visible=True)
+    measured = measure(replica.versions[version].shard)
+    assert measured.log_share == pytest.approx(7 / 24)
+    assert measured.dead_share == pytest.approx(4 / 28)
+    assert measured.recall_at_10 == 1.0
+
+
+async def test_a_replica_tells_its_drift(make_world):
+    """Its word in Redis carries the measurement of each version, and a new one after a change."""
+    world: World = await make_world(shards=1, items=catalogue(5))
+    version = world.store.current()
+
+    async def told() -> Drift | None:
+        await world.follower.refresh()
+        state = world.follower.replicas(0)[0].versions.get(version)
+        return state.drift if state else None
+
+    assert (await eventually(told)).log_share == 0.0
+    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+
+    async def moved() -> bool:
+        now = await told()
+        return now is not None and now.log_share == pytest.approx(1 / 21)
+
+    assert await eventually(moved)
+
+
+async def test_drift_of_an_empty_shard(make_world):
+    """Nothing has moved."""
+    world: World = await make_world(shards=1, items=[])
+    assert measure(world.clients[0].replicas[0].versions[world.store.current()].shard) == drift()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [{"finished": "5.0", "version": "v2"}, {"started": "soon", "finished": "5.0"}, {"started": "nan"}, {"reason": "x"}],
+)
+async def test_a_last_run_that_redis_has_half_lost_is_a_new_schedule(redis, left):
+    """It begins now, and is due at its next time; nobody's task ends by it."""
+    ran = []
+
+    async def run() -> dict[str, str]:
+        ran.append(1)
+        return {}
+
+    composer = Schedule(redis, [job(Rebuild(cron="* * * * *"), run)])
+    await redis.hset(redis_keys.REBUILD, mapping=left)
+    composer.start()
+    began = time.time()
+
+    async def noted() -> bool:
+        known = await last_run(redis, redis_keys.REBUILD)
+        return known.get("started", "s").replace(".", "").isdigit() and float(known["started"]) >= began - 1
+
+    assert await eventually(noted)
+    assert composer.healthy()
+    await composer.stop()
+    assert ran == []
+    await redis.hset(redis_keys.REBUILD, "started", repr(time.time() - 100))
+    assert await composer.step() == "cron: * * * * *"
+
+
+async def test_the_schedule_outlives_what_nobody_foresaw(redis, monkeypatch, caplog):
+    """An error of any kind is logged, and the next look is made all the same."""
+    monkeypatch.setattr(schedule, "_LOOK_S", 0.01)
+    looks = []
+
+    def wanted() -> bool:
+        looks.append(1)
+        raise KeyError("unforeseen")
+
+    composer = Schedule(redis, [Job("job", redis_keys.REBUILD, wanted, lambda *_: None, dict, resumes=True)])
+    composer.start()
+    assert await eventually(lambda: len(looks) > 2)
+    assert composer.healthy()
+    await composer.stop()
+    assert "unforeseen" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["another has it", "Redis is away"])
+async def test_who_loses_the_lock_gives_the_work_up(own_valkey, own_redis, monkeypatch, how):
+    """Before another composer can begin; what was begun is still open in Redis, so that one goes on with it."""
+    monkeypatch.setattr(schedule, "_LOCK_S", 0.6)
+    begun: list[asyncio.Future[dict[str, str]]] = []
+
+    def run() -> Any:
+        begun.append(asyncio.get_running_loop().create_future())
+        return begun[-1]
+
+    composer = Schedule(own_redis, [job(Rebuild(cron="* * * * *"), run)])
+    await composer.step()
+    await own_redis.hset(redis_keys.REBUILD, "started", repr(time.time() - 100))
+    working = asyncio.ensure_future(composer.step())
+    assert await eventually(lambda: begun)
+    if how == "another has it":
+        await own_redis.set(redis_keys.REBUILDING, "of another")
+    else:
+        own_valkey.stop()
+    assert await eventually(begun[0].cancelled)
+    await asyncio.gather(working, return_exceptions=True)
+    if how == "another has it":
+        assert "finished" not in await last_run(own_redis, redis_keys.REBUILD)
+        assert await own_redis.get(redis_keys.REBUILDING) == b"of another"

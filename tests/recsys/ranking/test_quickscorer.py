@@ -1,0 +1,63 @@
+"""Trees give what LightGBM gives."""
+
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import pytest
+
+from recsys.errors import VersionError
+from recsys.ranking.quickscorer import Trees
+
+RNG = np.random.default_rng(5)
+TABLE = RNG.standard_normal((1500, 5)).astype(np.float32)
+TABLE[:, 3] = np.round(TABLE[:, 3])  # few values, and many rows exactly on a threshold's side of them
+LIKED = TABLE[:, 0] + TABLE[:, 1] * TABLE[:, 3] + RNG.standard_normal(1500) > 0.5
+
+
+def model(trees: int, **settings: object) -> lightgbm.Booster:
+    known = {"objective": "binary", "num_leaves": 15, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
+    return lightgbm.train(known | settings, lightgbm.Dataset(TABLE, LIKED.astype(int)), trees)
+
+
+@pytest.mark.parametrize("trees", [1, 40])
+@pytest.mark.parametrize("leaves", [2, 15, 16])
+def test_scores_are_lightgbms(trees, leaves):
+    """For more rows than a piece has, for one, and for none."""
+    made = model(trees, num_leaves=leaves)
+    ours = Trees(made.dump_model())
+    for rows in (1500, 257, 1, 0):
+        expected = made.predict(TABLE[:rows], raw_score=True) if rows else np.zeros(0)
+        np.testing.assert_allclose(ours.score(TABLE[:rows]), expected, atol=1e-5)
+
+
+def test_values_at_and_around_every_threshold_fall_on_lightgbms_side():
+    """Thresholds are float64, values float32: the nearest float32 on either side, and the rounded one."""
+    made = model(20)
+    edges = sorted({float(e) for e in made.trees_to_dataframe()["threshold"].dropna()})
+    near = np.array([e for e in edges if abs(e) > 1e-30], np.float32)  # LightGBM reads 1e-35 as 0
+    assert len(near) > 100
+    values = np.concatenate(
+        [[0.0], np.nextafter(near, np.float32(-9)), near, np.nextafter(near, np.float32(9))]
+    ).astype(np.float32)
+    for feature in range(5):
+        rows = np.repeat(TABLE[7:8], len(values), axis=0)
+        rows[:, feature] = values
+        np.testing.assert_allclose(Trees(made.dump_model()).score(rows), made.predict(rows, raw_score=True), atol=1e-5)
+
+
+def test_a_tree_without_a_split_is_its_value():
+    made = model(3, min_data_in_leaf=1500)
+    np.testing.assert_allclose(Trees(made.dump_model()).score(TABLE[:4]), made.predict(TABLE[:4], raw_score=True))
+
+
+def test_what_the_masks_cannot_hold_is_refused():
+    with pytest.raises(VersionError, match="over 16 leaves"):
+        Trees(model(2, num_leaves=40).dump_model())
+    data = lightgbm.Dataset(np.abs(np.round(TABLE)), LIKED.astype(int), categorical_feature=[3])
+    settings = {"objective": "binary", "verbosity": -1, "num_threads": 1, "max_cat_to_onehot": 1}
+    other = lightgbm.train(settings, data, 20)
+    if "==" not in str(other.dump_model()):
+        pytest.fail("no tree splits by a category: the test shows nothing")
+    with pytest.raises(VersionError, match="by categories"):
+        Trees(other.dump_model())

@@ -1,0 +1,49 @@
+"""Events over HTTP: their order, and what the answer says became of them."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from deployments.api.app import make_api
+from deployments.api.traces import Traces
+from recsys.access.gate import Gate
+from tests.support.world import catalogue
+
+
+@pytest.fixture
+async def http(make_world):
+    world = await make_world(items=catalogue(3), shards=1)
+    transport = httpx.ASGITransport(app=make_api(world.gateway, Gate(), Traces("r")))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+
+
+async def post(http: httpx.AsyncClient, *events: tuple[str, str], **given) -> dict:
+    body = [{"event_id": e, "user_id": "u", "item_id": i, "type": "like"} | given for e, i in events]
+    return (await http.post("/v1/events", json={"events": body})).json()
+
+
+async def test_events_without_a_time_keep_the_order_of_their_call(http):
+    """What was liked last is what stands last in the call, whatever the ids are."""
+    sent = [("zz-1", "sea-0"), ("mm-2", "space-0"), ("aa-3", "forest-0")]
+    await post(http, *sent)
+    history = (await http.get("/v1/users/u")).json()["history"]
+    assert [h["item_id"] for h in reversed(history)] == ["sea-0", "space-0", "forest-0"]
+
+
+async def test_what_is_known_of_a_user_says_how_much_is_kept(http):
+    """With fewer events than that, the history is whole."""
+    await post(http, ("e1", "sea-0"))
+    known = (await http.get("/v1/users/u")).json()
+    assert (known["events"], known["history_limit"]) == (1, 1000)
+
+
+async def test_what_became_of_the_events_is_told_apart(http):
+    """Accepted, counted before, and too old to be taken: after an erasure the past is, and what comes now is not."""
+    assert (await post(http, ("e1", "sea-0"), ("e1", "sea-0")))["duplicates"] == 1
+    await http.delete("/v1/users/u")
+    old = await post(http, ("e1", "sea-0"), timestamp="2020-01-01T00:00:00Z")
+    assert (old["accepted"], old["duplicates"], old["too_old"]) == (0, 0, 1)
+    new = await post(http, ("e2", "sea-0"))
+    assert (new["accepted"], new["duplicates"], new["too_old"]) == (1, 0, 0)

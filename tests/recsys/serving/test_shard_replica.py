@@ -1,0 +1,372 @@
+"""A shard's replica: snapshot plus log, versions side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
+from recsys.datatypes import Item
+from recsys.encoders.base import HashingEncoder
+from recsys.errors import Unavailable, VersionError
+from recsys.serving import held_version
+from recsys.serving.held_version import HeldVersion
+from recsys.serving.shard_replica import ShardReplica
+from recsys.shard.recall import nearest_query
+from recsys.state.item_log import Delete, ItemLog, Upsert
+from recsys.state.membership import ComposerMember, ShardMember
+from recsys.state.presence import Presence, everyone
+from recsys.transport import wire
+from tests.support.world import ATTRIBUTES, DIMENSION, TOPICS, World, catalogue, event, eventually
+
+OTHER = Platform(shards=1, encoder=EncoderSpec(kind="hashing", dimension=24), attributes=ATTRIBUTES)
+
+
+WORDS = [f"word{n}" for n in range(60)]
+
+
+def one_shard(make_world: Any, **options: Any) -> Any:
+    return make_world(**({"shards": 1, "items": catalogue(4)} | options))
+
+
+def contents(replica: ShardReplica, version: str) -> dict[str, tuple[Item, tuple[float, ...]]]:
+    """Every live item with its vector."""
+    shard = replica.versions[version].shard
+    rows = shard.items.live_rows()
+    vectors = shard.items.vectors(rows).round(5).tolist()
+    return {shard.items.ids[r]: (shard.items.item(r), tuple(v)) for r, v in zip(rows, vectors, strict=True)}
+
+
+def upsert(item: Item, spec: EncoderSpec | None = None) -> tuple[int, Upsert]:
+    encoder = HashingEncoder(spec or EncoderSpec(kind="hashing", dimension=DIMENSION))
+    return 0, Upsert(item, encoder.encode([item.passage()])[0], encoder.fingerprint)
+
+
+async def test_a_replica_catches_up_and_follows(make_world):
+    """What stood in the log before it started is there when it has started; what comes later follows."""
+    world: World = await one_shard(make_world)
+    log = ItemLog(world.redis)
+    many = [upsert(Item(f"n{n}", f"text {n}")) for n in range(1200)]  # more than one reading of the log
+    await log.append([*many, (0, Delete("sea-0")), upsert(Item("n5", "again")), (0, Delete("n6"))])
+    late = await world.add_replica(0)
+    version = world.store.current()
+    held = contents(late, version)
+    assert len(held) == 16 + 1200 - 2
+    assert held["n5"][0].title == "again"
+    assert not {"sea-0", "n6"} & held.keys()
+    await log.append([upsert(Item("sea-0", "back")), (0, Delete("n7"))])
+
+    def followed() -> bool:
+        got = contents(late, version)
+        return "sea-0" in got and "n7" not in got
+
+    assert await eventually(followed)
+
+
+async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
+    """After any writes two replicas of different age are equal, item by item and vector by vector."""
+    world: World = await one_shard(make_world)
+    log, rng = ItemLog(world.redis), np.random.default_rng(3)
+    version = world.store.current()
+    for step in range(15):
+        ids = [f"sea-{rng.integers(6)}" if rng.random() < 0.5 else f"new {rng.integers(9)}" for _ in range(7)]
+        await log.append([upsert(Item(i, f"step {step}")) if rng.random() < 0.6 else (0, Delete(i)) for i in ids])
+        if step in (4, 9, 14):
+            await world.add_replica(0)
+    last = await log.end(0)
+    replicas = world.clients[0].replicas
+    assert len(replicas) == 4
+    assert await eventually(lambda: all(r.versions[version].shard.cursor == last for r in replicas))
+    first = contents(replicas[0], version)
+    for other in replicas[1:]:
+        assert contents(other, version) == first
+        assert len(other.versions[version].shard.index) == len(replicas[0].versions[version].shard.index)
+
+
+@pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
+@pytest.mark.parametrize("snapshot", [4, 0])
+async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeypatch, engine, snapshot):
+    """After 1,000 upserts, three in ten of one text, and 200 deletes, read one by one, as they came and all at once: to
+    the bit the same.
+    """
+    world: World = await one_shard(make_world, index=IndexSpec(engine=engine), items=catalogue(snapshot))
+    (first,) = world.clients[0].replicas
+    log, rng, version = ItemLog(world.redis), np.random.default_rng(11), world.store.current()
+    read = ItemLog.read
+
+    async def one_by_one(self: ItemLog, *place: Any, **options: Any) -> Any:
+        return await read(self, *place, **(options | {"limit": 1}))
+
+    monkeypatch.setattr(ItemLog, "read", one_by_one)
+    texts = [" ".join(rng.choice(WORDS, 4)) if rng.random() < 0.7 else "untitled" for _ in range(1000)]
+    changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", text)) for text in texts]
+    for at in sorted(rng.integers(300, 1200, 200).tolist()):
+        changes.insert(at, (0, Delete(f"n{rng.integers(700)}")))
+    for start in range(0, len(changes), 37):
+        await log.append(changes[start : start + 37])
+    last = await log.end(0)
+    assert await eventually(lambda: first.versions[version].shard.cursor == last)
+    monkeypatch.setattr(ItemLog, "read", read)
+    others = [await world.add_replica(0), await world.add_replica(0)]
+    encoder = HashingEncoder(world.platform.encoder)
+    queries = encoder.encode([" ".join(rng.choice(WORDS, 3)) for _ in range(200)])
+    asked = nearest_query(version, queries, 10)
+    answers = [await r.search(replace(asked, sketches=True)) for r in (first, *others)]
+    assert len(answers[0].keys) >= 2000
+    assert [wire.encode(a) for a in answers[1:]] == [wire.encode(answers[0])] * 2
+
+
+async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_world, monkeypatch):
+    """Both answer while a composer serves the old; when none does any more it goes, and its log task with it."""
+    monkeypatch.setattr(held_version, "_LINGER_S", 0.1)
+    world: World = await one_shard(make_world)
+    (replica,) = world.clients[0].replicas
+    old = world.store.current()
+    await world.follower.stop()
+    slow = Presence(world.redis, ComposerMember("slow", serving=old), ())
+    await slow.say()
+    new = world.publish([*world.items, Item("only new")]).version
+    world.store.promote(new)
+    assert await eventually(lambda: set(replica.versions) == {old, new})
+    await asyncio.sleep(1.5)  # several looks, and much longer than an unused version is kept
+    assert (await replica.vectors(old, ["sea-1"]))[0] == ("sea-1",)
+    assert (await replica.items(new, ["only new"])) == [Item("only new")]
+    assert await replica.items(old, ["only new"]) == []
+    await slow.say(lambda member: structs.replace(member, serving=new))
+    assert await eventually(lambda: set(replica.versions) == {new})
+    with pytest.raises(Unavailable, match=old):
+        await replica.items(old, ["sea-1"])
+    assert replica.healthy()
+    followed = {t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("log:")}
+    assert followed == {f"log:{new}"}
+
+
+async def test_a_version_that_is_used_again_lingers_again(make_world, monkeypatch):
+    """Promoted back and away again, it is kept from the second leave-taking on, not from the first."""
+    monkeypatch.setattr(held_version, "_LINGER_S", 1e6)
+    world: World = await one_shard(make_world)
+    (replica,) = world.clients[0].replicas
+    first = world.store.current()
+    second = world.publish().version
+    world.store.promote(second)
+    assert await eventually(lambda: replica.versions[first].unused)
+    world.store.rollback()
+    assert await eventually(lambda: replica.versions[second].unused and not replica.versions[first].unused)
+
+
+async def test_a_new_replica_holds_what_composers_serve(make_world):
+    """It starts while a promoted version is not served yet: it loads both, and answers for both at once."""
+    world: World = await one_shard(make_world)
+    old = world.store.current()
+    await world.follower.stop()
+    await Presence(world.redis, ComposerMember("c", serving=old), ()).say()
+    new = world.publish().version
+    world.store.promote(new)
+    replica = await world.add_replica(0)
+    assert set(replica.versions) == {old, new}
+
+
+async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_world, monkeypatch):
+    """Start ends only when the replica holds what is current by then."""
+    world: World = await one_shard(make_world)
+    load, started = world.store.load, []
+    newer = world.publish().version
+
+    def slow(version: str, shard: int):
+        loaded = load(version, shard)
+        if not started:
+            started.append(version)
+            world.store.promote(newer)
+        return loaded
+
+    store = type(world.store)(world.store.root)
+    other = ShardReplica(0, "second", world.platform, store, world.redis, world.encode)
+    monkeypatch.setattr(store, "load", slow)
+    await other.start()
+    try:
+        assert newer in other.versions
+    finally:
+        await other.stop()
+
+
+async def test_a_replica_is_heard_of_while_it_loads(make_world, monkeypatch):
+    """Loading takes longer than silence is borne: the replica stays listed, so nobody switches without it."""
+    world: World = await one_shard(make_world)
+    loading, go = asyncio.Event(), asyncio.Event()
+
+    opened = HeldVersion.open
+
+    async def slow(version: str, source: Any) -> HeldVersion:
+        loading.set()
+        await go.wait()
+        return await opened(version, source)
+
+    monkeypatch.setattr(HeldVersion, "open", slow)
+    world.store.promote(world.publish().version)
+    async with asyncio.timeout(30):
+        await loading.wait()
+
+    async def last_word() -> float:
+        return float(await world.redis.zscore("recsys:heard:shard", "r0"))
+
+    before = await last_word()
+
+    async def spoke() -> bool:
+        return await last_word() > before
+
+    assert await eventually(spoke)
+    assert world.follower.serve.version != world.store.current()
+    go.set()
+
+
+async def test_a_corrupt_version_leaves_the_served_one_up(make_world, caplog):
+    """It is refused again and again, the replica goes on, is heard of, and writes still arrive."""
+    world: World = await one_shard(make_world)
+    (replica,) = world.clients[0].replicas
+    old = world.store.current()
+    bad = world.publish().version
+    world.store.promote(bad)
+    world.store.promote(old)
+    (world.store.folder(bad) / "shard-0" / "vectors.npy").write_bytes(b"?")
+    (world.store.root / "CURRENT").write_text(f'{{"version": "{bad}"}}')
+    assert await eventually(lambda: "checksum" in caplog.text)
+    await ItemLog(world.redis).append([upsert(Item("new", "x"))])
+    assert await eventually(lambda: "new" in contents(replica, old))
+    assert replica.healthy()
+    assert [m.versions.keys() for m in await everyone(world.redis) if isinstance(m, ShardMember)] == [{old}]
+    late = await world.add_replica(0)  # what the composer serves is enough to start with
+    assert set(late.versions) == {old}
+
+
+async def test_nothing_promoted_is_an_error(redis, tmp_path):
+    """A replica cannot start before the first version, and says what to do."""
+    world = World(tmp_path / "versions", redis, shards=1)
+    replica = ShardReplica(0, "r", world.platform, world.store, redis, world.encode)
+    with pytest.raises(VersionError, match="recsys promote"):
+        await replica.start()
+    await replica.stop()
+
+
+async def test_entries_of_another_encoder_are_encoded_again(make_world):
+    """A version of another dimension makes its own vectors of the log's texts; while no encoder answers it waits."""
+    world: World = await one_shard(make_world)
+    (replica,) = world.clients[0].replicas
+    log = ItemLog(world.redis)
+    await log.append([upsert(Item("wave", "sea", TOPICS["sea"])), upsert(Item("w2", "x y"))])
+    new = world.publish(platform=OTHER).version
+    world.store.promote(new)
+    assert await eventually(lambda: new in replica.versions)
+    encoder = HashingEncoder(OTHER.encoder)
+    held = contents(replica, new)
+    for name, text in (("wave", f"sea. {TOPICS['sea']}"), ("w2", "x y")):
+        np.testing.assert_allclose(held[name][1], encoder.encode([text])[0], atol=1e-4)
+    world.encoder_down = True
+    await log.append([upsert(Item("w3", "z")), upsert(Item("w4", "z"), OTHER.encoder)])
+    await asyncio.sleep(0.3)
+    assert replica.healthy()
+    assert "w4" not in contents(replica, new)
+    world.encoder_down = False
+    assert await eventually(lambda: {"w3", "w4"} <= contents(replica, new).keys())
+
+
+async def test_replicas_take_the_vectors_that_one_of_them_made(make_world, monkeypatch):
+    """An encoder whose last bits change from call to call: all replicas hold the same."""
+    calls = itertools.count(1)
+    encode = World.encode
+
+    async def unsteady(self, version, texts):
+        return await encode(self, version, texts) + np.float32(1e-3) * next(calls)
+
+    monkeypatch.setattr(World, "encode", unsteady)
+    world: World = await one_shard(make_world, replicas=2)
+    await ItemLog(world.redis).append([upsert(Item(f"w{n}", f"text {n}")) for n in range(20)])
+    new = world.publish(platform=OTHER).version
+    world.store.promote(new)
+    replicas = world.clients[0].replicas
+    assert await eventually(lambda: all(new in r.versions for r in replicas))
+    first, second, late = (contents(r, new) for r in (*replicas, await world.add_replica(0)))
+    assert "w19" in first
+    assert first == second == late
+
+
+async def test_tuning_reaches_versions_that_are_loading(make_world, monkeypatch):
+    """A setting that comes while a version is read counts for it too."""
+    world: World = await one_shard(make_world)
+    (replica,) = world.clients[0].replicas
+    load = world.store.load
+
+    def slow(version: str, shard: int):
+        loaded = load(version, shard)
+        replica.tune(ShardTuning(ef_search=77, poll_s=0.05))
+        return loaded
+
+    monkeypatch.setattr(world.store, "load", slow)
+    new = world.publish().version
+    world.store.promote(new)
+    assert await eventually(lambda: new in replica.versions)
+    assert {held.shard.tuning.ef_search for held in replica.versions.values()} == {77}
+
+
+async def test_popularity_reaches_the_shard(make_world):
+    """Likes that Redis counts arrive at the next look, and a new replica has them from the start."""
+    world: World = await one_shard(make_world)
+    await world.gateway.record([event(user, "sea-1") for user in ("u", "v", "w")])
+    version = world.store.current()
+
+    def likes(replica: ShardReplica) -> float:
+        shard = replica.versions[version].shard
+        return float(shard.items.counts.view[shard.items.row("sea-1")])
+
+    assert await eventually(lambda: likes(world.clients[0].replicas[0]) == 3.0)
+    assert likes(await world.add_replica(0)) == 3.0
+
+
+async def test_a_stopped_replica_is_gone_at_once(make_world):
+    """It leaves the list of members, and all its tasks have ended; without Redis it stops as well."""
+    world: World = await one_shard(make_world)
+    replica = await world.add_replica(0)
+    world.clients[0].replicas.remove(replica)
+    assert len([m for m in await everyone(world.redis) if isinstance(m, ShardMember)]) == 2
+    await replica.stop()
+    assert len([m for m in await everyone(world.redis) if isinstance(m, ShardMember)]) == 1
+    assert not replica.healthy()
+
+
+async def test_stopping_without_redis(own_redis, own_valkey, tmp_path):
+    """A server that is gone does not keep a replica or a composer from ending."""
+    world = World(tmp_path / "versions", own_redis, shards=1, items=catalogue(1))
+    await world.__aenter__()
+    own_valkey.stop()
+    await world.__aexit__(None, None, None)
+    assert not world.follower.healthy()
+
+
+async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searched(make_world, monkeypatch):
+    """Composers pick only who has said so: no request waits for a replica's first search."""
+    world: World = await one_shard(make_world)
+    await ItemLog(world.redis).append([upsert(Item("n1", "new"))])
+    searched, go_on, real = threading.Event(), threading.Event(), held_version.search
+    cursors = []
+
+    def first_search(shard: Any, query: Any) -> Any:
+        cursors.append(shard.cursor)
+        searched.set()
+        assert go_on.wait(30)
+        return real(shard, query)
+
+    monkeypatch.setattr(held_version, "search", first_search)
+    starting = asyncio.create_task(world.add_replica(0))
+    assert await asyncio.to_thread(searched.wait, 30)
+    assert [m.id for m in await everyone(world.redis) if isinstance(m, ShardMember)] == ["r0"]
+    assert cursors == [await ItemLog(world.redis).end(0)]
+    go_on.set()
+    late = await starting
+    assert {m.id for m in await everyone(world.redis) if isinstance(m, ShardMember)} == {"r0", "r1"}
+    assert late.healthy()

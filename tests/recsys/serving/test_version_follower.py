@@ -1,0 +1,392 @@
+"""What composers serve, and what shards keep for them, when versions, Redis or the object store let them down."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from redis.exceptions import RedisError
+
+from deployments.api import operations, problems
+from recsys.config import EncoderSpec, Platform
+from recsys.datatypes import Item, RecQuery
+from recsys.errors import VersionError
+from recsys.files import sha256
+from recsys.serving import held_version
+from recsys.serving import shard_replica as replica_module
+from recsys.serving import version_follower as following_module
+from recsys.serving.background import forever
+from recsys.serving.popularity_feed import PopularityFeed
+from recsys.serving.shard_replica import ShardReplica
+from recsys.serving.version_follower import VersionFollower
+from recsys.shard.shard import Shard
+from recsys.state.item_log import Delete, ItemLog, Upsert
+from recsys.state.membership import ComposerMember, ShardMember, VersionState
+from recsys.state.presence import Presence, everyone
+from recsys.versions.fallbacks import Servable
+from recsys.versions.store import MANIFEST, RANKER
+from tests.support.world import World, catalogue, event, eventually
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch):
+    """What nobody serves is dropped soon, so that a test sees whether it is dropped at all."""
+    monkeypatch.setattr(held_version, "_LINGER_S", 0.3)
+    monkeypatch.setattr(held_version, "_WITHDRAWN_S", 0.3)
+    monkeypatch.setattr(replica_module, "SAY_S", 0.1)
+    monkeypatch.setattr(replica_module, "_FOLLOW_S", 0.1)
+
+
+def small(make_world: Any, **options: Any) -> Any:
+    return make_world(**({"shards": 1, "replicas": 2, "items": catalogue(3)} | options))
+
+
+def unopenable(world: World) -> str:
+    """A version that shards load and composers cannot open: its ranker is of a newer release."""
+    version = world.publish().version
+    folder = world.store.folder(version)
+    (folder / RANKER).write_text("trees of a release to come\n")
+    ours = world.store.manifest(version).model_copy(update={"ranker_sha256": sha256(folder / RANKER)})
+    (folder / MANIFEST).write_text(ours.model_dump_json())
+    return version
+
+
+def damage(world: World, version: str, shard: int = 0) -> None:
+    (world.store.folder(version) / f"shard-{shard}" / "index.bin").write_bytes(b"damaged")
+
+
+async def answers(world: World) -> bool:
+    slate = await world.gateway.recommend(RecQuery(k=5))
+    return len(slate.items) == 5 and not slate.degraded
+
+
+async def held_by_all(world: World, *versions: str) -> bool:
+    return all(set(r.versions) == set(versions) for client in world.clients for r in client.replicas)
+
+
+async def asked(world: World, path: str) -> httpx.Response:
+    app = FastAPI()
+    app.include_router(operations.router(world.gateway))
+    problems.install(app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://recsys") as client:
+        return await client.get(path)
+
+
+async def test_a_version_that_composers_cannot_open_takes_nothing_away(make_world):
+    """The composer is heard on, says why in its status, and the shards keep what it serves; it goes on when mended."""
+    world: World = await small(make_world)
+    old, new = world.store.current(), unopenable(world)
+    world.store.promote(new)
+    assert await eventually(lambda: held_by_all(world, old, new))
+    assert await eventually(lambda: new in world.follower._rejections.reasons)
+    await asyncio.sleep(1.5)  # several times what unused versions are kept
+    assert await held_by_all(world, old, new)
+    assert world.follower.serve.version == old
+    assert await answers(world)
+    assert world.follower.healthy()
+    said = (await asked(world, "/v1/status")).json()
+    assert (said["index_version"], said["promoted_version"]) == (old, new)
+    assert [(r["version"], r["by"]) for r in said["rejected"]] == [(new, "composer")]
+    world.store.promote(world.publish().version)
+    assert await eventually(lambda: world.follower.serve.version == world.store.current())
+    assert world.follower._rejections.among([world.store.current()]) == 0
+
+
+async def test_a_redis_that_refuses_writes_takes_nothing_away(make_world, own_redis):
+    """Nobody can say that he is there. A promotion in that time changes nothing until words are taken again; a replica
+    and a composer that start in that time serve.
+    """
+    world: World = await small(make_world, redis=own_redis)
+    old = world.store.current()
+    await own_redis.config_set("maxmemory", 1)
+    with pytest.raises(RedisError):
+        await own_redis.set("x", "y")
+    new = world.publish().version
+    world.store.promote(new)
+    assert await eventually(lambda: held_by_all(world, old, new))
+    await asyncio.sleep(1.5)
+    assert await held_by_all(world, old, new)
+    assert world.follower.serve.version == old
+    assert await answers(world)
+    late = await world.add_replica(0)
+    assert old in late.versions
+    second = VersionFollower("second", world.store, own_redis, world.platform)
+    await second.start(10)
+    assert second.serve.version == old
+    await second.stop()
+    assert await answers(world)
+    await own_redis.config_set("maxmemory", 0)
+    assert await eventually(lambda: world.follower.serve.version == new)
+    assert await eventually(lambda: held_by_all(world, new))
+
+
+async def test_versions_are_kept_for_composers_that_are_not_heard(make_world, monkeypatch):
+    """A composer's last word counts until it takes it back or says another one."""
+    world: World = await small(make_world)
+    old = world.store.current()
+    other = Presence(world.redis, ComposerMember("cut off", serving=old), ())
+    await other.say()
+    await world.redis.zincrby("recsys:heard:composer", -60_000, "cut off")
+    world.store.promote(world.publish().version)
+    new = world.store.current()
+    assert await eventually(lambda: world.follower.serve.version == new)
+    await asyncio.sleep(1.5)
+    assert await held_by_all(world, old, new)
+    await other.leave()
+    assert await eventually(lambda: held_by_all(world, new))
+
+
+async def test_nothing_is_dropped_while_no_composer_has_spoken(make_world):
+    """An emptied Redis says nothing about what composers serve."""
+    world: World = await small(make_world)
+    old = world.store.current()
+    await world.follower.stop()
+    await world.redis.flushall()
+    world.store.promote(world.publish().version)
+    assert await eventually(lambda: held_by_all(world, old, world.store.current()))
+    await asyncio.sleep(1.5)
+    assert await held_by_all(world, old, world.store.current())
+
+
+async def test_a_new_composer_serves_what_its_sisters_serve(make_world):
+    """CURRENT cannot be loaded: a composer that starts now takes the version before, at once, and is ready."""
+    world: World = await small(make_world)
+    old, bad = world.store.current(), world.publish().version
+    world.store.promote(bad)
+    damage(world, bad)
+    late = VersionFollower("late", world.store, world.redis, world.platform)
+    await late.start(30)
+    assert late.serve.version == old
+    assert late.can_answer()
+    await late.stop()
+    assert await eventually(lambda: any(bad in r._rejections.reasons for r in world.clients[0].replicas))
+
+    async def told() -> bool:
+        said = (await asked(world, "/v1/status")).json()
+        return {(r["version"], "checksum" in r["reason"]) for r in said["rejected"]} == {(bad, True)}
+
+    assert await eventually(told)
+
+
+@pytest.mark.parametrize("damaged", [(0,), (1,), (0, 1)])
+async def test_a_cold_start_goes_back_to_the_newest_version_that_can_be_served(make_world, damaged):
+    """Whichever shards CURRENT cannot be loaded by: all agree on a version before, and follow the next promotion."""
+    started: World = await make_world(shards=2, items=catalogue(3))
+    versions = [started.store.current(), *(started.publish().version for _ in range(2))]
+    for version in versions[1:]:
+        started.store.promote(version)
+    assert await eventually(lambda: started.follower.serve.version == versions[2])
+    await started.__aexit__(None, None, None)
+    await started.redis.flushall()
+    for shard in damaged:
+        damage(started, versions[2], shard)
+        damage(started, versions[1], shard)
+    again: World = await make_world(shards=2, items=catalogue(3))
+    assert again.follower.serve.version == versions[0]
+    assert await answers(again)
+    assert (await asked(again, "/readyz")).status_code == 200
+    good = again.publish().version
+    again.store.promote(good)
+    assert await eventually(lambda: again.follower.serve.version == good)
+
+
+async def test_a_composer_that_starts_when_nothing_can_be_loaded_says_so(make_world, tmp_path, redis):
+    """Nothing opens: the error names the reason, and nothing runs on behind it."""
+    world: World = await small(make_world)
+    (world.store.folder(world.store.current()) / MANIFEST).write_text("{}")
+    await world.redis.flushall()
+    late = VersionFollower("late", world.store, world.redis, Platform(shards=2))  # a shard is missing, so none is ready
+    with pytest.raises(VersionError, match="manifest"):
+        await late.start(0.3)
+    assert not late.healthy()
+
+
+async def test_ready_means_that_it_can_answer(make_world, monkeypatch):
+    """Not while no shard holds what is served; and again as soon as one does. Health is another thing: a new composer
+    could not do better.
+    """
+    world: World = await small(make_world)
+    assert (await asked(world, "/readyz")).json()["status"] == "ready"
+    await asyncio.gather(*(r.stop() for r in world.clients[0].replicas))
+
+    async def ready() -> bool:
+        return (await asked(world, "/readyz")).status_code == 200
+
+    async def unready() -> bool:
+        return not await ready()
+
+    assert await eventually(unready)
+    answer = await asked(world, "/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert (await asked(world, "/healthz")).status_code == 200
+    monkeypatch.setattr(following_module, "_HELPLESS_S", 0.0)
+    assert world.follower.healthy()
+    world.clients[0].replicas.clear()
+    await world.add_replica(0)
+    assert await eventually(ready)
+
+
+async def test_a_composer_that_cannot_serve_what_shards_hold_is_not_healthy(make_world, monkeypatch):
+    """Another process may open what this one cannot."""
+    monkeypatch.setattr(following_module, "_HELPLESS_S", 0.0)
+    world: World = await small(make_world)
+    assert world.follower.healthy()
+    serve = world.follower.serve
+
+    async def stuck(version: str) -> bool:
+        return False
+
+    monkeypatch.setattr(world.follower, "_switch", stuck)
+    world.follower._serve = type(serve)("v-of-nobody", serve.model, serve.space, serve.fingerprint)
+    assert await eventually(lambda: not world.follower.healthy())
+
+
+async def test_a_store_that_fails_in_its_own_way_ends_nothing(make_world, monkeypatch):
+    """An object store's errors are of its library's family: composer and shards go on, and follow again later."""
+
+    class EndpointConnectionError(Exception): ...
+
+    world: World = await small(make_world)
+    version, plain, calls = world.store.current(), world.store.served, []
+
+    def broken() -> list[str]:
+        calls.append(1)
+        raise EndpointConnectionError("no connection to the endpoint")
+
+    monkeypatch.setattr(world.store, "served", broken)
+    assert await eventually(lambda: len(calls) > 6)
+    assert world.follower.healthy()
+    assert all(r.healthy() for r in world.clients[0].replicas)
+    assert await answers(world)
+    assert {m.id for m in await everyone(world.redis)} == {"composer", "r0", "r1"}
+    monkeypatch.setattr(world.store, "served", plain)
+    world.store.promote(world.publish().version)
+    assert await eventually(lambda: world.follower.serve.version not in (None, version))
+
+
+async def test_popularity_goes_on_when_a_version_is_dropped_under_it(make_world, monkeypatch):
+    """The look at one version's numbers takes for ever: it ends with the version, and the other one's numbers come."""
+    world: World = await small(make_world, replicas=1)
+    (replica,) = world.clients[0].replicas
+    old = world.store.current()
+    stuck, follow = asyncio.Event(), PopularityFeed.follow
+
+    async def slow(self: PopularityFeed, shard: Shard) -> None:
+        if shard.version != old and shard.version in replica.versions:
+            stuck.set()
+            await asyncio.sleep(3600)
+        await follow(self, shard)
+
+    monkeypatch.setattr(PopularityFeed, "follow", slow)
+    world.store.promote(world.publish().version)
+    async with asyncio.timeout(30):
+        await stuck.wait()
+        await replica.versions[world.store.current()].retire()
+    await world.gateway.record([event("u", "sea-1")])
+    items = replica.versions[old].shard.items
+    assert await eventually(lambda: items.counts.view[items.row("sea-1")] == 1.0)
+
+
+async def test_a_lost_end_of_the_log_does_not_hold_up_a_version(make_world):
+    """Replicas have applied entries that Redis has no more: a version built of the rest is served all the same."""
+    world: World = await small(make_world)
+    await world.gateway.upsert([Item("kept", "kept")], wait_visible=True)
+    (lost,) = await world.gateway.upsert([Item("lost", "lost")], wait_visible=True)
+    await world.redis.xdel("recsys:log:0", lost.sequence)
+    version = world.publish().version
+    world.store.promote(version)
+    assert await eventually(lambda: world.follower.serve.version == version, 15)
+
+
+async def test_a_key_has_its_share_while_nobody_is_heard(make_world, own_redis):
+    """Three composers that cannot say that they are there still share a key's rate."""
+    world: World = await small(make_world, redis=own_redis)
+    for name in ("b", "c"):
+        await Presence(own_redis, ComposerMember(name), ()).say()
+    assert await eventually(lambda: world.follower.composer_count == 3)
+    await own_redis.config_set("maxmemory", 1)
+    await asyncio.sleep(1.5)
+    assert world.follower.composer_count == 3
+
+
+async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
+    """They share their looks, and each learns of its own change."""
+    world: World = await small(make_world)
+    looks, plain = [], world.follower._presence.look
+
+    async def counted() -> None:
+        looks.append(1)
+        await plain()
+
+    world.follower._presence.look = counted  # type: ignore[method-assign]
+    writes = [world.gateway.upsert([Item(f"n{n}", "new")], wait_visible=True) for n in range(40)]
+    assert all(w.visible for written in await asyncio.gather(*writes) for w in written)
+    assert not await world.follower.until(lambda group: False, 0.2)
+    assert len(looks) < 40 * 10
+
+
+async def test_nobody_goes_back_to_a_version_of_other_shards(make_world):
+    """The platform has other shards since: of an older version each would hold a part, and items would be missing."""
+    world: World = await small(make_world, shards=2)
+    await world.__aexit__(None, None, None)
+    await world.redis.flushall()
+    one_shard = world.platform.model_copy(update={"shards": 1})
+    new = world.publish(platform=one_shard).version
+    world.store.promote(new)
+    damage(world, new)
+    replica = ShardReplica(0, "r", one_shard, world.store, world.redis, world.encode)
+    with pytest.raises(VersionError, match="checksum"):
+        await replica.start()
+    await replica.stop()
+    assert Servable(world.store, world.platform).read() == world.store.served()
+    assert Servable(world.store, one_shard).read() == [new]
+
+
+async def test_a_version_is_served_though_getting_ready_for_it_fails(make_world):
+    """What is done before a switch only saves work."""
+    world: World = await small(make_world)
+    asked_for: list[str] = []
+
+    async def fails(serve: Any) -> None:
+        asked_for.append(serve.version)
+        raise KeyError("profiles")
+
+    world.follower.before_switch = fails
+    new = world.publish().version
+    world.store.promote(new)
+    assert await eventually(lambda: world.follower.serve.version == new)
+    assert asked_for == [new]
+
+
+async def test_a_version_whose_log_stands_still_is_not_served(make_world):
+    """No encoder answers for it: what was deleted and written since its snapshot would be back, or gone."""
+    world: World = await small(make_world, replicas=1)
+    old = world.store.current()
+    other = world.platform.model_copy(update={"encoder": EncoderSpec(kind="hashing", dimension=24)})
+    new = world.publish(platform=other).version
+    ghost = Presence(world.redis, ShardMember("ghost", 0, versions={old: VersionState("0-0")}), ())
+    await ghost.say()  # a replica that has not loaded the new one yet: the composer waits for it
+    speaking = asyncio.create_task(forever("ghost", ghost.say, 0.5))
+    world.store.promote(new)
+    assert await eventually(lambda: held_by_all(world, old, new))
+    vectors = await world.encode(old, ["kitchen"])
+    world.encoder_down = True
+    fingerprint = world.follower.serve.fingerprint
+    await ItemLog(world.redis).append(
+        [(0, Upsert(Item("w", "kitchen"), vectors[0], fingerprint)), (0, Delete("sea-0"))]
+    )
+    (replica,) = world.clients[0].replicas
+    end = await ItemLog(world.redis).end(0)
+    assert await eventually(lambda: replica.versions[old].shard.cursor == end)
+    assert await eventually(lambda: (world.follower._reached or {}).get(0) == end)
+    speaking.cancel()
+    await asyncio.wait([speaking])
+    await ghost.leave()
+    await asyncio.sleep(1.0)
+    assert world.follower.serve.version == old
+    world.encoder_down = False
+    assert await eventually(lambda: world.follower.serve.version == new)
+    assert (await world.gateway.item("w")).title == "kitchen"

@@ -1,0 +1,284 @@
+"""What a shard answers to a batch, against a plain reading of the request."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.config import IndexSpec, ShardTuning
+from recsys.datatypes import Condition, Filter, Item
+from recsys.index.base import engine
+from recsys.shard.candidates import BECAUSE, COLUMNS, QUERY, ROLES, SOURCES, TASTE
+from recsys.shard.item_table import ItemTable
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+from recsys.shard.sketches import Sketcher
+from recsys.state.item_counts import Counts
+from tests.support.small_shards import FLOOR, Asked, D, answers, make_shard, query_of
+from tests.support.world import unit_rows
+
+EVEN = Filter(must=(Condition("parity", "any", ("even",)),))
+RARE = Filter(must=(Condition("hundreds", "any", ("7",)),))
+NONE = Filter(must=(Condition("parity", "any", ("neither",)),))
+ALL = Filter(must=(Condition("parity", "exists"),))
+FILTERS = (None, EVEN, RARE, NONE, ALL)
+
+
+def fits(attributes: Any, given_filter: Filter | None) -> bool:
+    if given_filter is None:
+        return True
+    (condition,) = given_filter.must
+    return condition.op == "exists" or attributes[condition.key] in condition.values
+
+
+def eligible(shard: Shard, asked: Asked) -> list[int]:
+    """Rows that the request may be given, by the plain reading."""
+    return [
+        r
+        for r in range(len(shard.items))
+        if shard.items.row(shard.items.ids[r]) == r
+        and shard.items.ids[r] not in asked.exclude
+        and fits(shard.items.item(r).attributes, asked.filter)
+    ]
+
+
+def check(shard: Shard, batch: list[Asked], *, exact: bool) -> None:
+    """Every promise that a plain reading of the requests makes."""
+    for asked, got in zip(batch, answers(shard, batch), strict=True):
+        rows = eligible(shard, asked)
+        names = {shard.items.ids[r] for r in rows}
+        there = {i for i in asked.items if shard.items.row(i) is not None}
+        assert set(got) <= names | there
+        for source in ("similar", "because_you_liked", *COLUMNS):
+            bit = SOURCES[source]
+            mine = {i for i, (bits, _) in got.items() if bits & bit}
+            wanted: set[str] = set()
+            at_least = 0
+            for role, of, k, vector in asked.vectors:
+                if of != source:
+                    continue
+                near = sorted(rows, key=lambda r, v=vector: -float(shard.items.vectors(np.array([r]))[0] @ v))[:k]
+                wanted |= {shard.items.ids[r] for r in near}
+                at_least = max(at_least, len(near))
+                assert role in range(ROLES)
+            if source in COLUMNS and asked.columns.get(source):
+                values = {
+                    "popular": shard.items.counts.view,
+                    "trending": shard.items.trends.view,
+                    "recent": shard.items.created_at.view,
+                }[source]
+                known = [r for r in rows if np.isfinite(values[r]) and (source != "trending" or values[r] >= FLOOR)]
+                wanted = {
+                    shard.items.ids[r] for r in sorted(known, key=lambda r: (-values[r], r))[: asked.columns[source]]
+                }
+                assert mine == wanted
+            elif exact:
+                assert mine == wanted
+            else:
+                assert len(mine) >= at_least
+                assert len(mine & wanted) >= 0.95 * len(wanted)
+        assert {i for i, (bits, _) in got.items() if bits & SOURCES["asked"]} == there
+        assert all(bits for bits, _ in got.values())
+        for item_id, (_, likeness) in got.items():
+            own = shard.items.vectors(np.array([shard.items.row(item_id)]))[0]
+            expected = np.full(ROLES, np.nan)
+            for role, _, _, vector in asked.vectors:
+                expected[role] = own @ vector
+            np.testing.assert_allclose(likeness, expected, atol=1e-5)
+
+
+SHARDS = {n: make_shard(n, "flat") for n in (0, 1, 30)}
+
+
+@st.composite
+def requests(draw: Any, ids: int) -> Asked:
+    names = st.integers(0, ids + 3).map(lambda i: f"i{i}")
+    vectors = []
+    for role, source in ((QUERY, "similar"), (TASTE, None), (BECAUSE, "because_you_liked")):
+        if draw(st.booleans()):
+            seed = draw(st.integers(0, 50))
+            vector = unit_rows(np.random.default_rng(seed).standard_normal((1, D)))[0]
+            vectors.append((role, source, draw(st.integers(1, 40)) if source else 0, vector))
+    return Asked(
+        vectors,
+        draw(st.dictionaries(st.sampled_from(COLUMNS), st.integers(1, 40))),
+        draw(st.sampled_from(FILTERS)),
+        draw(st.lists(names, max_size=ids)),
+        tuple(draw(st.lists(names, max_size=5))),
+    )
+
+
+@settings(max_examples=150)
+@given(st.data(), st.sampled_from(sorted(SHARDS)))
+def test_a_small_shard_answers_exactly(data, n):
+    """Never an excluded, deleted or unmatching item; all that are left up to k; bits and likeness right."""
+    batch = data.draw(st.lists(requests(n), min_size=1, max_size=4))
+    check(SHARDS[n], batch, exact=True)
+
+
+@pytest.fixture(scope="module")
+def large() -> Shard:
+    # 3,000 items with exact answers only for filters that leave under 50: walks, widening and scoring all happen.
+    return make_shard(3000, exact_below=50, ef_search=200)
+
+
+def random_batch(rng: np.random.Generator, size: int, shard: Shard) -> list[Asked]:
+    batch = []
+    for _ in range(size):
+        vector, taste = unit_rows(rng.standard_normal((2, D)))
+        near = np.argsort(-(shard.items.vectors(np.arange(len(shard.items))) @ vector))[: rng.choice([0, 5, 300])]
+        batch.append(
+            Asked(
+                [(QUERY, "similar", int(rng.integers(1, 60)), vector), (TASTE, None, 0, taste)],
+                {c: int(rng.integers(0, 30)) for c in COLUMNS},
+                FILTERS[rng.integers(0, len(FILTERS))],
+                [shard.items.ids[r] for r in near],  # the nearest are what users have seen
+                ("i1", "i2999", "ghost") if rng.random() < 0.2 else (),
+            )
+        )
+    return batch
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_large_shard_gives_all_that_was_asked_for(large, seed):
+    """With walks over the graph: never less than k where k are left, and 95 % of the truly nearest."""
+    check(large, random_batch(np.random.default_rng(seed), 6, large), exact=False)
+
+
+def test_a_batch_is_the_sum_of_its_requests(large):
+    """Requests that travel together are answered as each of them would be alone."""
+    batch = random_batch(np.random.default_rng(9), 12, large)
+    # A walk for the group may look wider than one for a request alone, so the exact parts are compared one by one.
+    together, alone = answers(large, batch), [answers(large, [a])[0] for a in batch]
+    for a, one, other in zip(batch, together, alone, strict=True):
+        columns = sum(SOURCES[c] for c in COLUMNS) | SOURCES["asked"]
+        assert {i for i, (b, _) in one.items() if b & columns} == {i for i, (b, _) in other.items() if b & columns}
+        near = [{i for i, (b, _) in x.items() if b & SOURCES["similar"]} for x in (one, other)]
+        assert len(near[0]) == len(near[1])
+        assert len(near[0] & near[1]) >= 0.95 * len(near[0])
+        assert a.vectors
+    small = SHARDS[30]
+    batch = random_batch(np.random.default_rng(4), 12, small)
+    for one, other in zip(answers(small, batch), [answers(small, [a])[0] for a in batch], strict=True):
+        assert one.keys() == other.keys()
+        for item_id, (bits, likeness) in one.items():
+            assert other[item_id][0] == bits
+            np.testing.assert_allclose(other[item_id][1], likeness, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["flat", "hnsw", "hnsw_int8"])
+def test_a_user_who_has_seen_almost_everything_gets_the_rest(name):
+    """1,000 items, all but four excluded: those four come, from every source, whatever the filter leaves of them."""
+    shard = make_shard(1000, name, exact_below=10)
+    left = ["i1", "i2", "i707", "i708"]
+    seen = [f"i{i}" for i in range(1000) if f"i{i}" not in left]
+    vector = unit_rows(np.ones((1, D)))[0]
+    asked = [Asked([(QUERY, "similar", 10, vector)], {"popular": 10}, f, seen) for f in FILTERS]
+    got = [set(line) for line in answers(shard, asked)]
+    assert got == [set(left), {"i2", "i708"}, {"i707", "i708"}, set(), set(left)]
+
+
+def test_exact_scoring_in_blocks():
+    """More matches than one block holds are scored in several, and the best of all of them are kept."""
+    shard = make_shard(70_000, "flat", exact_below=100_000)
+    vector = unit_rows(np.ones((1, D)))[0]
+    (got,) = answers(shard, [Asked([(QUERY, "similar", 20, vector)], filter=ALL)])
+    rows = shard.items.live_rows()
+    scores = shard.items.vectors(rows) @ vector
+    # Items of equal vectors are as good as each other.
+    np.testing.assert_allclose(sorted(x[1][QUERY] for x in got.values()), np.sort(scores)[-20:], atol=1e-6)
+
+
+def test_sketches_only_when_asked_for():
+    """They are what makes an answer large."""
+    asked = [Asked(columns={"popular": 3})]
+    assert search(SHARDS[30], query_of(asked)).sketches.shape == (3, D)
+    assert search(SHARDS[30], query_of(asked, sketches=False)).sketches.shape == (3, 0)
+
+
+@pytest.mark.parametrize("filtered", [None, EVEN])
+def test_a_tombstone_counts_before_the_index_has_it(filtered):
+    """Between the two steps of a delete the item is gone from every answer already."""
+    shard = make_shard(500, exact_below=0)
+    row = shard.items.row("i2")
+    vector = shard.items.vectors(np.array([row]))[0]
+    asked = [Asked([(QUERY, "similar", 3, vector)], {"popular": 500}, filtered)]
+    assert "i2" in answers(shard, asked)[0]
+    shard.items.delete(["i2"])
+    assert "i2" not in answers(shard, asked)[0]
+
+
+def test_a_match_that_goes_meanwhile_opens_no_door():
+    """All but one item match, and one of those goes just after the matches were counted: the one stays out."""
+    shard = make_shard(500, exact_below=0)
+    other = "i3"
+    shard.upsert([Item(other, attributes={"hundreds": "0"})], shard.items.vectors(shard.items.rows([other])))
+    counted, listed = shard.lists.count(ALL), shard.lists.mask(ALL)
+    assert counted == shard.items.live - 1
+    shard.delete(["i5"])
+    shard.lists.count, shard.lists.mask = lambda _: counted, lambda _: listed
+    vector = shard.items.vectors(shard.items.rows([other]))[0]
+    (got,) = answers(shard, [Asked([(QUERY, "similar", 5, vector)], filter=ALL)])
+    assert len(got) == 5
+    assert not {other, "i5"} & got.keys()
+
+
+def test_searches_beside_a_writer_hold_their_promises():
+    """While items come, move and go: no error, no item twice, never one whose deletion was over, always k of them."""
+    shard = make_shard(500)
+    rng = np.random.default_rng(0)
+    ended, gone, failures = threading.Event(), [], []
+
+    def read() -> None:
+        seed = np.random.default_rng(threading.get_ident() % 1000)
+        try:
+            while not ended.is_set():
+                buried = set(gone)
+                vector = unit_rows(seed.standard_normal((1, D)))[0]
+                batch = [
+                    Asked([(QUERY, "similar", 20, vector)], {"popular": 20, "recent": 5}, f, ["i1", "i2"])
+                    for f in (None, EVEN, ALL)
+                ]
+                for asked, got in zip(batch, answers(shard, batch, merged=True), strict=True):
+                    assert not buried & got.keys()
+                    assert not {"i1", "i2"} & got.keys()
+                    assert len(got) >= 20
+                    if asked.filter is EVEN:
+                        assert all(int(i[1:]) % 2 == 0 for i in got)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for n in range(500, 900):
+            item = Item(f"i{n}", "", "", {"parity": ("even", "odd")[n % 2], "hundreds": "x"}, float(n))
+            moved = Item(f"i{n - 300}", "", "", {"parity": ("even", "odd")[n % 2], "hundreds": "y"}, float(n))
+            shard.upsert([item, moved], unit_rows(rng.standard_normal((2, D))))
+            shard.delete([f"i{n - 400}"])
+            gone.append(f"i{n - 400}")
+            shard.count(Counts([f"i{n}"], [float(n)], [float(n)]))
+    finally:
+        ended.set()
+        for reader in readers:
+            reader.join()
+    assert failures == []
+
+
+def test_two_items_that_share_a_key_are_both_found(monkeypatch):
+    """Of 24 million items one pair is expected to share 48 bits: each is a candidate of its own, with its sources."""
+    monkeypatch.setattr("recsys.shard.item_table.item_keys", lambda ids: np.full(len(list(ids)), 5, np.uint64))
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((3, D)))
+    shard = Shard("v", ItemTable({}, D, Sketcher.fit(vectors)), engine(IndexSpec()).create(IndexSpec(), D))
+    shard.tune(ShardTuning())
+    shard.upsert([Item(f"i{n}", f"t{n}", "", {}, float(n)) for n in range(3)], vectors)
+    (got,) = answers(shard, [Asked([(QUERY, "similar", 3, vectors[1])], {"recent": 1})])
+    assert set(got) == {"i0", "i1", "i2"}
+    assert [got[i][0] & SOURCES["recent"] for i in ("i0", "i1", "i2")] == [0, 0, SOURCES["recent"]]
+    np.testing.assert_allclose(got["i2"][1][QUERY], vectors[2] @ vectors[1], atol=1e-6)

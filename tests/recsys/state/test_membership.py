@@ -1,0 +1,70 @@
+"""What replicas say of themselves, and what follows of it."""
+
+from __future__ import annotations
+
+from recsys.state.membership import (
+    ComposerMember,
+    ShardMember,
+    VersionState,
+    applied,
+    by_shard,
+    covered,
+    furthest,
+    in_use,
+    ready,
+)
+
+
+def replica(shard: int, name: str, **cursors: str) -> ShardMember:
+    return ShardMember(name, shard, versions={v: VersionState(cursor) for v, cursor in cursors.items()})
+
+
+def test_a_version_is_ready_when_every_replica_holds_it():
+    """One replica without it, or a shard without a replica, and it is not."""
+    members = [replica(0, "a", v1="1-0", v2="1-0"), replica(0, "b", v1="1-0"), replica(1, "c", v1="1-0", v2="1-0")]
+    group = by_shard(members)
+    assert ready(group, "v1", 2, {})
+    assert not ready(group, "v2", 2, {})
+    assert ready(by_shard([members[0], members[2]]), "v2", 2, {})
+    assert not ready(group, "v1", 3, {})
+    assert not ready({}, "v1", 1, {})
+
+
+def test_a_shard_is_covered_by_one_replica_that_holds_the_version():
+    """Whatever its other replicas hold; shards without a replica are not."""
+    group = by_shard([replica(0, "a", v1="1-0"), replica(0, "b", v2="1-0"), replica(1, "c", v1="1-0")])
+    assert [covered(group, version, 3) for version in ("v1", "v2", "v3")] == [2, 1, 0]
+
+
+def test_a_version_whose_log_stands_still_is_not_ready():
+    """Each replica must have applied in it what any had applied in another version a moment ago."""
+    members = [replica(0, "a", v1="9-0", v2="9-0"), replica(0, "b", v1="10-1", v2="8-0"), replica(1, "c", v2="1-0")]
+    group = by_shard(members)
+    reached = furthest(group)
+    assert reached == {0: "10-1", 1: "1-0"}
+    assert not ready(group, "v2", 2, reached)
+    caught_up = by_shard([replica(0, "a", v1="12-0", v2="10-1"), replica(0, "b", v1="12-0", v2="11-0"), members[2]])
+    assert ready(caught_up, "v2", 2, reached)
+    assert not ready(caught_up, "v2", 2, reached | {1: "1-1"})
+
+
+def test_an_entry_is_applied_when_every_replica_has_it():
+    """Of this shard, in every version that they hold; one that holds none yet is not asked."""
+    members = [
+        replica(0, "a", v1="9-0"),
+        replica(0, "b", v1="10-1"),
+        replica(0, "c"),
+        replica(1, "d", v1="0-0"),
+    ]
+    group = by_shard(members)
+    assert applied(group, 0, "9-0")
+    assert not applied(group, 0, "10-0")
+    assert not applied(group, 1, "1-0")
+    assert not applied(group, 2, "0-0")
+    assert not applied(by_shard([*members, replica(0, "e", v1="11-0", v2="8-0")]), 0, "9-0")
+
+
+def test_a_version_is_in_use_where_a_shard_holds_or_a_composer_serves_it():
+    """One that a composer only asks for is not."""
+    members = [replica(0, "a", v1="1-0", v2="1-0"), ComposerMember("x", serving="v3", asks="v4"), ComposerMember("y")]
+    assert in_use(members) == {"v1", "v2", "v3"}

@@ -1,0 +1,104 @@
+"""Growing columns, and views of them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.columns import Column, Strings
+
+
+@given(st.lists(st.lists(st.integers(-5, 5), max_size=40), max_size=12))
+def test_a_column_is_the_concatenation_of_what_was_added(parts):
+    """And every view taken on the way still shows what it showed."""
+    column, views, so_far = Column(np.int64), [], []
+    for part in parts:
+        column.extend(part)
+        so_far = so_far + part
+        views.append((column.view, so_far))
+    assert len(column) == len(so_far)
+    for view, expected in views:
+        assert view.tolist() == expected
+
+
+def test_a_column_of_vectors_keeps_its_width():
+    """Rows may be arrays."""
+    column = Column(np.float32, (3,))
+    column.extend(np.ones((20, 3)))
+    column.extend(np.zeros((0, 3)))
+    column.extend(np.full((20, 3), 2.0))
+    assert column.view.shape == (40, 3)
+    assert column.view[:20].max() == 1
+    assert column.view[20:].min() == 2
+
+
+@given(st.lists(st.lists(st.text(), max_size=10), max_size=10))
+def test_strings_grow(parts):
+    """Each string is found at its row, and a column taken earlier is unchanged."""
+    strings, expected = Strings(), []
+    for part in parts:
+        earlier, before = strings.column, list(expected)
+        strings.extend(part)
+        expected += part
+        assert [earlier[i] for i in range(len(earlier))] == before
+    assert len(strings) == len(expected)
+    assert [strings[i] for i in range(len(strings))] == expected
+
+
+@pytest.fixture
+def hasty_threads():
+    """Threads take turns as often as the interpreter can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_a_reader_never_sees_unfilled_rows(hasty_threads):
+    """While one thread appends 7s, every view of another holds nothing but 7s, in full length."""
+    for _ in range(30):
+        column, ended, wrong = Column(np.int64), threading.Event(), []
+
+        def read(column=column, ended=ended, wrong=wrong) -> None:
+            while not ended.is_set():
+                least = len(column)
+                view = column.view
+                if len(view) < least or (view != 7).any():
+                    wrong.append(view)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        for _ in range(100):
+            column.extend(np.full(13, 7))
+        ended.set()
+        reader.join()
+        assert not wrong
+
+
+def test_a_view_is_taken_of_one_moment():
+    """The column grows between the two looks that a view takes: it is the earlier length, fully filled."""
+
+    class Growing(Column):
+        """Once armed, it grows past its room when its array is read, as a writer in another thread may make it."""
+
+        armed = False
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name == "_data" and self.armed:
+                self.armed = False
+                self.extend(np.full(20, 7))
+            return value
+
+    column = Growing(np.int64)
+    column.extend(np.full(10, 7))
+    column._data[10:] = -1  # what lies behind the rows
+    column.armed = True
+    view = column.view
+    assert len(column) == 30
+    assert view.tolist() == [7] * 10

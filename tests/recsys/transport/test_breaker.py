@@ -1,0 +1,70 @@
+"""A part that is away is not waited for by every request."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from recsys.config import RoutingSpec
+from recsys.datatypes import Floats, Item
+from recsys.routing import Router
+from recsys.transport import breaker as breaker_module
+from recsys.transport.breaker import Breaker
+from recsys.transport.shard_clients import Shards
+
+
+def test_it_opens_after_failures_in_a_row_and_closes_with_one_answer(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(breaker_module.time, "monotonic", lambda: now[0])
+    breaker = Breaker()
+    assert [breaker.record(answered=a) for a in (False, False, True, False, False)] == [False] * 5
+    assert breaker.allows()
+    assert breaker.record(answered=False)
+    assert not breaker.allows()
+    now[0] += 0.6
+    assert [breaker.allows(), breaker.allows()] == [True, False]  # one try in each pause
+    assert not breaker.record(answered=False)
+    assert not breaker.allows()
+    now[0] += 0.6
+    assert breaker.allows()
+    breaker.record(answered=True)
+    assert [breaker.allows() for _ in range(3)] == [True] * 3
+
+
+class Hanging:
+    """A shard that answers only while told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = False
+
+    async def vectors(self, version: str, item_ids: list[str]) -> tuple[tuple[str, ...], Floats]:
+        self.asked += 1
+        if not self.answers:
+            await asyncio.sleep(60)
+        return tuple(item_ids), np.ones((len(item_ids), 2), np.float32)
+
+    async def items(self, version: str, item_ids: list[str]) -> list[Item]:
+        return []
+
+    async def search(self, query):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("budget_s", [0.06])
+async def test_a_hanging_shard_costs_its_timeout_a_few_times_only(budget_s):
+    """Ten requests wait three times, are told each time what is missing, and find it again when it answers."""
+    client = Hanging()
+    shards = Shards([client], Router(RoutingSpec(), 1))
+    for _ in range(10):
+        found, missing = await shards.vectors("v", ["a"], budget_s)
+        assert (found, missing) == ({}, ("shard-0",))
+    assert client.asked == 3
+    client.answers = True
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        if not (await shards.vectors("v", ["a"], budget_s))[1]:
+            break
+    assert (await shards.vectors("v", ["a"], budget_s))[1] == ()

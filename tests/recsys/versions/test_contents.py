@@ -1,0 +1,325 @@
+"""From what is live to a new version, and how long versions and their log are kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.config import EncoderSpec, Platform, RoutingSpec, ShardTuning
+from recsys.datatypes import Item, RecQuery
+from recsys.encoders.base import HashingEncoder
+from recsys.errors import BadInput, NotFound, VersionError
+from recsys.state import redis_keys
+from recsys.state.item_log import ItemLog, after
+from recsys.versions.build import Build, Content
+from recsys.versions.contents import compact, file_content, live_content
+from recsys.versions.promotion import promote, rollback
+from recsys.versions.retention import prune
+from recsys.versions.store import Manifest, VersionStore
+from tests.support.world import ATTRIBUTES, DIMENSION, World, catalogue, eventually
+
+
+class Counting(HashingEncoder):
+    def __init__(self, spec: EncoderSpec) -> None:
+        super().__init__(spec)
+        self.texts: list[str] = []
+
+    def encode(self, texts):
+        self.texts += texts
+        return super().encode(texts)
+
+
+async def build_live(world: World, platform: Platform | None = None, encoder: Any = None) -> Manifest:
+    chosen = platform or world.platform
+    encoder = encoder or HashingEncoder(chosen.encoder)
+    with world.store.drafts.alone():
+        content = await live_content(world.store, world.redis, chosen, encoder.fingerprint, lambda *_: None)
+        return Build(chosen, world.store, encoder, 1, ShardTuning()).publish(content)
+
+
+async def everything(world: World) -> dict[str, str]:
+    """Title by id of all that can be recommended."""
+    slate = await world.gateway.recommend(RecQuery(k=1000, include_seen=True))
+    assert slate.degraded == ()
+    return {r.item_id: r.title for r in slate.items}
+
+
+async def serve(world: World, version: str) -> None:
+    world.store.promote(version)
+    assert await eventually(lambda: world.follower.serve.version == version)
+
+
+async def test_a_compaction_holds_what_is_live(make_world):
+    """Upserts and deletes of the log are in it, what has a vector is not encoded, and its log starts behind them."""
+    world: World = await make_world()
+    await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(20)], wait_visible=True)
+    await world.gateway.upsert([Item("sea-1", "changed"), Item("n3", "newer")], wait_visible=True)
+    for gone in ("sea-2", "n4"):
+        await world.gateway.delete(gone, wait_visible=True)
+    before = await everything(world)
+    assert (before["sea-1"], before["n3"], len(before)) == ("changed", "newer", 48 + 20 - 2)
+    encoder = Counting(world.platform.encoder)
+    manifest = await build_live(world, encoder=encoder)
+    assert encoder.texts == []
+    assert (manifest.items, manifest.base) == (len(before), world.store.current())
+    assert [s.cursor for s in manifest.shards] == [await ItemLog(world.redis).end(n) for n in range(2)]
+    await world.gateway.upsert([Item("sea-3", "after the cut")], wait_visible=True)
+    await world.gateway.delete("sea-4", wait_visible=True)
+    await serve(world, manifest.version)
+    del before["sea-4"]
+    assert await everything(world) == before | {"sea-3": "after the cut"}
+
+
+async def test_a_compaction_by_another_encoder_encodes_everything_anew(make_world):
+    """Each item has the vector that the new encoder gives its text, those of the log as well."""
+    world: World = await make_world(items=catalogue(3))
+    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    other = Platform(shards=2, encoder=EncoderSpec(kind="hashing", dimension=24), attributes=ATTRIBUTES)
+    encoder = Counting(other.encoder)
+    manifest = await build_live(world, other, encoder)
+    assert len(encoder.texts) == 13
+    assert manifest.fingerprint == encoder.fingerprint
+    await serve(world, manifest.version)
+    assert len(await everything(world)) == 13
+
+
+async def test_what_was_deleted_stays_gone(make_world):
+    """Through rebuild, swap, replay in a new replica, rollback and back again; deleting it once more is NotFound."""
+    world: World = await make_world()
+    await world.gateway.delete("sea-1", wait_visible=True)
+    first = world.store.current()
+    second = (await build_live(world)).version
+    await world.gateway.delete("sea-2", wait_visible=True)
+    third = (await build_live(world)).version
+    await world.gateway.delete("sea-3", wait_visible=True)
+    for version in (second, third, first, third):
+        await serve(world, version)
+        await world.add_replica(0)
+        await world.add_replica(1)
+        for _ in range(4):  # each of the replicas has its turn
+            assert not {"sea-1", "sea-2", "sea-3"} & (await everything(world)).keys()
+    with pytest.raises(NotFound):
+        await world.gateway.delete("sea-2", wait_visible=False)
+
+
+async def test_changes_over_http_stay_on_top_of_an_import(make_world):
+    """A build of files replaces the snapshot under them; what was compacted before counts as part of the old one."""
+    world: World = await make_world()
+    await world.gateway.upsert([Item("early", "early"), Item("sea-1", "early edit")], wait_visible=True)
+    await serve(world, (await build_live(world)).version)
+    await world.gateway.upsert([Item("late", "late"), Item("sea-2", "late edit")], wait_visible=True)
+    await world.gateway.delete("sea-3", wait_visible=True)
+    fingerprint = HashingEncoder(world.platform.encoder).fingerprint
+    content = file_content(world.store, [*world.items, Item("file", "file")], world.platform, fingerprint)
+    build = Build(world.platform, world.store, HashingEncoder(world.platform.encoder), 1, ShardTuning())
+    await serve(world, build.publish(content).version)
+    now = await everything(world)
+    assert (now["late"], now["sea-2"], now["file"]) == ("late", "late edit", "file")
+    assert not {"sea-3", "early"} & now.keys()
+    assert now["sea-1"].startswith("sea wave")
+
+
+async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_world):
+    """Three versions kept of five: two folders go, of the log what only they needed; replicas old and new agree."""
+    world: World = await make_world(shards=1, items=catalogue(3))
+    log, names = ItemLog(world.redis), [world.store.current()]
+    for n in range(4):
+        await world.gateway.upsert([Item(f"n{n}-{i}", f"{n} {i}") for i in range(5)], wait_visible=True)
+        names.append((await build_live(world)).version)
+        await serve(world, names[-1])
+    assert await world.redis.xlen(redis_keys.log(0)) == 20
+    holding = world.clients[0].replicas[0]
+    assert await eventually(lambda: set(holding.versions) == {names[-1]}, 60)
+    done = await prune(world.store, world.redis, 3)
+    assert done.versions == tuple(names[:2])
+    assert done.entries == 10
+    assert world.store.served() == names[:1:-1]
+    assert [m.version for m in world.store.versions()] == names[2:]
+    oldest = world.store.manifest(names[2]).shards[0].cursor
+    assert all(after(e.sequence) > after(oldest) for e in await log.read(0, "0-0"))
+    assert (await prune(world.store, world.redis, 3)).entries == 0
+    await world.add_replica(0)
+    assert [len(await everything(world)) for _ in range(2)] == [12 + 20] * 2
+    await rollback(world.store, world.platform)
+    await rollback(world.store, world.platform)
+    assert await eventually(lambda: world.follower.serve.version == names[2])
+    assert len(await everything(world)) == 12 + 20
+
+
+async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
+    """It would lack what was trimmed: loading it is refused in words, and what is served stays up."""
+    world: World = await make_world(shards=1, items=catalogue(3))
+    first = world.store.current()
+    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    second = (await build_live(world)).version
+    await serve(world, second)
+    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
+    await ItemLog(world.redis).trim(0, world.store.manifest(second).shards[0].cursor)
+    world.store.promote(first)
+    assert await eventually(lambda: "was trimmed to" in caplog.text)
+    assert world.follower.serve.version == second
+    assert "n" in await everything(world)
+
+
+async def test_going_back_and_forth_between_two_versions_loses_no_third(make_world):
+    world: World = await make_world(shards=1, items=catalogue(2))
+    names = [world.store.current(), *[(await build_live(world)).version for _ in range(2)]]
+    for version in names[1:] * 30:
+        world.store.promote(version)
+    assert world.store.served() == names[::-1]
+    await serve(world, names[2])
+    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {names[2]}, 60)
+    assert (await prune(world.store, world.redis, 3)).versions == ()
+    assert (await prune(world.store, world.redis, 2)).versions == (names[0],)
+
+
+async def test_versions_in_use_are_not_removed(make_world):
+    """One that a replica still holds stays, with its log, however few are to be kept; so does one just built."""
+    world: World = await make_world(shards=1, items=catalogue(2))
+    first = world.store.current()
+    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    second = (await build_live(world)).version
+    await serve(world, second)
+    third = (await build_live(world)).version
+    assert (await prune(world.store, world.redis, 1)).versions == ()
+    assert await world.redis.xlen(redis_keys.log(0)) == 1
+    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
+
+    async def pruned():
+        return first in (await prune(world.store, world.redis, 1)).versions
+
+    assert await eventually(pruned)
+    assert [m.version for m in world.store.versions()] == [second, third]
+    assert await world.redis.xlen(redis_keys.log(0)) == 0
+
+
+async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
+    """From two shards by hash to three by topic, with changes in the log; refused while the old ones run."""
+    platform = {"encoder": EncoderSpec(kind="hashing", dimension=DIMENSION), "attributes": ATTRIBUTES}
+    more = Platform(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"), **platform)
+    async with World(root=tmp_path / "v", redis=redis) as world:
+        await world.gateway.upsert([Item("n", "new", "", {"topic": "sea"}), Item("sea-1", "edit")], wait_visible=True)
+        await world.gateway.delete("sea-2", wait_visible=True)
+        before = await everything(world)
+        old = world.store.current()
+        with pytest.raises(VersionError, match="stop it with `recsys down`"):
+            await build_live(world, more)
+        with pytest.raises(VersionError, match="--from-live first"):
+            file_content(world.store, world.items, more, "print")
+    manifest = await build_live(world, more)
+    assert (len(manifest.shards), len(manifest.cut)) == (3, 3)
+    with pytest.raises(VersionError, match="Redis is needed"):
+        await promote(world.store, manifest.version, more)
+    async with World(root=tmp_path / "v", redis=redis) as world:  # the old ones once more, and a write
+        await world.gateway.upsert([Item("m", "more")], wait_visible=True)
+        with pytest.raises(VersionError, match="still runs"):
+            await promote(world.store, manifest.version, more, redis)
+    with pytest.raises(VersionError, match="written after version"):
+        await promote(world.store, manifest.version, more, redis)
+    (world.store.drafts.folder / "cut.json").unlink(missing_ok=True)
+    manifest = await build_live(world, more)
+    await promote(world.store, manifest.version, more, redis)
+    with pytest.raises(VersionError, match="has 2 shards"):
+        await rollback(world.store, more)
+    with pytest.raises(VersionError, match="has 2 shards"):
+        await promote(world.store, old, more, redis)
+    routed = {"shards": 3, "routing": RoutingSpec(by="attribute", attribute="topic")}
+    async with World(root=tmp_path / "v", redis=redis, **routed) as world:
+        assert await everything(world) == before | {"m": "more"}
+        await world.gateway.upsert([Item("k", "three")], wait_visible=True)
+        assert "k" in await everything(world)
+
+
+async def test_attributes_that_are_declared_otherwise(make_world):
+    """One that is declared no more is left out; one whose values do not fit is refused by item and name."""
+    world: World = await make_world(items=catalogue(2))
+    fewer = world.platform.model_copy(update={"attributes": {"topic": "keyword", "number": "number"}})
+    manifest = await build_live(world, fewer)
+    shards = [world.store.load(manifest.version, n) for n in range(2)]
+    found = [s.items.item(r) for s in shards for r in s.items.live_rows()]
+    assert all(item.attributes.keys() == {"topic", "number"} for item in found)
+    wrong = world.platform.model_copy(update={"attributes": {"topic": "number"}})
+    with pytest.raises(BadInput, match=r"item '.*attributes\.topic"):
+        await build_live(world, wrong)
+
+
+SCRIPT = """
+import asyncio, sys
+from recsys import compacting, encoding
+from recsys.config import Platform, ShardTuning
+from recsys.encoders.base import HashingEncoder
+
+class Slow(HashingEncoder):
+    def encode(self, texts):
+        print(len(texts), flush=True)
+        if sys.argv[3] == "hang" and self.calls == 2:
+            import time; time.sleep(600)
+        self.calls += 1
+        return super().encode(texts)
+    calls = 0
+
+encoding._TOGETHER = 10
+compacting.WhenNeeded = lambda platform, *_: Slow(platform.encoder)
+platform = Platform.model_validate_json(sys.argv[1])
+made = asyncio.run(compacting.compact(platform, ShardTuning(), sys.argv[2], lambda *_: None, then_promote=True))
+print(made.version, flush=True)
+"""
+
+
+async def test_a_killed_build_leaves_nothing_and_goes_on(make_world, shared_valkey, tmp_path):
+    """kill -9 while it encodes: no version is there, the served one answers, and the same build again ends the rest."""
+    store = VersionStore(tmp_path / "var" / "versions")
+    world: World = await make_world(root=store.root)
+    platform = world.platform.model_copy(
+        update={"data_dir": tmp_path / "var", "encoder": EncoderSpec(kind="hashing", dimension=16)}
+    )
+    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    served = store.current()
+
+    def start(how: str) -> subprocess.Popen[str]:
+        arguments = [sys.executable, "-c", SCRIPT, platform.model_dump_json(), shared_valkey.url, how]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    with start("hang") as dying:
+        assert [dying.stdout.readline() for _ in range(3)] == ["10\n"] * 3
+        with pytest.raises(VersionError, match="another build is under way"), store.drafts.alone():
+            pass
+        dying.send_signal(signal.SIGKILL)
+    assert [m.version for m in store.versions()] == [served]
+    assert store.current() == served
+    await world.gateway.upsert([Item("m", "while it is dead")], wait_visible=True)
+    assert len(await everything(world)) == 50
+    with start("go on") as again:
+        out, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    *encoded, version = out.split()
+    assert encoded == ["10", "10", "9"]  # 49 texts, of which 20 were done
+    assert store.current() == version
+    assert store.manifest(version).items == 49
+    assert [p.name for p in store.drafts.folder.iterdir() if p.is_dir()] == []
+    assert await eventually(lambda: world.follower.serve.version == version)
+    assert {"n", "m"} <= (await everything(world)).keys()
+
+
+async def test_nothing_is_live(tmp_path, redis):
+    """Before the first version there is nothing to compact."""
+    store = VersionStore(tmp_path / "v")
+    with pytest.raises(VersionError, match="build one of files first"):
+        await live_content(store, redis, Platform(), "print", lambda *_: None)
+    assert file_content(store, [Item("a")], Platform(), "print") == Content([Item("a")])
+    assert (await compact_refused(store, redis, tmp_path)) is True
+
+
+async def compact_refused(store: VersionStore, redis: Any, tmp_path: Path) -> bool:
+    platform = Platform(data_dir=tmp_path, encoder=EncoderSpec(kind="hashing", dimension=8))
+    url = f"unix://{redis.connection_pool.connection_kwargs['path']}"
+    with pytest.raises(VersionError, match="build one of files first"):
+        await compact(platform, ShardTuning(), url, lambda *_: None, then_promote=False)
+    return store.versions() == []

@@ -1,0 +1,446 @@
+"""Published versions on disk: building, reading back, checking, promoting."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
+from recsys.datatypes import Condition, Filter, Item
+from recsys.encoders import catalogue as encoding
+from recsys.encoders.base import HashingEncoder
+from recsys.errors import VersionError
+from recsys.files import sha256
+from recsys.index.base import engine
+from recsys.routing import Router
+from recsys.shard.item_table import ItemTable
+from recsys.shard.recall import inspect, neighbours, recall, sample_queries
+from recsys.shard.shard import Shard
+from recsys.shard.sketches import Sketcher
+from recsys.shard.snapshot import read_items, write_indexes
+from recsys.versions.build import Build, Content
+from recsys.versions.contents import file_content
+from recsys.versions.store import VersionStore
+from tests.support.world import ATTRIBUTES, DIMENSION, catalogue, unit_rows
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> VersionStore:
+    return VersionStore(tmp_path / "versions")
+
+
+def build(store: VersionStore, **platform) -> Build:
+    options = {"encoder": EncoderSpec(kind="hashing", dimension=DIMENSION), "attributes": ATTRIBUTES, "shards": 2}
+    made = Platform(**(options | platform))
+    return Build(made, store, HashingEncoder(made.encoder), 1, ShardTuning())
+
+
+def shards_of(store: VersionStore, version: str):
+    return [store.load(version, n) for n in range(len(store.manifest(version).shards))]
+
+
+@pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
+def test_a_shard_comes_back_as_it_was_written(store, engine):
+    """Every item of the catalogue is in its owner's shard with all it holds and its vector; the search finds it."""
+    items = [*catalogue(), Item("ü/ bare"), Item("q", "T", "x" * 5000, {"tags": [], "number": -0.5}, None)]
+    manifest = build(store, index=IndexSpec(engine=engine)).publish(Content(items))
+    router, encoder = Router(RoutingSpec(), 2), HashingEncoder(manifest.encoder)
+    shards = shards_of(store, manifest.version)
+    for item in items:
+        shard = shards[router.owner(item)]
+        assert shard.item(item.item_id) == item
+        vector = shard.items.vectors(shard.items.rows([item.item_id]))
+        np.testing.assert_allclose(vector, encoder.encode([item.passage()]), atol=1e-6)
+        found, _ = shard.index.search(vector, 3)
+        assert shard.items.row(item.item_id) in found[0]
+    assert sum(s.items.live for s in shards) == manifest.items == len(items)
+    assert [len(s.index) for s in shards] == [m.items for m in manifest.shards]
+    sea = Filter(must=(Condition("topic", "any", ("sea",)), Condition("number", "range", low=3)))
+    names = {s.items.ids[r] for s in shards for r in s.lists.matches(sea)}
+    assert names == {f"sea-{i}" for i in range(3, 12)}
+
+
+def test_the_manifest_says_what_the_version_is(store):
+    """Recall is measured, the fingerprint is the encoder's, the checksums are of all files."""
+    manifest = build(store).publish(Content(catalogue()))
+    assert manifest == store.manifest(manifest.version)
+    assert manifest.recall_at_10 is not None
+    assert 0.95 <= manifest.recall_at_10 <= 1.0
+    assert manifest.fingerprint == HashingEncoder(manifest.encoder).fingerprint
+    files = {p.name for p in (store.folder(manifest.version) / "shard-0").iterdir()}
+    expected = {"items.parquet", "vectors.npy", "sketch.npy", "index.bin", "index.npz"}
+    assert set(manifest.shards[0].sha256) == files == expected
+
+
+def test_the_last_of_several_items_with_one_id_wins(store):
+    """It is in the version once."""
+    manifest = build(store).publish(Content([Item("a", "first"), Item("b"), Item("a", "second")]))
+    found = [i for n in range(2) for i in read_items(store.folder(manifest.version) / f"shard-{n}")]
+    assert sorted((i.item_id, i.title) for i in found) == [("a", "second"), ("b", "")]
+
+
+@pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
+def test_an_empty_catalogue_is_a_version_too(store, engine):
+    """It can be loaded, searched, and grows; recall is not measured."""
+    manifest = build(store, index=IndexSpec(engine=engine)).publish(Content([]))
+    assert (manifest.items, manifest.recall_at_10) == (0, None)
+    shards = shards_of(store, manifest.version)
+    queries = np.eye(DIMENSION, dtype=np.float32)[:2]
+    assert neighbours(shards, queries, 5) == [{}, {}]
+    shards[0].upsert([Item("new")], queries[:1])
+    assert neighbours(shards, queries, 5)[0].keys() == {"new"}
+
+
+def test_shards_without_items(store):
+    """More shards than items: the others are empty and answer."""
+    manifest = build(store, shards=7).publish(Content([Item("a", "one"), Item("b", "two")]))
+    assert sorted(m.items for m in manifest.shards)[:5] == [0] * 5
+    assert manifest.recall_at_10 == 1.0
+
+
+def test_routing_by_an_attribute(store):
+    """Items of one topic are in one shard."""
+    manifest = build(store, shards=3, routing=RoutingSpec(by="attribute", attribute="topic")).publish(
+        Content(catalogue())
+    )
+    topics = [
+        {i.attributes["topic"] for i in read_items(store.folder(manifest.version) / f"shard-{n}")} for n in range(3)
+    ]
+    assert sum(map(len, topics)) == len(set().union(*topics)) == 4
+
+
+def test_progress_is_told(store):
+    """Every phase begins at 0 and ends complete."""
+    told: dict[str, list[tuple[int, int]]] = {}
+    build(store).publish(Content(catalogue()), lambda phase, done, of: told.setdefault(phase, []).append((done, of)))
+    assert set(told) == {"encode", "index", "verify"}
+    for steps in told.values():
+        assert steps[0][0] == 0
+        assert steps[-1][0] == steps[-1][1]
+
+
+def test_recall_is_one_for_exact_search_and_less_for_wrong_rows(store):
+    """With the flat engine 1.0; with an index that misses the nearest rows as much less as it misses."""
+    manifest = build(store, index=IndexSpec(engine="flat"), shards=1).publish(Content(catalogue(100)))
+    (shard,) = shards_of(store, manifest.version)
+    shard.tune(ShardTuning(exact_below=0))
+    queries = sample_queries(shard.items.vectors(shard.items.live_rows()), 50)
+    assert recall([shard], queries) == 1.0
+    assert recall([shard], queries[:0]) == 1.0
+    right = shard.index.search
+
+    def wrong(vectors, k):
+        rows, scores = right(vectors, k + 5)
+        return rows[:, 5:], scores[:, 5:]
+
+    shard.index.search = wrong
+    assert recall([shard], queries) == pytest.approx(0.5, abs=0.1)
+
+
+def test_recall_of_few_items(store):
+    """Fewer items than ten: all of them are the nearest; none at all is no miss."""
+    manifest = build(store).publish(Content([Item(n, n) for n in "abc"]))
+    shards = shards_of(store, manifest.version)
+    assert recall(shards, np.eye(DIMENSION, dtype=np.float32)[:4]) == 1.0
+    for shard in shards:
+        shard.delete(["a", "b", "c"])
+    assert recall(shards, np.eye(DIMENSION, dtype=np.float32)[:4]) == 1.0
+
+
+def test_promote_and_rollback(store):
+    """Current is what was promoted last; rollback walks back through what was served, each intact."""
+    names = [build(store).publish(Content(catalogue(2))).version for _ in range(3)]
+    assert [m.version for m in store.versions()] == sorted(names) == names
+    assert store.current() is None
+    with pytest.raises(VersionError, match="no earlier version"):
+        store.rollback()
+    for name in (*names, names[-1]):  # promoting what is served already changes nothing
+        assert store.promote(name).version == store.current() == name
+    assert [store.rollback().version, store.rollback().version] == [names[1], names[0]]
+    assert store.current() == names[0]
+    with pytest.raises(VersionError, match="no earlier version"):
+        store.rollback()
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "vectors.npy", "sketch.npy", "index.bin", "index.npz"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
+def test_a_damaged_file_is_refused_by_name(store, name, damage):
+    """Neither promoted, nor rolled back to, nor loaded; the served version stays."""
+    good, bad = (build(store).publish(Content(catalogue(2))).version for _ in range(2))
+    store.promote(bad)
+    store.promote(good)
+    path = store.folder(bad) / "shard-1" / name
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    for attempt in (lambda: store.promote(bad), store.rollback, lambda: store.load(bad, 1), lambda: store.verify(bad)):
+        with pytest.raises(VersionError) as refused:
+            attempt()
+        assert str(path) in str(refused.value)
+    assert store.current() == good
+    assert store.load(bad, 0).items.live + store.load(good, 1).items.live > 0
+
+
+def test_a_name_is_not_given_twice(store):
+    """Of versions of one second the earlier may be gone, and folders that only look alike do not count."""
+    made = []
+    for _ in range(6):
+        made.append(build(store, shards=1).publish(Content(catalogue(1))).version)
+        if len(made) > 2:
+            store.remove(made[len(made) - 3])
+    assert sorted(set(made)) == made
+    stamp = store.new_name()[:16]
+    for name in (f"{stamp}-1", f"{stamp}-7", f"{stamp}-copy", f"{stamp}9"):
+        (store.root / name).mkdir(exist_ok=True)
+        (store.root / name / "manifest.json").write_text("{}")
+    fresh = store.new_name()
+    assert fresh == f"{stamp}-8" or not fresh.startswith(stamp)  # the second may be over
+
+
+def test_verify_names_every_file_it_reads(store):
+    """So that a progress bar has something to say."""
+    seen: list[str] = []
+    store.verify(build(store).publish(Content(catalogue(2))).version, seen.append)
+    assert len(seen) == len(set(seen)) == 10
+
+
+def drafts(store: VersionStore) -> list[str]:
+    """Folders of builds that died."""
+    return [p.name for p in store.drafts.folder.iterdir() if p.is_dir()]
+
+
+class Dying(HashingEncoder):
+    """Encodes so many times and then no more."""
+
+    calls, dies_at = 0, 10**9
+
+    def encode(self, texts):
+        self.calls += 1
+        if self.calls > self.dies_at:
+            raise KeyboardInterrupt
+        return super().encode(texts)
+
+
+def test_a_build_that_died_is_invisible_and_goes_on_where_it_was(store, monkeypatch):
+    """What was encoded is not encoded again, a finished shard is not written again, and the version is whole."""
+    monkeypatch.setattr(encoding, "_TOGETHER", 10)
+    items = catalogue()
+    first = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder))
+    first.encoder.dies_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        first.publish(Content(items))
+    assert store.versions() == []
+    assert store.current() is None
+    assert len(drafts(store)) == 1
+
+    written = []
+
+    def index(folders, *args):
+        for folder in folders:
+            written.append(folder.name)
+            if written == ["shard-0", "shard-1"]:
+                raise OSError("no space left on the device")
+            yield from write_indexes([folder], *args)
+
+    second = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder), indexer=index)
+    with pytest.raises(OSError, match="no space"):
+        second.publish(Content(items))
+    assert second.encoder.calls == 5 - 3
+    assert store.versions() == []
+    third = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder), indexer=index)
+    manifest = third.publish(Content(items))
+    assert third.encoder.calls == 0
+    assert written == ["shard-0", "shard-1", "shard-1"]
+    assert store.verify(manifest.version).items == len(items)
+    found = [i for n in range(2) for i in read_items(store.folder(manifest.version) / f"shard-{n}")]
+    assert sorted(found, key=lambda i: i.item_id) == sorted(items, key=lambda i: i.item_id)
+    assert {p.name for p in store.folder(manifest.version).iterdir()} == {"manifest.json", "shard-0", "shard-1"}
+    assert drafts(store) == []
+
+
+def test_other_items_do_not_go_on_with_what_died(store):
+    """The draft of one catalogue is not taken for another's; it goes when the next build is through."""
+    dying = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder))
+    dying.encoder.dies_at = 0
+    with pytest.raises(KeyboardInterrupt):
+        dying.publish(Content(catalogue()))
+    manifest = build(store).publish(Content(catalogue(2)))
+    assert manifest.items == 8
+    assert drafts(store) == []
+
+
+def test_one_build_at_a_time(store):
+    """A second one is refused in words; when the first is over it may."""
+    with store.drafts.alone(), pytest.raises(VersionError, match="another build is under way"), store.drafts.alone():
+        pass
+    with store.drafts.alone():
+        pass
+
+
+def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
+    """Though every checksum is right: neither items that are missing nor vectors of others get through."""
+    items = catalogue(30)
+    swapped = [dataclasses.replace(a, title=b.title, text=b.text) for a, b in zip(items, items[::-1], strict=True)]
+    one, other = (build(store, shards=1).publish(Content(i)).version for i in (items, swapped))
+    for broken, match in (("index.bin", "self-lookup|recall"), ("items", "manifest says")):
+        folder, manifest = store.folder(one), store.manifest(one)
+        shard = manifest.shards[0]
+        if broken == "items":
+            shard = shard.model_copy(update={"items": shard.items - 1})
+        else:
+            files = (broken, "index.npz")
+            for file in files:
+                (folder / "shard-0" / file).write_bytes((store.folder(other) / "shard-0" / file).read_bytes())
+            sums = {file: sha256(folder / "shard-0" / file) for file in files}
+            shard = shard.model_copy(update={"sha256": shard.sha256 | sums})
+        (folder / "manifest.json").write_text(manifest.model_copy(update={"shards": [shard]}).model_dump_json())
+        with pytest.raises(VersionError, match=match):
+            store.load(one, 0)
+    assert store.load(other, 0).items.live == 120
+
+
+@pytest.mark.parametrize("name", ["hnsw", "hnsw_int8"])
+def test_an_index_whose_short_walk_misses_much_still_fits_its_vectors(name):
+    """What a request's walk finds is measured while it serves; a shard is not refused for it."""
+    n, spec = 3000, IndexSpec(engine=name, m=4, ef_construction=100)
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((n, 64)))
+    shard = Shard("v", ItemTable({}, 64, Sketcher.fit(vectors)), engine(spec).create(spec, 64))
+    shard.tune(ShardTuning(ef_search=16))
+    shard.upsert([Item(f"i{i}", "", "", {}, None) for i in range(n)], vectors)
+    assert recall([shard], sample_queries(vectors[::100], 30)) < 0.75
+    inspect(shard, n)
+    assert shard.tuning.ef_search == 16
+
+
+def test_texts_that_are_known_are_not_encoded_again(store):
+    """Of an earlier version by the same encoder; new texts are encoded, and the vectors are each item's own."""
+    platform = build(store).platform
+    items = catalogue()
+    store.promote(build(store).publish(Content(items)).version)
+    changed = [*items[:-2], dataclasses.replace(items[-1], title="other"), Item("new", "new text")]
+    fresh = dataclasses.replace(build(store), encoder=Dying(platform.encoder))
+    asked: list[str] = []
+    encode = fresh.encoder.encode
+    fresh.encoder.encode = lambda texts: asked.extend(texts) or encode(texts)  # type: ignore[method-assign]
+    version = fresh.publish(file_content(store, changed, platform, fresh.encoder.fingerprint)).version
+    assert sorted(asked) == sorted(i.passage() for i in changed[-2:])
+    plain = HashingEncoder(platform.encoder)
+    for shard in shards_of(store, version):
+        for row in shard.items.live_rows():
+            vector = plain.encode([shard.items.item(row).passage()])
+            np.testing.assert_allclose(shard.items.vectors(np.array([row])), vector, atol=1e-6)
+
+
+@pytest.mark.parametrize("url", ["memory://bucket/versions", "file://{}"])
+def test_versions_may_lie_behind_a_url(tmp_path, url):
+    """Built, listed, promoted, checked, loaded, rolled back and removed; a damaged copy is fetched again."""
+    url = url.format(tmp_path / "far")
+    here, there = VersionStore(url, tmp_path / "a"), VersionStore(url, tmp_path / "b")
+    assert (there.versions(), there.current()) == ([], None)
+    names = [build(here).publish(Content(catalogue(n))).version for n in (2, 3)]
+    for name in names:
+        here.promote(name)
+    assert [m.version for m in there.versions()] == names
+    assert there.current() == names[1]
+    assert there.load(names[1], 0).items.live + there.load(names[1], 1).items.live == 12
+    path = there.folder(names[1]) / "shard-0" / "vectors.npy"
+    if url.startswith("memory"):
+        assert tmp_path / "b" in path.parents
+        path.write_bytes(b"?")
+        assert there.load(names[1], 0).items.live == there.manifest(names[1]).shards[0].items
+    assert here.rollback().version == names[0]
+    here.remove(names[1])
+    assert [m.version for m in VersionStore(url, tmp_path / "c").versions()] == names[:1]
+    with pytest.raises(VersionError, match="is the one to serve"):
+        here.remove(names[0])
+    with pytest.raises(VersionError, match="no version"):
+        there.manifest(names[1])
+
+
+def test_an_object_store_shows_a_version_with_its_manifest_only(tmp_path, monkeypatch):
+    """An upload that dies before its end leaves nothing visible."""
+    store = VersionStore("memory://bucket/partly", tmp_path / "a")
+    fs = store._storage._fs
+    put = fs.put_file
+
+    def dying(source, target, *args, **options):
+        if target.endswith("manifest.json"):
+            raise OSError("gone")
+        return put(source, target, *args, **options)
+
+    monkeypatch.setattr(fs, "put_file", dying)
+    with pytest.raises(OSError, match="gone"):
+        build(store).publish(Content(catalogue(2)))
+    assert fs.glob("/bucket/partly/*/shard-0/*")
+    assert store.versions() == VersionStore("memory://bucket/partly", tmp_path / "b").versions() == []
+
+
+def test_folders_that_are_no_versions_are_passed_over(store):
+    """An unreadable manifest is an error that says so, and no version."""
+    good = build(store).publish(Content(catalogue(2))).version
+    for name, text in (("cut", "{"), ("other", json.dumps({"version": "other"}))):
+        (store.root / name).mkdir()
+        (store.root / name / "manifest.json").write_text(text)
+        with pytest.raises(VersionError, match=f"manifest of version {name}"):
+            store.manifest(name)
+    (store.root / "empty").mkdir()
+    assert [m.version for m in store.versions()] == [good]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/etc", ".hidden", "CURRENT", "no such", "x\0y"])
+def test_a_name_never_leaves_the_folder(store, name):
+    """Whatever is asked for, it is a version of this store or a VersionError."""
+    store.promote(build(store).publish(Content(catalogue(2))).version)
+    for attempt in (store.manifest, store.promote, store.verify, lambda n: store.load(n, 0)):
+        with pytest.raises(VersionError):
+            attempt(name)
+
+
+def test_a_shard_that_the_version_lacks(store):
+    """Asking a version of two shards for the third says how many there are."""
+    version = build(store).publish(Content(catalogue(2))).version
+    with pytest.raises(VersionError, match="has 2 shards, and shard-2"):
+        store.load(version, 2)
+
+
+def test_current_is_replaced_at_once(store, monkeypatch):
+    """A promotion that dies before the rename leaves the old CURRENT whole; a garbled one is an error that names it."""
+    one, two = (build(store).publish(Content(catalogue(2))).version for _ in range(2))
+    store.promote(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("power")))
+        with pytest.raises(OSError, match="power"):
+            store.promote(two)
+    assert store.current() == one
+    assert [m.version for m in store.versions()] == [one, two]
+    (store.root / "CURRENT").write_text("v1")
+    with pytest.raises(VersionError, match="CURRENT cannot be read"):
+        store.current()
+
+
+def test_an_absent_folder_holds_no_versions(tmp_path):
+    """Before the first build."""
+    store = VersionStore(tmp_path / "none")
+    assert store.versions() == []
+    assert store.current() is None
+
+
+def test_builds_of_one_second_have_names_in_order(store):
+    """Names are never used twice, and the later sorts behind."""
+    names = [build(store).publish(Content([])).version for _ in range(4)]
+    assert names == sorted(set(names))
+
+
+def test_a_build_is_what_it_was_built_with(store):
+    """A frozen record: a change of the platform is another build."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        build(store).threads = 2

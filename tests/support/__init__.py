@@ -1,0 +1,1 @@
+"""What tests share: platforms in one process and for real, servers, callers."""

@@ -1,0 +1,102 @@
+"""What the tests of the domain share: a real Valkey, and platforms in one process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+from redis.asyncio import Redis
+
+from deployments.api.app import make_api
+from deployments.api.traces import Traces
+from recsys.access.gate import Gate
+from recsys.state.connection import connect
+from recsys.versions.store import VersionStore
+from tests.support.lesson import Lesson
+from tests.support.own_valkey import Valkey
+from tests.support.world import World
+
+# A slow machine must not fail a test: no example has a deadline. Examples are the same in every run.
+settings.register_profile(
+    "recsys", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("recsys")
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey]:
+    server = Valkey()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
+    """Of `people`, for tests that need a trained model and change nothing of it."""
+    return Lesson.learned(VersionStore(tmp_path_factory.mktemp("lesson")))
+
+
+@pytest.fixture
+async def redis(shared_valkey: Valkey) -> AsyncIterator[Redis]:
+    """A client of an empty database."""
+    client = connect(shared_valkey.url, timeout_s=20)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Valkey]:
+    """A server that the test may stop."""
+    server = Valkey()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
+    """A client of a server that the test may stop; to be named before `make_world`, which needs it to the end."""
+    client = connect(own_valkey.url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def first_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `World`."""
+    return tmp_path_factory.mktemp("first-versions")
+
+
+@pytest.fixture
+async def make_world(tmp_path: Path, redis: Redis, first_versions: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Starts platforms in this process; what was started is stopped after the test."""
+    async with AsyncExitStack() as started:
+
+        async def make(**options: Any) -> World:
+            given = {"root": tmp_path / "versions", "redis": redis, "first_versions": first_versions} | options
+            return await started.enter_async_context(World(**given))
+
+        yield make
+
+
+@pytest.fixture
+async def make_http(make_world: Callable[..., Any]) -> AsyncIterator[Callable[..., Any]]:
+    """Starts a platform in this process, and gives a client of its whole HTTP API, with the platform as `world`."""
+    async with AsyncExitStack() as started:
+
+        async def make(**options: Any) -> Any:
+            world = await make_world(**({"shards": 1} | options))
+            front = make_api(world.gateway, Gate(), Traces("r"))
+            transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
+            http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+            http.world, http.front = world, front
+            return await started.enter_async_context(http)
+
+        yield make

@@ -1,0 +1,149 @@
+"""The one real platform of a test session: Ray, HAProxy, Valkey and the encoder, on ports of their own."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+import psutil
+import yaml
+
+from deployments.machine.instance import Instance, Ports
+from deployments.machine.processes import instance_processes
+from deployments.machine.rollout import Rollout
+from deployments.machine.runtime import Runtime
+from recsys.data.movielens import Ml100k
+
+REPOSITORY = Path(__file__).parents[2]
+LOCAL = REPOSITORY / "configs" / "local.yaml"
+COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A platform that runs."""
+
+    config: Path
+    instance: Instance
+    runtime: Runtime
+    data: Ml100k
+    http: httpx.Client
+
+    def processes(self, marker: str = "") -> list[psutil.Process]:
+        """Of this platform and no other, with `marker` in their command line."""
+        found = []
+        for process in instance_processes(self.instance.id):
+            try:
+                if marker in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        return self.processes(f"ServeReplica:recsys:{deployment}")
+
+    def valkey(self) -> psutil.Process:
+        [found] = [p for p in self.processes() if p.name().startswith("valkey")]
+        return found
+
+    def rollout(self) -> Rollout:
+        return Rollout(self.instance.dashboard_url, self.instance.token, self.instance.log_dir / "ray")
+
+    def recsys(self, *arguments: object) -> str:
+        return recsys(self.config, *arguments)
+
+    def status(self) -> dict[str, Any]:
+        return self.json("GET", "/v1/status")
+
+    def json(self, method: str, path: str, body: object = None, **query: Any) -> dict[str, Any]:
+        """The answer to a call that must succeed."""
+        answer = self.http.request(method, path, json=body, params=query)
+        assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
+        return dict(answer.json())
+
+    def recommend(self, user_id: str | None, **body: Any) -> list[dict[str, Any]]:
+        """The items of a complete answer."""
+        slate = self.json("POST", "/v1/recommendations", {"user_id": user_id, **body})
+        assert slate["degraded"] == []
+        return list(slate["items"])
+
+    def like(self, user_id: str, item_id: str) -> None:
+        answer = self.json("POST", "/v1/events", {"events": [event(user_id, item_id)]})
+        assert (answer["accepted"], answer["refused"]) == (1, [])
+
+
+def recsys(config: Path, *arguments: object) -> str:
+    """The standard output of the `recsys` command, which must succeed."""
+    command = [*COMMAND, *map(str, arguments), "--config", str(config)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def event(user_id: str, item_id: str, **more: Any) -> dict[str, Any]:
+    """A like that was never sent before."""
+    return {"event_id": uuid.uuid4().hex, "user_id": user_id, "item_id": item_id, "type": "like"} | more
+
+
+def ids(items: list[dict[str, Any]]) -> list[str]:
+    return [item["item_id"] for item in items]
+
+
+def eventually(test: Callable[[], T], within_s: float = 60.0) -> T:
+    """Asks until the answer is true; the last answer where it never is, for the caller to assert."""
+    deadline = time.monotonic() + within_s
+    while not (answer := test()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
+
+
+def free_ports() -> dict[str, int]:
+    """For each use of `Ports`, and `http`. Below the range that the system, and so Ray's workers, take any port of."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found: list[int] = []
+    for port in random.sample(range(lowest // 2, lowest), 400):
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        found.append(port)
+    return dict(zip((*Ports.model_fields, "http"), found, strict=False))
+
+
+def local_config(file: Path, **args: Any) -> Path:
+    """A copy of configs/local.yaml with other `args`, and any `http_port` and `budget_s`."""
+    known = yaml.safe_load(LOCAL.read_text())
+    known["http_options"]["port"] = args.pop("http_port", known["http_options"]["port"])
+    [application] = known["applications"]
+    composer = next(d for d in application["deployments"] if d["name"] == "Composer")
+    composer["user_config"]["budget_s"] = args.pop("budget_s", composer["user_config"]["budget_s"])
+    application["args"] |= args
+    file.write_text(yaml.safe_dump(known))
+    return file
+
+
+def ratings(data: Ml100k) -> dict[str, dict[str, float]]:
+    """User -> item -> stars, read from the file and not from the platform."""
+    found: dict[str, dict[str, float]] = {}
+    for line in data.events_file.read_bytes().splitlines():
+        rated = orjson.loads(line)
+        found.setdefault(rated["user_id"], {})[rated["item_id"]] = rated["value"]
+    return found
+
+
+def films(data: Ml100k) -> dict[str, dict[str, Any]]:
+    """item_id -> the film as the file has it."""
+    return {film["item_id"]: film for film in map(orjson.loads, data.items_file.read_bytes().splitlines())}
