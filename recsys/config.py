@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from recsys.errors import BadInput
 
-AttributeType = Literal["keyword", "keyword[]", "number", "datetime"]
+AttributeType = Literal["keyword", "keyword[]", "number", "boolean", "datetime", "date"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
 SignalName = Literal[
     "query",

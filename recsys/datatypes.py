@@ -22,7 +22,7 @@ Keys = npt.NDArray[np.uint64]
 KEY_BITS = 48
 """Bits of an item key; the 16 above hold a request's place in its batch. Two of 10,000 keys meet once in 5 million."""
 
-AttributeValue = str | float | list[str]
+AttributeValue = bool | str | float | list[str]
 
 
 def item_key(item_id: str) -> int:
@@ -111,6 +111,8 @@ def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserPro
 
 
 Op = Literal["any", "range", "exists"]
+CREATED_AT = "created_at"
+"""Every item's own time can be filtered by, without being declared."""
 
 
 @dataclass(frozen=True, slots=True)

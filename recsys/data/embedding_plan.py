@@ -26,7 +26,7 @@ import pyarrow as pa
 from recsys.config import AttributeType
 from recsys.data.parquet_folders import SUCCESS
 from recsys.data.vector_chunks import CHUNK, HASH, MAKING, SOURCE, content_hash, hashes_of, is_whole
-from recsys.datatypes import Item
+from recsys.datatypes import AttributeValue, Item
 from recsys.errors import BadInput
 from recsys.files import Drafts
 from recsys.routing import shard_of
@@ -35,11 +35,15 @@ ITEMS_A_CHUNK = 512
 """At most about so many: some seconds of work for a worker, which is what a run that is killed loses of each."""
 
 _OURS = re.compile(r"part-\d{5}-[0-9a-f]{32}\.parquet")
+_MOMENT = pa.timestamp("us", "UTC")
+"""And not seconds as a number, which could be read as another unit."""
 _ARROW: dict[AttributeType, pa.DataType] = {
     "keyword": pa.string(),
     "keyword[]": pa.list_(pa.string()),
     "number": pa.float64(),
-    "datetime": pa.float64(),  # Unix seconds
+    "boolean": pa.bool_(),
+    "datetime": _MOMENT,
+    "date": _MOMENT,
 }
 
 
@@ -124,13 +128,22 @@ def _table(items: Sequence[Item], fingerprint: str, declared: Mapping[str, Attri
         "item_id": pa.array([item.item_id for item in items], pa.string()),
         "title": pa.array([item.title for item in items], pa.string()),
         "text": pa.array([item.text for item in items], pa.string()),
-        "created_at": pa.array([item.created_at for item in items], pa.float64()),  # Unix seconds
+        "created_at": pa.array([_microseconds(item.created_at) for item in items], _MOMENT),
         HASH: pa.array([content_hash(fingerprint, item.passage()) for item in items], pa.string()),
     }
     if declared:  # Parquet knows no struct without fields
         kinds = pa.struct([(name, _ARROW[kind]) for name, kind in declared.items()])
-        columns["attributes"] = pa.array([dict(item.attributes) for item in items], kinds)
+        moments = [name for name, kind in declared.items() if kind in ("datetime", "date")]
+        columns["attributes"] = pa.array([_with_moments(item.attributes, moments) for item in items], kinds)
     return pa.table(columns)
+
+
+def _with_moments(attributes: Mapping[str, AttributeValue], moments: Sequence[str]) -> dict[str, object]:
+    return {**attributes, **{name: _microseconds(attributes[name]) for name in moments if name in attributes}}
+
+
+def _microseconds(seconds: AttributeValue | None) -> int | None:
+    return round(seconds * 1e6) if isinstance(seconds, int | float) else None
 
 
 def _name(number: int, items: Sequence[Item], rows: pa.Table) -> str:

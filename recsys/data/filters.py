@@ -11,26 +11,27 @@ from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
 from recsys.config import AttributeType
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
-from recsys.data.records import FLOAT_MAX, carried, unix_seconds
+from recsys.data.canonical import canonical
+from recsys.data.records import FLOAT_MAX, carried, day_of, unix_seconds
 from recsys.data.wording import misfit, undeclared
-from recsys.datatypes import Condition, Filter
+from recsys.datatypes import CREATED_AT, Condition, Filter
 from recsys.errors import BadInput
 
 
-def _scalar(value: object) -> str | float:
+def _scalar(value: object) -> str | float | bool:
     """One validator and no union: pydantic would name the branches of a union in the field of an error."""
     if isinstance(value, str):
         if len(value) > KEYWORD_CHARS:
             raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: shorten it")
         if not carried(value):
             raise ValueError("holds a lone surrogate, which UTF-8 cannot carry; remove it")
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise misfit("a string or a number", value)
+        return canonical(value)
+    if not isinstance(value, int | float):
+        raise misfit("a string, a number, true or false", value)
     return value
 
 
-Scalar = Annotated[str | float, PlainValidator(_scalar, json_schema_input_type=str | float)]
+Scalar = Annotated[str | float | bool, PlainValidator(_scalar, json_schema_input_type=str | float | bool)]
 
 
 class ConditionIn(Bounded):
@@ -79,16 +80,16 @@ def compile_filter(given: FilterIn | None, declared: dict[str, AttributeType]) -
 
 
 def _compile(given: ConditionIn, declared: dict[str, AttributeType], at: str) -> Condition:
-    kind = declared.get(given.key)
+    kind = declared.get(given.key, "datetime" if given.key == CREATED_AT else None)
     if kind is None:
-        raise undeclared(f"{at}.key", sorted(declared), given.key)
+        raise undeclared(f"{at}.key", sorted({*declared, CREATED_AT}), given.key)
     if given.exists is not None:
         return Condition(given.key, "exists", exists=given.exists)
     values = [given.eq] if given.eq is not None else given.any
     if values is not None:
         return Condition(given.key, "any", tuple(_value(v, kind, f"{at}.{given.key}") for v in values))
-    if kind in ("keyword", "keyword[]"):
-        raise BadInput(f"{at}: {given.key!r} is a {kind}; a range needs a number or datetime", field=at)
+    if kind in ("keyword", "keyword[]", "boolean"):
+        raise BadInput(f"{at}: {given.key!r} is a {kind}; a range needs a number, date or datetime", field=at)
     low, high = (given.gt, given.gte), (given.lt, given.lte)
     bounds = [None if b is None else float(_value(b, kind, f"{at}.{given.key}")) for b in (*low, *high)]
     gt, gte, lt, lte = bounds
@@ -107,11 +108,16 @@ def _value(value: str | float, kind: AttributeType, at: str) -> str | float:
         if isinstance(value, str):
             return value
         raise BadInput(f"{at}: {misfit('a string, as declared', value)}", field=at)
-    if kind == "datetime":
+    if kind in ("datetime", "date"):
         try:
-            return unix_seconds(value)
+            seconds = unix_seconds(value)
         except ValueError as error:
             raise BadInput(f"{at}: {error}", field=at) from None
-    if isinstance(value, str) or not abs(value) <= FLOAT_MAX:  # NaN compares to nothing
+        return day_of(seconds) if kind == "date" else seconds
+    if kind == "boolean":
+        if isinstance(value, bool):
+            return float(value)  # as its column holds it
+        raise BadInput(f"{at}: {misfit('true or false, as declared', value)}", field=at)
+    if isinstance(value, str | bool) or not abs(value) <= FLOAT_MAX:  # NaN compares to nothing
         raise BadInput(f"{at}: {misfit('a finite number, as declared', value)}", field=at)
     return float(value)

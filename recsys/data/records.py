@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    StringConstraints,
     TypeAdapter,
     ValidationError,
     model_validator,
@@ -26,6 +27,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from recsys.data.bounds import FIELDS, KEYWORDS, too_many_fields
+from recsys.data.canonical import canonical
 from recsys.data.wording import clipped, fault, misfit, printable, shown
 from recsys.errors import BadInput
 
@@ -56,6 +58,11 @@ def unix_seconds(value: object) -> float:
     raise ValueError(f"{shown(value)} lies outside the years 1900 to 9999; give Unix seconds{looks}")
 
 
+def day_of(seconds: float) -> float:
+    """Unix seconds of the midnight, in UTC, that the moment's day begins with."""
+    return seconds // 86_400 * 86_400
+
+
 def _from_text(text: str) -> object:
     """Seconds as float, or the text itself where it is no time."""
     try:
@@ -72,17 +79,24 @@ def _from_date(day: date) -> float:
 
 
 def _id_fits(text: str) -> str:
+    if not text.isascii():
+        text = canonical(text)
     # 32 characters cannot need more than 128 bytes, and most ids are shorter.
     if len(text) > 32 and len(text.encode()) > ID_BYTES:
         raise ValueError(f"is {len(text.encode())} bytes of UTF-8; at most {ID_BYTES} are allowed: shorten or hash it")
     return text
 
 
-Id = Annotated[str, Field(strict=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"), AfterValidator(_id_fits)]
+Id = Annotated[
+    str,
+    StringConstraints(strict=True, strip_whitespace=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+    AfterValidator(_id_fits),
+]
+"""In one spelling, see `canonical.py`: white space at the ends is cut, and Unicode composed."""
 # Any length limit makes pydantic read the string as UTF-8, and refuse one that holds a lone surrogate.
 Text = Annotated[str, Field(strict=True, max_length=1 << 26)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-AttributeIn = str | float | list[str] | None
+AttributeIn = bool | str | float | list[str] | None
 
 
 def _attributes(given: object) -> dict[str, AttributeIn]:
@@ -105,12 +119,12 @@ def _why_no_attribute(name: str, value: object) -> str | None:
         return f"has {len(entries)} entries; at most {KEYWORDS} are allowed: keep the telling ones"
     if isinstance(value, list):
         fits = all(isinstance(entry, str) for entry in entries)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float):
         fits = -FLOAT_MAX <= value <= FLOAT_MAX
     else:
         fits = value is None or isinstance(value, str)
     if not fits:
-        return f"must be a string, a finite number or a list of strings, not {shown(value)}"
+        return f"must be a string, a finite number, true, false or a list of strings, not {shown(value)}"
     if not all(carried(entry) for entry in entries if isinstance(entry, str)):
         return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
     return None
@@ -144,7 +158,7 @@ class ItemIn(Record):
     """Title or text must hold something: they are what the item's vector is made of."""
     attributes: Annotated[
         dict[str, AttributeIn],
-        PlainValidator(_attributes, json_schema_input_type=dict[str, str | float | list[str] | None]),
+        PlainValidator(_attributes, json_schema_input_type=dict[str, str | float | bool | list[str] | None]),
     ] = {}
     """By declared name; null says the same as leaving the name out."""
     created_at: UnixSeconds | None = None

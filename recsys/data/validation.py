@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from recsys.config import AttributeType, Limits
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS
-from recsys.data.records import FLOAT_MAX, EventIn, ItemIn, unix_seconds
+from recsys.data.canonical import canonical
+from recsys.data.records import FLOAT_MAX, EventIn, ItemIn, day_of, unix_seconds
 from recsys.data.wording import listed, misfit, path, shown, undeclared
 from recsys.datatypes import AttributeValue
 from recsys.errors import BadInput
 
 
 def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> dict[str, AttributeValue]:
-    """The values in the form that is stored: str, list[str], finite float, Unix seconds; nulls are left out.
+    """The values in the form that is stored: str, list[str], finite float, bool, Unix seconds; nulls are left out.
 
     BadInput with field `attributes.NAME` for an undeclared name or a value that does not fit its type.
     """
@@ -26,42 +27,61 @@ def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, Attri
         if value is None:
             continue
         try:
-            checked[name] = _attribute(value, declared[name])
+            checked[name] = checked_attribute(value, declared[name])
         except ValueError as wrong:
             raise BadInput(f"{field}: {wrong}", field=field) from None
     return checked
 
 
-def _attribute(value: object, kind: AttributeType) -> AttributeValue:
-    match kind:
-        case "keyword":
-            return _keyword(value, "a string, as declared")
-        case "keyword[]":
-            if not isinstance(value, list):
-                raise misfit("a list of strings, as declared", value)
-            if len(value) > KEYWORDS:
-                raise ValueError(f"has {len(value)} entries; at most {KEYWORDS} are allowed: keep the telling ones")
-            return [_keyword(entry, "a list of strings, as declared") for entry in value]
-        case "number":
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise misfit("a number, as declared", value)
-            if not -FLOAT_MAX <= value <= FLOAT_MAX:
-                raise misfit("a finite number", value)
-            return float(value)
-        case "datetime":
-            return unix_seconds(value)
+def checked_attribute(value: object, kind: AttributeType) -> AttributeValue:
+    """The value in the form that is stored; ValueError says what is wrong with it."""
+    return _CHECKS[kind](value)
 
 
-def _keyword(value: object, wanted: str) -> str:
+def _keywords(value: object) -> list[str]:
+    if not isinstance(value, list):
+        raise misfit("a list of strings, as declared", value)
+    if len(value) > KEYWORDS:
+        raise ValueError(f"has {len(value)} entries; at most {KEYWORDS} are allowed: keep the telling ones")
+    return [_keyword(entry, "a list of strings, as declared") for entry in value]
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise misfit("a number, as declared", value)
+    if not -FLOAT_MAX <= value <= FLOAT_MAX:
+        raise misfit("a finite number", value)
+    return float(value)
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise misfit("true or false, as declared", value)
+    return value
+
+
+def _keyword(value: object, wanted: str = "a string, as declared") -> str:
     if not isinstance(value, str):
         raise misfit(wanted, value)
     if len(value) > KEYWORD_CHARS:
         raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: move it into text")
-    return value
+    return canonical(value)
 
 
-def check_item(item: ItemIn, declared: Mapping[str, AttributeType], limits: Limits) -> ItemIn:
-    """The item with normalised attributes; BadInput when it breaks a limit or a declaration."""
+_CHECKS: Mapping[AttributeType, Callable[[object], AttributeValue]] = {
+    "keyword": _keyword,
+    "keyword[]": _keywords,
+    "number": _number,
+    "boolean": _boolean,
+    "datetime": unix_seconds,
+    "date": lambda value: day_of(unix_seconds(value)),
+}
+
+
+def check_item(item: ItemIn, declared: Mapping[str, AttributeType] | None, limits: Limits) -> ItemIn:
+    """The item with attributes as they are stored; BadInput when it breaks a limit or a declaration. `declared` None:
+    the attributes are checked already.
+    """
     for field in ("title", "text"):
         chars = len(getattr(item, field))
         if chars > limits.text_chars:
@@ -71,7 +91,7 @@ def check_item(item: ItemIn, declared: Mapping[str, AttributeType], limits: Limi
                 field=field,
                 code="too_large",
             )
-    if not item.attributes:
+    if not item.attributes or declared is None:
         return item
     return item.model_copy(update={"attributes": check_attributes(item.attributes, declared)})
 

@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.data.canonical import canonical
+from recsys.data.cells import is_whole_float, whole_number
 from recsys.data.parquet_folders import files_of
+from recsys.data.tables import arrow_text
 from recsys.data.vector_chunks import HASH, VECTOR
 from recsys.datatypes import Floats
 from recsys.errors import BadInput
@@ -65,7 +68,7 @@ def _batches(
             return
         hashed, row = HASH in names, 1
         for part in file.iter_batches(_ROWS, columns=[item_id, wanted, *([HASH] if hashed else [])]):
-            ids = [_id(value) for value in part.column(item_id).to_pylist()]
+            ids = _ids(part.column(item_id))
             hashes = part.column(HASH).to_pylist() if hashed else [None] * len(ids)
             yield ids, _Rows(path, row, wanted).vectors(part.column(wanted), dimension), hashes
             row += len(part)
@@ -110,6 +113,7 @@ class _Rows:
         return BadInput(f"{self.path}:{self.first + at}: {self.column}: {message}", field=VECTOR)
 
 
-def _id(value: object) -> str:
-    """As the item gets it: tables often hold whole numbers. An item whose id is none is refused elsewhere."""
-    return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+def _ids(column: pa.Array) -> list[str]:
+    """As the items get them, see `conversion.py`; an item without an id is refused there."""
+    texts = [canonical(text or "") for text in arrow_text(column).to_pylist()]
+    return list(map(whole_number, texts)) if all(map(is_whole_float, filter(None, texts))) else texts

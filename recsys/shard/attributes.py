@@ -1,6 +1,7 @@
 """Typed attribute columns of a shard's rows, and the masks that filters make of them.
 
-Keywords are kept as posting lists (value -> rows), numbers and datetimes as float64 columns; rows are only appended.
+Keywords are kept as posting lists (value -> rows), numbers, times (Unix seconds) and truth values (0 or 1) as float64
+columns; rows are only appended.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from recsys.columns import Column
 from recsys.config import AttributeType
-from recsys.datatypes import AttributeValue, Condition, Filter, Keys, Rows, item_key
+from recsys.datatypes import CREATED_AT, AttributeValue, Condition, Filter, Keys, Rows, item_key
 
 Mask = npt.NDArray[np.bool_]
 
@@ -53,8 +54,8 @@ class _Keywords:
 
 
 class _Numbers:
-    def __init__(self) -> None:
-        self._values = Column(np.float64)
+    def __init__(self, values: Column[np.float64] | None = None) -> None:
+        self._values = Column(np.float64) if values is None else values
 
     def extend(self, first_row: int, values: Sequence[AttributeValue | None]) -> None:  # noqa: ARG002
         self._values.extend([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
@@ -79,14 +80,18 @@ def _mark(mask: Mask, postings: Column[np.int64], start: int) -> None:
 class Attributes:
     """The declared attributes of all rows of a shard."""
 
-    def __init__(self, declared: Mapping[str, AttributeType]) -> None:
+    def __init__(self, declared: Mapping[str, AttributeType], created_at: Column[np.float64] | None = None) -> None:
+        """`created_at`: the items' own times, which its owner extends; None: filters do not know them."""
         self._columns: dict[str, _Keywords | _Numbers] = {
             key: _Keywords() if kind in ("keyword", "keyword[]") else _Numbers() for key, kind in declared.items()
         }
+        self._extended = list(self._columns)
+        if created_at is not None:
+            self._columns.setdefault(CREATED_AT, _Numbers(created_at))
 
     def extend(self, first_row: int, attributes: Sequence[Mapping[str, AttributeValue]]) -> None:
-        for key, column in self._columns.items():
-            column.extend(first_row, [a.get(key) for a in attributes])
+        for key in self._extended:
+            self._columns[key].extend(first_row, [a.get(key) for a in attributes])
 
     def mask(self, given: Filter, n: int, start: int = 0) -> Mask:
         """(n - start,) bool: which of the first n rows match, from row `start` on."""

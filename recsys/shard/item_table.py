@@ -31,10 +31,10 @@ class ItemTable:
         self.ids = Strings()
         self.titles = Strings()
         self.documents = Strings()
-        self.attributes = Attributes(declared)
         self.keys = Column(np.uint64)
         self.created_at = Column(np.float64)
         """Unix seconds; NaN: unknown."""
+        self.attributes = Attributes(declared, self.created_at)
         self.counts = Column(np.float64)
         """Weighted likes, never decayed."""
         self.most_likes = 0.0

@@ -84,7 +84,7 @@ HALF = "half an emoji \ud83d"
 SEA = {"key": "topic", "eq": "sea"}
 CONDITIONS: list[tuple[dict[str, Any], str]] = [
     ({"key": "topic", "eq": HALF}, ".eq"), ({"key": "topic", "eq": ["sea"]}, ".eq"),
-    ({"key": "topic", "eq": True}, ".eq"), ({"key": "topic", "eq": "x" * 257}, ".eq"),
+    ({"key": "topic", "eq": True}, ".topic"), ({"key": "topic", "eq": "x" * 257}, ".eq"),
     ({"key": "topic", "any": ["sea", HALF]}, ".any[1]"), ({"key": "topic", "any": ["sea", {}]}, ".any[1]"),
     ({"key": "number", "gte": [1]}, ".gte"), ({"key": "number", "gte": 1, "lt": HALF}, ".lt"),
     ({"key": HALF, "eq": 1}, ".key"), ({"key": 5, "eq": 1}, ".key"), ({"eq": 1}, ".key"),

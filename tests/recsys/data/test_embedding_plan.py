@@ -57,8 +57,12 @@ def test_a_run_writes_every_item_with_its_vector_and_all_it_holds(folder):
     assert found.keys() == {item.item_id for item in items}
     for item in items:
         row = found[item.item_id]
-        assert (row["title"], row["text"], row["created_at"]) == (item.title, item.text, item.created_at)
-        assert {k: v for k, v in row["attributes"].items() if v is not None} == item.attributes
+        created = None if row["created_at"] is None else row["created_at"].timestamp()
+        assert (row["title"], row["text"], created) == (item.title, item.text, item.created_at)
+        attributes = {k: v for k, v in row["attributes"].items() if v is not None}
+        if "at" in attributes:
+            attributes["at"] = attributes["at"].timestamp()
+        assert attributes == item.attributes
         assert row["content_hash"] == content_hash(encoder.fingerprint, item.passage())
         np.testing.assert_array_equal(np.float32(row["vector"]), encoder.encode([item.passage()])[0])
     assert sum(w.encoded for w in written) == sum(w.items for w in written) == len(items)

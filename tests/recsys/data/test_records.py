@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.config import AttributeType, Limits
+from recsys.data.canonical import canonical
 from recsys.data.records import EventIn, ItemIn, Refused, unix_seconds, validate_each
 from recsys.data.validation import check_attributes, check_event, check_item
 from recsys.errors import BadInput
@@ -100,12 +101,13 @@ def test_times_round_trip_to_the_microsecond(moment):
 @given(st.text())
 def test_any_string_of_up_to_128_bytes_without_control_characters_is_an_id(text):
     """Slashes, emoji, quotes, blanks: an id is refused only when empty, too long or with control characters."""
-    fine = 1 <= len(text.encode()) <= 128 and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text)
+    spelled = canonical(text)
+    fine = 1 <= len(spelled.encode()) <= 128 and not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in spelled)
     good, refused = validate_each(EventIn, [{**EVENT, "user_id": text}])
     assert bool(good) == fine
     assert [one.field for one in refused] == [] if fine else ["user_id"]
     if fine:
-        assert good[0][1].user_id == text
+        assert good[0][1].user_id == spelled
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,6 @@ def test_any_string_of_up_to_128_bytes_without_control_characters_is_an_id(text)
         ("", "is empty"),
         ("a\x00b", "control character"),
         ("a\nb", "control character"),
-        ("ab\n", "control character"),
         ("a\ud800", "surrogate"),
         (7, "must be a string, not 7"),
         (None, "must be a string, not None"),
@@ -252,8 +253,8 @@ def test_an_undeclared_attribute_names_the_declared_ones():
 
 
 def test_attributes_of_no_known_shape_are_refused_by_name():
-    """Objects, booleans and lists of numbers fit no type at all."""
-    for value in ({"a": 1}, True, [1], math.inf):
+    """Objects and lists of numbers fit no type at all."""
+    for value in ({"a": 1}, [1], math.inf):
         refusal = only_refusal(ItemIn, {**ITEM, "attributes": {"year": value}})
         assert refusal.field == "attributes.year"
     assert only_refusal(ItemIn, {**ITEM, "attributes": [1]}).field == "attributes"

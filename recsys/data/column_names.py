@@ -1,0 +1,57 @@
+"""What people call the columns that we know, to propose a mapping. Nothing is read by these names unasked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    field: tuple(names.split())
+    for field, names in {
+        "item_id": "itemid item id sku asin parentasin productid product movieid movie filmid bookid isbn isbn13 "
+        "songid trackid artistid articleid newsid videoid gameid showid contentid offerid code",
+        "title": "name titel titre productname producttitle itemname movietitle booktitle headline trackname",
+        "text": "description desc body content overview summary plot abstract beschreibung details",
+        "created_at": "createdat created published publishedat publicationdate releasedate released dateadded "
+        "launchdate",
+        "user_id": "userid user visitorid visitor customerid customer memberid clientid reviewerid sessionid uid",
+        "timestamp": "time ts date datetime eventtime unixtime ratedat reviewtime unixreviewtime playedat created",
+        "type": "event eventtype eventname action behavior behaviour interaction interactiontype",
+        "value": "rating score stars overall rate bookrating quantity",
+        "event_id": "eventid",
+        "request_id": "requestid",
+    }.items()
+}
+
+
+def squeezed(column: str) -> str:
+    """Without case, and all that is neither letter nor digit: `Movie-ID` and `movie_id` are one name."""
+    return re.sub(r"[\W_]", "", column.rpartition(":")[0] or column).lower()
+
+
+def is_telling(cell: str) -> bool:
+    """Whether the cell is such a name, so that its row is a header."""
+    name = squeezed(cell)
+    return any(name == squeezed(field) or name in aliases for field, aliases in _ALIASES.items())
+
+
+def proposed(columns: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
+    """Our field: the column that most probably holds it. No column stands for two fields, and none that has a field's
+    own name is given away.
+    """
+    known = list(columns)
+    free = {squeezed(column.rpartition(".")[2]): column for column in reversed(known)}
+    free |= {squeezed(column): column for column in reversed(known)}
+    wanted = list(fields)
+    taken = {field for field in wanted if field in known}
+    mapping: dict[str, str] = {}
+    for field in wanted:
+        if field in known:
+            continue
+        for alias in (squeezed(field), *_ALIASES.get(field, ())):
+            column = free.get(alias)
+            if column is not None and column not in taken:
+                mapping[field] = column
+                taken.add(column)
+                break
+    return mapping

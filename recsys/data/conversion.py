@@ -1,0 +1,225 @@
+"""Columns of text to raw items and events: the one place where cells of files get a meaning, whatever the container.
+
+Each distinct cell is converted once a batch. What cannot be converted costs the row, or where it is optional and the
+options say so, the value alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.config import AttributeType
+from recsys.data import cells
+from recsys.data.canonical import canonical
+from recsys.data.dialect import Condition, ReadOptions
+from recsys.data.file_reading import FileReading
+from recsys.data.tables import Rows
+from recsys.data.times import TimeReading, moment
+from recsys.data.validation import checked_attribute
+from recsys.data.wording import path
+
+_AHEAD_S = 366 * 86_400
+"""How far ahead an item may be created: announced for next year, but not written as 2099 to say unknown."""
+Wrong = dict[int, tuple[str, str]]
+"""Place of a row: the field, and what is wrong with it."""
+
+
+@dataclass(slots=True)
+class Converted:
+    """Raw records of some rows, and what was left out of them."""
+
+    records: list[dict[str, Any]]
+    lines: list[int]
+    """(len(records),) where each stands."""
+    wrong: list[tuple[int, str, str]] = field(default_factory=list)
+    """Line, field and message of rows that are refused."""
+    dropped: list[tuple[int, str, str]] = field(default_factory=list)
+    """The same of optional values that were left out."""
+
+
+def wanted_rows(rows: Rows, conditions: Sequence[Condition]) -> Rows:
+    """Those of which all conditions hold."""
+    for condition in conditions:
+        encoded = rows.of(condition.column).dictionary_encode()
+        holds = pa.array([_holds(text, condition) for text in encoded.dictionary.to_pylist()], pa.bool_())
+        missing = _holds("", condition)
+        rows = rows.where(pc.fill_null(holds.take(encoded.indices), missing))
+    return rows
+
+
+def _holds(text: str, condition: Condition) -> bool:
+    left, right = _comparable(text), _comparable(condition.value)
+    if condition.sign in ("=", "!="):
+        return ((left == right) or text.strip() == condition.value) == (condition.sign == "=")
+    if not (isinstance(left, float) and isinstance(right, float)):
+        return False
+    signs = {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}
+    return signs[condition.sign]
+
+
+def _comparable(text: str) -> float | str:
+    """For conditions, `true` is 1 and `1.0` is 1."""
+    for read in (cells.number, cells.truth):
+        try:
+            return float(read(text))
+        except ValueError:
+            continue
+    return canonical(text)
+
+
+def by_distinct(column: pa.Array, convert: Callable[[str], Any]) -> tuple[list[Any], dict[int, str]]:
+    """(n,) converted values, None where missing or wrong; and what is wrong by place."""
+    encoded = column.dictionary_encode()
+    values, faults = [], {}
+    for code, text in enumerate(encoded.dictionary.to_pylist()):
+        try:
+            values.append(convert(text))
+        except ValueError as wrong:
+            values.append(None)
+            faults[code] = str(wrong)
+    codes = encoded.indices.to_pylist()
+    made = [None if code is None else values[code] for code in codes]
+    return made, {at: faults[code] for at, code in enumerate(codes) if code in faults} if faults else {}
+
+
+class Converter:
+    """Converts the rows of one file."""
+
+    def __init__(self, reading: FileReading, options: ReadOptions, declared: Mapping[str, AttributeType]) -> None:
+        self._reading = reading
+        self._options = options
+        self._declared = declared
+
+    def items(self, rows: Rows, now: float) -> Converted:
+        """Raw items. `now`: Unix seconds."""
+        made = Converted([], rows.lines.tolist())
+        columns: dict[str, list[Any]] = {"item_id": self._ids(rows, "item_id")}
+        for name in ("title", "text"):
+            if name in self._reading.columns:
+                columns[name] = rows.of(self._reading.columns[name]).to_pylist()
+        if self._options.text_from:
+            columns["text"] = self._joined(rows)
+        refused: Wrong = {}
+        optional = {"created_at": self._created(rows, now)} if "created_at" in self._reading.columns else {}
+        attributes = {
+            name: self._attribute(rows, name, kind)
+            for name, kind in self._declared.items()
+            if name in self._reading.columns
+        }
+        for name, (values, faults) in {**optional, **attributes}.items():
+            where = name if name in optional else path(("attributes", name))
+            self._settle(made, where, faults, refused)
+            if name in optional:
+                columns[name] = values
+        made.records = _records(columns, len(rows))
+        names = list(attributes)
+        inner = _records({name: attributes[name][0] for name in names}, len(rows)) if names else []
+        for record, given in zip(made.records, inner, strict=False):
+            if given:
+                record["attributes"] = given
+        return _without(made, refused)
+
+    def events(self, rows: Rows) -> Converted:
+        """Raw events, without defaults."""
+        made = Converted([], rows.lines.tolist())
+        columns: dict[str, list[Any]] = {}
+        refused: Wrong = {}
+        known = self._reading.columns
+        for name in ("event_id", "user_id", "item_id", "request_id"):
+            if name in known:
+                columns[name] = self._ids(rows, name)
+        if "type" in known:
+            types = self._options.type_map
+            columns["type"], _ = by_distinct(rows.of(known["type"]), lambda text: types.get(text.strip(), text.strip()))
+        for name, convert in (("value", self._number("value")), ("timestamp", self._moment("timestamp"))):
+            if name in known:
+                columns[name], faults = by_distinct(rows.of(known[name]), convert)
+                for at, message in faults.items():
+                    refused.setdefault(at, (name, f"{name}: {message}"))
+        made.records = _records(columns, len(rows))
+        return _without(made, refused)
+
+    def _settle(self, made: Converted, where: str, faults: Mapping[int, str], refused: Wrong) -> None:
+        for at, message in faults.items():
+            if self._options.bad_attributes == "drop":
+                made.dropped.append((made.lines[at], where, f"{where}: {message}"))
+            else:
+                refused.setdefault(at, (where, f"{where}: {message}"))
+
+    def _ids(self, rows: Rows, name: str) -> list[str | None]:
+        whole = name in self._reading.float_ids
+
+        def read(text: str) -> str:
+            spelled = canonical(text)
+            return cells.whole_number(spelled) if whole else spelled
+
+        return by_distinct(rows.of(self._reading.columns[name]), read)[0]
+
+    def _joined(self, rows: Rows) -> list[str]:
+        """The text that is made of several columns; what is the title already is left out."""
+        title = self._reading.columns.get("title")
+
+        def words(text: str) -> str:
+            listed = cells.literal_list_or_none(text)
+            return text.strip() if listed is None else ", ".join(listed)
+
+        parts = [by_distinct(rows.of(name), words)[0] for name in self._options.text_from if name != title]
+        return [". ".join(part for part in row if part) for row in zip(*parts, strict=True)] or [""] * len(rows)
+
+    def _created(self, rows: Rows, now: float) -> tuple[list[Any], dict[int, str]]:
+        read = self._moment("created_at")
+
+        def convert(text: str) -> float | None:
+            seconds = read(text)
+            if seconds is not None and seconds > now + _AHEAD_S:
+                raise ValueError(f"{text!r} lies over a year ahead, and the item would be the newest until then")
+            return seconds
+
+        return by_distinct(rows.of(self._reading.columns["created_at"]), convert)
+
+    def _attribute(self, rows: Rows, name: str, kind: AttributeType) -> tuple[list[Any], dict[int, str]]:
+        readers: dict[AttributeType, Callable[[str], Any]] = {
+            "keyword": cells.keyword,
+            "keyword[]": lambda text: cells.keywords(text, self._reading.list_separators.get(name, "|")),
+            "number": self._number(name),
+            "boolean": lambda text: None if cells.is_missing(text) else cells.truth(text),
+            "datetime": self._moment(name),
+            "date": self._moment(name),
+        }
+        read = readers[kind]
+
+        def convert(text: str) -> Any:
+            value = read(text)
+            return None if value is None or value == "" else checked_attribute(value, kind)
+
+        return by_distinct(rows.of(self._reading.columns[name]), convert)
+
+    def _number(self, name: str) -> Callable[[str], float | None]:
+        commas = name in self._reading.decimal_commas
+        return lambda text: None if cells.is_missing(text) else cells.number(text, decimal_comma=commas)
+
+    def _moment(self, name: str) -> Callable[[str], float | None]:
+        reading = self._reading.times.get(name, TimeReading())
+        return lambda text: None if cells.is_missing(text) else moment(text, reading)
+
+
+def _records(columns: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
+    """(count,) the rows as objects, without what is missing."""
+    names = list(columns)
+    if not names:
+        return [{} for _ in range(count)]
+    rows = zip(*columns.values(), strict=True)
+    return [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
+
+
+def _without(made: Converted, refused: Wrong) -> Converted:
+    if refused:
+        made.wrong += [(made.lines[at], where, message) for at, (where, message) in sorted(refused.items())]
+        made.records = [record for at, record in enumerate(made.records) if at not in refused]
+        made.lines = [line for at, line in enumerate(made.lines) if at not in refused]
+    return made

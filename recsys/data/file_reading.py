@@ -1,0 +1,142 @@
+"""How a file is read: its dialect, the columns of our fields, and what its first rows say of how cells are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recsys.data import cells
+from recsys.data.column_kinds import kind_of
+from recsys.data.detection import detect
+from recsys.data.dialect import Dialect, ReadOptions
+from recsys.data.fields import Fields
+from recsys.data.table_reading import read_rows
+from recsys.data.tables import Rows
+from recsys.data.times import TimeReading, said_of_numbers, time_reading
+from recsys.errors import BadInput
+
+_SAMPLE_ROWS = 1000
+_TOLD = 12
+"""Columns that are named in a line."""
+_IDS = ("item_id", "user_id", "event_id", "request_id")
+_TIMES = ("timestamp", "created_at")
+_DECLARED_AS = {"image": "keyword", "link": "keyword", "empty": "keyword", "text": "keyword"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileReading:
+    """What is settled before the first row is converted. The same table gives the same in every container."""
+
+    path: Path
+    dialect: Dialect
+    columns: dict[str, str]
+    """Our field: the file's column."""
+    float_ids: frozenset[str] = frozenset()
+    """Fields whose ids are written as `50.0` throughout, and read as `50`."""
+    times: dict[str, TimeReading] = field(default_factory=dict)
+    decimal_commas: frozenset[str] = frozenset()
+    list_separators: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What was settled that is not a matter of course."""
+    unused: tuple[str, ...] = ()
+    """Columns that are not read, each with its kind."""
+    attributes: bool = False
+    """Whether unused columns could be declared."""
+
+    def said(self) -> list[str]:
+        """What the file was taken for, in two lines or less."""
+        renamed = [f"{name} from {column}" for name, column in self.columns.items() if name != column]
+        names = ", ".join(renamed) if renamed else "columns " + ", ".join(self.columns)
+        lines = [f"{self.path}: {self.dialect}; {names}"]
+        told = list(self.notes)
+        if self.unused:
+            more = f" and {len(self.unused) - _TOLD} more" if len(self.unused) > _TOLD else ""
+            listed = ", ".join(self.unused[:_TOLD])
+            how = "; declare what filters need under args.attributes (recsys inspect writes the block)"
+            told.append(f"not used: {listed}{more}{how if self.attributes else ''}")
+        return [*lines, *([f"  {'; '.join(told)}"] if told else [])]
+
+
+def look(path: Path, fields: Fields, options: ReadOptions) -> FileReading:
+    """Detect, find the columns, and look at the first rows. BadInput where the file cannot be read so."""
+    dialect = detect(path, options)
+    header = dialect.columns
+    columns = fields.columns(path, header, options.mapping)
+    further = [*options.text_from, *(condition.column for condition in options.where)]
+    if lost := [name for name in further if name not in header]:
+        raise BadInput(f"{path}: has no column {lost[0]}; found: {', '.join(header)[:500]}", field=lost[0])
+    wanted = list(dict.fromkeys([*columns.values(), *further, *(name for name in header if name)]))
+    sample = next(read_rows(path, dialect, wanted, _SAMPLE_ROWS), None)
+    return _Look(path, dialect, columns, fields, options, sample).reading(further)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    path: Path
+    dialect: Dialect
+    columns: dict[str, str]
+    fields: Fields
+    options: ReadOptions
+    sample: Rows | None
+
+    def texts(self, column: str) -> list[str]:
+        """Cells of the sample that are not missing."""
+        return [] if self.sample is None else self.sample.of(column).drop_null().to_pylist()
+
+    def reading(self, further: Sequence[str]) -> FileReading:
+        options = self.options
+        notes: list[str] = []
+        of_numbers = [name for name in self.columns if self._kind(name) == "number"]
+        of_lists = [name for name in self.columns if self._kind(name) == "keyword[]"]
+        used = {*self.columns.values(), *further}
+        rest = [name for name in self.dialect.columns if name not in used]
+        return FileReading(
+            self.path,
+            self.dialect,
+            self.columns,
+            frozenset(self._float_ids(notes)),
+            self._times(notes),
+            frozenset(name for name in of_numbers if cells.has_decimal_commas(self.texts(self.columns[name]))),
+            {name: options.list_separator or self._list_separator(name, notes) for name in of_lists},
+            tuple(notes),
+            tuple(self._told(name) for name in rest),
+            bool(self.fields.attributes) or "title" in self.fields.known,
+        )
+
+    def _kind(self, name: str) -> str | None:
+        return "number" if name == "value" else self.fields.attributes.get(name)
+
+    def _float_ids(self, notes: list[str]) -> list[str]:
+        names = []
+        for name in _IDS:
+            texts = self.texts(self.columns[name]) if name in self.columns else []
+            if texts and all(map(cells.is_whole_float, texts)):
+                names.append(name)
+                notes.append(f"{name}: {texts[0]} is read as {cells.whole_number(texts[0])}")
+        return names
+
+    def _times(self, notes: list[str]) -> dict[str, TimeReading]:
+        readings = {}
+        for name, column in self.columns.items():
+            if name in _TIMES or self._kind(name) in ("datetime", "date"):
+                texts = self.texts(column)
+                unit, form = self.options.time_unit, self.options.time_format
+                readings[name] = time_reading(texts, unit, form)
+                if unit is None and form is None and (said := said_of_numbers(texts)):
+                    notes.append(f"{name}: {said}")
+        return readings
+
+    def _list_separator(self, name: str, notes: list[str]) -> str:
+        texts = self.texts(self.columns[name])
+        separator = cells.list_separator(texts)
+        if separator not in (None, "|"):
+            notes.append(f"{name}: lists are separated at {separator!r}")
+        elif (unsure := cells.may_be_list(texts)) is not None:
+            sign, example = unsure
+            notes.append(f"{name}: {example!r} is kept as one keyword; if it is a list, say --list-separator '{sign}'")
+        return separator or "|"
+
+    def _told(self, column: str) -> str:
+        kind = kind_of(column, self.texts(column))
+        return f"{column} ({_DECLARED_AS.get(kind, kind)})" if self.fields.attributes or kind != "empty" else column

@@ -1,0 +1,219 @@
+"""What a cell of text means as a moment. Nothing is taken for seconds of 1970 because it is a number.
+
+A number's size says its unit, for the sizes of plausible ones do not overlap: years, Excel's day numbers, days such as
+20230615, and seconds to nanoseconds of 1973 to 2286. Words are read by the formats listed here; where day and month
+could change places, they are refused until a format is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from recsys.data.cells import is_missing
+from recsys.data.dialect import TimeUnit
+from recsys.data.records import unix_seconds
+from recsys.data.wording import misfit, shown
+
+_PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_SINCE_1973 = 10**8
+"""Seconds: what is less is 1970 to 1973, and more probably no second at all."""
+_UNTIL_2286 = 10**10
+_YEARS = (1800, 2200)
+_EXCEL_DAYS = (20_000, 80_000)
+"""1954 to 2119."""
+_EXCEL_EPOCH_S = -2_209_161_600
+"""1899-12-30: Excel counts days from 1900-01-01 as 1, and has a 29 February 1900 that never was."""
+_DAY_S = 86_400
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?![-/.\d])")
+_ZONE = re.compile(r"\s*(UTC|GMT)$")
+_NUMERIC = re.compile(
+    r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})(?:[ ,T]+(\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?))?"
+)
+_WORDS = (
+    "%B %d, %Y",
+    "%b %d, %Y",
+    "%d %B %Y",
+    "%d %b %Y",
+    "%d-%b-%Y",
+    "%d-%b-%y",
+    "%B %d %Y",
+    "%b %d %Y",
+    "%m %d, %Y",
+    "%B %Y",
+    "%b %Y",
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%a, %d %b %Y %H:%M:%S %Z",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%B %d, %Y %H:%M:%S",
+    "%b %d, %Y %H:%M:%S",
+    "%d/%b/%Y:%H:%M:%S %z",
+    "%Y%m%dT%H%M%SZ",
+    "%Y%m%dT%H%M%S",
+)
+"""`September 25, 2021`, e-mail and web server dates, and the like; no two of them read one text differently."""
+_CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M:%S %p", "%I:%M %p", "%I:%M%p", "%I:%M:%S%p")
+_AMBIGUOUS = "could be day or month first; say --time-format %d/%m/%Y or %m/%d/%Y, as it is written"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeReading:
+    """How the times of a column are written."""
+
+    unit: TimeUnit | None = None
+    """Of all its numbers; None: each by its size."""
+    format: str | None = None
+    """As `strptime` knows it; None: one of the known ones."""
+    day_first: bool | None = None
+    """Of `01/02/2023`; None: not known."""
+
+
+def unit_of(value: float) -> TimeUnit | None:
+    """The one unit in which a number is a plausible time; None: in none."""
+    size = abs(value)
+    for unit, per_second in _PER_SECOND.items():
+        if _SINCE_1973 * per_second <= size < _UNTIL_2286 * per_second and (unit == "s" or size >= 10 * _SINCE_1973):
+            return unit
+    if value == int(value) and _YEARS[0] <= value <= _YEARS[1]:
+        return "year"
+    if _EXCEL_DAYS[0] <= value <= _EXCEL_DAYS[1]:
+        return "excel"
+    return "yyyymmdd" if value == int(value) and _digits(int(value)) is not None else None
+
+
+def time_reading(texts: Sequence[str], unit: TimeUnit | None = None, form: str | None = None) -> TimeReading:
+    """How the times of a column are written, from some of its cells. `unit` and `form`: what the user says."""
+    numbers = [float(text) for text in map(str.strip, texts) if _NUMBER.fullmatch(text)]
+    units = Counter(found for value in numbers if (found := unit_of(value)) in _PER_SECOND)
+    if unit is None and units:
+        # Seconds of 1970 are as plausible as others in a column of seconds.
+        most, often = units.most_common(1)[0]
+        unit = most if often * 2 >= len(numbers) else None
+    days = [(int(parts[1]), int(parts[3])) for text in texts if (parts := _NUMERIC.fullmatch(text.strip()))]
+    first, second = any(day > 12 for day, _ in days), any(day > 12 for _, day in days)
+    return TimeReading(unit, form, first if first != second else None)
+
+
+def moment(text: str, reading: TimeReading = TimeReading()) -> float:
+    """Unix seconds; without an offset the time is UTC. ValueError names the fix."""
+    stripped = text.strip()
+    if reading.format is not None:
+        try:
+            return unix_seconds(datetime.strptime(stripped, reading.format))  # noqa: DTZ007 - UTC where none is given
+        except ValueError:
+            raise ValueError(f"{shown(text)} is not of --time-format {reading.format}") from None
+    if _NUMBER.fullmatch(stripped):
+        return _from_number(stripped, reading.unit)
+    if _ISO.match(stripped):
+        return _from_iso(_ZONE.sub("+00:00", stripped), text)
+    if numeric := _NUMERIC.fullmatch(stripped):
+        return _from_numeric(numeric, text, reading)
+    return _from_words(stripped, text)
+
+
+def _from_number(text: str, unit: TimeUnit | None) -> float:
+    value: float = int(text) if text.lstrip("+-").isdigit() else float(text)
+    if value == int(value):
+        value = int(value)  # so that 1700000000123 and 1.700000000123e12 are one moment
+    unit = unit or unit_of(value)
+    if unit is None:
+        raise ValueError(
+            f"{shown(text)} is a plausible time in no unit; say which one it has with --time-unit s, ms, us, ns, "
+            "excel, year or yyyymmdd"
+        )
+    if unit in _PER_SECOND:
+        return unix_seconds(value / _PER_SECOND[unit])
+    if unit == "excel":
+        return unix_seconds(_EXCEL_EPOCH_S + value * _DAY_S)
+    moment = _digits(int(value)) if unit == "yyyymmdd" else date(int(value), 1, 1)
+    if moment is None:
+        raise ValueError(f"{shown(text)} is no day such as 20230615")
+    return unix_seconds(moment)
+
+
+def _digits(value: int) -> date | None:
+    """The day or second that 20230615 or 20230615123000 stands for; None: no such."""
+    text = str(value)
+    try:
+        if len(text) == 8 and text[:2] in ("18", "19", "20", "21"):
+            return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+        if len(text) == 14 and text[:2] in ("19", "20"):
+            return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    return None
+
+
+def _from_iso(text: str, original: str) -> float:
+    day, gap, rest = text.replace("/", "-").partition(" ") if " " in text else text.upper().partition("T")
+    parts = re.split(r"[-/.]", day)
+    if len(parts) == 3:
+        whole = f"{parts[0]}-{parts[1]:0>2}-{parts[2]:0>2}{'T' if gap else ''}{rest.strip().replace(' ', '')}"
+        try:
+            return unix_seconds(datetime.fromisoformat(whole.upper()))
+        except ValueError:
+            pass
+    raise misfit("a time such as 2026-01-31T12:00:00Z", original)
+
+
+def _from_numeric(parts: re.Match[str], text: str, reading: TimeReading) -> float:
+    one, sign, two, year, clock = parts.groups()
+    day_first = True if sign == "." else reading.day_first
+    if int(one) > 12 or int(two) > 12:
+        day_first = int(one) > 12
+    elif day_first is None and int(one) != int(two):
+        raise ValueError(f"{shown(text)} {_AMBIGUOUS}")
+    day, month = (one, two) if day_first or day_first is None else (two, one)
+    whole = int(year) + (0 if len(year) == 4 else 2000 if int(year) < 70 else 1900)
+    try:
+        return unix_seconds(date(whole, int(month), int(day))) + (_clock(clock) if clock else 0.0)
+    except ValueError:
+        raise misfit("a time such as 2026-01-31T12:00:00Z", text) from None
+
+
+def _clock(text: str) -> float:
+    """Seconds since midnight."""
+    for form in _CLOCKS:
+        try:
+            clock = datetime.strptime(text.upper(), form).time()  # noqa: DTZ007
+        except ValueError:
+            continue
+        return clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
+    raise ValueError(text)
+
+
+def _from_words(stripped: str, text: str) -> float:
+    for form in _WORDS:
+        try:
+            return unix_seconds(datetime.strptime(stripped, form))  # noqa: DTZ007 - UTC where none is given
+        except ValueError:
+            continue
+    raise ValueError(
+        f"must be a time such as 2026-01-31T12:00:00Z or Unix seconds, not {shown(text)}; "
+        "say how it is written with --time-format, such as '%d/%m/%Y %H:%M'"
+    )
+
+
+def said_of_numbers(texts: Sequence[str]) -> str | None:
+    """What the numbers of a column of times are taken for, where they are not seconds; None: nothing to say."""
+    present = [text.strip() for text in texts if not is_missing(text)]
+    numbers = [float(text) for text in present if _NUMBER.fullmatch(text)]
+    units = Counter(unit for value in numbers if (unit := unit_of(value)) not in (None, "s"))
+    if not units:
+        return None
+    most = units.most_common(1)[0][0]
+    names = {
+        "ms": "milliseconds",
+        "us": "microseconds",
+        "ns": "nanoseconds",
+        "excel": "Excel's day numbers",
+        "year": "years (1 January)",
+        "yyyymmdd": "days written as digits (YYYYMMDD), and not as seconds",
+    }
+    example = next(text for text in present if _NUMBER.fullmatch(text) and unit_of(float(text)) == most)
+    return f"numbers such as {example} are read as {names[most]}; if they are something else, say so with --time-unit"
