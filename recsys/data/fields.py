@@ -52,6 +52,11 @@ class Fields:
                 raise BadInput(f"{path}: has more than one column {column}; rename one of them", field=field)
         return columns
 
+    def later(self, header: Sequence[str]) -> dict[str, str]:
+        """Columns of the fields that the first objects of a JSON file do not have, and later ones may."""
+        inner = INNER if any(column.startswith(INNER) for column in header) else ""
+        return {field: f"{inner if field in self.attributes else ''}{field}" for field in self.known}
+
     def _incomplete(
         self, path: Path, header: Sequence[str], missing: Sequence[tuple[str, ...]], mapping: Mapping[str, str]
     ) -> BadInput:

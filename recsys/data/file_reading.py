@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recsys.data import cells
 from recsys.data.column_kinds import kind_of
 from recsys.data.detection import detect
 from recsys.data.dialect import Dialect, ReadOptions
-from recsys.data.fields import Fields
+from recsys.data.fields import INNER, Fields
 from recsys.data.table_reading import read_rows
 from recsys.data.tables import Rows
 from recsys.data.times import TimeReading, said_of_numbers, time_reading
@@ -46,8 +46,9 @@ class FileReading:
 
     def said(self) -> list[str]:
         """What the file was taken for, in two lines or less."""
-        renamed = [f"{name} from {column}" for name, column in self.columns.items() if name != column]
-        names = ", ".join(renamed) if renamed else "columns " + ", ".join(self.columns)
+        present = {name: column for name, column in self.columns.items() if column in self.dialect.columns}
+        renamed = [f"{name} from {column}" for name, column in present.items() if column not in (name, INNER + name)]
+        names = ", ".join(renamed) if renamed else "columns " + ", ".join(present)
         lines = [f"{self.path}: {self.dialect}; {names}"]
         told = list(self.notes)
         if self.unused:
@@ -61,8 +62,13 @@ class FileReading:
 def look(path: Path, fields: Fields, options: ReadOptions) -> FileReading:
     """Detect, find the columns, and look at the first rows. BadInput where the file cannot be read so."""
     dialect = detect(path, options)
+    if dialect.container == "json lines" and not dialect.columns:  # each line will say what is wrong with it
+        fields.check(options.mapping)
+        dialect = replace(dialect, columns=tuple(options.mapping.get(field, field) for field in fields.known))
     header = dialect.columns
     columns = fields.columns(path, header, options.mapping)
+    if dialect.container in ("json lines", "json document"):
+        columns = fields.later(header) | columns
     further = [*options.text_from, *(condition.column for condition in options.where)]
     if lost := [name for name in further if name not in header]:
         raise BadInput(f"{path}: has no column {lost[0]}; found: {', '.join(header)[:500]}", field=lost[0])
