@@ -17,6 +17,8 @@ from recsys.versions.store import Manifest, VersionStore
 
 _LOCK_S = 60.0
 """Seconds after which the lock of a process that died is free. A switch reads and writes one small file."""
+SHRINKS = 0.5
+"""Share of the served version's items under which a smaller catalogue is taken for a mistake."""
 
 
 def reshards(store: VersionStore, platform: Platform) -> bool:
@@ -25,17 +27,41 @@ def reshards(store: VersionStore, platform: Platform) -> bool:
     return current is not None and not store.manifest(current).fits(platform)
 
 
+def refuse_shrunken(store: VersionStore, items: int, *, allow_shrink: bool = False) -> None:
+    """Raises VersionError for a catalogue of so many items, to be served next, that is empty, or less than half of the
+    served version's and not allowed to be.
+    """
+    if items == 0:
+        raise VersionError("there is no item to serve: an empty catalogue is neither published nor promoted")
+    current = store.current()
+    before = 0 if current is None else store.manifest(current).items
+    if items < SHRINKS * before and not allow_shrink:
+        raise VersionError(
+            f"the catalogue would shrink to {items} items, and {current}, which is served, has {before}: nothing is "
+            "promoted. Are the files whole? If this is meant, say --allow-shrink"
+        )
+
+
 async def promote(
-    store: VersionStore, version: str, platform: Platform, redis: Redis | None = None, instead_of: str | None = None
+    store: VersionStore,
+    version: str,
+    platform: Platform,
+    redis: Redis | None = None,
+    instead_of: str | None = None,
+    *,
+    allow_shrink: bool = False,
+    dry_run: bool = False,
 ) -> Manifest:
-    """Serve this version from now on. `redis` None: it does not run, and the log is not looked at.
+    """Serve this version from now on. `redis` None: it does not run, and the log is not looked at. `dry_run`: look at
+    all of it, and change nothing.
 
     Raises VersionError when the version's files, item count, recall or self-lookup are wrong, when composers cannot
     open it, when it was built for other shards than the platform's, when the log behind it is gone, when another one
-    than `instead_of` is served by now (None: whatever is), or, where the shards change with it, when it does not hold
-    all that was written.
+    than `instead_of` is served by now (None: whatever is), where the shards change with it, when it does not hold
+    all that was written, or when it has less than half the items of the served one and `allow_shrink` is not set.
     """
     manifest = store.manifest(version)
+    refuse_shrunken(store, manifest.items, allow_shrink=allow_shrink)
     _refuse_misfit(manifest, platform)
     if reshards(store, platform):
         if redis is None:
@@ -44,13 +70,16 @@ async def promote(
             )
         await _refuse_losses(manifest, redis)
     await _inspected(store, manifest, redis)
-    async with _alone(redis):
-        await asyncio.to_thread(store.switch, version, instead_of)
+    if not dry_run:
+        async with _alone(redis):
+            await asyncio.to_thread(store.switch, version, instead_of)
     return manifest
 
 
-async def rollback(store: VersionStore, platform: Platform, redis: Redis | None = None) -> Manifest:
-    """Serve again what was served before.
+async def rollback(
+    store: VersionStore, platform: Platform, redis: Redis | None = None, *, dry_run: bool = False
+) -> Manifest:
+    """Serve again what was served before, however few items it has. `dry_run`: look at all of it, and change nothing.
 
     Raises VersionError as `promote` does, when nothing was served before, and when something else was promoted while
     the version was inspected.
@@ -66,8 +95,9 @@ async def rollback(store: VersionStore, platform: Platform, redis: Redis | None 
         raise VersionError(
             f"there is no way back to {served[1]}: {wrong}. `recsys promote` takes any of `recsys versions`"
         ) from wrong
-    async with _alone(redis):
-        await asyncio.to_thread(store.go_back, served[0], served[1])
+    if not dry_run:
+        async with _alone(redis):
+            await asyncio.to_thread(store.go_back, served[0], served[1])
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""How long versions and their log are kept: N versions, and of the log what the oldest of them needs."""
+"""How long versions and their log are kept: N versions that served well, and of the log what the oldest needs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _WAITS_S = 30 * 86400.0
 """Seconds that a version waits for its promotion. Until then the log is kept from its snapshot on."""
 
 
+_PROVEN_S = 600.0
+"""Seconds of service after which a version counts as good: who promotes one that is bad sees it sooner."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pruned:
     versions: tuple[str, ...]
@@ -26,21 +30,31 @@ class Pruned:
 
 
 async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
-    """Remove all but the `keep` versions served last, and trim every log to what the others need.
-
-    Versions that were never served wait for their promotion while they are among the `keep` newest of their kind and
-    younger than _WAITS_S. Every version stays that a replica holds or a composer serves.
-    """
-    served, members = store.served(), await everyone(redis, silent_too=True)
+    """Remove all versions but those that are kept, see `kept_no_longer`, and trim every log to what the others need."""
     published = store.versions()
-    kept = {*served[:keep], *in_use(members)}
-    youngest = datetime.now(UTC) - timedelta(seconds=_WAITS_S)
-    waiting = sorted((m.created_at, m.version) for m in published if m.version not in served)
-    kept |= {version for built, version in waiting[-keep:] if built > youngest}
-    gone = [m.version for m in published if m.version not in kept]
+    gone = await kept_no_longer(store, redis, keep)
     for version in gone:
         store.remove(version)
-    return Pruned(tuple(gone), await _trim(store.versions(), published, redis))
+    return Pruned(gone, await _trim(store.versions(), published, redis))
+
+
+async def kept_no_longer(store: VersionStore, redis: Redis, keep: int, promoting: str | None = None) -> tuple[str, ...]:
+    """The versions that `prune` removes, oldest first. `promoting`: as if this one were served; None: as things are.
+
+    `keep` served versions stay, the one that is served among them: of those served before, first the ones that served
+    for _PROVEN_S or more, newest first, then the others. So bad versions in quick succession do not drive out a good
+    one. Versions that were never served, or were rolled back, stay while they are among the `keep` newest of their kind
+    and younger than _WAITS_S. Every version stays that a replica holds or a composer serves.
+    """
+    served, seconds = store.served(), store.seconds_served()
+    if promoting is not None:
+        served = list(dict.fromkeys([promoting, *served]))
+    before = sorted(served[1:], key=lambda version: seconds.get(version, 0.0) < _PROVEN_S)  # stable: newest first
+    kept = {*served[:1], *before[: keep - 1], *in_use(await everyone(redis, silent_too=True))}
+    published, youngest = store.versions(), datetime.now(UTC) - timedelta(seconds=_WAITS_S)
+    waiting = sorted((m.created_at, m.version) for m in published if m.version not in served)
+    kept |= {version for built, version in waiting[-keep:] if built > youngest}
+    return tuple(m.version for m in published if m.version not in kept)
 
 
 async def _trim(versions: list[Manifest], before: list[Manifest], redis: Redis) -> int:

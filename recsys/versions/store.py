@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +98,15 @@ class Manifest(BaseModel):
 class _Current(BaseModel):
     version: str
     previous: list[str] = []
+    since: float | None = None
+    """Unix seconds from which on `version` is served; None: not noted."""
+    seconds: dict[str, float] = {}
+    """How long each of `previous` was served, all its times together."""
+
+    def ended(self, now: float) -> dict[str, float]:
+        """`seconds` with those of `version`, whose time ends now."""
+        before = self.seconds.get(self.version, 0.0)
+        return {**self.seconds, self.version: before + max(0.0, now - (now if self.since is None else self.since))}
 
 
 class VersionStore:
@@ -151,6 +161,11 @@ class VersionStore:
         known = self._read_current()
         return [known.version, *known.previous] if known else []
 
+    def seconds_served(self) -> dict[str, float]:
+        """How long each of `served` was, without those that `rollback` left: it forgets them."""
+        known = self._read_current()
+        return known.ended(time.time()) if known else {}
+
     def new_name(self) -> str:
         """Sorts by time: v20260131-120000, with a counter when two fall into one second. Microseconds are in it where
         several machines may build at once, each of which sees only its own lock: v20260131-120000-123456.
@@ -175,7 +190,8 @@ class VersionStore:
                 raise VersionError(f"version {version} is the one to serve; promote another first")
             if known is not None and version in known.previous:
                 previous = [name for name in known.previous if name != version]
-                self._write_current(known.model_copy(update={"previous": previous}))
+                seconds = {name: known.seconds[name] for name in previous if name in known.seconds}
+                self._write_current(known.model_copy(update={"previous": previous, "seconds": seconds}))
         self._storage.remove(version)
 
     def verify(self, version: str, on_file: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -258,7 +274,11 @@ class VersionStore:
             if known is None or known.version != version:
                 before = [known.version, *known.previous] if known else []
                 previous = [v for v in dict.fromkeys(before) if v != version]  # who goes back and forth loses no third
-                self._write_current(_Current(version=version, previous=previous[:_REMEMBERED]))
+                kept, now = previous[:_REMEMBERED], time.time()
+                seconds = {
+                    name: s for name, s in (known.ended(now) if known else {}).items() if name in (version, *kept)
+                }
+                self._write_current(_Current(version=version, previous=kept, since=now, seconds=seconds))
 
     def rollback(self) -> Manifest:
         """Serve again what was served before. Raises VersionError when nothing was, and as for `go_back`."""
@@ -282,7 +302,10 @@ class VersionStore:
                     f"while {earlier} was looked at, {served} was replaced: {now} is served now; look at `recsys "
                     "versions`, then roll back again"
                 )
-            self._write_current(_Current(version=earlier, previous=known.previous[1:]))
+            seconds = {name: s for name, s in known.seconds.items() if name != served}
+            self._write_current(
+                _Current(version=earlier, previous=known.previous[1:], since=time.time(), seconds=seconds)
+            )
 
     def _read_current(self, *, fresh: bool = False) -> _Current | None:
         """`fresh`: as it is now; else as it was within the last second, where it is far away."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,8 @@ async def test_what_cannot_be_served_is_neither_promoted_nor_rolled_back_to(plat
     """Though every checksum is right: it is opened as composers and shards open it."""
     store = VersionStore.of(platform)
     items = catalogue(30)
-    good, bad = published(platform, *items), published(platform, *items[::-1])
+    swapped = [replace(a, title=b.title, text=b.text) for a, b in zip(items, items[::-1], strict=True)]
+    good, bad = published(platform, *items), published(platform, *swapped)
     store.promote(bad)
     store.promote(good)
     spoil(store, bad)
@@ -242,3 +244,25 @@ async def test_a_store_that_cannot_be_reached_ends_no_replica(tmp_path, redis, m
         second = world.publish().version
         store.promote(second)
         assert await eventually(lambda: world.follower.serve.version == second)
+
+
+async def test_a_catalogue_that_shrinks_below_half_is_not_promoted(platform, redis):
+    """Unless it is said to be meant. Half of it is no shrinking, and an empty one is refused whatever is said."""
+    store = VersionStore.of(platform)
+    sizes = {n: published(platform, *(Item(f"i{m}", f"item {m}") for m in range(n))) for n in (10, 5, 2, 1)}
+    empty = Build(platform, store, HashingEncoder(platform.encoder), 1, ShardTuning()).publish(Content([])).version
+    with pytest.raises(VersionError, match="no item to serve"):
+        await promote(store, empty, platform, redis)
+    await promote(store, sizes[1], platform, redis)
+    await promote(store, sizes[10], platform, redis)
+    with pytest.raises(VersionError, match=f"shrink to 2 items, and {sizes[10]}, .* has 10: .*--allow-shrink"):
+        await promote(store, sizes[2], platform, redis)
+    assert store.current() == sizes[10]
+    await promote(store, sizes[5], platform, redis)
+    await promote(store, sizes[2], platform, redis, allow_shrink=True, dry_run=True)
+    assert store.current() == sizes[5]
+    await promote(store, sizes[2], platform, redis, allow_shrink=True)
+    with pytest.raises(VersionError, match="no item to serve"):
+        await promote(store, empty, platform, redis, allow_shrink=True)
+    await rollback(store, platform, redis, dry_run=True)
+    assert store.served()[0] == sizes[2]
