@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from recsys.building import Build, Content
 from recsys.config import EncoderSpec, Platform, ShardTuning
 from recsys.datatypes import Item
-from recsys.encoder import HashingEncoder
-from recsys.promoting import rollback
-from recsys.retention import kept_no_longer, prune
-from recsys.versions import VersionStore
+from recsys.encoders.base import HashingEncoder
+from recsys.versions.build import Build, Content
+from recsys.versions.promotion import rollback
+from recsys.versions.retention import kept_no_longer, prune
+from recsys.versions.store import VersionStore
 
 HOUR = 3600.0
 
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> VersionStore:
 def serve(store: VersionStore, monkeypatch: pytest.MonkeyPatch) -> Serve:
     """Promote a version and let so many seconds pass."""
     now = [1_700_000_000.0]
-    monkeypatch.setattr("recsys.versions.time.time", lambda: now[0])
+    monkeypatch.setattr("recsys.versions.store.time.time", lambda: now[0])
 
     def served(version: str, seconds: float) -> None:
         store.promote(version)
