@@ -274,11 +274,10 @@ class VersionStore:
             if known is None or known.version != version:
                 before = [known.version, *known.previous] if known else []
                 previous = [v for v in dict.fromkeys(before) if v != version]  # who goes back and forth loses no third
-                kept, now = previous[:_REMEMBERED], time.time()
-                seconds = {
-                    name: s for name, s in (known.ended(now) if known else {}).items() if name in (version, *kept)
-                }
-                self._write_current(_Current(version=version, previous=kept, since=now, seconds=seconds))
+                kept, since = previous[:_REMEMBERED], time.time()
+                ended = known.ended(since) if known else {}
+                seconds = {name: ended[name] for name in (version, *kept) if name in ended}
+                self._write_current(_Current(version=version, previous=kept, since=since, seconds=seconds))
 
     def rollback(self) -> Manifest:
         """Serve again what was served before. Raises VersionError when nothing was, and as for `go_back`."""
