@@ -7,12 +7,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
 from recsys.errors import BadInput
 
@@ -57,20 +72,91 @@ class EncoderSpec(Settings):
     """Longer texts are cut here, in tokens."""
 
 
-class IndexSpec(Settings):
-    """How the vectors are indexed; fixed when a version is built."""
+ENGINES = "recsys.engines"
+"""Group of entry points by which another package brings engines: name -> module."""
 
-    engine: Literal["hnsw", "hnsw_int8", "flat"] = "hnsw"
+
+def engine_module(engine: str) -> ModuleType | None:
+    """The module of an engine: a file in recsys/index of that name, or what an entry point names. None: there is none.
+
+    It is found by name, for the engines import this file, and one of another package is known by nothing else.
+    """
+    name = engine.partition(":")[0]
+    if name.isidentifier() and find_spec(f"recsys.index.{name}") is not None:
+        module = import_module(f"recsys.index.{name}")
+        return module if hasattr(module, "Spec") else None
+    for entry in entry_points(group=ENGINES, name=name):
+        return cast("ModuleType", entry.load())
+    return None
+
+
+def engine_names() -> list[str]:
+    """What `index.engine` may name, sorted."""
+    files = [module.name for module in iter_modules(import_module("recsys.index").__path__)]
+    ours = [name for name in files if engine_module(name) is not None]
+    return sorted({*ours, *entry_points(group=ENGINES).names})
+
+
+class IndexSpec(Settings):
+    """How the vectors are indexed; fixed when a version is built.
+
+    Every engine has what stands here. What else can be set stands beside the engine, in a subclass that its module
+    calls `Spec`, and with it how a build raises it. `of` and validation give an object of that subclass.
+    """
+
+    engine: str = "hnsw"
     """`flat` is exact and reads every vector; `hnsw` is approximate and reads a few hundred; `hnsw_int8` does so over
-    vectors of a byte a component: a third of the memory. docs/operations.md says which one when."""
-    m: int = Field(16, ge=4, le=128)
-    """HNSW: links a node; memory grows by about 8 bytes times `m` an item."""
-    ef_construction: int = Field(200, ge=8, le=2000)
-    """HNSW: candidates kept while building; more is slower to build and better to search."""
-    ef_search_limit: int = Field(512, ge=1, le=10_000)
-    """HNSW: how far a build may raise the shards' `ef_search` when recall is too low; a walk's time grows with it."""
-    m_limit: int = Field(64, ge=4, le=128)
-    """HNSW: how far a build may raise `m`, and `ef_construction` with it, when `ef_search_limit` is not enough."""
+    vectors of a byte a component: a third of the memory. docs/operations.md says which one when. An engine of
+    several kinds has the kind behind a colon."""
+
+    exact: ClassVar[bool] = False
+    """Whether a search reads every vector: then nothing is to be measured or raised."""
+
+    @classmethod
+    def of(cls, engine: str = "hnsw", **settings: Any) -> IndexSpec:
+        """ValidationError when there is no such engine, or when a setting is not the engine's."""
+        return IndexSpec.model_validate({"engine": engine, **settings})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_the_engine(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if cls is not IndexSpec or not isinstance(given, dict):
+            return handler(given)
+        engine = given.get("engine", cls.model_fields["engine"].default)
+        try:
+            module = engine_module(str(engine))
+        except (ImportError, OSError) as error:  # the latter: a shared library of the package
+            raise ValueError(f"engine: {engine} cannot be used here ({error}); install what it needs") from None
+        if module is None:
+            raise ValueError(f"engine: there is no {engine!r}; there are {', '.join(engine_names())}")
+        return cast("Self", module.Spec.model_validate(given))
+
+    @field_validator("engine")
+    @classmethod
+    def judge_engine(cls, engine: str) -> str:
+        """To be overridden by an engine of several kinds, which stand behind a colon."""
+        name = engine.partition(":")[0]
+        if engine != name:
+            raise ValueError(f"{name} has no kinds; leave out {engine.removeprefix(name)!r}")
+        return engine
+
+    def stronger(self) -> Iterator[IndexSpec]:
+        """What a build tries when too little is found, cheapest first: the same with settings raised."""
+        yield from ()
+
+    def ef_searches(self, ef_search: int) -> list[int]:
+        """What a build tries for `ShardTuning.ef_search`, from the operator's on."""
+        return [ef_search]
+
+    @property
+    def words(self) -> str:
+        """In a message: the engine and what it was built with."""
+        return self.engine
+
+    @property
+    def limits(self) -> str:
+        """The settings that bound `stronger` and `ef_searches`, with their values; empty: there are none."""
+        return ""
 
 
 class RoutingSpec(Settings):
@@ -111,7 +197,7 @@ class Platform(Settings):
     """Index shards, each a deployment of its own named shard-0, shard-1, …"""
     routing: RoutingSpec = RoutingSpec()
     encoder: EncoderSpec = EncoderSpec()
-    index: IndexSpec = IndexSpec()
+    index: SerializeAsAny[IndexSpec] = Field(default_factory=IndexSpec.of)
     attributes: dict[Name, AttributeType] = {}
     """Declared attributes of items: what filters may name. Undeclared ones are refused."""
 

@@ -70,14 +70,15 @@ def test_shards_scale_and_are_tuned_alike(file: Path) -> None:
     assert all(shard == shards[0] for shard in shards)
 
 
-def undocumented(model: type[BaseModel], value: dict[str, Any], at: str) -> list[str]:
-    """Fields of the model, and of models directly within it, that the value does not name."""
+def undocumented(defaults: BaseModel, value: dict[str, Any], at: str) -> list[str]:
+    """Settings, and settings directly within them, that the value does not name."""
     missing = []
-    for name, field in model.model_fields.items():
+    for name in type(defaults).model_fields:
+        inner = getattr(defaults, name)
         if name not in value:
             missing.append(f"{at}.{name}")
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            missing += undocumented(field.annotation, value[name], f"{at}.{name}")
+        elif isinstance(inner, BaseModel):
+            missing += undocumented(inner, value[name], f"{at}.{name}")
     return missing
 
 
@@ -85,10 +86,10 @@ def test_the_laptops_file_names_every_setting() -> None:
     """So that whoever wants to change one finds it there. `routing.attribute` is for another way of routing."""
     [application] = yaml.safe_load(LOCAL.read_text())["applications"]
     found = deployments(LOCAL)
-    missing = undocumented(Platform, application["args"], "args")
-    missing += undocumented(Serving, found["Composer"]["user_config"], "Composer")
-    missing += undocumented(EncoderTuning, found["Encoder"]["user_config"], "Encoder")
-    missing += undocumented(ShardTuning, found["shard-0"]["user_config"], "shard-0")
+    missing = undocumented(Platform(), application["args"], "args")
+    missing += undocumented(Serving(), found["Composer"]["user_config"], "Composer")
+    missing += undocumented(EncoderTuning(), found["Encoder"]["user_config"], "Encoder")
+    missing += undocumented(ShardTuning(), found["shard-0"]["user_config"], "shard-0")
     assert missing == ["args.routing.attribute"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pydantic import SerializeAsAny
+
 from deployments.batch.job_process import Cluster, cluster_of, job
 from recsys.config import IndexSpec, Settings
 from recsys.versions.build import Indexer
@@ -12,7 +14,7 @@ from recsys.versions.build import Indexer
 
 class IndexJob(Settings):
     cluster: Cluster
-    spec: IndexSpec
+    spec: SerializeAsAny[IndexSpec]
     folders: tuple[Path, ...]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from recsys.config import IndexSpec
 from recsys.state.tie_breaking import decided_by_ties
 
 
@@ -17,9 +18,8 @@ def say_tuned(tuned: Mapping[str, Any] | None, console: Console) -> None:
     for tried in tuned["tried"][:-1]:
         console.print(f"not enough: {tried}", style="yellow", markup=False)
     kinds = ", ".join(f"{kind} {share:.4f}" for kind, share in tuned["recall"].items())
-    index, balance, ef = tuned["index"], tuned["balance"], tuned["ef_search"]
-    graph = f"m {index['m']}, ef_construction {index['ef_construction']}, ef_search {ef}, balance {balance:g}"
-    how = index["engine"] if index["engine"] == "flat" else f"{index['engine']}, {graph}"
+    spec = IndexSpec.model_validate(tuned["index"])
+    how = spec.words if spec.exact else f"{spec.words}, ef_search {tuned['ef_search']}, balance {tuned['balance']:g}"
     console.print(f"recall@10 of {kinds} (tastes of {tuned['tastes_of']})", markup=False)
     console.print(f"  by {how}: {tuned['walk_us']:g} µs a query, {tuned['seconds']} s to index", markup=False)
 

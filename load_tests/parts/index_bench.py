@@ -25,12 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 from load_tests.comparison.workload import Workload
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config import IndexSpec, ShardTuning, engine_names
 from recsys.datatypes import Floats
 from recsys.index.base import VectorIndex, engine
 from recsys.shard.recall import CANDIDATES, sample_queries
 
-ENGINES = ("flat", "hnsw", "hnsw_int8")
 EF = (64, 128)
 ROUNDS = 5
 
@@ -55,8 +54,8 @@ def main() -> None:
     )
     built = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ENGINES:
-            path, spec = Path(folder) / name, IndexSpec(engine=name)
+        for name in engine_names():
+            path, spec = Path(folder) / name, IndexSpec.of(name)
             index = engine(spec).create(spec, vectors.shape[1])
             seconds = _cpu(lambda index=index: index.add(np.arange(len(vectors)), vectors))
             index.save(path)

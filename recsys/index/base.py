@@ -1,4 +1,4 @@
-"""The contract of an index engine, and how one is found.
+"""The contract of an index engine. docs/contributing.md says how one is added.
 
 Labels are the rows of a shard, vectors have unit length, and a score is the inner product: higher is better. Engine
 distances never leave this package. Any number of searches may run beside each other and beside one writer. `graph.py`
@@ -7,13 +7,12 @@ holds the lock for that, and what else all engines have in common.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config import IndexSpec, ShardTuning, engine_module
 from recsys.datatypes import Floats, Rows
 
 NO_ROW = -1
@@ -55,16 +54,23 @@ class VectorIndex(Protocol):
 
 
 class Engine(Protocol):
-    """What an engine's module offers."""
+    """What an engine's module offers. A library is imported within `create` and `load`: whatever reads the config file
+    imports the module.
+    """
 
-    def create(self, spec: IndexSpec, dimension: int) -> VectorIndex: ...
-    def load(self, path: Path, spec: IndexSpec, dimension: int) -> VectorIndex: ...
+    Spec: type[IndexSpec]
+    """Its settings; `engine` in it has the engine's name as its default."""
+
+    def create(self, spec: Any, dimension: int) -> VectorIndex:
+        """An empty index; `spec` is a `Spec` of the module."""
+
+    def load(self, path: Path, spec: Any, dimension: int) -> VectorIndex:
+        """What `VectorIndex.save` wrote. Raises VersionError when the files are damaged or do not fit."""
 
 
 def engine(spec: IndexSpec) -> Engine:
-    """The module `recsys.index.<engine>`."""
-    module: Engine = importlib.import_module(f"recsys.index.{spec.engine}")
-    return module
+    """The module that the spec is of."""
+    return cast("Engine", engine_module(spec.engine))
 
 
 def best(scores: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:

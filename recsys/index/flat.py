@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +12,13 @@ from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import best
 from recsys.index.graph import GraphIndex, load_nodes
+
+
+class Spec(IndexSpec):
+    """Nothing can be set: the answer is exact."""
+
+    engine: str = "flat"
+    exact: ClassVar[bool] = True
 
 
 class FlatIndex:
@@ -54,11 +62,11 @@ class FlatIndex:
             np.savez(file, vectors=self._vectors.view, hidden=np.array(sorted(self._hidden), np.int64))
 
 
-def create(spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the contract's signature
+def create(spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the contract's signature
     return GraphIndex(FlatIndex(dimension))
 
 
-def load(path: Path, spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - as above
+def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - as above
     nodes = load_nodes(path)
     graph = FlatIndex(dimension)
     with np.load(path, allow_pickle=False) as stored:

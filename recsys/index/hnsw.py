@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hnswlib
 import numpy as np
+from pydantic import Field
 
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW
 from recsys.index.graph import GraphIndex, load_nodes
+
+if TYPE_CHECKING:
+    import hnswlib
+
+_MOST_EF_CONSTRUCTION = 2000
+
+
+class Spec(IndexSpec):
+    """Of a graph of links; `hnsw_int8` has the same."""
+
+    engine: str = "hnsw"
+    m: int = Field(16, ge=4, le=128)
+    """Links a node; memory grows by about 8 bytes times `m` an item."""
+    ef_construction: int = Field(200, ge=8, le=_MOST_EF_CONSTRUCTION)
+    """Candidates kept while building; more is slower to build and better to search."""
+    ef_search_limit: int = Field(512, ge=1, le=10_000)
+    """How far a build may raise the shards' `ef_search` when recall is too low; a walk's time grows with it."""
+    m_limit: int = Field(64, ge=4, le=128)
+    """How far a build may raise `m`, and `ef_construction` with it, when `ef_search_limit` is not enough."""
+
+    def stronger(self) -> Iterator[IndexSpec]:
+        """With twice as many links and candidates each time, within `m_limit`."""
+        m, ef_construction = self.m * 2, self.ef_construction * 2
+        while m <= self.m_limit:
+            yield self.model_copy(update={"m": m, "ef_construction": min(ef_construction, _MOST_EF_CONSTRUCTION)})
+            m, ef_construction = m * 2, ef_construction * 2
+
+    def ef_searches(self, ef_search: int) -> list[int]:
+        """Doubled within `ef_search_limit`."""
+        steps = [ef_search]
+        while steps[-1] < self.ef_search_limit:
+            steps.append(min(steps[-1] * 2, self.ef_search_limit))
+        return steps
+
+    @property
+    def words(self) -> str:
+        return f"{self.engine} m {self.m} ef_construction {self.ef_construction}"
+
+    @property
+    def limits(self) -> str:
+        return f"index.m_limit ({self.m_limit}) and index.ef_search_limit ({self.ef_search_limit})"
 
 
 class HnswGraph:
@@ -76,10 +119,12 @@ class HnswGraph:
 
 
 def _graph(dimension: int) -> hnswlib.Index:
+    import hnswlib  # noqa: PLC0415 - see `base.Engine`
+
     return hnswlib.Index(space="ip", dim=dimension)
 
 
-def create(spec: IndexSpec, dimension: int) -> GraphIndex:
+def create(spec: Spec, dimension: int) -> GraphIndex:
     graph = _graph(dimension)
     # A fixed seed: two builds on one thread are the same graph.
     graph.init_index(max_elements=16, ef_construction=spec.ef_construction, M=spec.m, random_seed=7)
@@ -87,7 +132,7 @@ def create(spec: IndexSpec, dimension: int) -> GraphIndex:
     return GraphIndex(HnswGraph(graph))
 
 
-def load(path: Path, spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
+def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
     """Which nodes are hidden hnswlib keeps in its file."""
     nodes = load_nodes(path)
     graph = _graph(dimension)

@@ -15,17 +15,22 @@ from __future__ import annotations
 
 import math
 import zipfile
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
+from recsys.index import hnsw
 from recsys.index.base import NO_ROW
 from recsys.index.graph import GraphIndex, load_nodes
+
+if TYPE_CHECKING:
+    import faiss
 
 _CLUSTER = 150
 """Vectors of a cluster that lie side by side: 56 KiB at 384 dimensions, about what a processor keeps near."""
@@ -35,6 +40,19 @@ _HEADROOM = 1.25
 """Later vectors may have components so much larger than the first ones before they are clipped."""
 
 Bits = npt.NDArray[np.uint8]
+
+
+class Spec(hnsw.Spec):
+    """The settings of `hnsw`."""
+
+    engine: str = "hnsw_int8"
+
+
+@cache
+def _faiss() -> Any:
+    import faiss  # noqa: PLC0415 - see `base.Engine`; it takes 0.15 s
+
+    return faiss
 
 
 class Int8Graph:
@@ -73,7 +91,7 @@ class Int8Graph:
 
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
-        faiss.omp_set_num_threads(threads)  # holds for calls of this thread
+        _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
         self._graph.add(codes)
         nodes = np.arange(start, len(self))
         if not start:
@@ -86,7 +104,7 @@ class Int8Graph:
         clusters = min(len(codes) // _CLUSTER, _CLUSTERS)
         if clusters < 2:
             return np.arange(len(codes))
-        kmeans = faiss.Kmeans(codes.shape[1], clusters, niter=5, max_points_per_centroid=64)
+        kmeans = _faiss().Kmeans(codes.shape[1], clusters, niter=5, max_points_per_centroid=64)
         kmeans.train(codes)
         order = np.argsort(kmeans.assign(codes)[1], kind="stable")
         self._graph.permute_entries(order)
@@ -101,7 +119,7 @@ class Int8Graph:
 
     def _select(self) -> None:
         """The selector reads the bits where they lie. Without hidden nodes walks are faster without one."""
-        self._selector = faiss.IDSelectorBitmap(self._bits) if self._hidden else None
+        self._selector = _faiss().IDSelectorBitmap(self._bits) if self._hidden else None
 
     def hide(self, nodes: Rows) -> None:
         self._flip(nodes, len(nodes))
@@ -127,12 +145,12 @@ class Int8Graph:
     def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         # faiss counts hidden nodes among those that it keeps on the way.
         ef = math.ceil(max(self._tuning.ef_search, k) * len(self) / (len(self) - self._hidden))
-        faiss.omp_set_num_threads(self._tuning.threads)
-        how = faiss.SearchParametersHNSW(efSearch=ef, sel=self._selector)
+        _faiss().omp_set_num_threads(self._tuning.threads)
+        how = _faiss().SearchParametersHNSW(efSearch=ef, sel=self._selector)
         return self._scored(*self._graph.search(codes, k, params=how))
 
     def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        how = faiss.SearchParameters(sel=self._selector)
+        how = _faiss().SearchParameters(sel=self._selector)
         return self._scored(*self._graph.storage.search(codes, k, params=how))
 
     def _scored(self, products: Floats, nodes: Rows) -> tuple[Rows, Floats]:
@@ -146,24 +164,24 @@ class Int8Graph:
     def save(self, path: Path) -> None:
         hidden = np.flatnonzero(~np.unpackbits(self._bits, bitorder="little").astype(bool))
         with path.open("wb") as file:
-            np.savez(file, scale=self._scale, hidden=hidden, graph=faiss.serialize_index(self._graph))
+            np.savez(file, scale=self._scale, hidden=hidden, graph=_faiss().serialize_index(self._graph))
 
 
-def create(spec: IndexSpec, dimension: int) -> GraphIndex:
-    graph = faiss.IndexHNSWSQ(
-        dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, spec.m, faiss.METRIC_INNER_PRODUCT
+def create(spec: Spec, dimension: int) -> GraphIndex:
+    graph = _faiss().IndexHNSWSQ(
+        dimension, _faiss().ScalarQuantizer.QT_8bit_direct_signed, spec.m, _faiss().METRIC_INNER_PRODUCT
     )
     graph.hnsw.efConstruction = spec.ef_construction
     return GraphIndex(Int8Graph(graph, 0.0, np.zeros(0, np.int64)))
 
 
-def load(path: Path, spec: IndexSpec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
+def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
     """Raises VersionError when the file is not one of this engine, is cut short, was changed, or does not fit."""
     nodes, fix = load_nodes(path), "build again, or `recsys rollback`"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # a zip: its parts have checksums
             scale, hidden, graph = (stored[part] for part in ("scale", "hidden", "graph"))
-        made = faiss.deserialize_index(graph)
+        made = _faiss().deserialize_index(graph)
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise VersionError(f"{path} is not an index of the engine hnsw_int8, or was changed: {error}; {fix}") from error
     if made.d != dimension:

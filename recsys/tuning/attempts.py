@@ -10,7 +10,7 @@ from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item
 from recsys.model.trained import Layout, Trained
 from recsys.tuning.balance import choose_balance
-from recsys.tuning.measuring import Measured, hopeless, specs
+from recsys.tuning.measuring import Measured, hopeless
 from recsys.tuning.probe_queries import Asked, asked
 
 
@@ -44,7 +44,7 @@ def plans(
     if trained is None or not items:
         layout = None if trained is None else trained.layout(items, texts, declared)
         question = asked(texts, layout, ids, histories)
-        yield from (Plan(spec, layout, question) for spec in specs(start))
+        yield from (Plan(spec, layout, question) for spec in (start, *start.stronger()))
         return
     even, dimension = trained.balanced(1.0).layout(items, texts, declared), texts.shape[1]
     question = asked(texts, even, ids, histories)
@@ -59,7 +59,7 @@ def plans(
     chosen = choose_balance(even.vectors, dimension, question, start)
     if chosen != known:
         yield plan(start, chosen)
-    yield from (plan(spec, chosen) for spec in list(specs(start))[1:])
+    yield from (plan(spec, chosen) for spec in start.stronger())
 
 
 def no_way_left(plan: Plan, measured: Measured) -> str:

@@ -26,7 +26,7 @@ def choose_balance(vectors: Floats, text: int, asked: Asked, spec: IndexSpec, se
     """The balance at which the worst kind of queries finds most; `vectors` are the items', (I, width), their first
     `text` columns the texts, at a balance of 1, as `asked` are.
     """
-    if spec.engine == "flat" or text == vectors.shape[1] or not len(vectors):
+    if spec.exact or text == vectors.shape[1] or not len(vectors):
         return 1.0
     some = sample(vectors, _ITEMS, seed)
 

@@ -1,13 +1,13 @@
 """What a build may raise until its indexes find what exact search finds.
 
 Cheapest for serving first: the balance of text and learned part costs nothing there (`balance.py`), `ef_search` costs
-time of every walk, `m` and `ef_construction` cost memory, time of every walk and a longer build.
+time of every search, and what else an engine may raise (`IndexSpec.stronger`) costs memory and a longer build too.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys.config import IndexSpec, ShardTuning
@@ -22,7 +22,6 @@ RECALL_FLOOR = 0.95
 """Recall@10 that each kind of query must reach by itself, and the self-lookup of each shard."""
 _LOOKED_UP = 200
 """Distinct vectors of each shard that are searched for."""
-_MOST_EF_CONSTRUCTION = 2000
 _SAMPLED = 5000
 """Texts that are tried before a training."""
 
@@ -53,37 +52,13 @@ class Measured:
     def words(self, spec: IndexSpec, balance: float) -> str:
         balanced = "" if balance == 1.0 else f", balance {balance:g}"
         shares = ", ".join(f"{name} {share:.4f}" for name, share in self.shares.items())
-        return f"{described(spec)}, ef_search {self.ef_search}{balanced}: {shares}"
-
-
-def described(spec: IndexSpec) -> str:
-    return spec.engine if spec.engine == "flat" else f"{spec.engine} m {spec.m} ef_construction {spec.ef_construction}"
-
-
-def specs(start: IndexSpec) -> Iterator[IndexSpec]:
-    """The start, then with twice as many links and candidates each time, within `m_limit`."""
-    yield start
-    m, ef_construction = start.m * 2, start.ef_construction * 2
-    while start.engine != "flat" and m <= start.m_limit:
-        ef = min(ef_construction, _MOST_EF_CONSTRUCTION)
-        yield start.model_copy(update={"m": m, "ef_construction": ef})
-        m, ef_construction = m * 2, ef_construction * 2
-
-
-def ladder(spec: IndexSpec, ef_search: int) -> list[int]:
-    """What is tried for `ef_search`, from the operator's on, doubled within `ef_search_limit`."""
-    if spec.engine == "flat":
-        return [ef_search]
-    steps = [ef_search]
-    while steps[-1] < spec.ef_search_limit:
-        steps.append(min(steps[-1] * 2, spec.ef_search_limit))
-    return steps
+        return f"{spec.words}, ef_search {self.ef_search}{balanced}: {shares}"
 
 
 def measure(shards: Sequence[Shard], asked: Asked, spec: IndexSpec, tuning: ShardTuning) -> Measured:
     """At the smallest `ef_search` that holds the floor, else at the largest; the shards stay tuned to it."""
     exact = {kind: Exact.of(shards, queries) for kind, queries in asked.kinds.items()}
-    for ef in ladder(spec, tuning.ef_search):
+    for ef in spec.ef_searches(tuning.ef_search):
         for shard in shards:
             shard.tune(tuning.model_copy(update={"ef_search": ef}))
         found = {kind: round(one.recall(), 4) for kind, one in exact.items()}
@@ -98,10 +73,10 @@ def measure(shards: Sequence[Shard], asked: Asked, spec: IndexSpec, tuning: Shar
 
 def hopeless(name: str, share: float, spec: IndexSpec, ef_search: int) -> str:
     """What to say when all that may be raised is not enough."""
+    most = f", the most that {spec.limits} allow" if spec.limits else ""
     return (
-        f"{name} is {share:.4f}, under {RECALL_FLOOR}, with {described(spec)} and ef_search {ef_search}, the most that "
-        f"index.m_limit ({spec.m_limit}) and index.ef_search_limit ({spec.ef_search_limit}) allow: only exact search "
-        "finds enough of these items; set index.engine: flat"
+        f"{name} is {share:.4f}, under {RECALL_FLOOR}, with {spec.words} and ef_search {ef_search}{most}: only exact "
+        "search finds enough of these items; set index.engine: flat, which has no other setting"
     )
 
 
@@ -110,10 +85,10 @@ def refuse_hopeless(texts: Floats, start: IndexSpec, ef_search: int) -> None:
     not worth minutes of training. `texts` is (I, d), unit vectors.
     """
     some = sample(texts, _SAMPLED)
-    if start.engine == "flat" or not len(some):
+    if start.exact or not len(some):
         return
-    queries, most = sample_queries(some, QUERIES), max(ef_search, start.ef_search_limit)
-    for spec in specs(start):
+    queries, most = sample_queries(some, QUERIES), start.ef_searches(ef_search)[-1]
+    for spec in (start, *start.stronger()):
         share = found_in(some, queries, spec, most)
         if share >= RECALL_FLOOR:
             return

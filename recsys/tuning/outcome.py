@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
 from recsys.config import IndexSpec
 
@@ -17,7 +17,7 @@ class Tuned(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    asked: IndexSpec
+    asked: SerializeAsAny[IndexSpec]
     """What the config file said: while it stays the same, later builds begin with what was chosen for it."""
     ef_search: int
     """What recall was measured with. Shards serve with no less; a larger `ef_search` of the operator wins."""

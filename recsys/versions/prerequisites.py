@@ -31,7 +31,7 @@ def check_tools(platform: Platform, *, training: bool = False) -> None:
     training needs.
     """
     try:
-        engine(platform.index)
+        engine(platform.index).create(platform.index, platform.encoder.dimension)  # which imports its library
     except (ImportError, OSError) as error:  # the latter: a shared library of the package
         raise VersionError(
             f"index.engine: {platform.index.engine} cannot be used here ({error}); install recsys anew, or choose flat"

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializeAsAny, ValidationError
 
 from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec, SignalName
 from recsys.errors import VersionError
@@ -62,7 +62,7 @@ class Manifest(BaseModel):
     encoder: EncoderSpec
     fingerprint: str
     """Of the encoder; see `base.fingerprint`."""
-    index: IndexSpec
+    index: SerializeAsAny[IndexSpec]
     routing: RoutingSpec
     attributes: dict[str, AttributeType]
     shards: list[ShardManifest]

@@ -31,7 +31,7 @@ def people(users: int = 300, seed: int = 1) -> Interactions:
 
 def build(store: VersionStore) -> Build:
     spec = EncoderSpec(kind="hashing", dimension=DIMENSION)
-    platform = Platform(shards=2, encoder=spec, attributes=ATTRIBUTES, index=IndexSpec())
+    platform = Platform(shards=2, encoder=spec, attributes=ATTRIBUTES, index=IndexSpec.of())
     return Build(platform, store, HashingEncoder(spec), 1, ShardTuning())
 
 

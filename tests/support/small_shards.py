@@ -34,7 +34,7 @@ def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shar
         Item(f"i{i}", f"t{i}", "", {"parity": ("even", "odd")[i % 2], "hundreds": str(i // 100)}, i if i % 3 else None)
         for i in range(n)
     ]
-    spec = IndexSpec(engine=name)
+    spec = IndexSpec.of(name)
     shard = Shard("v", ItemTable({"parity": "keyword", "hundreds": "keyword"}, D, Sketcher.fit(vectors)),
                   engine(spec).create(spec, D))  # fmt: skip
     shard.tune(ShardTuning(**tuning))

@@ -115,7 +115,7 @@ class World:
         """
         options = {
             "encoder": EncoderSpec(kind="hashing", dimension=DIMENSION),
-            "index": IndexSpec(engine="hnsw"),
+            "index": IndexSpec.of("hnsw"),
             "attributes": ATTRIBUTES,
         }
         self.platform = Platform(shards=shards, **(options | platform))

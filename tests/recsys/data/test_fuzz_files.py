@@ -148,7 +148,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a small version that is whole."""
     root = tmp_path_factory.mktemp("fuzz")
     platform = Platform(
-        shards=1, encoder=EncoderSpec(kind="hashing", dimension=DIMENSION), index=IndexSpec(), attributes=ATTRIBUTES
+        shards=1, encoder=EncoderSpec(kind="hashing", dimension=DIMENSION), index=IndexSpec.of(), attributes=ATTRIBUTES
     )
     store = VersionStore(root)
     made = Build(platform, store, HashingEncoder(platform.encoder), 1, ShardTuning()).publish(Content(catalogue()))

@@ -96,7 +96,7 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeyp
     """After 1,000 upserts, three in ten of one text, and 200 deletes, read one by one, as they came and all at once: to
     the bit the same.
     """
-    world: World = await one_shard(make_world, index=IndexSpec(engine=engine), items=catalogue(snapshot))
+    world: World = await one_shard(make_world, index=IndexSpec.of(engine), items=catalogue(snapshot))
     (first,) = world.clients[0].replicas
     log, rng, version = ItemLog(world.redis), np.random.default_rng(11), world.store.current()
     read = ItemLog.read

@@ -25,7 +25,7 @@ def vectors_of(n: int, seed: int = 0) -> np.ndarray:
 
 
 def make_shard(items: list[Item], vectors: np.ndarray, name: str = "hnsw") -> Shard:
-    spec = IndexSpec(engine=name)
+    spec = IndexSpec.of(name)
     table = ItemTable({}, D, Sketcher.fit(vectors_of(100)))
     index = engine(spec).create(spec, D)
     if len(items):
@@ -146,7 +146,7 @@ async def test_every_distinct_item_is_first_for_its_own_text(make_http, name):
     """
     same = [Item(f"u{n}", "Untitled") for n in range(2000)]
     others = [Item(f"d{n}", f"word{n} text{n}") for n in range(64)]
-    http = await make_http(items=[*same, *others[:32]], index=IndexSpec(engine=name))
+    http = await make_http(items=[*same, *others[:32]], index=IndexSpec.of(name))
     body = {"items": [{"item_id": item.item_id, "title": item.title} for item in others[32:]]}
     body["items"] += [{"item_id": f"later {n}", "title": "Untitled"} for n in range(40)]
     written = await http.post("/v1/items?wait=visible", json=body)

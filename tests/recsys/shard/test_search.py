@@ -275,7 +275,7 @@ def test_two_items_that_share_a_key_are_both_found(monkeypatch):
     """Of 24 million items one pair is expected to share 48 bits: each is a candidate of its own, with its sources."""
     monkeypatch.setattr("recsys.shard.item_table.item_keys", lambda ids: np.full(len(list(ids)), 5, np.uint64))
     vectors = unit_rows(np.random.default_rng(0).standard_normal((3, D)))
-    shard = Shard("v", ItemTable({}, D, Sketcher.fit(vectors)), engine(IndexSpec()).create(IndexSpec(), D))
+    shard = Shard("v", ItemTable({}, D, Sketcher.fit(vectors)), engine(IndexSpec.of()).create(IndexSpec.of(), D))
     shard.tune(ShardTuning())
     shard.upsert([Item(f"i{n}", f"t{n}", "", {}, float(n)) for n in range(3)], vectors)
     (got,) = answers(shard, [Asked([(QUERY, "similar", 3, vectors[1])], {"recent": 1})])

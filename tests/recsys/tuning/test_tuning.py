@@ -45,7 +45,7 @@ def content(texts: np.ndarray, **given) -> Content:
 
 def build(root: Path, ef_search: int = 64, shards: int = 1, **index) -> Build:
     encoder = EncoderSpec(kind="hashing", dimension=DIMENSION)
-    platform = Platform(shards=shards, encoder=encoder, index=IndexSpec(**index))
+    platform = Platform(shards=shards, encoder=encoder, index=IndexSpec.of(**index))
     return Build(platform, VersionStore(root), HashingEncoder(encoder), 1, ShardTuning(ef_search=ef_search))
 
 
@@ -138,7 +138,7 @@ def test_a_build_ends_when_exact_search_is_the_only_way_left(tmp_path):
     with pytest.raises(VersionError, match=r"under 0\.95, with hnsw m 4 .* set index\.engine: flat"):
         made.publish(content(vectors(4000)))
     assert made.store.versions() == []
-    exact = build(tmp_path, ef_search=1, engine="flat", **limits).publish(content(vectors(4000)))
+    exact = build(tmp_path, ef_search=1, engine="flat").publish(content(vectors(4000)))
     assert exact.recall_at_10 == 1.0
 
 
@@ -261,7 +261,7 @@ def test_exact_answers_are_asked_for_once(copies):
 @pytest.mark.parametrize("name", ["hnsw", "hnsw_int8", "flat"])
 def test_a_query_finds_the_same_however_long_it_is(name):
     """A taste of a learned version is a hundredth of an item's length; rows and scores are in proportion."""
-    spec, some = IndexSpec(engine=name), vectors(500)
+    spec, some = IndexSpec.of(name), vectors(500)
     index = engine(spec).create(spec, DIMENSION)
     index.add(np.arange(500), some)
     queries = sample_queries(some, 20)

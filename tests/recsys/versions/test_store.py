@@ -47,7 +47,7 @@ def shards_of(store: VersionStore, version: str):
 def test_a_shard_comes_back_as_it_was_written(store, engine):
     """Every item of the catalogue is in its owner's shard with all it holds and its vector; the search finds it."""
     items = [*catalogue(), Item("ü/ bare"), Item("q", "T", "x" * 5000, {"tags": [], "number": -0.5}, None)]
-    manifest = build(store, index=IndexSpec(engine=engine)).publish(Content(items))
+    manifest = build(store, index=IndexSpec.of(engine)).publish(Content(items))
     router, encoder = Router(RoutingSpec(), 2), HashingEncoder(manifest.encoder)
     shards = shards_of(store, manifest.version)
     for item in items:
@@ -86,7 +86,7 @@ def test_the_last_of_several_items_with_one_id_wins(store):
 @pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 def test_an_empty_catalogue_is_a_version_too(store, engine):
     """It can be loaded, searched, and grows; recall is not measured."""
-    manifest = build(store, index=IndexSpec(engine=engine)).publish(Content([]))
+    manifest = build(store, index=IndexSpec.of(engine)).publish(Content([]))
     assert (manifest.items, manifest.recall_at_10) == (0, None)
     shards = shards_of(store, manifest.version)
     queries = np.eye(DIMENSION, dtype=np.float32)[:2]
@@ -125,7 +125,7 @@ def test_progress_is_told(store):
 
 def test_recall_is_one_for_exact_search_and_less_for_wrong_rows(store):
     """With the flat engine 1.0; with an index that misses the nearest rows as much less as it misses."""
-    manifest = build(store, index=IndexSpec(engine="flat"), shards=1).publish(Content(catalogue(100)))
+    manifest = build(store, index=IndexSpec.of("flat"), shards=1).publish(Content(catalogue(100)))
     (shard,) = shards_of(store, manifest.version)
     shard.tune(ShardTuning(exact_below=0))
     queries = sample_queries(shard.items.vectors(shard.items.live_rows()), 50)
@@ -311,7 +311,7 @@ def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
 @pytest.mark.parametrize("name", ["hnsw", "hnsw_int8"])
 def test_an_index_whose_short_walk_misses_much_still_fits_its_vectors(name):
     """What a request's walk finds is measured while it serves; a shard is not refused for it."""
-    n, spec = 3000, IndexSpec(engine=name, m=4, ef_construction=100)
+    n, spec = 3000, IndexSpec.of(name, m=4, ef_construction=100)
     vectors = unit_rows(np.random.default_rng(0).standard_normal((n, 64)))
     shard = Shard("v", ItemTable({}, 64, Sketcher.fit(vectors)), engine(spec).create(spec, 64))
     shard.tune(ShardTuning(ef_search=16))

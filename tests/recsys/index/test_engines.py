@@ -1,0 +1,155 @@
+"""An engine is one file: found by its name, with its own settings, in recsys/index or in another package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import recsys.index
+from recsys.config import IndexSpec, Platform, engine_names
+from recsys.datatypes import RecQuery
+from recsys.errors import BadInput
+from recsys.held_settings import parsed
+
+TOY = '''"""A toy: exact, and scores rounded to a number of digits."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from recsys.config import IndexSpec
+from recsys.index import flat
+from recsys.index.graph import GraphIndex, load_nodes
+
+
+class Spec(IndexSpec):
+    engine: str = "toy"
+    digits: int = Field(3, ge=1, le=7)
+
+    @field_validator("engine")
+    @classmethod
+    def judge_engine(cls, engine: str) -> str:
+        if engine not in ("toy", "toy:round"):
+            raise ValueError("the toy has one kind, toy:round")
+        return engine
+
+
+class Toy(flat.FlatIndex):
+    def __init__(self, spec: Spec, dimension: int) -> None:
+        super().__init__(dimension)
+        self.digits = spec.digits
+
+    def search(self, codes: Any, k: int) -> Any:
+        nodes, scores = super().search(codes, k)
+        return nodes, np.round(scores, self.digits)
+
+
+def create(spec: Spec, dimension: int) -> GraphIndex:
+    return GraphIndex(Toy(spec, dimension))
+
+
+def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:
+    graph, nodes = Toy(spec, dimension), load_nodes(path)
+    with np.load(path, allow_pickle=False) as stored:
+        graph.add(stored["vectors"], 1)
+        graph.hide(stored["hidden"])
+    return GraphIndex(graph, nodes)
+'''
+
+
+@pytest.fixture
+def in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One file more in recsys/index."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    (folder / "toy.py").write_text(TOY)
+    monkeypatch.setattr(recsys.index, "__path__", [*recsys.index.__path__, str(folder)])
+    yield "recsys.index.toy"
+    sys.modules.pop("recsys.index.toy", None)
+
+
+@pytest.fixture
+def in_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One file of another installed package, which names it as an entry point."""
+    site = tmp_path / "site"
+    (site / "toys-1.0.dist-info").mkdir(parents=True)
+    (site / "toys-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    (site / "toys-1.0.dist-info" / "entry_points.txt").write_text("[recsys.engines]\ntoy = toys_engine\n")
+    (site / "toys_engine.py").write_text(TOY)
+    monkeypatch.syspath_prepend(str(site))
+    yield "toys_engine"
+    sys.modules.pop("toys_engine", None)
+
+
+@pytest.mark.parametrize("added", ["in_the_folder", "in_a_package"])
+async def test_an_engine_that_one_file_adds_is_built_searched_and_served(
+    added: str, request: pytest.FixtureRequest, make_world
+) -> None:
+    """The config takes its name and its settings, the version keeps them, and it answers as the exact engine does."""
+    module = request.getfixturevalue(added)
+    assert "toy" in engine_names()
+    platform = Platform.model_validate({"index": {"engine": "toy", "digits": 5}})
+    assert type(platform.index).__module__ == module
+    again = Platform.model_validate_json(platform.model_dump_json())
+    assert again == platform
+    query = RecQuery(k=10, like_item="space-0", scenario="similar", explain=True)
+    exact = await make_world(index=IndexSpec.of("flat"), root=request.getfixturevalue("tmp_path") / "exact")
+    wanted = await exact.gateway.recommend(query)
+    await exact.redis.flushall()
+    world = await make_world(index=platform.index)
+    assert world.store.manifest(world.store.current()).index == platform.index
+    shard = world.store.load(world.store.current(), 0)
+    assert shard.index.graph.digits == 5
+    answer = await world.gateway.recommend(query)
+    assert [item.item_id for item in answer.items] == [item.item_id for item in wanted.items]
+    assert len(answer.items) == 10
+
+
+def refused(**index: object) -> str:
+    with pytest.raises(BadInput) as error:
+        parsed(Platform, {"index": index}, "args")
+    return str(error.value)
+
+
+def test_an_unknown_engine_is_refused_with_the_names_that_there_are(in_the_folder: str) -> None:
+    """In one line, and for a file of recsys/index that is no engine too."""
+    names = "flat, hnsw, hnsw_int8, toy"
+    for name in ("hsnw", "base", "../flat", "toy.x", ""):
+        assert refused(engine=name) == f"args.index: engine: there is no {name!r}; there are {names}"
+    assert refused(engine=7).startswith("args.index: engine: there is no 7")
+
+
+def test_a_setting_that_is_not_the_engines_is_refused(in_the_folder: str) -> None:
+    """Each engine has its own: `flat` has none, and the toy knows no `m`."""
+    assert refused(engine="flat", m=16) == "args.index.m: Extra inputs are not permitted"
+    assert refused(engine="toy", m=16) == "args.index.m: Extra inputs are not permitted"
+    assert refused(engine="toy", digits=9).startswith("args.index.digits: Input should be less than or equal to 7")
+    assert refused(m=1).startswith("args.index.m: Input should be greater than or equal to 4")
+
+
+def test_what_stands_behind_a_colon_is_the_engines(in_the_folder: str) -> None:
+    """Its `Spec` reads it, and refuses what it does not understand; the engines that have no kinds take none."""
+    assert IndexSpec.of("toy:round").engine == "toy:round"
+    assert refused(engine="toy:square") == "args.index.engine: the toy has one kind, toy:round"
+    assert refused(engine="hnsw:flat") == "args.index.engine: hnsw has no kinds; leave out ':flat'"
+
+
+def test_the_library_of_an_engine_is_imported_when_an_index_is_made() -> None:
+    """Reading the config file, which every command and every replica does, takes no engine's library."""
+    code = (
+        "import sys\n"
+        "from recsys.config import IndexSpec, engine_names\n"
+        "[IndexSpec.of(name) for name in engine_names()]\n"
+        "assert not {'faiss', 'hnswlib'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", engine_names())
+def test_the_settings_of_an_engine_carry_its_name(name: str) -> None:
+    assert IndexSpec.of(name) == type(IndexSpec.of(name))()
