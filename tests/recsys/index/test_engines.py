@@ -12,7 +12,7 @@ import recsys.index
 from recsys.config import IndexSpec, Platform, engine_names
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
-from recsys.held_settings import parsed
+from recsys.serving.settings_follower import parsed
 
 TOY = '''"""A toy: exact, and scores rounded to a number of digits."""
 
