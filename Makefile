@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test check load compare scaling chaos fuzz lock clean
+.PHONY: install demo down test test-quick check load compare scaling chaos fuzz lock clean
 
 install: $(STAMP)
 
@@ -27,8 +27,16 @@ demo: $(STAMP)
 down:
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down; else echo "nothing is installed, so nothing runs"; fi
 
+# In one process a core, four at the most: one has all tests of the platform, the others have the rest. The ten slowest
+# are printed, and var/tests.xml has the time of each.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --durations 10 --junitxml var/tests.xml
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# All that needs no cluster.
+test-quick: $(STAMP)
+	$(PYTEST) -m "not cluster"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -25,8 +25,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["tests.support.fixtures"]
 
 
+ONCE = ("live", "lesson", "models", "learned")
+"""Fixtures that take long to make. Where tests run in several processes, all that ask for one of them run in one."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick tests come first; those on the platform last, and at the very end those that break it."""
+    for item in items:
+        asked = getattr(item, "fixturenames", ())
+        if "live" in asked:
+            item.add_marker(pytest.mark.cluster)
+        for name in ONCE:
+            if name in asked:
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
     items.sort(key=lambda item: ("live" in getattr(item, "fixturenames", ()), "outages" in item.path.name))
 
 

@@ -81,7 +81,7 @@ def curl(words: list[str], printed: Any) -> Call:
 
 
 def make_targets(file: Path) -> set[str]:
-    return set(re.findall(r"^([a-z]+):", file.read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", file.read_text(), re.MULTILINE))
 
 
 def recsys_commands() -> dict[str, set[str]]:

@@ -38,6 +38,7 @@ def write(path: Path, items: list[dict[str, str]]) -> Path:
     return path
 
 
+@pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_path: Path) -> None:
     """Ray, two workers and the command are real; kill -9 takes the command while chunks are being made."""
