@@ -91,7 +91,9 @@ CALLS: list[tuple[str, str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "body", "scope"), CALLS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "scope"), CALLS, ids=[f"{method} {path}" for method, path, *_ in CALLS]
+)
 def test_a_call_is_opened_by_its_scope_alone(guarded: Guarded, method: str, path: str, body: Any, scope: str) -> None:
     nobody = guarded.call(None, method, path, json=body)
     assert (nobody.status_code, nobody.json()["code"]) == (401, "unauthenticated")

@@ -85,7 +85,11 @@ def test_each_scope_opens_what_it_names_and_no_more(gate: Gate) -> None:
         assert f'scope="{scope}"' in caught.value.challenge
 
 
-@pytest.mark.parametrize("presented", [None, b"", b"x", READ_DIGEST.encode(), READ.encode() + b" ", b"\xff\x00"])
+@pytest.mark.parametrize(
+    "presented",
+    [None, b"", b"x", READ_DIGEST.encode(), READ.encode() + b" ", b"\xff\x00"],
+    ids=["nothing", "empty", "short", "the digest", "longer", "no text"],
+)
 def test_what_is_no_key_opens_nothing(gate: Gate, presented: bytes | None) -> None:
     with pytest.raises(Unauthenticated):
         gate.admit(presented, "read")
