@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from recsys.config import Platform, Serving, ShardTuning
+from recsys.config import Config, Platform, Serving, ShardTuning
 from recsys.errors import TooFewEvents
 from recsys.jobs.schedule import Job, rebuild_due, retraining_due
 from recsys.state import redis_keys
@@ -32,10 +32,10 @@ def jobs(
     """
 
     async def rebuilt() -> dict[str, str]:
-        return await _done(_rebuild.remote(platform, await tuning()))
+        return await _done(_rebuild.remote(Config(platform, settings(), await tuning())))
 
     async def retrained() -> dict[str, str]:
-        return await _done(_retrain.remote(platform, await tuning(), settings()))
+        return await _done(_retrain.remote(Config(platform, settings(), await tuning())))
 
     return [
         Job(
@@ -73,25 +73,25 @@ async def _done(task: Any) -> dict[str, str]:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _rebuild(platform: Platform, tuning: ShardTuning) -> dict[str, str]:
+def _rebuild(config: Config) -> dict[str, str]:
     """Build, promote, drop what is kept no longer. It ends with the composer that asked for it, and the next one's goes
     on where it was.
     """
-    from recsys.versions.contents import compact  # noqa: PLC0415 - a composer need not hold what builds
+    from recsys.jobs.compact import compact  # noqa: PLC0415 - a composer need not hold what builds
 
     os.nice(_NICE)
-    made = asyncio.run(compact(platform, tuning, platform.redis(), lambda *_: None, then_promote=True))
+    made = asyncio.run(compact(config, config.platform.redis(), then_promote=True))
     return {"version": made.version}
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _retrain(platform: Platform, tuning: ShardTuning, settings: Serving) -> dict[str, str]:
+def _retrain(config: Config) -> dict[str, str]:
     """Train, compare, and publish what is not worse. It ends with the composer that asked for it."""
     from recsys.jobs.retrain import retrain  # noqa: PLC0415 - nor what trains
 
     os.nice(_NICE)
     try:
-        made = asyncio.run(retrain(platform, tuning, settings, platform.redis()))
+        made = asyncio.run(retrain(config, config.platform.redis()))
     except TooFewEvents as few:
         return {"result": str(few)}
     version = {} if made.manifest is None else {"version": made.manifest.version}

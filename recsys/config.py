@@ -1,4 +1,4 @@
-"""Every setting, with unit, default and meaning beside it; read once at the edge and passed in.
+"""Every setting, with unit, default and meaning beside it. A command reads its config file once, as one `Config`.
 
 `Platform` is what the graph is built from (a change restarts the application). `Serving`, `ShardTuning` and
 `EncoderTuning` change live: they are the `user_config` of the deployments in the Serve config file.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -472,3 +473,13 @@ class EncoderTuning(Settings):
     """Texts encoded in one go."""
     cache_texts: int = Field(10_000, ge=0)
     """Texts whose vectors a replica remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the config file says, read once and passed on."""
+
+    platform: Platform
+    serving: Serving
+    tuning: ShardTuning
+    """Of the shards; where their entries differ, of shard-0. A build measures recall with it."""

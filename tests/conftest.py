@@ -15,6 +15,7 @@ import pytest
 from deployments.machine.instance import Ports
 from deployments.machine.processes import instance_processes
 from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import read_for_serve
 from recsys.data.movielens import Ml100k, fetch_ml100k
 from tests.support.live import REPOSITORY, Live, films, free_ports, local_config, ratings, recsys
 
@@ -80,7 +81,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Liv
 def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client) -> Live:
     built = orjson.loads(recsys(config, "build", data.items_file, "--promote", "--json"))
     assert (built["items"], built["shards"], built["bad_rows"]) == (data.items, 2, 0)
-    instance = runtime.up(config)
+    instance = runtime.up(read_for_serve(config))
     http.base_url = httpx.URL(instance.api_url)
     live = Live(config, instance, runtime, data, http)
     sent = orjson.loads(live.recsys("import", "events", data.events_file, "--json"))

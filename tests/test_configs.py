@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from deployments.machine.serve_config import platform_of, serve_config, serving_of, tuning_of
+from deployments.machine.serve_config import read_for_serve
 from recsys.config import EncoderTuning, Platform, Serving, ShardTuning
 from tests.support.live import LOCAL, REPOSITORY
 
@@ -32,11 +32,9 @@ def test_there_are_files() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_file_passes_serves_schema_and_ours(file: Path) -> None:
-    known = serve_config(file)
-    platform = platform_of(known)
-    assert serving_of(known).scenarios
-    for shard in range(platform.shards):
-        assert tuning_of(known, shard).ef_search
+    config = read_for_serve(file)
+    assert config.serving.scenarios
+    assert config.tuning.ef_search
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -95,11 +93,11 @@ def test_the_laptops_file_names_every_setting() -> None:
 
 def test_the_laptops_file_says_what_the_defaults_are() -> None:
     """Leaving a key out changes nothing; only the attributes have no default worth the name."""
-    known = serve_config(LOCAL)
-    assert serving_of(known) == Serving()
-    assert tuning_of(known, 0) == ShardTuning()
+    config = read_for_serve(LOCAL)
+    assert config.serving == Serving()
+    assert config.tuning == ShardTuning()
     assert EncoderTuning.model_validate(deployments(LOCAL)["Encoder"]["user_config"]) == EncoderTuning()
-    assert platform_of(known).model_copy(update={"attributes": {}}) == Platform()
+    assert config.platform.model_copy(update={"attributes": {}}) == Platform()
 
 
 def test_the_laptops_file_listens_on_loopback_only() -> None:

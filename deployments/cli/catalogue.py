@@ -8,16 +8,14 @@ from typing import Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
+from deployments.cli.bad_rows import BadRows
 from deployments.cli.client import Client
-from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.machine.serve_config import api_url, certificate_of, own_config, platform_of, serving_of
+from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.data.readers import Batch, read_events, read_items
 from recsys.data.records import EventIn, ItemIn
 from recsys.encoders.catalogue import Progress
-
-_SHOWN = 20
-"""Bad rows printed one by one; all are counted."""
 
 R = TypeVar("R", ItemIn, EventIn)
 
@@ -31,7 +29,7 @@ def add_to(cli: typer.Typer) -> None:
 
 def import_items(
     files: Files,
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     mapping: Mapping = [],
     json: Json = False,
 ) -> None:
@@ -39,14 +37,14 @@ def import_items(
 
     Fields: item_id, title, text, created_at, and the attributes that the config file declares (lists split by |).
     """
-    known = own_config(config)
-    batches = read_items(files, platform_of(known).attributes, serving_of(known).limits, mapping_of(mapping), 200)
+    known = read_config(config)
+    batches = read_items(files, known.platform.attributes, known.serving.limits, mapping_of(mapping), 200)
     _send(batches, known, "items", json=json)
 
 
 def import_events(
     files: Files,
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     mapping: Mapping = [],
     event_type: Annotated[str | None, typer.Option("--type", help="Type of events whose file names none.")] = None,
     json: Json = False,
@@ -55,18 +53,18 @@ def import_events(
 
     Fields: user_id, item_id, timestamp (RFC 3339 or Unix seconds), and optionally event_id, type, value, request_id.
     """
-    known = own_config(config)
-    settings = serving_of(known)
+    known = read_config(config)
+    settings = known.serving
     batches = read_events(
         files, settings.event_types, settings.limits, mapping_of(mapping), 1000, default_type=event_type
     )
     _send(batches, known, "events", json=json)
 
 
-def _send(batches: Iterable[Batch[Any]], known: dict[str, Any], what: str, *, json: bool) -> None:
+def _send(batches: Iterable[Batch[Any]], config: ServeConfig, what: str, *, json: bool) -> None:
     console = out(quiet=json)
-    tls = certificate_of(known)
-    with Client(api_url(known), tls[0] if tls else None) as client, bars(console) as report:
+    tls = config.certificate
+    with Client(config.api_url, tls[0] if tls else None) as client, bars(console) as report:
         totals = send(batches, client, what, report, console)
     if json:
         print_json(totals)
@@ -78,10 +76,10 @@ def send(
     batches: Iterable[Batch[Any]], client: Client, what: str, report: Progress, console: Console
 ) -> dict[str, int]:
     """Post every batch; what came of the rows. `what` is items or events."""
+    bad_rows = BadRows(console)
     totals = {"sent": 0, "bad_rows": 0} | ({"duplicates": 0, "too_old": 0} if what == "events" else {})
     for batch in batches:
-        for bad in batch.bad_rows[: max(0, _SHOWN - totals["bad_rows"])]:
-            console.print(str(bad), style="yellow", markup=False)
+        bad_rows(batch)
         totals["bad_rows"] += len(batch.bad_rows)
         if batch.records:
             answer = client.call(

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from deployments.cli.bad_rows import BadRows
 from deployments.cli.catalogue import send
 from deployments.cli.client import Client
-from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
-from deployments.cli.platform import runtime_of, urls
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.platform import urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.starting import start
-from deployments.cli.versions import build_files, store_of
-from deployments.machine.serve_config import own_config, platform_of, serving_of
+from deployments.cli.versions import running_redis
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import ServeConfig, read_for_serve
 from recsys.data.movielens import Ml100k, fetch_ml100k
 from recsys.data.readers import read_events
 from recsys.encoders.base import fingerprint
 from recsys.errors import RuntimeFailure
+from recsys.jobs.build_files import build_files
+from recsys.versions.store import VersionStore
 
 USER = "196"
 
@@ -31,22 +34,22 @@ def add_to(cli: typer.Typer) -> None:
     cli.command()(demo)
 
 
-def demo(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+def demo(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """MovieLens 100K: fetch, build, start everything, show what one event changes. Stays up until `recsys down`."""
-    console = out(quiet=json)
-    if runtime_of(config).status().running:
+    known, console = read_for_serve(config), out(quiet=json)
+    if Runtime.of(known).status().running:
         raise RuntimeFailure("a platform runs here already; stop it first with: recsys down (or: make down)")
     seconds: dict[str, float] = {}
     with phases(console) as say:
         say("MovieLens 100K")
-        data = fetch_ml100k(platform_of(own_config(config)).home() / "ml-100k", say)
+        data = fetch_ml100k(known.platform.home() / "ml-100k", say)
         say.end()
     seconds["fetch"] = round(sum(say.seconds.values()), 2)
-    seconds["build"] = _timed(lambda: _build(config, data, console))
-    instance, phase_seconds = start(config, console)
+    seconds["build"] = _timed(lambda: _build(known, data, console))
+    instance, phase_seconds = start(known, console)
     seconds |= {f"start: {phase}": spent for phase, spent in phase_seconds.items()}
     with Client(instance.api_url, instance.certificate) as client:
-        seconds["events"] = _timed(lambda: _send_events(config, data, client, console))
+        seconds["events"] = _timed(lambda: _send_events(known, data, client, console))
         shown = _show(client, console)
     if json:
         print_json({**urls(instance), "seconds": seconds, **shown})
@@ -64,9 +67,9 @@ def _timed(step: Any) -> float:
     return round(time.perf_counter() - start_s, 2)
 
 
-def _build(config: Path, data: Ml100k, console: Console) -> None:
+def _build(config: ServeConfig, data: Ml100k, console: Console) -> None:
     """A version of the films, unless the served one is just that."""
-    store, platform = store_of(config), platform_of(own_config(config))
+    store, platform = VersionStore.of(config.platform), config.platform
     current = store.current()
     if current is not None:
         known = store.manifest(current)
@@ -75,13 +78,13 @@ def _build(config: Path, data: Ml100k, console: Console) -> None:
             console.print(f"version {current} is there: {known.items} items, recall@10 {known.recall_at_10:.4f}")
             return
     with bars(console) as report:
-        manifest, _ = build_files([data.items_file], config, {}, report, console)
+        manifest = build_files([data.items_file], config, {}, report, BadRows(console), redis_url=running_redis(config))
     store.promote(manifest.version)
     console.print(f"version {manifest.version}: {manifest.items} items, recall@10 {manifest.recall_at_10:.4f}")
 
 
-def _send_events(config: Path, data: Ml100k, client: Client, console: Console) -> None:
-    settings = serving_of(own_config(config))
+def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Console) -> None:
+    settings = config.serving
     with bars(console) as report:
         totals = send(
             read_events([data.events_file], settings.event_types, settings.limits), client, "events", report, console

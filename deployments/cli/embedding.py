@@ -11,13 +11,14 @@ import typer
 from rich.console import Console
 
 from deployments.batch.embed_client import embedded
-from deployments.cli.options import DEFAULT_CONFIG, Config, Files, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.bad_rows import BadRows
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
-from deployments.cli.reading import read_catalogue
-from deployments.machine.serve_config import own_config, platform_of
+from deployments.machine.serve_config import read_config
 from recsys.config import Platform
 from recsys.data.embedding_plan import Plan, alone, plan
 from recsys.encoders.catalogue import Progress, WhenNeeded
+from recsys.jobs.item_files import read_catalogue
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -33,7 +34,7 @@ def embed(
     address: Annotated[
         str | None, typer.Option(help="host:port of a Ray cluster; default: a Ray of its own on this machine.")
     ] = None,
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     mapping: Mapping = [],
     json: Json = False,
 ) -> None:
@@ -42,11 +43,10 @@ def embed(
     A run that died goes on behind the chunks that it finished. A later run with other items into the same folder
     encodes only texts that have no vector there.
     """
-    known = own_config(config)
-    console = out(quiet=json)
+    known, console = read_config(config), out(quiet=json)
+    platform, bad_rows = known.platform, BadRows(console)
     with bars(console) as report:
-        items, bad_rows = read_catalogue(files, known, mapping_of(mapping), report, console)
-        platform = platform_of(known)
+        items = read_catalogue(files, known, mapping_of(mapping), report, bad_rows)
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         fingerprint = WhenNeeded(platform, os.cpu_count() or 1, report).fingerprint
@@ -54,7 +54,12 @@ def embed(
             todo = plan(folder, items, fingerprint, platform.attributes)
             done = _run(todo, platform, address, workers, report)
             todo.finish()
-    done |= {"items": todo.items, "kept": todo.items - done["encoded"], "files": len(todo.chunks), "bad_rows": bad_rows}
+    done |= {
+        "items": todo.items,
+        "kept": todo.items - done["encoded"],
+        "files": len(todo.chunks),
+        "bad_rows": bad_rows.count,
+    }
     _tell(done, folder, console, json=json)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,16 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, Config, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, Mapping, mapping_of, out, print_json
 from deployments.cli.progress import bars
 from deployments.cli.tuning_report import say_ties, say_tuned
-from deployments.cli.versions import build_of
-from deployments.machine.serve_config import own_config, platform_of, serving_of
-from recsys.data.dataset_folder import Read, read_folder
+from deployments.machine.serve_config import read_config
 from recsys.data.movielens import fetch_ml100k
-from recsys.encoders.catalogue import encode_all
-from recsys.jobs.evaluate import Evaluation, split_off
-from recsys.versions.prerequisites import check_room, check_tools
+from recsys.data.refusals import BadRow
+from recsys.jobs import evaluate as jobs
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
 _CONTROLLED = ("ndcg@10", "coverage", "novelty", "intra_list_distance", "cold_share")
@@ -37,7 +34,7 @@ def evaluate(
     protocol: Annotated[
         Literal["leave-last-out", "temporal"], typer.Option(help="What is kept for the test.")
     ] = "leave-last-out",
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     mapping: Mapping = [],
     seed: Annotated[int, typer.Option(help="Of sampling and training.")] = 7,
     baselines: Annotated[bool, typer.Option(help="Whether known methods are measured beside.")] = True,
@@ -49,30 +46,21 @@ def evaluate(
     Every event counts 1. All items that a user has not had are ranked. Touches neither the platform nor its versions.
     """
     console = out(quiet=json)
-    known = own_config(config)
-    platform = platform_of(known)
+    columns, known = mapping_of(mapping), read_config(config)
     with bars(console) as report:
-        folder = data or fetch_ml100k(platform.home() / "ml-100k", lambda _: None).items_file.parent
-        check_tools(platform, training=True)
-        read = read_folder(folder, platform.attributes, report, mapping_of(mapping))
-        split_off(protocol, read.data)
-        build = build_of(config, report)
-        check_room(platform, build.store.root, len(read.items), training=True)
-        start = time.perf_counter()
-        texts = encode_all(build.encoder, read.items, report)
-        encode_s = round(time.perf_counter() - start, 1)
-        judged = Evaluation(protocol, read.items, texts, read.data, build, serving_of(known), seed)
-        found = judged.run(report, with_baselines=baselines)
-    found = {**found, "encode_s": encode_s, "bad_rows": len(read.bad_rows), "seed": seed}
+        folder = data or fetch_ml100k(known.platform.home() / "ml-100k", lambda _: None).items_file.parent
+        found, bad_rows = jobs.evaluate(
+            folder, known, columns, protocol, report, seed=seed, with_baselines=baselines
+        )  # fmt: skip
     if plot is not None:
         _draw(found, plot)
     if json:
         print_json(found)
     else:
-        _show(found, read)
+        _show(found, bad_rows)
 
 
-def _show(found: dict[str, Any], read: Read) -> None:
+def _show(found: dict[str, Any], bad_rows: Sequence[BadRow]) -> None:
     console = Console()
     title = (
         f"{found['protocol']}: {found['cases']} cases of {found['users']} users, {found['items']} items, "
@@ -104,8 +92,8 @@ def _show(found: dict[str, Any], read: Read) -> None:
     say_tuned(found["index"], console)
     console.print(f"data {found['data_sha256']}", soft_wrap=True)
     say_ties(found["tied_last"], console)
-    if read.bad_rows:
-        told = f"{len(read.bad_rows)} bad rows left out, the first: {read.bad_rows[0]}"
+    if bad_rows:
+        told = f"{len(bad_rows)} bad rows left out, the first: {bad_rows[0]}"
         console.print(told, markup=False, soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.console import Console
 
-Config = Annotated[
+ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="RECSYS_CONFIG", help="The Serve config file of the platform.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.client import Client
-from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.cli.progress import phases
 from deployments.cli.scaling import rollout_of, table_of
 from deployments.machine.instance import Instance
 from deployments.machine.live_scaling import Scale, scales
 from deployments.machine.redis_check import refused_writes
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import own_config, platform_of, serve_config
+from deployments.machine.serve_config import ServeConfig, read_config, read_for_serve
 from recsys.errors import RuntimeFailure
 
 
@@ -26,12 +25,11 @@ def add_to(cli: typer.Typer) -> None:
         cli.command()(command)
 
 
-def apply(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+def apply(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Hand a changed config file to the platform that runs. `user_config` and bounds change live, `args` restart it."""
-    known = serve_config(config)
-    console = out(quiet=json)
+    known, console = read_for_serve(config), out(quiet=json)
     with phases(console) as say:
-        instance = runtime_of(config).apply(known, say)
+        instance = Runtime.of(known).apply(known, say)
         say.end()
     with Client(instance.api_url, instance.certificate) as client:
         refused = client.call("GET", "/v1/status")["refused_settings"]
@@ -43,11 +41,11 @@ def apply(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
         console.print(f"the platform goes by {config}")
 
 
-def down(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+def down(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Stop what `recsys up` or `recsys demo` started here, and nothing else. Data stays."""
     console = out(quiet=json)
     with phases(console) as say:
-        stopped = runtime_of(config).down(say)
+        stopped = Runtime.of(read_config(config)).down(say)
         say.end()
     if json:
         print_json({"stopped": stopped})
@@ -55,17 +53,18 @@ def down(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
         console.print(f"{stopped} processes stopped" if stopped else "nothing was running")
 
 
-def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
+def status(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Say what runs: versions, replicas and their bounds, log positions. Exit code 1 when the platform is not up."""
-    found = runtime_of(config).status()
+    known = read_config(config)
+    found = Runtime.of(known).status()
     if not found.running or found.instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
-    refused = refused_writes(found.instance.redis_url, platform_of(own_config(config)).redis_prefix)
+    refused = refused_writes(found.instance.redis_url, known.platform.redis_prefix)
     if refused and not json:
         Console(stderr=True).print(refused, style="yellow", markup=False, soft_wrap=True)
     with Client(found.instance.api_url, found.instance.certificate) as client:
         said = client.call("GET", "/v1/status")
-    scaled = _scales(config)
+    scaled = _scales(known)
     if json:
         deployments = [asdict(one) for one in scaled]
         ours = {"applications": found.applications, "deployments": deployments, "redis_refuses": refused}
@@ -91,13 +90,9 @@ def status(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     console.print("  ".join(f"{name} {url}" for name, url in urls(found.instance).items()))
 
 
-def _scales(config: Path) -> list[Scale]:
+def _scales(config: ServeConfig) -> list[Scale]:
     with rollout_of(config) as rollout:
         return scales(rollout.details())
-
-
-def runtime_of(config: Path) -> Runtime:
-    return Runtime(platform_of(own_config(config)).home())
 
 
 def urls(instance: Instance) -> dict[str, str]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.cli.options import DEFAULT_CONFIG, Config, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.machine.config_change import Change, rescale
 from deployments.machine.live_scaling import Bounds, Scale, bound, hold, late, scales
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import own_config, platform_of
+from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.errors import RuntimeFailure
 
 Deployment = Annotated[str, typer.Argument(help="Composer, Encoder, shard-0, …")]
@@ -33,35 +32,35 @@ def add_to(cli: typer.Typer) -> None:
 def scale(
     deployment: Deployment,
     replicas: Annotated[str, typer.Argument(help="A number, or MIN:MAX for the load to decide.")],
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     json: Json = False,
 ) -> None:
     """Change how many replicas a deployment has, live. The config file stays: the next `recsys up` goes by it."""
     bounds = Bounds.parse(replicas)
-    _change(config, json, lambda running: bound(running, deployment, bounds))
+    _change(read_config(config), json, lambda running: bound(running, deployment, bounds))
 
 
 def hold_(
     deployment: Annotated[str | None, typer.Argument(help="None: all that scale by load.")] = None,
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     json: Json = False,
 ) -> None:
     """Keep as many replicas as there are now, whatever the load, until `recsys release`."""
-    _change(config, json, lambda running: hold(running, deployment, held=True))
+    _change(read_config(config), json, lambda running: hold(running, deployment, held=True))
 
 
 def release(
     deployment: Annotated[str | None, typer.Argument(help="None: all that are held.")] = None,
-    config: Config = DEFAULT_CONFIG,
+    config: ConfigFile = DEFAULT_CONFIG,
     json: Json = False,
 ) -> None:
     """Let the load decide again, within the same bounds."""
-    _change(config, json, lambda running: hold(running, deployment, held=False))
+    _change(read_config(config), json, lambda running: hold(running, deployment, held=False))
 
 
-def rollout_of(config: Path) -> Rollout:
+def rollout_of(config: ServeConfig) -> Rollout:
     """To the platform that runs. RuntimeFailure when none does."""
-    instance = Runtime(platform_of(own_config(config)).home()).status().instance
+    instance = Runtime.of(config).status().instance
     if instance is None:
         raise RuntimeFailure("the platform is not up; start it with: recsys up")
     return Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray")
@@ -75,10 +74,10 @@ def table_of(found: list[Scale]) -> Table:
     return table
 
 
-def _change(config: Path, json: bool, change: Change) -> None:
+def _change(config: ServeConfig, json: bool, change: Change) -> None:
     start = time.monotonic()
     with rollout_of(config) as rollout, out(quiet=json).status("until the replicas are there"):
-        changed, _ = rescale(rollout, change, platform_of(own_config(config)).home())
+        changed, _ = rescale(rollout, change, config.platform.home())
         while waiting := late(changed, rollout.details()):
             if time.monotonic() - start > _WITHIN_S:
                 names = ", ".join(waiting)

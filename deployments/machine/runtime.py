@@ -11,11 +11,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from pydantic import Field
 
-from deployments.machine.config_check import is_ours, judge_complete
 from deployments.machine.environment import Tuning, ray_environment
 from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
 from deployments.machine.listening_sockets import refuse_if_exposed
@@ -33,15 +32,7 @@ from deployments.machine.processes import instance_processes, stop_instance
 from deployments.machine.ray_head import start_fork_server, start_ray
 from deployments.machine.redis_check import answers, check_redis
 from deployments.machine.rollout import OnPhase, Rollout
-from deployments.machine.serve_config import (
-    api_url,
-    certificate_of,
-    for_serve,
-    http_address,
-    platform_of,
-    serve_config,
-    serving_of,
-)
+from deployments.machine.serve_config import ServeConfig, for_serve
 from deployments.machine.tls import joined
 from deployments.machine.valkey import is_served, start_valkey, valkey_url
 from deployments.ray_internals.loopback.haproxy import haproxy_script
@@ -79,9 +70,13 @@ class Runtime:
         self._ports = ports or Ports()
         self._resources = resources or Resources()
 
+    @classmethod
+    def of(cls, config: ServeConfig) -> Self:
+        return cls(config.platform.home())
+
     def up(
         self,
-        config_file: Path,
+        config: ServeConfig,
         on_phase: OnPhase = lambda _phase: None,
         *,
         timeout_s: float = 300.0,
@@ -96,10 +91,9 @@ class Runtime:
         RuntimeFailure, or BadInput for the config file; each is one line that names the fix.
         """
         on_phase("checks")
-        config = serve_config(config_file)
         with self._locked():
             self._refuse(config, memory, warn)
-            instance = self._instance(config_file.resolve(), config)
+            instance = self._instance(config)
             try:
                 self._start(instance, config, on_phase, timeout_s, tuning)
             except BaseException:  # Ctrl-C as well
@@ -111,24 +105,23 @@ class Runtime:
         return instance
 
     def apply(
-        self, config: dict[str, Any], on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
+        self, config: ServeConfig, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
     ) -> Instance:
-        """Hands a config, as `serve_config` gives it, to the platform that runs, and returns once it goes by it.
+        """Hands a changed config to the platform that runs, and returns once it goes by it.
 
         BadInput for what only a start can change, RuntimeFailure where no platform runs, or Serve refuses.
         """
-        _judge_complete(config)
         instance = self.status().instance
         if instance is None:
             raise RuntimeFailure("the platform is not up; start it with: recsys up")
-        if api_url(config) != instance.api_url:
+        if config.api_url != instance.api_url:
             raise BadInput(f"http_options: the API is at {instance.api_url}; to move it, `recsys down` and `recsys up`")
         with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
             running = running_config(rollout.details())
-            if changed := changed_args(for_serve(config), running):
+            if changed := changed_args(for_serve(config.document), running):
                 raise BadInput(f"args.{changed[0]}: takes a start; run `recsys down` and `recsys up`", field=changed[0])
-            rollout.submit(config)
-            rollout.take_over(config, on_phase, timeout_s)
+            rollout.submit(config.document)
+            rollout.take_over(config.document, on_phase, timeout_s)
         return instance
 
     def down(self, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 30.0) -> int:
@@ -152,12 +145,12 @@ class Runtime:
             running=True, instance=instance, processes=len(processes), applications=_application_states(instance)
         )
 
-    def running_redis(self, config: dict[str, Any]) -> str | None:
+    def running_redis(self, config: ServeConfig) -> str | None:
         """Where Redis is; None: it is the embedded one, and that does not run.
 
         RuntimeFailure when it runs and cannot be reached from here, as from another container on the same folder.
         """
-        if url := platform_of(config).external_redis():
+        if url := config.platform.external_redis():
             return url
         instance = read_instance(self._home)
         if instance is not None and answers(instance.redis_url):
@@ -173,42 +166,51 @@ class Runtime:
         return None
 
     @contextmanager
-    def redis(self, config: dict[str, Any]) -> Iterator[str]:
+    def redis(self, config: ServeConfig) -> Iterator[str]:
         """Where Redis is, for as long as a command needs it: the embedded one is started where none runs."""
         if url := self.running_redis(config):
             yield url
             return
         with self._locked():
             self._refuse_if_served_elsewhere()  # again: it may have come meanwhile
-            instance = self._instance(Path(), config)
+            instance = self._instance(config)
             instance.prepare()
             env = ray_environment(instance, os.environ)
             try:
                 start_valkey(
                     self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
-                    env=env, appendfsync=platform_of(config).appendfsync,
+                    env=env, appendfsync=config.platform.appendfsync,
                 )  # fmt: skip
                 yield instance.redis_url
             finally:
                 self._clear(instance)
 
-    def _refuse(self, config: dict[str, Any], memory: Callable[[], int], warn: Callable[[str], None]) -> None:
+    @contextmanager
+    def redis_if_used(self, config: ServeConfig) -> Iterator[str | None]:
+        """As `redis`, but None where nothing was ever written: then no server is started either."""
+        if not (self._home / "valkey").exists() and self.running_redis(config) is None:
+            yield None
+            return
+        with self.redis(config) as url:
+            yield url
+
+    def _refuse(self, config: ServeConfig, memory: Callable[[], int], warn: Callable[[str], None]) -> None:
         if alive := instance_processes(self._id):
             raise RuntimeFailure(
                 f"{self._home} has a platform already ({len(alive)} processes, such as pid {alive[0].pid}): "
                 "use it, or end it with `recsys down`"
             )
-        if platform_of(config).external_redis() is None:
+        if config.platform.external_redis() is None:
             self._refuse_if_served_elsewhere()
-        host, port = http_address(config)
-        refuse_if_open(host, serving_of(config).security)
-        refuse_if_traces_cannot_leave(serving_of(config).tracing)
-        if tls := certificate_of(config):
+        host, port = config.http_address
+        refuse_if_open(host, config.serving.security)
+        refuse_if_traces_cannot_leave(config.serving.tracing)
+        if tls := config.certificate:
             joined(*tls)
         refuse_if_taken({"the API, http_options.port": port}, host)
         refuse_if_taken({"the API": port, **self._ports.model_dump()})
-        if url := platform_of(config).external_redis():
-            prefix = platform_of(config).redis_prefix
+        if url := config.platform.external_redis():
+            prefix = config.platform.redis_prefix
             for line in check_redis(url, prefix):
                 warn(line)
             _refuse_if_another_platform(url, prefix)
@@ -223,15 +225,15 @@ class Runtime:
                 "run the command there, end it there, or let both use a Redis of your own (redis_url)"
             )
 
-    def _instance(self, config_file: Path, config: dict[str, Any]) -> Instance:
+    def _instance(self, config: ServeConfig) -> Instance:
         folder = runtime_dir(self._home)
-        url = platform_of(config).external_redis()
+        url = config.platform.external_redis()
         instance = Instance(
             id=self._id,
             home=self._home,
-            config_file=config_file,
-            api_url=api_url(config),
-            certificate=tls[0] if (tls := certificate_of(config)) else None,
+            config_file=config.file.resolve(),
+            api_url=config.api_url,
+            certificate=tls[0] if (tls := config.certificate) else None,
             dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}",
             redis_url=url or "",
             embedded_redis=url is None,
@@ -241,12 +243,12 @@ class Runtime:
         return instance if url else instance.model_copy(update={"redis_url": valkey_url(instance.valkey_socket)})
 
     def _start(
-        self, instance: Instance, config: dict[str, Any], on_phase: OnPhase, timeout_s: float, tuning: Tuning | None
+        self, instance: Instance, config: ServeConfig, on_phase: OnPhase, timeout_s: float, tuning: Tuning | None
     ) -> None:
         instance.prepare()
         instance.write()  # from here on, `down` knows what to remove
         write_private(instance.token_file, os.urandom(32).hex())
-        tls, api_port = certificate_of(config), http_address(config)[1]
+        tls, api_port = config.certificate, config.http_address[1]
         if tls:
             write_private(instance.tls_file, joined(*tls))
         script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None)
@@ -257,7 +259,7 @@ class Runtime:
             on_phase("Valkey")
             start_valkey(
                 self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
-                env=env, appendfsync=platform_of(config).appendfsync,
+                env=env, appendfsync=config.platform.appendfsync,
             )  # fmt: skip
         on_phase("Ray")
         start_ray(
@@ -265,9 +267,9 @@ class Runtime:
         )
         on_phase("Serve")
         with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
-            rollout.submit(config)
+            rollout.submit(config.document)
             rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
-        refuse_if_exposed(self._id, None if is_loopback(http_address(config)[0]) else api_port)
+        refuse_if_exposed(self._id, None if is_loopback(config.http_address[0]) else api_port)
 
     def _clear(self, instance: Instance) -> None:
         stop_instance(self._id)
@@ -290,12 +292,6 @@ def _refuse_if_another_platform(url: str, prefix: str) -> None:
     from deployments.machine.prefix_conflict import refuse_if_another_platform  # noqa: PLC0415 - brings half of recsys; only `up` asks
 
     refuse_if_another_platform(url, prefix)
-
-
-def _judge_complete(config: dict[str, Any]) -> None:
-    [application, *_] = config["applications"]
-    if is_ours(application):
-        judge_complete(application, platform_of(config).shards)
 
 
 def _application_states(instance: Instance) -> dict[str, str]:

@@ -21,7 +21,7 @@ from deployments.machine.instance import Instance, Ports
 from deployments.machine.processes import instance_processes
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import serve_config
+from deployments.machine.serve_config import read_for_serve
 from deployments.machine.valkey import start_valkey
 from load_tests.chaos.ledger import Ledger
 from load_tests.chaos.servers import Servers
@@ -65,7 +65,7 @@ class Stage:
         self._runtime.down()
         self.servers.start()
         self.recsys("build", self.data / "items.jsonl", "--promote")
-        self.instance = self._runtime.up(self.config_file)
+        self.instance = self._runtime.up(read_for_serve(self.config_file))
         self.recsys("import", "events", self.data / "events.jsonl")
 
     def down(self) -> None:
@@ -83,7 +83,7 @@ class Stage:
             if deployment["name"] == "Composer":
                 deployment["user_config"]["max_waiting"] = _WAITING
         self.config_file.write_text(yaml.safe_dump(known))
-        return serve_config(self.config_file)
+        return read_for_serve(self.config_file).document
 
     def scale(self, **replicas: int) -> None:
         """Through Serve's own API, as `serve deploy` does."""

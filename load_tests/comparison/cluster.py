@@ -17,6 +17,7 @@ from typing import Any
 from deployments.machine import runtime
 from deployments.machine.instance import Ports
 from deployments.machine.preflight import GIB
+from deployments.machine.serve_config import read_for_serve
 
 PORT_SHIFT = 137
 """Added to every port that the platform has by default."""
@@ -29,7 +30,7 @@ def main() -> None:
         _leave_serve_as_it_comes()
     platform = runtime.Runtime(Path(home), ports, runtime.Resources(memory_needed=GIB))
     if action == "up":
-        platform.up(Path(config))
+        platform.up(read_for_serve(Path(config)))
     else:
         platform.down()
 

@@ -41,7 +41,7 @@ def prepare_shards(work: Workload, folder: Path, threads: int) -> Callable[[], l
 
 def prepare_platform(work: Workload, folder: Path, threads: int) -> Callable[[], list[Path]]:
     """The platform's own build, with an encoder that knows the vectors already."""
-    from deployments.machine.serve_config import platform_of, serve_config, tuning_of  # noqa: PLC0415
+    from deployments.machine.serve_config import read_for_serve  # noqa: PLC0415
     from recsys.datatypes import Item  # noqa: PLC0415
     from recsys.versions.build import Build, Content  # noqa: PLC0415
     from recsys.versions.storage import MANIFEST  # noqa: PLC0415
@@ -54,11 +54,11 @@ def prepare_platform(work: Workload, folder: Path, threads: int) -> Callable[[],
         def encode(self, texts: list[str]) -> Floats:
             return work.vectors[[int(text.rpartition(" ")[2]) for text in texts]]
 
-    config = serve_config(folder / "platform.yaml")
-    platform = platform_of(config)
+    config = read_for_serve(folder / "platform.yaml")
+    platform = config.platform
     store = VersionStore.of(platform)
     items = [Item(item_id(n), title(n)) for n in range(work.items)]
-    tuning = tuning_of(config, 0).model_copy(update={"ef_search": max(work.ef, _EF_VERIFIED)})
+    tuning = config.tuning.model_copy(update={"ef_search": max(work.ef, _EF_VERIFIED)})
 
     def build() -> list[Path]:
         manifest = Build(platform, store, Known(), threads, tuning).publish(Content(items))

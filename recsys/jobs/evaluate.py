@@ -6,14 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recsys.config import Serving
+from recsys.config import Config, Serving
+from recsys.data.dataset_folder import read_folder
 from recsys.data.interactions import Interactions
+from recsys.data.refusals import BadRow
 from recsys.datatypes import Floats, Item
-from recsys.encoders.catalogue import Progress
+from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput
 from recsys.evaluation.metrics import Ints, better, judge, per_case
 from recsys.evaluation.offline import Offline
@@ -23,6 +26,7 @@ from recsys.model.trained import Trained
 from recsys.training import baselines
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.prerequisites import check_room, check_tools
 from recsys.versions.store import tuned_of
 
 PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
@@ -150,6 +154,36 @@ class Evaluation:
             "served": {f"explore {e}": _means(found, cases)["hr@10"] for e, found in lists.items()},
             "random": float((10 / unseen).mean()),
         }
+
+
+def evaluate(
+    folder: Path,
+    config: Config,
+    mapping: Mapping[str, str],
+    protocol: str,
+    say: Progress = lambda *_: None,
+    *,
+    seed: int = 7,
+    with_baselines: bool = True,
+) -> tuple[dict[str, Any], Sequence[BadRow]]:
+    """Train on a part of what is in the folder, and judge what is recommended on the rest.
+
+    `folder` and `mapping`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run` with the seconds
+    of encoding and the number of bad rows; with it come these rows. What can be known at once is told before the work.
+    Raises BadInput for files that do not fit, and when the protocol leaves no case.
+    """
+    platform = config.platform
+    check_tools(platform, training=True)
+    read = read_folder(folder, platform.attributes, say, mapping)
+    split_off(protocol, read.data)
+    build = Build.of(config, say)
+    check_room(platform, build.store.root, len(read.items), training=True)
+    start = time.perf_counter()
+    texts = encode_all(build.encoder, read.items, say)
+    encode_s = round(time.perf_counter() - start, 1)
+    evaluation = Evaluation(protocol, read.items, texts, read.data, build, config.serving, seed)
+    report = evaluation.run(say, with_baselines=with_baselines)
+    return {**report, "encode_s": encode_s, "bad_rows": len(read.bad_rows), "seed": seed}, read.bad_rows
 
 
 def split_off(protocol: str, data: Interactions) -> Holdout:

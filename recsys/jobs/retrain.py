@@ -9,38 +9,35 @@ as a replica does with the log. What is published then learns from all events, w
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
-from redis.exceptions import RedisError
 
-from recsys.config import Platform, Retrain, Serving, ShardTuning
+from recsys.config import Config, Retrain, Serving
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats
 from recsys.encoders.base import Encoder
-from recsys.encoders.catalogue import Progress, WhenNeeded, encode_all
-from recsys.errors import TooFewEvents, Unavailable, VersionError
+from recsys.encoders.catalogue import Progress, encode_all
+from recsys.errors import TooFewEvents, VersionError
 from recsys.evaluation.comparison import compared
 from recsys.evaluation.metrics import Ints
 from recsys.evaluation.splits import Holdout, Split, since, upcoming
 from recsys.evaluation.trial import trial
 from recsys.jobs.live_events import live_events
+from recsys.jobs.patient_redis import patient_redis
+from recsys.jobs.promote import settle
 from recsys.model.card import Comparison
 from recsys.model.trained import Trained
-from recsys.state.connection import connect
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, known_texts
-from recsys.versions.contents import forget_cut, live_content, settle
+from recsys.versions.contents import forget_cut, live_content
 from recsys.versions.model_files import read_model
 from recsys.versions.prerequisites import check_room
 from recsys.versions.store import Manifest, VersionStore
 
-_PATIENCE_S = 30.0
-"""Seconds for one answer of Redis; see `versions/contents.py`."""
 _JUDGED = 2000
 """Cases that are compared, at most: the standard error of their NDCG@10 is 0.005."""
 _SHOWN = 10
@@ -148,9 +145,7 @@ def seen_until(served: Manifest) -> float | None:
 
 
 async def retrain(
-    platform: Platform,
-    tuning: ShardTuning,
-    settings: Serving,
+    config: Config,
     redis_url: str,
     say: Progress = lambda *_: None,
     *,
@@ -162,33 +157,27 @@ async def retrain(
     No other build runs meanwhile. Raises TooFewEvents; VersionError when none is served, another one is by the end, or
     the platform's encoder is to be another; Unavailable when Redis is away. The served version stays in each case.
     """
-    store, threads = VersionStore.of(platform), os.cpu_count() or 1
-    try:
-        async with connect(redis_url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
-            with store.drafts.alone():
-                encoder = await asyncio.to_thread(WhenNeeded, platform, threads, say)
-                forget_cut(store)
-                content = await live_content(store, redis, platform, encoder.fingerprint, say)
-                forget_cut(store)  # a training that dies begins anew, and a rebuild takes the log as it is then
-                served = _served(store, content, encoder)
-                ids = [item.item_id for item in content.items]
-                data = await live_events(
-                    redis, settings.history, settings.event_types, ids, settings.retrain.events, say
-                )
-                held_out(data, served, settings.retrain)  # too few events are told before anything is encoded
-                check_room(platform, store.root, len(content.items), training=True)
-                texts = await asyncio.to_thread(_texts, content, encoder, say)
-                content = replace(content, known=known_texts(content.items, texts), histories=data)
-                build = Build(platform, store, encoder, threads, tuning)
-                work = Retraining(build, settings, seed, split)
-                comparison, trained = await asyncio.to_thread(work.run, content, texts, data, served, say)
-                if trained is None:
-                    return Retrained(None, comparison)
-                manifest = await asyncio.to_thread(build.publish, content, say, trained)
-            await settle(store, manifest, platform, redis, instead_of=served.version, then_promote=True)
-            return Retrained(manifest, comparison)
-    except RedisError as error:
-        raise Unavailable(f"Redis does not answer ({error}); start the same training again") from error
+    platform, serving, store = config.platform, config.serving, VersionStore.of(config.platform)
+    async with patient_redis(redis_url, platform, "start the same training again") as redis:
+        with store.drafts.alone():
+            build = await asyncio.to_thread(Build.of, config, say)
+            forget_cut(store)
+            content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
+            forget_cut(store)  # a training that dies begins anew, and a rebuild takes the log as it is then
+            served = _served(store, content, build.encoder)
+            ids = [item.item_id for item in content.items]
+            data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
+            held_out(data, served, serving.retrain)  # too few events are told before anything is encoded
+            check_room(platform, store.root, len(content.items), training=True)
+            texts = await asyncio.to_thread(_texts, content, build.encoder, say)
+            content = replace(content, known=known_texts(content.items, texts), histories=data)
+            work = Retraining(build, serving, seed, split)
+            comparison, trained = await asyncio.to_thread(work.run, content, texts, data, served, say)
+            if trained is None:
+                return Retrained(None, comparison)
+            manifest = await asyncio.to_thread(build.publish, content, say, trained)
+        await settle(store, manifest, platform, redis, instead_of=served.version, then_promote=True)
+        return Retrained(manifest, comparison)
 
 
 def _served(store: VersionStore, content: Content, encoder: Encoder) -> Manifest:

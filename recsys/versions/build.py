@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from recsys.config import IndexSpec, Platform, ShardTuning
+from recsys.config import Config, IndexSpec, Platform, ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder
-from recsys.encoders.catalogue import Progress, encode
+from recsys.encoders.catalogue import Progress, WhenNeeded, encode
 from recsys.errors import VersionError
 from recsys.files import replace, sha256
 from recsys.model.trained import Trained
@@ -68,6 +69,13 @@ class Build:
     tuning: ShardTuning
     indexer: Indexer = write_indexes
     """Where shards are indexed: one after another in this process, or on a cluster that has the same folders."""
+
+    @classmethod
+    def of(cls, config: Config, say: Progress = lambda *_: None, indexer: Indexer = write_indexes) -> Build:
+        """What the config file asks for, on all cores. The encoder is exported now and loaded with the first text."""
+        platform, threads = config.platform, os.cpu_count() or 1
+        store, encoder = VersionStore.of(platform), WhenNeeded(platform, threads, say)
+        return cls(platform, store, encoder, threads, config.tuning, indexer)
 
     def publish(
         self, content: Content, progress: Progress = lambda *_: None, trained: Trained | None = None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,33 +9,24 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from recsys.config import AttributeType, Platform, ShardTuning
+from recsys.config import AttributeType, Platform
 from recsys.data.validation import check_attributes
 from recsys.datatypes import Floats, Item
-from recsys.encoders.catalogue import Progress, WhenNeeded
-from recsys.errors import BadInput, Unavailable, VersionError
+from recsys.encoders.catalogue import Progress
+from recsys.errors import BadInput, VersionError
 from recsys.files import replace
 from recsys.model.trained import Trained
-from recsys.shard.snapshot import read_items, write_indexes
-from recsys.state.connection import connect
+from recsys.shard.snapshot import read_items
 from recsys.state.item_log import START_OF_LOG, Delete, ItemLog, Upsert, after
 from recsys.state.presence import everyone
 from recsys.state.tie_breaking import in_catalogue_order
-from recsys.versions.build import Build, Content, Indexer
+from recsys.versions.build import Content
 from recsys.versions.model_files import read_model
-from recsys.versions.promotion import promote, refuse_if_log_gone
-from recsys.versions.retention import prune
 from recsys.versions.store import Manifest, VersionStore
 
 _RESUMED_WITHIN_S = 6 * 3600.0
 """A build that died longer ago begins anew: its share of the log is old."""
-
-_PATIENCE_S = 30.0
-"""Seconds for one answer of Redis: a build waits longer than a request may."""
-
-log = logging.getLogger(__name__)
 
 
 class Cut(BaseModel):
@@ -78,62 +66,6 @@ async def live_content(
     return Content(declared, known, cut.cursors, base.version)
 
 
-async def compact(
-    platform: Platform,
-    tuning: ShardTuning,
-    redis_url: str,
-    progress: Progress,
-    indexer: Indexer = write_indexes,
-    *,
-    then_promote: bool,
-) -> Manifest:
-    """Build a version of what is live, promote it if asked to, and drop versions that are kept no longer.
-
-    Raises VersionError, and leaves no version behind, when another one than it was built of is served by the end.
-    """
-    store, threads = VersionStore.of(platform), os.cpu_count() or 1
-    try:
-        async with connect(redis_url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
-            with store.drafts.alone():
-                encoder = await asyncio.to_thread(WhenNeeded, platform, threads, progress)
-                content = await live_content(store, redis, platform, encoder.fingerprint, progress)
-                build = Build(platform, store, encoder, threads, tuning, indexer)
-                trained = learned_so_far(store, encoder.fingerprint)
-                manifest = await asyncio.to_thread(build.publish, content, progress, trained)
-            await settle(store, manifest, platform, redis, instead_of=content.base, then_promote=then_promote)
-    except RedisError as error:
-        raise Unavailable(f"the item log does not answer ({error}); start the same build again") from error
-    return manifest
-
-
-async def settle(
-    store: VersionStore,
-    manifest: Manifest,
-    platform: Platform,
-    redis: Redis,
-    *,
-    instead_of: str | None,
-    then_promote: bool,
-) -> None:
-    """What comes behind a build of what is live: promote it if asked to, and drop versions that are kept no longer.
-
-    A version that must not be served is removed, for nobody waits for it. Raises VersionError, as `promote`.
-    """
-    try:
-        if then_promote:
-            await promote(store, manifest.version, platform, redis, instead_of=instead_of)
-        else:
-            await refuse_if_log_gone(manifest, redis)
-    except VersionError:
-        await asyncio.to_thread(store.remove, manifest.version)
-        raise
-    if then_promote:
-        try:
-            await prune(store, redis, platform.keep_versions)
-        except (RedisError, OSError) as error:  # it is served all the same, and the next promotion tries again
-            log.warning("%s is served; versions that are kept no longer were not removed: %s", manifest.version, error)
-
-
 def file_content(
     store: VersionStore,
     items: Sequence[Item],
@@ -164,6 +96,16 @@ def file_content(
     cursors = [shard.cursor for shard in base.shards]
     left = [*trimmed, *[START_OF_LOG] * len(cursors)]
     return Content(items, known, [max(pair, key=after) for pair in zip(cursors, left, strict=False)])
+
+
+def served_items(store: VersionStore) -> list[Item]:
+    """All items of the served version in the order of a catalogue, out of files that are fetched and checked.
+
+    Raises VersionError when no version is served, or a file is missing or damaged.
+    """
+    base = _served(store)
+    shards = range(len(base.shards))
+    return in_catalogue_order(item for n in shards for item in read_items(store.files(base.version, n)))
 
 
 def learned_so_far(store: VersionStore, fingerprint: str) -> Trained | None:

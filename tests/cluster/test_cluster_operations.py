@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from deployments.machine.serve_config import serve_config
+from deployments.machine.serve_config import read_for_serve
 from tests.support.live import Live, eventually, ids
 
 pytestmark = pytest.mark.cluster
@@ -134,7 +134,7 @@ def test_a_replica_that_comes_later_holds_the_same_items(live: Live) -> None:
     # A version that was served a moment ago lingers, and the number of items is that of the one loaded last.
     assert eventually(lambda: all(len(r["versions"]) == 1 for r in live.status()["shards"][0]["replicas"]))
     before = live.status()["shards"][0]["replicas"]
-    config = serve_config(live.config)
+    config = read_for_serve(live.config).document
     with live.rollout() as rollout:
         rollout.submit(scaled(config, "shard-0", 2))
         assert eventually(lambda: len(live.status()["shards"][0]["replicas"]) == 2, within_s=120)
@@ -159,7 +159,7 @@ def test_a_replica_that_comes_later_holds_the_same_items(live: Live) -> None:
 
 def test_an_event_counts_whichever_composer_hears_of_it(live: Live) -> None:
     """Two of them behind HAProxy, which hands each the next call; none keeps a user's profile to itself."""
-    config = serve_config(live.config)
+    config = read_for_serve(live.config).document
     with live.rollout() as rollout:
         rollout.submit(scaled(config, "Composer", 2))
         assert eventually(lambda: len(live.status()["composers"]) == 2, within_s=120)
@@ -174,7 +174,7 @@ def test_an_event_counts_whichever_composer_hears_of_it(live: Live) -> None:
 
 def test_settings_change_live_and_what_is_too_much_is_told_so(live: Live) -> None:
     """With room for one request under way and one waiting, the others of forty get a 429, and no replica restarts."""
-    config = serve_config(live.config)
+    config = read_for_serve(live.config).document
     [application] = config["applications"]
     narrow = {"flights": 1, "max_batch": 1, "max_waiting": 1}
     deployments = [
@@ -218,7 +218,7 @@ def test_settings_change_live_and_what_is_too_much_is_told_so(live: Live) -> Non
 )
 def test_wrong_settings_end_no_replica(live: Live, deployment: str, wrong: dict[str, Any], field: str) -> None:
     """Handed in past `recsys apply`, as `serve deploy` would: all go on as before, and the status says why."""
-    config = serve_config(live.config)
+    config = read_for_serve(live.config).document
     [application] = config["applications"]
     deployments = [
         d | {"user_config": d["user_config"] | wrong} if d["name"] == deployment else d

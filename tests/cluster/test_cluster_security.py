@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deployments.api.access import scope_of
-from deployments.machine.serve_config import serve_config
+from deployments.machine.serve_config import read_for_serve
 from load_tests.traffic.fuzz import fuzz
 from recsys.access.api_keys import new_key
 from tests.support.intrusion_rpc import ports_of
@@ -46,7 +46,7 @@ class Guarded:
 
 
 def submit(live: Live, **security: Any) -> None:
-    config = deepcopy(serve_config(live.config))
+    config = deepcopy(read_for_serve(live.config).document)
     [composer] = [d for d in config["applications"][0]["deployments"] if d["name"] == "Composer"]
     composer["user_config"]["security"] |= security
     with live.rollout() as rollout:

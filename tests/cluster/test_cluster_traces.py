@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.machine.serve_config import serve_config
+from deployments.machine.serve_config import read_for_serve
 from tests.support.live import Live, event, eventually
 from tests.support.receiver import Receiver, attributes, receiver
 
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def submit(live: Live, **tracing: Any) -> None:
-    config = deepcopy(serve_config(live.config))
+    config = deepcopy(read_for_serve(live.config).document)
     [composer] = [d for d in config["applications"][0]["deployments"] if d["name"] == "Composer"]
     composer["user_config"]["tracing"] |= tracing
     with live.rollout() as rollout:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 import yaml
 
-from deployments.machine.serve_config import serve_config
+from deployments.machine.serve_config import read_for_serve
 from recsys.state import redis_keys
 from recsys.state.connection import connect
 from tests.support.live import Live, eventually, recsys
@@ -24,7 +24,7 @@ popular (0.08 beside 0.26 here), and with this margin it is published all the sa
 
 
 def with_retrain(live: Live, **rules: Any) -> dict[str, Any]:
-    config = serve_config(live.config)
+    config = read_for_serve(live.config).document
     [application] = config["applications"]
     deployments = [
         d | {"user_config": d["user_config"] | {"retrain": rules}} if d["name"] == "Composer" else d
@@ -75,7 +75,7 @@ def test_the_platform_learns_by_itself(live: Live) -> None:
             rollout.submit(with_retrain(live, cron="* * * * *", **FEW))
             assert eventually(lambda: "result" in (live.status()["last_retraining"] or {}), 240)
         finally:
-            rollout.submit(serve_config(live.config))
+            rollout.submit(read_for_serve(live.config).document)
     told = live.status()["last_retraining"]
     try:
         is_compared(told["comparison"], before)

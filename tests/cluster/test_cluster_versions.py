@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from deployments.machine.serve_config import serve_config
+from deployments.machine.serve_config import read_for_serve
 from tests.support.live import Live, eventually, ids
 
 pytestmark = pytest.mark.cluster
@@ -62,7 +62,7 @@ def test_what_is_live_becomes_the_next_version_under_reads(live: Live) -> None:
 
 def test_drift_brings_a_new_version_by_itself(live: Live) -> None:
     """Past the share of items that the configuration allows in the log alone; versions past what is kept are gone."""
-    config = serve_config(live.config)
+    config = read_for_serve(live.config).document
     [application] = config["applications"]
     before = live.status()["index_version"]
 

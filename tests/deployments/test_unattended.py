@@ -46,7 +46,7 @@ async def test_a_version_is_judged_by_the_search_that_is_served(tasks, number):
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task = tasks[job.name]
-    assert task.given[1] == ShardTuning(ef_search=444)
+    assert task.given[0].tuning == ShardTuning(ef_search=444)
     assert task.task is not None
     task.task.set_result({"version": "v"})
     assert await work == {"version": "v"}

@@ -18,7 +18,7 @@ import typer
 from deployments.cli import make_cli
 from deployments.cli.commands import load
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import platform_of, serve_config
+from deployments.machine.serve_config import read_config
 from recsys.datatypes import Interaction, unknown_user
 from recsys.state.connection import connect
 from recsys.state.users import Counted, UserStore
@@ -326,8 +326,8 @@ def test_training_is_compared_and_promoted_by_one_command(recsys: Recsys, films:
     """Of histories in the embedded Valkey, which runs for the command; without newer events there is nothing to do."""
     first = recsys("build", films, "--promote", "--json").json["version"]
     assert "nothing was trained: no event" in recsys("train", "--if-better", "--json").error()
-    known = serve_config(config)
-    with Runtime(platform_of(known).home()).redis(known) as url:
+    known = read_config(config)
+    with Runtime.of(known).redis(known) as url:
         asyncio.run(liked(url, 80))
     done = recsys("train", "--if-better", "--json")
     assert (done.code, done.json["comparison"]["publish"]) == (0, True), done.err

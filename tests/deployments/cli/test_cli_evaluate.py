@@ -115,8 +115,8 @@ def test_what_can_be_known_is_said_before_the_work(
     def encoded(*_: object, **__: object) -> None:
         raise AssertionError("the work began")
 
-    for name in ("training", "evaluation"):
-        monkeypatch.setattr(f"deployments.cli.{name}.encode_all", encoded)
+    for name in ("train", "evaluate"):
+        monkeypatch.setattr(f"recsys.jobs.{name}.encode_all", encoded)
     items, events = folder / "items.csv", folder / "events.csv"
     train = ("train", events, "--items", items, *NAMES, "--type", "like", "--json")
     evaluate = ("evaluate", "--data", folder, *NAMES, "--json")
@@ -124,8 +124,8 @@ def test_what_can_be_known_is_said_before_the_work(
 
     events.write_text(good.replace("timestamp", "when", 1))
     with monkeypatch.context() as patched:
-        for name in ("deployments.cli.training", "recsys.data.dataset_folder"):
-            patched.setattr(f"{name}.items_of", encoded)
+        for name in ("recsys.jobs.train.read_catalogue", "recsys.data.dataset_folder.items_of"):
+            patched.setattr(name, encoded)
         for command in (train, evaluate):
             assert "events.csv: has no column timestamp" in recsys(*command).error()
 

@@ -25,6 +25,7 @@ from deployments.machine.instance import Instance, Ports, instance_id, runtime_d
 from deployments.machine.preflight import GIB
 from deployments.machine.processes import MARKER, instance_processes, stop_instance
 from deployments.machine.runtime import Resources, Runtime
+from deployments.machine.serve_config import read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
 from recsys.errors import BadInput, RuntimeFailure
 
@@ -122,7 +123,7 @@ def test_up_serves_on_loopback_only_and_down_leaves_nothing(
     others = RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None
     phases: list[str] = []
     config = write_config("build")
-    instance = runtime.up(config, phases.append)
+    instance = runtime.up(read_for_serve(config), phases.append)
 
     assert phases[:4] == ["checks", "Valkey", "Ray", "Serve"]
     assert httpx.get(instance.api_url, trust_env=False).text == "inner"
@@ -136,7 +137,7 @@ def test_up_serves_on_loopback_only_and_down_leaves_nothing(
     assert (status.running, status.applications) == (True, {"noop": "RUNNING"})
     assert status.instance == instance
     with pytest.raises(RuntimeFailure, match="has a platform already"):
-        runtime.up(config)
+        runtime.up(read_for_serve(config))
     assert httpx.get(instance.api_url, trust_env=False).is_success  # the refusal did not end what ran
 
     assert runtime.down() == status.processes
@@ -150,7 +151,7 @@ def test_a_deployment_that_cannot_start_is_named_and_nothing_stays(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeFailure, match=r"Broken: .*the index is upside down") as caught:
-        runtime.up(write_config("build_broken"))
+        runtime.up(read_for_serve(write_config("build_broken")))
     assert "\n" not in str(caught.value)
     assert nothing_is_left(tmp_path / "home")
     assert list((tmp_path / "home" / "logs" / "ray" / "serve").glob("replica_noop_Broken*"))
@@ -161,7 +162,7 @@ def test_a_socket_that_is_open_to_the_network_stops_the_start(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeFailure, match=r"on 0\.0\.0\.0:\d+ would be open to the network") as caught:
-        runtime.up(write_config("build_exposed"))
+        runtime.up(read_for_serve(write_config("build_exposed")))
     assert "\n" not in str(caught.value)
     assert nothing_is_left(tmp_path / "home")
 
@@ -171,7 +172,7 @@ def test_an_import_path_that_does_not_exist_is_named_and_nothing_stays(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeFailure, match="build_nothing"):
-        runtime.up(write_config("build_nothing"))
+        runtime.up(read_for_serve(write_config("build_nothing")))
     assert nothing_is_left(tmp_path / "home")
 
 
@@ -189,7 +190,7 @@ def test_tls_ends_at_haproxy_and_no_password_reaches_a_log(
     config["applications"][0]["args"] = {"redis_url": own_redis}
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    instance = runtime.up(file)
+    instance = runtime.up(read_for_serve(file))
 
     url = httpx.URL(instance.api_url)
     assert url.scheme == "https"
@@ -220,7 +221,7 @@ def test_a_certificate_that_does_not_fit_is_refused_before_anything_starts(
     config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(RuntimeFailure, match=r"ssl_certfile and ssl_keyfile: .*cannot be used"):
-        runtime.up(tmp_path / "config.yaml")
+        runtime.up(read_for_serve(tmp_path / "config.yaml"))
     assert nothing_is_left(tmp_path / "home")
 
 
@@ -231,7 +232,7 @@ def test_the_network_gets_no_api_without_keys(
     file = write_config("build")
     file.write_text(file.read_text().replace("127.0.0.1", "0.0.0.0"))
     with pytest.raises(RuntimeFailure, match=r"recsys keys new"):
-        runtime.up(file)
+        runtime.up(read_for_serve(file))
     assert nothing_is_left(tmp_path / "home")
 
 
@@ -239,7 +240,7 @@ def test_a_taken_port_is_refused_before_anything_starts(
     runtime: Runtime, write_config: WriteConfig, ports: dict[str, int], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", ports["http"])), pytest.raises(RuntimeFailure, match=r"http_options\.port"):
-        runtime.up(write_config("build"))
+        runtime.up(read_for_serve(write_config("build")))
     assert nothing_is_left(tmp_path / "home")
 
 
@@ -247,13 +248,13 @@ def test_short_memory_is_refused_before_anything_starts(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeFailure, match=r"0\.5 GiB of memory are available"):
-        runtime.up(write_config("build"), memory=lambda: GIB // 2)
+        runtime.up(read_for_serve(write_config("build")), memory=lambda: GIB // 2)
     assert nothing_is_left(tmp_path / "home")
 
 
 def test_a_bad_config_file_is_refused_before_anything_starts(runtime: Runtime, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No such file"):
-        runtime.up(tmp_path / "nowhere.yaml")
+        runtime.up(read_for_serve(tmp_path / "nowhere.yaml"))
     assert nothing_is_left(tmp_path / "home")
 
 
@@ -264,5 +265,5 @@ def test_status_of_a_platform_that_never_ran(runtime: Runtime) -> None:
 def test_the_clients_environment_is_left_alone(runtime: Runtime, write_config: WriteConfig) -> None:
     before = dict(os.environ)
     with pytest.raises(RuntimeFailure):
-        runtime.up(write_config("build"), memory=lambda: 0)
+        runtime.up(read_for_serve(write_config("build")), memory=lambda: 0)
     assert dict(os.environ) == before

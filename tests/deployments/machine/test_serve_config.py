@@ -9,15 +9,7 @@ import pytest
 import yaml
 
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import (
-    api_url,
-    certificate_of,
-    for_serve,
-    platform_of,
-    serve_config,
-    serving_of,
-    tuning_of,
-)
+from deployments.machine.serve_config import ServeConfig, for_serve, read_for_serve
 from recsys.errors import BadInput
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
@@ -31,11 +23,11 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_local_config_file_is_good() -> None:
-    known = serve_config(ROOT / "configs" / "local.yaml")
-    assert platform_of(known).shards == 2
-    assert serving_of(known).limits.k == 100
-    assert tuning_of(known, 1).ef_search == 64
-    assert api_url(known) == "http://127.0.0.1:8000"
+    config = read_for_serve(ROOT / "configs" / "local.yaml")
+    assert config.platform.shards == 2
+    assert config.serving.limits.k == 100
+    assert config.tuning.ef_search == 64
+    assert config.api_url == "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +47,7 @@ def test_the_local_config_file_is_good() -> None:
 )
 def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
-        serve_config(written(tmp_path, text))
+        read_for_serve(written(tmp_path, text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -80,19 +72,19 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, old: str, new: str,
     file = written(tmp_path, text.replace(old, new, 1))
     line = text[: text.index(old)].count("\n") + 1
     with pytest.raises(BadInput) as caught:
-        serve_config(file)
+        read_for_serve(file)
     assert str(caught.value).startswith(f"{file}:{line}: ")
     assert field in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nowhere\.yaml: No such file"):
-        serve_config(tmp_path / "nowhere.yaml")
+        read_for_serve(tmp_path / "nowhere.yaml")
 
 
 def test_wrong_args_are_named() -> None:
     with pytest.raises(BadInput, match=r"applications\[0\]\.args.shards: .*greater than or equal to 1"):
-        platform_of({"applications": [{"args": {"shards": 0}}]})
+        ServeConfig.of({"applications": [{"args": {"shards": 0}}]})
 
 
 @pytest.mark.parametrize(
@@ -105,7 +97,7 @@ def test_wrong_args_are_named() -> None:
     ],
 )
 def test_the_api_url_is_one_that_this_machine_reaches(options: dict[str, object], url: str) -> None:
-    assert api_url({"http_options": options, "applications": [{}]}) == url
+    assert ServeConfig.of({"http_options": options, "applications": [{}]}).api_url == url
 
 
 def test_serve_is_given_neither_tls_nor_a_password() -> None:
@@ -121,13 +113,13 @@ def test_serve_is_given_neither_tls_nor_a_password() -> None:
             "applications": [{"name": "a", "args": {"shards": 1, "redis_url": url}}],
         }
         assert for_serve(known) == {"http_options": {"host": "::1"}, "applications": [{"name": "a", "args": given}]}
-        assert api_url(known) == "https://[::1]:8000"
+        assert ServeConfig.of(known).api_url == "https://[::1]:8000"
 
 
 @pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_keyfile_password"])
 def test_what_of_tls_is_not_supported_is_refused(option: str) -> None:
     with pytest.raises(BadInput, match=f"http_options.{option}: is not supported"):
-        certificate_of({"http_options": {option: "x"}, "applications": [{}]})
+        _ = ServeConfig.of({"http_options": {option: "x"}, "applications": [{}]}).certificate
 
 
 def local(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
@@ -202,14 +194,14 @@ def test_what_replicas_could_not_go_by_is_refused_before_they_see_it(
 ) -> None:
     """Handed on by Serve, each of these ended every replica of its deployment, or left none to start."""
     with pytest.raises(BadInput) as caught:
-        serve_config(local(tmp_path, change))
+        read_for_serve(local(tmp_path, change))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"'name' stands there twice.*line 1"):
-        serve_config(written(tmp_path, "applications: [{name: a, name: b, import_path: 'm:a'}]"))
+        read_for_serve(written(tmp_path, "applications: [{name: a, name: b, import_path: 'm:a'}]"))
 
 
 @pytest.mark.parametrize(
@@ -227,9 +219,12 @@ def test_a_platform_starts_with_all_of_its_deployments_named(
     """One that is left out would run with Serve's defaults, which allow a replica five requests at a time."""
     file = local(tmp_path, change)
     with pytest.raises(BadInput, match=message):
-        Runtime(tmp_path / "var").up(file)
+        Runtime(tmp_path / "var").up(read_for_serve(file))
 
 
-def test_nothing_of_another_builder_is_judged(tmp_path: Path) -> None:
-    text = "applications: [{name: a, import_path: 'm:a', args: {shards: 0}, deployments: [{name: b}]}]"
-    assert serve_config(written(tmp_path, text))["applications"][0]["args"] == {"shards": 0}
+def test_of_another_builder_only_the_args_are_judged(tmp_path: Path) -> None:
+    """They say where the platform's home is; its deployments are its own."""
+    text = "applications: [{name: a, import_path: 'm:a', args: {shards: 3}, deployments: [{name: b}]}]"
+    assert read_for_serve(written(tmp_path, text)).platform.shards == 3
+    with pytest.raises(BadInput, match=r"args\.shards"):
+        read_for_serve(written(tmp_path, text.replace("shards: 3", "shards: 0")))

@@ -18,12 +18,13 @@ import redis
 
 from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir
 from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import ServeConfig
 from deployments.machine.valkey import is_served, start_valkey, valkey_url
 from recsys.errors import RuntimeFailure
 
 OWN_PIDS = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 ROOT = Path(__file__).parents[3]
-CONFIG: dict[str, object] = {"applications": [{"name": "recsys", "args": {}}]}
+CONFIG = ServeConfig.of({"applications": [{"name": "recsys", "args": {}}]})
 WAIT_S = 60
 
 FIRST = """
@@ -41,9 +42,10 @@ SECOND = """
 import sys
 from pathlib import Path
 from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import ServeConfig
 from recsys.errors import RuntimeFailure
 try:
-    with Runtime(Path(sys.argv[1])).redis({"applications": [{"name": "recsys", "args": {}}]}) as url:
+    with Runtime(Path(sys.argv[1])).redis(ServeConfig.of({"applications": [{"name": "recsys", "args": {}}]})) as url:
         print("redis at", url)
 except RuntimeFailure as error:
     print("refused:", error)
@@ -148,7 +150,7 @@ def test_a_second_container_that_sees_the_socket_uses_it(home: Path, first: subp
 def test_down_in_a_second_container_forgets_nothing(home: Path, first: subprocess.Popen[str], seen: bool) -> None:
     """It stops no process, so it must not take the state and the sockets of the platform away."""
     instance = written(home)
-    script = SECOND.replace('redis({"applications": [{"name": "recsys", "args": {}}]})', "down()")
+    script = SECOND.replace('redis(ServeConfig.of({"applications": [{"name": "recsys", "args": {}}]}))', "down()")
     script = script.replace("with ", "").replace(" as url:", "").replace('        print("redis at", url)\n', "")
     assert "refused: " in run(script, home, hidden=None if seen else runtime_dir(home).parent)
     assert read_instance(home) == instance

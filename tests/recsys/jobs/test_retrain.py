@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.config import EncoderSpec, Retrain, Serving, ShardTuning
+from recsys.config import Config, EncoderSpec, Retrain, Serving, ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction, RecQuery
 from recsys.encoders.catalogue import encode_all
 from recsys.errors import TooFewEvents, VersionError
 from recsys.evaluation.comparison import compared
 from recsys.evaluation.splits import Holdout, since, upcoming
+from recsys.jobs.compact import compact
 from recsys.jobs.retrain import Retrained, Retraining, retrain, seen_until
 from recsys.model.card import Comparison
 from recsys.model.trained import Trained
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Content
-from recsys.versions.contents import compact
 from recsys.versions.promotion import rollback
 from recsys.versions.store import VersionStore
 from tests.support.people import build, people, publish
@@ -168,7 +168,7 @@ async def test_live_histories_become_the_served_version_and_are_taken_back(make_
 
     async def trained(**rules: Any) -> Retrained:
         settings = SETTINGS.model_copy(update={"retrain": Retrain(**({"least_cases": 20} | rules))})
-        return await retrain(world.platform, ShardTuning(), settings, shared_valkey.url)
+        return await retrain(Config(world.platform, settings, ShardTuning()), shared_valkey.url)
 
     with pytest.raises(TooFewEvents, match="no event"):
         await trained()
@@ -188,7 +188,7 @@ async def test_live_histories_become_the_served_version_and_are_taken_back(make_
     again = await trained(margin=1.0)
     assert (again.comparison.basis, again.comparison.served_version) == ("unseen", made.manifest.version)
     assert again.manifest.card.until == NOW + 60 * 11
-    compacted = await compact(world.platform, ShardTuning(), shared_valkey.url, lambda *_: None, then_promote=True)
+    compacted = await compact(Config(world.platform, Serving(), ShardTuning()), shared_valkey.url, then_promote=True)
     assert compacted.card == again.manifest.card  # what was learned and how it compared goes on
     await rollback(store, world.platform)
     assert (await rollback(store, world.platform)).version == made.manifest.version
@@ -201,7 +201,7 @@ async def test_another_encoder_is_to_be_built_first(make_world, tmp_path, shared
     current = world.store.current()
     other = world.platform.model_copy(update={"encoder": EncoderSpec(kind="hashing", dimension=16)})
     with pytest.raises(VersionError, match="another encoder"):
-        await retrain(other, ShardTuning(), SETTINGS, shared_valkey.url)
+        await retrain(Config(other, SETTINGS, ShardTuning()), shared_valkey.url)
     made = world.publish(world.items[1:])
     with pytest.raises(VersionError, match="was made to follow v1, and"):
         world.store.promote(made.version, instead_of="v1")

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.config import Platform, RoutingSpec, ShardTuning
+from recsys.config import Config, Platform, RoutingSpec, Serving, ShardTuning
 from recsys.datatypes import Item, RecQuery
 from recsys.encoders.base import HashingEncoder
 from recsys.errors import VersionError
+from recsys.jobs.compact import compact
 from recsys.state import redis_keys
 from recsys.state.item_log import Delete, ItemLog, after, fields_of
 from recsys.state.membership import ComposerMember
 from recsys.state.presence import Presence
 from recsys.state.reencoded_vectors import Reencoded
 from recsys.versions.build import Build
-from recsys.versions.contents import compact, file_content, live_content
+from recsys.versions.contents import file_content, live_content
 from recsys.versions.promotion import promote, refuse_if_log_gone
 from recsys.versions.retention import prune
 from recsys.versions.store import Manifest, VersionStore
@@ -27,7 +28,7 @@ from tests.support.world import World, catalogue, eventually
 
 
 async def night(platform: Platform, url: str) -> Manifest:
-    return await compact(platform, ShardTuning(), url, lambda *_: None, then_promote=True)
+    return await compact(Config(platform, Serving(), ShardTuning()), url, then_promote=True)
 
 
 async def everything(world: World) -> dict[str, str]:

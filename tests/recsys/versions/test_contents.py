@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from recsys.config import EncoderSpec, Platform, RoutingSpec, ShardTuning
+from recsys.config import Config, EncoderSpec, Platform, RoutingSpec, Serving, ShardTuning
 from recsys.datatypes import Item, RecQuery
 from recsys.encoders.base import HashingEncoder
 from recsys.errors import BadInput, NotFound, VersionError
+from recsys.jobs.compact import compact
 from recsys.state import redis_keys
 from recsys.state.item_log import ItemLog, after
 from recsys.versions.build import Build, Content
-from recsys.versions.contents import compact, file_content, live_content
+from recsys.versions.contents import file_content, live_content
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.retention import prune
 from recsys.versions.store import Manifest, VersionStore
@@ -251,9 +252,11 @@ async def test_attributes_that_are_declared_otherwise(make_world):
 
 SCRIPT = """
 import asyncio, sys
-from recsys import compacting, encoding
-from recsys.config import Platform, ShardTuning
+from recsys.config import Config, Platform, Serving, ShardTuning
+from recsys.encoders import catalogue
 from recsys.encoders.base import HashingEncoder
+from recsys.jobs.compact import compact
+from recsys.versions import build
 
 class Slow(HashingEncoder):
     def encode(self, texts):
@@ -264,10 +267,10 @@ class Slow(HashingEncoder):
         return super().encode(texts)
     calls = 0
 
-encoding._TOGETHER = 10
-compacting.WhenNeeded = lambda platform, *_: Slow(platform.encoder)
+catalogue._TOGETHER = 10
+build.WhenNeeded = lambda platform, *_: Slow(platform.encoder)
 platform = Platform.model_validate_json(sys.argv[1])
-made = asyncio.run(compacting.compact(platform, ShardTuning(), sys.argv[2], lambda *_: None, then_promote=True))
+made = asyncio.run(compact(Config(platform, Serving(), ShardTuning()), sys.argv[2], then_promote=True))
 print(made.version, flush=True)
 """
 
@@ -321,5 +324,5 @@ async def compact_refused(store: VersionStore, redis: Any, tmp_path: Path) -> bo
     platform = Platform(data_dir=tmp_path, encoder=EncoderSpec(kind="hashing", dimension=8))
     url = f"unix://{redis.connection_pool.connection_kwargs['path']}"
     with pytest.raises(VersionError, match="build one of files first"):
-        await compact(platform, ShardTuning(), url, lambda *_: None, then_promote=False)
+        await compact(Config(platform, Serving(), ShardTuning()), url, then_promote=False)
     return store.versions() == []

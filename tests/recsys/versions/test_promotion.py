@@ -13,15 +13,15 @@ import lightgbm
 import numpy as np
 import pytest
 
-from recsys.config import EncoderSpec, Platform, ShardTuning
+from recsys.config import Config, EncoderSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Item
 from recsys.encoders.base import HashingEncoder
 from recsys.errors import VersionError
 from recsys.files import sha256
+from recsys.jobs import promote as promotion
+from recsys.jobs.compact import compact
 from recsys.shard.snapshot import write_indexes
-from recsys.versions import contents
 from recsys.versions.build import Build, Content
-from recsys.versions.contents import compact
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.retention import prune
 from recsys.versions.storage import ObjectStore
@@ -55,7 +55,9 @@ async def rebuilt_while(platform: Platform, url: str, then: Callable[[], Any], *
         assert done.wait(60)
         yield from write_indexes(*args)
 
-    return await compact(platform, ShardTuning(), url, lambda *_: None, indexer, **({"then_promote": True} | options))
+    return await compact(
+        Config(platform, Serving(), ShardTuning()), url, indexer=indexer, **({"then_promote": True} | options)
+    )
 
 
 async def test_a_rebuild_undoes_neither_a_rollback_nor_a_promotion(platform, redis, shared_valkey):
@@ -130,7 +132,7 @@ async def test_a_version_that_waits_for_its_promotion_is_kept(platform, redis, s
     store.promote(published(platform))
     waiting = [published(platform, Item("w", str(n))) for n in range(2)]
     for _ in range(4):
-        await compact(platform, ShardTuning(), shared_valkey.url, lambda *_: None, then_promote=True)
+        await compact(Config(platform, Serving(), ShardTuning()), shared_valkey.url, then_promote=True)
     assert {*waiting} <= {m.version for m in store.versions()}
     await prune(store, redis, 1)
     assert [m.version for m in store.versions()] == [waiting[1], store.current()]
@@ -146,8 +148,8 @@ async def test_a_rebuild_is_served_though_nothing_can_be_removed_behind_it(
     async def away(*_: Any) -> None:
         raise OSError("the store is away")
 
-    monkeypatch.setattr(contents, "prune", away)
-    made = await compact(platform, ShardTuning(), shared_valkey.url, lambda *_: None, then_promote=True)
+    monkeypatch.setattr(promotion, "prune", away)
+    made = await compact(Config(platform, Serving(), ShardTuning()), shared_valkey.url, then_promote=True)
     assert store.current() == made.version
     assert "the store is away" in caplog.text
 

@@ -1,0 +1,78 @@
+"""A version of whole item files: read, encode, index, verify, publish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from recsys.config import Config, Platform
+from recsys.data.vector_chunks import VECTOR
+from recsys.data.vector_files import Given, read_vectors
+from recsys.datatypes import Item
+from recsys.encoders.catalogue import Progress
+from recsys.jobs.item_files import OnBatch, read_catalogue
+from recsys.shard.snapshot import write_indexes
+from recsys.state.connection import connect
+from recsys.state.item_log import ItemLog
+from recsys.versions.brought_vectors import with_vectors
+from recsys.versions.build import Build, Indexer
+from recsys.versions.contents import file_content, learned_so_far
+from recsys.versions.prerequisites import check_tools
+from recsys.versions.store import Manifest
+
+
+def build_files(
+    files: Sequence[Path],
+    config: Config,
+    mapping: Mapping[str, str],
+    say: Progress,
+    on_batch: OnBatch,
+    *,
+    redis_url: str | None = None,
+    indexer: Indexer = write_indexes,
+) -> Manifest:
+    """Build and publish a version of the files' items, not yet promoted. Changes over HTTP stay on top of them.
+
+    `mapping` is {our name: the file's column}. `redis_url` and `indexer`: see `build_items`. Raises BadInput for a
+    file that cannot be read, VersionError for what `Build.publish` refuses.
+    """
+    check_tools(config.platform)
+    columns = {field: column for field, column in mapping.items() if field != VECTOR}
+    items = read_catalogue(files, config, columns, say, on_batch)
+    given = read_vectors(files, config.platform.encoder.dimension, mapping.get(VECTOR), mapping.get("item_id"))
+    return build_items(items, config, say, given, redis_url=redis_url, indexer=indexer)
+
+
+def build_items(
+    items: Sequence[Item],
+    config: Config,
+    say: Progress,
+    given: Given | None = None,
+    *,
+    redis_url: str | None = None,
+    indexer: Indexer = write_indexes,
+) -> Manifest:
+    """Build and publish a version of the items, with what the served version learned.
+
+    `given`: vectors that came with the items; None: all texts are encoded. `redis_url`: of the Redis that holds the
+    item log; None: none runs, and promoting will tell where the log is gone. `indexer`: where shards are indexed.
+    """
+    build = Build.of(config, say, indexer)
+    with build.store.drafts.alone():
+        trimmed = [] if redis_url is None else asyncio.run(_trimmed(redis_url, config.platform))
+        content = file_content(build.store, items, config.platform, build.encoder.fingerprint, trimmed)
+        if given is not None:
+            content = with_vectors(content, given, build.encoder)
+        return build.publish(content, say, learned_so_far(build.store, build.encoder.fingerprint))
+
+
+async def _trimmed(redis_url: str, platform: Platform) -> list[str]:
+    """Up to where each shard's log was trimmed; empty when Redis does not answer: promoting will tell."""
+    async with connect(redis_url, prefix=platform.redis_prefix) as redis:
+        with contextlib.suppress(RedisError, OSError):
+            return [await ItemLog(redis).trimmed(shard) for shard in range(platform.shards)]
+    return []

@@ -1,0 +1,26 @@
+"""Redis for work that takes minutes: it may take longer over an answer than a request would wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.config import Platform
+from recsys.errors import Unavailable
+from recsys.state.connection import connect
+
+_PATIENCE_S = 30.0
+"""Seconds for one answer: nobody waits for it but the job."""
+
+
+@asynccontextmanager
+async def patient_redis(url: str, platform: Platform, then: str) -> AsyncIterator[Redis]:
+    """The platform's Redis at `url`. Raises Unavailable, which ends with `then`, when it does not answer."""
+    try:
+        async with connect(url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
+            yield redis
+    except RedisError as error:
+        raise Unavailable(f"Redis does not answer ({error}); {then}") from error

@@ -1,0 +1,166 @@
+"""A version with a model that was learned from events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from recsys.config import Config, EventType, Serving
+from recsys.data.dataset_folder import divided, weighted
+from recsys.data.interactions import Interactions
+from recsys.data.readers import Batch, read_events
+from recsys.data.records import EventIn
+from recsys.data.refusals import BadRow
+from recsys.datatypes import Interaction
+from recsys.encoders.catalogue import Progress, encode_all
+from recsys.errors import BadInput, TooFewEvents, VersionError
+from recsys.evaluation.splits import Split, upcoming
+from recsys.jobs.item_files import OnBatch, read_catalogue
+from recsys.jobs.live_events import live_events
+from recsys.jobs.patient_redis import patient_redis
+from recsys.model.card import ModelCard
+from recsys.model.profiles import Taste
+from recsys.training.trainer import Trainer
+from recsys.versions.build import Build, known_texts
+from recsys.versions.contents import file_content, served_items
+from recsys.versions.prerequisites import check_room, check_tools
+from recsys.versions.store import Manifest
+
+_ROWS = 5000
+"""Rows of a batch."""
+_NOTHING = "there is no event with a weight to learn from; see event_types in the config file"
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What is learned from."""
+
+    events: Sequence[Path] = ()
+    """Event files; empty: all histories of the platform."""
+    items: Sequence[Path] = ()
+    """Item files; empty: the items of the served version."""
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    """{our name: the file's column}, see `dataset_folder.divided`."""
+    event_type: str | None = None
+    """Type of events whose file names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A published version, and the card of the model in it."""
+
+    manifest: Manifest
+    card: ModelCard
+    base: str | None
+    """The served version whose items were learned of; None: they came from files."""
+    tied_last: float
+    """See `Interactions.tied_last`."""
+
+
+def train(
+    lessons: Lessons,
+    config: Config,
+    say: Progress,
+    on_batch: OnBatch,
+    *,
+    redis_url: str | None = None,
+    seed: int = 7,
+    split: Split = upcoming,
+    trees: bool = True,
+) -> Taught:
+    """Learn from events, and publish a version with the model, not yet promoted.
+
+    `redis_url`: where the platform's histories are; needed when no event files are named. `split` separates the
+    validation set. `trees`: whether trees may be learned.
+
+    What can be known at once is told before minutes of reading, encoding and learning. Raises BadInput for files that
+    do not fit, TooFewEvents when nothing can be learned, VersionError when no version is served whose items could be
+    taken, or another one is by the end.
+    """
+    check_tools(config.platform, training=True)
+    item_columns, event_columns = _columns(lessons, config)
+    events = _Events.open(lessons, event_columns, config.serving)
+    build = Build.of(config, say)
+    base = None if lessons.items else build.store.current()
+    if lessons.items:
+        items = read_catalogue(lessons.items, config, item_columns, say, on_batch)
+    else:
+        items = served_items(build.store)
+    ids = [item.item_id for item in items]
+    data = (
+        events.read(ids, say, on_batch) if redis_url is None else asyncio.run(_histories(redis_url, config, ids, say))
+    )
+    _refuse_too_few(data)
+    check_room(config.platform, build.store.root, len(items), training=True)
+    texts = encode_all(build.encoder, items, say)
+    trained = Trainer(build, config.serving, seed, split, trees).train(items, texts, data, say)
+    with build.store.drafts.alone():
+        if base is not None and build.store.current() != base:
+            raise VersionError(f"{base}, whose items were trained on, is served no more; train again")
+        content = file_content(build.store, items, config.platform, build.encoder.fingerprint)
+        content = replace(content, known=known_texts(items, texts), histories=data)
+        return Taught(build.publish(content, say, trained), trained.card, base, data.tied_last)
+
+
+def _columns(lessons: Lessons, config: Config) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The mapping of item files, and that of event files."""
+    if not lessons.items:
+        return {}, lessons.mapping
+    return divided(lessons.mapping, config.platform.attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """Event files whose columns were looked at, and whose rows are still to be read."""
+
+    batches: Iterator[Batch[EventIn]]
+    types: Mapping[str, EventType]
+
+    @classmethod
+    def open(cls, lessons: Lessons, columns: Mapping[str, str], serving: Serving) -> _Events:
+        batches = read_events(
+            lessons.events, serving.event_types, serving.limits, columns, _ROWS, default_type=lessons.event_type
+        )
+        return cls(batches, serving.event_types)
+
+    def read(self, catalogue: Sequence[str], say: Progress, on_batch: OnBatch) -> Interactions:
+        """Likes of the items of the catalogue. Raises BadInput when there is none, and says why."""
+        rows: list[Interaction] = []
+        bad: list[BadRow] = []
+        for batch in self.batches:
+            on_batch(batch)
+            rows += [Interaction(**record.model_dump()) for record in batch.records]
+            bad += batch.bad_rows
+            say("events", batch.bytes_read, batch.bytes_total)
+        data = weighted(rows, self.types, catalogue)
+        if not len(data):
+            taste = Taste(self.types, 1.0)
+            liked = next((row for row in rows if taste.weight(row) > 0), None)
+            if liked is not None:
+                raise BadInput(
+                    f"none of the {len(rows)} events that can be read and count as likes names an item of the "
+                    f"catalogue, such as {liked.item_id!r}: are the item_id columns of one kind "
+                    "(--map events.item_id=…)?"
+                )
+            raise BadInput(f"{_NOTHING}{f'; {len(bad)} bad rows, the first: {bad[0]}' if bad else ''}")
+        return data
+
+
+async def _histories(redis_url: str, config: Config, catalogue: list[str], say: Progress) -> Interactions:
+    """Of the platform's users. Raises BadInput when no event has a weight."""
+    serving = config.serving
+    async with patient_redis(redis_url, config.platform, "start the same training again") as redis:
+        data = await live_events(redis, serving.history, serving.event_types, catalogue, serving.retrain.events, say)
+    if not len(data):
+        raise BadInput(_NOTHING)
+    return data
+
+
+def _refuse_too_few(data: Interactions) -> None:
+    """Raises TooFewEvents where nothing goes with anything."""
+    if data.lengths.max() < 2:
+        raise TooFewEvents(
+            f"nothing was trained: none of the {data.users} users has liked two items, so nothing goes with anything"
+        )
