@@ -67,12 +67,12 @@ class KeyRing:
         """The entry of a key as the caller sent it; None if there is none, or it has expired."""
         digest = hashlib.sha256(presented).digest()
         # Python's hash of bytes is keyed anew in each process, so the look-up's time says nothing of what is stored.
-        found = self._by_digest.get(digest)
-        if found is None or not hmac.compare_digest(bytes.fromhex(found.sha256), digest):
+        key = self._by_digest.get(digest)
+        if key is None or not hmac.compare_digest(bytes.fromhex(key.sha256), digest):
             return None
-        if found.expires is not None and found.expires <= datetime.now(UTC):
+        if key.expires is not None and key.expires <= datetime.now(UTC):
             return None
-        return found
+        return key
 
 
 def new_key() -> tuple[str, str]:
@@ -84,13 +84,13 @@ def new_key() -> tuple[str, str]:
 def parse_keys(text: str, where: str) -> KeyRing:
     """Of YAML or JSON. BadInput names the entry and the field, and repeats no value."""
     try:
-        known: Any = parse_yaml(text)
+        content: Any = parse_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         twice = ", or has a key twice" if isinstance(error, yaml.constructor.ConstructorError) else ""
         raise BadInput(f"{where}: is no YAML{twice}{f', line {mark.line + 1}' if mark else ''}") from None
     try:
-        file = _File.model_validate({} if known is None else known)
+        file = _File.model_validate({} if content is None else content)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "keys"

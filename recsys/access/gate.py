@@ -106,11 +106,11 @@ class Gate:
         return () if path is None else await asyncio.to_thread(_signature, path)
 
     def _adopt(self, ring: KeyRing | None) -> None:
-        known = {} if ring is None else {key.name: key for key in ring.keys}
-        limited = {name: key for name, key in known.items() if key.rate is not None}
+        keys = {} if ring is None else {key.name: key for key in ring.keys}
+        limited = {name: key for name, key in keys.items() if key.rate is not None}
         self._buckets = {name: self._buckets.get(name) or TokenBucket(*_limits(key)) for name, key in limited.items()}
         if ring is not None and (self._ring is None or ring.keys != self._ring.keys):
-            log.info("API keys: %s", ", ".join(sorted(known)) or "none, so nothing is open")
+            log.info("API keys: %s", ", ".join(sorted(keys)) or "none, so nothing is open")
         self._ring = ring
         self._share()
 
@@ -132,7 +132,7 @@ def _limits(key: ApiKey) -> tuple[float, float]:
 def _signature(path: Path) -> tuple[int, ...]:
     """Changes when the file does; a link counts as what it leads to."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return (0,)
-    return (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_ctime_ns)
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode, status.st_ctime_ns)

@@ -50,14 +50,14 @@ def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> Non
         return
     from recsys.encoders.exported import read  # noqa: PLC0415
 
-    known = fingerprint(spec)
+    installed = fingerprint(spec)
     try:
-        read(models, known)
+        read(models, installed)
     except VersionError:
         # The exporter brings torch, and seconds with it: imported only when there is something to export.
         from recsys.encoders.export import export  # noqa: PLC0415
 
-        export(spec, model_folder(spec), models, known, threads)
+        export(spec, model_folder(spec), models, installed, threads)
 
 
 def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None, threads: int = 1) -> Encoder:
@@ -73,16 +73,16 @@ def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None
         from recsys.encoders.onnx_encoder import OnnxEncoder  # noqa: PLC0415
 
         return OnnxEncoder(models, expected or fingerprint(spec), threads=threads)
-    known = fingerprint(spec)
-    if expected not in (None, known):
+    installed = fingerprint(spec)
+    if expected not in (None, installed):
         raise VersionError(
-            f"encoder.model: the version was built with {expected}, and {spec.model} is now {known}; "
+            f"encoder.model: the version was built with {expected}, and {spec.model} is now {installed}; "
             "install the weights it was built with, or `recsys build` again"
         )
     # Importing torch takes seconds: only a process that encodes with it pays for it.
     from recsys.encoders.torch_encoder import TorchEncoder  # noqa: PLC0415
 
-    return TorchEncoder(spec, model_folder(spec), known, threads)
+    return TorchEncoder(spec, model_folder(spec), installed, threads)
 
 
 def model_folder(spec: EncoderSpec) -> Path:
@@ -91,10 +91,10 @@ def model_folder(spec: EncoderSpec) -> Path:
         folder = Path(spec.model)
     else:
         name = spec.model.removeprefix("package:")
-        found = importlib.util.find_spec(name)
-        if found is None or not found.submodule_search_locations:
+        package = importlib.util.find_spec(name)
+        if package is None or not package.submodule_search_locations:
             raise VersionError(f"encoder.model: the package {name} is not installed; pip install 'recsys[local]'")
-        folder = Path(found.submodule_search_locations[0]) / "model"
+        folder = Path(package.submodule_search_locations[0]) / "model"
     if not (folder / "config.json").exists():
         raise VersionError(f"encoder.model: {folder} holds no sentence-transformers model (no config.json)")
     return folder

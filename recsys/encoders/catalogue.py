@@ -72,8 +72,8 @@ def _piece(encoder: Encoder, texts: Sequence[str], folder: Path) -> Floats:
     if path.exists():
         kept: Floats = np.load(path, allow_pickle=False)
         return kept
-    made = encoder.encode(texts)
+    vectors = encoder.encode(texts)
     part = path.with_suffix(".part.npy")
-    np.save(part, made, allow_pickle=False)
+    np.save(part, vectors, allow_pickle=False)
     part.replace(path)
-    return made
+    return vectors

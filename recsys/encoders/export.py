@@ -35,7 +35,7 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
         (folder / TOKENIZER).write_text(model.tokenizer.backend_tokenizer.to_str())
         np.save(folder / PROBES, vectors_of(model, PROBE_TEXTS))
         _write_graph(model, spec.backend, folder)
-        made = Description(
+        description = Description(
             fingerprint=fingerprint,
             backend=spec.backend,
             dimension=spec.dimension,
@@ -45,8 +45,12 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
             probes=list(PROBE_TEXTS),
             sha256=sums(folder),
         )
-        check(Graph(folder, made.max_tokens, threads=threads), made, np.load(folder / PROBES, allow_pickle=False))
-        describe(folder, made)
+        check(
+            Graph(folder, description.max_tokens, threads=threads),
+            description,
+            np.load(folder / PROBES, allow_pickle=False),
+        )
+        describe(folder, description)
 
 
 class _Pipeline(torch.nn.Module):
@@ -66,10 +70,10 @@ class _Pipeline(torch.nn.Module):
 def _pooling(model: SentenceTransformer, source: Path) -> str:
     """`mean`; VersionError for whatever `_Pipeline` does not do."""
     modules: list[Any] = list(model)
-    found = [type(module).__name__ for module in modules]
+    layout = [type(module).__name__ for module in modules]
     # Without a Normalize module the vectors are normalised all the same: see `vectors_of`.
-    if found not in (_LAYOUT, _LAYOUT[:2]):
-        raise VersionError(f"{source} is made of {', '.join(found)}, not {', '.join(_LAYOUT)}: {_OTHERWISE}")
+    if layout not in (_LAYOUT, _LAYOUT[:2]):
+        raise VersionError(f"{source} is made of {', '.join(layout)}, not {', '.join(_LAYOUT)}: {_OTHERWISE}")
     mode = modules[1].get_config_dict().get("pooling_mode")
     if mode not in ("mean", ["mean"], ("mean",)):
         raise VersionError(f"{source} pools by {mode}; only mean is exported: {_OTHERWISE}")
@@ -99,8 +103,8 @@ def _traced(pipeline: _Pipeline, max_tokens: int) -> onnx.ModelProto:
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
     shape = {0: torch.export.Dim("batch", min=1, max=1 << 20), 1: torch.export.Dim("tokens", min=2, max=max_tokens)}
-    with tempfile.TemporaryDirectory() as made, quietly():
-        path = Path(made) / MODEL
+    with tempfile.TemporaryDirectory() as scratch, quietly():
+        path = Path(scratch) / MODEL
         torch.onnx.export(
             pipeline,
             (ids, mask),

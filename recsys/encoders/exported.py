@@ -46,33 +46,33 @@ def read(models: Path, fingerprint: str) -> tuple[Path, Description]:
     """The folder of an exported model, every file checked. Raises VersionError when one is missing or was changed."""
     folder = models / fingerprint
     try:
-        found = Description.model_validate_json((folder / _DESCRIPTION).read_bytes())
+        description = Description.model_validate_json((folder / _DESCRIPTION).read_bytes())
     except FileNotFoundError:
         raise VersionError(f"the exported encoder {folder} is not there; `recsys build` makes it") from None
     except (ValidationError, OSError) as error:
         raise VersionError(f"{folder / _DESCRIPTION} cannot be read; `recsys build` makes it anew: {error}") from error
     for name in (MODEL, TOKENIZER, PROBES):
         path = folder / name
-        if not path.is_file() or sha256(path) != found.sha256.get(name):
+        if not path.is_file() or sha256(path) != description.sha256.get(name):
             raise VersionError(f"{path} is missing or was changed (its checksum differs); `recsys build` makes it anew")
-    if found.fingerprint != fingerprint:
-        raise VersionError(f"{folder} holds the encoder {found.fingerprint}; `recsys build` makes it anew")
-    return folder, found
+    if description.fingerprint != fingerprint:
+        raise VersionError(f"{folder} holds the encoder {description.fingerprint}; `recsys build` makes it anew")
+    return folder, description
 
 
 @contextmanager
 def draft(models: Path, fingerprint: str) -> Iterator[Path]:
     """A folder to write a model into, which takes its place when the block ends without an error."""
     models.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=models, prefix=f".{fingerprint}-") as made:
-        folder = Path(made) / "model"
+    with tempfile.TemporaryDirectory(dir=models, prefix=f".{fingerprint}-") as scratch:
+        folder = Path(scratch) / "model"
         folder.mkdir()
         yield folder
         for path in (*folder.iterdir(), folder):
             sync(path)
         target = models / fingerprint
         if target.exists():  # it was corrupt, or another build was faster: this one is whole
-            target.rename(Path(made) / "old")
+            target.rename(Path(scratch) / "old")
         folder.rename(target)
         sync(models)
 

@@ -24,11 +24,11 @@ class OnnxEncoder:
     """Raises VersionError when the export is missing, was changed, or makes other vectors here than torch made."""
 
     def __init__(self, models: Path, fingerprint: str, *, threads: int = 1, batch_tokens: int = BATCH_TOKENS) -> None:
-        folder, found = read(models, fingerprint)
-        self._graph = Graph(folder, found.max_tokens, threads=threads, batch_tokens=batch_tokens)
+        folder, description = read(models, fingerprint)
+        self._graph = Graph(folder, description.max_tokens, threads=threads, batch_tokens=batch_tokens)
         self.fingerprint = fingerprint
-        self.dimension = found.dimension
-        self.cosine = check(self._graph, found, np.load(folder / PROBES, allow_pickle=False))
+        self.dimension = description.dimension
+        self.cosine = check(self._graph, description, np.load(folder / PROBES, allow_pickle=False))
         """Mean cosine to torch over the probe texts, measured when it was loaded."""
 
     def encode(self, texts: Sequence[str]) -> Floats:
@@ -64,18 +64,18 @@ class Graph:
             ids, mask = padded([tokens[i] for i in batch])
             parts.append(self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0])
             rows.append(batch)
-        made = np.concatenate(parts)
-        vectors = np.empty_like(made)
-        vectors[np.concatenate(rows)] = made
+        unordered = np.concatenate(parts)
+        vectors = np.empty_like(unordered)
+        vectors[np.concatenate(rows)] = unordered
         return vectors
 
 
 def tokenizer(path: Path, max_tokens: int) -> Tokenizer:
     """Cuts at `max_tokens` and pads nothing, whatever the file says of both."""
-    made: Tokenizer = Tokenizer.from_file(str(path))
-    made.no_padding()
-    made.enable_truncation(max_tokens)
-    return made
+    cutting: Tokenizer = Tokenizer.from_file(str(path))
+    cutting.no_padding()
+    cutting.enable_truncation(max_tokens)
+    return cutting
 
 
 def check(graph: Graph, description: Description, expected: Floats) -> float:

@@ -14,7 +14,7 @@ from transformers.utils import logging as progress
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Loaders, exporters and quantisers say much that nobody can act on. Their errors are exceptions and still come."""
-    known, bars = logging.root.manager.disable, progress.is_progress_bar_enabled()
+    level, bars = logging.root.manager.disable, progress.is_progress_bar_enabled()
     logging.disable(logging.WARNING)
     progress.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -22,6 +22,6 @@ def quietly() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(known)
+        logging.disable(level)
         if bars:
             progress.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -38,12 +38,12 @@ def read_model(spec: EncoderSpec, folder: Path, attention: str | None = None) ->
     with quietly():
         model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=chosen)
     model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
-    found = model.get_embedding_dimension()
-    if found != spec.dimension:
-        raise VersionError(f"encoder.dimension is {spec.dimension}, but {spec.model} makes vectors of {found}")
+    dimension = model.get_embedding_dimension()
+    if dimension != spec.dimension:
+        raise VersionError(f"encoder.dimension is {spec.dimension}, but {spec.model} makes vectors of {dimension}")
     return model
 
 
 def vectors_of(model: SentenceTransformer, texts: Sequence[str]) -> Floats:
-    made = model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
-    return np.asarray(made, np.float32)
+    vectors = model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
+    return np.asarray(vectors, np.float32)

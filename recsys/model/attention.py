@@ -65,8 +65,8 @@ class Attention:
         heads, size = len(self.place), self.items.shape[1]
         vectors = self.items[likes] * np.float32(np.sqrt(size))
         likened = _normal(vectors)
-        asked = (likened[:, 0] @ self.ask + self.ask_bias).reshape(-1, heads, size)
-        heed = asked @ likened.transpose(0, 2, 1) + self.place
+        questions = (likened[:, 0] @ self.ask + self.ask_bias).reshape(-1, heads, size)
+        heed = questions @ likened.transpose(0, 2, 1) + self.place
         heed[np.broadcast_to((likes < 0)[:, None], heed.shape)] = -np.inf
         heed = np.exp(heed - heed.max(axis=2, keepdims=True))
         heed /= heed.sum(axis=2, keepdims=True)
@@ -81,13 +81,13 @@ class Attention:
         """(n,) of candidates at `rows`, request b's at `offsets[b]:offsets[b + 1]`. An item that is not known (-1)
         scores 0, as the average item does, and so does every item where no like is known.
         """
-        made = np.zeros(len(rows), np.float32)
+        scores = np.zeros(len(rows), np.float32)
         vectors = self.items[rows]
         for b, wanted, average in zip(*self.expected(trail, trail_offsets), strict=True):
             mine = slice(offsets[b], offsets[b + 1])
-            made[mine] = vectors[mine] @ wanted - average
-        made[rows < 0] = 0.0
-        return made
+            scores[mine] = vectors[mine] @ wanted - average
+        scores[rows < 0] = 0.0
+        return scores
 
     def _grid(self, rows: Rows, offsets: Rows) -> Rows:
         """(B, L) the known likes, newest first, then -1."""

@@ -34,15 +34,15 @@ class Traits:
 
         `likes` is (B, S), what each item weighs. A slot of -1 (an item that came later) scores 0.
         """
-        made = np.zeros(len(slots), np.float32)
+        cosines = np.zeros(len(slots), np.float32)
         there = np.flatnonzero(slots >= 0)
         step = max(_CELLS // max(self.table.shape[1], 1), 1)
         for first in range(0, likes.shape[0], step):
             tastes = (likes[first : first + step] @ self.table).toarray()
             tastes /= np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)
             mine = there[(requests[there] >= first) & (requests[there] < first + step)]
-            made[mine] = self._cosines(tastes, requests[mine] - first, self.own[slots[mine]])
-        return made
+            cosines[mine] = self._cosines(tastes, requests[mine] - first, self.own[slots[mine]])
+        return cosines
 
     def _cosines(self, tastes: Floats, requests: Rows, rows: Rows) -> Floats:
         """(n,) inner products of rows of the table with their requests' tastes."""
@@ -62,13 +62,13 @@ def keyword_table(items: Sequence[Item], kinds: Iterable[tuple[str, AttributeTyp
     codes: dict[tuple[str, str], int] = {}
     columns, ends = array("i"), array("q", [0])  # millions of items have tens of millions of words
     for item in items:
-        held = sorted({(key, word) for key in declared for word in _words(item, key)})
-        columns.extend(codes.setdefault(word, len(codes)) for word in held)
+        pairs = sorted({(key, word) for key in declared for word in _words(item, key)})
+        columns.extend(codes.setdefault(word, len(codes)) for word in pairs)
         ends.append(len(columns))
     counts = np.bincount(np.asarray(columns, np.int64), minlength=len(codes))
     frequent = sorted(codes, key=lambda word: (-counts[codes[word]], word))[:_VALUES]
-    known = sorted(word for word in frequent if 1 < counts[codes[word]] < len(items))
-    kept = np.array([codes[word] for word in known], np.int64)
+    keywords = sorted(word for word in frequent if 1 < counts[codes[word]] < len(items))
+    kept = np.array([codes[word] for word in keywords], np.int64)
     parts = (np.ones(len(columns), np.float32), np.asarray(columns, np.int32), np.asarray(ends, np.int32))
     table = sp.csr_array(parts, (len(items), len(codes)))[:, kept]
     rarity = np.log(len(items) / counts[kept]).astype(np.float32)

@@ -62,8 +62,8 @@ class Links:
         owners = np.repeat(np.arange(size), np.diff(trail_offsets))
         places = np.arange(len(trail)) - trail_offsets[owners]
         at = np.minimum(np.searchsorted(self.sources, trail), max(len(self.sources) - 1, 0))
-        known = self.sources[at] == trail if len(self.sources) else np.zeros(len(trail), bool)
-        return Likes(owners[known], at[known], places[known], weights[known], size, len(self.sources))
+        learned = self.sources[at] == trail if len(self.sources) else np.zeros(len(trail), bool)
+        return Likes(owners[learned], at[learned], places[learned], weights[learned], size, len(self.sources))
 
     def scores(self, likes: Likes, half_life: float, requests: Rows, slots: Rows) -> Floats:
         """(n, 3) float32 for n pairs of request and slot: sums of the rows of the request's last likes. A slot of -1

@@ -42,10 +42,10 @@ class Taste:
 
     def weight(self, event: Interaction) -> float:
         """The like in an event; 0 when it is none, or of a type that is no longer declared."""
-        known = self.types.get(event.type)
-        if known is None or (known.liked_from is not None and (event.value is None or event.value < known.liked_from)):
+        kind = self.types.get(event.type)
+        if kind is None or (kind.liked_from is not None and (event.value is None or event.value < kind.liked_from)):
             return 0.0
-        return known.weight
+        return kind.weight
 
     def speaks(self, event: Interaction) -> bool:
         """Whether the event is a word about its item. One of a type that is no longer declared says nothing."""
@@ -122,10 +122,10 @@ def fold(
     key_of = dict(zip(ids, keys.tolist(), strict=True))
     at = np.searchsorted(profile.seen, keys)
     bits = np.unpackbits(profile.felt, count=len(profile.seen)).astype(bool)
-    known = np.zeros(len(keys), bool)
+    met = np.zeros(len(keys), bool)
     inside = at < len(profile.seen)
-    known[inside] = profile.seen[at[inside]] == keys[inside]
-    felt = {key for key, there, n in zip(keys.tolist(), known.tolist(), at.tolist(), strict=True) if there and bits[n]}
+    met[inside] = profile.seen[at[inside]] == keys[inside]
+    felt = {key for key, there, n in zip(keys.tolist(), met.tolist(), at.tolist(), strict=True) if there and bits[n]}
     words = _Words(profile, felt)
     for event, weight in zip(events, standing(events, taste), strict=True):
         if taste.speaks(event) and not words.say(
@@ -136,7 +136,7 @@ def fold(
     first: dict[str, float] = {}
     for event in events:  # whether an item's first event is a like
         first.setdefault(event.item_id, event.timestamp if taste.weight(event) > 0 else math.nan)
-    times = [t for t, there in zip(first.values(), known.tolist(), strict=True) if not there and not math.isnan(t)]
+    times = [t for t, there in zip(first.values(), met.tolist(), strict=True) if not there and not math.isnan(t)]
     session_at, session = _session(profile, times)
     liked = words.liked()
     recent = [(w.item_id, w.vector) for w in liked[:RECENT]]

@@ -11,7 +11,7 @@ from recsys.datatypes import Floats, Item
 from recsys.model.trained import Layout, Trained
 from recsys.tuning.balance import choose_balance
 from recsys.tuning.measuring import Measured, hopeless
-from recsys.tuning.probe_queries import Asked, asked
+from recsys.tuning.probe_queries import ProbeQueries, probe_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Plan:
 
     spec: IndexSpec
     layout: Layout | None
-    asked: Asked
+    probes: ProbeQueries
 
     @property
     def balance(self) -> float:
@@ -43,21 +43,21 @@ def plans(
     ids = [item.item_id for item in items]
     if trained is None or not items:
         layout = None if trained is None else trained.layout(items, texts, declared)
-        question = asked(texts, layout, ids, histories)
-        yield from (Plan(spec, layout, question) for spec in (start, *start.stronger()))
+        probes = probe_queries(texts, layout, ids, histories)
+        yield from (Plan(spec, layout, probes) for spec in (start, *start.stronger()))
         return
     even, dimension = trained.balanced(1.0).layout(items, texts, declared), texts.shape[1]
-    question = asked(texts, even, ids, histories)
+    probes = probe_queries(texts, even, ids, histories)
 
     def plan(spec: IndexSpec, balance: float) -> Plan:
         layout = even if balance == 1.0 else trained.balanced(balance).layout(items, texts, declared)
-        return Plan(spec, layout, question.balanced(dimension, balance))
+        return Plan(spec, layout, probes.balanced(dimension, balance))
 
-    known = trained.space.balance
-    if known is not None:
-        yield plan(start, known)
-    chosen = choose_balance(even.vectors, dimension, question, start)
-    if chosen != known:
+    before = trained.space.balance
+    if before is not None:
+        yield plan(start, before)
+    chosen = choose_balance(even.vectors, dimension, probes, start)
+    if chosen != before:
         yield plan(start, chosen)
     yield from (plan(spec, chosen) for spec in start.stronger())
 

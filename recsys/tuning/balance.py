@@ -15,16 +15,16 @@ from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats
 from recsys.index.base import engine
 from recsys.shard.recall import CANDIDATES, sample
-from recsys.tuning.probe_queries import Asked
+from recsys.tuning.probe_queries import ProbeQueries
 
 _STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)
 _ITEMS = 5000
 _K = 10
 
 
-def choose_balance(vectors: Floats, text: int, asked: Asked, spec: IndexSpec, seed: int = 7) -> float:
+def choose_balance(vectors: Floats, text: int, probes: ProbeQueries, spec: IndexSpec, seed: int = 7) -> float:
     """The balance at which the worst kind of queries finds most; `vectors` are the items', (I, width), their first
-    `text` columns the texts, at a balance of 1, as `asked` are.
+    `text` columns the texts, at a balance of 1, as `probes` are.
     """
     if spec.exact or text == vectors.shape[1] or not len(vectors):
         return 1.0
@@ -33,13 +33,13 @@ def choose_balance(vectors: Floats, text: int, asked: Asked, spec: IndexSpec, se
     def least(balance: float) -> float:
         items = some.copy()
         items[:, text:] /= np.float32(balance)
-        return min(found_in(items, queries, spec) for queries in asked.balanced(text, balance).kinds.values())
+        return min(found_in(items, queries, spec) for queries in probes.balanced(text, balance).kinds.values())
 
     at = _STEPS.index(1.0)
     best = least(1.0)
     for way in (1, -1):
-        while 0 <= at + way < len(_STEPS) and (found := least(_STEPS[at + way])) > best:
-            at, best = at + way, found
+        while 0 <= at + way < len(_STEPS) and (recall := least(_STEPS[at + way])) > best:
+            at, best = at + way, recall
         if _STEPS[at] > 1.0:
             break
     return _STEPS[at]

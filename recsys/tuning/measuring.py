@@ -16,7 +16,7 @@ from recsys.errors import VersionError
 from recsys.shard.recall import CANDIDATES, Exact, sample, sample_queries, self_lookup
 from recsys.shard.shard import Shard
 from recsys.tuning.balance import found_in
-from recsys.tuning.probe_queries import QUERIES, Asked
+from recsys.tuning.probe_queries import QUERIES, ProbeQueries
 
 RECALL_FLOOR = 0.95
 """Recall@10 that each kind of query must reach by itself, and the self-lookup of each shard."""
@@ -55,17 +55,17 @@ class Measured:
         return f"{spec.words}, ef_search {self.ef_search}{balanced}: {shares}"
 
 
-def measure(shards: Sequence[Shard], asked: Asked, spec: IndexSpec, tuning: ShardTuning) -> Measured:
+def measure(shards: Sequence[Shard], probes: ProbeQueries, spec: IndexSpec, tuning: ShardTuning) -> Measured:
     """At the smallest `ef_search` that holds the floor, else at the largest; the shards stay tuned to it."""
-    exact = {kind: Exact.of(shards, queries) for kind, queries in asked.kinds.items()}
+    exact = {kind: Exact.of(shards, queries) for kind, queries in probes.kinds.items()}
     for ef in spec.ef_searches(tuning.ef_search):
         for shard in shards:
             shard.tune(tuning.model_copy(update={"ef_search": ef}))
-        found = {kind: round(one.recall(), 4) for kind, one in exact.items()}
+        recall = {kind: round(one.recall(), 4) for kind, one in exact.items()}
         looked_up = None
-        if min(found.values()) >= RECALL_FLOOR:
+        if min(recall.values()) >= RECALL_FLOOR:
             looked_up = min(self_lookup(shard, _LOOKED_UP) for shard in shards)
-        measured = Measured(ef, found, looked_up)
+        measured = Measured(ef, recall, looked_up)
         if measured.holds:
             break
     return measured
@@ -95,10 +95,10 @@ def refuse_hopeless(texts: Floats, start: IndexSpec, ef_search: int) -> None:
     raise VersionError(hopeless(f"recall@10 of {len(some)} texts", share, spec, most))
 
 
-def walk_us(shards: Sequence[Shard], asked: Asked) -> float:
+def walk_us(shards: Sequence[Shard], probes: ProbeQueries) -> float:
     """CPU microseconds that a query spends in the graphs of the shards as they are tuned, over all kinds."""
     start, queries = time.process_time(), 0
-    for vectors in asked.kinds.values():
+    for vectors in probes.kinds.values():
         queries += len(vectors)
         for shard in shards:
             if len(shard.index):

@@ -30,48 +30,48 @@ _WALK = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ProbeQueries:
     """`kinds`: (m, width) float32 each. Empty for a version without items."""
 
     kinds: dict[str, Floats]
     tastes_of: TastesOf = "items"
 
-    def balanced(self, text: int, balance: float) -> Asked:
+    def balanced(self, text: int, balance: float) -> ProbeQueries:
         """For items whose learned part, which begins at column `text`, is divided by `balance`."""
         factors = {kind: vectors.copy() for kind, vectors in self.kinds.items()}
         for vectors in factors.values():
             vectors[:, text:] *= np.float32(balance)
-        return Asked(factors, self.tastes_of)
+        return ProbeQueries(factors, self.tastes_of)
 
 
-def asked(
+def probe_queries(
     texts: Floats,
     layout: Layout | None,
     item_ids: Sequence[str],
     histories: Interactions | None,
     n: int = QUERIES,
     seed: int = 7,
-) -> Asked:
+) -> ProbeQueries:
     """`texts` is (I, d), the unit vectors of the items; `layout` is over the same items; None: nothing was learned."""
     if not len(texts):
-        return Asked({})
+        return ProbeQueries({})
     rng = np.random.default_rng(seed)
     own = rng.permutation(distinct(texts))
     searched = _unit(sample_tastes(texts[own], n, seed))
-    known = None if histories is None or not len(histories) else _sampled(histories, n, rng)
+    sampled = None if histories is None or not len(histories) else _sampled(histories, n, rng)
     if layout is None:
-        tastes = _unit(sample_tastes(texts, n, seed + 1)) if known is None else _text_part(known, texts, item_ids)
-        return Asked(
-            {"texts": searched, "tastes": tastes, "items": texts[own[:n]]}, "items" if known is None else "users"
+        tastes = _unit(sample_tastes(texts, n, seed + 1)) if sampled is None else _text_part(sampled, texts, item_ids)
+        return ProbeQueries(
+            {"texts": searched, "tastes": tastes, "items": texts[own[:n]]}, "items" if sampled is None else "users"
         )
     space = layout.trained.space
     contexts = np.concatenate([texts, layout.contexts], axis=1)
     tastes_of: TastesOf = "users"
-    if known is not None:
+    if sampled is not None:
         weight = np.float32(space.text_weight)
-        rows = taste_rows(known, space.half_life, space.long_weight)
-        learned = rows @ _in_order(layout.contexts, item_ids, known.item_ids)
-        tastes = np.concatenate([weight * _text_part(known, texts, item_ids), learned], axis=1)
+        rows = taste_rows(sampled, space.half_life, space.long_weight)
+        learned = rows @ _in_order(layout.contexts, item_ids, sampled.item_ids)
+        tastes = np.concatenate([weight * _text_part(sampled, texts, item_ids), learned], axis=1)
     elif len(walks := _walks(layout, n, rng)):
         added = space.added(contexts)
         tastes, tastes_of = np.stack([space.query(added[walk].sum(axis=0)) for walk in walks]), "walks"
@@ -82,7 +82,7 @@ def asked(
         "tastes": tastes.astype(np.float32),
         "items": np.stack([space.context_query(context) for context in contexts[own[:n]]]),
     }
-    return Asked(kinds, tastes_of)
+    return ProbeQueries(kinds, tastes_of)
 
 
 def _sampled(histories: Interactions, n: int, rng: np.random.Generator) -> Interactions:
@@ -99,9 +99,9 @@ def _in_order(vectors: Floats, item_ids: Sequence[str], wanted: Sequence[str]) -
     """The items' vectors in the order of other ids; zeros for an item that is not there."""
     place = {item: i for i, item in enumerate(item_ids)}
     at = np.fromiter((place.get(item, -1) for item in wanted), np.int64, len(wanted))
-    found = vectors[at]
-    found[at < 0] = 0.0
-    return found
+    ordered = vectors[at]
+    ordered[at < 0] = 0.0
+    return ordered
 
 
 def _walks(layout: Layout, n: int, rng: np.random.Generator) -> list[Rows]:

@@ -110,8 +110,8 @@ class Build:
                     ef_search=measured.ef_search,
                     balance=plan.balance,
                     recall=dict(measured.recall),
-                    tastes_of=plan.asked.tastes_of,
-                    walk_us=walk_us([shard for shard, _ in shards], plan.asked),
+                    tastes_of=plan.probes.tastes_of,
+                    walk_us=walk_us([shard for shard, _ in shards], plan.probes),
                     seconds=round(time.perf_counter() - start, 1),
                     tried=tried,
                 )
@@ -195,7 +195,7 @@ class Build:
 
     def _measured(self, made: Sequence[tuple[Shard, ShardManifest]], plan: Plan, progress: Progress) -> Measured:
         progress("verify", 0, len(made) + 1)
-        measured = measure([shard for shard, _ in made], plan.asked, plan.spec, self.tuning)
+        measured = measure([shard for shard, _ in made], plan.probes, plan.spec, self.tuning)
         progress("verify", 1, len(made) + 1)
         for number, (shard, known) in enumerate(made):
             if measured.holds:

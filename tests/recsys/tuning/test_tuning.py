@@ -22,7 +22,7 @@ from recsys.shard.recall import Exact, neighbours, recall, sample_queries, self_
 from recsys.training.blending import START
 from recsys.training.trainer import Trainer
 from recsys.tuning.measuring import RECALL_FLOOR
-from recsys.tuning.probe_queries import asked
+from recsys.tuning.probe_queries import probe_queries
 from recsys.versions.build import Build, Content
 from recsys.versions.model_files import read_model
 from recsys.versions.store import VersionStore
@@ -193,7 +193,7 @@ def test_the_parts_are_balanced_so_that_texts_are_found_as_well_as_tastes(tmp_pa
 
     balance = np.float32(tuned.balance)
     layout = uneven.layout([Item(f"i{k}") for k in range(4000)], texts, {})
-    question = asked(texts, layout, uneven.item_ids, None, n=40)
+    question = probe_queries(texts, layout, uneven.item_ids, None, n=40)
     before = [exact.store.load(plain.version, n) for n in range(2)]
     after = [made.store.load(manifest.version, n) for n in range(2)]
     for kind, queries in question.kinds.items():
@@ -231,9 +231,9 @@ def test_tastes_are_those_of_users_where_there_are_some():
     data, items = people(), catalogue()
     texts = HashingEncoder(EncoderSpec(kind="hashing", dimension=32)).encode([item.passage() for item in items])
     ids = [item.item_id for item in items]
-    plain = asked(texts, None, ids, None)
+    plain = probe_queries(texts, None, ids, None)
     assert plain.tastes_of == "items"
-    of_users = asked(texts, None, ids, data)
+    of_users = probe_queries(texts, None, ids, data)
     assert of_users.tastes_of == "users"
     np.testing.assert_allclose(np.linalg.norm(of_users.kinds["tastes"], axis=1), 1, atol=1e-5)
     near = sp.csr_array(np.kron(np.eye(len(TOPICS)), np.ones((12, 12))).astype(np.float32))
@@ -243,9 +243,9 @@ def test_tastes_are_those_of_users_where_there_are_some():
         context_map=np.zeros((33, 16), np.float32), space=Space(text=32, learned=16, text_weight=0.1),
     )  # fmt: skip
     layout = model.layout(items, texts, {})
-    walked = asked(texts, layout, ids, None)
+    walked = probe_queries(texts, layout, ids, None)
     assert walked.tastes_of == "walks"
-    assert asked(texts, layout, ids, data).tastes_of == "users"
+    assert probe_queries(texts, layout, ids, data).tastes_of == "users"
     assert {kind: q.shape[1] for kind, q in walked.kinds.items()} == dict.fromkeys(("texts", "tastes", "items"), 48)
 
 
