@@ -32,6 +32,8 @@ from pydantic import (
 
 from recsys.errors import BadInput
 
+KEYS_VARIABLE = "RECSYS_API_KEYS"
+
 AttributeType = Literal["keyword", "keyword[]", "number", "boolean", "datetime", "date"]
 SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
 SignalName = Literal[
@@ -378,6 +380,15 @@ class Security(Settings):
     name the request's Host header has. Else they are taken under loopback's names only, which keeps web pages out."""
     cors_origins: tuple[Origin, ...] = ()
     """Web pages from where a browser may call, such as https://shop.example; empty: from none."""
+
+    def keys_path(self) -> Path | None:
+        """`keys_file` below $RECSYS_HOME; None: no file is named."""
+        return None if self.keys_file is None else Path(os.environ.get("RECSYS_HOME", ".")) / self.keys_file
+
+    @staticmethod
+    def keys_text() -> str | None:
+        """The text of $RECSYS_API_KEYS; None: it is not set, or empty."""
+        return os.environ.get(KEYS_VARIABLE) or None
 
 
 class Tracing(Settings):

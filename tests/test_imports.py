@@ -1,9 +1,8 @@
-"""Who may import whom, read from the source files."""
+"""What an import brings along, and that nothing is unpickled. Who may import whom: see `test_rooms.py`."""
 
 from __future__ import annotations
 
 import ast
-import importlib
 import pkgutil
 import subprocess
 import sys
@@ -15,20 +14,6 @@ import recsys
 
 ROOT = Path(recsys.__file__).parents[1]
 DOMAIN = sorted((ROOT / "recsys").rglob("*.py"))
-LOAD_TESTS = sorted((ROOT / "load_tests").rglob("*.py"))
-STAGE_HANDS = {
-    "load_tests/chaos/__main__.py",
-    "load_tests/chaos/faults.py",
-    "load_tests/chaos/stage.py",
-    "load_tests/comparison/cluster.py",
-    "load_tests/parts/encoder_bench.py",
-    "load_tests/parts/index_bench.py",
-    "load_tests/comparison/prepare.py",
-    "load_tests/comparison/baselines/naive_serve.py",
-    "load_tests/comparison/baselines/noop_serve.py",
-}
-"""What sets the stage for a measurement, in processes of their own, and what measures a part alone; nothing that
-measures the platform imports them."""
 PLATFORM = {"ray", "starlette", "fastapi", "uvicorn", "deployments"}
 
 
@@ -43,31 +28,6 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def test_the_reader_finds_imports(tmp_path):
-    """Also those inside functions and under conditions."""
-    file = tmp_path / "x.py"
-    file.write_text(
-        "import a.b\nfrom c.d import e\ndef f():\n    import ray as g\n    if g:\n        from h import i\n"
-    )
-    assert imported(file) == {"a", "c", "ray", "h"}
-    assert len(DOMAIN) > 30
-
-
-@pytest.mark.parametrize("path", DOMAIN, ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_domain_knows_no_platform(path):
-    """recsys/ never imports Ray, a web framework, or what is built on them."""
-    assert not imported(path) & (PLATFORM | {"load_tests", "tests"})
-
-
-def test_load_tests_know_http_only():
-    """What measures imports neither of the two packages nor Ray: it sees the platform as its clients do."""
-    knowing = {str(p.relative_to(ROOT)) for p in LOAD_TESTS if imported(p) & {"recsys", "deployments", "ray"}}
-    assert knowing <= STAGE_HANDS
-    for path in (p for p in LOAD_TESTS if "chaos" not in p.parts):  # a fault needs both hands
-        text = path.read_text(encoding="utf-8")
-        assert not any(f"load_tests.{name[11:-3].replace('/', '.')} import" in text for name in STAGE_HANDS), path
-
-
 WITH_TORCH = {
     "recsys.encoders.torch_encoder", "recsys.encoders.export", "recsys.encoders.quiet_libraries",
     "recsys.training.attention",
@@ -75,17 +35,12 @@ WITH_TORCH = {
 """Imported only where they are needed: torch takes seconds and hundreds of MB."""
 
 
-def test_every_module_can_be_imported_first():
-    """No circle: each module alone, in a fresh interpreter that already knows the libraries."""
-    names = [m.name for m in pkgutil.walk_packages(recsys.__path__, "recsys.")]
-    for name in names:
-        importlib.import_module(name)
-    names = [name for name in names if name not in WITH_TORCH]
+def test_importing_the_domain_brings_neither_the_platform_nor_torch():
+    """Every module of recsys/ at once. That there is no circle among them, `test_rooms.py` reads from the sources."""
+    names = [m.name for m in pkgutil.walk_packages(recsys.__path__, "recsys.") if m.name not in WITH_TORCH]
     code = (
         "import sys, importlib\n"
-        "for name in sys.argv[1:]:\n"
-        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'recsys']: del sys.modules[loaded]\n"
-        "    importlib.import_module(name)\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
         f"late = {{m.split('.')[0] for m in sys.modules}} & {(PLATFORM | {'torch', 'sentence_transformers'})!r}\n"
         "assert not late, late\n"
     )

@@ -8,33 +8,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from recsys.access.api_keys import ApiKey, KeyRing, Scope, parse_keys, read_keys
 from recsys.access.token_bucket import TokenBucket
-from recsys.config import Security
+from recsys.config import KEYS_VARIABLE, Security
 from recsys.errors import BadInput, Forbidden, RateLimited, Unauthenticated
 from recsys.serving.background import Background
 from recsys.telemetry import SILENT, Telemetry
 
-KEYS_VARIABLE = "RECSYS_API_KEYS"
-
 log = logging.getLogger(__name__)
-
-
-def keys_path(security: Security) -> Path | None:
-    """Absolute; None where no file is named."""
-    return None if security.keys_file is None else Path(os.environ.get("RECSYS_HOME", ".")) / security.keys_file
 
 
 def load_keys(security: Security) -> KeyRing | None:
     """None where neither a file nor $RECSYS_API_KEYS is set: then every call is open. BadInput for what is wrong."""
-    path = keys_path(security)
+    path = security.keys_path()
     if path is not None:
         return read_keys(path)
-    text = os.environ.get(KEYS_VARIABLE)
+    text = security.keys_text()
     return parse_keys(text, f"${KEYS_VARIABLE}") if text else None
 
 
@@ -102,7 +94,7 @@ class Gate:
 
     @staticmethod
     async def _signature_of(security: Security) -> tuple[int, ...]:
-        path = keys_path(security)
+        path = security.keys_path()
         return () if path is None else await asyncio.to_thread(_signature, path)
 
     def _adopt(self, ring: KeyRing | None) -> None:

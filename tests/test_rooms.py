@@ -1,0 +1,268 @@
+"""Where code stands and what it leans on: the rooms of recsys/ in layers, read from the syntax trees in one pass."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from deployments.ray_internals.forking.imports import OURS, RAYS
+
+ROOT = Path(__file__).parents[1]
+
+LAYERS = (
+    ("",),
+    ("encoders", "model", "state"),
+    ("index", "data"),
+    ("shard",),
+    ("ranking", "transport", "tuning"),
+    ("versions",),
+    ("serving",),
+    ("access", "evaluation"),
+    ("training",),
+    ("jobs",),
+)
+"""The rooms, from the lowest layer: "" is recsys/ itself. A file imports from its own room or from a lower layer, never
+from another room of its layer."""
+
+SPOKEN = {
+    "__init__.py",
+    "config.py",
+    "errors.py",
+    "telemetry.py",
+    "routing.py",
+    "datatypes.py",
+    "columns.py",
+    "files.py",
+}
+"""What everyone speaks: the only files that stand in recsys/ itself."""
+
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "torch": (
+        "encoders/torch_encoder.py",
+        "encoders/export.py",
+        "encoders/quiet_libraries.py",
+        "training/attention.py",
+    ),
+    "sentence_transformers": ("encoders/torch_encoder.py", "encoders/export.py"),
+    "transformers": ("encoders/quiet_libraries.py",),
+    "onnx": ("encoders/",),
+    "onnxruntime": ("encoders/",),
+    "lightgbm": ("training/", "ranking/tree_ranker.py"),
+    "sklearn": ("training/",),
+    "implicit": ("training/baselines.py",),
+    "faiss": ("index/",),
+    "hnswlib": ("index/",),
+    "pyarrow": ("data/", "shard/snapshot.py"),
+    "redis": ("state/", "serving/", "versions/", "jobs/"),
+    "fsspec": ("versions/storage.py",),
+    "cronsim": ("jobs/", "config.py"),
+    **dict.fromkeys(
+        ("ray", "starlette", "fastapi", "uvicorn", "httpx", "opentelemetry", "typer", "rich", "pandas"), ()
+    ),
+    **dict.fromkeys(("pandas", "deployments", "load_tests", "tests"), ()),
+}
+"""Package -> the rooms and files of recsys/ that may import it."""
+
+LATE = {("lightgbm", "ranking/tree_ranker.py")}
+"""(package, file) that is imported inside a function only: a replica that ranks without trees does not wait for it."""
+
+STAGE_HANDS = {
+    "chaos/__main__.py",
+    "chaos/faults.py",
+    "chaos/stage.py",
+    "comparison/baselines/naive_serve.py",
+    "comparison/baselines/noop_serve.py",
+    "comparison/cluster.py",
+    "comparison/prepare.py",
+    "parts/encoder_bench.py",
+    "parts/index_bench.py",
+}
+"""Of load_tests/, what sets the stage for a measurement, in processes of their own, and what measures a part alone;
+nothing that measures the platform imports them."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of a package, by its path there."""
+
+    path: str
+    files: frozenset[str]
+    """Those of its own package that it imports."""
+    packages: frozenset[str]
+    """Other packages that it imports, wherever in it."""
+    at_once: frozenset[str]
+    """Those of them that it imports outside its functions."""
+    sentence: bool
+    """Whether it is one line of documentation and nothing else."""
+    environment: bool
+    """Whether it reads or changes the variables of the process."""
+
+    @property
+    def room(self) -> str:
+        return self.path.rpartition("/")[0]
+
+
+def sources(package: Path) -> list[Source]:
+    paths = {str(path.relative_to(package)): path for path in sorted(package.rglob("*.py"))}
+    return [
+        _source(path, ast.parse(file.read_text(encoding="utf-8")), package.name, paths) for path, file in paths.items()
+    ]
+
+
+def _source(path: str, tree: ast.Module, package: str, paths: Mapping[str, Path]) -> Source:
+    nodes = list(ast.walk(tree))
+    names = set(_imports(nodes))
+    own = {_file_of(name, paths) for name in names if name.split(".")[0] == package}
+    return Source(
+        path,
+        files=frozenset(own - {None, path}),
+        packages=frozenset(name.split(".")[0] for name in names) - {package},
+        at_once=frozenset(name.split(".")[0] for name in _imports(_outside_functions(tree))),
+        sentence=[type(node) for node in tree.body] == [ast.Expr] and "\n" not in (ast.get_docstring(tree) or "\n"),
+        environment=any(_is_environment(node) for node in nodes),
+    )
+
+
+def _is_environment(node: ast.AST) -> bool:
+    names = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "putenv")
+    return names and isinstance(node.value, ast.Name) and node.value.id == "os"
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _outside_functions(child)
+
+
+def _imports(nodes: list[ast.AST] | Iterator[ast.AST]) -> Iterator[str]:
+    """Dotted names, as long as they may be: `from a import b` gives a.b."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _file_of(name: str, paths: Mapping[str, Path]) -> str | None:
+    """The file of a module, or of the module that a name stands in; None: of the package itself."""
+    parts = name.split(".")[1:]
+    places = ["/".join(parts[:end]) for end in (len(parts), len(parts) - 1)]
+    return next((file for place in places for file in (f"{place}.py", f"{place}/__init__.py") if file in paths), None)
+
+
+def upward(found: list[Source]) -> list[str]:
+    """Imports of a higher layer, or of another room in the same one; rooms that have no layer."""
+    layer = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
+    wrong = [f"{source.path}: {source.room}/ is in no layer" for source in found if source.room not in layer]
+    for source in found:
+        for file in sorted(source.files):
+            room = file.rpartition("/")[0]
+            if room != source.room and layer.get(room, 0) >= layer.get(source.room, 0):
+                wrong.append(f"{source.path} imports {file}")
+    return wrong
+
+
+def circles(found: list[Source]) -> list[str]:
+    try:
+        TopologicalSorter({source.path: source.files for source in found}).prepare()
+    except CycleError as error:
+        return [" → ".join(reversed(error.args[1]))]
+    return []
+
+
+def strays(found: list[Source]) -> list[str]:
+    return [source.path for source in found if not source.room and source.path not in SPOKEN]
+
+
+def crowded(found: list[Source]) -> list[str]:
+    """Rooms whose `__init__` says more or less than one sentence, or that have none."""
+    inits = {source.room: source for source in found if source.path.endswith("__init__.py")}
+    rooms = sorted({source.room for source in found})
+    return [room or "recsys" for room in rooms if room not in inits or not inits[room].sentence]
+
+
+def misplaced(found: list[Source]) -> list[str]:
+    wrong = []
+    for source in found:
+        heavy = sorted(source.packages & PLACES.keys())
+        wrong += [f"{source.path} imports {p}" for p in heavy if not {source.path, f"{source.room}/"} & set(PLACES[p])]
+        wrong += [f"{source.path} imports {p} at once" for p in source.at_once if (p, source.path) in LATE]
+    return wrong
+
+
+def environment(found: list[Source]) -> list[str]:
+    return [source.path for source in found if source.environment and source.path != "config.py"]
+
+
+def hands(found: list[Source]) -> list[str]:
+    """What of load_tests/ knows the platform from inside, or leans on what does."""
+    wrong = [s.path for s in found if s.packages & {"recsys", "deployments", "ray"} and s.path not in STAGE_HANDS]
+    measuring = [s for s in found if s.room != "chaos"]  # a fault needs both hands
+    return wrong + [s.path for s in measuring if s.files & STAGE_HANDS]
+
+
+@pytest.fixture(scope="module")
+def recsys() -> list[Source]:
+    return sources(ROOT / "recsys")
+
+
+@pytest.mark.parametrize("rule", [upward, circles, strays, crowded, misplaced, environment])
+def test_the_rooms_are_in_order(recsys, rule):
+    """Each rule over all files of recsys/."""
+    assert len(recsys) > 100
+    assert rule(recsys) == []
+
+
+def test_load_tests_know_http_only():
+    """What measures imports neither of the two packages nor Ray: it sees the platform as its clients do."""
+    assert hands(sources(ROOT / "load_tests")) == []
+
+
+PLANTED = {
+    "shard/a.py": (upward, "import recsys.serving.gateway", "shard/a.py imports serving/gateway.py"),
+    "model/a.py": (upward, "def f():\n    from recsys.state import users", "model/a.py imports state/users.py"),
+    "rank/a.py": (upward, "", "rank/a.py: rank/ is in no layer"),
+    "shard/b.py": (circles, "from recsys.shard import c", "shard/b.py → shard/c.py → shard/b.py"),
+    "helpers.py": (strays, "", "helpers.py"),
+    "index/__init__.py": (crowded, '"""A room."""\nfrom recsys.index import flat', "index"),
+    "data/a.py": (crowded, "", "data"),
+    "ranking/a.py": (misplaced, "def f():\n    import torch.nn", "ranking/a.py imports torch"),
+    "ranking/tree_ranker.py": (misplaced, "import lightgbm", "ranking/tree_ranker.py imports lightgbm at once"),
+    "serving/a.py": (misplaced, "from starlette.requests import Request", "serving/a.py imports starlette"),
+    "access/a.py": (environment, "import os\nX = os.environ.get('X')", "access/a.py"),
+}
+
+
+@pytest.mark.parametrize("path", PLANTED)
+def test_a_planted_fault_is_found(tmp_path, path):
+    """Each rule says which file breaks it, and how."""
+    rule, text, told = PLANTED[path]
+    package = tmp_path / "recsys"
+    around = {"serving/gateway.py": "", "state/users.py": "", "shard/c.py": "from recsys.shard.b import x"}
+    for file, content in (around | {path: text}).items():
+        (package / file).parent.mkdir(parents=True, exist_ok=True)
+        (package / file).write_text(content)
+    assert told in rule(sources(package)), rule(sources(package))
+
+
+def test_a_load_test_that_looks_inside_is_found(tmp_path):
+    package = tmp_path / "load_tests"
+    (package / "growth").mkdir(parents=True)
+    (package / "comparison").mkdir()
+    (package / "growth/a.py").write_text("from recsys.config import Platform")
+    (package / "growth/b.py").write_text("from load_tests.comparison.cluster import up")
+    (package / "comparison/cluster.py").write_text("import ray")
+    assert hands(sources(package)) == ["growth/a.py", "growth/b.py"]
+
+
+@pytest.mark.parametrize("module", [*OURS, *RAYS])
+def test_what_forks_are_to_have_exists(module):
+    """A wrong name in the fork server's list would not fail there: it makes every start slow."""
+    assert importlib.util.find_spec(module) is not None
