@@ -1,0 +1,167 @@
+"""Imports of which the sender or the server is killed on the way: the same command again, and nothing is there twice
+and nothing is lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from recsys.state import item_counts
+from recsys.state.connection import connect
+from recsys.state.users import UserStore
+from tests.support.live import free_ports, local_config
+from tests.support.own_valkey import Valkey
+from tests.support.world import catalogue
+
+ROOT = Path(__file__).parents[3]
+IDS = [item.item_id for item in catalogue()]
+USERS, EACH = 400, 30
+EVENTS = [(f"u{u}", IDS[(u + n) % len(IDS)], 1_700_000_000 + n // 3) for u in range(USERS) for n in range(EACH)]
+"""12,000 events, of which three of each user have one time."""
+
+Command = Callable[..., subprocess.Popen[str]]
+
+
+class Platform:
+    """The HTTP API in a process of its own; what it keeps is under `root` and in Valkey."""
+
+    def __init__(self, root: Path, redis_url: str, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._arguments = [sys.executable, "-m", "tests.support.served_world", str(root), redis_url, str(port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._arguments, cwd=ROOT)
+        wait(self._answers)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/v1/items/{IDS[0]}", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def wait(until: Callable[[], bool], within_s: float = 120) -> None:
+    deadline = time.monotonic() + within_s
+    while not until():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def platform(tmp_path: Path, own_valkey: Valkey) -> Iterator[Platform]:
+    made = Platform(tmp_path / "versions", own_valkey.url, free_ports()["http"])
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def command(tmp_path: Path, platform: Platform) -> Command:
+    """`recsys import` in a process of its own."""
+    port = int(platform.url.rpartition(":")[2])
+    config = local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), http_port=port)
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        line = [sys.executable, "-c", "from deployments.cli import main; main()", "import", *map(str, arguments)]
+        return subprocess.Popen(
+            [*line, "--config", str(config), "--json"],
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "300"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+async def stored(url: str) -> tuple[Counter[tuple[str, str, float]], int]:
+    """Events in the histories, and likes of all items."""
+    events: Counter[tuple[str, str, float]] = Counter()
+    async with connect(url) as redis:
+        async for _, page in UserStore(redis, ttl_s=60, history=1000).everyone():
+            events.update((e.user_id, e.item_id, e.timestamp) for history in page for e in history)
+        counts = await item_counts.read(redis, IDS)
+    return events, int(sum(counts.likes))
+
+
+async def users(url: str) -> int:
+    async with connect(url) as redis:
+        return int(await redis.dbsize())
+
+
+@pytest.mark.timeout(300)
+async def test_an_import_of_events_that_was_killed_goes_on(
+    tmp_path: Path, platform: Platform, command: Command, own_valkey: Valkey
+) -> None:
+    """First the sender is killed, then the server; the third time all goes in, each event once, and no id was given."""
+    file = tmp_path / "events.csv"
+    rows = [f"{user},{item},like,{when}" for user, item, when in EVENTS]
+    file.write_text("\n".join(["user_id,item_id,type,timestamp", *rows]))
+
+    for killed in ("sender", "server"):
+        before = await users(own_valkey.url)
+        with command("events", file) as sender:
+            while await users(own_valkey.url) <= before + 1:
+                assert sender.poll() is None, sender.communicate()
+            if killed == "sender":
+                sender.send_signal(signal.SIGKILL)
+                assert sender.wait() == -signal.SIGKILL
+            else:
+                platform.kill()
+                out, err = sender.communicate(timeout=120)
+                assert sender.returncode == 1, (out, err)
+                assert "does not answer" in err.strip().splitlines()[-1]
+                platform.start()
+        events, _ = await stored(own_valkey.url)
+        assert 0 < len(events) < len(EVENTS)
+        assert max(events.values()) == 1
+    with command("events", file) as sender:
+        out, err = sender.communicate(timeout=200)
+    assert sender.returncode == 0, (out, err)
+    events, likes = await stored(own_valkey.url)
+    assert events == Counter((user, item, float(when)) for user, item, when in EVENTS)
+    assert likes == len({(user, item) for user, item, _ in EVENTS})
+
+
+@pytest.mark.timeout(300)
+def test_an_import_of_items_that_was_killed_goes_on(tmp_path: Path, platform: Platform, command: Command) -> None:
+    """Of items that are changed and such that are new the last word counts, however often it was said."""
+    file = tmp_path / "items.csv"
+    names = [f"new-{n}" for n in range(3000)]
+    file.write_text("\n".join(["item_id,title", *(f"{name},Lamp number {n}" for n, name in enumerate(names))]))
+    with httpx.Client(base_url=platform.url, trust_env=False) as http:
+
+        def there(name: str) -> bool:
+            return http.get(f"/v1/items/{name}").status_code == 200
+
+        with command("items", file) as sender:
+            wait(lambda: there(names[0]))
+            sender.send_signal(signal.SIGKILL)
+        assert not there(names[-1])
+        with command("items", file) as sender:
+            out, err = sender.communicate(timeout=200)
+        assert sender.returncode == 0, (out, err)
+        wait(lambda: there(names[-1]))
+        for number, name in itertools.islice(enumerate(names), 0, None, 37):
+            assert http.get(f"/v1/items/{name}").json()["title"] == f"Lamp number {number}"
+        found = http.post("/v1/search", json={"text": "Lamp number 7", "k": 50}).json()["items"]
+        assert len({item["item_id"] for item in found}) == len(found)
