@@ -15,11 +15,8 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from recsys.columns import StringColumn
-from recsys.datatypes import Condition, Filter, Item
+from recsys.datatypes import Item
 from recsys.errors import Unavailable
-from recsys.shard.candidates import CandidateSet
-from recsys.shard.recall import nearest_query
 from recsys.state.membership import ShardMember, VersionState
 from recsys.telemetry import Silent
 from recsys.transport import wire
@@ -226,55 +223,6 @@ async def test_garbage_of_the_right_length_is_no_frame(server: ChannelServer) ->
     end.transport.write(b"\xff" * 13)
     with pytest.raises(ConnectionResetError):
         await channel._end.call(1, b"\x00")
-
-
-def test_a_query_crosses_unchanged() -> None:
-    """Arrays keep shape, dtype and values; filters keep their types."""
-    asked = nearest_query("v1", np.random.default_rng(2).random((3, 8), np.float32), 5)
-    condition = Condition("year", "range", low=1990.0, low_open=True)
-    query = type(asked)(
-        **{f: getattr(asked, f) for f in asked.__slots__}
-        | {
-            "filters": (None, Filter(must=(condition,)), Filter(should=(Condition("g", "any", ("a", 2.0)),))),
-            "asked": ((), ("é/1",), ()),
-        }
-    )
-    crossed = wire.decode_query(wire.encode(query))
-    for name in query.__slots__:
-        mine, theirs = getattr(query, name), getattr(crossed, name)
-        if isinstance(mine, np.ndarray):
-            assert theirs.dtype == mine.dtype
-            np.testing.assert_array_equal(theirs, mine)
-        else:
-            assert theirs == mine
-
-
-def test_items_and_empty_answers_cross() -> None:
-    """An answer without candidates, and an item with every kind of attribute."""
-    none = CandidateSet(
-        offsets=np.zeros(2, np.int64),
-        keys=np.zeros(0, np.uint64),
-        sources=np.zeros(0, np.int64),
-        likeness=np.zeros((0, 5), np.float32),
-        columns=np.zeros((0, 3)),
-        ids=StringColumn.of([]),
-        titles=StringColumn.of([]),
-        sketches=np.zeros((0, 0), np.int8),
-        groups=np.zeros((0, 0), np.uint64),
-        twins=np.zeros(0, np.uint64),
-        top_count=0.0,
-    )
-    crossed = wire.decode_candidates(wire.encode(none))
-    assert crossed.likeness.shape == (0, 5)
-    assert len(crossed.ids) == 0
-    item = Item("i", "t", "x", {"k": "v", "n": 1.5, "l": ["a", "b"]}, 12.0)
-    assert wire.decode_items(wire.encode([item])) == [item]
-
-
-def test_a_malformed_message_builds_nothing() -> None:
-    """Bytes that are no query raise a validation error and nothing else."""
-    with pytest.raises(Exception, match=r"(?i)expected|truncated|malformed"):
-        wire.decode_query(b"\x93\x01\x02\x03")
 
 
 class Fallback:
