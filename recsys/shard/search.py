@@ -1,15 +1,11 @@
-"""How a shard finds the candidates of a batch: graph walks, column reads, and exact scoring where those fall short."""
+"""A shard's answer to a batch: candidates of all sources, each item once a request, with what ranking needs of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
 from recsys.config import SourceName
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
-from recsys.index.base import best
 from recsys.shard.candidates import (
     AFFINITY,
     ATTENTION,
@@ -20,148 +16,25 @@ from recsys.shard.candidates import (
     SOURCES,
     CandidateSet,
     ShardQuery,
-    contains,
     firsts,
     tag,
 )
-from recsys.shard.equal_items import repeated
+from recsys.shard.neighbours import nearest
+from recsys.shard.proposals import Ints, Proposals, eligible
 from recsys.shard.shard import Shard
-
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 _COLUMN_BITS = np.array([SOURCES[column] for column in COLUMNS])
 
-_DEEP = 1 << 12
-"""Rows that exact scoring looks at for items that are not equal."""
-_SCORED = 1 << 14
-"""Vectors that are copied at a time to put lines in order: 24 MiB at 384 dimensions."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Candidates of one source: (request, row) pairs, not yet unique."""
-
-    requests: Ints
-    rows: Rows
-    bits: Ints
-
 
 def search(shard: Shard, query: ShardQuery) -> CandidateSet:
-    """Candidates of every request of the batch."""
+    """The candidates of every request of the batch, each item once a request, with all that ranking needs of them."""
     excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), query.exclude)
-    found = [*_nearest(shard, query, excluded), *_columns(shard, query, excluded), *_asked(shard, query)]
-    return _assemble(shard, query, found)
+    return _assemble(
+        shard, query, [*nearest(shard, query, excluded), *_columns(shard, query, excluded), *_asked(shard, query)]
+    )
 
 
-def _nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
-    wanted = np.flatnonzero(query.vector_k)
-    groups: dict[object, list[int]] = {}
-    for j in wanted.tolist():
-        new = bool(query.vector_source[j] == SOURCES["new"])
-        groups.setdefault((query.filters[query.vector_request[j]], new), []).append(j)
-    return [
-        part for vectors in groups.values() for part in _filtered_nearest(shard, query, excluded, np.array(vectors))
-    ]
-
-
-def _filtered_nearest(shard: Shard, query: ShardQuery, excluded: Keys, pending: Ints) -> list[_Found]:
-    """Neighbours for vectors that share a filter. Walk the graph for some more than are wanted and drop what is
-    excluded or does not match; where too few are left look wider, and in the end score every match.
-    """
-    given = query.filters[query.vector_request[pending[0]]]
-    new = bool(query.vector_source[pending[0]] == SOURCES["new"])
-    newest = shard.lists.newest(given) if new else None
-    matching = shard.lists.count(given) if newest is None else len(newest)
-    everything = given is None and not new
-    exact = new or (not everything and matching <= shard.tuning.exact_below)
-    share = max(matching, 1) / max(shard.items.live, 1)
-    slack = np.diff(query.exclude_offsets)[query.vector_request]
-    widen, found = 1, []
-    while len(pending):
-        most = int((query.vector_k[pending] + np.minimum(slack[pending], widen * query.vector_k[pending])).max())
-        k = int(np.ceil(most / share))
-        # Past a quarter of the matches a walk reads more than scoring them in one product does.
-        exact = exact or k * 4 >= matching
-        requests, wanted = query.vector_request[pending], query.vector_k[pending, None]
-        if exact:
-            full = int((query.vector_k[pending] + slack[pending]).max())
-            matches = shard.lists.matches(given) if newest is None else newest
-            rows, keep = _exactly(shard, query.vectors[pending], matches, full, requests, wanted, excluded)
-        else:
-            rows, _ = shard.index.search(query.vectors[pending], k)
-            if rows.shape[1] > k and shard.index.mixed:
-                rows = _by_likeness(shard, query.vectors[pending], rows)
-            keep = _eligible(shard, requests, rows, excluded, given)
-        keep = _best_of(shard, rows, keep, wanted)
-        short = (keep.sum(axis=1) < query.vector_k[pending]) & (not exact)
-        found.append(_pairs(requests[~short], rows[~short], keep[~short], query.vector_source[pending][~short]))
-        pending, widen = pending[short], widen * 4
-        exact = widen > 16
-    return found
-
-
-def _exactly(
-    shard: Shard, queries: Floats, matches: Rows, k: int, requests: Ints, wanted: Ints, excluded: Keys
-) -> tuple[Rows, Bools]:
-    """(m, w) rows, best first, and which may be given. Where equal items fill the first k, more are looked at."""
-    while True:
-        rows, _ = _exact(shard, queries, matches, k)
-        keep = _eligible(shard, requests, rows, excluded, None)
-        if k >= min(len(matches), _DEEP) or not shard.items.twins.any:
-            return rows, keep
-        if (_distinct(shard, rows, keep).sum(axis=1) >= wanted[:, 0]).all():
-            return rows, keep
-        k = min(k * 8, _DEEP)
-
-
-def _best_of(shard: Shard, rows: Rows, keep: Bools, wanted: Ints) -> Bools:
-    """Of (m, w) rows, best first, and which of them may be given: the `wanted` best, and as many that are not equal to
-    a better one, so that equal items do not fill a slate.
-    """
-    best = keep & (np.cumsum(keep, axis=1) <= wanted)
-    if not shard.items.twins.any:
-        return best
-    distinct = _distinct(shard, rows, keep)
-    return best | (distinct & (np.cumsum(distinct, axis=1) <= wanted))
-
-
-def _distinct(shard: Shard, rows: Rows, keep: Bools) -> Bools:
-    """Those of `keep` whose equal does not stand before them in their line."""
-    twins, distinct = shard.items.twins, keep.copy()
-    line, column = np.nonzero(keep & twins.several.view[np.maximum(rows, 0)])
-    if len(line):
-        later = repeated(line, twins.keys.view[rows[line, column]])
-        distinct[line[later], column[later]] = False
-    return distinct
-
-
-def _exact(shard: Shard, queries: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:
-    """Score blocks of rows, so that memory stays bounded however many match."""
-    block = 1 << 16
-    kept_rows = np.zeros((len(queries), 0), np.int64)
-    kept = np.zeros((len(queries), 0), np.float32)
-    for start in range(0, len(rows), block):
-        part = rows[start : start + block]
-        top, scores = best(queries @ shard.items.vectors(part).T, part, min(k, len(part)))
-        kept_rows, kept = np.hstack([kept_rows, top]), np.hstack([kept, scores])
-    order = np.argsort(-kept, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(kept_rows, order, 1), np.take_along_axis(kept, order, 1)
-
-
-def _by_likeness(shard: Shard, queries: Floats, rows: Rows) -> Rows:
-    """(m, w) rows by their exact scores: where rows share a node, the engine may not know which of them is better."""
-    made = rows.copy()
-    lines = max(_SCORED // rows.shape[1], 1)
-    for start in range(0, len(rows), lines):
-        part = made[start : start + lines]
-        vectors = shard.items.vectors(np.maximum(part, 0).ravel()).reshape(*part.shape, -1)
-        scores = np.where(part < 0, -np.inf, np.einsum("mwd,md->mw", vectors, queries[start : start + lines]))
-        part[:] = np.take_along_axis(part, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    return made
-
-
-def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
+def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
     """The best rows of each column that a request wants, the columns side by side: what is excluded is looked up once
     for all of them.
     """
@@ -169,7 +42,7 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
     groups: dict[Filter | None, list[int]] = {}
     for b in np.flatnonzero(query.column_k.any(axis=1)).tolist():
         groups.setdefault(query.filters[b], []).append(b)
-    found = []
+    proposals = []
     for given, members in groups.items():
         requests = np.array(members)
         k = query.column_k[requests]
@@ -177,7 +50,7 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
         lists = [_ranked(shard, query, column, given, m) for column, m in zip(COLUMNS, most, strict=True)]
         rows = np.concatenate(lists)
         keep = np.empty((len(requests), len(rows)), bool)
-        keep[:] = _eligible(shard, requests, rows[None], excluded, None)
+        keep[:] = eligible(shard, requests, rows[None], excluded, None)
         start = 0
         for c, ranked in enumerate(lists):
             column = keep[:, start : start + len(ranked)]
@@ -185,8 +58,8 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[_Found]:
             start += len(ranked)
         line, at = keep.nonzero()
         bits = np.repeat(_COLUMN_BITS, [len(ranked) for ranked in lists])
-        found.append(_Found(requests[line], rows[at], bits[at]))
-    return found
+        proposals.append(Proposals(requests[line], rows[at], bits[at]))
+    return proposals
 
 
 def _ranked(shard: Shard, query: ShardQuery, column: SourceName, given: Filter | None, most: int) -> Rows:
@@ -197,44 +70,21 @@ def _ranked(shard: Shard, query: ShardQuery, column: SourceName, given: Filter |
     return ranked[shard.items.trends.view[ranked] >= query.trend_floor] if column == "trending" else ranked
 
 
-def _asked(shard: Shard, query: ShardQuery) -> list[_Found]:
-    found = []
+def _asked(shard: Shard, query: ShardQuery) -> list[Proposals]:
+    proposals = []
     for b, ids in enumerate(query.asked):
         if ids:
             rows = shard.items.rows(ids)
-            found.append(_Found(np.full(len(rows), b), rows, np.full(len(rows), SOURCES["asked"])))
-    return found
+            proposals.append(Proposals(np.full(len(rows), b), rows, np.full(len(rows), SOURCES["asked"])))
+    return proposals
 
 
-def _eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Filter | None) -> Bools:
-    """(m, k) bool: rows that are alive, match the filter (None: all do), and are not excluded by their request.
-
-    `rows` is (m, k), or (1, k) where all requests have the same; the answer is (1, k) then where nothing is excluded.
-    """
-    keep = rows >= 0
-    if not len(shard.items):
-        return keep
-    safe = rows if keep.all() else np.where(keep, rows, 0)
-    keep &= shard.items.alive.view[safe]
-    if given is not None:
-        mask = shard.lists.mask(given)
-        keep &= mask[np.minimum(safe, len(mask) - 1)] & (safe < len(mask))
-    if len(excluded):
-        keep = keep & ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
-    return keep
-
-
-def _pairs(requests: Ints, rows: Rows, keep: Bools, bits: Ints) -> _Found:
-    line, column = np.nonzero(keep)
-    return _Found(requests[line], rows[line, column], bits[line])
-
-
-def _assemble(shard: Shard, query: ShardQuery, found: list[_Found]) -> CandidateSet:
+def _assemble(shard: Shard, query: ShardQuery, proposals: list[Proposals]) -> CandidateSet:
     items = shard.items
     none = np.zeros(0, np.int64)
-    rows = np.concatenate([none, *(f.rows for f in found)])
-    bits = np.concatenate([none, *(f.bits for f in found)])
-    tagged = tag(np.concatenate([none, *(f.requests for f in found)]), items.keys.view[rows])
+    rows = np.concatenate([none, *(p.rows for p in proposals)])
+    bits = np.concatenate([none, *(p.bits for p in proposals)])
+    tagged = tag(np.concatenate([none, *(p.requests for p in proposals)]), items.keys.view[rows])
     order = np.argsort(tagged, kind="stable")
     ordered = rows[order]
     new = np.ones(len(rows), bool)

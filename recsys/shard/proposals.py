@@ -1,0 +1,49 @@
+"""What the sources of a shard propose for a batch, and which rows they may propose to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.datatypes import Filter, Keys, Rows
+from recsys.shard.candidates import contains, tag
+from recsys.shard.shard import Shard
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """(n,) requests, the rows that are proposed to them, and the bits of the source; a pair may come more than once."""
+
+    requests: Ints
+    rows: Rows
+    bits: Ints
+
+    @classmethod
+    def of(cls, requests: Ints, rows: Rows, chosen: Bools, bits: Ints) -> Proposals:
+        """Those of (m, w) rows that are `chosen`; row i of the matrix belongs to request requests[i], bits[i]."""
+        line, column = np.nonzero(chosen)
+        return cls(requests[line], rows[line, column], bits[line])
+
+
+def eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Filter | None) -> Bools:
+    """(m, w) bool: rows that are alive, match the filter (None: all do), and are not excluded by their request.
+
+    `rows` is (m, w), or (1, w) where all requests have the same; the answer is (1, w) then where nothing is excluded.
+    Negative rows are padding and not eligible. `excluded` are sorted tags of request and key, see `candidates.tag`.
+    """
+    keep = rows >= 0
+    if not len(shard.items):
+        return keep
+    safe = rows if keep.all() else np.where(keep, rows, 0)
+    keep &= shard.items.alive.view[safe]
+    if given is not None:
+        mask = shard.lists.mask(given)
+        keep &= mask[np.minimum(safe, len(mask) - 1)] & (safe < len(mask))
+    if len(excluded):
+        keep = keep & ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
+    return keep
