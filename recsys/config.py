@@ -52,6 +52,7 @@ SignalName = Literal[
 ]
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+REPLICA_PORTS = 1000
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
@@ -177,6 +178,30 @@ class RoutingSpec(Settings):
         return self
 
 
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Ports(Settings):
+    """TCP ports on 127.0.0.1, beside the API's own, `http_options.port`. Each platform on a machine needs its own."""
+
+    dashboard: Port = 8265
+    """Ray's dashboard, REST and job API."""
+    gcs: Port = 6385
+    """Ray's control store; Ray's own choice, 6379, is Redis's."""
+    metrics: Port = 9464
+    """Prometheus metrics of Ray, Serve and ours."""
+    dashboard_metrics: Port = 9465
+    """Prometheus metrics of the dashboard itself. Ray's own choice, 44227, is one that the system gives to clients."""
+    haproxy_stats: Port = 8404
+    """HAProxy's statistics page."""
+    haproxy_metrics: Port = 9101
+    """HAProxy's own Prometheus metrics."""
+    fallback: Port = 8500
+    """Serve's Python proxy, which HAProxy asks while no replica is up."""
+    replicas: Annotated[int, Field(ge=1, le=65535 - REPLICA_PORTS)] = 30000
+    """The first of a thousand that the replicas of the Composer take, one each."""
+
+
 class Platform(Settings):
     """The `args` of the application in the Serve config file."""
 
@@ -193,6 +218,8 @@ class Platform(Settings):
     Replicas read it through copies in `versions-cache` in `data_dir`, which then need not be shared by the nodes."""
     keep_versions: int = Field(3, ge=1, le=100)
     """Versions kept for rollback, the served one among them; older ones and their part of the log are removed."""
+    ports: Ports = Ports()
+    """Of what `recsys up` starts beside the API. Ray's agents and workers take whatever ports are free."""
     appendfsync: Literal["everysec", "always"] = "everysec"
     """When the embedded Valkey forces its file to the disk: `always` before it answers, so that not even a power
     failure loses an acknowledged write; `everysec` once a second. A Redis of your own has its own setting."""

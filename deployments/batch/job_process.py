@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from deployments.machine.environment import ray_environment
-from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
+from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir, write_private
 from deployments.machine.valkey import last_lines
-from recsys.config import Settings
+from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
 from recsys.files import Drafts
 

@@ -14,9 +14,10 @@ from typer.main import get_command
 COMMANDS = {
     "demo": ("demo", "MovieLens 100K: fetch, build, start everything, show what one event changes."),
     "up": ("starting", "Start the platform of a config file."),
-    "apply": ("platform", "Hand a changed config file to the platform that runs."),
+    "apply": ("applying", "Hand a changed config file to the platform that runs."),
     "down": ("platform", "Stop what `recsys up` or `recsys demo` started here, and nothing else."),
     "status": ("platform", "Say what runs: versions, replicas and their bounds, log positions."),
+    "logs": ("logs", "Show what the parts of the platform say, in one order; also of one that has ended."),
     "scale": ("scaling", "Change how many replicas a deployment has, live."),
     "hold": ("scaling", "Keep as many replicas as there are now, whatever the load."),
     "release": ("scaling", "Let the load decide again, within the same bounds."),

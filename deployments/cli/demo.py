@@ -14,7 +14,7 @@ from deployments.cli.bad_rows import BadRows
 from deployments.cli.catalogue import send
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
-from deployments.cli.platform import urls
+from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.starting import start
 from deployments.cli.versions import running_redis
@@ -55,9 +55,7 @@ def demo(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         print_json({**urls(instance), "seconds": seconds, **shown})
         return
     console.print("\nIt stays up until: make down (or: recsys down)")
-    for name, url in urls(instance).items():
-        console.print(f"  {name:<10} {url}")
-    console.print(f"  {'token':<10} {instance.token_file} (the dashboard asks for it)")
+    tell_urls(instance, console)
     console.print("  seconds    " + ", ".join(f"{what} {spent}" for what, spent in seconds.items()))
 
 

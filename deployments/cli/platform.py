@@ -1,4 +1,4 @@
-"""recsys apply, down, status."""
+"""recsys down, status."""
 
 from __future__ import annotations
 
@@ -9,36 +9,21 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.client import Client
+from deployments.cli.finding import AnyConfig, beside, running, running_instances
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.cli.progress import phases
-from deployments.cli.scaling import rollout_of, table_of
+from deployments.cli.scaling import table_of
 from deployments.machine.instance import Instance
-from deployments.machine.live_scaling import Scale, scales
+from deployments.machine.live_scaling import scales
 from deployments.machine.redis_check import refused_writes
+from deployments.machine.rollout import rollout_of
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import ServeConfig, read_config, read_for_serve
-from recsys.errors import RuntimeFailure
+from deployments.machine.serve_config import read_config
 
 
 def add_to(cli: typer.Typer) -> None:
-    for command in (apply, down, status):
+    for command in (down, status):
         cli.command()(command)
-
-
-def apply(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
-    """Hand a changed config file to the platform that runs. `user_config` and bounds change live, `args` restart it."""
-    known, console = read_for_serve(config), out(quiet=json)
-    with phases(console) as say:
-        instance = Runtime.of(known).apply(known, say)
-        say.end()
-    with Client(instance.api_url, instance.certificate) as client:
-        refused = client.call("GET", "/v1/status")["refused_settings"]
-    for name, reason in refused.items():
-        raise RuntimeFailure(f"{name} goes by the settings of before: {reason}")
-    if json:
-        print_json({"applied": str(config)})
-    else:
-        console.print(f"the platform goes by {config}")
 
 
 def down(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
@@ -50,25 +35,29 @@ def down(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     if json:
         print_json({"stopped": stopped})
     else:
-        console.print(f"{stopped} processes stopped" if stopped else "nothing was running")
+        others = "" if stopped else beside(running_instances())
+        console.print(f"{stopped} processes stopped" if stopped else f"nothing was running{others}", soft_wrap=True)
 
 
-def status(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
-    """Say what runs: versions, replicas and their bounds, log positions. Exit code 1 when the platform is not up."""
-    known = read_config(config)
-    found = Runtime.of(known).status()
-    if not found.running or found.instance is None:
-        raise RuntimeFailure("the platform is not up; start it with: recsys up")
-    refused = refused_writes(found.instance.redis_url, known.platform.redis_prefix)
+def status(config: AnyConfig = None, json: Json = False) -> None:
+    """Say what runs: versions, replicas and their bounds, log positions. Exit code 1 when the platform is not up.
+
+    Without --config it finds the platform that runs.
+    """
+    instance = running(config)
+    refused = refused_writes(instance.redis_url, instance.redis_prefix)
     if refused and not json:
         Console(stderr=True).print(refused, style="yellow", markup=False, soft_wrap=True)
-    with Client(found.instance.api_url, found.instance.certificate) as client:
+    with Client(instance.api_url, instance.certificate) as client:
         said = client.call("GET", "/v1/status")
-    scaled = _scales(known)
+    with rollout_of(instance) as rollout:
+        details = rollout.details()
+    scaled = scales(details)
     if json:
+        applications = {name: str(one["status"]) for name, one in details["applications"].items()}
         deployments = [asdict(one) for one in scaled]
-        ours = {"applications": found.applications, "deployments": deployments, "redis_refuses": refused}
-        print_json({**urls(found.instance), **ours, **said})
+        ours = {"applications": applications, "deployments": deployments, "redis_refuses": refused}
+        print_json({**urls(instance), **ours, **said})
         return
     table = Table("part", "replica", "items", "versions and log positions")
     for shard in said["shards"]:
@@ -78,6 +67,7 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     for composer in said["composers"]:
         table.add_row("Composer", composer["id"], "", f"serves {composer['serving']}")
     console = Console()
+    console.print(f"the platform of {instance.home}, started with {instance.config_file}", soft_wrap=True)
     console.print(f"version {said['index_version']}, {said['items']} items, recall@10 {said['recall_at_10']}")
     console.print(table)
     console.print(table_of(scaled))
@@ -87,13 +77,15 @@ def status(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         console.print(f"{one['by']} cannot open version {one['version']}: {one['reason']}", markup=False)
     for name, reason in said["refused_settings"].items():
         console.print(f"{name} goes by the settings of before: {reason}")
-    console.print("  ".join(f"{name} {url}" for name, url in urls(found.instance).items()))
-
-
-def _scales(config: ServeConfig) -> list[Scale]:
-    with rollout_of(config) as rollout:
-        return scales(rollout.details())
+    tell_urls(instance, console)
 
 
 def urls(instance: Instance) -> dict[str, str]:
     return {"api": instance.api_url, "docs": f"{instance.api_url}/docs", "dashboard": instance.dashboard_url}
+
+
+def tell_urls(instance: Instance, console: Console) -> None:
+    """And what opens the dashboard."""
+    for name, url in urls(instance).items():
+        console.print(f"  {name:<10} {url}", soft_wrap=True)
+    console.print(f"  {'token':<10} the dashboard asks for it: cat {instance.token_file}", soft_wrap=True)

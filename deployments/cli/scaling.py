@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.finding import AnyConfig, running
+from deployments.cli.options import Json, out, print_json
 from deployments.machine.config_change import Change, rescale
+from deployments.machine.instance import Instance
 from deployments.machine.live_scaling import Bounds, Scale, bound, hold, late, scales
-from deployments.machine.rollout import Rollout
-from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import ServeConfig, read_config
+from deployments.machine.rollout import rollout_of
 from recsys.errors import RuntimeFailure
 
 Deployment = Annotated[str, typer.Argument(help="Composer, Encoder, shard-0, …")]
@@ -32,38 +32,30 @@ def add_to(cli: typer.Typer) -> None:
 def scale(
     deployment: Deployment,
     replicas: Annotated[str, typer.Argument(help="A number, or MIN:MAX for the load to decide.")],
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: AnyConfig = None,
     json: Json = False,
 ) -> None:
     """Change how many replicas a deployment has, live. The config file stays: the next `recsys up` goes by it."""
     bounds = Bounds.parse(replicas)
-    _change(read_config(config), json, lambda running: bound(running, deployment, bounds))
+    _change(running(config), json, lambda known: bound(known, deployment, bounds))
 
 
 def hold_(
     deployment: Annotated[str | None, typer.Argument(help="None: all that scale by load.")] = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: AnyConfig = None,
     json: Json = False,
 ) -> None:
     """Keep as many replicas as there are now, whatever the load, until `recsys release`."""
-    _change(read_config(config), json, lambda running: hold(running, deployment, held=True))
+    _change(running(config), json, lambda known: hold(known, deployment, held=True))
 
 
 def release(
     deployment: Annotated[str | None, typer.Argument(help="None: all that are held.")] = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: AnyConfig = None,
     json: Json = False,
 ) -> None:
     """Let the load decide again, within the same bounds."""
-    _change(read_config(config), json, lambda running: hold(running, deployment, held=False))
-
-
-def rollout_of(config: ServeConfig) -> Rollout:
-    """To the platform that runs. RuntimeFailure when none does."""
-    instance = Runtime.of(config).status().instance
-    if instance is None:
-        raise RuntimeFailure("the platform is not up; start it with: recsys up")
-    return Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray")
+    _change(running(config), json, lambda known: hold(known, deployment, held=False))
 
 
 def table_of(found: list[Scale]) -> Table:
@@ -74,10 +66,10 @@ def table_of(found: list[Scale]) -> Table:
     return table
 
 
-def _change(config: ServeConfig, json: bool, change: Change) -> None:
+def _change(instance: Instance, json: bool, change: Change) -> None:
     start = time.monotonic()
-    with rollout_of(config) as rollout, out(quiet=json).status("until the replicas are there"):
-        changed, _ = rescale(rollout, change, config.platform.home())
+    with rollout_of(instance) as rollout, out(quiet=json).status("until the replicas are there"):
+        changed, _ = rescale(rollout, change, instance.home)
         while waiting := late(changed, rollout.details()):
             if time.monotonic() - start > _WITHIN_S:
                 names = ", ".join(waiting)

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
-from deployments.cli.platform import urls
+from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.versions import running_redis
 from deployments.machine.instance import Instance
@@ -27,9 +27,9 @@ def up(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     ensure_version(known, console)
     instance = start(known, console)[0]
     if json:
-        print_json(urls(instance))
+        print_json({**urls(instance), "token_file": str(instance.token_file)})
     else:
-        console.print("  ".join(f"{name} {url}" for name, url in urls(instance).items()))
+        tell_urls(instance, console)
 
 
 def ensure_version(config: ServeConfig, console: Console) -> None:

@@ -34,7 +34,7 @@ def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any
     `home`: the platform's folder. Raises RuntimeFailure when others are changing the config all the time, and what
     `change` raises.
     """
-    with _turn(home / "run" / "rescaling"):
+    with turn(home):
         for _ in range(_TRIES):
             changed = change(running_config(rollout.details()))
             rollout.submit(changed)
@@ -49,7 +49,9 @@ def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any
 
 
 @contextmanager
-def _turn(file: Path) -> Iterator[None]:
+def turn(home: Path) -> Iterator[None]:
+    """While it lasts, nobody else on this machine changes the config. RuntimeFailure when others take too long."""
+    file = home / "run" / "rescaling"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as held:
         deadline = time.monotonic() + _TURN_S

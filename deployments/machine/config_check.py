@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from recsys.config import EncoderTuning, Platform, Serving, ShardTuning
+from recsys.config import EncoderTuning, Platform, Serving, Settings, ShardTuning
 from recsys.errors import BadInput
 from recsys.serving.scaling import Targets
 from recsys.serving.settings_follower import parsed
@@ -36,8 +36,13 @@ def judge(application: Mapping[str, Any], platform: Platform, serving: Serving) 
         _judge_name(name)
         _judge_scaling(entry)
         if name != "Composer":
-            model = EncoderTuning if name == "Encoder" else ShardTuning
-            parsed(model, entry.get("user_config"), f"{name}.user_config")
+            parsed(settings_model(name), entry.get("user_config"), f"{name}.user_config")
+
+
+def settings_model(deployment: str) -> type[Settings]:
+    """What a deployment's `user_config` is read as."""
+    models: dict[str, type[Settings]] = {"Composer": Serving, "Encoder": EncoderTuning}
+    return models.get(deployment, ShardTuning)
 
 
 def judge_complete(application: Mapping[str, Any], shards: int) -> None:

@@ -14,6 +14,7 @@ import deployments
 from deployments.machine.instance import Instance
 from deployments.machine.processes import MARKER
 from deployments.ray_internals.forking.client import SOCKET
+from recsys.config import REPLICA_PORTS, Ports
 
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,7.5,10,15,20,30,50,75,100,150,200,300,500,1000,2000,5000"
 
@@ -36,7 +37,13 @@ def ray_environment(instance: Instance, inherited: Mapping[str, str], tuning: Tu
     """`inherited` without any RAY_* (they may name another cluster, Redis or token), and with all that ours needs."""
     tuning = tuning or Tuning()
     kept = {name: value for name, value in inherited.items() if not name.startswith("RAY_")}
-    return {**kept, **_platform(instance, kept), **_ray(instance), **_serve(tuning), **_haproxy(instance, tuning)}
+    return {
+        **kept,
+        **_platform(instance, kept),
+        **_ray(instance),
+        **_serve(instance.ports, tuning),
+        **_haproxy(instance, tuning),
+    }
 
 
 def _platform(instance: Instance, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -87,7 +94,7 @@ def _ray(instance: Instance) -> dict[str, str]:
     }
 
 
-def _serve(tuning: Tuning) -> dict[str, str]:
+def _serve(ports: Ports, tuning: Tuning) -> dict[str, str]:
     return {
         # One event loop a replica, gRPC between deployments: 2-3x the throughput.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -97,6 +104,9 @@ def _serve(tuning: Tuning) -> dict[str, str]:
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": str(tuning.control_loop_s),
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": str(tuning.metrics_export_ms),
+        # Two platforms on one machine would try each other's: a port that is taken costs a replica another try.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + REPLICA_PORTS),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(tuning.draining_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.ray_internals.shortcut:middlewares",
         # Ray's start at 1 ms and are coarse where we live.

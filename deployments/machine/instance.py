@@ -7,34 +7,17 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from recsys.config import Settings
+from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Ports(Settings):
-    """TCP ports on 127.0.0.1. The API's own port stands in the Serve config file."""
-
-    dashboard: Port = 8265
-    """Ray's dashboard, REST and job API."""
-    gcs: Port = 6385
-    """Ray's control store; Ray's own choice, 6379, is Redis's."""
-    metrics: Port = 9464
-    """Prometheus metrics of Ray, Serve and ours."""
-    dashboard_metrics: Port = 9465
-    """Prometheus metrics of the dashboard itself. Ray's own choice, 44227, is one that the system gives to clients."""
-    haproxy_stats: Port = 8404
-    """HAProxy's statistics page."""
-    haproxy_metrics: Port = 9101
-    """HAProxy's own Prometheus metrics."""
-    fallback: Port = 8500
-    """Serve's Python proxy, which HAProxy asks while no replica is up."""
+_HOME = "home"
+"""File in the runtime folder that says whose it is."""
 
 
 class Instance(Settings):
@@ -54,7 +37,10 @@ class Instance(Settings):
     """Whether the Redis is the Valkey that `up` starts and `down` stops."""
     runtime_dir: Path
     """Sockets, token and Ray's session: short, since a socket's path must stay below 108 characters."""
+    redis_prefix: str = "recsys"
     ports: Ports
+    logging_config: dict[str, Any] | None = None
+    """Of all applications, as it was handed to Serve, which tells it to nobody."""
     pids: tuple[int, ...] = ()
     """What ran when `up` was done. For the reader: `down` goes by the mark."""
 
@@ -99,6 +85,7 @@ class Instance(Settings):
 
     def write(self) -> None:
         write_private(state_file(self.home), self.model_dump_json(indent=2))
+        write_private(self.runtime_dir / _HOME, str(self.home))
 
     def prepare(self) -> None:
         """Makes the folders, empty where nothing may be left of a run before. RuntimeFailure if they are not ours."""
@@ -127,6 +114,15 @@ def runtime_dir(home: Path) -> Path:
 
 def state_file(home: Path) -> Path:
     return home / "run" / "instance.json"
+
+
+def instances() -> list[Instance]:
+    """What this user's `recsys up` wrote and no `down` removed, on this machine, in whichever folders; by home."""
+    known = []
+    for file in runtime_dir(Path()).parent.glob(f"*/{_HOME}"):
+        with suppress(RuntimeFailure, OSError):  # ended meanwhile, or of another release: not the one that is asked for
+            known.append(read_instance(Path(file.read_text())))
+    return sorted((one for one in known if one is not None), key=lambda one: one.home)
 
 
 def read_instance(home: Path) -> Instance | None:

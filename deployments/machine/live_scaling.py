@@ -77,7 +77,7 @@ def scales(details: Mapping[str, Any]) -> list[Scale]:
         running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
         target, scaling = deployment["target_num_replicas"], deployment["deployment_config"].get("autoscaling_config")
         low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (target, target)
-        found.append(Scale(name, running, target, low, high, _is_held(scaling)))
+        found.append(Scale(name, running, target, low, high, is_held(scaling)))
     return found
 
 
@@ -91,7 +91,7 @@ def ignored(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
         goal = goals.get(one.deployment, {})
         scaling, fixed = goal.get("autoscaling_config"), goal.get("num_replicas", one.target)
         low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (fixed, fixed)
-        if (one.low, one.high, one.held) != (low, high, _is_held(scaling)):
+        if (one.low, one.high, one.held) != (low, high, is_held(scaling)):
             found.append(one.deployment)
     return found
 
@@ -113,12 +113,6 @@ def behind(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
         or one["status"] != "HEALTHY"
         or one["deployment_config"].get("user_config") != entry.get("user_config")
     ]
-
-
-def changed_args(config: Mapping[str, Any], running: Mapping[str, Any]) -> list[str]:
-    """Names of `args` of the first application that differ between two configs."""
-    ours, theirs = (known["applications"][0].get("args") or {} for known in (config, running))
-    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
 
 
 def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[str, Any]:
@@ -149,7 +143,7 @@ def hold(config: Mapping[str, Any], deployment: str | None, *, held: bool) -> di
         scaling = entry.get("autoscaling_config")
         if scaling is None and deployment:
             raise BadInput(f"{entry['name']} has a fixed num_replicas: there is nothing to hold", field="deployment")
-        if scaling is not None and _is_held(scaling) != held:
+        if scaling is not None and is_held(scaling) != held:
             for delay, default_s in _DELAYS.items():
                 scaling[delay] = scaling.get(delay, default_s) + (_HELD_S if held else -_HELD_S)
     return changed
@@ -165,5 +159,11 @@ def _entry(config: dict[str, Any], deployment: str) -> dict[str, Any]:
     raise NotFound(f"deployment: {deployment!r} is not one of {known}", field="deployment")
 
 
-def _is_held(scaling: Mapping[str, Any] | None) -> bool:
+def is_held(scaling: Mapping[str, Any] | None) -> bool:
+    """Whether this autoscaling_config keeps its deployment as it is, whatever the load."""
     return scaling is not None and all(scaling.get(delay, 0.0) >= _HELD_S for delay in _DELAYS)
+
+
+def let_go(scaling: Mapping[str, Any]) -> dict[str, Any]:
+    """The autoscaling_config of a deployment that is held, as it was before."""
+    return {**scaling, **{delay: scaling[delay] - _HELD_S for delay in _DELAYS}}

@@ -16,19 +16,29 @@ from recsys.config import Security, Tracing
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
+_SHIFTS = range(10, 2000, 10)
+"""Tried in this order for what to propose."""
 
 
 def refuse_if_taken(wanted: Mapping[str, int], host: str = "127.0.0.1") -> None:
-    """RuntimeFailure if a port of `wanted` (use -> port) cannot be listened on, or is wanted twice."""
+    """RuntimeFailure if a port of `wanted` (use -> port) cannot be listened on, or is wanted twice. It names all that
+    are taken, and how much higher all are free.
+    """
     uses: dict[int, str] = {}
     for use, port in wanted.items():
         if port in uses:
             raise RuntimeFailure(f"port {port} is wanted for {uses[port]} and for {use}: give each its own")
         uses[port] = use
-        _refuse_port(use, port, host)
+    taken = [port for port in uses if not _is_free(uses[port], port, host)]
+    if taken:
+        named = ", ".join(f"port {port} ({uses[port]}) is taken{_holder(port)}" for port in taken)
+        free = (shift for shift in _SHIFTS if all(p + shift < 65536 and _is_free("", p + shift, host) for p in uses))
+        higher = f"; {shift} higher {'is' if len(uses) == 1 else 'all are'} free" if (shift := next(free, None)) else ""
+        raise RuntimeFailure(f"{named}: stop that program or set another port{higher}")
 
 
-def _refuse_port(use: str, port: int, host: str) -> None:
+def _is_free(use: str, port: int, host: str) -> bool:
+    """RuntimeFailure for an address that is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended just now do not count
@@ -37,10 +47,9 @@ def _refuse_port(use: str, port: int, host: str) -> None:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise RuntimeFailure(
-                    f"port {port} ({use}) is taken{_holder(port)}: stop that program or set another port"
-                ) from None
+                return False
             raise RuntimeFailure(f"{host}:{port} ({use}) cannot be listened on: {error.strerror}") from None
+    return True
 
 
 def _holder(port: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import httpx
 from tenacity import RetryError, Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
+from deployments.machine.instance import Instance
 from deployments.machine.live_scaling import behind, late
 from deployments.machine.serve_config import for_serve
 from deployments.machine.tls import pinned
@@ -113,6 +114,11 @@ class Rollout:
         if response.is_error:
             raise RuntimeFailure(f"Serve refused: {_last(response.text)} (logs: {self._logs})")
         return response
+
+
+def rollout_of(instance: Instance) -> Rollout:
+    """To the platform that runs."""
+    return Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray")
 
 
 def _is_routed(api_url: httpx.URL, verify: SSLContext | bool) -> bool:

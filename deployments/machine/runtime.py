@@ -16,9 +16,8 @@ from typing import Self
 from pydantic import Field
 
 from deployments.machine.environment import Tuning, ray_environment
-from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir, write_private
+from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir, write_private
 from deployments.machine.listening_sockets import refuse_if_exposed
-from deployments.machine.live_scaling import changed_args, running_config
 from deployments.machine.preflight import (
     GIB,
     available_memory,
@@ -31,13 +30,13 @@ from deployments.machine.preflight import (
 from deployments.machine.processes import instance_processes, stop_instance
 from deployments.machine.ray_head import start_fork_server, start_ray
 from deployments.machine.redis_check import answers, check_redis
-from deployments.machine.rollout import OnPhase, Rollout
-from deployments.machine.serve_config import ServeConfig, for_serve
+from deployments.machine.rollout import OnPhase, rollout_of
+from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import joined
 from deployments.machine.valkey import is_served, start_valkey, valkey_url
 from deployments.ray_internals.loopback.haproxy import haproxy_script
-from recsys.config import Settings
-from recsys.errors import BadInput, RuntimeFailure
+from recsys.config import Ports, Settings
+from recsys.errors import RuntimeFailure
 from recsys.state.redis_url import redacted
 
 
@@ -62,12 +61,12 @@ class Status(Settings):
 
 
 class Runtime:
-    """The platform of one home, the folder that `Platform.home()` names."""
+    """The platform of one home, the folder that `Platform.home()` names. `ports`: None for those of the config file."""
 
     def __init__(self, home: Path, ports: Ports | None = None, resources: Resources | None = None) -> None:
         self._home = home.resolve()
         self._id = instance_id(self._home)
-        self._ports = ports or Ports()
+        self._ports = ports
         self._resources = resources or Resources()
 
     @classmethod
@@ -104,24 +103,11 @@ class Runtime:
             instance.write()
         return instance
 
-    def apply(
-        self, config: ServeConfig, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
-    ) -> Instance:
-        """Hands a changed config to the platform that runs, and returns once it goes by it.
-
-        BadInput for what only a start can change, RuntimeFailure where no platform runs, or Serve refuses.
-        """
-        instance = self.status().instance
-        if instance is None:
+    def running(self) -> Instance:
+        """RuntimeFailure where no platform runs."""
+        instance = read_instance(self._home)
+        if instance is None or not instance_processes(self._id):
             raise RuntimeFailure("the platform is not up; start it with: recsys up")
-        if config.api_url != instance.api_url:
-            raise BadInput(f"http_options: the API is at {instance.api_url}; to move it, `recsys down` and `recsys up`")
-        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
-            running = running_config(rollout.details())
-            if changed := changed_args(for_serve(config.document), running):
-                raise BadInput(f"args.{changed[0]}: takes a start; run `recsys down` and `recsys up`", field=changed[0])
-            rollout.submit(config.document)
-            rollout.take_over(config.document, on_phase, timeout_s)
         return instance
 
     def down(self, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 30.0) -> int:
@@ -207,8 +193,10 @@ class Runtime:
         refuse_if_traces_cannot_leave(config.serving.tracing)
         if tls := config.certificate:
             joined(*tls)
-        refuse_if_taken({"the API, http_options.port": port}, host)
-        refuse_if_taken({"the API": port, **self._ports.model_dump()})
+        ports = (self._ports or config.platform.ports).model_dump()
+        api = {"the API, http_options.port": port}
+        refuse_if_taken({**api, **{f"args.ports.{use}": number for use, number in ports.items()}})
+        refuse_if_taken(api, host)
         if url := config.platform.external_redis():
             prefix = config.platform.redis_prefix
             for line in check_redis(url, prefix):
@@ -227,6 +215,7 @@ class Runtime:
 
     def _instance(self, config: ServeConfig) -> Instance:
         folder = runtime_dir(self._home)
+        ports = self._ports or config.platform.ports
         url = config.platform.external_redis()
         instance = Instance(
             id=self._id,
@@ -234,11 +223,13 @@ class Runtime:
             config_file=config.file.resolve(),
             api_url=config.api_url,
             certificate=tls[0] if (tls := config.certificate) else None,
-            dashboard_url=f"http://127.0.0.1:{self._ports.dashboard}",
+            dashboard_url=f"http://127.0.0.1:{ports.dashboard}",
             redis_url=url or "",
             embedded_redis=url is None,
             runtime_dir=folder,
-            ports=self._ports,
+            redis_prefix=config.platform.redis_prefix,
+            ports=ports,
+            logging_config=config.document.get("logging_config"),
         )
         return instance if url else instance.model_copy(update={"redis_url": valkey_url(instance.valkey_socket)})
 
@@ -266,7 +257,7 @@ class Runtime:
             instance, env, num_cpus=self._resources.num_cpus, object_store_bytes=self._resources.object_store_bytes
         )
         on_phase("Serve")
-        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+        with rollout_of(instance) as rollout:
             rollout.submit(config.document)
             rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
         refuse_if_exposed(self._id, None if is_loopback(config.http_address[0]) else api_port)
@@ -296,7 +287,7 @@ def _refuse_if_another_platform(url: str, prefix: str) -> None:
 
 def _application_states(instance: Instance) -> dict[str, str]:
     try:
-        with Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray") as rollout:
+        with rollout_of(instance) as rollout:
             return {name: str(found["status"]) for name, found in rollout.applications().items()}
     except (RuntimeFailure, OSError):
         return {}

@@ -17,7 +17,7 @@ import redis
 import yaml
 
 from deployments.machine.environment import ray_environment
-from deployments.machine.instance import Instance, Ports
+from deployments.machine.instance import Instance
 from deployments.machine.processes import instance_processes
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
@@ -27,6 +27,7 @@ from load_tests.chaos.ledger import Ledger
 from load_tests.chaos.servers import Servers
 from load_tests.comparison.bench import ROOT
 from load_tests.comparison.cluster import PORT_SHIFT
+from recsys.config import Ports
 from recsys.versions.store import VersionStore
 
 _REPLICAS = {"Composer": 2, "shard-0": 2, "shard-1": 2}

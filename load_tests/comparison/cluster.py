@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from deployments.machine import runtime
-from deployments.machine.instance import Ports
 from deployments.machine.preflight import GIB
 from deployments.machine.serve_config import read_for_serve
+from recsys.config import Ports
 
 PORT_SHIFT = 137
 """Added to every port that the platform has by default."""

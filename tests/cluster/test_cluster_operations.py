@@ -257,10 +257,16 @@ def test_apply_takes_over_what_changes_live(live: Live) -> None:
 
     try:
         write({}, {"limits": {"k": 7}})
-        live.recsys("apply")
+        change = {"setting": "Composer.user_config.limits.k", "old": 100, "new": 7, "how": "live", "also": None}
+        planned = orjson.loads(live.recsys("apply", "--dry-run", "--json"))
+        assert (planned["applied"], planned["changes"]) == (False, [change])
+        assert asked() == 200
+        applied = orjson.loads(live.recsys("apply", "--json"))
+        assert (applied["applied"], applied["changes"]) == (True, [change])
         assert asked() == 422
+        assert orjson.loads(live.recsys("apply", "--json"))["changes"] == []
         write({"keep_versions": 4}, {})
-        with pytest.raises(AssertionError, match=r"args\.keep_versions: takes a start"):
+        with pytest.raises(AssertionError, match=r"args\.keep_versions: takes a start \(recsys down, recsys up\)"):
             live.recsys("apply")
         write({}, {"max_batsh": 64})
         with pytest.raises(AssertionError, match=r"user_config\.max_batsh: Extra inputs"):

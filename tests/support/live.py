@@ -19,10 +19,11 @@ import orjson
 import psutil
 import yaml
 
-from deployments.machine.instance import Instance, Ports
+from deployments.machine.instance import Instance
 from deployments.machine.processes import instance_processes
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
+from recsys.config import Ports
 from recsys.data.movielens import Ml100k
 
 REPOSITORY = Path(__file__).parents[2]

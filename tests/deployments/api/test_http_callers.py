@@ -20,10 +20,9 @@ from deployments.api import front
 from deployments.api.app import make_api
 from deployments.api.callers import HttpCaller
 from deployments.api.traces import Traces
-from deployments.machine.instance import Ports
 from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.access.gate import Gate
-from recsys.config import Limits, Security, Serving
+from recsys.config import Limits, Ports, Security, Serving
 from recsys.datatypes import RecQuery
 from recsys.errors import CallerGone, Overloaded, Unavailable
 from recsys.shard.recall import nearest_query

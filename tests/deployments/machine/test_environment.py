@@ -7,7 +7,8 @@ import pytest
 import ray
 
 from deployments.machine.environment import Tuning, ray_environment
-from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir, state_file
+from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir, state_file
+from recsys.config import Ports
 from recsys.errors import RuntimeFailure
 
 RAY = Path(ray.__file__).parent

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -104,3 +105,16 @@ def test_traces_without_what_sends_them_are_refused(monkeypatch: pytest.MonkeyPa
     refuse_if_traces_cannot_leave(Tracing())
     with pytest.raises(RuntimeFailure, match=r"tracing.endpoint: .* pip install 'recsys\[otel\]'"):
         refuse_if_traces_cannot_leave(wanted)
+
+
+def test_all_ports_that_are_taken_are_named_and_free_ones_proposed() -> None:
+    """What a second platform on the machine needs to know."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"args.ports.gcs": one.getsockname()[1], "args.ports.dashboard": other.getsockname()[1]}
+        with pytest.raises(RuntimeFailure) as caught:
+            refuse_if_taken(ports)
+    said = str(caught.value)
+    assert all(f"port {port} ({use}) is taken" in said for use, port in ports.items())
+    match = re.search(r"; (\d+) higher all are free$", said)
+    assert match
+    refuse_if_taken({use: port + int(match[1]) for use, port in ports.items()})

@@ -21,13 +21,16 @@ import trustme
 import yaml
 
 from deployments.cli.client import Client
-from deployments.machine.instance import Instance, Ports, instance_id, runtime_dir, state_file
+from deployments.cli.finding import running_instances
+from deployments.machine.instance import Instance, instance_id, runtime_dir, state_file
 from deployments.machine.preflight import GIB
 from deployments.machine.processes import MARKER, instance_processes, stop_instance
 from deployments.machine.runtime import Resources, Runtime
 from deployments.machine.serve_config import read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
+from recsys.config import Ports
 from recsys.errors import BadInput, RuntimeFailure
+from tests.support.live import free_ports
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
 RAY_ADDRESS_FILE = Path("/tmp/ray/ray_current_cluster")
@@ -144,6 +147,38 @@ def test_up_serves_on_loopback_only_and_down_leaves_nothing(
     assert nothing_is_left(tmp_path / "home")
     assert not runtime.status().running
     assert runtime.down() == 0
+
+
+@pytest.mark.cluster
+def test_two_platforms_run_side_by_side(tmp_path: Path, write_config: WriteConfig, ports: dict[str, int]) -> None:
+    """With ports and a folder of their own in their config files; the end of one leaves the other."""
+    resources = Resources(num_cpus=1, object_store_bytes=100 << 20, memory_needed=GIB)
+    known, others = yaml.safe_load(write_config("build").read_text()), free_ports()
+    platforms = []
+    for name, numbers in (("one", ports), ("other", others)):
+        known["http_options"]["port"] = numbers["http"]
+        known["applications"][0]["args"] = {"data_dir": name, "ports": {use: numbers[use] for use in PORTS}}
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(known))
+        platforms.append((Runtime(tmp_path / name, resources=resources), read_for_serve(file)))
+    (one, config), (other, other_config) = platforms
+    try:
+        first = one.up(config)
+        with pytest.raises(RuntimeFailure, match=r"args\.ports\.gcs\) is taken by .*all are free") as caught:
+            Runtime(tmp_path / "third", Ports(**{use: ports[use] for use in PORTS}), resources).up(other_config)
+        assert "http_options.port" not in str(caught.value)
+        second = other.up(other_config)
+        assert [found.home for found in running_instances()] == [tmp_path / "one", tmp_path / "other"]
+        for instance in (first, second):
+            assert httpx.get(instance.api_url, trust_env=False).text == "inner"
+        assert one.down()
+        assert nothing_is_left(tmp_path / "one")
+        assert httpx.get(second.api_url, trust_env=False).text == "inner"
+        assert other.status().applications == {"noop": "RUNNING"}
+        assert [found.home for found in running_instances()] == [tmp_path / "other"]
+    finally:
+        one.down()
+        other.down()
 
 
 @pytest.mark.cluster

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from deployments.machine.instance import Instance, Ports, instance_id, read_instance, runtime_dir
+from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig
 from deployments.machine.valkey import is_served, start_valkey, valkey_url
+from recsys.config import Ports
 from recsys.errors import RuntimeFailure
 
 OWN_PIDS = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]

@@ -1,0 +1,72 @@
+"""Which platform a command means that is not told a config file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.options import DEFAULT_CONFIG
+from deployments.machine.instance import Instance, instances, read_instance
+from deployments.machine.processes import instance_processes
+from deployments.machine.serve_config import read_config
+from recsys.errors import RuntimeFailure
+
+AnyConfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="RECSYS_CONFIG", help="The Serve config file of the platform; none: the one that runs."
+    ),
+]
+
+_NOT_UP = "the platform is not up; start it with: recsys up"
+
+
+def running(config: Path | None) -> Instance:
+    """The platform that runs: of the config file, where one is named; else of configs/local.yaml, where that one is up;
+    else the only one that this user runs on the machine.
+
+    Raises RuntimeFailure, naming those that run, where that is none or several.
+    """
+    home, others = _home_of(config), running_instances()
+    if home is not None and (instance := _up(home)) is not None:
+        return instance
+    if config is not None:
+        raise RuntimeFailure(f"{_NOT_UP}{beside(others)}")
+    if len(others) == 1:
+        return others[0]
+    raise RuntimeFailure(
+        f"several platforms run here: name one by its config file{beside(others)}" if others else _NOT_UP
+    )
+
+
+def platform_of_logs(config: Path | None) -> tuple[Instance | None, Path]:
+    """The platform as `running` finds it, and its home; None and a home where it has ended."""
+    home = _home_of(config)
+    if home is not None and (config is not None or not running_instances()):
+        return _up(home), home
+    instance = running(config)
+    return instance, instance.home
+
+
+def running_instances() -> list[Instance]:
+    return [one for one in instances() if instance_processes(one.id)]
+
+
+def beside(others: list[Instance]) -> str:
+    """The platforms that run, for the end of a message; empty where there are none."""
+    named = ", ".join(f"{one.home} (--config {one.config_file})" for one in others)
+    return f"; running: {named}" if named else ""
+
+
+def _home_of(config: Path | None) -> Path | None:
+    """Of the config file, or of configs/local.yaml where that is there."""
+    if config is None and not DEFAULT_CONFIG.exists():
+        return None
+    return read_config(config or DEFAULT_CONFIG).platform.home()
+
+
+def _up(home: Path) -> Instance | None:
+    instance = read_instance(home)
+    return instance if instance is not None and instance_processes(instance.id) else None

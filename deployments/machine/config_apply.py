@@ -1,0 +1,79 @@
+"""Handing a changed config file to the platform that runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deployments.machine.config_change import turn
+from deployments.machine.config_diff import START, Change, changes
+from deployments.machine.instance import Instance
+from deployments.machine.live_scaling import running_config
+from deployments.machine.rollout import OnPhase, Rollout, rollout_of
+from deployments.machine.serve_config import ServeConfig
+from recsys.errors import BadInput
+from recsys.state.redis_url import redacted
+
+
+def planned(instance: Instance, config: ServeConfig) -> list[Change]:
+    """What `apply` would change."""
+    with rollout_of(instance) as rollout:
+        return _changes(instance, _running(instance, rollout), config)
+
+
+def apply(
+    instance: Instance, config: ServeConfig, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
+) -> list[Change]:
+    """Hand the config in, and return what it changed once the platform goes by it.
+
+    BadInput for what only a start can change, before anything is changed. RuntimeFailure where Serve refuses, or is not
+    there after `timeout_s` seconds.
+    """
+    with turn(instance.home), rollout_of(instance) as rollout:
+        running = _running(instance, rollout)
+        changed = _changes(instance, running, config)
+        refuse_starts(changed)
+        rollout.submit(_with_args_of(running, config.document))
+        rollout.take_over(config.document, on_phase, timeout_s)
+    instance.model_copy(update={"logging_config": config.document.get("logging_config")}).write()
+    return changed
+
+
+def refuse_starts(changed: list[Change]) -> None:
+    """Raises BadInput where one of the changes takes a start."""
+    if starts := [change for change in changed if change.how == START]:
+        steps = ["recsys down", *dict.fromkeys(change.also for change in starts if change.also), "recsys up"]
+        names = ", ".join(change.setting for change in starts)
+        raise BadInput(f"{names}: takes a start ({', '.join(steps)}); nothing was changed", field=starts[0].setting)
+
+
+def _running(instance: Instance, rollout: Rollout) -> dict[str, Any]:
+    """The config by which the platform goes, as Serve tells it, and the part that Serve keeps to itself."""
+    running = running_config(rollout.details())
+    return running if instance.logging_config is None else {**running, "logging_config": instance.logging_config}
+
+
+def _changes(instance: Instance, running: dict[str, Any], config: ServeConfig) -> list[Change]:
+    found = changes(running, config.document)
+    certificate, redis = config.certificate, config.platform.external_redis()
+    # What Serve is not told: see `for_serve`.
+    if instance.certificate != (new := certificate[0] if certificate else None):
+        found.append(Change("http_options.ssl_certfile", _text(instance.certificate), _text(new), START))
+    if redis != (old := None if instance.embedded_redis else instance.redis_url):
+        found = [change for change in found if change.setting != "args.redis_url"]
+        found.append(Change("args.redis_url", old and redacted(old), redis and redacted(redis), START))
+    return found
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _with_args_of(running: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the running `args`, letter for letter. Serve goes by their text, and would restart every
+    replica for a default that is written down.
+    """
+    [theirs, *_], [ours, *others] = running["applications"], document["applications"]
+    application = {name: value for name, value in ours.items() if name != "args"}
+    if "args" in theirs:
+        application["args"] = theirs["args"]
+    return {**document, "applications": [application, *others]}

@@ -1,0 +1,124 @@
+"""What a changed config file changes of the platform that runs, setting by setting, and what each change takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from deployments.machine.config_check import is_ours, settings_model
+from deployments.machine.live_scaling import is_held, let_go
+from deployments.machine.serve_config import for_serve
+from recsys.config import Platform
+
+How = Literal["live", "its replicas restart, in turn", "all replicas restart, in turn", "recsys down, then recsys up"]
+LIVE: How = "live"
+REPLICAS: How = "its replicas restart, in turn"
+ALL: How = "all replicas restart, in turn"
+START: How = "recsys down, then recsys up"
+
+_ACTOR = ("ray_actor_options", "placement_group", "max_replicas_per_node", "gang_scheduling_config")
+"""Settings of a deployment, by how they begin, for which Serve replaces its replicas: `DeploymentVersion` in
+ray/serve/_private/version.py."""
+_CODE = ("autoscaling_config.policy", "request_router_config", "deployment_actors")
+"""Those that Serve counts as code of the application: `get_app_code_version` in ray/serve/_private/deploy_utils.py."""
+_WHOLE = ("proxy_location", "http_options", "grpc_options", "logging_config")
+"""Settings of all applications."""
+_BUILDS = {"shards": "recsys build --from-live --promote", "routing": "recsys build --from-live --promote"}
+"""`args` that a version is built for, and what makes one that fits while the platform is down."""
+_ENCODER = "recsys build FILES --promote"
+
+Flat = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One setting that differs between what runs and what is wanted."""
+
+    setting: str
+    """Such as `shard-0.user_config.ef_search`."""
+    old: Any
+    """None: it is not set, so that a default of Serve's holds, or it is null."""
+    new: Any
+    how: How
+    also: str | None = None
+    """A command that the change needs between `recsys down` and `recsys up`."""
+
+
+def changes(running: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Change]:
+    """In the order of the wanted file, then what only the running config sets.
+
+    Both are configs of Serve: what it says that it runs, and a config file. Settings of ours count by their
+    value, so that a default which is written down changes nothing.
+    """
+    old, new = (dict(_settings(for_serve(dict(config)))) for config in (running, wanted))
+    return [
+        Change(name, old.get(name), new.get(name), _how(name), _also(name))
+        for name in [*new, *(name for name in old if name not in new)]
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - knows Serve's defaults, and takes a second
+
+    [application, *_] = config["applications"]
+    whole = ServeDeploySchema.model_validate(config).model_dump(mode="json", include={*_WHOLE})
+    for name in _WHOLE:
+        yield from _flat(name, whole[name])
+    for name, value in application.items():
+        if name not in ("args", "deployments"):
+            yield from _flat(f"application.{name}", value)
+    ours = is_ours(application)
+    yield from _flat("args", _with_defaults(Platform, application.get("args")) if ours else application.get("args"))
+    for entry in application.get("deployments") or ():
+        yield from _deployment(entry, ours=ours)
+
+
+def _deployment(entry: Mapping[str, Any], *, ours: bool) -> Iterator[tuple[str, Any]]:
+    name, scaling, settings = entry["name"], entry.get("autoscaling_config"), entry.get("user_config")
+    if scaling is not None and is_held(scaling):
+        yield f"{name}.held", True
+        entry = {**entry, "autoscaling_config": let_go(scaling)}
+    for key, value in entry.items():
+        if key not in ("name", "user_config"):
+            yield from _flat(f"{name}.{key}", value)
+    yield from _flat(f"{name}.user_config", _with_defaults(settings_model(name), settings) if ours else settings)
+
+
+def _with_defaults(model: type[BaseModel], settings: Any) -> Any:
+    """All settings of the model; as they are where they are wrong, which what runs may be handed past the commands."""
+    try:
+        return model.model_validate(settings or {}).model_dump(mode="json")
+    except ValidationError:
+        return settings
+
+
+def _flat(at: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Each value that is no mapping, by the names that lead to it."""
+    if not isinstance(value, Mapping):
+        yield at, value
+        return
+    for key, inner in value.items():
+        yield from _flat(f"{at}.{key}", inner)
+
+
+def _how(setting: str) -> How:
+    first, _, rest = setting.partition(".")
+    if first in ("args", "http_options", "grpc_options", "proxy_location"):
+        return START
+    if first == "application":
+        return LIVE if rest.startswith("logging_config") else START
+    if rest.startswith(_CODE):
+        return ALL
+    return REPLICAS if rest.startswith(_ACTOR) else LIVE
+
+
+def _also(setting: str) -> str | None:
+    first, _, rest = setting.partition(".")
+    if first != "args":
+        return None
+    name = rest.partition(".")[0]
+    return _ENCODER if name == "encoder" else _BUILDS.get(name)
