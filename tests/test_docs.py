@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from deployments.cli import make_cli
+from deployments.cli.commands import load
 from tests.support.live import REPOSITORY, Live
 
 README = REPOSITORY / "README.md"
@@ -91,7 +92,7 @@ def recsys_commands() -> dict[str, set[str]]:
         given = {o for parameter in command.params for o in (*parameter.opts, *parameter.secondary_opts)}
         yield name, given | {"--help"}
         for part, inner in getattr(command, "commands", {}).items():
-            yield from walk(inner, f"{name} {part}".strip())
+            yield from walk(inner if name else load(part), f"{name} {part}".strip())
 
     return dict(walk(typer.main.get_command(make_cli()), ""))
 

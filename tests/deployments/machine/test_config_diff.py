@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,9 +13,10 @@ from deployments.machine.config_apply import refuse_starts
 from deployments.machine.config_diff import ALL, LIVE, REPLICAS, START, Change, changes
 from deployments.machine.live_scaling import hold
 from recsys.errors import BadInput
+from tests.support.live import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
-LOCAL = yaml.safe_load((Path(__file__).parents[2] / "configs" / "local.yaml").read_text())
+LOCAL = yaml.safe_load((REPOSITORY / "configs" / "local.yaml").read_text())
 Change_ = Callable[[dict[str, Any]], object]
 
 
