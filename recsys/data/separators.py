@@ -57,7 +57,7 @@ def _quote_of(lines: Sequence[str], separator: str) -> str:
     quotes = ['"']
     if '"' in text and separator not in (",", ";"):  # commas stand in texts, so cells of such tables are quoted
         quotes.append("")
-    if "'" in text:
+    if text.startswith("'"):
         quotes.append("'")
     return max(quotes, key=lambda quote: _regular(lines, separator, quote))
 
