@@ -69,20 +69,20 @@ def is_local(host: bytes) -> bool:
 def document(app: FastAPI, gate: Gate) -> None:
     """Where keys are asked for, adds to the OpenAPI page how they are sent and which scope each operation needs."""
     plain = app.openapi
-    made: dict[bool, dict[str, Any]] = {}
+    pages: dict[bool, dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
-        if gate.open not in made:
-            made[gate.open] = _described(deepcopy(plain()), asks=not gate.open)
-        return made[gate.open]
+        if gate.open not in pages:
+            pages[gate.open] = _described(deepcopy(plain()), asks=not gate.open)
+        return pages[gate.open]
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
 
 
-def _described(known: dict[str, Any], *, asks: bool) -> dict[str, Any]:
+def _described(page: dict[str, Any], *, asks: bool) -> dict[str, Any]:
     if asks:
-        known.setdefault("components", {})["securitySchemes"] = SCHEMES
-    for path, operations in known["paths"].items():
+        page.setdefault("components", {})["securitySchemes"] = SCHEMES
+    for path, operations in page["paths"].items():
         for method, operation in operations.items():
             scope = scope_of(method.upper(), path) if asks else None
             if scope is None:
@@ -92,4 +92,4 @@ def _described(known: dict[str, Any], *, asks: bool) -> dict[str, Any]:
             operation["security"] = [{scheme: []} for scheme in SCHEMES]
             said = operation.get("description", "")
             operation["description"] = f"{said}\n\nThe key needs the scope `{scope}`.".strip()
-    return known
+    return page

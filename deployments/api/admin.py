@@ -63,15 +63,15 @@ def router(gate: Gate, home: Path) -> APIRouter:
         return await asyncio.to_thread(_ask, gate, home, None)
 
     @routes.post("/scale")
-    async def scale(asked: ScaleRequest) -> Deployments:
+    async def scale(body: ScaleRequest) -> Deployments:
         """New bounds for a deployment, live. Answers once they are taken over; the replicas come seconds later."""
-        bounds = Bounds.of(asked.min_replicas, asked.max_replicas)
-        return await asyncio.to_thread(_ask, gate, home, lambda config: bound(config, asked.deployment, bounds))
+        bounds = Bounds.of(body.min_replicas, body.max_replicas)
+        return await asyncio.to_thread(_ask, gate, home, lambda config: bound(config, body.deployment, bounds))
 
     @routes.post("/hold")
-    async def hold_(asked: HoldRequest) -> Deployments:
+    async def hold_(body: HoldRequest) -> Deployments:
         """Hold a deployment at the replicas it has, or release it."""
-        return await asyncio.to_thread(_ask, gate, home, lambda config: hold(config, asked.deployment, held=asked.held))
+        return await asyncio.to_thread(_ask, gate, home, lambda config: hold(config, body.deployment, held=body.held))
 
     return routes
 

@@ -32,12 +32,12 @@ def parameters(model: type[M]) -> Callable[[Request], M]:
 
     Query strings repeat: one that was read before is not read again.
     """
-    known = list(model.model_fields)
+    names = list(model.model_fields)
 
     @lru_cache(_REMEMBERED)
     def read(query_string: bytes) -> M:
         given = QueryParams(query_string).multi_items()
-        check_names([name for name, _ in given], known)
+        check_names([name for name, _ in given], names)
         return model.model_validate_strings(dict(given))
 
     def parameters_of(request: Request) -> M:

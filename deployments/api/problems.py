@@ -127,8 +127,10 @@ def _on_http(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> set[str]:
     """What may be done at this path: Starlette's own answer knows only the first of the path's routes."""
-    asked = [(method, dict(request.scope) | {"method": method}) for method in ("DELETE", "GET", "PATCH", "POST", "PUT")]
-    return {method for method, scope in asked for route in request.app.routes if route.matches(scope)[0] == Match.FULL}
+    scopes = [
+        (method, dict(request.scope) | {"method": method}) for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+    ]
+    return {method for method, scope in scopes for route in request.app.routes if route.matches(scope)[0] == Match.FULL}
 
 
 def _on_surprise(request: Request, error: Exception) -> Response:

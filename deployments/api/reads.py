@@ -25,15 +25,15 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
     async def recommendations_of_user(request: Request) -> Response:
         """Recommendations for a user, who need not be known."""
-        asked = read(request)
+        wishes = read(request)
         query = RecQuery(
-            k=check_k(asked.k, gateway.settings.limits),
-            scenario=asked.scenario,
+            k=check_k(wishes.k, gateway.settings.limits),
+            scenario=wishes.scenario,
             user_id=path_id(request, "user_id", ids),
-            filter=filter_of(asked.filter, declared),
-            include_seen=asked.include_seen,
-            diversity=asked.diversity,
-            explain=asked.explain,
+            filter=filter_of(wishes.filter, declared),
+            include_seen=wishes.include_seen,
+            diversity=wishes.diversity,
+            explain=wishes.explain,
             since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query)

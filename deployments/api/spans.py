@@ -108,7 +108,7 @@ class RequestSpan:
         self._tracer = tracer
         self._span = span
 
-    def asked(self, method: str, route: str | None, request_id: str) -> None:
+    def request(self, method: str, route: str | None, request_id: str) -> None:
         """`route` None: there is none for what was asked. Names are OpenTelemetry's semantic conventions for HTTP."""
         self._span.update_name(method if route is None else f"{method} {route}")
         self._span.set_attributes({"http.request.method": method, "recsys.request_id": request_id})
@@ -137,10 +137,10 @@ class RequestSpan:
         begin, request = slate.batch.began, trace.set_span_in_context(self._span)
         for stage, took_ms in slate.stages.items():
             end = begin + took_ms / 1000
-            made = self._tracer.start_span(stage, request, start_time=_ns(begin))
+            span = self._tracer.start_span(stage, request, start_time=_ns(begin))
             if stage == "candidates":
-                self._calls(slate, trace.set_span_in_context(made), end)
-            made.end(_ns(end))
+                self._calls(slate, trace.set_span_in_context(span), end)
+            span.end(_ns(end))
             begin = end
 
     def _calls(self, slate: Slate, stage: Context, end: float) -> None:
@@ -148,10 +148,10 @@ class RequestSpan:
         assert slate.batch is not None
         for part, (called, answered) in slate.batch.calls.items():
             began = slate.batch.began
-            made = self._tracer.start_span(part, stage, SpanKind.CLIENT, start_time=_ns(began + called / 1000))
+            span = self._tracer.start_span(part, stage, SpanKind.CLIENT, start_time=_ns(began + called / 1000))
             if part in slate.degraded:
-                made.set_status(Status(StatusCode.ERROR, "no answer in time"))
-            made.end(_ns(began + answered / 1000 if math.isfinite(answered) else end))
+                span.set_status(Status(StatusCode.ERROR, "no answer in time"))
+            span.end(_ns(began + answered / 1000 if math.isfinite(answered) else end))
 
 
 def _ns(unix_s: float) -> int:

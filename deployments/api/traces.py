@@ -37,20 +37,20 @@ class Traces:
         if settings == self._settings:
             return
         self._settings = settings
-        old, self.tracer = self.tracer, self._made(settings)
+        old, self.tracer = self.tracer, self._opened(settings)
         if old is not None:
             await asyncio.to_thread(old.stop)
 
-    def _made(self, settings: Tracing) -> Tracer | None:
+    def _opened(self, settings: Tracing) -> Tracer | None:
         if settings.endpoint is None:
             return None
         tracing = importlib.import_module("deployments.api.spans")  # only where it is wanted, see there
         try:
-            made: Tracer = tracing.Tracer.of(settings, self._replica)
+            tracer: Tracer = tracing.Tracer.of(settings, self._replica)
         except BadInput as error:
             log.error("%s; requests are answered without traces", error)  # noqa: TRY400 - no defect of ours
             return None
-        return made
+        return tracer
 
     def around(self, answer: ASGIApp, routes: Sequence[BaseRoute]) -> ASGIApp:
         """The app with a span around each request that is traced. To be asked for while there is a tracer."""
@@ -72,16 +72,16 @@ class Traces:
 
                 await answer(scope, receive, watched)
                 # Paths hold user ids: what is said is the route.
-                span.asked(scope["method"], _route(scope, routes), scope["recsys.request_id"])
+                span.request(scope["method"], _route(scope, routes), scope["recsys.request_id"])
 
         return traced
 
-    async def call(self, name: str, made: Awaitable[R]) -> R:
+    async def call(self, name: str, call: Awaitable[R]) -> R:
         """The result of a call to another part, as a span of the request that makes it."""
         if self.tracer is None:
-            return await made
+            return await call
         with self.tracer.call(name):
-            return await made
+            return await call
 
     async def stop(self) -> None:
         if self.tracer is not None:
@@ -90,6 +90,6 @@ class Traces:
 
 def _route(scope: Scope, routes: Sequence[BaseRoute]) -> str | None:
     """`/v1/items/{item_id}`; None: there is none. FastAPI leaves it in the scope of what it answered."""
-    if (found := scope.get("route")) is not None:
-        return str(found.path)
+    if (route := scope.get("route")) is not None:
+        return str(route.path)
     return next((r.path for r in routes if isinstance(r, Route) and r.matches(scope)[0] == Match.FULL), None)

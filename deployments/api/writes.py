@@ -66,8 +66,8 @@ def router(gateway: Gateway) -> APIRouter:
         check_bulk(len(body.items), "items", limits)
         good, refused = validate_each(ItemIn, body.items, lambda i: check_item(i, declared, limits))
         refuse_if_all("items", good, refused)
-        made = [_item(item) for _, item in good]
-        became = await gateway.upsert(made, wait_visible=wait is not None, version=version)
+        written = [_item(item) for _, item in good]
+        became = await gateway.upsert(written, wait_visible=wait is not None, version=version)
         return _json(_items_out(good, became, refused))
 
     @routes.put("/items/{item_id}", response_model=WrittenOut)

@@ -15,7 +15,7 @@ METRIC = "ndcg@10"
 def compared(
     candidate: Ints,
     served: Ints,
-    held: Holdout,
+    holdout: Holdout,
     margin: float,
     *,
     version: str,
@@ -26,11 +26,11 @@ def compared(
     seed: int = 7,
 ) -> Comparison:
     """Judge (cases, k) lists of both. The mean gap decides; the interval is for whoever reads it."""
-    gap = better(candidate, served, held, METRIC, seed)
-    scores = [float(per_case(lists, held)[METRIC].mean()) for lists in (candidate, served)]
+    gap = better(candidate, served, holdout, METRIC, seed)
+    scores = [float(per_case(lists, holdout)[METRIC].mean()) for lists in (candidate, served)]
     publish = gap["gap"] >= -margin
     reason = (
-        f"NDCG@10 {scores[0]:.4f} beside {scores[1]:.4f} of {version} on {held.cases} cases: "
+        f"NDCG@10 {scores[0]:.4f} beside {scores[1]:.4f} of {version} on {holdout.cases} cases: "
         f"{gap['gap']:+.4f}, {'not ' if publish else ''}worse by more than the margin of {margin:g}"
     )
     return Comparison(
@@ -42,9 +42,9 @@ def compared(
         basis=basis,
         **gap,
         margin=margin,
-        cases=held.cases,
+        cases=holdout.cases,
         events=events,
-        since=float(held.now[0]),
+        since=float(holdout.now[0]),
         at=time.time(),
         seconds=round(seconds, 1),
         data_sha256=data_sha256,

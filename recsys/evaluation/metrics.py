@@ -22,14 +22,14 @@ _RARE = 5
 _RESAMPLES = 1000
 
 
-def relevance(lists: Ints, held: Holdout) -> npt.NDArray[np.bool_]:
+def relevance(lists: Ints, holdout: Holdout) -> npt.NDArray[np.bool_]:
     """(cases, k): which places hold a target of their case."""
-    width = len(held.train.item_ids) + 1
-    wanted = np.repeat(np.arange(held.cases), np.diff(held.target_offsets)) * width + held.targets
-    return np.isin(np.arange(held.cases)[:, None] * width + lists, wanted) & (lists >= 0)
+    width = len(holdout.train.item_ids) + 1
+    wanted = np.repeat(np.arange(holdout.cases), np.diff(holdout.target_offsets)) * width + holdout.targets
+    return np.isin(np.arange(holdout.cases)[:, None] * width + lists, wanted) & (lists >= 0)
 
 
-def per_case(lists: Ints, held: Holdout) -> dict[str, Doubles]:
+def per_case(lists: Ints, holdout: Holdout) -> dict[str, Doubles]:
     """Accuracy of each case, (cases,) each:
 
     ndcg@10    sum of 1/log2(rank + 1) over hits in the first 10, over its largest value (Järvelin and Kekäläinen 2002)
@@ -37,8 +37,8 @@ def per_case(lists: Ints, held: Holdout) -> dict[str, Doubles]:
     recall@k   share of the targets among the first k
     mrr        1/rank of the first hit, 0 for none within 100
     """
-    hits = relevance(lists, held)
-    wanted = np.maximum(np.diff(held.target_offsets), 1)
+    hits = relevance(lists, holdout)
+    wanted = np.maximum(np.diff(holdout.target_offsets), 1)
     gains = 1.0 / np.log2(np.arange(2, lists.shape[1] + 2))
     ideal = np.cumsum(gains)[np.minimum(wanted, 10) - 1]
     first = np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, np.inf)
@@ -52,7 +52,7 @@ def per_case(lists: Ints, held: Holdout) -> dict[str, Doubles]:
     }
 
 
-def over_lists(lists: Ints, held: Holdout, vectors: Floats) -> dict[str, float]:
+def over_lists(lists: Ints, holdout: Holdout, vectors: Floats) -> dict[str, float]:
     """What the lists are like, whoever is right; on the first 10 of each:
 
     coverage            share of the catalogue that is in any list
@@ -64,35 +64,35 @@ def over_lists(lists: Ints, held: Holdout, vectors: Floats) -> dict[str, float]:
     there = shown >= 0
     if not there.any():
         return {"coverage": 0.0, "novelty": 0.0, "intra_list_distance": 0.0, "cold_share": 0.0}
-    known = np.bincount(held.train.items, minlength=len(held.train.item_ids))
-    share = (known + 1) / (held.train.users + 1)
+    seen_by = np.bincount(holdout.train.items, minlength=len(holdout.train.item_ids))
+    share = (seen_by + 1) / (holdout.train.users + 1)
     sums = np.einsum("ck,ckd->cd", there.astype(np.float32), vectors[shown])
     sizes = there.sum(axis=1)
     pairs = sizes * (sizes - 1)
     likeness = (np.einsum("cd,cd->c", sums, sums) - sizes)[pairs > 0] / pairs[pairs > 0]
     return {
-        "coverage": float(len(np.unique(shown[there])) / len(known)),
+        "coverage": float(len(np.unique(shown[there])) / len(seen_by)),
         "novelty": float(-np.log2(share[shown[there]]).mean()),
         "intra_list_distance": float((1.0 - likeness).mean()) if len(likeness) else 0.0,
-        "cold_share": float((known[shown[there]] < _RARE).mean()),
+        "cold_share": float((seen_by[shown[there]] < _RARE).mean()),
     }
 
 
-def judge(lists: Ints, held: Holdout, vectors: Floats, seed: int = 7) -> dict[str, float | list[float]]:
+def judge(lists: Ints, holdout: Holdout, vectors: Floats, seed: int = 7) -> dict[str, float | list[float]]:
     """All of them; each accuracy with its 95 % interval under `<name>_ci`, by bootstrap over cases."""
-    cases = per_case(lists, held)
+    cases = per_case(lists, holdout)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(held.cases, np.full(held.cases, 1.0 / held.cases), _RESAMPLES) / held.cases
+    drawn = rng.multinomial(holdout.cases, np.full(holdout.cases, 1.0 / holdout.cases), _RESAMPLES) / holdout.cases
     means: dict[str, float | list[float]] = {name: float(values.mean()) for name, values in cases.items()}
     for name, values in cases.items():
         means[f"{name}_ci"] = np.percentile(drawn @ values, [2.5, 97.5]).tolist()
-    return {**means, **over_lists(lists, held, vectors)}
+    return {**means, **over_lists(lists, holdout, vectors)}
 
 
-def better(one: Ints, other: Ints, held: Holdout, metric: str = "ndcg@10", seed: int = 7) -> Mapping[str, float]:
+def better(one: Ints, other: Ints, holdout: Holdout, metric: str = "ndcg@10", seed: int = 7) -> Mapping[str, float]:
     """How much `one` is ahead of `other` on the same cases, with the 95 % interval of the difference."""
-    gap = per_case(one, held)[metric] - per_case(other, held)[metric]
+    gap = per_case(one, holdout)[metric] - per_case(other, holdout)[metric]
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(held.cases, np.full(held.cases, 1.0 / held.cases), _RESAMPLES) / held.cases
+    drawn = rng.multinomial(holdout.cases, np.full(holdout.cases, 1.0 / holdout.cases), _RESAMPLES) / holdout.cases
     low, high = np.percentile(drawn @ gap, [2.5, 97.5]).tolist()
     return {"gap": float(gap.mean()), "low": low, "high": high}

@@ -64,10 +64,10 @@ class _Histories:
     moment, so each history is moved in time by what its case's own moment is away from it.
     """
 
-    def __init__(self, shards: Shards, held: Holdout, now: float, settings: Serving) -> None:
+    def __init__(self, shards: Shards, holdout: Holdout, now: float, settings: Serving) -> None:
         self._shards = shards
-        self._histories = held.histories
-        self._moved = (now - held.now).tolist()
+        self._histories = holdout.histories
+        self._moved = (now - holdout.now).tolist()
         self._taste = _Weighted({}, settings.taste_half_life)
         self._contexts: dict[str, Floats] = {}
 
@@ -76,8 +76,8 @@ class _Histories:
     ) -> tuple[dict[str, UserProfile], dict[str, Floats], tuple[str, ...]]:
         names = self._histories.item_ids
         needed = {names[i] for u in user_ids for i in self._histories.of_user(int(u)).tolist()} | {*item_ids}
-        found, late = await self._shards.vectors(serve.version, needed - self._contexts.keys(), budget_s)
-        self._contexts |= found
+        vectors, late = await self._shards.vectors(serve.version, needed - self._contexts.keys(), budget_s)
+        self._contexts |= vectors
         return {u: self._profile(int(u), serve) for u in user_ids}, self._contexts, late
 
     def _profile(self, case: int, serve: Serve) -> UserProfile:
@@ -116,39 +116,39 @@ class Offline:
         other._settings = self._settings.model_copy(update={"scenarios": scenarios})  # noqa: SLF001 - of our own kind
         return other
 
-    def lists(self, held: Holdout, say: Callable[[int, int], None], k: int = DEPTH, **options: object) -> Ints:
+    def lists(self, holdout: Holdout, say: Callable[[int, int], None], k: int = DEPTH, **options: object) -> Ints:
         """(cases, 100) item places, as `recommend_many` answers. `options` go into each RecQuery."""
-        place = {item: i for i, item in enumerate(held.train.item_ids)}
-        lists = np.full((held.cases, DEPTH), -1, np.int64)
-        recommender = self._recommender(held)
+        place = {item: i for i, item in enumerate(holdout.train.item_ids)}
+        lists = np.full((holdout.cases, DEPTH), -1, np.int64)
+        recommender = self._recommender(holdout)
         with _loop() as loop:
-            for start, queries in self._batches(held, k, options):
-                say(start, held.cases)
+            for start, queries in self._batches(holdout, k, options):
+                say(start, holdout.cases)
                 slates = loop.run_until_complete(recommender.recommend_many(queries, self.serve))
                 for case, slate in enumerate(slates, start):
                     if isinstance(slate, Exception):
                         raise slate
                     lists[case, : len(slate.items)] = [place[item.item_id] for item in slate.items]
-        say(held.cases, held.cases)
+        say(holdout.cases, holdout.cases)
         return lists
 
-    def gathered(self, held: Holdout, k: int) -> Iterator[tuple[int, Gathered]]:
+    def gathered(self, holdout: Holdout, k: int) -> Iterator[tuple[int, Gathered]]:
         """(first case, what would have been ranked) of each batch."""
-        recommender = self._recommender(held)
+        recommender = self._recommender(holdout)
         with _loop() as loop:
-            for start, queries in self._batches(held, k, {}):
-                made = loop.run_until_complete(recommender.gather(queries, self.serve))
-                if made is not None:
-                    yield start, made
+            for start, queries in self._batches(holdout, k, {}):
+                gathered = loop.run_until_complete(recommender.gather(queries, self.serve))
+                if gathered is not None:
+                    yield start, gathered
 
-    def _recommender(self, held: Holdout) -> Recommender:
-        profiles = _Histories(self._shards, held, self._now, self._settings)
+    def _recommender(self, holdout: Holdout) -> Recommender:
+        profiles = _Histories(self._shards, holdout, self._now, self._settings)
         return Recommender(self._shards, profiles, self._settings, lambda: self._now)
 
-    def _batches(self, held: Holdout, k: int, options: dict[str, object]) -> Iterator[tuple[int, list[RecQuery]]]:
+    def _batches(self, holdout: Holdout, k: int, options: dict[str, object]) -> Iterator[tuple[int, list[RecQuery]]]:
         size = self._settings.max_batch
-        for start in range(0, held.cases, size):
-            cases = range(start, min(start + size, held.cases))
+        for start in range(0, holdout.cases, size):
+            cases = range(start, min(start + size, holdout.cases))
             yield start, [RecQuery(k=k, user_id=str(case), **options) for case in cases]  # type: ignore[arg-type]
 
 

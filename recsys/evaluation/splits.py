@@ -92,8 +92,8 @@ def upcoming(data: Interactions) -> Holdout:
     """What a live platform is asked for next: one moment for all, as trends and popularity are those of a moment too.
     `rolling` where so few users come back after it that chance would choose.
     """
-    held = by_time(data)
-    return held if held.cases >= _FEWEST else rolling(data)
+    holdout = by_time(data)
+    return holdout if holdout.cases >= _FEWEST else rolling(data)
 
 
 def since(data: Interactions, moment: float) -> Holdout:
