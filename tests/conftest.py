@@ -12,6 +12,7 @@ import orjson
 import psutil
 import pytest
 
+from deployments.machine.instance import instance_id
 from deployments.machine.processes import instance_processes
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_for_serve
@@ -74,7 +75,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Liv
     finally:
         stopped = runtime.down()
     assert stopped
-    assert instance_processes(runtime._id) == []
+    assert instance_processes(instance_id(folder / "var")) == []
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
 
 

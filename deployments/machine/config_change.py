@@ -20,12 +20,12 @@ from recsys.errors import RuntimeFailure
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
-_TAKEN_OVER_S = 5.0
+TAKEN_OVER_S = 5.0
 _LOOK_S = 0.1
 """Serve's controller takes a config over at its next turn, within half a second."""
 _TRIES = 3
 _TURN_S = 30.0
-"""Seconds that a caller waits for its turn: a turn takes `_TRIES` times `_TAKEN_OVER_S` at the most."""
+"""Seconds that a caller waits for its turn: a turn takes `_TRIES` times `TAKEN_OVER_S` at the most."""
 
 
 def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -38,7 +38,7 @@ def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any
         for _ in range(_TRIES):
             changed = change(running_config(rollout.details()))
             rollout.submit(changed)
-            deadline = time.monotonic() + _TAKEN_OVER_S
+            deadline = time.monotonic() + TAKEN_OVER_S
             while ignored(changed, details := rollout.details()):
                 if time.monotonic() > deadline:
                     break

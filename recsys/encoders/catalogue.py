@@ -17,7 +17,7 @@ Progress = Callable[[str, int, int], None]
 """Called with a phase, how much of it is done, and of how much."""
 
 
-_TOGETHER = 256
+TOGETHER = 256
 """Texts a piece: some seconds of work, which is what a killed build loses."""
 
 
@@ -45,9 +45,9 @@ def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progr
     """(len(texts), d) float32; every piece is kept in `folder`, by a hash of its texts and the encoder."""
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.zeros((len(texts), encoder.dimension), np.float32)
-    for start in range(0, len(texts), _TOGETHER):
+    for start in range(0, len(texts), TOGETHER):
         progress("encode", start, len(texts))
-        part = texts[start : start + _TOGETHER]
+        part = texts[start : start + TOGETHER]
         vectors[start : start + len(part)] = _piece(encoder, part, folder)
     progress("encode", len(texts), len(texts))
     return vectors
@@ -56,9 +56,9 @@ def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progr
 def encode_all(encoder: Encoder, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:
     """(len(items), d) float32, in memory alone."""
     vectors = np.zeros((len(items), encoder.dimension), np.float32)
-    for start in range(0, len(items), _TOGETHER):
+    for start in range(0, len(items), TOGETHER):
         progress("encode", start, len(items))
-        part = items[start : start + _TOGETHER]
+        part = items[start : start + TOGETHER]
         vectors[start : start + len(part)] = encoder.encode([item.passage() for item in part])
     progress("encode", len(items), len(items))
     return vectors

@@ -24,6 +24,11 @@ class SharedLock:
         self._owed = 0
         """Readers that waited when the last write ended, and have not come in yet."""
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many readers and writers wait for their turn."""
+        return self._readers_waiting, self._writers_waiting
+
     @contextmanager
     def shared(self) -> Iterator[None]:
         with self._changed:

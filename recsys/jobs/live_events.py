@@ -28,7 +28,6 @@ class NewestEvents:
         self._place = {item: i for i, item in enumerate(catalogue)}
         self._most = most
         self._parts: list[Interactions] = []
-        self._held = 0
 
     def add(self, histories: Sequence[Sequence[Interaction]]) -> None:
         """Whole histories of users, each user's once."""
@@ -40,10 +39,13 @@ class NewestEvents:
         self._parts.append(
             Interactions(part.user_ids, self._catalogue, part.offsets, places[part.items], part.weights, part.times)
         )
-        self._held += len(part)
-        if self._held > 2 * self._most:
+        if self.held > 2 * self._most:
             self._parts = [_joined(self._parts, self._catalogue).newest(self._most)]
-            self._held = len(self._parts[0])
+
+    @property
+    def held(self) -> int:
+        """How many events are in memory."""
+        return sum(map(len, self._parts))
 
     def interactions(self) -> Interactions:
         """The newest of all that was added, users in the order of their ids."""

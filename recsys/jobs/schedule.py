@@ -28,8 +28,8 @@ from recsys.state.job_runs import last_run
 from recsys.state.membership import Drift
 from recsys.telemetry import SILENT, Telemetry
 
-_LOOK_S = 5.0
-_LOCK_S = 60.0
+LOOK_S = 5.0
+LOCK_S = 60.0
 """The lock of a composer that dies is free after this; then another one goes on with the build."""
 _DIED = "it died on the way"
 
@@ -92,7 +92,7 @@ class Schedule:
         self._background = Background(telemetry)
 
     def start(self) -> None:
-        self._background.start("schedule", self._step, _LOOK_S)
+        self._background.start("schedule", self._step, LOOK_S)
 
     async def stop(self) -> None:
         await self._background.stop()
@@ -107,7 +107,7 @@ class Schedule:
         """Run a job if it is due and no other runs; why it was due."""
         if not [job for job in self._jobs if await self._due(job) is not None]:
             return None
-        lock = self._redis.lock(redis_keys.REBUILDING, timeout=_LOCK_S, blocking=False)
+        lock = self._redis.lock(redis_keys.REBUILDING, timeout=LOCK_S, blocking=False)
         if not await lock.acquire():
             return None
         try:
@@ -171,13 +171,13 @@ async def _kept(working: asyncio.Future[Any], renew: Callable[[], Awaitable[Any]
     composer takes the lock when it has run out, and two must not build at once.
     """
     renewed = time.monotonic()
-    while not (await asyncio.wait([working], timeout=_LOCK_S / 6))[0]:
+    while not (await asyncio.wait([working], timeout=LOCK_S / 6))[0]:
         try:
             await renew()
         except LockError:
             return False
         except (RedisError, OSError):
-            if time.monotonic() - renewed > _LOCK_S * 2 / 3:
+            if time.monotonic() - renewed > LOCK_S * 2 / 3:
                 return False
         else:
             renewed = time.monotonic()

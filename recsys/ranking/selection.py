@@ -18,7 +18,7 @@ from recsys.shard.sketches import unit
 
 Ints = npt.NDArray[np.int64]
 
-_POOL = 50
+POOL = 50
 """Best-scored candidates that diversity chooses among; three times k where that is more."""
 
 
@@ -51,7 +51,7 @@ def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], gro
     for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
         slates.append(order[start:end][: k[b]])
     if spread:
-        pools = [order[candidates.offsets[b] : candidates.offsets[b + 1]][: max(_POOL, 3 * k[b])] for b in spread]
+        pools = [order[candidates.offsets[b] : candidates.offsets[b + 1]][: max(POOL, 3 * k[b])] for b in spread]
         pools = [pool[: max(int((~over[pool]).sum()), k[b])] for b, pool in zip(spread, pools, strict=True)]
         share = np.array([asked[b].diversity for b in spread])
         picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), share)

@@ -27,9 +27,9 @@ from recsys.state.membership import Drift, VersionState
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.store import Manifest, VersionStore
 
-_LINGER_S = 5.0
+LINGER_S = 5.0
 """Seconds for which a version that no composer serves any more is kept, for requests under way."""
-_WITHDRAWN_S = 3.0
+WITHDRAWN_S = 3.0
 """Seconds between leaving the replica's record and being dropped. A composer that has just read the older record and
 switches back to the version is heard within a second and a half."""
 _WAIT_MS = 500
@@ -116,12 +116,12 @@ class HeldVersion:
     @property
     def announced(self) -> bool:
         """Whether the replica's record names the version: until it has not been used for some seconds."""
-        return time.monotonic() - self._unused_since < _LINGER_S
+        return time.monotonic() - self._unused_since < LINGER_S
 
     @property
     def expired(self) -> bool:
         """Whether the version may be dropped: it was withdrawn from the record some seconds ago."""
-        return time.monotonic() - self._unused_since > _LINGER_S + _WITHDRAWN_S
+        return time.monotonic() - self._unused_since > LINGER_S + WITHDRAWN_S
 
     def state(self) -> VersionState:
         """For the replica's record."""

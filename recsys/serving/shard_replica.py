@@ -33,7 +33,7 @@ from recsys.transport.channel import ChannelServer
 from recsys.versions.fallbacks import Servable
 from recsys.versions.store import VersionStore
 
-_FOLLOW_S = 0.5
+FOLLOW_S = 0.5
 """Seconds between two looks at which versions are wanted."""
 _LEAVE_S = 1.0
 """Seconds from signing off to closing, so that no call is lost when a replica is scaled away."""
@@ -98,7 +98,7 @@ class ShardReplica:
             while await self._load_first(await self._wanted()):
                 continue
         self.watch.meter.begin()
-        start("follow", self._follow, _FOLLOW_S)
+        start("follow", self._follow, FOLLOW_S)
         start("watch", self.watch.beat, BEAT_S)
         start("recall", lambda: self.watch.measure_recall(self._tuning.recall_share), 0.0)
 

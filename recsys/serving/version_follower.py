@@ -29,7 +29,7 @@ _LOOK_S = 0.25
 """Seconds between two looks at who is there, and at which version is promoted."""
 _WAITING_LOOK_S = 0.01
 """The same while somebody waits for what replicas will say."""
-_HELPLESS_S = 30.0
+HELPLESS_S = 30.0
 """Seconds without an answer, though shards hold a version, after which the composer is not healthy."""
 
 log = logging.getLogger(__name__)
@@ -267,4 +267,4 @@ class VersionFollower:
         if self.can_answer() or not any(ready(group, v, self._shards, {}) for v in self._promoted):
             self._answerable_at = now
         self._answerable_at = min(self._answerable_at, now)
-        return now - self._answerable_at > _HELPLESS_S
+        return now - self._answerable_at > HELPLESS_S

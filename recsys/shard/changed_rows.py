@@ -7,7 +7,7 @@ import numpy as np
 from recsys.columns import Column
 from recsys.datatypes import Rows
 
-_KEPT = 1 << 16
+KEPT = 1 << 16
 """Changes that are remembered: half a megabyte."""
 
 
@@ -27,7 +27,7 @@ class Journal:
     def add(self, rows: Rows) -> None:
         """To be called after the change is made."""
         forgotten, kept = self._state
-        if len(kept) + len(rows) <= _KEPT:
+        if len(kept) + len(rows) <= KEPT:
             kept.extend(rows)
         else:
             self._state = forgotten + len(kept) + len(rows), Column(np.int64)

@@ -25,11 +25,11 @@ NEW_LIKES = 5.0
 NEW_ROWS = 4000
 """New rows that are looked at, the last that came: all are scored exactly."""
 
-_BEST = 1 << 13
+BEST = 1 << 13
 """Rows kept of each column. A filter that leaves too few of them makes the shard look at all its rows."""
-_LEAST = 1 << 10
+LEAST = 1 << 10
 """Rows of an answer for which all rows were looked at, at the least: the next request may want more than this one."""
-_CACHED = 64 << 20
+CACHED = 64 << 20
 """Bytes of masks and answers that a shard keeps."""
 
 Mask = npt.NDArray[np.bool_]
@@ -43,9 +43,9 @@ class RowLists:
         self._items = items
         self._lock = threading.Lock()
         self._columns: dict[str, _Best] = {}
-        self._masks: LRUCache[Filter, Mask] = LRUCache(_CACHED // 2, getsizeof=_weight)
+        self._masks: LRUCache[Filter, Mask] = LRUCache(CACHED // 2, getsizeof=_weight)
         self._answers: LRUCache[tuple[str, Filter | None], tuple[Rows, bool]] = LRUCache(
-            _CACHED // 2, getsizeof=lambda answer: _weight(answer[0])
+            CACHED // 2, getsizeof=lambda answer: _weight(answer[0])
         )
         """Rows, best first, and whether they are all that there are."""
         self._seen = -1
@@ -104,8 +104,8 @@ class RowLists:
             rows = rows[rows < len(mask)]
             rows = rows[mask[rows]]
         if not complete and len(rows) < wanted:
-            most = max(wanted, _BEST if self._items.twins.any else _LEAST)
-            rows, _, complete = _first(self._items, column, np.flatnonzero(self._alive(given)), most)
+            most = max(wanted, BEST if self._items.twins.any else LEAST)
+            rows, _, complete = best_rows(self._items, column, np.flatnonzero(self._alive(given)), most)
         if self._items.twins.any and column != "new":
             rows = np.concatenate(self._items.twins.parted(rows))
         self._keep(column, given, rows, seen, complete=complete)
@@ -152,17 +152,17 @@ class _Best:
     def mend(self, items: ItemTable) -> None:
         """Take over what has changed in the table."""
         end, changed = items.journal.end, items.journal.since(self._seen)
-        if changed is None or self._seen < 0 or len(changed) > _BEST:
+        if changed is None or self._seen < 0 or len(changed) > BEST:
             self._look_at_all(items)
         elif len(changed):
             self._move(items, np.unique(changed))
-            if not self.complete and len(self.rows) < _BEST // 2:
+            if not self.complete and len(self.rows) < BEST // 2:
                 self._look_at_all(items)
         self._seen = end
 
     def _look_at_all(self, items: ItemTable) -> None:
         rows = np.flatnonzero(items.alive.view.copy())
-        self.rows, self._values, self.complete = _first(items, self._column, rows, _BEST)
+        self.rows, self._values, self.complete = best_rows(items, self._column, rows, BEST)
         self._bound = (-np.inf, 0) if self.complete else (float(self._values[-1]), int(self.rows[-1]))
 
     def _move(self, items: ItemTable, changed: Rows) -> None:
@@ -176,8 +176,8 @@ class _Best:
             rows, values = np.concatenate([rows, changed[comes]]), np.concatenate([values, now[comes]])
             order = np.lexsort((rows, -values))
             rows, values = rows[order], values[order]
-        if len(rows) > 2 * _BEST:
-            rows, values, self.complete = rows[:_BEST], values[:_BEST], False
+        if len(rows) > 2 * BEST:
+            rows, values, self.complete = rows[:BEST], values[:BEST], False
             self._bound = float(values[-1]), int(rows[-1])
         self.rows, self._values = rows, values
 
@@ -194,7 +194,7 @@ def _values(items: ItemTable, column: str, rows: Rows) -> Values:
     return items.created_at.view[rows]
 
 
-def _first(items: ItemTable, column: str, rows: Rows, most: int) -> tuple[Rows, Values, bool]:
+def best_rows(items: ItemTable, column: str, rows: Rows, most: int) -> tuple[Rows, Values, bool]:
     """The best `most` of (n,) rows in ascending order, best first, with their values; and whether these are all."""
     values = _values(items, column, rows)
     told = ~np.isnan(values)

@@ -36,7 +36,7 @@ _START = 0.02
 _SAMPLE = 1000
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """`items` is (V + 1, d); row 0 stands for no item."""
 
     def __init__(self, items: Tensor) -> None:
@@ -84,9 +84,9 @@ def train_attention(data: Interactions, factors: Factors, seed: int, say: Progre
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         start = factors.items[known] * _START / max(float(factors.items[known].std()), 1e-9)
-        network = _Network(torch.from_numpy(np.concatenate([np.zeros_like(start[:1]), start])))
+        network = Network(torch.from_numpy(np.concatenate([np.zeros_like(start[:1]), start])))
         _fit(network, windows, torch.from_numpy(counts[known].astype(np.float32)), say)
-    return _scaled(_folded(network, item_keys(data.item_ids[i] for i in known.tolist())), kept, seed)
+    return _scaled(folded(network, item_keys(data.item_ids[i] for i in known.tolist())), kept, seed)
 
 
 def _windows(data: Interactions, codes: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def _windows(data: Interactions, codes: np.ndarray) -> np.ndarray:
     return np.where(at >= data.offsets[:-1][users][:, None], codes[np.maximum(at, 0)], 0)
 
 
-def _fit(network: _Network, windows: Tensor, counts: Tensor, say: Progress) -> None:
+def _fit(network: Network, windows: Tensor, counts: Tensor, say: Progress) -> None:
     steps = -(-len(windows) // _BATCH)
     total = max(min(steps * _EPOCHS, _READ // (_BATCH * TRAIL)), 1)
     adam = torch.optim.Adam(network.parameters(), _RATE, fused=True)
@@ -120,7 +120,7 @@ def _fit(network: _Network, windows: Tensor, counts: Tensor, say: Progress) -> N
     say("attention", total, total)
 
 
-def _loss(network: _Network, windows: Tensor, drawn: Tensor) -> Tensor:
+def _loss(network: Network, windows: Tensor, drawn: Tensor) -> Tensor:
     """Softmax over the item that came and items drawn at random, whose scores are less the log of how often they are
     drawn (Bengio and Senécal 2008): as if over all items.
     """
@@ -136,7 +136,7 @@ def _loss(network: _Network, windows: Tensor, drawn: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _folded(network: _Network, keys: np.ndarray) -> Attention:
+def folded(network: Network, keys: np.ndarray) -> Attention:
     """Queries and keys as one matrix a head, values and outputs as another, with the scales of the norms before them.
     What a key's bias adds is the same for all likes and changes nothing.
     """

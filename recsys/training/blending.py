@@ -43,7 +43,7 @@ START: dict[SignalName, float] = {**dict.fromkeys(SIGNALS, 0.0), "taste": 1.0, "
 """Where the search of weights starts; `recency` stays out, for created_at is not the time of an item's arrival."""
 _ROUNDS = 3
 _FOLDS = 4
-_SURE = 1.64
+SURE = 1.64
 _TREES = (25, 50, 100, 200)
 """Numbers that cross-validation chooses from."""
 _IN_SESSION = 0.1
@@ -246,7 +246,7 @@ def train_ranker(
     by_user = np.bincount(few.users, gains[chosen])
     error = float(np.sqrt((by_user**2).sum()))  # of the sum; cases of a user go together
     found = float((before.sum() + gains[chosen].sum()) / max(table.cases, 1))
-    if gains[chosen].sum() <= _SURE * error:
+    if gains[chosen].sum() <= SURE * error:
         return None, found
     model = _fit(columns, few, scores, np.ones(len(columns), bool), _TREES[chosen], seed)
     return str(model.model_to_string()), found

@@ -121,7 +121,7 @@ def test_of_calls_at_the_same_moment_none_is_lost(tmp_path):
 
 def test_a_change_that_somebody_undid_is_made_again(tmp_path, monkeypatch):
     """By a caller of another machine, who had read the config before and knows nothing of the lock."""
-    monkeypatch.setattr(config_change, "_TAKEN_OVER_S", 0.2)
+    monkeypatch.setattr(config_change, "TAKEN_OVER_S", 0.2)
     serve = Controller("shard-0", "shard-1")
     theirs = bound(running_config(serve.details()), "shard-1", Bounds(1, 7))
     plain, submitted = serve.submit, []
@@ -138,7 +138,7 @@ def test_a_change_that_somebody_undid_is_made_again(tmp_path, monkeypatch):
 
 
 def test_a_change_that_serve_never_takes_over_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(config_change, "_TAKEN_OVER_S", 0.0)
+    monkeypatch.setattr(config_change, "TAKEN_OVER_S", 0.0)
     serve = Controller("shard-0")
     serve.submit = lambda config: None
     with pytest.raises(RuntimeFailure, match="did not take the change over"):

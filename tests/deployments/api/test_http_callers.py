@@ -374,9 +374,10 @@ async def test_others_are_not_refused_for_one_that_came_late():
     tasks = [asyncio.create_task(queue.submit("first"))]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    tasks.append(asyncio.create_task(queue.submit("old", Caller(time.monotonic() - 9))))
+    old = Caller(time.monotonic() - 9)
+    tasks.append(asyncio.create_task(queue.submit("old", old)))
     await asyncio.sleep(0)
-    queue._waiting[0][2].since -= 6
+    old.since -= 6
     tasks.append(asyncio.create_task(queue.submit("new")))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):  # the machine is slow for all

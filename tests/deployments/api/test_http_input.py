@@ -34,9 +34,9 @@ ELEMENTS = {
 }
 
 
-def routes(http: Any) -> list[tuple[str, str]]:
+async def routes(http: httpx.AsyncClient) -> list[tuple[str, str]]:
     """(method, path) of every call of the API; pages that show it are none."""
-    paths = http.front._app.openapi()["paths"]
+    paths = (await http.get("/openapi.json")).json()["paths"]
     found = [(method.upper(), path) for path, operations in paths.items() for method in operations]
     assert len(found) >= 17
     return sorted(found)
@@ -69,7 +69,7 @@ def wrong(answer: httpx.Response, field: str | None = None, code: str | None = N
 async def test_every_route_refuses_a_parameter_that_it_does_not_have(make_http):
     """`exclude` belongs to bodies: told, and not passed over in silence."""
     http = await make_http()
-    for method, path in routes(http):
+    for method, path in await routes(http):
         found = wrong(await call(http, method, path, query="?exclude=2"), "exclude", "unknown_field")
         assert "parameters" in found["detail"]
 
@@ -128,7 +128,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
 async def test_every_route_names_the_wrong_field_as_users_write_it(make_http):
     """Bodies of every call, each with one field wrong: no name of pydantic's own, nothing that UTF-8 cannot carry."""
     http = await make_http()
-    taking = [(m, path) for m, path in routes(http) if m in ("POST", "PUT")]
+    taking = [(m, path) for m, path in await routes(http) if m in ("POST", "PUT")]
     assert {path for _, path in taking} == WRONG.keys() == GOOD.keys()  # a new call belongs into both
     for method, path in taking:
         for fields, field in [*WRONG[path], ({"nonsense": 1}, "nonsense")]:

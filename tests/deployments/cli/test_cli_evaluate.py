@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,7 +139,7 @@ def test_what_can_be_known_is_said_before_the_work(
 
     events.write_text(good)
     with monkeypatch.context() as patched:
-        patched.setattr("recsys.versions.prerequisites.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+        patched.setattr("recsys.versions.prerequisites.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
         for command in (train, evaluate):
             assert "and 0 are free there: make room" in recsys(*command).error()
     monkeypatch.setitem(sys.modules, "hnswlib", None)

@@ -406,7 +406,8 @@ class TestInt8:
         index.add(np.arange(3000) + 7, vectors, threads=2)
         found, _ = index.search(vectors, 1)
         assert (found[:, 0] == np.arange(3000) + 7).mean() > 0.99
-        clusters = index.nodes._head.view.astype(int) % 20
+        nodes = index.nodes.state()
+        clusters = nodes["rows"][np.argsort(nodes["nodes"])] % 20
         assert (clusters[1:] == clusters[:-1]).mean() > 0.5  # as they were given, and by chance, hardly any
         index.add(np.array([5000]), -vectors[:1])
         assert index.search(-vectors[:1], 1)[0].tolist() == [[5000]]
@@ -431,8 +432,8 @@ class TestInt8:
         rows, _ = index.search(alike[:1], 10)
         found = rows[0][rows[0] >= 0]
         assert set(range(400, 500)) & set(found.tolist())
-        node = index.nodes._node.view
-        mates = np.flatnonzero(node == node[found[0]])
+        nodes = index.nodes.state()
+        mates = nodes["rows"][nodes["nodes"] == nodes["nodes"][nodes["rows"] == found[0]]]
         assert set(mates.tolist()) <= set(found.tolist())
         index.remove(mates[1:])
         assert mates[0] in index.search(alike[:1], 1)[0][0]

@@ -73,7 +73,7 @@ def test_a_waiting_writer_goes_before_later_readers():
         done = [pool.submit(first)]
         assert first_in.wait(WAIT_S)
         done.append(pool.submit(write))
-        while not lock._writers_waiting:
+        while lock.waiting != (0, 1):
             threading.Event().wait(0.001)
         done.append(pool.submit(late))
         threading.Event().wait(0.05)
@@ -106,16 +106,16 @@ def test_waiting_readers_go_before_the_next_writer():
         done = [pool.submit(first)]
         assert first_in.wait(WAIT_S)
         done += [pool.submit(write) for _ in range(2)]
-        while lock._writers_waiting < 2:
+        while lock.waiting != (0, 2):
             threading.Event().wait(0.001)
         done += [pool.submit(read) for _ in range(3)]
-        while lock._readers_waiting < 3:
+        while lock.waiting != (3, 2):
             threading.Event().wait(0.001)
         go.set()
         for each in done:
             each.result()
-    assert order == ["reader"] * 3 + ["writer"] * 2
-    assert lock._owed == 0
+        pool.submit(write).result(WAIT_S)  # no reader is waited for that came in long ago
+    assert order == ["reader"] * 3 + ["writer"] * 3
 
 
 def test_readers_without_a_pause_let_a_writer_in():

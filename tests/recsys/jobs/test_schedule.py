@@ -139,7 +139,7 @@ async def test_a_failed_rebuild_is_told_and_waits_for_its_next_time(redis, caplo
 
 async def test_a_rebuild_whose_composer_died_is_taken_up(redis, monkeypatch):
     """Once the dead one's lock has run out, another goes on; the lock of one that lives is renewed."""
-    monkeypatch.setattr(schedule, "_LOCK_S", 0.4)
+    monkeypatch.setattr(schedule, "LOCK_S", 0.4)
     builds: list[asyncio.Future[dict[str, str]]] = []
 
     def rebuild() -> Any:
@@ -279,7 +279,7 @@ async def test_a_last_run_that_redis_has_half_lost_is_a_new_schedule(redis, left
 
 async def test_the_schedule_outlives_what_nobody_foresaw(redis, monkeypatch, caplog):
     """An error of any kind is logged, and the next look is made all the same."""
-    monkeypatch.setattr(schedule, "_LOOK_S", 0.01)
+    monkeypatch.setattr(schedule, "LOOK_S", 0.01)
     looks = []
 
     def wanted() -> bool:
@@ -297,7 +297,7 @@ async def test_the_schedule_outlives_what_nobody_foresaw(redis, monkeypatch, cap
 @pytest.mark.parametrize("how", ["another has it", "Redis is away"])
 async def test_who_loses_the_lock_gives_the_work_up(own_valkey, own_redis, monkeypatch, how):
     """Before another composer can begin; what was begun is still open in Redis, so that one goes on with it."""
-    monkeypatch.setattr(schedule, "_LOCK_S", 0.6)
+    monkeypatch.setattr(schedule, "LOCK_S", 0.6)
     begun: list[asyncio.Future[dict[str, str]]] = []
 
     def run() -> Any:

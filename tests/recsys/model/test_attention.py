@@ -17,7 +17,7 @@ from recsys.model.attention import Attention
 from recsys.model.learned import Learned, Links
 from recsys.model.profiles import TRAIL
 from recsys.ranking.signals import SIGNALS
-from recsys.training.attention import _folded, _Network, train_attention
+from recsys.training.attention import Network, folded, train_attention
 from recsys.training.factors import Factors
 from recsys.versions.model_files import read_model
 from tests.support.people import people, publish
@@ -28,9 +28,9 @@ KEYS = item_keys(NAMES)
 
 
 @pytest.fixture(scope="module")
-def network() -> _Network:
+def network() -> Network:
     torch.manual_seed(0)
-    made = _Network(torch.randn(len(NAMES) + 1, SIZE))
+    made = Network(torch.randn(len(NAMES) + 1, SIZE))
     with torch.no_grad():
         for part in made.parameters():
             part.add_(0.3 * torch.randn(part.shape))
@@ -39,7 +39,7 @@ def network() -> _Network:
 
 @pytest.fixture(scope="module")
 def attention(network) -> Attention:
-    return _folded(network, KEYS)
+    return folded(network, KEYS)
 
 
 def ring(users: int = 400, size: int = 24, steps: int = 10) -> Interactions:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.columns import StringColumn
-from recsys.ranking.selection import _POOL, Controls, blend, top
+from recsys.ranking.selection import POOL, Controls, blend, top
 from recsys.ranking.signals import SIGNALS, Moment, measure
 from recsys.shard.candidates import BECAUSE, QUERY, ROLES, SOURCES, TASTE, CandidateSet
 from recsys.shard.sketches import unit
@@ -115,7 +115,7 @@ def test_the_top_is_the_best_k_with_ties_by_key(requests):
 
 def naive_mmr(scores: np.ndarray, sketches: np.ndarray, k: int, share: float) -> list[int]:
     """One request, step by step; likeness below zero is no likeness."""
-    pool = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[: max(_POOL, 3 * k)]
+    pool = sorted(range(len(scores)), key=lambda i: (-scores[i], i))[: max(POOL, 3 * k)]
     low, high = min(scores[pool]), max(scores[pool])
     relevance = {i: (scores[i] - low) / max(high - low, 1e-9) for i in pool}
     vectors = unit(sketches)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, catalogue, eventually
 
 SPEC = EncoderSpec(kind="hashing", dimension=DIMENSION)
+Start = Callable[[type[HashingEncoder]], Awaitable[EncoderReplica]]
 
 
 class Slow(HashingEncoder):
@@ -32,42 +33,67 @@ class Slow(HashingEncoder):
 
 
 @pytest.fixture
-async def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EncoderReplica]:
-    Slow.batches = []
-    monkeypatch.setattr("recsys.serving.encoder_replica.load_encoder", lambda spec, *_, **__: Slow(spec))
+def store(tmp_path: Path) -> VersionStore:
+    """With one version, which is promoted."""
     store = VersionStore(tmp_path)
+    store.promote(publish(store))
+    return store
+
+
+def publish(store: VersionStore) -> str:
     platform = Platform(shards=1, encoder=SPEC, attributes=ATTRIBUTES)
-    build = Build(platform, store, HashingEncoder(SPEC), 1, ShardTuning())
-    store.promote(build.publish(Content(catalogue())).version)
-    made = EncoderReplica(store, tmp_path / "models")
-    made.tune(EncoderTuning(max_batch=4))
-    await made.start()
+    return Build(platform, store, HashingEncoder(SPEC), 1, ShardTuning()).publish(Content(catalogue())).version
+
+
+@pytest.fixture
+def served(store: VersionStore) -> str:
+    """The version that is served."""
+    current = store.current()
+    assert current is not None
+    return current
+
+
+@pytest.fixture
+async def start(store: VersionStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    """Starts a replica with an encoder of this class."""
+    running: list[EncoderReplica] = []
+
+    async def with_encoder(encoder: type[HashingEncoder]) -> EncoderReplica:
+        monkeypatch.setattr("recsys.serving.encoder_replica.load_encoder", lambda spec, *_, **__: encoder(spec))
+        replica = EncoderReplica(VersionStore(store.root), store.root / "models")
+        running.append(replica)
+        replica.tune(EncoderTuning(max_batch=4))
+        await replica.start()
+        return replica
+
+    yield with_encoder
+    for replica in running:
+        await replica.stop()
+
+
+@pytest.fixture
+async def replica(start: Start) -> EncoderReplica:
+    Slow.batches = []
+    started = await start(Slow)
     Slow.batches.clear()
-    yield made
-    await made.stop()
+    return started
 
 
-def version(replica: EncoderReplica) -> str:
-    served = replica._store.current()
-    assert served is not None
-    return served
-
-
-async def test_a_search_does_not_wait_behind_a_thousand_items(replica: EncoderReplica) -> None:
+async def test_a_search_does_not_wait_behind_a_thousand_items(replica: EncoderReplica, served: str) -> None:
     """They take turns: at most one batch of the many comes before it, beside the one that is under way."""
-    many = asyncio.create_task(replica.encode(version(replica), [f"item {n}" for n in range(100)]))
+    many = asyncio.create_task(replica.encode(served, [f"item {n}" for n in range(100)]))
     assert await eventually(lambda: Slow.batches)
     before = len(Slow.batches)
-    await replica.encode(version(replica), ["what is searched for"])
+    await replica.encode(served, ["what is searched for"])
     place = next(n for n, batch in enumerate(Slow.batches) if "what is searched for" in batch)
     assert place - before <= 2
     assert len(await many) == 100
     assert len(Slow.batches) == 26
 
 
-async def test_texts_that_arrive_together_are_encoded_together_and_once(replica: EncoderReplica) -> None:
+async def test_texts_that_arrive_together_are_encoded_together_and_once(replica: EncoderReplica, served: str) -> None:
     texts = ["rocket", "bread", "rocket", "sail"]
-    found = await asyncio.gather(*(replica.encode(version(replica), [text]) for text in texts))
+    found = await asyncio.gather(*(replica.encode(served, [text]) for text in texts))
     assert sorted(text for batch in Slow.batches for text in batch) in (
         ["bread", "rocket", "sail"],
         ["bread", "rocket", "rocket", "sail"],  # both were on their way before either was known
@@ -75,35 +101,34 @@ async def test_texts_that_arrive_together_are_encoded_together_and_once(replica:
     assert len(Slow.batches) <= 2
     for text, [vector] in zip(texts, found, strict=True):
         np.testing.assert_array_equal(vector, HashingEncoder(SPEC).encode([text])[0])
-    await replica.encode(version(replica), texts)
+    await replica.encode(served, texts)
     assert len(Slow.batches) <= 2
 
 
-async def test_no_cache_is_a_setting(replica: EncoderReplica) -> None:
+async def test_no_cache_is_a_setting(replica: EncoderReplica, served: str) -> None:
     replica.tune(EncoderTuning(cache_texts=0))
     for _ in range(2):
-        await replica.encode(version(replica), ["rocket"])
+        await replica.encode(served, ["rocket"])
     assert Slow.batches == [["rocket"], ["rocket"]]
 
 
-async def test_what_leaves_the_cache_meanwhile_is_still_answered(replica: EncoderReplica) -> None:
+async def test_what_leaves_the_cache_meanwhile_is_still_answered(replica: EncoderReplica, served: str) -> None:
     """A text that was known when the call came, and is forgotten while others of the call are encoded."""
     replica.tune(EncoderTuning(cache_texts=1))
-    await replica.encode(version(replica), ["rocket"])
-    found = await replica.encode(version(replica), ["rocket", "one", "two"])
+    await replica.encode(served, ["rocket"])
+    found = await replica.encode(served, ["rocket", "one", "two"])
     assert np.array_equal(found, HashingEncoder(SPEC).encode(["rocket", "one", "two"]))
-    call = asyncio.create_task(replica.encode(version(replica), ["two", "three"]))
+    call = asyncio.create_task(replica.encode(served, ["two", "three"]))
     await asyncio.sleep(0)
     replica.tune(EncoderTuning())
     assert len(await call) == 2
 
 
-async def test_a_call_may_bring_more_texts_than_the_queue_holds(replica: EncoderReplica) -> None:
+async def test_a_call_may_bring_more_texts_than_the_queue_holds(replica: EncoderReplica, served: str) -> None:
     """As many as the highest `limits.bulk`, in their order."""
     replica.tune(EncoderTuning(max_batch=1000, cache_texts=0))
-    replica._bulk.max_waiting = 1500
-    texts = [f"text {n}" for n in range(4000)]
-    assert np.array_equal(await replica.encode(version(replica), texts), HashingEncoder(SPEC).encode(texts))
+    texts = [f"text {n}" for n in range(11_000)]  # it holds 10,000
+    assert np.array_equal(await replica.encode(served, texts), HashingEncoder(SPEC).encode(texts))
 
 
 class Picky(HashingEncoder):
@@ -115,12 +140,8 @@ class Picky(HashingEncoder):
         return super().encode(texts)
 
 
-async def test_a_text_that_cannot_be_encoded_fails_its_own_caller_only(
-    replica: EncoderReplica, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recsys.serving.encoder_replica.load_encoder", lambda spec, *_, **__: Picky(spec))
-    replica._encoders.clear()
-    served = version(replica)
+async def test_a_text_that_cannot_be_encoded_fails_its_own_caller_only(start: Start, served: str) -> None:
+    replica = await start(Picky)
     texts = ["rocket", "half an emoji \ud83d", "sail", "fern"]
     calls = (replica.encode(served, [text]) for text in texts)
     first, bad, *others = await asyncio.gather(*calls, return_exceptions=True)
@@ -131,31 +152,30 @@ async def test_a_text_that_cannot_be_encoded_fails_its_own_caller_only(
         np.testing.assert_array_equal(found[0], HashingEncoder(SPEC).encode([text])[0])
 
 
-async def test_an_encoder_that_fails_altogether_says_why(
-    replica: EncoderReplica, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_encoder_that_fails_altogether_says_why(start: Start, served: str) -> None:
     class Broken(HashingEncoder):
+        """Its first text, which warms it up, is its last."""
+
+        texts = 0
+
         def encode(self, texts: Sequence[str]) -> Floats:
-            raise RuntimeError("out of memory")
+            self.texts += len(texts)
+            if self.texts > 1:
+                raise RuntimeError("out of memory")
+            return super().encode(texts)
 
-    monkeypatch.setattr("recsys.serving.encoder_replica.load_encoder", lambda spec, *_, **__: Broken(spec))
-    replica._encoders.clear()
+    replica = await start(Broken)
     with pytest.raises(RuntimeError, match="out of memory"):
-        await replica.encode(version(replica), ["rocket", "sail"])
+        await replica.encode(served, ["rocket", "sail"])
 
 
-async def test_an_encoder_starts_where_the_promoted_version_cannot_be_read(replica, tmp_path):
+async def test_an_encoder_starts_where_the_promoted_version_cannot_be_read(start, store, served):
     """It loads that of the version before; without any that opens it says why."""
-    store = VersionStore(tmp_path)
-    before = version(replica)
-    platform = Platform(shards=1, encoder=SPEC, attributes=ATTRIBUTES)
-    bad = Build(platform, store, HashingEncoder(SPEC), 1, ShardTuning()).publish(Content(catalogue())).version
+    bad = publish(store)
     store.promote(bad)
     (store.folder(bad) / "manifest.json").write_text("{}")
-    late = EncoderReplica(store, tmp_path / "models")
-    await late.start()
-    assert list(late._fingerprints) == [before]
-    await late.stop()
-    (store.folder(before) / "manifest.json").write_text("{}")
+    late = await start(HashingEncoder)
+    assert (await late.encode(served, ["rocket"])).shape == (1, DIMENSION)
+    (store.folder(served) / "manifest.json").write_text("{}")
     with pytest.raises(VersionError, match="manifest"):
-        await EncoderReplica(store, tmp_path / "models").start()
+        await start(HashingEncoder)

@@ -125,7 +125,7 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeyp
 
 async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_world, monkeypatch):
     """Both answer while a composer serves the old; when none does any more it goes, and its log task with it."""
-    monkeypatch.setattr(held_version, "_LINGER_S", 0.1)
+    monkeypatch.setattr(held_version, "LINGER_S", 0.1)
     world: World = await one_shard(make_world)
     (replica,) = world.clients[0].replicas
     old = world.store.current()
@@ -150,7 +150,7 @@ async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_
 
 async def test_a_version_that_is_used_again_lingers_again(make_world, monkeypatch):
     """Promoted back and away again, it is kept from the second leave-taking on, not from the first."""
-    monkeypatch.setattr(held_version, "_LINGER_S", 1e6)
+    monkeypatch.setattr(held_version, "LINGER_S", 1e6)
     world: World = await one_shard(make_world)
     (replica,) = world.clients[0].replicas
     first = world.store.current()

@@ -34,10 +34,10 @@ from tests.support.world import World, catalogue, event, eventually
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch):
     """What nobody serves is dropped soon, so that a test sees whether it is dropped at all."""
-    monkeypatch.setattr(held_version, "_LINGER_S", 0.3)
-    monkeypatch.setattr(held_version, "_WITHDRAWN_S", 0.3)
+    monkeypatch.setattr(held_version, "LINGER_S", 0.3)
+    monkeypatch.setattr(held_version, "WITHDRAWN_S", 0.3)
     monkeypatch.setattr(replica_module, "SAY_S", 0.1)
-    monkeypatch.setattr(replica_module, "_FOLLOW_S", 0.1)
+    monkeypatch.setattr(replica_module, "FOLLOW_S", 0.1)
 
 
 def small(make_world: Any, **options: Any) -> Any:
@@ -222,7 +222,7 @@ async def test_ready_means_that_it_can_answer(make_world, monkeypatch):
     answer = await asked(world, "/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert (await asked(world, "/healthz")).status_code == 200
-    monkeypatch.setattr(following_module, "_HELPLESS_S", 0.0)
+    monkeypatch.setattr(following_module, "HELPLESS_S", 0.0)
     assert world.follower.healthy()
     world.clients[0].replicas.clear()
     await world.add_replica(0)
@@ -231,7 +231,7 @@ async def test_ready_means_that_it_can_answer(make_world, monkeypatch):
 
 async def test_a_composer_that_cannot_serve_what_shards_hold_is_not_healthy(make_world, monkeypatch):
     """Another process may open what this one cannot."""
-    monkeypatch.setattr(following_module, "_HELPLESS_S", 0.0)
+    monkeypatch.setattr(following_module, "HELPLESS_S", 0.0)
     world: World = await small(make_world)
     assert world.follower.healthy()
     serve = world.follower.serve

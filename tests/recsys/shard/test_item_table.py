@@ -166,16 +166,10 @@ def test_lists_derived_while_an_upsert_is_under_way_do_not_last():
     shard = Shard("v", items, _NoIndex())
     upserted(items, named("a", "b"), np.zeros((2, D)))
 
-    original, peeked = items._extend, []
-
-    def extend(*args, **options):
-        rows = original(*args, **options)
-        peeked.append((shard.lists.matches(None).tolist(), shard.lists.ranked("popular", None).tolist()))
-        return rows
-
-    items._extend = extend
-    upserted(items, named("a"), vector(1))
-    assert peeked == [([0, 1], [0, 1])]  # nothing of the new row shows before it is revealed
+    rows = items.append(named("a"), vector(1))
+    assert shard.lists.matches(None).tolist() == [0, 1]  # nothing of the new row shows before it is revealed
+    assert shard.lists.ranked("popular", None).tolist() == [0, 1]
+    items.reveal(named("a"), rows)
     assert shard.lists.matches(None).tolist() == [1, 2]
     assert sorted(shard.lists.ranked("popular", None).tolist()) == [1, 2]
 
@@ -274,11 +268,14 @@ def test_an_item_deleted_between_two_looks_harms_no_lookup():
     shard = Shard("v", items, _NoIndex())
     shard.upsert(named("a", "b"), np.vstack([vector(1), vector(2)]))
 
-    class Vanishing(dict):
-        def get(self, key, default=None):
-            return super().pop(key, default)  # gone for the next look
+    look = items.row
 
-    items._rows = Vanishing(items._rows)
+    def vanishing(item_id):
+        row = look(item_id)
+        items.delete([item_id])  # gone for the next look
+        return row
+
+    items.row = vanishing
     found, vectors = shard.vectors_of(["a", "b"])
     assert len(found) == len(vectors) == 2
 

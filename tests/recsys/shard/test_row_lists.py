@@ -7,7 +7,7 @@ import pytest
 
 import recsys.shard.row_lists as rowlists
 from recsys.datatypes import Condition, Filter, Item
-from recsys.shard.changed_rows import _KEPT, Journal
+from recsys.shard.changed_rows import KEPT, Journal
 from recsys.shard.item_table import ItemTable
 from recsys.shard.row_lists import NEW_LIKES, RowLists
 from recsys.shard.sketches import Sketcher
@@ -52,8 +52,8 @@ def plain(items: ItemTable, column: str, given: Filter | None) -> list[int]:
 @pytest.mark.parametrize("seed", range(4))
 def test_lists_stay_right_while_the_table_changes(monkeypatch, seed):
     """After every change, of whatever size, each list begins as the plain one, and is as long as was asked for."""
-    monkeypatch.setattr(rowlists, "_BEST", 32)
-    monkeypatch.setattr(rowlists, "_LEAST", 8)
+    monkeypatch.setattr(rowlists, "BEST", 32)
+    monkeypatch.setattr(rowlists, "LEAST", 8)
     rng = np.random.default_rng(seed)
     items = table()
     lists = RowLists(items)
@@ -85,13 +85,13 @@ def test_lists_stay_right_while_the_table_changes(monkeypatch, seed):
 
 def test_one_change_does_not_make_a_list_anew(monkeypatch):
     """Of a large table all rows are looked at once; after an upsert and a like only those two are."""
-    monkeypatch.setattr(rowlists, "_BEST", 64)
+    monkeypatch.setattr(rowlists, "BEST", 64)
     rng, items = np.random.default_rng(0), table()
     items.adopt([item(n, rng) for n in range(1000)], np.zeros((1000, D), np.float32))
     items.count([f"i{n}" for n in range(1000)], rng.random(1000).tolist(), [0.0] * 1000)
     lists, looked = RowLists(items), []
-    look = rowlists._first
-    monkeypatch.setattr(rowlists, "_first", lambda *a: looked.append(len(a[2])) or look(*a))
+    look = rowlists.best_rows
+    monkeypatch.setattr(rowlists, "best_rows", lambda *a: looked.append(len(a[2])) or look(*a))
     assert lists.ranked("popular", None, 10).tolist()[:10] == plain(items, "popular", None)[:10]
     assert looked == [1000]
     upsert(items, [item(2000, rng)])
@@ -107,7 +107,7 @@ def test_what_is_kept_is_weighed(monkeypatch):
     """Of a thousand filters that match everything as many are kept as bytes allow, not as many as come; and one that
     is larger than all of it is not kept.
     """
-    monkeypatch.setattr(rowlists, "_CACHED", 1 << 17)
+    monkeypatch.setattr(rowlists, "CACHED", 1 << 17)
     rng, items = np.random.default_rng(0), table()
     items.adopt([item(n, rng) for n in range(2000)], np.zeros((2000, D), np.float32))
     lists = RowLists(items)
@@ -117,7 +117,7 @@ def test_what_is_kept_is_weighed(monkeypatch):
         assert len(lists.ranked("popular", given, 10)) >= 10
         assert lists.bytes <= 1 << 17
     assert lists.bytes > 1 << 16
-    monkeypatch.setattr(rowlists, "_CACHED", 1000)
+    monkeypatch.setattr(rowlists, "CACHED", 1000)
     small = RowLists(items)
     assert len(small.matches(EVEN)) == 1000
     assert small.bytes == 0
@@ -144,8 +144,8 @@ def test_a_reader_that_comes_late_is_told_so():
     assert journal.since(1).tolist() == [4]
     assert journal.since(journal.end).tolist() == []
     late = journal.end
-    journal.add(np.arange(_KEPT))
-    assert journal.end == _KEPT + 2
+    journal.add(np.arange(KEPT))
+    assert journal.end == KEPT + 2
     assert journal.since(late) is None
     journal.add(np.array([9]))
-    assert journal.since(_KEPT + 2).tolist() == [9]
+    assert journal.since(KEPT + 2).tolist() == [9]

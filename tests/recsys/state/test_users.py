@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 import orjson
 import pytest
+from redis.asyncio import Redis
 
 from recsys.config import Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
@@ -41,8 +42,8 @@ async def append(store: UserStore, *events: Interaction, version: str = "v1") ->
     return done[events[0].user_id]
 
 
-async def likes_of(store: UserStore, item_id: str) -> float:
-    return float((await item_counts.read(store._redis, [item_id])).likes[0])
+async def likes_of(redis: Redis, item_id: str) -> float:
+    return float((await item_counts.read(redis, [item_id])).likes[0])
 
 
 def folded(done: Appended) -> UserProfile:
@@ -70,7 +71,7 @@ async def test_nobody_is_known_at_first(store):
 
 
 @pytest.mark.parametrize("user", ODD)
-async def test_what_is_saved_is_what_is_loaded(store, user):
+async def test_what_is_saved_is_what_is_loaded(store, user, redis):
     """Taste, seen items, recent items with their vectors, and the sequence, for any user and item id."""
     items = {name: VECTORS[x] for name, x in zip(["x/ y", "ü東", 'q"'], "abc", strict=True)}
     done = await append(store, *(event(n, item, user) for n, item in enumerate(items)))
@@ -84,7 +85,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user):
     assert (got.session, got.session_at) == (3, 1002.0)
     assert (await store.histories([user]))[0] == list(done.fresh)
     assert await store.erase(user) == 3
-    left = {k.decode().removeprefix("recsys:") async for k in store._redis.scan_iter()}
+    left = {k.decode().removeprefix("recsys:") async for k in redis.scan_iter()}
     assert left <= {redis_keys.SEQUENCES, redis_keys.touched(0), redis_keys.floor(user)}
 
 
@@ -97,13 +98,13 @@ async def test_users_do_not_meet(store):
     assert [len(h) for h in await store.histories(ODD)] == [1] * (len(ODD) - 1) + [0]
 
 
-async def test_an_event_counts_once(store):
+async def test_an_event_counts_once(store, redis):
     """Sent again, in the same call and later, it changes neither history, nor sequence, nor likes."""
     first = await append(store, event(1), event(1), event(2))
     assert [e.event_id for e in first.fresh] == ["e1", "e2"]
     again = await append(store, event(2), event(1))
     assert (again.fresh, again.sequence, again.profile) == ((), first.sequence, None)
-    assert await likes_of(store, "a") == 1.0
+    assert await likes_of(redis, "a") == 1.0
     assert len((await store.histories(["u"]))[0]) == 2
 
 
@@ -134,7 +135,7 @@ async def test_a_late_event_causes_a_rebuild(store):
     assert [e.item_id for e in (await store.histories(["u"]))[0]] == ["c", "a", "b"]
 
 
-async def test_events_without_a_saved_profile_cause_a_rebuild(store):
+async def test_events_without_a_saved_profile_cause_a_rebuild(store, redis):
     """Whatever was appended and not folded in is missing from the cache: the next append must not build on it."""
     first = await append(store, event(1, "a"))
     assert first.profile is not None
@@ -142,10 +143,10 @@ async def test_events_without_a_saved_profile_cause_a_rebuild(store):
     assert second.profile is None
     await store.save({"u": (folded(first), first.fresh[-1])}, "v1")  # comes too late: the history has moved on
     assert await loaded(store) == second.sequence
-    assert await store._redis.get(redis_keys.profile("u")) is None
+    assert await redis.get(redis_keys.profile("u")) is None
 
 
-async def test_a_profile_made_of_an_older_history_is_not_saved(store):
+async def test_a_profile_made_of_an_older_history_is_not_saved(store, redis):
     """A rebuild that ran beside an append is dropped, and so is one that ran beside an erase."""
     done = await append(store, event(1, "a"))
     profile = folded(done)
@@ -154,7 +155,7 @@ async def test_a_profile_made_of_an_older_history_is_not_saved(store):
     assert isinstance(await loaded(store), int)
     await store.erase("u")
     await store.save({"u": (profile, done.fresh[-1])}, "v1")
-    assert await store._redis.get(redis_keys.profile("u")) is None
+    assert await redis.get(redis_keys.profile("u")) is None
     back = await append(store, event(3, "c", at=time.time() + 1))
     await store.save({"u": (profile, done.fresh[-1])}, "v1")
     assert await loaded(store) == back.sequence  # numbers are never used again
@@ -177,11 +178,11 @@ async def test_another_version_rebuilds(store):
     assert (await append(store, event(2, "b"), version="v2")).profile is None
 
 
-async def test_the_history_is_bounded(store):
+async def test_the_history_is_bounded(store, redis):
     """Of more events than are kept the oldest go, by their time and not by their arrival."""
     await append(store, *(event(n) for n in (7, 3, 6, 2, 5, 4, 1)))
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e3", "e4", "e5", "e6", "e7"]
-    assert await store._redis.zcard(redis_keys.order("u")) == 5
+    assert await redis.zcard(redis_keys.order("u")) == 5
     await append(store, event(8))
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e4", "e5", "e6", "e7", "e8"]
 
@@ -239,40 +240,40 @@ async def test_what_left_the_history_leaves_the_profile(redis):
     assert 0 < rebuilds <= 60 / 2
 
 
-async def test_an_event_older_than_the_history_is_not_counted_again(store):
+async def test_an_event_older_than_the_history_is_not_counted_again(store, redis):
     """The whole of a long history sent a second time changes nothing: neither the history nor anybody's likes."""
     events = [event(n) for n in range(30)]
     for e in events:
         await append(store, e)
-    kept, likes = await store.histories(["u"]), await likes_of(store, "a")
+    kept, likes = await store.histories(["u"]), await likes_of(redis, "a")
     again = await append(store, *events)
     assert again.fresh == ()
     assert await store.histories(["u"]) == kept
-    assert await likes_of(store, "a") == likes == 1.0
+    assert await likes_of(redis, "a") == likes == 1.0
 
 
-async def test_an_erased_user_is_gone_for_good(store):
+async def test_an_erased_user_is_gone_for_good(store, redis):
     """No key and no value names the user; what is sent again of the time before is not taken, what is new is."""
     user = "somebody with a name"
-    await store._redis.config_set("rdbcompression", "no")  # so that a value's dump shows what it holds
+    await redis.config_set("rdbcompression", "no")  # so that a value's dump shows what it holds
     old = [event(n, "abc"[n % 3], user) for n in range(5)]
     await save(store, await append(store, *old), user=user)
     await append(store, event(20, "b", user))
-    assert await holds(store, user)
+    assert await holds(redis, user)
     assert await store.erase(user) == 5
-    assert not await holds(store, user)
+    assert not await holds(redis, user)
     again = await append(store, *old)
     assert again.fresh == ()
-    assert not await holds(store, user)
+    assert not await holds(redis, user)
     assert (await store.load([user], "v1", unknown_user(D)))[0].cold
     new = await append(store, event(30, "a", user, at=time.time() + 1))
     assert [e.event_id for e in new.fresh] == ["e30"]
     assert await store.histories([user]) == [[*new.fresh]]
 
 
-async def holds(store: UserStore, name: str) -> bool:
+async def holds(redis: Redis, name: str) -> bool:
     """Whether anything in Redis contains the name: a key, or what stands behind one."""
-    found = [k + (await store._redis.dump(k) or b"") async for k in store._redis.scan_iter()]
+    found = [k + (await redis.dump(k) or b"") async for k in redis.scan_iter()]
     return any(name.encode() in what for what in found)
 
 
@@ -287,11 +288,11 @@ async def test_many_users_in_one_call(store):
     assert len({g for g in got[1:] if isinstance(g, int)}) == 20
 
 
-async def test_a_cached_profile_expires(store):
+async def test_a_cached_profile_expires(store, redis):
     """The cache has a time to live; the history has none where users live for ever."""
     await save(store, await append(store, event(1)))
-    assert 0 < await store._redis.ttl(redis_keys.profile("u")) <= 1000
-    assert await store._redis.ttl(redis_keys.events("u")) == -1
+    assert 0 < await redis.ttl(redis_keys.profile("u")) <= 1000
+    assert await redis.ttl(redis_keys.events("u")) == -1
 
 
 async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
@@ -365,25 +366,25 @@ async def test_events_of_an_earlier_release_are_left_out(store, redis):
         assert [e.event_id for e in done.fresh] == [f"e{n}"]
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == [f"e{n}" for n in range(5, 10)]
     assert await redis.hlen(redis_keys.events("u")) == 5
-    assert (await likes_of(store, "a"), await likes_of(store, "b")) == (0.0, 1.0)
+    assert (await likes_of(redis, "a"), await likes_of(redis, "b")) == (0.0, 1.0)
     assert await store.erase("u") == 5
 
 
-async def test_a_retried_append_says_what_the_call_has_added(store):
+async def test_a_retried_append_says_what_the_call_has_added(store, redis):
     """The answer of a try is lost and the client asks again: the events are fresh, not duplicates, and counted once."""
     await append(store, event(1))
-    lose_the_first_answer(store)
+    lose_the_first_answer(redis)
     done = await append(store, event(1), event(2), event(2))
     assert [e.event_id for e in done.fresh] == ["e2"]
     assert done.profile is None  # which of the tries is cached, nobody knows
     assert await loaded(store) == done.sequence
-    assert await likes_of(store, "a") == 1.0
+    assert await likes_of(redis, "a") == 1.0
     assert (await append(store, event(2))).fresh == ()
 
 
-def lose_the_first_answer(store: UserStore) -> None:
+def lose_the_first_answer(redis: Redis) -> None:
     """Run the next pipeline twice, as the client does when the connection breaks before the answer."""
-    make = store._redis.pipeline
+    make = redis.pipeline
 
     def pipeline(**options):
         pipe = make(**options)
@@ -396,10 +397,10 @@ def lose_the_first_answer(store: UserStore) -> None:
             return await execute()
 
         pipe.execute = twice
-        store._redis.pipeline = make
+        redis.pipeline = make
         return pipe
 
-    store._redis.pipeline = pipeline
+    redis.pipeline = pipeline
 
 
 async def test_a_redis_that_has_forgotten_the_scripts_is_told_them(store, redis):
@@ -408,7 +409,7 @@ async def test_a_redis_that_has_forgotten_the_scripts_is_told_them(store, redis)
     await redis.script_flush()
     done = await append(store, event(1), event(2))
     assert [e.event_id for e in done.fresh] == ["e2"]
-    assert await likes_of(store, "a") == 1.0
+    assert await likes_of(redis, "a") == 1.0
     await redis.script_flush()
     await store.save({"u": (unknown_user(D), event(2))}, "v1")
     await redis.script_flush()

@@ -232,7 +232,7 @@ class Dying(HashingEncoder):
 
 def test_a_build_that_died_is_invisible_and_goes_on_where_it_was(store, monkeypatch):
     """What was encoded is not encoded again, a finished shard is not written again, and the version is whole."""
-    monkeypatch.setattr(encoding, "_TOGETHER", 10)
+    monkeypatch.setattr(encoding, "TOGETHER", 10)
     items = catalogue()
     first = dataclasses.replace(build(store), encoder=Dying(build(store).platform.encoder))
     first.encoder.dies_at = 3
