@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import IO
 
 from deployments.machine.environment import ray_environment
-from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir, write_private
+from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.valkey import last_lines
 from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
-from recsys.files import Drafts
+from recsys.files import Drafts, replace
 
 
 class Cluster(Settings):
@@ -53,7 +53,7 @@ def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Clu
     )  # fmt: skip
     with Drafts(place).alone():
         own.prepare()
-        write_private(own.token_file, os.urandom(32).hex())
+        replace(own.token_file, os.urandom(32).hex().encode(), mode=0o600)
         try:
             yield Cluster(address=None, cpus=cpus, folder=own.ray_dir), ray_environment(own, os.environ)
         finally:

@@ -9,9 +9,9 @@ import typer
 import yaml
 
 from deployments.cli.options import Json, out, print_json
-from deployments.machine.instance import write_private
 from recsys.access.api_keys import ApiKey, new_key, read_keys
 from recsys.errors import BadInput
+from recsys.files import replace
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def _add(entry: dict[str, Any], file: Path) -> None:
         if entry["name"] in taken:
             raise BadInput(f"{file}: has a key {entry['name']} already; take another name, such as {entry['name']}-2")
         known = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("keys") or []
-    write_private(file, yaml.safe_dump({"keys": [*known, entry]}, sort_keys=False))
+    replace(file, yaml.safe_dump({"keys": [*known, entry]}, sort_keys=False).encode(), mode=0o600)
 
 
 def _first(error: ValueError) -> str:

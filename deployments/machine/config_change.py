@@ -7,7 +7,6 @@ Where callers share no file system, the look after the submit finds most changes
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from deployments.machine.live_scaling import ignored, running_config
 from deployments.machine.rollout import Rollout
 from recsys.errors import RuntimeFailure
+from recsys.files import locked
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -51,16 +51,6 @@ def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any
 @contextmanager
 def turn(home: Path) -> Iterator[None]:
     """While it lasts, nobody else on this machine changes the config. RuntimeFailure when others take too long."""
-    file = home / "run" / "rescaling"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as held:
-        deadline = time.monotonic() + _TURN_S
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RuntimeFailure("another change of the replicas is under way; try again") from None
-                time.sleep(_LOOK_S / 10)
+    busy = RuntimeFailure("another change of the replicas is under way; try again")
+    with locked(home / "run" / "rescaling", busy, _TURN_S):
         yield

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pydantic import ValidationError
 
 from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
+from recsys.files import replace
 
 _HOME = "home"
 """File in the runtime folder that says whose it is."""
@@ -84,8 +84,8 @@ class Instance(Settings):
         return self.home / "logs"
 
     def write(self) -> None:
-        write_private(state_file(self.home), self.model_dump_json(indent=2))
-        write_private(self.runtime_dir / _HOME, str(self.home))
+        replace(state_file(self.home), self.model_dump_json(indent=2).encode(), mode=0o600)
+        replace(self.runtime_dir / _HOME, str(self.home).encode(), mode=0o600)
 
     def prepare(self) -> None:
         """Makes the folders, empty where nothing may be left of a run before. RuntimeFailure if they are not ours."""
@@ -135,16 +135,6 @@ def read_instance(home: Path) -> Instance | None:
         raise RuntimeFailure(
             f"{state_file(home)} cannot be read ({error}): remove it, then run `recsys down`"
         ) from None
-
-
-def write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """All of it or nothing, and for its owner only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    Path(name).chmod(mode)
-    Path(name).replace(path)
 
 
 def _private_dir(path: Path) -> None:

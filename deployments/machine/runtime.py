@@ -6,7 +6,6 @@ are known by the mark that they carry.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import Self
 from pydantic import Field
 
 from deployments.machine.environment import Tuning, ray_environment
-from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir, write_private
+from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.listening_sockets import refuse_if_exposed
 from deployments.machine.preflight import (
     GIB,
@@ -37,6 +36,7 @@ from deployments.machine.valkey import is_served, start_valkey, valkey_url
 from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
+from recsys.files import locked, replace
 from recsys.state.redis_url import redacted
 
 
@@ -238,12 +238,12 @@ class Runtime:
     ) -> None:
         instance.prepare()
         instance.write()  # from here on, `down` knows what to remove
-        write_private(instance.token_file, os.urandom(32).hex())
+        replace(instance.token_file, os.urandom(32).hex().encode(), mode=0o600)
         tls, api_port = config.certificate, config.http_address[1]
         if tls:
-            write_private(instance.tls_file, joined(*tls))
+            replace(instance.tls_file, joined(*tls).encode(), mode=0o600)
         script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None)
-        write_private(instance.haproxy, script, mode=0o700)
+        replace(instance.haproxy, script.encode(), mode=0o700)
         env = ray_environment(instance, os.environ, tuning)
         start_fork_server(instance, env)
         if instance.embedded_redis:
@@ -269,13 +269,8 @@ class Runtime:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One `up` or `down` at a time in a home."""
-        path = self._home / "run" / "lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it") from None
+        busy = RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it")
+        with locked(self._home / "run" / "lock", busy):
             yield
 
 

@@ -6,13 +6,10 @@ on a file in its folder. The kernel keeps it for as long as the server lives, in
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import os
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +19,7 @@ from redis.retry import Retry
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from recsys.errors import RuntimeFailure
+from recsys.files import lock, locked
 
 AppendFsync = Literal["always", "everysec"]
 LOG_LINES = 2
@@ -55,14 +53,17 @@ def start_valkey(
         data_dir.chmod(0o700)
     except OSError as error:
         raise RuntimeFailure(f"Valkey cannot use {data_dir}: {error.strerror}") from None
-    with _locked(data_dir) as lock, log.open("ab") as output:
+    busy = RuntimeFailure(
+        f"another Valkey has {data_dir}, in this container or in another one: use it there, or end it"
+    )
+    with locked(data_dir / LOCK_FILE, busy, _DYING_S) as held, log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - every part is ours
             [str(binary), *_options(data_dir, socket, appendfsync)],
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(lock,),  # the lock is free when the last process that has it open ends: the server
+            pass_fds=(held,),  # the lock is free when the last process that has it open ends: the server
             start_new_session=True,  # a Ctrl-C in the terminal is not for it
         )
     _wait(process, socket, log, timeout_s)
@@ -72,42 +73,13 @@ def start_valkey(
 def is_served(data_dir: Path) -> bool:
     """Whether a server lives that writes into the folder, in any container or PID namespace of this kernel."""
     try:
-        lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        return not _taken(lock, data_dir)
+        return not lock(handle, data_dir / LOCK_FILE)
     finally:
-        os.close(lock)
-
-
-@contextmanager
-def _locked(data_dir: Path) -> Iterator[int]:
-    """The descriptor of the folder's lock. RuntimeFailure if a server has it."""
-    lock = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        deadline = time.monotonic() + _DYING_S
-        while not _taken(lock, data_dir):
-            if time.monotonic() > deadline:
-                raise RuntimeFailure(
-                    f"another Valkey has {data_dir}, in this container or in another one: use it there, or end it"
-                )
-            time.sleep(0.05)
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def _taken(lock: int, data_dir: Path) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise RuntimeFailure(
-            f"{data_dir} cannot be locked ({error.strerror}): put data_dir on a local disk, or set redis_url"
-        ) from None
-    return True
+        os.close(handle)
 
 
 def _options(data_dir: Path, socket: Path, appendfsync: AppendFsync) -> list[str]:

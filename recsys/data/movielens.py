@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from recsys.errors import RuntimeFailure
+from recsys.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -97,14 +98,10 @@ def _there(folder: Path) -> Ml100k | None:
     try:
         notes = orjson.loads((folder / "ml-100k.json").read_bytes())
         items_file, events_file = folder / "items.jsonl", folder / "events.jsonl"
-        whole = notes["form"] == FORM and notes["sha256"] == [_sha256(items_file), _sha256(events_file)]
+        whole = notes["form"] == FORM and notes["sha256"] == [sha256(items_file), sha256(events_file)]
         return Ml100k(items_file, events_file, **notes["counts"]) if whole else None
     except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
         return None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _download(folder: Path) -> Path:
@@ -146,7 +143,7 @@ def _write(folder: Path, made: Path, tables: Mapping[str, list[list[str]]]) -> M
     (made / "events.jsonl").write_bytes(_jsonl(_event(*row) for row in tables["inter"]))
     counts = {"items": len(tables["item"]), "users": len(tables["user"]), "events": len(tables["inter"])}
     names = ("items.jsonl", "events.jsonl")
-    notes = {"form": FORM, "sha256": [_sha256(made / name) for name in names], "counts": counts}
+    notes = {"form": FORM, "sha256": [sha256(made / name) for name in names], "counts": counts}
     (made / "ml-100k.json").write_bytes(orjson.dumps(notes))
     for name in (*names, "ml-100k.json"):
         (made / name).replace(folder / name)

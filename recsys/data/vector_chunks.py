@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder
+from recsys.files import sync
 
 HASH, VECTOR = "content_hash", "vector"
 CHUNK, SOURCE = "chunk", "source"
@@ -96,8 +96,6 @@ def _texts(rows: pa.Table) -> Iterator[tuple[str, str]]:
 def _write(rows: pa.Table, path: Path) -> None:
     """A reader, and the next run, see the whole file or none."""
     part = path.parent / MAKING / f"{path.name}-{uuid.uuid4().hex}"
-    with part.open("wb") as file:
-        pq.write_table(rows, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
+    pq.write_table(rows, part, compression="zstd")
+    sync(part)
     part.replace(path)

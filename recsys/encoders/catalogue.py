@@ -12,6 +12,7 @@ import numpy as np
 from recsys.config import Platform
 from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder, fingerprint, load_encoder, prepare_encoder
+from recsys.files import whole
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, how much of it is done, and of how much."""
@@ -73,7 +74,6 @@ def _piece(encoder: Encoder, texts: Sequence[str], folder: Path) -> Floats:
         kept: Floats = np.load(path, allow_pickle=False)
         return kept
     vectors = encoder.encode(texts)
-    part = path.with_suffix(".part.npy")
-    np.save(part, vectors, allow_pickle=False)
-    part.replace(path)
+    with whole(path) as part:
+        np.save(part, vectors, allow_pickle=False)
     return vectors

@@ -12,13 +12,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from recsys.config import Backend, EncoderSpec
-from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft, sums
+from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft
 from recsys.encoders.onnx_encoder import Graph, check, tokenizer
 from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.encoders.quantisation import quantise
 from recsys.encoders.quiet_libraries import quietly
 from recsys.encoders.torch_encoder import read_model, vectors_of
 from recsys.errors import VersionError
+from recsys.files import checksums
 
 _OPSET = 20
 """The first with Gelu as one operator; of the exporter's parts of it onnxruntime fuses nothing."""
@@ -43,7 +44,7 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
             pooling=pooling,
             normalised=True,
             probes=list(PROBE_TEXTS),
-            sha256=sums(folder),
+            sha256=checksums(folder),
         )
         check(
             Graph(folder, description.max_tokens, threads=threads),

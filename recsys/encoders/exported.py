@@ -80,7 +80,3 @@ def draft(models: Path, fingerprint: str) -> Iterator[Path]:
 def describe(folder: Path, description: Description) -> None:
     """The last file of a draft."""
     (folder / _DESCRIPTION).write_text(description.model_dump_json(indent=2))
-
-
-def sums(folder: Path) -> dict[str, str]:
-    return {path.name: sha256(path) for path in sorted(folder.iterdir())}

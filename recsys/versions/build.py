@@ -20,7 +20,7 @@ from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder
 from recsys.encoders.catalogue import Progress, WhenNeeded, encode
 from recsys.errors import VersionError
-from recsys.files import replace, sha256
+from recsys.files import checksums, intact, replace
 from recsys.model.trained import Trained
 from recsys.routing import Router
 from recsys.shard.recall import inspect
@@ -181,8 +181,7 @@ class Build:
             write_rows(folders[number], own, vectors[mine[number]], sketcher, learned)
         indexed = self.indexer([folders[number] for number in todo], plan.spec, self.threads)
         for done, folder in enumerate(indexed, count - len(todo) + 1):
-            sums = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-            replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": sums}))
+            replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": checksums(folder)}))
             progress("index", done, count)
         made = []
         for number, folder in enumerate(folders):
@@ -237,7 +236,4 @@ def _complete(folder: Path, recipe: str) -> bool:
     if not _sums(folder).exists():
         return False
     written = orjson.loads(_sums(folder).read_bytes())
-    if written["recipe"] != recipe:
-        return False
-    known = written["sha256"]
-    return all((folder / name).exists() and sha256(folder / name) == expected for name, expected in known.items())
+    return written["recipe"] == recipe and intact(folder, written["sha256"])

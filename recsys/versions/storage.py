@@ -7,7 +7,6 @@ its own (s3fs, gcsfs, adlfs), and Ray and pandas use the same.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing import Any, Protocol
 from fsspec.core import url_to_fs
 
 from recsys.errors import VersionError
-from recsys.files import replace, sync
+from recsys.files import replace, sync, whole
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -136,14 +135,8 @@ class ObjectStore:
             self._forget_removed()
         for name in missing:
             path = self.folder / version / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(dir=path.parent, prefix=".part-"))
-            try:
-                with self._reached():
-                    self._fs.get_file(self._at(f"{version}/{name}"), str(part / path.name))
-                (part / path.name).replace(path)  # replicas on one machine may fetch the same
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+            with whole(path) as part, self._reached():  # replicas on one machine may fetch the same
+                self._fs.get_file(self._at(f"{version}/{name}"), str(part))
 
     def publish(self, draft: Path, version: str) -> None:
         files = sorted((p for p in draft.rglob("*") if p.is_file()), key=lambda p: p.name == MANIFEST)
