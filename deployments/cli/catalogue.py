@@ -10,9 +10,11 @@ from rich.console import Console
 
 from deployments.cli.bad_rows import BadRows
 from deployments.cli.client import Client
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, out, print_json
 from deployments.cli.progress import bars
+from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import ServeConfig, read_config
+from recsys.data.dialect import ReadOptions
 from recsys.data.readers import Batch, read_events, read_items
 from recsys.data.records import EventIn, ItemIn
 from recsys.encoders.catalogue import Progress
@@ -22,42 +24,40 @@ R = TypeVar("R", ItemIn, EventIn)
 
 def add_to(cli: typer.Typer) -> None:
     group = typer.Typer(help="Send items or events from files to the running platform.", no_args_is_help=True)
-    group.command("items")(import_items)
-    group.command("events")(import_events)
+    group.command("items")(reads_files(import_items))
+    group.command("events")(reads_files(import_events))
     cli.add_typer(group, name="import")
 
 
 def import_items(
     files: Files,
     config: ConfigFile = DEFAULT_CONFIG,
-    mapping: Mapping = [],
+    options: ReadOptions = DETECTED,
     json: Json = False,
 ) -> None:
     """Insert or replace items; they are found within a second of being sent. Bad rows are reported, the rest goes in.
 
-    Fields: item_id, title, text, created_at, and the attributes that the config file declares (lists split by |).
+    Fields: item_id, title, text, created_at, and the declared attributes. See: recsys inspect FILES
     """
     known = read_config(config)
-    batches = read_items(files, known.platform.attributes, known.serving.limits, mapping_of(mapping), 200)
+    batches = read_items(files, known.platform.attributes, known.serving.limits, options, 200)
     _send(batches, known, "items", json=json)
 
 
 def import_events(
     files: Files,
     config: ConfigFile = DEFAULT_CONFIG,
-    mapping: Mapping = [],
+    options: ReadOptions = DETECTED,
     event_type: Annotated[str | None, typer.Option("--type", help="Type of events whose file names none.")] = None,
     json: Json = False,
 ) -> None:
     """Add interactions to users' histories. A second import of the same file changes nothing.
 
-    Fields: user_id, item_id, timestamp (RFC 3339 or Unix seconds), and optionally event_id, type, value, request_id.
+    Fields: user_id, item_id, timestamp, and optionally event_id, type, value, request_id. See: recsys inspect FILES
     """
     known = read_config(config)
     settings = known.serving
-    batches = read_events(
-        files, settings.event_types, settings.limits, mapping_of(mapping), 1000, default_type=event_type
-    )
+    batches = read_events(files, settings.event_types, settings.limits, options, 1000, default_type=event_type)
     _send(batches, known, "events", json=json)
 
 

@@ -20,6 +20,7 @@ from deployments.cli.starting import start
 from deployments.cli.versions import running_redis
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
+from recsys.data.dialect import ReadOptions
 from recsys.data.movielens import Ml100k, fetch_ml100k
 from recsys.data.readers import read_events
 from recsys.encoders.base import fingerprint
@@ -76,7 +77,9 @@ def _build(config: ServeConfig, data: Ml100k, console: Console) -> None:
             console.print(f"version {current} is there: {known.items} items, recall@10 {known.recall_at_10:.4f}")
             return
     with bars(console) as report:
-        manifest = build_files([data.items_file], config, {}, report, BadRows(console), redis_url=running_redis(config))
+        manifest = build_files(
+            [data.items_file], config, ReadOptions(), report, BadRows(console), redis_url=running_redis(config)
+        )
     store.promote(manifest.version)
     console.print(f"version {manifest.version}: {manifest.items} items, recall@10 {manifest.recall_at_10:.4f}")
 

@@ -12,17 +12,19 @@ from rich.console import Console
 
 from deployments.batch.embed_client import embedded
 from deployments.cli.bad_rows import BadRows
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, out, print_json
 from deployments.cli.progress import bars
+from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
 from recsys.config import Platform
+from recsys.data.dialect import ReadOptions
 from recsys.data.embedding_plan import Plan, alone, plan
 from recsys.encoders.catalogue import Progress, WhenNeeded
 from recsys.jobs.item_files import read_catalogue
 
 
 def add_to(cli: typer.Typer) -> None:
-    cli.command()(embed)
+    cli.command()(reads_files(embed))
 
 
 def embed(
@@ -35,7 +37,7 @@ def embed(
         str | None, typer.Option(help="host:port of a Ray cluster; default: a Ray of its own on this machine.")
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
-    mapping: Mapping = [],
+    options: ReadOptions = DETECTED,
     json: Json = False,
 ) -> None:
     """Encode whole item files into a folder of Parquet, for `recsys build FOLDER`: on a pool of Ray actors.
@@ -46,7 +48,7 @@ def embed(
     known, console = read_config(config), out(quiet=json)
     platform, bad_rows = known.platform, BadRows(console)
     with bars(console) as report:
-        items = read_catalogue(files, known, mapping_of(mapping), report, bad_rows)
+        items = read_catalogue(files, known, options, report, bad_rows)
         folder = folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         fingerprint = WhenNeeded(platform, os.cpu_count() or 1, report).fingerprint

@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.cli.progress import bars
+from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.machine.serve_config import read_config
+from recsys.data.dialect import ReadOptions
 from recsys.data.movielens import fetch_ml100k
 from recsys.data.refusals import BadRow
 from recsys.jobs import evaluate as jobs
@@ -24,7 +26,7 @@ _CONTROLLED = ("ndcg@10", "coverage", "novelty", "intra_list_distance", "cold_sh
 
 
 def add_to(cli: typer.Typer) -> None:
-    cli.command()(evaluate)
+    cli.command()(reads_files(evaluate))
 
 
 def evaluate(
@@ -35,7 +37,7 @@ def evaluate(
         Literal["leave-last-out", "temporal"], typer.Option(help="What is kept for the test.")
     ] = "leave-last-out",
     config: ConfigFile = DEFAULT_CONFIG,
-    mapping: Mapping = [],
+    options: ReadOptions = DETECTED,
     seed: Annotated[int, typer.Option(help="Of sampling and training.")] = 7,
     baselines: Annotated[bool, typer.Option(help="Whether known methods are measured beside.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the comparison here.")] = None,
@@ -46,11 +48,11 @@ def evaluate(
     Every event counts 1. All items that a user has not had are ranked. Touches neither the platform nor its versions.
     """
     console = out(quiet=json)
-    columns, known = mapping_of(mapping), read_config(config)
+    known = read_config(config)
     with bars(console) as report:
         folder = data or fetch_ml100k(known.platform.home() / "ml-100k", lambda _: None).items_file.parent
         found, bad_rows = jobs.evaluate(
-            folder, known, columns, protocol, report, seed=seed, with_baselines=baselines
+            folder, known, options, protocol, report, seed=seed, with_baselines=baselines
         )  # fmt: skip
     if plot is not None:
         _draw(found, plot)
@@ -62,6 +64,8 @@ def evaluate(
 
 def _show(found: dict[str, Any], bad_rows: Sequence[BadRow]) -> None:
     console = Console()
+    for line in found["files"]:
+        console.print(line, style="dim", markup=False, soft_wrap=True)
     title = (
         f"{found['protocol']}: {found['cases']} cases of {found['users']} users, {found['items']} items, "
         f"{found['events']} events; trained in {found['train_s']} s"

@@ -14,13 +14,10 @@ ConfigFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]
 Files = Annotated[
-    list[Path], typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files; folders of Parquet.")
+    list[Path], typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.")
 ]
 OptionalFiles = Annotated[
-    list[Path] | None, typer.Argument(help="CSV, JSONL (both may end in .gz) or Parquet files; folders of Parquet.")
-]
-Mapping = Annotated[
-    list[str], typer.Option("--map", help="Column names, as field=column, such as item_id=sku. Repeatable.")
+    list[Path] | None, typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.")
 ]
 DEFAULT_CONFIG = Path("configs/local.yaml")
 
@@ -32,13 +29,3 @@ def out(*, quiet: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-
-
-def mapping_of(pairs: list[str]) -> dict[str, str]:
-    mapping = {}
-    for pair in pairs:
-        field, equals, column = pair.partition("=")
-        if not equals or not field or not column:
-            raise typer.BadParameter(f"--map {pair}: write it as field=column, such as item_id=sku")
-        mapping[field] = column
-    return mapping

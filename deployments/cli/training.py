@@ -10,12 +10,14 @@ import typer
 from rich.console import Console
 
 from deployments.cli.bad_rows import BadRows
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, Mapping, mapping_of, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.cli.progress import bars
+from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.cli.versions import promoted
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
+from recsys.data.dialect import ReadOptions
 from recsys.errors import RuntimeFailure
 from recsys.evaluation.splits import Split, upcoming
 from recsys.jobs.evaluate import PROTOCOLS
@@ -26,7 +28,7 @@ from recsys.versions.store import tuned_of
 
 
 def add_to(cli: typer.Typer) -> None:
-    cli.command()(train)
+    cli.command()(reads_files(train))
 
 
 def train(
@@ -38,7 +40,7 @@ def train(
         typer.Option("--items", help="Item files; none: the items of the served version. Repeatable."),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
-    mapping: Mapping = [],
+    options: ReadOptions = DETECTED,
     event_type: Annotated[str | None, typer.Option("--type", help="Type of events whose file names none.")] = None,
     protocol: Annotated[
         Literal["leave-last-out", "temporal"] | None,
@@ -67,7 +69,7 @@ def train(
             raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
         _retrained(read_config(config), seed, _split(protocol), console, json=json)
         return
-    lessons = Lessons(events or (), items or (), mapping_of(mapping), event_type)
+    lessons = Lessons(events or (), items or (), options, event_type)
     known, bad_rows = read_config(config), BadRows(console)
     with bars(console) as report:
         url = None if events else _histories(known)

@@ -17,16 +17,16 @@ from deployments.cli.options import (
     DEFAULT_CONFIG,
     ConfigFile,
     Json,
-    Mapping,
     OptionalFiles,
-    mapping_of,
     out,
     print_json,
 )
 from deployments.cli.progress import bars
+from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_tuned
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
+from recsys.data.dialect import ReadOptions
 from recsys.errors import RuntimeFailure
 from recsys.jobs import promote as promotion
 from recsys.jobs.build_files import build_files
@@ -37,14 +37,14 @@ from recsys.versions.store import Manifest, VersionStore, tuned_of
 
 
 def add_to(cli: typer.Typer) -> None:
-    for command in (build, versions, promote, rollback):
+    for command in (reads_files(build), versions, promote, rollback):
         cli.command()(command)
 
 
 def build(
     files: OptionalFiles = None,
     config: ConfigFile = DEFAULT_CONFIG,
-    mapping: Mapping = [],
+    options: ReadOptions = DETECTED,
     from_live: Annotated[
         bool, typer.Option("--from-live", help="Of what is served now and its log, instead of files.")
     ] = False,
@@ -63,7 +63,7 @@ def build(
     """
     if from_live == bool(files):
         raise typer.BadParameter("name item files, or say --from-live; one of the two")
-    columns, console = mapping_of(mapping), out(quiet=json)
+    console = out(quiet=json)
     known, bad_rows, start = read_config(config), BadRows(console), time.perf_counter()
     runtime, indexer = Runtime.of(known), _indexer(known, address)
     with bars(console) as report:
@@ -72,7 +72,7 @@ def build(
                 manifest = asyncio.run(compact(known, url, report, indexer, then_promote=promote))
         else:
             manifest = build_files(
-                files or [], known, columns, report, bad_rows, redis_url=running_redis(known), indexer=indexer
+                files or [], known, options, report, bad_rows, redis_url=running_redis(known), indexer=indexer
             )
             if promote:
                 promoted(known, manifest.version)

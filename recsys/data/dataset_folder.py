@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recsys.config import AttributeType, EventType, Limits
+from recsys.data.dialect import Condition, ReadOptions
 from recsys.data.interactions import Interactions
 from recsys.data.readers import read_events, read_items
 from recsys.data.records import EventIn, ItemIn
@@ -17,6 +18,7 @@ from recsys.model.profiles import Taste
 from recsys.state.tie_breaking import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+"""Where a folder holds one table in several files, these are taken in this order."""
 ANY = "event"
 """Type of events whose file names none."""
 
@@ -37,31 +39,38 @@ class Read:
     items: list[Item]
     data: Interactions
     bad_rows: list[BadRow]
+    said: list[str]
+    """What the files were taken for, in lines."""
 
 
 def in_folder(folder: Path, name: str) -> Path:
-    """`name` with one of the suffixes that can be read. Raises BadInput when there is none."""
-    for suffix in _SUFFIXES:
-        path = folder / f"{name}{suffix}"
-        if path.exists():
-            return path
-    raise BadInput(f"{folder} holds no {name} file; it needs {name}.csv (or one of {', '.join(_SUFFIXES[1:])})")
+    """The file of that name, whatever its ending; of several the one that comes first in the list above. Raises
+    BadInput when there is none.
+    """
+    places = {suffix: place for place, suffix in enumerate(_SUFFIXES)}
+    paths = [path for path in folder.glob(f"{name}.*") if path.is_file()]
+    if not paths:
+        raise BadInput(
+            f"{folder} holds no {name} file; it needs {name}.csv, or {name}.jsonl, {name}.parquet and the like"
+        )
+    return min(paths, key=lambda path: (places.get(path.name.removeprefix(name), len(places)), path.name))
 
 
 def read_folder(
-    folder: Path, declared: Mapping[str, AttributeType], say: Say, mapping: Mapping[str, str] | None = None
+    folder: Path, declared: Mapping[str, AttributeType], say: Say, options: ReadOptions | None = None
 ) -> Read:
-    """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both as JSONL or Parquet.
+    """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both with other endings.
 
-    `mapping` is {our name: the column} of both. Every event counts 1, whatever its type and value: what is judged is
+    `options`: what is said of both, see `divided`. Every event counts 1, whatever its type and value: what is judged is
     whether the next one is foreseen. Raises BadInput when a file does not fit, or no event names an item.
     """
-    of_items, of_events = divided(mapping or {}, declared)
+    of_items, of_events = divided(options or ReadOptions(), declared)
     paths = [in_folder(folder, "items")]
     # Both look at their files' columns before either reads.
-    read_items(paths, declared, Limits(), of_items)
+    said = read_items(paths, declared, Limits(), of_items).said()
     events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
     items, bad = items_of(paths, declared, say, of_items)
+    said += events.said()
     users, ids, times = [], [], []
     for batch in events:
         bad += batch.bad_rows
@@ -74,16 +83,16 @@ def read_folder(
     if not len(data):
         why = f"{len(bad)} bad rows, the first: {bad[0]}" if bad else "are the item_id columns of one kind?"
         raise BadInput(f"{folder}: no event names an item of the catalogue; {why}")
-    return Read(items, data, bad)
+    return Read(items, data, bad, said)
 
 
 def items_of(
-    paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, mapping: Mapping[str, str] | None = None
+    paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, options: ReadOptions | None = None
 ) -> tuple[list[Item], list[BadRow]]:
     """Items of the files in the order of a catalogue; the last of several with one id wins."""
     items: list[Item] = []
     bad: list[BadRow] = []
-    for batch in read_items(paths, declared, Limits(), mapping):
+    for batch in read_items(paths, declared, Limits(), options):
         bad += batch.bad_rows
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}
@@ -92,22 +101,37 @@ def items_of(
     return in_catalogue_order(items), bad
 
 
-def divided(mapping: Mapping[str, str], declared: Mapping[str, AttributeType]) -> tuple[dict[str, str], dict[str, str]]:
-    """What {our name: the column} says of items, and what of events: of both where both have the name, or of one alone
-    as `items.name` or `events.name`. BadInput for a name that neither has.
+def divided(options: ReadOptions, declared: Mapping[str, AttributeType]) -> tuple[ReadOptions, ReadOptions]:
+    """What is said of items, and what of events.
+
+    A column of `mapping` is for both where both have the field, or for one alone as `items.field` or `events.field`;
+    so is a condition of `where`, which without such a name is for events. BadInput for a field that neither has.
     """
-    fields = {"items": [*ItemIn.model_fields, *declared], "events": [*EventIn.model_fields]}
-    asked = {file: {f"{file}.{name}": name for name in known} for file, known in fields.items()}
-    for name, column in mapping.items():
-        if not any(name in fields[file] or name in asked[file] for file in fields):
-            known = ", ".join(dict.fromkeys([*fields["events"], *fields["items"]]))
+    own = {"items": [*ItemIn.model_fields, *declared], "events": [*EventIn.model_fields]}
+    for name, column in options.mapping.items():
+        file, _, field = name.partition(".")
+        if field not in own.get(file, ()) and not any(name in fields for fields in own.values()):
+            known = ", ".join(dict.fromkeys([*own["events"], *own["items"]]))
             raise BadInput(f"--map {name}={column}: no such field; the fields are {known}", field=name)
-    made = [
-        {name: mapping[name] for name in mapping if name in fields[file]}
-        | {asked[file][name]: mapping[name] for name in mapping if name in asked[file]}
-        for file in fields
-    ]
-    return made[0], made[1]
+    of_items, of_events = (
+        {name: column for name, column in options.mapping.items() if name in fields}
+        | {
+            name.removeprefix(f"{file}."): column
+            for name, column in options.mapping.items()
+            if name.startswith(f"{file}.")
+        }
+        for file, fields in own.items()
+    )
+    named = [replace(one, column=one.column.removeprefix("items.")) for one in options.where if _of_items(one)]
+    others = [replace(one, column=one.column.removeprefix("events.")) for one in options.where if not _of_items(one)]
+    return (
+        replace(options, mapping=of_items, where=named),
+        replace(options, mapping=of_events, where=others, text_from=()),
+    )
+
+
+def _of_items(condition: Condition) -> bool:
+    return condition.column.startswith("items.")
 
 
 def weighted(events: Iterable[Interaction], types: Mapping[str, EventType], catalogue: Iterable[str]) -> Interactions:

@@ -41,6 +41,8 @@ class Batch(Generic[R]):
     """Optional values that were left out of records that went in."""
     skipped: int = 0
     """Rows that `--where` left out."""
+    said: Sequence[str] = ()
+    """What the file was taken for, in lines; with its first batch."""
 
 
 class Reading(Generic[R]):
@@ -208,7 +210,7 @@ def _batches(plan: _Plan[R], files: Sequence[FileReading], sizes: Sequence[int])
     before, total = 0, sum(sizes)
     conditions, text_from = plan.options.where, plan.options.text_from
     for file, length in zip(files, sizes, strict=True):
-        convert = plan.converter(file)
+        convert, said = plan.converter(file), file.said()
         used = [*file.columns.values(), *(condition.column for condition in conditions), *text_from]
         for rows in read_rows(file.path, file.dialect, list(dict.fromkeys(used)), plan.rows):
             kept = wanted_rows(rows, conditions)
@@ -216,7 +218,8 @@ def _batches(plan: _Plan[R], files: Sequence[FileReading], sizes: Sequence[int])
             bad = [_bad_row(str(file.path), *one) for one in sorted(wrong, key=lambda one: one[0])]
             told = [_bad_row(str(file.path), *one) for one in sorted(dropped, key=lambda one: one[0])]
             position = before + min(rows.position, length)
-            yield Batch(records, bad, position, total, told, len(rows) - len(kept))
+            yield Batch(records, bad, position, total, told, len(rows) - len(kept), said)
+            said = []
         before += length
     yield Batch([], [], total, total)
 

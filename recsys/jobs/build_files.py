@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
 from recsys.config import Config, Platform
+from recsys.data.dialect import ReadOptions
 from recsys.data.vector_chunks import VECTOR
 from recsys.data.vector_files import Given, read_vectors
 from recsys.datatypes import Item
@@ -28,7 +30,7 @@ from recsys.versions.store import Manifest
 def build_files(
     files: Sequence[Path],
     config: Config,
-    mapping: Mapping[str, str],
+    options: ReadOptions,
     say: Progress,
     on_batch: OnBatch,
     *,
@@ -37,12 +39,13 @@ def build_files(
 ) -> Manifest:
     """Build and publish a version of the files' items, not yet promoted. Changes over HTTP stay on top of them.
 
-    `mapping` is {our name: the file's column}. `redis_url` and `indexer`: see `build_items`. Raises BadInput for a
+    `options`: what is said of the files; `redis_url` and `indexer`: see `build_items`. Raises BadInput for a
     file that cannot be read, VersionError for what `Build.publish` refuses.
     """
     check_tools(config.platform)
+    mapping = options.mapping
     columns = {field: column for field, column in mapping.items() if field != VECTOR}
-    items = read_catalogue(files, config, columns, say, on_batch)
+    items = read_catalogue(files, config, replace(options, mapping=columns), say, on_batch)
     given = read_vectors(files, config.platform.encoder.dimension, mapping.get(VECTOR), mapping.get("item_id"))
     return build_items(items, config, say, given, redis_url=redis_url, indexer=indexer)
 

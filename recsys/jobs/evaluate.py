@@ -13,6 +13,7 @@ import numpy as np
 
 from recsys.config import Config, Serving
 from recsys.data.dataset_folder import read_folder
+from recsys.data.dialect import ReadOptions
 from recsys.data.interactions import Interactions
 from recsys.data.refusals import BadRow
 from recsys.datatypes import Floats, Item
@@ -159,7 +160,7 @@ class Evaluation:
 def evaluate(
     folder: Path,
     config: Config,
-    mapping: Mapping[str, str],
+    options: ReadOptions,
     protocol: str,
     say: Progress = lambda *_: None,
     *,
@@ -168,13 +169,13 @@ def evaluate(
 ) -> tuple[dict[str, Any], Sequence[BadRow]]:
     """Train on a part of what is in the folder, and judge what is recommended on the rest.
 
-    `folder` and `mapping`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run` with the seconds
-    of encoding and the number of bad rows; with it come these rows. What can be known at once is told before the work.
-    Raises BadInput for files that do not fit, and when the protocol leaves no case.
+    `folder` and `options`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run` with the seconds
+    of encoding, the number of bad rows and what the files were taken for; with it come these rows. What can be known
+    at once is told before the work. Raises BadInput for files that do not fit, and when the protocol leaves no case.
     """
     platform = config.platform
     check_tools(platform, training=True)
-    read = read_folder(folder, platform.attributes, say, mapping)
+    read = read_folder(folder, platform.attributes, say, options)
     split_off(protocol, read.data)
     build = Build.of(config, say)
     check_room(platform, build.store.root, len(read.items), training=True)
@@ -183,7 +184,13 @@ def evaluate(
     encode_s = round(time.perf_counter() - start, 1)
     evaluation = Evaluation(protocol, read.items, texts, read.data, build, config.serving, seed)
     report = evaluation.run(say, with_baselines=with_baselines)
-    return {**report, "encode_s": encode_s, "bad_rows": len(read.bad_rows), "seed": seed}, read.bad_rows
+    return {
+        **report,
+        "encode_s": encode_s,
+        "bad_rows": len(read.bad_rows),
+        "seed": seed,
+        "files": read.said,
+    }, read.bad_rows
 
 
 def split_off(protocol: str, data: Interactions) -> Holdout:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from recsys.config import Config
+from recsys.data.dialect import ReadOptions
 from recsys.data.readers import Batch, read_items
 from recsys.datatypes import Item
 from recsys.encoders.catalogue import Progress
@@ -17,14 +18,11 @@ OnBatch = Callable[[Batch[Any]], None]
 
 
 def read_catalogue(
-    files: Sequence[Path], config: Config, mapping: Mapping[str, str], say: Progress, on_batch: OnBatch
+    files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
 ) -> list[Item]:
-    """The items of all files in the order of a catalogue; the last of several with one id wins.
-
-    `mapping`: {our name: the file's column}.
-    """
+    """The items of all files in the order of a catalogue; the last of several with one id wins."""
     items: list[Item] = []
-    for batch in read_items(files, config.platform.attributes, config.serving.limits, mapping):
+    for batch in read_items(files, config.platform.attributes, config.serving.limits, options):
         on_batch(batch)
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recsys.config import Config, EventType, Serving
 from recsys.data.dataset_folder import divided, weighted
+from recsys.data.dialect import ReadOptions
 from recsys.data.interactions import Interactions
 from recsys.data.readers import Batch, read_events
 from recsys.data.records import EventIn
@@ -41,8 +42,8 @@ class Lessons:
     """Event files; empty: all histories of the platform."""
     items: Sequence[Path] = ()
     """Item files; empty: the items of the served version."""
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    """{our name: the file's column}, see `dataset_folder.divided`."""
+    options: ReadOptions = field(default_factory=ReadOptions)
+    """What is said of the files, see `dataset_folder.divided`."""
     event_type: str | None = None
     """Type of events whose file names none."""
 
@@ -80,12 +81,12 @@ def train(
     taken, or another one is by the end.
     """
     check_tools(config.platform, training=True)
-    item_columns, event_columns = _columns(lessons, config)
-    events = _Events.open(lessons, event_columns, config.serving)
+    of_items, of_events = _options(lessons, config)
+    events = _Events.open(lessons, of_events, config.serving)
     build = Build.of(config, say)
     base = None if lessons.items else build.store.current()
     if lessons.items:
-        items = read_catalogue(lessons.items, config, item_columns, say, on_batch)
+        items = read_catalogue(lessons.items, config, of_items, say, on_batch)
     else:
         items = served_items(build.store)
     ids = [item.item_id for item in items]
@@ -104,11 +105,11 @@ def train(
         return Taught(build.publish(content, say, trained), trained.card, base, data.tied_last)
 
 
-def _columns(lessons: Lessons, config: Config) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The mapping of item files, and that of event files."""
+def _options(lessons: Lessons, config: Config) -> tuple[ReadOptions, ReadOptions]:
+    """Of item files, and of event files."""
     if not lessons.items:
-        return {}, lessons.mapping
-    return divided(lessons.mapping, config.platform.attributes)
+        return ReadOptions(), lessons.options
+    return divided(lessons.options, config.platform.attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,9 @@ class _Events:
     types: Mapping[str, EventType]
 
     @classmethod
-    def open(cls, lessons: Lessons, columns: Mapping[str, str], serving: Serving) -> _Events:
+    def open(cls, lessons: Lessons, options: ReadOptions, serving: Serving) -> _Events:
         batches = read_events(
-            lessons.events, serving.event_types, serving.limits, columns, _ROWS, default_type=lessons.event_type
+            lessons.events, serving.event_types, serving.limits, options, _ROWS, default_type=lessons.event_type
         )
         return cls(batches, serving.event_types)
 
