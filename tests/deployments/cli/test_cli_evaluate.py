@@ -14,6 +14,8 @@ import pytest
 from tests.support.command import Recsys
 
 FILMS = 60
+BEGIN = 1_600_000_000
+"""Unix seconds of the first event."""
 KINDS = ("robots at sea", "love in the war", "a city of ghosts")
 BASELINES = {"popularity", "item-knn", "ials", "ease"}
 
@@ -39,7 +41,9 @@ def folder(tmp_path: Path) -> Path:
         kind, start, way, begin = rng.integers(len(KINDS)), rng.integers(size), rng.choice([-1, 1]), rng.integers(12)
         for step in range(12):
             film = rng.integers(FILMS) if rng.random() < 0.01 else kind * size + (start + way * step) % size
-            rows.append((f"u{user}", film, 4, 1000 + begin + step // 2))  # two of one second: the order of rows decides
+            rows.append(
+                (f"u{user}", film, 4, BEGIN + begin + step // 2)
+            )  # two of one second: the order of rows decides
     write(made / "events.csv", ["who", "movie", "stars", "timestamp"], rows)
     return made
 
@@ -130,10 +134,10 @@ def test_what_can_be_known_is_said_before_the_work(
             assert "events.csv: has no column timestamp" in recsys(*command).error()
 
     header = ("who", "movie", "timestamp")
-    write(events, header, [("u", f"film-{n}", n) for n in range(9)])
+    write(events, header, [("u", f"film-{n}", BEGIN + n) for n in range(9)])
     assert "none of the 9 events" in (told := recsys(*train).error())
     assert "such as 'film-0': are the item_id columns of one kind" in told
-    write(events, header, [(f"u{n}", n, n) for n in range(9)])
+    write(events, header, [(f"u{n}", n, BEGIN + n) for n in range(9)])
     assert "none of the 9 users has liked two items" in recsys(*train).error()
     assert "nobody to judge by" in recsys(*evaluate).error()
 
@@ -157,9 +161,12 @@ def test_what_does_not_fit_is_said_in_one_line(recsys: Recsys, folder: Path, tmp
     assert "--map sku=x: no such field" in recsys("evaluate", "--data", folder, "--map", "sku=x", "--json").error()
     events, header = folder / "events.csv", ("who", "movie", "timestamp")
     for rows, says in (
-        ([("u", f"film-{n}", n) for n in range(9)], "no event names an item of the catalogue; are the item_id columns"),
+        (
+            [("u", f"film-{n}", BEGIN + n) for n in range(9)],
+            "no event names an item of the catalogue; are the item_id columns",
+        ),
         ([("u", n, "soon") for n in range(9)], f"9 bad rows, the first: {events}:2: timestamp"),
-        ([(f"u{n}", n, n) for n in range(9)], "nobody to judge by"),
+        ([(f"u{n}", n, BEGIN + n) for n in range(9)], "nobody to judge by"),
     ):
         write(events, header, rows)
         assert says in recsys("evaluate", "--data", folder, *NAMES, "--json").error()

@@ -140,7 +140,7 @@ def test_shuffled_and_doubled_files_are_judged_alike(tmp_path):
     items = [orjson.dumps({"item_id": i.item_id, "title": i.title, "text": i.text}) for i in catalogue()]
     known = people(80)
     events = [
-        f"{known.user_ids[u]},{known.item_ids[i]},{86_400 * (t // 4)}"
+        f"{known.user_ids[u]},{known.item_ids[i]},{1_600_041_600 + 86_400 * (t // 4)}"
         for u, i, t in zip(known.owners, known.items, known.times, strict=True)
     ]
     reports = []
