@@ -24,7 +24,7 @@ from recsys.datatypes import Floats, Item
 from recsys.jobs.schedule import Schedule
 from recsys.serving.background import Background
 from recsys.serving.gateway import Gateway
-from recsys.serving.pulse import BEAT_S
+from recsys.serving.measures import BEAT_S
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.version_follower import VersionFollower
 from recsys.shard.candidates import CandidateSet, ShardQuery

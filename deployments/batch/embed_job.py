@@ -18,7 +18,7 @@ from deployments.batch.embed_client import EmbedJob, Step
 from deployments.batch.ray_connection import connected, workers_of
 from recsys.config import EncoderSpec
 from recsys.data.vector_chunks import Written, write_chunk
-from recsys.encoders.base import load_encoder
+from recsys.encoders.loading import load_encoder
 from recsys.errors import RecsysError
 
 

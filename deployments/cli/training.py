@@ -24,7 +24,7 @@ from recsys.jobs.evaluate import PROTOCOLS
 from recsys.jobs.retrain import retrain
 from recsys.jobs.train import Lessons, Taught
 from recsys.jobs.train import train as learn
-from recsys.versions.store import tuned_of
+from recsys.versions.manifest import tuned_of
 
 
 def add_to(cli: typer.Typer) -> None:

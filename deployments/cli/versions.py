@@ -33,7 +33,8 @@ from recsys.jobs.build_files import build_files
 from recsys.jobs.compact import compact
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Indexer
-from recsys.versions.store import Manifest, VersionStore, tuned_of
+from recsys.versions.manifest import Manifest, tuned_of
+from recsys.versions.store import VersionStore
 
 
 def add_to(cli: typer.Typer) -> None:

@@ -26,7 +26,7 @@ from rich.table import Table
 from recsys.config import Backend, EncoderSpec
 from recsys.data.movielens import fetch_ml100k
 from recsys.datatypes import Floats
-from recsys.encoders.base import load_encoder, prepare_encoder
+from recsys.encoders.loading import load_encoder, prepare_encoder
 from recsys.encoders.probe_texts import PROBE_TEXTS
 
 BACKENDS: tuple[Backend, ...] = ("torch", "onnx", "onnx-int8")

@@ -11,7 +11,8 @@ import numpy as np
 
 from recsys.config import Platform
 from recsys.datatypes import Floats, Item
-from recsys.encoders.base import Encoder, fingerprint, load_encoder, prepare_encoder
+from recsys.encoders.base import Encoder, fingerprint
+from recsys.encoders.loading import load_encoder, prepare_encoder
 from recsys.files import whole
 
 Progress = Callable[[str, int, int], None]

@@ -23,8 +23,8 @@ from recsys.state.item_log import ItemLog
 from recsys.versions.brought_vectors import with_vectors
 from recsys.versions.build import Build, Indexer
 from recsys.versions.contents import file_content, learned_so_far
+from recsys.versions.manifest import Manifest
 from recsys.versions.prerequisites import check_tools
-from recsys.versions.store import Manifest
 
 
 def build_files(

@@ -11,7 +11,8 @@ from recsys.jobs.promote import settle
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Build, Indexer
 from recsys.versions.contents import learned_so_far, live_content
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 
 
 async def compact(

@@ -27,8 +27,8 @@ from recsys.model.trained import Trained
 from recsys.training import baselines
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.manifest import tuned_of
 from recsys.versions.prerequisites import check_room, check_tools
-from recsys.versions.store import tuned_of
 
 PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
     "leave-last-out": (leave_last_out, rolling),

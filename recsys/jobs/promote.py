@@ -12,9 +12,10 @@ from recsys.config import Platform
 from recsys.errors import VersionError
 from recsys.jobs.patient_redis import patient_redis
 from recsys.versions import promotion
+from recsys.versions.manifest import Manifest
 from recsys.versions.promotion import refuse_if_log_gone
 from recsys.versions.retention import prune
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.store import VersionStore
 
 _STAYS = "without it nobody knows whether the version's log is there, and the served version stays"
 

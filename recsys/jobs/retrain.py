@@ -34,9 +34,10 @@ from recsys.model.trained import Trained
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, known_texts
 from recsys.versions.contents import forget_cut, live_content
+from recsys.versions.manifest import Manifest
 from recsys.versions.model_files import read_model
 from recsys.versions.prerequisites import check_room
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.store import VersionStore
 
 _JUDGED = 2000
 """Cases that are compared, at most: the standard error of their NDCG@10 is 0.005."""

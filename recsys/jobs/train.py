@@ -26,8 +26,8 @@ from recsys.model.profiles import Taste
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, known_texts
 from recsys.versions.contents import file_content, served_items
+from recsys.versions.manifest import Manifest
 from recsys.versions.prerequisites import check_room, check_tools
-from recsys.versions.store import Manifest
 
 _ROWS = 5000
 """Rows of a batch."""

@@ -16,7 +16,8 @@ from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.model.attention import Attention
 from recsys.model.card import ModelCard
 from recsys.model.keywords import Traits, keyword_table
-from recsys.model.learned import Learned, Links
+from recsys.model.learned import Learned
+from recsys.model.neighbour_rows import Links
 from recsys.model.space import Space
 
 _ARRAYS = ("items", "contexts", "known", "item_map", "context_map")

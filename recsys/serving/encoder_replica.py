@@ -13,11 +13,12 @@ from cachetools import LRUCache
 from recsys.config import EncoderTuning
 from recsys.data.wording import shown
 from recsys.datatypes import Floats
-from recsys.encoders.base import Encoder, load_encoder
+from recsys.encoders.base import Encoder
+from recsys.encoders.loading import load_encoder
 from recsys.errors import BadInput, RecsysError, VersionError
 from recsys.serving.background import Background
 from recsys.serving.load import LoadMeter
-from recsys.serving.pulse import BEAT_S, Pulse
+from recsys.serving.measures import BEAT_S, Pulse
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.coalescing import Coalescer, Flight
 from recsys.versions.store import VersionStore

@@ -22,12 +22,11 @@ from recsys.routing import Router
 from recsys.serving.event_writes import EventWriter, Recorded, Told
 from recsys.serving.item_writes import ItemWriter
 from recsys.serving.load import LoadMeter
+from recsys.serving.measures import Pulse, Recording
 from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.profile_rebuilding import Rebuilder
 from recsys.serving.profile_warming import Active
-from recsys.serving.pulse import Pulse
-from recsys.serving.recording import Recording
 from recsys.serving.settings_follower import refusals
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys

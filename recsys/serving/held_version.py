@@ -25,7 +25,8 @@ from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry
 from recsys.state.membership import Drift, VersionState
 from recsys.telemetry import SILENT, Telemetry
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 
 LINGER_S = 5.0
 """Seconds for which a version that no composer serves any more is kept, for requests under way."""

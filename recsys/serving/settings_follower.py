@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from recsys.errors import BadInput
 from recsys.serving.background import Background
-from recsys.serving.pulse import BEAT_S
+from recsys.serving.measures import BEAT_S
 from recsys.state import redis_keys
 from recsys.telemetry import SILENT, Telemetry
 

@@ -19,7 +19,7 @@ from recsys.errors import Unavailable, VersionError
 from recsys.serving.background import Background
 from recsys.serving.held_version import HeldVersion, ShardSource
 from recsys.serving.log_applier import Encode
-from recsys.serving.pulse import BEAT_S
+from recsys.serving.measures import BEAT_S
 from recsys.serving.shard_watch import ShardWatch
 from recsys.serving.version_rejections import Rejections
 from recsys.shard.candidates import CandidateSet, ShardQuery

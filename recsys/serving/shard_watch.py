@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from recsys.serving.held_version import HeldVersion
 from recsys.serving.load import LoadMeter
-from recsys.serving.pulse import BEAT_S, Pulse
+from recsys.serving.measures import BEAT_S, Pulse
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.search import search
 from recsys.shard.shard import Shard

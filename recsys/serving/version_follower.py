@@ -23,7 +23,8 @@ from recsys.state.membership import ComposerMember, Drift, Group, Member, ShardM
 from recsys.state.presence import SAY_S, Presence
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.fallbacks import Servable
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 
 _LOOK_S = 0.25
 """Seconds between two looks at who is there, and at which version is promoted."""

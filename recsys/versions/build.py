@@ -32,9 +32,10 @@ from recsys.state.tie_breaking import in_catalogue_order
 from recsys.tuning.attempts import Plan, no_way_left, plans
 from recsys.tuning.measuring import Measured, measure, walk_us
 from recsys.tuning.outcome import Tuned
+from recsys.versions.manifest import Manifest, ShardManifest
 from recsys.versions.model_files import write_model
 from recsys.versions.prerequisites import check_room
-from recsys.versions.store import Manifest, ShardManifest, VersionStore
+from recsys.versions.store import VersionStore
 
 Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
 """Makes `snapshot.write_index` of every folder; gives each when it is done."""

@@ -22,8 +22,9 @@ from recsys.state.item_log import START_OF_LOG, Delete, ItemLog, Upsert, after
 from recsys.state.presence import everyone
 from recsys.state.tie_breaking import in_catalogue_order
 from recsys.versions.build import Content
+from recsys.versions.manifest import Manifest
 from recsys.versions.model_files import read_model
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.store import VersionStore
 
 _RESUMED_WITHIN_S = 6 * 3600.0
 """A build that died longer ago begins anew: its share of the log is old."""

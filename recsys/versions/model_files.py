@@ -7,7 +7,8 @@ from typing import Any
 
 from recsys.files import sha256
 from recsys.model.trained import Trained
-from recsys.versions.store import MODEL, RANKER, Manifest, VersionStore
+from recsys.versions.manifest import MODEL, RANKER, Manifest
+from recsys.versions.store import VersionStore
 
 
 def write_model(folder: Path, trained: Trained) -> dict[str, Any]:

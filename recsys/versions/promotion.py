@@ -13,7 +13,8 @@ from recsys.errors import VersionError
 from recsys.state import redis_keys
 from recsys.state.item_log import ItemLog, after
 from recsys.state.presence import everyone
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 
 _LOCK_S = 60.0
 """Seconds after which the lock of a process that died is free. A switch reads and writes one small file."""

@@ -11,7 +11,8 @@ from recsys.state.item_log import ItemLog, after
 from recsys.state.membership import in_use
 from recsys.state.presence import everyone
 from recsys.state.reencoded_vectors import Reencoded
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 
 _WAITS_S = 30 * 86400.0
 """Seconds that a version waits for its promotion. Until then the log is kept from its snapshot on."""

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from recsys.datatypes import Item, RecQuery
-from recsys.serving.recording import Recording
+from recsys.serving.measures import Recording
 from recsys.telemetry import METRICS
 from recsys.transport.coalescing import Coalescer, Flight
 from tests.support.world import World, event, eventually

@@ -11,7 +11,8 @@ from recsys.evaluation.splits import Holdout, leave_last_out
 from recsys.model.trained import Trained
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 from tests.support.people import build, people, publish
 from tests.support.world import catalogue
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
 from recsys.data.interactions import Interactions
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.model.trained import Trained
 from recsys.versions.build import Build, Content
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, TOPICS, catalogue
 
 

@@ -17,14 +17,15 @@ from redis.asyncio import Redis
 
 from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Floats, Interaction, Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.serving.gateway import Gateway
 from recsys.serving.shard_replica import ShardReplica
 from recsys.serving.version_follower import VersionFollower
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.build import Build, Content
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.manifest import Manifest
+from recsys.versions.store import VersionStore
 
 DIMENSION = 32
 TOPICS = {

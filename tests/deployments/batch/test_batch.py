@@ -18,7 +18,7 @@ from deployments.machine.processes import instance_processes
 from recsys.config import EncoderSpec
 from recsys.data.parquet_folders import files_of
 from recsys.data.vector_chunks import content_hash
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import RuntimeFailure
 from tests.support.live import COMMAND, REPOSITORY, eventually, local_config, recsys
 

@@ -11,7 +11,7 @@ from recsys.data.embedding_plan import alone, plan
 from recsys.data.parquet_folders import SUCCESS, files_of
 from recsys.data.vector_chunks import MAKING, content_hash, write_chunk
 from recsys.datatypes import Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, VersionError
 
 DECLARED = {"genres": "keyword[]", "year": "number", "at": "datetime", "language": "keyword"}

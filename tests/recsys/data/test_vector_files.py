@@ -15,7 +15,7 @@ from recsys.data.readers import read_items
 from recsys.data.vector_chunks import content_hash
 from recsys.data.vector_files import Given, read_vectors
 from recsys.datatypes import Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput
 from recsys.versions.brought_vectors import with_vectors
 from recsys.versions.build import Content

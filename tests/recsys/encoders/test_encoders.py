@@ -14,9 +14,10 @@ import pytest
 
 from recsys.config import Backend, EncoderSpec
 from recsys.encoders import onnx_encoder
-from recsys.encoders.base import fingerprint, load_encoder, model_folder, prepare_encoder
+from recsys.encoders.base import fingerprint, model_folder
 from recsys.encoders.batches import by_length, padded
 from recsys.encoders.exported import FLOORS
+from recsys.encoders.loading import load_encoder, prepare_encoder
 from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.errors import VersionError
 

@@ -14,7 +14,8 @@ from recsys.data.interactions import Interactions
 from recsys.datatypes import item_keys
 from recsys.evaluation.offline import Offline
 from recsys.model.attention import Attention
-from recsys.model.learned import Learned, Links
+from recsys.model.learned import Learned
+from recsys.model.neighbour_rows import Links
 from recsys.model.profiles import TRAIL
 from recsys.ranking.signals import SIGNALS
 from recsys.training.attention import Network, folded, train_attention

@@ -10,7 +10,8 @@ import pytest
 
 from recsys.datatypes import Item, item_keys
 from recsys.model.keywords import HALF_LIFE, Traits, keyword_table
-from recsys.model.learned import Learned, Links
+from recsys.model.learned import Learned
+from recsys.model.neighbour_rows import Links
 from recsys.model.trained import looks_at
 from recsys.ranking.signals import SIGNALS
 from recsys.training.blending import START, Table, blended, choose_weights

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.config import EncoderSpec, EncoderTuning, Platform, ShardTuning
 from recsys.datatypes import Floats
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, VersionError
 from recsys.serving.encoder_replica import EncoderReplica
 from recsys.versions.build import Build, Content

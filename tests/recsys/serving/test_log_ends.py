@@ -11,7 +11,7 @@ import pytest
 
 from recsys.config import Config, Platform, RoutingSpec, Serving, ShardTuning
 from recsys.datatypes import Item, RecQuery
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError
 from recsys.jobs.compact import compact
 from recsys.state import redis_keys
@@ -21,9 +21,10 @@ from recsys.state.presence import Presence
 from recsys.state.reencoded_vectors import Reencoded
 from recsys.versions.build import Build
 from recsys.versions.contents import file_content, live_content
+from recsys.versions.manifest import Manifest
 from recsys.versions.promotion import promote, refuse_if_log_gone
 from recsys.versions.retention import prune
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.store import VersionStore
 from tests.support.world import World, catalogue, eventually
 
 

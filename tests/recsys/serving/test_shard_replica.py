@@ -14,7 +14,7 @@ from msgspec import structs
 
 from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
 from recsys.datatypes import Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import Unavailable, VersionError
 from recsys.serving import held_version
 from recsys.serving.held_version import HeldVersion

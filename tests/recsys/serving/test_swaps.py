@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys.config import EncoderSpec, Platform, ShardTuning
 from recsys.datatypes import Item, RecQuery, Slate
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.versions.build import Build
 from recsys.versions.contents import live_content
 from tests.support.world import ATTRIBUTES, DIMENSION, World, catalogue, event, eventually

@@ -27,7 +27,8 @@ from recsys.state.item_log import Delete, ItemLog, Upsert
 from recsys.state.membership import ComposerMember, ShardMember, VersionState
 from recsys.state.presence import Presence, everyone
 from recsys.versions.fallbacks import Servable
-from recsys.versions.store import MANIFEST, RANKER
+from recsys.versions.manifest import RANKER
+from recsys.versions.store import MANIFEST
 from tests.support.world import World, catalogue, event, eventually
 
 

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError
 from recsys.index.base import engine
 from recsys.model.card import ModelCard

@@ -13,16 +13,17 @@ import pytest
 
 from recsys.config import Config, EncoderSpec, Platform, RoutingSpec, Serving, ShardTuning
 from recsys.datatypes import Item, RecQuery
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, NotFound, VersionError
 from recsys.jobs.compact import compact
 from recsys.state import redis_keys
 from recsys.state.item_log import ItemLog, after
 from recsys.versions.build import Build, Content
 from recsys.versions.contents import file_content, live_content
+from recsys.versions.manifest import Manifest
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.retention import prune
-from recsys.versions.store import Manifest, VersionStore
+from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, World, catalogue, eventually
 
 

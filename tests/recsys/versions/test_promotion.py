@@ -15,17 +15,18 @@ import pytest
 
 from recsys.config import Config, EncoderSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError
 from recsys.files import sha256
 from recsys.jobs import promote as promotion
 from recsys.jobs.compact import compact
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Build, Content
+from recsys.versions.manifest import RANKER
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.retention import prune
 from recsys.versions.storage import ObjectStore
-from recsys.versions.store import RANKER, VersionStore
+from recsys.versions.store import VersionStore
 from tests.support.world import World, catalogue, eventually
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from recsys.config import EncoderSpec, Platform, ShardTuning
 from recsys.datatypes import Item
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.versions.build import Build, Content
 from recsys.versions.promotion import rollback
 from recsys.versions.retention import kept_no_longer, prune

@@ -12,7 +12,7 @@ import pytest
 from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
 from recsys.datatypes import Condition, Filter, Item
 from recsys.encoders import catalogue as encoding
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError
 from recsys.files import sha256
 from recsys.index.base import engine

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, StringType, StructField, StructType
 
 from recsys.config import EncoderSpec
-from recsys.encoders.base import load_encoder, prepare_encoder
+from recsys.encoders.loading import load_encoder, prepare_encoder
 
 HERE = Path(__file__).parent
 QUERY = """SELECT ID, Title, Genre || '. Directed by ' || Director, Genre, Year FROM omdb

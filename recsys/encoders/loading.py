@@ -1,0 +1,51 @@
+"""An encoder made ready: exported when a version is built, loaded where texts are encoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recsys.config import EncoderSpec
+from recsys.encoders.base import Encoder, fingerprint, model_folder
+from recsys.encoders.hashing import HashingEncoder
+from recsys.errors import VersionError
+
+
+def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> None:
+    """Export the model into `models` if its backend needs that and it is not there whole. For `recsys build`."""
+    if spec.kind == "hashing" or spec.backend == "torch":
+        return
+    from recsys.encoders.exported import read  # noqa: PLC0415
+
+    installed = fingerprint(spec)
+    try:
+        read(models, installed)
+    except VersionError:
+        # The exporter brings torch, and seconds with it: imported only when there is something to export.
+        from recsys.encoders.export import export  # noqa: PLC0415
+
+        export(spec, model_folder(spec), models, installed, threads)
+
+
+def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None, threads: int = 1) -> Encoder:
+    """Ready to encode, on `threads` threads.
+
+    `models`: where exported models lie. `expected`: the fingerprint that a version was built with, under which an
+    exported model is found without the weights it was made of; None: that of the weights which are installed.
+    Raises VersionError when there is none, it was changed, or it makes other vectors here than where it was made.
+    """
+    if spec.kind == "hashing":
+        return HashingEncoder(spec)
+    if spec.backend != "torch":
+        from recsys.encoders.onnx_encoder import OnnxEncoder  # noqa: PLC0415
+
+        return OnnxEncoder(models, expected or fingerprint(spec), threads=threads)
+    installed = fingerprint(spec)
+    if expected not in (None, installed):
+        raise VersionError(
+            f"encoder.model: the version was built with {expected}, and {spec.model} is now {installed}; "
+            "install the weights it was built with, or `recsys build` again"
+        )
+    # Importing torch takes seconds: only a process that encodes with it pays for it.
+    from recsys.encoders.torch_encoder import TorchEncoder  # noqa: PLC0415
+
+    return TorchEncoder(spec, model_folder(spec), installed, threads)
