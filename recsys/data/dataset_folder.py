@@ -14,7 +14,7 @@ from recsys.data.records import EventIn, ItemIn
 from recsys.data.refusals import BadRow
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
-from recsys.model.profiles import Taste
+from recsys.model.taste import Taste
 from recsys.state.tie_breaking import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")

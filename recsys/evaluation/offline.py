@@ -17,7 +17,8 @@ from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, UserProfile
 from recsys.evaluation.metrics import DEPTH, Ints
 from recsys.evaluation.splits import Holdout
-from recsys.model.profiles import Taste, fold
+from recsys.model.profiles import fold
+from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
 from recsys.routing import Router
 from recsys.serving.pipeline import Gathered, Recommender

@@ -22,7 +22,7 @@ from recsys.jobs.item_files import OnBatch, read_catalogue
 from recsys.jobs.live_events import live_events
 from recsys.jobs.patient_redis import patient_redis
 from recsys.model.card import ModelCard
-from recsys.model.profiles import Taste
+from recsys.model.taste import Taste
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, known_texts
 from recsys.versions.contents import file_content, served_items

@@ -1,65 +1,26 @@
 """Folding interactions into a user's profile: pure functions of what was there and what is new.
 
-Of an item the user's newest word counts. A word that is no like (a dislike, a rating under `liked_from`) takes back the
-likes before it. Likes since then are one like, at the time of the newest and the weight of the strongest: a product
-page that is viewed again after the purchase takes nothing back.
+`taste.py` says which words about an item count.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import EventType
 from recsys.datatypes import Floats, Interaction, UserProfile, item_keys
 from recsys.model.space import Space
+from recsys.model.taste import Taste, standing
 
 RECENT = 3
 """Liked items that a profile keeps with their vectors, for what is like them."""
 TRAIL = 20
 """Likes that a profile keeps by key, for what goes with exactly them: at a half-life of 4 the ones before weigh 3 %."""
-
-
 SESSION_GAP_S = 1800.0
 """Seconds without an event that end a session, as web analytics agree."""
-
-_FELT = 1e-3
-"""Share of a like's weight under which it no longer counts in a taste of texts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taste:
-    """What the event types mean, and how fast a like fades."""
-
-    types: Mapping[str, EventType]
-    half_life: float
-    """Likes."""
-
-    def weight(self, event: Interaction) -> float:
-        """The like in an event; 0 when it is none, or of a type that is no longer declared."""
-        kind = self.types.get(event.type)
-        if kind is None or (kind.liked_from is not None and (event.value is None or event.value < kind.liked_from)):
-            return 0.0
-        return kind.weight
-
-    def speaks(self, event: Interaction) -> bool:
-        """Whether the event is a word about its item. One of a type that is no longer declared says nothing."""
-        return event.type in self.types
-
-    @property
-    def fingerprint(self) -> bytes:
-        """8 bytes that differ when the settings do: a profile made with others is not up to date."""
-        types = sorted((name, kind.weight, kind.liked_from) for name, kind in self.types.items())
-        return hashlib.blake2b(repr((types, self.half_life)).encode(), digest_size=8).digest()
-
-    @property
-    def decay(self) -> float:
-        return float(0.5 ** (1.0 / self.half_life))
 
 
 def position(profile: UserProfile, now: float) -> int:
@@ -70,34 +31,6 @@ def position(profile: UserProfile, now: float) -> int:
     return profile.session if now - profile.session_at <= SESSION_GAP_S else 0
 
 
-def standing(events: Sequence[Interaction], taste: Taste) -> list[float]:
-    """The weight of each event, oldest first; 0 where a later event about the item takes it back."""
-    weights = [taste.weight(e) for e in events]
-    signs: dict[str, int] = {}
-    for n in range(len(events) - 1, -1, -1):
-        if not taste.speaks(events[n]):
-            continue
-        item_id, sign = events[n].item_id, (weights[n] > 0) - (weights[n] < 0)
-        newest = signs.setdefault(item_id, sign)
-        if sign != newest:
-            signs[item_id] = 0  # older ones do not count either
-        if not signs[item_id]:
-            weights[n] = 0.0
-    return weights
-
-
-def needed(events: Sequence[Interaction], taste: Taste, space: Space) -> list[str]:
-    """Items whose vectors the taste of a whole history is made of, those of the newest likes first.
-
-    In a taste of texts the likes before the last ten half-lives weigh under a thousandth each and are left out. The
-    long part of a learned taste fades by half in 500 likes, so there every like counts.
-    """
-    weights = standing(events, taste)
-    liked = dict.fromkeys(e.item_id for e, w in zip(reversed(events), reversed(weights), strict=True) if w)
-    most = len(liked) if space.learned else math.ceil(taste.half_life * -math.log2(_FELT))
-    return list(liked)[:most]
-
-
 def fold(
     profile: UserProfile,
     events: Sequence[Interaction],
@@ -106,60 +39,71 @@ def fold(
     sequence: int,
     space: Space | None = None,
 ) -> UserProfile | None:
-    """The profile after further events, oldest first; `vectors` are the items' contexts. `space` None: text alone.
+    """The profile after further events, oldest first, as of the user's change number `sequence`.
+
+    `vectors` are the items' contexts, (width,) float32; an item without one counts as seen and not as liked. `space`
+    None: text alone.
 
     `taste <- decay ** m * taste + sum of decay ** (m - number) * weight * vector` over the likes that stand and whose
     items have vectors, m of them, each part of the taste with its own decay. A like of an item that is liked already
     replaces the one before: right after that one it does not age the others. Folding one by one and folding all at once
     give the same. Every item of an event counts as seen.
 
-    None when the events take back, or repeat, a like that the profile holds no more by itself: then it is to be made
-    of the whole history. Never None for the profile of an unknown user.
+    None when the events take back, or repeat, a like of which the profile holds no more than its share of the taste:
+    then the profile is to be made of the whole history. Never None for the profile of an unknown user.
     """
     space = space or Space(text=len(profile.taste))
-    ids = dict.fromkeys(e.item_id for e in events)
-    keys = item_keys(ids)
-    key_of = dict(zip(ids, keys.tolist(), strict=True))
-    at = np.searchsorted(profile.seen, keys)
-    bits = np.unpackbits(profile.felt, count=len(profile.seen)).astype(bool)
-    met = np.zeros(len(keys), bool)
-    inside = at < len(profile.seen)
-    met[inside] = profile.seen[at[inside]] == keys[inside]
-    felt = {key for key, there, n in zip(keys.tolist(), met.tolist(), at.tolist(), strict=True) if there and bits[n]}
-    words = _Words(profile, felt)
+    items = _Items.of(profile, events)
+    words = _Words(profile, items.in_taste)
     for event, weight in zip(events, standing(events, taste), strict=True):
-        if taste.speaks(event) and not words.say(
-            event.item_id, key_of[event.item_id], weight, vectors.get(event.item_id)
-        ):
+        vector = vectors.get(event.item_id)
+        if taste.speaks(event) and not words.say(event.item_id, items.keys[event.item_id], weight, vector):
             return None
-    seen, felt_bits = _seen(profile, keys, bits, {key for key, word in words.said.items() if word.weight})
-    first: dict[str, float] = {}
-    for event in events:  # whether an item's first event is a like
-        first.setdefault(event.item_id, event.timestamp if taste.weight(event) > 0 else math.nan)
-    times = [t for t, there in zip(first.values(), met.tolist(), strict=True) if not there and not math.isnan(t)]
-    session_at, session = _session(profile, times)
+    seen, felt = _seen(profile, items, {key for key, word in words.said.items() if word.weight})
+    session_at, session = _session(profile, _new_likes(events, items, taste))
     liked = words.liked()
-    recent = [(w.item_id, w.vector) for w in liked[:RECENT]]
-    said = {w.item_id for w in liked}
-    before = zip(profile.recent, profile.recent_vectors, strict=True)
-    recent = [*recent, *((i, v) for i, v in before if i not in said)][:RECENT]
-    trail = [(w.key, w.weight, w.number) for w in liked[:TRAIL]]
-    trail = [*trail, *((k, *old) for k, old in words.trail.items() if k not in words.said)][:TRAIL]
+    recent, recent_vectors = _recent(profile, liked)
+    trail, trail_weights, trail_at = _trail(words, liked)
     return UserProfile(
         taste=words.taste(space, taste.decay),
         seen=seen,
-        felt=felt_bits,
-        recent=tuple(i for i, _ in recent),
-        recent_vectors=np.stack([v for _, v in recent]) if recent else profile.recent_vectors,
-        trail=np.array([k for k, _, _ in trail], np.uint64),
-        trail_weights=np.array([w for _, w, _ in trail], np.float32),
-        trail_at=np.array([n for _, _, n in trail], np.uint32),
+        felt=felt,
+        recent=recent,
+        recent_vectors=recent_vectors,
+        trail=trail,
+        trail_weights=trail_weights,
+        trail_at=trail_at,
         likes=words.likes,
         sequence=sequence,
         session_at=session_at,
         session=session,
         cut=profile.cut,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """The items of new events, looked up in a profile."""
+
+    keys: Mapping[str, int]
+    """Item id -> its key, in order of the first events."""
+    fresh: frozenset[str]
+    """Ids that the user had not seen."""
+    in_taste: set[int]
+    """Keys that the profile's taste contains."""
+
+    @classmethod
+    def of(cls, profile: UserProfile, events: Sequence[Interaction]) -> _Items:
+        ids = list(dict.fromkeys(event.item_id for event in events))
+        keys = item_keys(ids)
+        places = np.searchsorted(profile.seen, keys)
+        seen = np.zeros(len(keys), bool)
+        inside = places < len(profile.seen)
+        seen[inside] = profile.seen[places[inside]] == keys[inside]
+        in_taste = np.zeros(len(keys), bool)
+        in_taste[seen] = _felt_bits(profile)[places[seen]]
+        fresh = frozenset(item_id for item_id, was_seen in zip(ids, seen.tolist(), strict=True) if not was_seen)
+        return cls(dict(zip(ids, keys.tolist(), strict=True)), fresh, set(keys[in_taste].tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,15 +179,31 @@ class _Words:
         return (faded + np.concatenate(added)).astype(np.float32, copy=False)
 
 
-def _seen(
-    profile: UserProfile, keys: npt.NDArray[np.uint64], bits: npt.NDArray[np.bool_], felt: set[int]
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
-    """Sorted keys of all that is seen, and the packed bits of which of it the taste contains."""
+def _felt_bits(profile: UserProfile) -> npt.NDArray[np.bool_]:
+    """(len(profile.seen),) bool: which of the seen items the taste contains."""
+    return np.unpackbits(profile.felt, count=len(profile.seen)).astype(bool)
+
+
+def _seen(profile: UserProfile, items: _Items, liked: set[int]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    """Sorted keys of all that is seen, and the packed bits of which of it the taste contains.
+
+    `liked`: keys of the new events' items that the taste contains now.
+    """
+    keys = np.fromiter(items.keys.values(), np.uint64, len(items.keys))
     seen = np.union1d(profile.seen, keys).astype(np.uint64)
-    contains = np.zeros(len(seen), bool)
-    contains[np.searchsorted(seen, profile.seen)] = bits
-    contains[np.searchsorted(seen, np.fromiter(felt, np.uint64, len(felt)))] = True
-    return seen, np.packbits(contains)
+    felt = np.zeros(len(seen), bool)
+    felt[np.searchsorted(seen, profile.seen)] = _felt_bits(profile)
+    felt[np.searchsorted(seen, np.fromiter(liked, np.uint64, len(liked)))] = True
+    return seen, np.packbits(felt)
+
+
+def _new_likes(events: Sequence[Interaction], items: _Items, taste: Taste) -> list[float]:
+    """Times of the first events of items that the user had not seen, where those are likes; oldest first."""
+    first: dict[str, Interaction] = {}
+    for event in events:
+        if event.item_id in items.fresh:
+            first.setdefault(event.item_id, event)
+    return [event.timestamp for event in first.values() if taste.weight(event) > 0]
 
 
 def _session(profile: UserProfile, times: Sequence[float]) -> tuple[float, int]:
@@ -252,3 +212,24 @@ def _session(profile: UserProfile, times: Sequence[float]) -> tuple[float, int]:
     for time in times:
         last, count = time, 1 if time - last > SESSION_GAP_S else count + 1
     return last, count
+
+
+def _recent(profile: UserProfile, liked: Sequence[_Word]) -> tuple[tuple[str, ...], Floats]:
+    """Ids of the items liked last, newest first, and their (n, width) float32 vectors."""
+    new = {word.item_id: word.vector for word in liked}
+    older = zip(profile.recent, profile.recent_vectors, strict=True)
+    recent = [*new.items(), *((item_id, vector) for item_id, vector in older if item_id not in new)][:RECENT]
+    vectors = np.stack([vector for _, vector in recent]) if recent else profile.recent_vectors
+    return tuple(item_id for item_id, _ in recent), vectors
+
+
+def _trail(words: _Words, liked: Sequence[_Word]) -> tuple[npt.NDArray[np.uint64], Floats, npt.NDArray[np.uint32]]:
+    """(n,) keys, weights and numbers of the last likes, newest first."""
+    new = [(word.key, word.weight, word.number) for word in liked[:TRAIL]]
+    older = [(key, weight, number) for key, (weight, number) in words.trail.items() if key not in words.said]
+    trail = [*new, *older][:TRAIL]
+    return (
+        np.array([key for key, _, _ in trail], np.uint64),
+        np.array([weight for _, weight, _ in trail], np.float32),
+        np.array([number for _, _, number in trail], np.uint32),
+    )

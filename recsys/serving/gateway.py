@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from recsys.config import Platform, Serving
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
 from recsys.errors import BadInput, Conflict, NotFound, Outdated, RecsysError, Unavailable
-from recsys.model.profiles import Taste
+from recsys.model.taste import Taste
 from recsys.routing import Router
 from recsys.serving.event_writes import EventWriter, Recorded, Told
 from recsys.serving.item_writes import ItemWriter

@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from recsys.config import Serving
 from recsys.datatypes import Floats, Interaction, UserProfile
-from recsys.model.profiles import Taste, fold
+from recsys.model.profiles import fold
+from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
 from recsys.serving.profile_rebuilding import Job, Rebuilder, lacking_ttl
 from recsys.serving.profile_warming import Active, warm

@@ -22,7 +22,8 @@ from msgspec import structs
 from redis.exceptions import RedisError
 
 from recsys.datatypes import Floats, Interaction, UserProfile
-from recsys.model.profiles import Taste, fold, needed
+from recsys.model.profiles import fold
+from recsys.model.taste import Taste, needed
 from recsys.ranking.served_version import Serve
 from recsys.state.histories import StoredHistory
 from recsys.state.users import UserStore

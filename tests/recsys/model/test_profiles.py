@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from recsys.config import EventType, Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
-from recsys.model.profiles import RECENT, SESSION_GAP_S, TRAIL, Taste, fold, needed, position
+from recsys.model.profiles import RECENT, SESSION_GAP_S, TRAIL, fold, position
 from recsys.model.space import Space
+from recsys.model.taste import Taste, needed
 
 D = 4
 ITEMS = [f"i{n}" for n in range(8)]

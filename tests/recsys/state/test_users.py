@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 
 from recsys.config import Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
-from recsys.model.profiles import Taste, fold
+from recsys.model.profiles import fold
+from recsys.model.taste import Taste
 from recsys.state import item_counts, redis_keys
 from recsys.state.tie_breaking import tie
 from recsys.state.users import Appended, Counted, UserStore
