@@ -22,6 +22,7 @@ from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
 from recsys.routing import Router
 from recsys.serving.pipeline import Gathered, Recommender
+from recsys.serving.profile_loading import Loaded
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
@@ -72,14 +73,12 @@ class _Histories:
         self._taste = _Weighted({}, settings.taste_half_life)
         self._contexts: dict[str, Floats] = {}
 
-    async def load(
-        self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float
-    ) -> tuple[dict[str, UserProfile], dict[str, Floats], tuple[str, ...]]:
+    async def load(self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float) -> Loaded:
         names = self._histories.item_ids
         needed = {names[i] for u in user_ids for i in self._histories.of_user(int(u)).tolist()} | {*item_ids}
         vectors, late = await self._shards.vectors(serve.version, needed - self._contexts.keys(), budget_s)
         self._contexts |= vectors
-        return {u: self._profile(int(u), serve) for u in user_ids}, self._contexts, late
+        return Loaded({u: self._profile(int(u), serve) for u in user_ids}, self._contexts, late)
 
     def _profile(self, case: int, serve: Serve) -> UserProfile:
         of, part = self._histories, slice(*self._histories.offsets[case : case + 2].tolist())

@@ -207,7 +207,7 @@ class Rebuilder:
                 by_ttl.setdefault(ttl_s, {})[job.user_id] = (profile, newest)
         with contextlib.suppress(RedisError, OSError):  # a cache: who waits has the profile all the same
             for ttl_s, some in by_ttl.items():
-                await self._users.save(some, group[0].serve.version, ttl_s, early=early)
+                await self._users.profiles.save(some, group[0].serve.version, ttl_s, early=early)
 
 
 def lacking_ttl(events: Sequence[Interaction], lacking: set[str]) -> int | None:

@@ -48,7 +48,7 @@ async def warm(active: Active, users: UserStore, rebuilder: Rebuilder, serve: Se
             newest = active.newest()
             for first in range(0, len(newest), _PAGE):
                 start = time.monotonic()
-                lacking = await users.unprepared(newest[first : first + _PAGE], serve.version, unknown)
+                lacking = await users.profiles.without_early(newest[first : first + _PAGE], serve.version, unknown)
                 jobs = [rebuilder.ask(u, sequence, n, serve, early=True) for u, (sequence, n) in lacking.items()]
                 if waiting := [job.done for job in jobs if job is not None]:
                     await asyncio.wait(waiting)

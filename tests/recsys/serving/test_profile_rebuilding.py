@@ -22,7 +22,7 @@ def ids(slate) -> list[str]:
 async def cached(world, *users: str) -> list[UserProfile]:
     """The profiles that need no rebuild."""
     serve = world.follower.serve
-    loaded = await world.gateway._users.load(list(users), serve.version, serve.space.unknown_user())
+    loaded = await world.gateway._users.profiles.load(list(users), serve.version, serve.space.unknown_user())
     return [profile for profile in loaded if isinstance(profile, UserProfile)]
 
 

@@ -15,6 +15,7 @@ from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste
 from recsys.state import item_counts, redis_keys
+from recsys.state.profile_cache import Stale
 from recsys.state.tie_breaking import tie
 from recsys.state.users import Appended, Counted, UserStore
 from tests.support.world import eventually
@@ -54,12 +55,14 @@ def folded(done: Appended) -> UserProfile:
 
 async def save(store: UserStore, done: Appended, version: str = "v1", user: str = "u") -> UserProfile:
     profile = folded(done)
-    await store.save({user: (profile, done.fresh[-1])}, version)
+    await store.profiles.save({user: (profile, done.fresh[-1])}, version)
     return profile
 
 
 async def loaded(store: UserStore, version: str = "v1", user: str = "u", dimension: int = D) -> UserProfile | int:
-    return (await store.load([user], version, unknown_user(dimension)))[0]
+    """The cached profile; where it must be rebuilt, the sequence of the history."""
+    (entry,) = await store.profiles.load([user], version, unknown_user(dimension))
+    return entry.sequence if isinstance(entry, Stale) else entry
 
 
 async def test_nobody_is_known_at_first(store):
@@ -67,7 +70,7 @@ async def test_nobody_is_known_at_first(store):
     user = await loaded(store)
     assert user.cold
     assert user.sequence == 0
-    assert await store.load([], "v1", unknown_user(D)) == []
+    assert await store.profiles.load([], "v1", unknown_user(D)) == []
     assert await store.histories(["u"]) == [[]]
 
 
@@ -77,7 +80,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user, redis):
     items = {name: VECTORS[x] for name, x in zip(["x/ y", "ü東", 'q"'], "abc", strict=True)}
     done = await append(store, *(event(n, item, user) for n, item in enumerate(items)))
     profile = fold(done.profile, done.fresh, items, TASTE, done.sequence)
-    await store.save({user: (profile, done.fresh[-1])}, "v1")
+    await store.profiles.save({user: (profile, done.fresh[-1])}, "v1")
     got = await loaded(store, user=user)
     np.testing.assert_array_equal(got.taste, profile.taste)
     np.testing.assert_array_equal(got.seen, np.sort(item_keys(items)))
@@ -142,7 +145,7 @@ async def test_events_without_a_saved_profile_cause_a_rebuild(store, redis):
     assert first.profile is not None
     second = await append(store, event(2, "b"))
     assert second.profile is None
-    await store.save({"u": (folded(first), first.fresh[-1])}, "v1")  # comes too late: the history has moved on
+    await store.profiles.save({"u": (folded(first), first.fresh[-1])}, "v1")  # comes too late: the history has moved on
     assert await loaded(store) == second.sequence
     assert await redis.get(redis_keys.profile("u")) is None
 
@@ -152,13 +155,13 @@ async def test_a_profile_made_of_an_older_history_is_not_saved(store, redis):
     done = await append(store, event(1, "a"))
     profile = folded(done)
     await append(store, event(2, "b"))
-    await store.save({"u": (profile, done.fresh[-1])}, "v1")
+    await store.profiles.save({"u": (profile, done.fresh[-1])}, "v1")
     assert isinstance(await loaded(store), int)
     await store.erase("u")
-    await store.save({"u": (profile, done.fresh[-1])}, "v1")
+    await store.profiles.save({"u": (profile, done.fresh[-1])}, "v1")
     assert await redis.get(redis_keys.profile("u")) is None
     back = await append(store, event(3, "c", at=time.time() + 1))
-    await store.save({"u": (profile, done.fresh[-1])}, "v1")
+    await store.profiles.save({"u": (profile, done.fresh[-1])}, "v1")
     assert await loaded(store) == back.sequence  # numbers are never used again
 
 
@@ -231,7 +234,7 @@ async def test_what_left_the_history_leaves_the_profile(redis):
         assert 20 <= len(history) <= 22 or n < 20
         if done.profile is None:
             profile = fold(unknown_user(D), history, VECTORS, TASTE, done.sequence)
-            await store.save({"u": (profile, history[-1])}, "v1")
+            await store.profiles.save({"u": (profile, history[-1])}, "v1")
             rebuilds += 1
         else:
             await save(store, done)
@@ -266,7 +269,7 @@ async def test_an_erased_user_is_gone_for_good(store, redis):
     again = await append(store, *old)
     assert again.fresh == ()
     assert not await holds(redis, user)
-    assert (await store.load([user], "v1", unknown_user(D)))[0].cold
+    assert (await store.profiles.load([user], "v1", unknown_user(D)))[0].cold
     new = await append(store, event(30, "a", user, at=time.time() + 1))
     assert [e.event_id for e in new.fresh] == ["e30"]
     assert await store.histories([user]) == [[*new.fresh]]
@@ -284,9 +287,9 @@ async def test_many_users_in_one_call(store):
     await append(store, *(event(n, "abc"[n % 3], u) for n, u in enumerate(users)))
     for u, done in [(u, await append(store, event(100, "b", u))) for u in users[::2]]:
         assert done.sequence > 20, u
-    got = await store.load(["nobody", *users], "v1", unknown_user(D))
+    got = await store.profiles.load(["nobody", *users], "v1", unknown_user(D))
     assert got[0].cold
-    assert len({g for g in got[1:] if isinstance(g, int)}) == 20
+    assert len({entry.sequence for entry in got[1:] if isinstance(entry, Stale)}) == 20
 
 
 async def test_a_cached_profile_expires(store, redis):
@@ -412,9 +415,9 @@ async def test_a_redis_that_has_forgotten_the_scripts_is_told_them(store, redis)
     assert [e.event_id for e in done.fresh] == ["e2"]
     assert await likes_of(redis, "a") == 1.0
     await redis.script_flush()
-    await store.save({"u": (unknown_user(D), event(2))}, "v1")
+    await store.profiles.save({"u": (unknown_user(D), event(2))}, "v1")
     await redis.script_flush()
-    assert await store.standby({"u": 1}, "v1", unknown_user(D)) == ({}, {"u": 2})
+    assert await store.profiles.adopt_early({"u": 1}, "v1", unknown_user(D)) == ({}, {"u": 2})
 
 
 async def test_an_append_is_one_trip(store, redis):
