@@ -29,7 +29,7 @@ from recsys.state.membership import ComposerMember, ShardMember
 from recsys.state.presence import SAY_S, Presence, secret
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
-from recsys.transport.channel import ChannelServer
+from recsys.transport.channel_server import ChannelServer
 from recsys.versions.fallbacks import Servable
 from recsys.versions.store import VersionStore
 

@@ -30,7 +30,7 @@ whole keys: see `user_of`.
 | changed:ROLE | sorted set | replica by the number of its record's last change; the newest number stands at "" |
 | settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
 | probe | string | written to see whether Redis takes writes; gone after a second |
-| secret | string | 32 bytes that composers and shards prove to know, see `transport/channel.py` |
+| secret | string | 32 bytes that composers and shards prove to know, see `transport/handshake.py` |
 """
 
 from __future__ import annotations

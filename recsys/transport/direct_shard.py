@@ -13,7 +13,8 @@ from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.membership import ShardMember
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
-from recsys.transport.channel import Channel, Unproven
+from recsys.transport.channel import Channel
+from recsys.transport.handshake import Unproven
 from recsys.transport.shard_clients import ShardClient
 
 R = TypeVar("R")

@@ -128,7 +128,7 @@ def _driver(live: Live, folder: Path) -> Attempt:
 
 
 FRAME = struct.Struct("<IQB")
-"""As in recsys/transport/channel.py: bytes, number, code."""
+"""As in recsys/transport/frames.py: bytes, number, code."""
 
 
 def _channel(live: Live) -> Iterator[Attempt]:

@@ -20,8 +20,10 @@ from recsys.errors import Unavailable
 from recsys.state.membership import ShardMember, VersionState
 from recsys.telemetry import Silent
 from recsys.transport import wire
-from recsys.transport.channel import Channel, ChannelServer, Unproven
+from recsys.transport.channel import Channel
+from recsys.transport.channel_server import ChannelServer
 from recsys.transport.direct_shard import DirectShard
+from recsys.transport.handshake import Unproven
 from tests.support.world import eventually
 
 SECRET = b"s" * 32

@@ -1,0 +1,78 @@
+"""The replica's end of the direct line: it answers the calls of composers that know the secret."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+from collections.abc import Awaitable, Callable
+
+from recsys.transport.frames import ERROR, RESULT, Frames
+from recsys.transport.handshake import NONCE, PROOF, address_of, proof
+
+_GREETING_S = 5.0
+"""Seconds within which a client must have proved itself; after that the server closes the connection."""
+
+Handler = Callable[[int, bytes], Awaitable[bytes]]
+"""(method, payload) -> payload."""
+
+
+class _ServerEnd(Frames):
+    def __init__(self, handler: Handler, secret: bytes, greeting_s: float) -> None:
+        super().__init__(greeting=NONCE)
+        self._handler = handler
+        self._secret = secret
+        self._greeting_s = greeting_s
+        self._expected: bytes | None = None
+        """The client's proof; None: its nonce has not come yet."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._late = asyncio.get_running_loop().call_later(self._greeting_s, self.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
+        self._late.cancel()
+
+    def greeted(self, greeting: bytes) -> int:
+        if self._expected is None:
+            assert self.transport is not None
+            nonce, address = os.urandom(NONCE), address_of(self.transport.get_extra_info("sockname"))
+            self._expected = proof(self._secret, b"client", greeting, nonce, address)
+            self.write(nonce + proof(self._secret, b"server", greeting, nonce, address))
+            return PROOF
+        if hmac.compare_digest(greeting, self._expected):
+            self._late.cancel()
+        else:
+            self.close()
+        return 0
+
+    def framed(self, number: int, code: int, payload: bytes) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(number, code, payload))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, number: int, code: int, payload: bytes) -> None:
+        try:
+            self.send(number, RESULT, await self._handler(code, payload))
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller waits for a word
+            self.send(number, ERROR, f"{type(error).__name__}: {error}".encode())
+
+
+class ChannelServer:
+    """Answers calls on a port of the system's choice."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self._server = server
+        self.address = address_of(server.sockets[0].getsockname())
+
+    @classmethod
+    async def start(cls, host: str, handler: Handler, secret: bytes, greeting_s: float = _GREETING_S) -> ChannelServer:
+        """`host`: an address of this machine. A name or a wildcard would not be what clients dial."""
+        loop = asyncio.get_running_loop()
+        return cls(await loop.create_server(lambda: _ServerEnd(handler, secret, greeting_s), host, 0))
+
+    def stop(self) -> None:
+        self._server.close()
