@@ -11,13 +11,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from deployments.api.docs_page import ASSETS
 from deployments.machine.preflight import is_loopback
 from recsys.access.api_keys import Scope
 from recsys.access.gate import Gate
 from recsys.config import Security
 from recsys.errors import WrongHost
 
-_OPEN = frozenset({"/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+_OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)})
 """Probes, and pages that say what this program can do but nothing of what it holds."""
 _READS_BY_POST = frozenset({"/v1/recommendations", "/v1/rank", "/v1/search"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from deployments.api import access, admin, operations, problems, reads, writes
+from deployments.api import access, admin, docs_page, operations, problems, reads, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
 from deployments.api.traces import Traces
@@ -37,11 +37,14 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces) -> Front:
         version="1",
         description=_ABOUT,
         responses=documented,  # type: ignore[arg-type]
+        docs_url=None,  # FastAPI's own pages load their scripts from another site
+        redoc_url=None,
         redirect_slashes=False,  # /v1/items/ is an item without an id: nothing is there
     )
     for part in (reads, writes, operations):
         app.include_router(part.router(gateway))
     app.include_router(admin.router(gate, gateway.platform.home()))
+    app.include_router(docs_page.router())
     problems.install(app)
     access.document(app, gate)
     return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), traces)
