@@ -7,6 +7,7 @@ import sys
 import typer
 
 from deployments.cli.commands import Commands
+from deployments.cli.our_lines import only_our_lines
 from recsys.errors import RecsysError
 
 
@@ -25,7 +26,8 @@ def make_cli() -> typer.Typer:
 def main() -> None:
     """Errors that a user can mend are one line on stderr and exit code 1; anything else is a defect, and shows."""
     try:
-        make_cli()()
+        with only_our_lines():
+            make_cli()()
     except RecsysError as error:
         print(f"recsys: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)

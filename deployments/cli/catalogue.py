@@ -11,7 +11,7 @@ from rich.console import Console
 from deployments.cli.bad_rows import BadRows
 from deployments.cli.client import Client
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, out, print_json
-from deployments.cli.progress import bars
+from deployments.cli.progress import BYTES, bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.data.dialect import ReadOptions
@@ -89,5 +89,5 @@ def send(
             totals["bad_rows"] += answer["refused_count"]
             for known in totals.keys() & {"duplicates", "too_old"}:
                 totals[known] += answer.get(known, 0)
-        report(what, batch.bytes_read, batch.bytes_total)
+        report(f"{BYTES} {what}", batch.bytes_read, batch.bytes_total)
     return totals

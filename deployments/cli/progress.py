@@ -8,24 +8,42 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from recsys.encoders.catalogue import Progress as Report
+
+BYTES = "read"
+"""First word of the phases that count bytes, `read items` and `read events`; all others count what they name."""
+
+
+class _Count(ProgressColumn):
+    """`3/8`, or `1.5/4.0 MB`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_bytes, self._of_things = DownloadColumn(), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        return (self._of_bytes if task.description.startswith(f"{BYTES} ") else self._of_things).render(task)
 
 
 @contextmanager
 def bars(console: Console) -> Iterator[Report]:
     """`report(phase, done, total)`: a bar for each phase that is named."""
     columns = (
-        TextColumn("{task.description:>10}"),
+        TextColumn("{task.description:>11}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -78,7 +78,7 @@ def read_folder(
             users.append(record.user_id)
             ids.append(record.item_id)
             times.append(float(record.timestamp or 0.0))
-        say("events", batch.bytes_read, batch.bytes_total)
+        say("read events", batch.bytes_read, batch.bytes_total)
     data = Interactions.of(users, ids, times, catalogue=[item.item_id for item in items])
     if not len(data):
         why = f"{len(bad)} bad rows, the first: {bad[0]}" if bad else "are the item_id columns of one kind?"
@@ -97,7 +97,7 @@ def items_of(
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}
             items.append(Item(record.item_id, record.title, record.text, attributes, record.created_at))
-        say("items", batch.bytes_read, batch.bytes_total)
+        say("read items", batch.bytes_read, batch.bytes_total)
     return in_catalogue_order(items), bad
 
 

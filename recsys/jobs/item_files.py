@@ -27,5 +27,5 @@ def read_catalogue(
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}
             items.append(Item(record.item_id, record.title, record.text, attributes, record.created_at))
-        say("items", batch.bytes_read, batch.bytes_total)
+        say("read items", batch.bytes_read, batch.bytes_total)
     return in_catalogue_order(items)

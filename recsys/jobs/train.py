@@ -134,7 +134,7 @@ class _Events:
             on_batch(batch)
             rows += [Interaction(**record.model_dump()) for record in batch.records]
             bad += batch.bad_rows
-            say("events", batch.bytes_read, batch.bytes_total)
+            say("read events", batch.bytes_read, batch.bytes_total)
         data = weighted(rows, self.types, catalogue)
         if not len(data):
             taste = Taste(self.types, 1.0)

@@ -92,6 +92,7 @@ def recsys(config: Path, *arguments: object) -> str:
     command = [*COMMAND, *map(str, arguments), "--config", str(config)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == "" or "--json" not in arguments, done.stderr
     return done.stdout
 
 
