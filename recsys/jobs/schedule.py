@@ -31,7 +31,6 @@ from recsys.telemetry import SILENT, Telemetry
 LOOK_S = 5.0
 LOCK_S = 60.0
 """The lock of a composer that dies is free after this; then another one goes on with the build."""
-_DIED = "it died on the way"
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +51,16 @@ class Job:
     """What came of it: a version, a result in words."""
     resumes: bool
     """Whether a run that died is taken up at once; else it waits for its next time: its memory may be why it died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """That a job is to run now."""
+
+    reason: str
+    """In words."""
+    died: bool = False
+    """Whether it is because the last run did not come to its end."""
 
 
 def rebuild_due(settings: Rebuild, now: float, began: float, drift: Sequence[Drift]) -> str | None:
@@ -112,16 +121,16 @@ class Schedule:
             return None
         try:
             for job in self._jobs:
-                reason = await self._due(job)  # again: another composer may just be through
-                if reason is not None:
-                    await self._run(job, reason, lock.reacquire)
-                    return reason
+                due = await self._due(job)  # again: another composer may just be through
+                if due is not None:
+                    await self._run(job, due, lock.reacquire)
+                    return due.reason
             return None
         finally:
             with contextlib.suppress(LockError):  # it ran out meanwhile
                 await lock.release()
 
-    async def _due(self, job: Job) -> str | None:
+    async def _due(self, job: Job) -> Due | None:
         if not job.wanted():
             return None
         known = await last_run(self._redis, job.key)
@@ -131,17 +140,18 @@ class Schedule:
             await self._redis.hset(job.key, mapping={"started": now, "finished": now})
             return None
         if ended is None:
-            return f"{_DIED}: {known.get('reason', '')}"
-        return job.due(time.time(), began, ended)
+            return Due(f"it died on the way: {known.get('reason', '')}", died=True)
+        reason = job.due(time.time(), began, ended)
+        return None if reason is None else Due(reason)
 
-    async def _run(self, job: Job, reason: str, renew: Callable[[], Awaitable[Any]]) -> None:
-        if reason.startswith(_DIED) and not job.resumes:
-            await self._ended(job, {"error": reason})
+    async def _run(self, job: Job, due: Due, renew: Callable[[], Awaitable[Any]]) -> None:
+        if due.died and not job.resumes:
+            await self._ended(job, {"error": due.reason})
             return
-        log.info("%s: begins (%s)", job.name, reason)
+        log.info("%s: begins (%s)", job.name, due.reason)
         pipe = self._redis.pipeline(transaction=True)
         pipe.delete(job.key)
-        pipe.hset(job.key, mapping={"started": repr(time.time()), "reason": reason})
+        pipe.hset(job.key, mapping={"started": repr(time.time()), "reason": due.reason})
         await pipe.execute()
         working = asyncio.ensure_future(job.run())
         try:

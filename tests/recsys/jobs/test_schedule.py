@@ -208,6 +208,23 @@ async def test_a_retraining_that_died_waits_for_its_next_time(redis, caplog):
     assert "it died on the way" in caplog.text
 
 
+async def test_whether_a_run_died_is_not_told_by_words(redis):
+    """A job that waits after a death runs when it is due for a reason that reads like one."""
+    ran = []
+
+    async def train() -> dict[str, str]:
+        ran.append("train")
+        return {"result": "trained"}
+
+    words = "it died on the way: but that was another job"
+    work = Job("job", redis_keys.RETRAINING, lambda: True, lambda *_: None if ran else words, train, resumes=False)
+    composer = Schedule(redis, [work])
+    await composer.step()
+    assert await composer.step() == words
+    assert ran == ["train"]
+    assert (await last_run(redis, redis_keys.RETRAINING))["result"] == "trained"
+
+
 async def test_drift_is_what_came_since_the_snapshot(make_world):
     """Of 24 items eight by the log, of 28 rows four dead, and full recall."""
     world: World = await make_world(shards=1, items=catalogue(5))
