@@ -22,7 +22,7 @@ from recsys.datatypes import Floats
 from recsys.encoders.base import Encoder
 from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import TooFewEvents, VersionError
-from recsys.evaluation.comparison import compared
+from recsys.evaluation.comparison import Exam
 from recsys.evaluation.metrics import Ints
 from recsys.evaluation.splits import Holdout, Split, since, upcoming
 from recsys.evaluation.trial import trial
@@ -78,24 +78,13 @@ class Retraining:
         Raises TooFewEvents, before anything is trained, when there is too little to compare by.
         """
         start = time.perf_counter()
-        held, basis = held_out(data, served, self.settings.retrain)
+        exam = exam_of(data, served, self.settings.retrain)
         trainer = Trainer(self.build, self.settings, self.seed, self.split)
-        candidate = trainer.train(content.items, texts, held.train, say)
-        judged = held.sample(_JUDGED, self.seed)
-        lists = self._lists(candidate, content, judged, say, 0)
-        before = self._lists(read_model(self.build.store, served), content, judged, say, 1)
-        comparison = compared(
-            lists,
-            before,
-            judged,
-            self.settings.retrain.margin,
-            version=served.version,
-            basis=basis,
-            events=len(data) - len(held.train),
-            seconds=time.perf_counter() - start,
-            data_sha256=data.sha256(),
-            seed=self.seed,
-        )
+        candidate = trainer.train(content.items, texts, exam.holdout.train, say)
+        exam = exam.sample(_JUDGED, self.seed)
+        lists = self._lists(candidate, content, exam.holdout, say, 0)
+        before = self._lists(read_model(self.build.store, served), content, exam.holdout, say, 1)
+        comparison = exam.compare(lists, before, time.perf_counter() - start, self.seed)
         if not comparison.publish:
             return comparison, None
         model = trainer.refit(candidate, texts, data, say)
@@ -115,8 +104,8 @@ class Retraining:
             return offline.lists(held, lambda now, _: say("compare", done + now, 2 * held.cases), k=_SHOWN)
 
 
-def held_out(data: Interactions, served: Manifest, rules: Retrain) -> tuple[Holdout, Literal["unseen", "untrained"]]:
-    """The newest share of the events, and of those only what the served version cannot have learned from.
+def exam_of(data: Interactions, served: Manifest, rules: Retrain) -> Exam:
+    """On the newest share of the events, and of those only on what the served version cannot have learned from.
 
     Raises TooFewEvents when less than `least_cases` users are left.
     """
@@ -135,7 +124,8 @@ def held_out(data: Interactions, served: Manifest, rules: Retrain) -> tuple[Hold
             f"nothing was trained: {held.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have new "
             f"events since, and {rules.least_cases} are needed to compare (retrain.least_cases)"
         )
-    return held, "untrained" if known is None else "unseen"
+    basis: Literal["unseen", "untrained"] = "untrained" if known is None else "unseen"
+    return Exam(held, data, served.version, basis, rules.margin)
 
 
 def seen_until(served: Manifest) -> float | None:
@@ -168,7 +158,7 @@ async def retrain(
             served = _served(store, content, build.encoder)
             ids = [item.item_id for item in content.items]
             data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
-            held_out(data, served, serving.retrain)  # too few events are told before anything is encoded
+            exam_of(data, served, serving.retrain)  # too few events are told before anything is encoded
             check_room(platform, store.root, len(content.items), training=True)
             texts = await asyncio.to_thread(_texts, content, build.encoder, say)
             content = replace(content, known=known_texts(content.items, texts), histories=data)

@@ -13,7 +13,7 @@ from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction, RecQuery
 from recsys.encoders.catalogue import encode_all
 from recsys.errors import TooFewEvents, VersionError
-from recsys.evaluation.comparison import compared
+from recsys.evaluation.comparison import Exam
 from recsys.evaluation.splits import Holdout, since, upcoming
 from recsys.jobs.compact import compact
 from recsys.jobs.retrain import Retrained, Retraining, retrain, seen_until
@@ -30,24 +30,21 @@ IDS = [item.item_id for item in catalogue()]
 SETTINGS = Serving(budget_s=20, retrain=Retrain(least_cases=20))
 
 
-def case(users: int = 40) -> Holdout:
+def case(users: int = 40) -> tuple[Holdout, Interactions]:
     """Everyone had item 0, and item 1 is to be foreseen."""
     names = [f"u{n}" for n in range(users)] * 2
     data = Interactions.of(names, ["a"] * users + ["b"] * users, [1.0] * users + [2.0] * users, catalogue=list("abc"))
-    return since(data, 1.5)
+    return since(data, 1.5), data
 
 
 def judged(candidate: int, served: int, margin: float = 0.0) -> Comparison:
     """Of 40 cases, how many each version has right."""
-    held = case()
+    held, data = case()
 
     def lists(right: int) -> np.ndarray:
         return np.where(np.arange(40)[:, None] < right, [[1, 2]], [[2, -1]])
 
-    return compared(
-        lists(candidate), lists(served), held, margin, version="v", basis="unseen", events=40, seconds=1.0,
-        data_sha256="",
-    )  # fmt: skip
+    return Exam(held, data, "v", "unseen", margin).compare(lists(candidate), lists(served), 1.0)
 
 
 @pytest.mark.parametrize(
