@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -95,3 +98,26 @@ def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+UNIMPORTED = {"onnxscript", "pandas"}
+"""torch's ONNX exporter imports the one, Ray Data the other; both say only at run time that they miss it."""
+
+
+def test_what_is_declared_is_imported():
+    """A dependency that nobody imports would be installed and kept up to date for nothing."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.match(r"[\w.-]+", line)[0].lower() for line in declared}
+    sources = [path for folder in ("recsys", "deployments", "load_tests") for path in (ROOT / folder).rglob("*.py")]
+    modules = set().union(*map(imported, sources))
+    used = {name.lower() for module in modules for name in packages_distributions().get(module, [])}
+    assert names - used - UNIMPORTED == set()
+
+
+def test_what_a_request_is_given_is_read():
+    """Each entry that our ASGI layers add to a request's scope has a reader."""
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "deployments").rglob("*.py")]
+    named = [name for text in texts for name in re.findall(r"""["'](recsys\.\w+)["'](?:\]|\)| in scope)""", text)]
+    written = {name for text in texts for name in re.findall(r"""scope\[["'](recsys\.\w+)["']\] = """, text)}
+    assert len(written) > 3
+    assert {name for name in written if named.count(name) < 2} == set()

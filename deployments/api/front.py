@@ -97,7 +97,7 @@ class Front:
         try:
             needed = scope_of(method, path)
             if needed is not None:
-                scope["recsys.key"] = self._gate.admit(scope["recsys.presented"], needed)
+                self._gate.admit(scope["recsys.presented"], needed)
                 if self._gate.open and not is_local(scope["recsys.host"]):
                     check_host(scope["recsys.host"], self._settings().security)
             hot = _HOT.fullmatch(path) if method == "GET" else None

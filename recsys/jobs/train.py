@@ -28,6 +28,7 @@ from recsys.versions.build import Build, known_texts
 from recsys.versions.contents import file_content, served_items
 from recsys.versions.manifest import Manifest
 from recsys.versions.prerequisites import check_room, check_tools
+from recsys.versions.store import VersionStore
 
 _ROWS = 5000
 """Rows of a batch."""
@@ -84,8 +85,8 @@ def train(
     of_items, of_events = _options(lessons, config)
     events = _Events.open(lessons, of_events, config.serving)
     build = Build.of(config, say)
-    base = None if lessons.items else build.store.current()
-    if lessons.items:
+    base = None if lessons.items else _base(build.store)
+    if base is None:
         items = read_catalogue(lessons.items, config, of_items, say, on_batch)
     else:
         items = served_items(build.store)
@@ -103,6 +104,14 @@ def train(
         content = file_content(build.store, items, config.platform, build.encoder.fingerprint)
         content = replace(content, known=known_texts(items, texts), histories=data)
         return Taught(build.publish(content, say, trained), trained.card, base, data.tied_last)
+
+
+def _base(store: VersionStore) -> str:
+    """The served version. Raises VersionError when there is none."""
+    current = store.current()
+    if current is None:
+        raise VersionError("no version is promoted, so there are no items to learn for; name item files with --items")
+    return current
 
 
 def _options(lessons: Lessons, config: Config) -> tuple[ReadOptions, ReadOptions]:

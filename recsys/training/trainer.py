@@ -28,7 +28,7 @@ from recsys.tuning.measuring import refuse_hopeless
 from recsys.versions.build import Build, Content, known_texts
 
 DIMENSION = 128
-"""Of the learned part: candidate recall stays within 0.5 % of the full operator's, see docs/architecture.md."""
+"""Length of item and context factors, the learned part of a vector; docs/training.md says what they are."""
 _NEAR = 100
 """Neighbours kept of each item: on validation as good as 400."""
 _FOLLOWS = 50

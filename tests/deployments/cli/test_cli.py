@@ -17,6 +17,7 @@ import typer
 
 from deployments.cli import make_cli
 from deployments.cli.commands import load
+from deployments.machine import serve_config
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_config
 from recsys.datatypes import Interaction, unknown_user
@@ -232,6 +233,33 @@ def test_the_config_file_may_come_from_the_environment(
 ) -> None:
     monkeypatch.setenv("RECSYS_CONFIG", str(config))
     assert run("versions", "--json").json == []
+
+
+def test_a_command_reads_its_config_file_once(
+    recsys: Recsys, films: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And hands on what it says: `recsys build --promote` parsed it seven times, `recsys up` as often."""
+    parse, texts = serve_config.parse_yaml, []
+
+    def counted(text: str) -> Any:
+        texts.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(serve_config, "parse_yaml", counted)
+    version = recsys("build", films, "--promote", "--json").json["version"]
+    assert len(texts) == 1
+    port = int(config.read_text().split("port: ")[1].split()[0])
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(orjson.dumps({"user_id": "u", "item_id": "1", "type": "like", "timestamp": 1.0}))
+    with socket.create_server(("127.0.0.1", port)):
+        for command in (
+            ("build", "--from-live", "--promote", "--json"), ("versions",), ("promote", version), ("rollback",),
+            ("up",), ("apply",), ("down",), ("status",), ("scale", "shard-0", "2"), ("hold",), ("release",),
+            ("train", events), ("train", "--if-better"),
+        ):  # fmt: skip
+            texts.clear()
+            recsys(*command)
+            assert len(texts) == 1, command
 
 
 def test_status_of_what_is_not_up_is_an_error(recsys: Recsys) -> None:

@@ -173,6 +173,14 @@ def test_the_server_itself_holds_the_lock(home: Path) -> None:
     assert not is_served(home / "valkey")
 
 
+def test_the_environment_names_redis_to_commands_as_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password belongs there: what replicas go by, the commands beside them do."""
+    monkeypatch.setenv("RECSYS_REDIS_URL", "redis://:secret@shop.example/1")
+    assert Runtime(home).running_redis(CONFIG) == "redis://:secret@shop.example/1"
+    named = ServeConfig.of({"applications": [{"args": {"redis_url": "redis://other.example"}}]})
+    assert Runtime(home).running_redis(named) == "redis://other.example"
+
+
 def test_a_platform_whose_own_redis_is_away_gets_no_empty_one(home: Path) -> None:
     """Built from an empty Valkey, the next version would be without all that was written over HTTP."""
     written(home, redis_url="redis://:secret@127.0.0.1:1", embedded_redis=False)

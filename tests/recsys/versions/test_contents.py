@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from recsys.jobs.compact import compact
 from recsys.state import redis_keys
 from recsys.state.item_log import ItemLog, after
 from recsys.versions.build import Build, Content
-from recsys.versions.contents import file_content, live_content
+from recsys.versions.contents import file_content, live_content, served_items
 from recsys.versions.manifest import Manifest
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.retention import prune
@@ -327,3 +328,23 @@ async def compact_refused(store: VersionStore, redis: Any, tmp_path: Path) -> bo
     with pytest.raises(VersionError, match="build one of files first"):
         await compact(Config(platform, Serving(), ShardTuning()), url, then_promote=False)
     return store.versions() == []
+
+
+def test_items_of_the_served_version_come_out_of_checked_files(tmp_path):
+    """Whichever machine built it: files behind a URL are fetched first, and a damaged one is refused."""
+    platform, url = Platform(encoder=EncoderSpec(kind="hashing", dimension=8)), "memory://bucket/served-items"
+    here, there = VersionStore(url, tmp_path / "here"), VersionStore(url, tmp_path / "there")
+    with pytest.raises(VersionError, match="build one of files first"):
+        served_items(there)
+    build = Build(platform, here, HashingEncoder(platform.encoder), 1, ShardTuning())
+    items = catalogue(5)
+    version = build.publish(Content(items)).version
+    here.promote(version)
+    assert {item.item_id: item for item in served_items(there)} == {item.item_id: item for item in items}
+    local = VersionStore(tmp_path / "local")
+    version = replace(build, store=local).publish(Content(items)).version
+    local.promote(version)
+    file = max((local.folder(version) / "shard-0").glob("items*"), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(VersionError, match="missing or was changed"):
+        served_items(local)
