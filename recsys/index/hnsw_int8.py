@@ -39,6 +39,9 @@ _CLUSTERS = 1024
 _HEADROOM = 1.25
 """Later vectors may have components so much larger than the first ones before they are clipped."""
 
+_SMALLEST = np.float32(1e-30)
+"""A query whose components are all smaller counts as zeros."""
+
 Bits = npt.NDArray[np.uint8]
 
 
@@ -85,9 +88,9 @@ class Int8Graph:
 
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
         """Each as long as a byte allows: a learned taste may be a hundredth as long as an item, and would be zeros."""
-        largest = np.abs(queries).max(axis=1, keepdims=True, initial=0.0)
-        longer = (127 / (self._scale or 1.0) / np.where(largest > 0, largest, 1)).astype(np.float32)
-        return self.codes(queries * longer), longer
+        largest = np.abs(queries).max(axis=1, keepdims=True)
+        fits = np.float32(127) / np.maximum(largest, _SMALLEST)
+        return np.rint(queries * fits), fits / np.float32(self._scale or 1.0)
 
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
@@ -154,9 +157,11 @@ class Int8Graph:
         return self._scored(*self._graph.storage.search(codes, k, params=how))
 
     def _scored(self, products: Floats, nodes: Rows) -> tuple[Rows, Floats]:
+        scores = products * np.float32(1 / self._scale**2)
         missing = nodes < 0
-        scores = np.where(missing, np.float32(-np.inf), products / np.float32(self._scale**2))
-        return np.where(missing, NO_ROW, nodes), scores
+        if np.count_nonzero(missing):
+            scores, nodes = np.where(missing, np.float32(-np.inf), scores), np.where(missing, NO_ROW, nodes)
+        return nodes, scores
 
     def tune(self, tuning: ShardTuning) -> None:
         self._tuning = tuning

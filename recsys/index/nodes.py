@@ -161,10 +161,10 @@ class Nodes:
         """
         if not len(self._head):
             return nodes, scores
-        sizes = self._sizes.view[nodes]  # for -1 that of the last, which does not count
-        if (sizes == 1).all() and (nodes >= 0).all():  # nearly always
-            return self._head.view[nodes].astype(np.int64), scores
         here = nodes >= 0
+        sizes = self._sizes.view[nodes]  # for -1 that of the last, which does not count
+        if np.count_nonzero((sizes == 1) & here) == sizes.size:  # nearly always
+            return self._head.view[nodes].astype(np.int64), scores
         safe = np.where(here, nodes, 0)
         sizes = np.where(here, sizes, 0).astype(np.int64)
         before = np.cumsum(sizes, axis=1) - sizes

@@ -150,6 +150,8 @@ def firsts(tagged: Keys, rows: npt.NDArray[np.int64], ids: StringColumn) -> npt.
     """
     first = np.ones(len(tagged), bool)
     first[1:] = tagged[1:] != tagged[:-1]
+    if np.count_nonzero(first) == len(first):
+        return first
     for i in (np.flatnonzero(~first[1:] & (rows[1:] != rows[:-1])) + 1).tolist():
         start = int(np.searchsorted(tagged, tagged[i]))
         first[i] = ids[int(rows[i])] not in {ids[row] for row in rows[start:i].tolist()}

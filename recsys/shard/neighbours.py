@@ -92,10 +92,10 @@ def _among_matches(
         chosen = _best_of(shard, rows, eligible(shard, vectors.requests, rows, excluded, given), vectors.wanted)
         enough = chosen.sum(axis=1) >= vectors.wanted
         bits = query.vector_source[places]
+        if np.count_nonzero(enough) == len(places):  # nearly always
+            return [*proposals, Proposals.of(vectors.requests, rows, chosen, bits)]
         proposals.append(Proposals.of(vectors.requests[enough], rows[enough], chosen[enough], bits[enough]))
         places = places[~enough]
-        if not len(places):
-            return proposals
     return [*proposals, _scored(shard, query, _Vectors.of(query, places), shard.lists.matches(given), excluded)]
 
 

@@ -39,7 +39,7 @@ def eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Fi
     keep = rows >= 0
     if not len(shard.items):
         return keep
-    safe = rows if keep.all() else np.where(keep, rows, 0)
+    safe = np.maximum(rows, 0)
     keep &= shard.items.alive.view[safe]
     if given is not None:
         mask = shard.lists.mask(given)

@@ -86,18 +86,19 @@ def _assemble(shard: Shard, query: ShardQuery, proposals: list[Proposals]) -> Ca
     bits = np.concatenate([none, *(p.bits for p in proposals)])
     tagged = tag(np.concatenate([none, *(p.requests for p in proposals)]), items.keys.view[rows])
     order = np.argsort(tagged, kind="stable")
-    ordered = rows[order]
+    ordered, tags = rows[order], tagged[order]
     new = np.ones(len(rows), bool)
-    new[1:] = np.diff(tagged[order]) != 0
-    if (~new[1:] & (ordered[1:] != ordered[:-1])).any():  # two items share a key, or one changed its row meanwhile
+    new[1:] = tags[1:] != tags[:-1]
+    # Two items may share a key, and an item may have changed its row meanwhile.
+    if np.count_nonzero(~new[1:] & (ordered[1:] != ordered[:-1])):
         order = np.lexsort((rows, tagged))
-        ordered = rows[order]
-        new = firsts(tagged[order], ordered, items.ids.column)
+        ordered, tags = rows[order], tagged[order]
+        new = firsts(tags, ordered, items.ids.column)
     first = np.flatnonzero(new)
     sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else none
     rows = ordered[first]
     starts = np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS)
-    offsets = np.searchsorted(tagged[order[first]], starts)
+    offsets = np.searchsorted(tags[first], starts)
     created = items.created_at.view[rows]
     return CandidateSet(
         offsets=offsets,
