@@ -81,7 +81,7 @@ def _among_matches(
     matching = shard.lists.count(given)
     share = max(matching, 1) / max(shard.items.live, 1)
     exact = given is not None and matching <= shard.tuning.exact_below
-    proposals = []
+    proposals: list[Proposals] = []
     for wider in _WIDER:
         vectors = _Vectors.of(query, places)
         k = math.ceil(int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max()) / share)
