@@ -31,10 +31,17 @@ from recsys.errors import RuntimeFailure
 from recsys.jobs import promote as promotion
 from recsys.jobs.build_files import build_files
 from recsys.jobs.compact import compact
+from recsys.jobs.switching import until_served
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Indexer
 from recsys.versions.manifest import Manifest, tuned_of
 from recsys.versions.store import VersionStore
+
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Whether to return only when all that run serve the version.")
+]
+_SERVED_WITHIN_S = 600.0
+"""Loading a version of millions of items takes minutes."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -113,17 +120,21 @@ def versions(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     Console().print(table)
 
 
-def promote(version: str, config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
-    """Serve a version from now on; a running platform switches live, without a failed request."""
-    _served(promoted(read_config(config), version), json=json)
+def promote(version: str, config: ConfigFile = DEFAULT_CONFIG, wait: Wait = True, json: Json = False) -> None:
+    """Serve a version from now on; a running platform switches live, without a failed request.
+
+    Returns once all of the platform that runs serves it.
+    """
+    known = read_config(config)
+    _served(known, promoted(known, version), wait=wait, json=json)
 
 
-def rollback(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
-    """Serve again the version that was served before."""
+def rollback(config: ConfigFile = DEFAULT_CONFIG, wait: Wait = True, json: Json = False) -> None:
+    """Serve again the version that was served before. Returns as `recsys promote` does."""
     known = read_config(config)
     with Runtime.of(known).redis_if_used(known) as url:
         manifest = asyncio.run(promotion.rollback(known.platform, url))
-    _served(manifest, json=json)
+    _served(known, manifest, wait=wait, json=json)
 
 
 def promoted(config: ServeConfig, version: str, instead_of: str | None = None) -> Manifest:
@@ -158,8 +169,18 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _served(manifest: Manifest, *, json: bool) -> None:
+def _served(config: ServeConfig, manifest: Manifest, *, wait: bool, json: bool) -> None:
+    console, version, url = out(quiet=json), manifest.version, running_redis(config)
+    serving = url is not None and wait
+    if serving:
+        with console.status(f"until all serve {version}"):
+            serving = (
+                asyncio.run(
+                    until_served(VersionStore.of(config.platform), version, config.platform, url, _SERVED_WITHIN_S)
+                )
+                > 0
+            )
     if json:
         print_json(_summary(manifest))
     else:
-        out().print(f"serving version {manifest.version} with {manifest.items} items")
+        console.print(f"{'serving' if serving else 'promoted'} version {version} with {manifest.items} items")

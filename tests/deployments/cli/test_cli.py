@@ -143,7 +143,7 @@ def test_versions_are_listed_promoted_and_rolled_back(
     assert served() == [(first["version"], True), (second["version"], False)]
     promoted = recsys("promote", second["version"])
     assert (promoted.code, promoted.out) == (0, "")
-    assert f"serving version {second['version']} with 40 items" in promoted.err
+    assert f"promoted version {second['version']} with 40 items" in promoted.err
     assert served() == [(first["version"], False), (second["version"], True)]
     assert recsys("rollback", "--json").json["version"] == first["version"]
     assert served() == [(first["version"], True), (second["version"], False)]
