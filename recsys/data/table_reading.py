@@ -243,3 +243,14 @@ def _parquet(path: Path, dialect: Dialect, columns: Sequence[str], size: int) ->
             lines = row + 1 + np.arange(len(batch))
             row += len(batch)
             yield Rows(from_arrow(batch, columns), lines, length * row // count)
+
+
+def vector_columns(path: Path) -> set[str]:
+    """Columns of a Parquet file that hold lists of floats: vectors, which say nothing to people and take long."""
+    schema = pq.read_schema(path)
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return {
+        one.name
+        for one in schema
+        if any(is_a(one.type) for is_a in lists) and pa.types.is_floating(one.type.value_type)
+    }

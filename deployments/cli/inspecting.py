@@ -1,0 +1,144 @@
+"""recsys inspect: what files hold, what is odd about them, and which command reads them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, print_json
+from deployments.cli.reading_options import DETECTED, reads_files
+from deployments.machine.serve_config import read_config
+from recsys.data.dialect import ReadOptions
+from recsys.data.inspection import ROWS, Inspection, Known, inspect
+from recsys.data.parquet_folders import files_of
+
+_SHARES = {
+    "with_title": "have a title",
+    "with_text": "have a text",
+    "with_created_at": "have a time of creation",
+}
+_ENGLISH = 0.8
+"""Share of English texts under which the default model is warned of."""
+
+
+def add_to(cli: typer.Typer) -> None:
+    cli.command("inspect")(reads_files(inspect_files))
+
+
+def inspect_files(
+    files: Annotated[list[Path], typer.Argument(help="Item and event files, in any of the known formats.")],
+    config: ConfigFile = DEFAULT_CONFIG,
+    options: ReadOptions = DETECTED,
+    json: Json = False,
+) -> None:
+    """Look at files before anything is done with them: format, columns, a profile, odd rows.
+
+    Proposes the command that reads each file, and the attributes to declare. Item and event files that are named
+    together are joined. Changes nothing.
+    """
+    inspections = inspect(files_of(files), options, _known(config))
+    if json:
+        print_json([{**asdict(one), "path": str(one.path)} for one in inspections])
+        return
+    console = Console(highlight=False)
+    for one in inspections:
+        _show(one, console)
+    attributes = {name: kind for one in inspections for name, kind in one.attributes.items()}
+    if attributes:
+        console.print("To filter by what is in them, add to args.attributes of the config file before you build:")
+        for name, kind in attributes.items():
+            console.print(f"  {name}: {kind}", markup=False)
+    commands = [one.command for one in inspections if one.command]
+    if commands:
+        console.print("Then:" if attributes else "Next:")
+        for command in commands:
+            console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _known(config: Path) -> Known:
+    """What the config file says; the defaults where there is none."""
+    if not config.exists():
+        return Known()
+    known = read_config(config)
+    platform, serving = known.platform, known.serving
+    return Known(platform.attributes, serving.event_types, serving.limits, platform.encoder.max_tokens)
+
+
+def _show(one: Inspection, console: Console) -> None:
+    more = "" if one.complete else f", the first {ROWS:,} of more"
+    console.print(f"[bold]{one.path}[/]: {one.dialect}; {one.rows:,} rows{more}", soft_wrap=True)
+    table = Table(*(Column(name) for name in ("column", "holds", "read as", "missing", "distinct", "such as")))
+    for column in one.columns:
+        examples = ", ".join(column.examples)
+        missing = f"{column.missing:.1%}" if column.missing else ""
+        table.add_row(column.name, column.kind, column.field or "", missing, f"{column.distinct:,}", examples[:80])
+    console.print(table, markup=False)
+    for line in [*_facts(one), *one.notes]:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
+    if one.problem:
+        console.print(f"  cannot be read so: {one.problem}", style="yellow", markup=False, soft_wrap=True)
+    for row in one.worst:
+        console.print(f"  {row}", style="yellow", markup=False, soft_wrap=True)
+    console.print()
+
+
+def _facts(one: Inspection) -> list[str]:
+    facts = one.facts
+    if not facts:
+        return []
+    lines = _of_items(facts) if one.sort == "items" else _of_events(facts)
+    read = facts.get("read", {})
+    if read.get("refused") or read.get("dropped_values"):
+        lines.append(
+            f"of the first {read['rows']:,} rows {read['refused']:,} would be refused, and {read['dropped_values']:,} "
+            "optional values dropped; among them:"
+        )
+    return lines
+
+
+def _of_items(facts: dict[str, Any]) -> list[str]:
+    lines = [f"{facts['items']:,} items; {facts['doubled_ids']:,} rows repeat an id, {facts['without_id']:,} have none"]
+    lines.append(", ".join(f"{facts[name]:.0%} {words}" for name, words in _SHARES.items()))
+    lines.append(f"{facts['equal_texts']:,} items have title and text of another one, but for case and punctuation")
+    if facts["cut_texts"]:
+        lines.append(
+            f"about {facts['cut_texts']:.0%} of the texts are longer than the {facts['max_tokens']} tokens that the "
+            "encoder reads; the rest of them is cut"
+        )
+    languages = facts["languages"]
+    if languages:
+        told = ", ".join(f"{language} {share:.0%}" for language, share in list(languages.items())[:4])
+        english = languages.get("English", 0.0)
+        warning = "; the default model knows English: name another one under encoder" if english < _ENGLISH else ""
+        lines.append(f"languages, about: {told}{warning}")
+    return [*lines, *_span(facts, "created", "created")]
+
+
+def _of_events(facts: dict[str, Any]) -> list[str]:
+    lines = [f"{facts['users']:,} users, {facts['items']:,} items"]
+    if facts["types"]:
+        lines.append("types: " + ", ".join(f"{name} {count:,}" for name, count in facts["types"].items()))
+    lines += _span(facts, "times", "times")
+    if facts.get("tied"):
+        lines.append(f"{facts['tied']:.1%} of the events have the same time as another one of their user")
+    if facts.get("repeated"):
+        lines.append(f"{facts['repeated']:,} events repeat another one, and count once")
+    largest = facts.get("largest_user")
+    if largest and largest["share"] > 0.01:
+        lines.append(f"the largest user, {largest['user_id']!r}, has {largest['events']:,} ({largest['share']:.0%})")
+    join = facts.get("join")
+    if join:
+        without = ", ".join(map(repr, join["examples_without"]))
+        lines.append(f"{join['share']:.1%} name an item of the item files{f'; none has {without}' if without else ''}")
+    return lines
+
+
+def _span(facts: dict[str, Any], name: str, words: str) -> list[str]:
+    if f"{name}_from" not in facts:
+        return []
+    return [f"{words}: {facts[f'{name}_from'][:10]} to {facts[f'{name}_to'][:10]}"]

@@ -1,0 +1,213 @@
+"""A profile of files before anything is done with them: what they are, what their columns hold, what is odd.
+
+Everything over all rows is computed on columns, so a million rows take seconds. What rows lose is seen by reading the
+first of them as a command would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.config import AttributeType, EventType, Limits
+from recsys.data import profile
+from recsys.data.column_kinds import Kind, kind_of
+from recsys.data.detection import detect
+from recsys.data.dialect import Dialect, ReadOptions
+from recsys.data.fields import INNER
+from recsys.data.proposals import attributes_of, command_of, fields_of, type_map_of
+from recsys.data.readers import Batch, Reading, read_events, read_items
+from recsys.data.refusals import Refusals
+from recsys.data.table_reading import read_rows, vector_columns
+from recsys.errors import BadInput
+
+ROWS = 2_000_000
+"""Rows of a file that are looked at; what a larger one holds beyond is not."""
+_READ_ROWS = 20_000
+"""Rows that are read as a command would, to see what they lose."""
+_SAMPLE = 1000
+_BATCH = 100_000
+_WORST = 5
+
+Sort = Literal["items", "events", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProfile:
+    """What a column holds."""
+
+    name: str
+    kind: Kind
+    field: str | None
+    """Ours that is read from it; None: it is not read."""
+    missing: float
+    """Share of the rows."""
+    distinct: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was seen in one file, and what to do with it."""
+
+    path: Path
+    dialect: str
+    sort: Sort
+    rows: int
+    complete: bool
+    """Whether all rows were looked at."""
+    columns: tuple[ColumnProfile, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    """By name, JSON-ready: see `profile.py`."""
+    notes: tuple[str, ...] = ()
+    """How cells are read where that is not a matter of course."""
+    worst: tuple[str, ...] = ()
+    """Rows that would be refused or lose a value: one of each of the most frequent reasons."""
+    command: str = ""
+    """The command that reads the file; empty: too little is known of it."""
+    attributes: dict[str, AttributeType] = field(default_factory=dict)
+    """What to declare, to filter by it."""
+    problem: str = ""
+    """Why the file cannot be read as it is; empty: it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the config file says."""
+
+    attributes: Mapping[str, AttributeType] = field(default_factory=dict)
+    event_types: Mapping[str, EventType] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    max_tokens: int = 256
+
+
+def inspect(paths: Sequence[Path], options: ReadOptions, known: Known) -> list[Inspection]:
+    """Every file, item files first, so that events are joined with them. Raises BadInput for what is no table."""
+    seen = [_Seen.of(path, options) for path in paths]
+    order = {"items": 0, "events": 1, "unknown": 2}
+    seen.sort(key=lambda one: order[one.sort])
+    ids = [one.column("item_id") for one in seen if one.sort == "items"]
+    catalogue = pa.concat_arrays([profile.spelled(column) for column in ids]) if ids else None
+    return [one.inspection(known, catalogue) for one in seen]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    path: Path
+    dialect: Dialect
+    columns: dict[str, pa.Array]
+    rows: int
+    complete: bool
+    kinds: dict[str, Kind]
+    fields: dict[str, str]
+    """Ours: the file's column."""
+    sort: Sort
+    options: ReadOptions
+
+    @classmethod
+    def of(cls, path: Path, options: ReadOptions) -> _Seen:
+        dialect = detect(path, options)
+        vectors = vector_columns(path) if dialect.container == "parquet" else set()
+        names = [name for name in dict.fromkeys(dialect.columns) if name not in vectors]
+        parts = list(islice(read_rows(path, dialect, names, _BATCH), ROWS // _BATCH))
+        columns = {
+            name: pa.concat_arrays([part.of(name) for part in parts]) if parts else pa.nulls(0, pa.string())
+            for name in names
+        }
+        rows = sum(map(len, parts))
+        kinds = {
+            name: kind_of(name.removeprefix(INNER), column.drop_null().slice(0, _SAMPLE).to_pylist())
+            for name, column in columns.items()
+        }
+        sort, fields = fields_of(dialect, kinds, columns, options)
+        return cls(path, dialect, columns, rows, rows < ROWS, kinds, fields, sort, options)
+
+    def column(self, name: str) -> pa.Array:
+        """Of a field of ours; all missing where the file has none."""
+        return self.columns.get(self.fields.get(name, ""), pa.nulls(self.rows, pa.string()))
+
+    def inspection(self, known: Known, catalogue: pa.Array | None) -> Inspection:
+        columns, facts = tuple(self._profiles(known.attributes)), self._facts(known, catalogue)
+        made = Inspection(self.path, str(self.dialect), self.sort, self.rows, self.complete, columns, facts)
+        if self.sort == "unknown":
+            return replace(
+                made, problem="no columns of items (item_id, title or text) nor of events (user_id, item_id)"
+            )
+        asked = self.options
+        options = replace(asked, mapping={ours: column for ours, column in self.fields.items() if ours != column})
+        if self.sort == "events":
+            types = type_map_of(made.facts.get("types", {}), known.event_types)
+            options = replace(options, type_map={**types, **asked.type_map})
+            if "timestamp" not in self.fields and asked.default_time is None:
+                options = replace(options, default_time="order")
+        attributes = (
+            {} if self.sort == "events" else attributes_of(self.kinds, self.columns, self.fields, known.attributes)
+        )
+        declared = {**known.attributes, **{name: kind for name, (_, kind) in attributes.items()}}
+        named = {name: column for name, (column, _) in attributes.items() if column not in (name, INNER + name)}
+        options = replace(options, mapping={**options.mapping, **named})
+        made = replace(
+            made,
+            attributes={name: kind for name, (_, kind) in attributes.items()},
+            command=command_of(self.path, self.sort, options, no_type="type" not in self.fields),
+        )
+        return self._read(made, options, declared, known)
+
+    def _profiles(self, declared: Mapping[str, AttributeType]) -> list[ColumnProfile]:
+        ours = {column: name for name, column in self.fields.items()}
+        if self.sort == "items":
+            ours = {f"{inner}{name}": name for name in declared for inner in ("", INNER)} | ours
+        return [
+            ColumnProfile(
+                name,
+                self.kinds[name],
+                ours.get(name),
+                column.null_count / max(self.rows, 1),
+                pc.count_distinct(column).as_py(),
+                tuple(text[:60] for text in column.drop_null().slice(0, 50).unique().to_pylist()[:3]),
+            )
+            for name, column in self.columns.items()
+        ]
+
+    def _facts(self, known: Known, catalogue: pa.Array | None) -> dict[str, Any]:
+        if not self.rows:
+            return {}
+        if self.sort == "items":
+            names = ("item_id", "title", "text", "created_at")
+            return profile.of_items(*(self.column(name) for name in names), max_tokens=known.max_tokens)
+        if self.sort == "events":
+            names = ("user_id", "item_id", "type", "timestamp")
+            users, items, types, times = (self.column(name) for name in names)
+            return profile.of_events(users, items, types, times, catalogue)
+        return {}
+
+    def _read(
+        self, made: Inspection, options: ReadOptions, declared: Mapping[str, AttributeType], known: Known
+    ) -> Inspection:
+        """With what the first rows lose when they are read."""
+        try:
+            reading: Reading[Any]
+            if self.sort == "items":
+                reading = read_items([self.path], declared, known.limits, options, _READ_ROWS)
+            else:
+                default = None if "type" in self.fields else next(iter(known.event_types), "event")
+                types = known.event_types or {default or "event": EventType()}
+                reading = read_events([self.path], types, known.limits, options, _READ_ROWS, default_type=default)
+            first: list[Batch[Any]] = list(islice(reading, 1))
+        except BadInput as wrong:
+            return replace(made, problem=str(wrong))
+        lost = Refusals(row for batch in first for row in (*batch.bad_rows, *batch.dropped))
+        facts = dict(made.facts)
+        for batch in first:
+            facts["read"] = {"rows": len(batch.records) + len(batch.bad_rows), "refused": len(batch.bad_rows)}
+            facts["read"]["dropped_values"] = len(batch.dropped)
+        worst = tuple(
+            f"{one.examples[0]}{f' ({one.count} such)' if one.count > 1 else ''}" for one in islice(lost, _WORST)
+        )
+        return replace(made, notes=reading.files[0].notes, worst=worst, facts=facts)

@@ -1,0 +1,167 @@
+"""Numbers about the columns of items and of events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.data.canonical import canonical
+from recsys.data.cells import is_missing, is_whole_float
+from recsys.data.languages import shares
+from recsys.data.times import TimeReading, moment, time_reading, unit_of
+
+_CHARS_A_TOKEN = 4
+"""Of English, about."""
+_TEXTS = 2000
+"""Texts whose language is looked at."""
+_SAMPLE = 1000
+_TYPES = 20
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+def spelled(ids: pa.Array) -> pa.Array:
+    """Ids as they are read: in one spelling, and `50.0` throughout as `50`."""
+    if not pc.all(pc.fill_null(pc.string_is_ascii(ids), True)).as_py():
+        encoded = ids.dictionary_encode()
+        ids = pa.array(map(canonical, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+    else:
+        ids = pc.utf8_trim_whitespace(ids)
+    sample = ids.drop_null().slice(0, _SAMPLE).to_pylist()
+    if sample and all(map(is_whole_float, sample)):
+        return pc.replace_substring_regex(ids, r"^(-?\d+)\.0+$", r"\1")
+    return ids
+
+
+def of_items(ids: pa.Array, titles: pa.Array, texts: pa.Array, created: pa.Array, *, max_tokens: int) -> dict[str, Any]:
+    """JSON-ready: ids and doubled ones, shares of the items with title, text and time, near-equal and cut texts,
+    languages of a sample, span of times.
+    """
+    ids, n = spelled(ids), max(len(ids), 1)
+    distinct = pc.count_distinct(ids).as_py()
+    whole = pc.binary_join_element_wise(titles, texts, ". ", null_handling="skip")
+    plain = pc.replace_substring_regex(pc.utf8_lower(whole), r"[^\p{L}\p{N}]+", " ")
+    alike = pc.value_counts(plain.filter(pc.greater(pc.utf8_length(plain), 0)))
+    repeated = pc.sum(pc.subtract(alike.field("counts"), 1)).as_py() or 0
+    long = pc.sum(pc.greater(pc.utf8_length(whole), max_tokens * _CHARS_A_TOKEN)).as_py() or 0
+    sample = whole.take(pa.array(np.unique(np.linspace(0, n - 1, min(n, _TEXTS)).astype(int)))).to_pylist()
+    return {
+        "items": distinct,
+        "doubled_ids": len(ids) - ids.null_count - distinct,
+        "without_id": ids.null_count,
+        "with_title": 1 - titles.null_count / n,
+        "with_text": 1 - texts.null_count / n,
+        "equal_texts": repeated,
+        "cut_texts": long / n,
+        "max_tokens": max_tokens,
+        "languages": {language: round(share, 3) for language, share in shares(filter(None, sample)).items()},
+        "with_created_at": 1 - created.null_count / n,
+        **_span(_seconds(created), "created"),
+    }
+
+
+def of_events(
+    users: pa.Array, items: pa.Array, types: pa.Array, times: pa.Array, catalogue: pa.Array | None = None
+) -> dict[str, Any]:
+    """JSON-ready: users, items, types, span of times, share of events that another one of the user ties with, repeated
+    events, the largest user, and with a catalogue's ids how many join it.
+    """
+    users, items, n = spelled(users), spelled(items), max(len(users), 1)
+    seconds = _seconds(times)
+    facts: dict[str, Any] = {
+        "users": pc.count_distinct(users).as_py(),
+        "items": pc.count_distinct(items).as_py(),
+        "types": _counts(types, _TYPES),
+        **_span(seconds, "times"),
+        **_ties(users, items, types, seconds),
+    }
+    largest = _counts(users, 1)
+    if largest:
+        [(user, events)] = largest.items()
+        facts["largest_user"] = {"user_id": user, "events": events, "share": events / n}
+    if catalogue is not None:
+        joins = pc.is_in(items, value_set=catalogue)
+        lacking = items.filter(pc.invert(joins)).drop_null().unique().slice(0, 3).to_pylist()
+        facts["join"] = {"share": pc.mean(joins).as_py() or 0.0, "examples_without": lacking}
+    return facts
+
+
+def _ties(users: pa.Array, items: pa.Array, types: pa.Array, seconds: npt.NDArray[np.float64]) -> dict[str, Any]:
+    if not np.isfinite(seconds).any():
+        return {}
+    table = pa.table({"user": users, "item": items, "type": types, "time": pa.array(seconds, from_pandas=True)})
+    moments = table.group_by(["user", "time"]).aggregate([([], "count_all")])["count_all"]
+    tied = pc.sum(moments.filter(pc.greater(moments, 1))).as_py() or 0
+    distinct = table.group_by(["user", "item", "type", "time"]).aggregate([]).num_rows
+    return {"tied": tied / max(len(users), 1), "repeated": len(users) - distinct}
+
+
+def _counts(column: pa.Array, most: int) -> dict[str, int]:
+    counts = pc.value_counts(column.drop_null())
+    order = pc.sort_indices(counts.field("counts"), sort_keys=[("", "descending")]).slice(0, most)
+    taken = counts.take(order)
+    return dict(zip(taken.field("values").to_pylist(), taken.field("counts").to_pylist(), strict=True))
+
+
+def _seconds(column: pa.Array) -> npt.NDArray[np.float64]:
+    """(n,) Unix seconds; NaN for what is missing or no time."""
+    present = column.drop_null()
+    if not len(present):
+        return np.full(len(column), np.nan)
+    reading = time_reading(present.slice(0, _SAMPLE).to_pylist())
+    for read in (_of_digits, _of_iso, _of_texts):
+        seconds = read(column, reading)
+        if seconds is not None:
+            return seconds
+    raise AssertionError("the last of them reads all")
+
+
+def _of_digits(column: pa.Array, reading: TimeReading) -> npt.NDArray[np.float64] | None:
+    """Where all have one unit per second; None otherwise."""
+    try:
+        numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        return None
+    finite = numbers[np.isfinite(numbers)]
+    unit = reading.unit
+    if unit not in _PER_SECOND or not len(finite) or unit_of(float(np.median(finite))) != unit:
+        return None
+    return np.asarray(numbers / _PER_SECOND[unit], np.float64)
+
+
+def _of_iso(column: pa.Array, _: TimeReading) -> npt.NDArray[np.float64] | None:
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            moments = column.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        numbers = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return np.asarray(numbers, np.float64) / 1e6
+    return None
+
+
+def _of_texts(column: pa.Array, reading: TimeReading) -> npt.NDArray[np.float64]:
+    encoded = column.dictionary_encode()
+
+    def read(text: str) -> float:
+        try:
+            return np.nan if is_missing(text) else moment(text, reading)
+        except ValueError:
+            return np.nan
+
+    values = np.array([*map(read, encoded.dictionary.to_pylist()), np.nan])
+    return values[encoded.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False)]
+
+
+def _span(seconds: npt.NDArray[np.float64], name: str) -> dict[str, Any]:
+    finite = seconds[np.isfinite(seconds)]
+    if not len(finite):
+        return {}
+    ends = [
+        datetime.fromtimestamp(float(end), UTC).isoformat(timespec="seconds") for end in (finite.min(), finite.max())
+    ]
+    return {f"{name}_from": ends[0], f"{name}_to": ends[1], f"{name}_unread": int(len(seconds) - len(finite))}

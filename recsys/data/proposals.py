@@ -1,0 +1,150 @@
+"""What to say and to declare so that a file is read as its owner means it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.config import AttributeType, EventType
+from recsys.data.column_kinds import Kind
+from recsys.data.column_names import proposed
+from recsys.data.dialect import Dialect, ReadOptions
+from recsys.data.fields import INNER
+
+_ITEM_FIELDS = ("item_id", "title", "text", "created_at")
+_EVENT_FIELDS = ("user_id", "item_id", "type", "timestamp", "value", "event_id", "request_id")
+_DECLARED: Mapping[Kind, AttributeType] = {
+    "boolean": "boolean",
+    "number": "number",
+    "date": "date",
+    "datetime": "datetime",
+    "keyword": "keyword",
+    "keyword[]": "keyword[]",
+}
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+_SAME_TYPE = (
+    {"view", "click", "pageview", "pv", "impression", "detail", "visit", "play", "listen", "open", "read"},
+    {"click", "clicked", "tap"},
+    {"cart", "addtocart", "basket", "addtobasket", "wishlist", "fav", "favorite", "like", "bookmark", "save"},
+    {"purchase", "transaction", "buy", "order", "sale", "checkout", "bought", "paid"},
+    {"rating", "rate", "rated", "review", "stars"},
+    {"dislike", "hate", "skip", "thumbsdown"},
+)
+"""Words for one thing; a type is mapped to the first configured one of its set."""
+
+
+def fields_of(
+    dialect: Dialect, kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array], options: ReadOptions
+) -> tuple[Literal["items", "events", "unknown"], dict[str, str]]:
+    """What the file holds, and the column of each of our fields: as said, else as the names tell, else as cells do."""
+    header = [name for name in columns if name not in options.mapping.values()]
+    said = {name.removeprefix("items.").removeprefix("events."): column for name, column in options.mapping.items()}
+    events = _own(header, _EVENT_FIELDS) | {name: one for name, one in said.items() if name in _EVENT_FIELDS}
+    items = _own(header, _ITEM_FIELDS) | {name: one for name, one in said.items() if name in _ITEM_FIELDS}
+    if not dialect.header:
+        items, events = _by_kind(kinds, columns) | items, _events_by_kind(kinds, columns) | events
+    if {"user_id", "item_id"} <= events.keys():
+        return "events", events
+    if "item_id" in items and "title" not in items and not options.text_from:
+        words = [name for name, kind in kinds.items() if kind == "text" and name not in items.values()]
+        items |= {"title": words[0]} if words and "text" not in items else {}
+    if "item_id" in items and ({"title", "text"} & items.keys() or options.text_from):
+        return "items", items
+    return "unknown", {}
+
+
+def _own(header: list[str], fields: tuple[str, ...]) -> dict[str, str]:
+    return {field: field for field in fields if field in header} | proposed(header, fields)
+
+
+def _by_kind(kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array]) -> dict[str, str]:
+    """Of items without a header: the first column without doubles is the id, the first of words the title."""
+    ids = [name for name, column in columns.items() if len(column) and pc.count_distinct(column).as_py() == len(column)]
+    words = [name for name, kind in kinds.items() if name not in ids[:1] and kind in ("text", "keyword")]
+    return {"item_id": ids[0], "title": words[0]} if ids and words else {}
+
+
+def _events_by_kind(kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array]) -> dict[str, str]:
+    """Of events without a header: two columns of ids, one of times, and a few numbers, in the usual order."""
+    names = list(columns)
+    timed = [name for name in names if kinds[name] in ("date", "datetime") or _may_be_seconds(columns[name])]
+    if len(names) < 3 or not timed or timed[-1] in names[:2] or kinds[names[1]] == "text":
+        return {}
+    fields = {"user_id": names[0], "item_id": names[1], "timestamp": timed[-1]}
+    values = [name for name in names[2:] if name not in timed and kinds[name] in ("number", "boolean")]
+    return fields | ({"value": values[0]} if values else {})
+
+
+def _may_be_seconds(column: pa.Array) -> bool:
+    sample = column.drop_null().slice(0, 100).to_pylist()
+    return bool(sample) and all(text.isdigit() and len(text) in (10, 13) for text in sample)
+
+
+def attributes_of(
+    kinds: Mapping[str, Kind],
+    columns: Mapping[str, pa.Array],
+    fields: Mapping[str, str],
+    declared: Mapping[str, AttributeType],
+) -> dict[str, tuple[str, AttributeType]]:
+    """What could be declared: name -> column and type. Columns whose every cell is another keyword filter nothing."""
+    made: dict[str, tuple[str, AttributeType]] = {}
+    for column, kind in kinds.items():
+        name = attribute_name(column)
+        if column in fields.values() or kind not in _DECLARED or name in declared or name in made or not name:
+            continue
+        distinct = pc.count_distinct(columns[column]).as_py()
+        if kind == "keyword" and distinct > 20 and distinct * 2 > len(columns[column]) - columns[column].null_count:
+            continue
+        made[name] = (column, _DECLARED[kind])
+    return made
+
+
+def attribute_name(column: str) -> str:
+    """A name that can be declared; empty where none can be made of the column's."""
+    name = re.sub(r"[^a-z0-9]+", "_", column.removeprefix(INNER).lower()).strip("_")[:50]
+    return name if _NAME.match(name) or not name else f"column_{name}"
+
+
+def type_map_of(types: Mapping[str, int], known: Mapping[str, EventType]) -> dict[str, str]:
+    """Theirs: the configured one that means the same, for types that are not configured."""
+    made = {}
+    for theirs in types:
+        word = re.sub(r"[\W_]", "", theirs).lower()
+        if theirs not in known:
+            alike = [ours for words in _SAME_TYPE if word in words for ours in known if ours in words]
+            same = [ours for ours in known if ours.lower() == theirs.strip().lower()]
+            if same or alike:
+                made[theirs] = (same or alike)[0]
+    return made
+
+
+def command_of(path: Path, sort: Literal["items", "events"], options: ReadOptions, *, no_type: bool) -> str:
+    """What to type: `recsys build` for items, `recsys import events` for events."""
+    words = ["recsys", "build", str(path)] if sort == "items" else ["recsys", "import", "events", str(path)]
+    for ours, column in options.mapping.items():
+        words += ["--map", f"{ours}={column}"]
+    for theirs, ours in options.type_map.items():
+        words += ["--type-map", f"{theirs}={ours}"]
+    if options.text_from:
+        words += ["--text-from", ",".join(options.text_from)]
+    for name, value in (
+        ("--separator", options.separator),
+        ("--encoding", options.encoding),
+        ("--list-separator", options.list_separator),
+        ("--time-unit", options.time_unit),
+        ("--time-format", options.time_format),
+        ("--default-time", options.default_time),
+    ):
+        words += [name, value] if value else []
+    words += [] if options.header is None else ["--header" if options.header else "--no-header"]
+    for one in options.where:
+        words += ["--where", f"{one.column}{one.sign}{one.value}"]
+    if sort == "events" and no_type:
+        words += ["--type", "rating" if "value" in options.mapping else "like"]
+    return shlex.join([*words, *(["--promote"] if sort == "items" else [])])
