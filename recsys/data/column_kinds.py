@@ -33,7 +33,8 @@ def kind_of(name: str, texts: Sequence[str]) -> Kind:
 
 
 def _kind_of_scalars(name: str, present: Sequence[str]) -> Kind | None:
-    if {text.strip().lower() for text in present} <= _TRUE_FALSE and len(set(present)) > 1:
+    words = {text.strip().lower() for text in present}
+    if words <= {"true", "false"} or (words <= _TRUE_FALSE and len(words) > 1):
         return "boolean"
     if all(text.startswith(("http://", "https://")) for text in present):
         return "image" if sum(bool(_IMAGE.search(text)) for text in present) * 2 > len(present) else "link"

@@ -47,7 +47,17 @@ def test_help_names_every_command(run: Recsys) -> None:
     assert done.code == 0
     names = {path[0] for path in commands()}
     platform = {"demo", "up", "apply", "down", "status", "scale", "hold", "release", "keys", "logs"}
-    assert names == platform | {"inspect", "import", "embed", "build", "train", "evaluate", "versions", "promote", "rollback"}
+    assert names == platform | {
+        "inspect",
+        "import",
+        "embed",
+        "build",
+        "train",
+        "evaluate",
+        "versions",
+        "promote",
+        "rollback",
+    }
     assert all(name in done.out for name in names)
 
 
