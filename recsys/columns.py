@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from recsys.datatypes import Rows
+from recsys.datatypes import Keys, Rows
 
 S = TypeVar("S", bound=np.generic)
 
@@ -57,6 +57,14 @@ class StringColumn:
         # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
         at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
         return StringColumn(self.blob[at], offsets)
+
+
+def find(known: Keys, wanted: Keys) -> Rows:
+    """(n,) int64: where each of the wanted keys stands in the known ones, which are sorted; -1 where it does not."""
+    if not len(known):
+        return np.full(len(wanted), -1)
+    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[at] == wanted, at, -1)
 
 
 class Column(Generic[S]):

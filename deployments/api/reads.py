@@ -52,13 +52,11 @@ def router(gateway: Gateway) -> APIRouter:
         openapi_extra=documented("user_id", RecommendQuery),
     )(user_recommendations(gateway))
 
-    @routes.post("/recommendations", **slate_out)
-    async def recommendations(request: Request, body: RecommendBody) -> Response:
-        """Recommendations with all that can be said of them in a body."""
+    def query_of(request: Request, body: RecommendBody | SearchBody, scenario: str) -> RecQuery:
         check_bulk(len(body.exclude), "exclude", gateway.settings.limits)
-        query = RecQuery(
+        return RecQuery(
             k=check_k(body.k, gateway.settings.limits),
-            scenario=body.scenario,
+            scenario=scenario,
             user_id=body.user_id,
             filter=compile_filter(body.filter, declared),
             exclude=tuple(body.exclude),
@@ -67,7 +65,11 @@ def router(gateway: Gateway) -> APIRouter:
             explain=body.explain,
             since=request.scope["recsys.caller"].since,
         )
-        return await _answer(gateway, request, query)
+
+    @routes.post("/recommendations", **slate_out)
+    async def recommendations(request: Request, body: RecommendBody) -> Response:
+        """Recommendations with all that can be said of them in a body."""
+        return await _answer(gateway, request, query_of(request, body, body.scenario))
 
     @routes.post("/rank", **slate_out)
     async def rank(request: Request, body: RankBody) -> Response:
@@ -114,19 +116,7 @@ def router(gateway: Gateway) -> APIRouter:
                 f"text: {len(body.text)} characters are over the limit of {limits.query_chars}; shorten it",
                 field="text",
             )
-        check_bulk(len(body.exclude), "exclude", limits)
-        query = RecQuery(
-            k=check_k(body.k, limits),
-            scenario="search",
-            user_id=body.user_id,
-            filter=compile_filter(body.filter, declared),
-            exclude=tuple(body.exclude),
-            include_seen=body.include_seen,
-            diversity=body.diversity,
-            explain=body.explain,
-            since=request.scope["recsys.caller"].since,
-        )
-        return await _answer(gateway, request, query, text=body.text)
+        return await _answer(gateway, request, query_of(request, body, "search"), text=body.text)
 
     return routes
 

@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from recsys.columns import Column
+from recsys.columns import Column, find
 from recsys.datatypes import Floats, Keys, Rows
 
 _MERGED = 4096
@@ -57,10 +57,8 @@ class Nodes:
     def find(self, hashes: Keys) -> Rows:
         """(n,) nodes; -1 where there is none."""
         known, nodes = self._sorted
-        found = np.full(len(hashes), -1, np.int64)
-        if len(known):
-            at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-            found = np.where(known[at] == hashes, nodes[at], found)
+        at = find(known, hashes)
+        found = np.where(at < 0, -1, nodes[at]) if len(nodes) else at
         if self._recent:
             missing = np.flatnonzero(found < 0)
             found[missing] = [self._recent.get(h, -1) for h in hashes[missing].tolist()]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from recsys.columns import find
 from recsys.datatypes import Floats, Keys, Rows
 
 _PREFIX = "attention_"
@@ -50,8 +51,7 @@ class Attention:
 
     def find(self, keys: Keys) -> Rows:
         """(n,) rows of `items`; -1: not known."""
-        at = np.minimum(np.searchsorted(self.keys, keys), max(len(self.keys) - 1, 0))
-        return np.where(self.keys[at] == keys, at, -1) if len(self.keys) else np.full(len(keys), -1)
+        return find(self.keys, keys)
 
     def expected(self, trail: Keys, trail_offsets: Rows) -> tuple[Rows, Floats, Floats]:
         """(r,) requests of whose likes some are known, (r, d) vectors of what they expect, (r,) scores of the average

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.columns import find
 from recsys.datatypes import Floats, Keys, Rows
 
 FADING = (None, 0.6, 0.0)
@@ -53,8 +54,8 @@ class Links:
         size = len(trail_offsets) - 1
         owners = np.repeat(np.arange(size), np.diff(trail_offsets))
         places = np.arange(len(trail)) - trail_offsets[owners]
-        at = np.minimum(np.searchsorted(self.sources, trail), max(len(self.sources) - 1, 0))
-        learned = self.sources[at] == trail if len(self.sources) else np.zeros(len(trail), bool)
+        at = find(self.sources, trail)
+        learned = at >= 0
         return Likes(owners[learned], at[learned], places[learned], weights[learned], size, len(self.sources))
 
     def scores(self, likes: Likes, half_life: float, requests: Rows, slots: Rows) -> Floats:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recsys.columns import Column
+from recsys.columns import Column, find
 from recsys.datatypes import KEY_BITS, Floats, Item, Keys, Rows
 
 _SAME_TEXT = 0.98
@@ -60,10 +60,8 @@ class Twins:
 
     def _firsts(self, contents: Keys) -> Rows:
         known, rows = self._contents
-        found = np.full(len(contents), -1, np.int64)
-        if len(known):
-            at = np.minimum(np.searchsorted(known, contents), len(known) - 1)
-            found = np.where(known[at] == contents, rows[at], found)
+        at = find(known, contents)
+        found = np.where(at < 0, -1, rows[at]) if len(rows) else at
         for i in np.flatnonzero(found < 0).tolist():
             found[i] = self._later.get(int(contents[i]), -1)
         return found

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.columns import Column, Strings
+from recsys.columns import Column, Strings, find
 
 
 @given(st.lists(st.lists(st.integers(-5, 5), max_size=40), max_size=12))
@@ -106,3 +106,11 @@ def test_a_view_is_taken_of_one_moment(look):
     assert len(column) == 30
     assert len(looks) == look
     assert view.tolist() == [7] * 10
+
+
+def test_keys_are_found_among_sorted_ones():
+    """Where each stands, and -1 for one that does not; nothing stands in an empty column."""
+    known = np.array([2, 5, 9], np.uint64)
+    assert find(known, np.array([9, 1, 5, 10, 2], np.uint64)).tolist() == [2, -1, 1, -1, 0]
+    assert find(known[:0], known).tolist() == [-1, -1, -1]
+    assert find(known, known[:0]).tolist() == []
