@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from recsys.config import Platform, Serving
-from recsys.datatypes import Floats, Interaction, Item, RecQuery, Slate
-from recsys.errors import BadInput, Conflict, NotFound, Outdated, RecsysError, Unavailable
+from recsys.datatypes import Interaction, Item, RecQuery, Slate
+from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
 from recsys.routing import Router
+from recsys.serving.encoder_calls import Encode, QueryTexts, within
 from recsys.serving.event_writes import EventWriter, Recorded, Told
 from recsys.serving.item_writes import ItemWriter
 from recsys.serving.load import LoadMeter
@@ -37,13 +37,8 @@ from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.coalescing import Caller, Coalescer, Flight
 from recsys.transport.shard_clients import ShardClient, Shards
 
-Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
-"""(version, texts) -> (n, d) unit vectors by that version's encoder."""
-
-_TEXTS, _TEXT_FLIGHTS = 16, 4
-"""Texts in one call to the encoder, and such calls at a time: together a quarter of a second on one core. What waits
-for them here can be given up, what waits there can not."""
 _VISIBLE_WITHIN_S = 5.0
+"""Seconds for which a write waits to be visible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +109,7 @@ class Gateway:
             max_waiting=settings.max_waiting,
             landed=lambda flight: self._landed("events", flight),
         )
-        self._texts: Coalescer[tuple[str, str], Floats] = Coalescer(
-            self._encoded,
-            max_batch=_TEXTS,
-            max_in_flight=_TEXT_FLIGHTS,
-            max_waiting=settings.max_waiting,
-            max_wait_s=settings.budget_s / 2,
-            budget_s=settings.budget_s,
-            landed=lambda flight: self._landed("texts", flight),
-        )
+        self._texts = QueryTexts(self._encode, settings, lambda flight: self._landed("texts", flight))
 
     async def stop(self) -> None:
         """End what runs behind the requests."""
@@ -142,8 +129,8 @@ class Gateway:
         self.follower.beat()
         self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
         self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
-        self._telemetry.set("recsys_queue_requests", len(self._texts), queue="texts")
-        for queue in (self._slates, self._texts):
+        self._telemetry.set("recsys_queue_requests", len(self._texts.queue), queue="texts")
+        for queue in (self._slates, self._texts.queue):
             for reason, requests in queue.given_up.items():
                 self._telemetry.add("recsys_given_up_total", requests, reason=reason)
             queue.given_up.clear()
@@ -164,7 +151,7 @@ class Gateway:
         while True:
             serve = self.follower.serve
             left_s = self.settings.budget_s - (time.monotonic() - caller.since)
-            vector = await self._within(left_s, self._texts.submit((serve.version, text), caller))
+            vector = await self._texts.vector(serve.version, text, caller, left_s)
             try:
                 return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint), caller)
             except Outdated:
@@ -186,7 +173,7 @@ class Gateway:
         if not items:
             return []
         serve, texts = self.follower.serve, [item.passage() for item in items]
-        encoding = self._within(self.settings.write_budget_s, self._encode(serve.version, texts))
+        encoding = within(self.settings.write_budget_s, self._encode(serve.version, texts))
         ticket, vectors = await asyncio.gather(self._items.ticket(), encoding)
         logged = await self._items.upsert(items, vectors, serve.fingerprint, ticket, version)
         visible = await self._visible(logged.newest) if wait_visible else None
@@ -242,35 +229,6 @@ class Gateway:
     async def refused_settings(self) -> dict[str, str]:
         """Deployment -> why the settings that it was handed last are not in force."""
         return await refusals(self._redis)
-
-    async def _encoded(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
-        """Texts that are searched for, with the version that each is for: one call for each version, mostly one."""
-        found: dict[tuple[str, str], Floats | Exception] = {}
-        for version in dict.fromkeys(version for version, _ in batch):
-            texts = list(dict.fromkeys(text for v, text in batch if v == version))
-            vectors: Sequence[Floats | Exception]
-            try:
-                vectors = list(await self._within(self.settings.budget_s, self._encode(version, texts)))
-            except BadInput:  # one of them cannot be encoded: the others are
-                vectors = await asyncio.gather(*(self._alone(version, text) for text in texts))
-            found |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
-        return [found[asked] for asked in batch]
-
-    async def _alone(self, version: str, text: str) -> Floats | Exception:
-        try:
-            return (await self._within(self.settings.budget_s, self._encode(version, [text])))[0]
-        except RecsysError as error:
-            return error
-
-    async def _within(self, budget_s: float, made: Awaitable[Floats]) -> Floats:
-        """float32. Unavailable where it takes longer, or the encoder fails."""
-        try:
-            async with asyncio.timeout(budget_s):
-                return np.asarray(await made, np.float32)
-        except RecsysError:
-            raise
-        except Exception as error:  # whatever a remote call fails with, the caller can only try again
-            raise Unavailable("no encoder answers; try again") from error
 
     async def _visible(self, newest: Mapping[int, str]) -> bool:
         """Wait until all shards have applied their newest change; False when that takes over five seconds."""

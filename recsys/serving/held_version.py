@@ -15,7 +15,8 @@ from recsys.config import ShardTuning
 from recsys.errors import Rewound
 from recsys.routing import Router
 from recsys.serving.background import Background
-from recsys.serving.log_applier import Encode, LogApplier
+from recsys.serving.encoder_calls import Encode
+from recsys.serving.log_applier import LogApplier
 from recsys.serving.popularity_feed import PopularityFeed
 from recsys.shard.drift import measure
 from recsys.shard.live_recall import LiveRecall

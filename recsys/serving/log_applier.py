@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from redis.asyncio import Redis
 
 from recsys.datatypes import Floats, Item
 from recsys.errors import Rewound, Unavailable
+from recsys.serving.encoder_calls import Encode
 from recsys.serving.popularity_feed import prolong_held
 from recsys.shard.shard import Shard
 from recsys.state.item_counts import Counts, read
 from recsys.state.item_log import Delete, Entry, ItemLog, Upsert
 from recsys.state.reencoded_vectors import Reencoded
-
-Encode = Callable[[str, Sequence[str]], Awaitable[Floats]]
-"""(version, texts) -> (n, d) vectors by that version's encoder."""
 
 _TOGETHER = 128
 """Entries applied before the replica says how far it is: about 60 ms of work, which a write behind them waits."""

@@ -17,8 +17,8 @@ from recsys.config import Platform, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.errors import Unavailable, VersionError
 from recsys.serving.background import Background
+from recsys.serving.encoder_calls import Encode
 from recsys.serving.held_version import HeldVersion, ShardSource
-from recsys.serving.log_applier import Encode
 from recsys.serving.measures import BEAT_S
 from recsys.serving.shard_watch import ShardWatch
 from recsys.serving.version_rejections import Rejections

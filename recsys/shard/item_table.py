@@ -11,10 +11,12 @@ import orjson
 from recsys.columns import Column, Strings
 from recsys.config import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
+from recsys.index.base import NO_ROW
 from recsys.model.learned import Learned
 from recsys.shard.attributes import Attributes
 from recsys.shard.changed_rows import Journal
 from recsys.shard.equal_items import Twins
+from recsys.shard.item_vectors import ItemVectors
 from recsys.shard.sketches import Sketcher
 
 
@@ -59,8 +61,7 @@ class ItemTable:
         self.twins = Twins(self.width - dimension)
         self._sketcher = sketcher
         self._rows: dict[str, int] = {}
-        self._base: Floats = np.zeros((0, self.width), np.float32)
-        self._tail = Column(np.float32, (self.width,))
+        self._vectors = ItemVectors(dimension, learned)
 
     def __len__(self) -> int:
         return len(self.alive)
@@ -73,7 +74,7 @@ class ItemTable:
     @property
     def snapshot_rows(self) -> int:
         """The first so many rows came with the snapshot, the others by the log."""
-        return len(self._base)
+        return self._vectors.snapshot_rows
 
     def row(self, item_id: str) -> int | None:
         return self._rows.get(item_id)
@@ -85,31 +86,17 @@ class ItemTable:
 
     def contexts(self, rows: Rows) -> Floats:
         """(len(rows), width) float32: what a like of the item adds to a user, see `model/space.py`."""
-        vectors = self.vectors(rows)
-        if self.learned is None:
-            return vectors
-        texts, slots = vectors[:, : self.dimension], self.slots.view[rows]
-        placed = self.learned.place(texts)[1]
-        placed[slots >= 0] = self.learned.contexts[slots[slots >= 0]]
-        return np.concatenate([texts, placed], axis=1)
+        return self._vectors.contexts(rows, self.slots.view[rows])
 
     def vectors(self, rows: Rows) -> Floats:
         """(len(rows), width) float32."""
-        base = len(self._base)
-        if not len(self._tail):
-            return np.asarray(self._base[rows])
-        out = np.empty((len(rows), self._base.shape[1]), np.float32)
-        old = rows < base
-        out[old] = self._base[rows[old]]
-        out[~old] = self._tail.view[rows[~old] - base]
-        return out
+        return self._vectors.at(rows)
 
     def adopt(self, items: Sequence[Item], vectors: Floats) -> None:
         """Fill an empty table; `vectors` is kept as it is, so a memory map stays one."""
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
-        self._base = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
-        self.twins.adopt(items, self._base[:, self.dimension :])
+        self.twins.adopt(items, self._vectors.adopt(vectors)[:, self.dimension :])
         rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), alive=True)
         self.slots.view[:] = np.arange(len(items))
         self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
@@ -121,41 +108,34 @@ class ItemTable:
         `vectors` are (n, dimension) texts; the learned part is that of the item's row now, or follows from the text.
         An item with the title and text of an earlier row takes over its text vector, so that the two are equal.
         """
-        vectors = self._settled(items, np.asarray(vectors, np.float32))
-        wide = self._widened(items, vectors)
-        self._tail.extend(wide)
+        texts = self._settled(items, np.asarray(vectors, np.float32))
+        present = [self._rows.get(item.item_id, NO_ROW) for item in items]
+        wide = self._vectors.widened(texts, np.array(present, np.int64))
+        self._vectors.extend(wide)
         self.twins.append(items, wide[:, self.dimension :])
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
-        sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(v[None]) for v in vectors)])
+        sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
         rows = self._extend(items, sketches, alive=False)
-        now = [self._rows.get(item.item_id) for item in items]
-        self.slots.view[rows] = [-1 if row is None else self.slots.view[row] for row in now]
+        self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present]
         return rows
 
     def _settled(self, items: Sequence[Item], texts: Floats) -> Floats:
-        """One by one: an item may have the text of one before it in the same call."""
-        firsts = self.twins.firsts(items)
-        seen: dict[tuple[str, str], int] = {}
-        made = texts.copy()
-        for i, item in enumerate(items):
+        """(n, dimension) text vectors, equal where title and text are.
+
+        One by one: an item may have the text of one before it in the same call.
+        """
+        equal_rows = self.twins.firsts(items)
+        places: dict[tuple[str, str], int] = {}
+        settled = texts.copy()
+        for place, item in enumerate(items):
             if not (item.title or item.text):
                 continue
-            if firsts[i] >= 0:
-                made[i] = self.twins.settled(self.vectors(firsts[i : i + 1])[0, : self.dimension], texts[i])
+            if equal_rows[place] >= 0:
+                earlier = self.vectors(equal_rows[place : place + 1])[0, : self.dimension]
             else:
-                made[i] = self.twins.settled(made[seen.setdefault((item.title, item.text), i)], texts[i])
-        return made
-
-    def _widened(self, items: Sequence[Item], texts: Floats) -> Floats:
-        if self.learned is None:
-            return texts
-        # One by one, as sketches are.
-        parts = np.concatenate([np.zeros((0, self.learned.dimension), np.float32),
-                                *(self.learned.place(text[None])[0] for text in texts)])  # fmt: skip
-        for place, item in enumerate(items):
-            if (row := self._rows.get(item.item_id)) is not None:
-                parts[place] = self.vectors(np.array([row]))[0, self.dimension :]
-        return np.concatenate([texts, parts], axis=1)
+                earlier = settled[places.setdefault((item.title, item.text), place)]
+            settled[place] = self.twins.settled(earlier, texts[place])
+        return settled
 
     def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
         """The appended rows become the items'; of several with one id the last. The rows that went for them.

@@ -54,8 +54,9 @@ async def make_api_of(make_world: Callable[..., Any], monkeypatch: pytest.Monkey
 
         async def make(**options: Any) -> Api:
             api = Api(await make_world(**options))
-            encode = api.world.gateway._encode
-            api.world.gateway._encode = lambda v, texts: api.traces.call("encode", encode(v, texts))
+            gateway, encode = api.world.gateway, api.world.encode
+            gateway._encode = lambda v, texts: api.traces.call("encode", encode(v, texts))
+            gateway.configure(gateway.settings)
             started.push_async_callback(api.traces.stop)
             await started.enter_async_context(api.http)
             return api
