@@ -32,10 +32,10 @@ def jobs(
     """
 
     async def rebuilt() -> dict[str, str]:
-        return await _done(_rebuild.remote(Config(platform, settings(), await tuning())))
+        return await _done(rebuild_task.remote(Config(platform, settings(), await tuning())))
 
     async def retrained() -> dict[str, str]:
-        return await _done(_retrain.remote(Config(platform, settings(), await tuning())))
+        return await _done(retraining_task.remote(Config(platform, settings(), await tuning())))
 
     return [
         Job(
@@ -73,7 +73,7 @@ async def _done(task: Any) -> dict[str, str]:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _rebuild(config: Config) -> dict[str, str]:
+def rebuild_task(config: Config) -> dict[str, str]:
     """Build, promote, drop what is kept no longer. It ends with the composer that asked for it, and the next one's goes
     on where it was.
     """
@@ -85,7 +85,7 @@ def _rebuild(config: Config) -> dict[str, str]:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _retrain(config: Config) -> dict[str, str]:
+def retraining_task(config: Config) -> dict[str, str]:
     """Train, compare, and publish what is not worse. It ends with the composer that asked for it."""
     from recsys.jobs.retrain import retrain  # noqa: PLC0415 - nor what trains
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from recsys.errors import RecsysError
 from recsys.telemetry import SILENT, Telemetry
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
 """Seconds before a step that failed is tried again: at least, and at most unless its pause is longer."""
 
 Step = Callable[[], Awaitable[None] | None]
@@ -51,8 +51,8 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
         failures = 0 if error is None else failures + 1
         if error is not None:
             _tell(name, error, failures, telemetry)
-            longest_s = max(wait_s, _LONGEST_WAIT_S)
-            wait_s = min(max(wait_s, _FIRST_WAIT_S) * 2.0 ** min(failures - 1, 8), longest_s)
+            longest_s = max(wait_s, LONGEST_WAIT_S)
+            wait_s = min(max(wait_s, FIRST_WAIT_S) * 2.0 ** min(failures - 1, 8), longest_s)
         await asyncio.sleep(wait_s)
 
 

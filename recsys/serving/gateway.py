@@ -64,7 +64,7 @@ class Gateway:
     ) -> None:
         self.platform = platform
         self._telemetry = telemetry
-        self.meter = LoadMeter(lambda: max(self._slates.oldest_s, self._events.oldest_s))
+        self.meter = LoadMeter(lambda: max(self.slates.oldest_s, self._events.oldest_s))
         self._pulse = Pulse(self.meter, telemetry)
         self._recording = Recording(telemetry)
         self.follower = follower
@@ -80,7 +80,7 @@ class Gateway:
         """Take over settings for the batches to come; requests under way end under the ones they began with."""
         self.settings = settings
         self._items = ItemWriter(self._redis, self._router, kept_s=2 * settings.write_budget_s + 60)
-        self._users = UserStore(
+        self.users = UserStore(
             self._redis,
             ttl_s=settings.profile_ttl_s,
             history=settings.history,
@@ -88,12 +88,12 @@ class Gateway:
             settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
             trend_half_life_s=settings.trend_half_life_s,
         )
-        profiles = self._profiles = ProfileLoader(self._users, self._shards, settings, self._telemetry, self._active)
+        profiles = self._profiles = ProfileLoader(self.users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
         self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
         recommender = Recommender(self._shards, profiles, settings)
-        events = EventWriter(self._users, profiles, settings, self._router)
-        self._slates: Coalescer[RecQuery, Slate] = Coalescer(
+        events = EventWriter(self.users, profiles, settings, self._router)
+        self.slates: Coalescer[RecQuery, Slate] = Coalescer(
             lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
             max_in_flight=settings.flights,
@@ -127,10 +127,10 @@ class Gateway:
         """Once a second: what the composer says of itself."""
         self._pulse.beat([self.follower.serve.version])
         self.follower.beat()
-        self._telemetry.set("recsys_queue_requests", len(self._slates), queue="recommend")
+        self._telemetry.set("recsys_queue_requests", len(self.slates), queue="recommend")
         self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
         self._telemetry.set("recsys_queue_requests", len(self._texts.queue), queue="texts")
-        for queue in (self._slates, self._texts.queue):
+        for queue in (self.slates, self._texts.queue):
             for reason, requests in queue.given_up.items():
                 self._telemetry.add("recsys_given_up_total", requests, reason=reason)
             queue.given_up.clear()
@@ -142,7 +142,7 @@ class Gateway:
 
     async def recommend(self, query: RecQuery, caller: Caller | None = None) -> Slate:
         """`caller`: who waits, and since when, which his budget counts from; None: one who came at this moment."""
-        return await self._slates.submit(query, caller)
+        return await self.slates.submit(query, caller)
 
     async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
         """Raises Unavailable when no encoder answers."""
@@ -208,14 +208,14 @@ class Gateway:
     async def history(self, user_id: str) -> list[Interaction]:
         """Oldest first; empty for an unknown user."""
         try:
-            return (await self._users.histories([user_id]))[0]
+            return (await self.users.histories([user_id]))[0]
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; try again") from error
 
     async def erase(self, user_id: str) -> int:
         """Forget a user; how many events went."""
         try:
-            return await self._users.erase(user_id)
+            return await self.users.erase(user_id)
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
 

@@ -33,7 +33,7 @@ _WORKERS = 2
 """Groups under way: one waits for Redis or the shards while the other is worked on."""
 _GROUP = 1000
 """Events of the users that are rebuilt together; a longer history is a group of its own."""
-_WAITING = 5000
+WAITING = 5000
 """Users that may wait here; who comes later is asked for again by his next request."""
 _VECTORS_S = 10.0
 """Seconds for the vectors of one group."""
@@ -102,7 +102,7 @@ class Rebuilder:
         key = (serve.version, user_id, sequence)
         if (known := self._jobs.get(key)) is not None:
             return known
-        if len(self._jobs) >= _WAITING:
+        if len(self._jobs) >= WAITING:
             return None
         urgency = (early, events.bit_length(), next(self._numbers))
         line = self._lines.setdefault(urgency[:2], _Line())

@@ -61,7 +61,8 @@ class ShardReplica:
         self._servable = Servable(store, platform)
         self._presence = Presence(redis, ShardMember(id=replica_id, shard=shard), (ComposerMember,))
         self._background = Background(telemetry)
-        self._rejections = Rejections()
+        self.rejections = Rejections()
+        """Versions that it could not load."""
         self._promoted: list[str] = []
         """The promoted version and those before it, as read last."""
         self._tuning = ShardTuning()
@@ -90,7 +91,7 @@ class ShardReplica:
             self._presence.member = structs.replace(self._presence.member, address=self._channel.address)
         await self._presence.look()
         if not (await self._load_first(await self._wanted()) or await self._load_first(await self._read_promoted())):
-            reasons = "; ".join(self._rejections.reasons.values())
+            reasons = "; ".join(self.rejections.reasons.values())
             raise VersionError(f"{self.name}: none of the promoted versions can be loaded: {reasons}")
         start = self._background.start
         start("presence", self._speak, SAY_S)  # loading another version may take longer than silence is borne
@@ -185,16 +186,16 @@ class ShardReplica:
     async def _load_first(self, versions: Sequence[str]) -> bool:
         """Load the first of the versions that is not here and opens; False when there is none."""
         for version in versions:
-            if version in self.versions or self._rejections.resting(version):
+            if version in self.versions or self.rejections.resting(version):
                 continue
             try:
                 await self._load(version)
             except (RedisError, Unavailable):
                 raise  # Redis or the encoder is away, and nothing is wrong with the version
             except Exception as error:  # noqa: BLE001 - what is loaded goes on, whatever is wrong with another
-                self._rejections.add(self.name, version, error)
+                self.rejections.add(self.name, version, error)
             else:
-                self._rejections.remove(version)
+                self.rejections.remove(version)
                 return True
         return False
 
@@ -214,8 +215,8 @@ class ShardReplica:
         wanted = await self._wanted()
         while await self._load_first(wanted):
             wanted = await self._wanted()
-        self._rejections.keep([*wanted, *self._promoted])
-        self._source.telemetry.set("recsys_rejected_versions", self._rejections.among(wanted))
+        self.rejections.keep([*wanted, *self._promoted])
+        self._source.telemetry.set("recsys_rejected_versions", self.rejections.among(wanted))
         # Composers that are not heard may serve anything: only what they said lets a version go.
         spoken = any(m.serving for m in self._presence.records(ComposerMember))
         for version, held in list(self.versions.items()):
@@ -238,7 +239,7 @@ class ShardReplica:
 
     def _record(self, member: ShardMember) -> ShardMember:
         states = {version: held.state() for version, held in self.versions.items() if held.announced}
-        return structs.replace(member, versions=states, rejected=self._rejections.reasons)
+        return structs.replace(member, versions=states, rejected=self.rejections.reasons)
 
 
 def _light(query: ShardQuery) -> bool:

@@ -58,7 +58,8 @@ class VersionFollower:
         self._taken = asyncio.Event()
         """Set when there is a version to serve."""
         self._promoted: Sequence[str] = ()
-        self._rejections = Rejections()
+        self.rejections = Rejections()
+        """Versions that it could not open."""
         self._reached: Mapping[int, str] | None = None
         """How far any replica had applied the log at the last look; by the next all of them should have. None: there
         was no version to switch to."""
@@ -169,11 +170,11 @@ class VersionFollower:
 
     def beat(self) -> None:
         """Once a second: what it says of itself as measurements."""
-        self._telemetry.set("recsys_rejected_versions", self._rejections.among(self._promoted[:1]))
+        self._telemetry.set("recsys_rejected_versions", self.rejections.among(self._promoted[:1]))
 
     async def _follow(self) -> None:
         self._promoted = await asyncio.to_thread(self._servable.read)
-        self._rejections.keep(self._promoted)
+        self.rejections.keep(self._promoted)
         group = self._presence.group
         versions = better(self._promoted, self._served, group, self._shards)
         if versions:
@@ -187,7 +188,7 @@ class VersionFollower:
     async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[int, str]) -> None:
         """Switch to the first of them that is ready and opens; none may be. `reached`: see `membership.ready`."""
         for version in versions:
-            if self._rejections.resting(version) or not ready(group, version, self._shards, {}):
+            if self.rejections.resting(version) or not ready(group, version, self._shards, {}):
                 continue
             if ready(group, version, self._shards, await self._in_log(reached)) and await self._switch(version):
                 return
@@ -204,7 +205,7 @@ class VersionFollower:
         if opened is None:
             return False
         serve, manifest = opened
-        self._rejections.remove(version)
+        self.rejections.remove(version)
         if self._served is not None and covered(self._presence.group, self._served, self._shards) == self._shards:
             try:
                 await self.before_switch(serve)
@@ -222,7 +223,7 @@ class VersionFollower:
             serve = await asyncio.to_thread(self._store.serve, version)
             return serve, await asyncio.to_thread(self._store.manifest, version)
         except Exception as error:  # noqa: BLE001 - whatever it is, another version can be served
-            self._rejections.add("the composer", version, error)
+            self.rejections.add("the composer", version, error)
             return None
 
     async def _take(self, serve: Serve, manifest: Manifest) -> None:
@@ -242,12 +243,12 @@ class VersionFollower:
                     await self._take(*opened)
                 return
         raise VersionError(
-            f"none of the promoted versions can be served: {'; '.join(self._rejections.reasons.values())}"
+            f"none of the promoted versions can be served: {'; '.join(self.rejections.reasons.values())}"
         )
 
     async def _ask(self, group: Group) -> None:
         """Ask the shards for an older version where none of the newer ones can be served."""
-        rejected = {v for m in self.members for v in m.rejected} | self._rejections.reasons.keys()
+        rejected = {v for m in self.members for v in m.rejected} | self.rejections.reasons.keys()
         wanted = to_ask_for(self._promoted, self._served, rejected, group, self._shards)
         record = structs.replace(self._record(self._presence.member), asks=wanted)
         if record != self._presence.member:
@@ -259,7 +260,7 @@ class VersionFollower:
         return self._serve.version if self._serve else None
 
     def _record(self, member: ComposerMember) -> ComposerMember:
-        return structs.replace(member, serving=self._served, rejected=self._rejections.reasons)
+        return structs.replace(member, serving=self._served, rejected=self.rejections.reasons)
 
     def _helpless(self) -> bool:
         """Whether it cannot answer for long, while shards hold a version that a new composer could perhaps serve."""

@@ -19,7 +19,7 @@ from recsys.transport.shard_clients import ShardClient
 
 R = TypeVar("R")
 
-_SHUNNED_S = 1.0
+SHUNNED_S = 1.0
 """Seconds for which a replica that could not be reached is not tried: a dead one may still be listed, and a host that
 is away costs each try a second."""
 
@@ -118,7 +118,7 @@ class DirectShard:
 
     def _shun(self, channel: Channel) -> None:
         channel.close()
-        self._shunned[channel] = time.monotonic() + _SHUNNED_S
+        self._shunned[channel] = time.monotonic() + SHUNNED_S
 
     def _others(self, channels: list[Channel]) -> list[Channel]:
         """Without those that failed a moment ago."""

@@ -27,8 +27,8 @@ class Remote:
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Remote]:
     made = {"rebuild": Remote(), "retraining": Remote()}
-    monkeypatch.setattr(unattended, "_rebuild", made["rebuild"])
-    monkeypatch.setattr(unattended, "_retrain", made["retraining"])
+    monkeypatch.setattr(unattended, "rebuild_task", made["rebuild"])
+    monkeypatch.setattr(unattended, "retraining_task", made["retraining"])
     return made
 
 

@@ -13,8 +13,8 @@ from starlette.requests import Request
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 class Inner:
-    async def __call__(self) -> str:
-        return "inner"
+    async def __call__(self) -> dict[str, str]:
+        return {"part": "inner"}
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
@@ -22,7 +22,7 @@ class Outer:
     def __init__(self, inner: DeploymentHandle) -> None:
         self._inner = inner
 
-    async def __call__(self, _request: Request) -> str:
+    async def __call__(self, _request: Request) -> dict[str, str]:
         return await self._inner.remote()
 
 

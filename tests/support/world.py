@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Floats, Interaction, Item
 from recsys.encoders.hashing import HashingEncoder
+from recsys.routing import Router
 from recsys.serving.gateway import Gateway
 from recsys.serving.shard_replica import ShardReplica
 from recsys.serving.version_follower import VersionFollower
@@ -160,6 +161,14 @@ class World:
         await asyncio.sleep(self.encoder_delay_s)
         return HashingEncoder(self.store.manifest(version).encoder).encode(texts)
 
+    async def _encode(self, version: str, texts: Sequence[str]) -> Floats:
+        """By what is `encode` now: tests put something else there."""
+        return await self.encode(version, texts)
+
+    @property
+    def router(self) -> Router:
+        return Router(self.platform.routing, self.platform.shards)
+
     async def add_replica(self, shard: int) -> ShardReplica:
         replica = ShardReplica(
             shard, f"r{next(self._ids)}", self.platform, self.store, self.redis, self.encode, self._telemetry
@@ -179,7 +188,14 @@ class World:
                 await self.add_replica(shard)
         self.follower = VersionFollower("composer", self.store, self.redis, self.platform, self._telemetry)
         await self.follower.start(30)
-        self.gateway = Gateway(self.platform, self.clients, self.encode, self.redis, self.follower, self._telemetry)
+        self.gateway = Gateway(
+            self.platform,
+            self.clients,
+            self._encode,
+            self.redis,
+            self.follower,
+            self._telemetry,
+        )
         self.gateway.configure(self._serving)
         return self
 

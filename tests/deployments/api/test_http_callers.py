@@ -105,14 +105,14 @@ async def test_nothing_is_searched_for_callers_that_have_left(make_served):
     first = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
     assert await eventually(lambda: held.waiting == 2)  # as many as may be under way
     crowd = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(290)]
-    assert await eventually(lambda: len(gateway._slates) == 290)
+    assert await eventually(lambda: len(gateway.slates) == 290)
     await leave(crowd)
     reader, writer = await served.ask()
-    assert await eventually(lambda: gateway._slates.given_up["gone"] == 290)
+    assert await eventually(lambda: gateway.slates.given_up["gone"] == 290)
     held.let_go()
     assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 200")
     assert held.waiting == 3
-    assert gateway._slates.given_up == {"gone": 290}
+    assert gateway.slates.given_up == {"gone": 290}
     await leave([*first, (reader, writer)])
 
 
@@ -123,11 +123,11 @@ async def test_a_full_queue_of_callers_that_have_left_has_room(make_served):
     first = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
     assert await eventually(lambda: held.waiting == 2)
     crowd = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(30)]
-    assert await eventually(lambda: len(gateway._slates) == 20)
+    assert await eventually(lambda: len(gateway.slates) == 20)
     await leave(crowd)
     await asyncio.sleep(0.1)
     reader, writer = await served.ask()
-    assert await eventually(lambda: gateway._slates.given_up["gone"] == 20)
+    assert await eventually(lambda: gateway.slates.given_up["gone"] == 20)
     held.let_go()
     assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 200")
     await leave([*first, (reader, writer)])
@@ -221,12 +221,12 @@ backend b
         first = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
         assert await eventually(lambda: held.waiting == 2)
         crowd = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(50)]
-        assert await eventually(lambda: len(gateway._slates) == 50)
+        assert await eventually(lambda: len(gateway.slates) == 50)
         await leave(crowd)
         await asyncio.sleep(0.2)
         held.let_go()
-        assert await eventually(lambda: len(gateway._slates) == 0)
-        assert gateway._slates.given_up == {"gone": 50}
+        assert await eventually(lambda: len(gateway.slates) == 0)
+        assert gateway.slates.given_up == {"gone": 50}
         for reader, _ in first:
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         await leave(first)

@@ -54,9 +54,8 @@ async def make_api_of(make_world: Callable[..., Any], monkeypatch: pytest.Monkey
 
         async def make(**options: Any) -> Api:
             api = Api(await make_world(**options))
-            gateway, encode = api.world.gateway, api.world.encode
-            gateway._encode = lambda v, texts: api.traces.call("encode", encode(v, texts))
-            gateway.configure(gateway.settings)
+            encode = api.world.encode
+            api.world.encode = lambda v, texts: api.traces.call("encode", encode(v, texts))
             started.push_async_callback(api.traces.stop)
             await started.enter_async_context(api.http)
             return api

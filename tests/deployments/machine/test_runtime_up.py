@@ -129,7 +129,7 @@ def test_up_serves_on_loopback_only_and_down_leaves_nothing(
     instance = runtime.up(read_for_serve(config), phases.append)
 
     assert phases[:4] == ["checks", "Valkey", "Ray", "Serve"]
-    assert httpx.get(instance.api_url, trust_env=False).text == "inner"
+    assert httpx.get(instance.api_url, trust_env=False).json() == {"part": "inner"}
     assert httpx.get(f"{instance.dashboard_url}/api/serve/applications/", trust_env=False).status_code == 401
     with redis.Redis.from_url(instance.redis_url) as client:
         client.set("kept", "1")
@@ -170,10 +170,10 @@ def test_two_platforms_run_side_by_side(tmp_path: Path, write_config: WriteConfi
         second = other.up(other_config)
         assert [found.home for found in running_instances()] == [tmp_path / "one", tmp_path / "other"]
         for instance in (first, second):
-            assert httpx.get(instance.api_url, trust_env=False).text == "inner"
+            assert httpx.get(instance.api_url, trust_env=False).json() == {"part": "inner"}
         assert one.down()
         assert nothing_is_left(tmp_path / "one")
-        assert httpx.get(second.api_url, trust_env=False).text == "inner"
+        assert httpx.get(second.api_url, trust_env=False).json() == {"part": "inner"}
         assert other.status().applications == {"noop": "RUNNING"}
         assert [found.home for found in running_instances()] == [tmp_path / "other"]
     finally:
@@ -230,7 +230,7 @@ def test_tls_ends_at_haproxy_and_no_password_reaches_a_log(
     url = httpx.URL(instance.api_url)
     assert url.scheme == "https"
     with Client(instance.api_url, instance.certificate) as client:
-        assert client._http.get("/").text == "inner"
+        assert client.call("GET", "/") == {"part": "inner"}
     with pytest.raises(httpx.ConnectError, match="certificate"):
         httpx.get(url, trust_env=False)
     with pytest.raises(httpx.RemoteProtocolError):

@@ -60,8 +60,8 @@ async def test_a_loop_survives_whatever_a_step_raises(error, caplog):
 
 async def test_a_step_that_fails_on_is_not_told_each_time(caplog, monkeypatch):
     """Each failure counts; the log has the first, the second, the fourth."""
-    monkeypatch.setattr("recsys.serving.background._FIRST_WAIT_S", 0.0)
-    monkeypatch.setattr("recsys.serving.background._LONGEST_WAIT_S", 0.0)
+    monkeypatch.setattr("recsys.serving.background.FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr("recsys.serving.background.LONGEST_WAIT_S", 0.0)
     told = Counting()
 
     def step() -> None:

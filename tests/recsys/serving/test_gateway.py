@@ -189,7 +189,7 @@ async def test_explain_shows_the_signals(make_world):
 async def test_the_answer_goes_on_without_a_shard_and_says_so(make_world, trouble):
     """A shard that raises or is late is named in `degraded`; the items are those of the others."""
     world = await make_world(serving=Serving(budget_s=0.5 if trouble == "late" else 20))
-    owned = {i: world.gateway._router.owner(item) for i, item in ((x.item_id, x) for x in world.items)}
+    owned = {i: world.router.owner(item) for i, item in ((x.item_id, x) for x in world.items)}
     world.clients[1].error = RuntimeError("no memory") if trouble == "raises" else None
     world.clients[1].delay_s = 60 if trouble == "late" else 0
     slate = await world.gateway.recommend(RecQuery(k=100))
@@ -215,7 +215,7 @@ async def test_no_shard_at_all_is_unavailable(make_world):
 async def test_a_profile_rebuilt_without_a_shard_is_not_kept(make_world):
     """An event that comes while its item's shard is away counts once the shard is back."""
     world = await make_world()
-    shard = world.gateway._router.holders("sea-1")[0]
+    shard = world.router.holders("sea-1")[0]
     world.clients[shard].error = RuntimeError("gone")
     done = await world.gateway.record([event("u", "sea-1")])
     assert (done.accepted, done.unknown_items) == (1, ())
@@ -326,7 +326,7 @@ async def test_likes_outlive_an_item_that_comes_back(make_world):
 async def test_an_attribute_routed_item_moves_between_shards(make_world):
     """Routed by topic, an item whose topic changes is found under the new one only, and once."""
     world = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"))
-    owners = {t: world.gateway._router.owner(Item("x", attributes={"topic": t})) for t in TOPICS}
+    owners = {t: world.router.owner(Item("x", attributes={"topic": t})) for t in TOPICS}
     assert len(set(owners.values())) > 1
     source, target = next((a, b) for a in TOPICS for b in TOPICS if owners[a] != owners[b])
     name = f"{source}-0"
@@ -342,7 +342,7 @@ async def test_an_attribute_routed_item_moves_between_shards(make_world):
 async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world, monkeypatch):
     """While a replica of the shard that held the item has not applied its delete, the caller waits."""
     world = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"))
-    owners = {t: world.gateway._router.owner(Item("x", attributes={"topic": t})) for t in TOPICS}
+    owners = {t: world.router.owner(Item("x", attributes={"topic": t})) for t in TOPICS}
     source, target = next((a, b) for a in TOPICS for b in TOPICS if owners[a] != owners[b])
     (old,) = world.clients[owners[source]].replicas
     old_shard = old.versions[world.store.current()].shard

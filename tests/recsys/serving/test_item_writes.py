@@ -9,7 +9,13 @@ import pytest
 from recsys.datatypes import Item
 from recsys.errors import Conflict
 from recsys.serving.gateway import Written
+from recsys.serving.item_writes import ItemWriter
 from recsys.state.item_log import Delete, ItemLog, Upsert
+
+
+def writer(world) -> ItemWriter:
+    """As the gateway has one."""
+    return ItemWriter(world.redis, world.router, kept_s=100)
 
 
 async def entries(world) -> list[str]:
@@ -37,7 +43,7 @@ async def test_a_write_that_comes_late_to_the_log_does_not_replace_a_later_one(m
 async def test_deletes_are_part_of_the_order(make_world, first):
     """An upsert does not bring back what was deleted after it began, nor a delete take what was put."""
     world = await make_world(shards=1)
-    items = world.gateway._items
+    items = writer(world)
     ticket = await items.ticket()
     if first == "upsert":
         await world.gateway.delete("sea-1", wait_visible=False)
@@ -55,9 +61,10 @@ async def test_deletes_are_part_of_the_order(make_world, first):
 async def test_a_call_that_is_sent_again_is_taken_again(make_world):
     """As redis-py does when the answer is lost: the same ticket and the same items are no conflict."""
     world = await make_world(shards=1)
-    ticket = await world.gateway._items.ticket()
+    items = writer(world)
+    ticket = await items.ticket()
     for _ in range(2):
-        logged = await world.gateway._items.delete("sea-1", ticket)
+        logged = await items.delete("sea-1", ticket)
         assert not isinstance(logged.items[0], Conflict)
     twice = [Item("a", "one"), Item("a", "two")]
     assert all(isinstance(w, Written) for w in await world.gateway.upsert(twice, wait_visible=False))
@@ -101,12 +108,13 @@ async def test_a_change_under_the_known_number_is_refused_over_http(make_http):
 async def test_an_item_that_moves_between_shards_is_one_write(make_world):
     """Routed by an attribute: the entry in its shard and the tombstones in the others are written, or none of them."""
     world = await make_world(shards=2, routing={"by": "attribute", "attribute": "topic"})
-    ticket = await world.gateway._items.ticket()
+    items = writer(world)
+    ticket = await items.ticket()
     moved = Item("sea-1", "moved", attributes={"topic": "forest"})
     await world.gateway.upsert([moved], wait_visible=True)
     before = [len(await ItemLog(world.redis).read(n, "0-0")) for n in range(2)]
     assert sum(before) == 2
-    logged = await world.gateway._items.delete("sea-1", ticket)
+    logged = await items.delete("sea-1", ticket)
     assert isinstance(logged.items[0], Conflict)
     assert [len(await ItemLog(world.redis).read(n, "0-0")) for n in range(2)] == before
     assert Delete("sea-1") in [e.change for n in range(2) for e in await ItemLog(world.redis).read(n, "0-0")]

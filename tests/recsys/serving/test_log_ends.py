@@ -289,14 +289,9 @@ async def test_nothing_is_trimmed_by_a_list_of_versions_that_cannot_be_read(tmp_
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=1, items=catalogue(3)) as world:
         await world.gateway.upsert([Item("n", "new")], wait_visible=True)
-    read = store._storage.read
-
-    def away(name: str, **options: Any) -> bytes:
-        if name.endswith("manifest.json"):
-            raise OSError("the store is away")
-        return read(name, **options)
-
-    store._storage.read = away  # type: ignore[method-assign]
-    with pytest.raises(OSError, match="away"):
-        await prune(store, redis, 3)
+    manifest = store.folder(world.follower.serve.version) / "manifest.json"
+    manifest.unlink()
+    manifest.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await prune(VersionStore(store.root), redis, 3)
     assert await redis.xlen(redis_keys.log(0)) == 1

@@ -10,8 +10,10 @@ import pytest
 
 from recsys.config import EventType, Serving
 from recsys.datatypes import RecQuery, UserProfile
+from recsys.model.profiles import Taste
 from recsys.serving.profile_rebuilding import LACKING_S, Rebuilder, lacking_ttl
 from recsys.state import redis_keys
+from recsys.transport.shard_clients import Shards
 from tests.support.world import event, eventually, topic_of
 
 
@@ -22,7 +24,7 @@ def ids(slate) -> list[str]:
 async def cached(world, *users: str) -> list[UserProfile]:
     """The profiles that need no rebuild."""
     serve = world.follower.serve
-    loaded = await world.gateway._users.profiles.load(list(users), serve.version, serve.space.unknown_user())
+    loaded = await world.gateway.users.profiles.load(list(users), serve.version, serve.space.unknown_user())
     return [profile for profile in loaded if isinstance(profile, UserProfile)]
 
 
@@ -153,8 +155,9 @@ async def test_short_histories_come_first_and_nothing_is_made_twice(make_world):
     lengths = {"long": 300, "middle": 100, "short": 3}
     for user, events in lengths.items():
         await world.gateway.record([event(user, f"sea-{n % 12}") for n in range(events)])
-    loader, serve = world.gateway._profiles, world.follower.serve
-    rebuilder = Rebuilder(world.gateway._users, world.gateway._shards, loader.taste)
+    settings, serve = world.gateway.settings, world.follower.serve
+    taste = Taste(settings.event_types, settings.taste_half_life)
+    rebuilder = Rebuilder(world.gateway.users, Shards(world.clients, world.router), taste)
     jobs = {u: rebuilder.ask(u, 1, n, serve) for u, n in lengths.items()}
     early = rebuilder.ask("short", 1, 3, replace(serve, version="next"), early=True)
     assert rebuilder.ask("long", 1, 300, serve) is jobs["long"]
@@ -173,7 +176,7 @@ async def test_short_histories_come_first_and_nothing_is_made_twice(make_world):
 
 async def test_past_the_bound_nobody_is_taken_on(make_world, monkeypatch):
     """The caller is answered without, and his next request asks again."""
-    monkeypatch.setattr("recsys.serving.profile_rebuilding._WAITING", 2)
+    monkeypatch.setattr("recsys.serving.profile_rebuilding.WAITING", 2)
     world = await make_world(shards=1, serving=Serving(budget_s=1.0))
     users = [f"u{n}" for n in range(6)]
     for user in users:

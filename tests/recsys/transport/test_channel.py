@@ -8,18 +8,18 @@ import hmac
 import logging
 import os
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from msgspec import structs
 
 from recsys.datatypes import Item
 from recsys.errors import Unavailable
 from recsys.state.membership import ShardMember, VersionState
 from recsys.telemetry import Silent
-from recsys.transport import wire
+from recsys.transport import direct_shard, wire
 from recsys.transport.channel import Channel
 from recsys.transport.channel_server import ChannelServer
 from recsys.transport.direct_shard import DirectShard
@@ -201,30 +201,32 @@ async def test_a_lost_connection_fails_its_calls_and_is_made_anew() -> None:
     server.stop()
 
 
-async def test_a_connection_that_is_lost_right_after_its_greeting_fails_the_call(server: ChannelServer) -> None:
+async def test_a_connection_that_is_lost_right_after_its_greeting_fails_the_call() -> None:
     """And leaves nobody waiting for an answer that cannot come."""
-    channel = Channel(server.address, SECRET)
-    await channel.call(2, b"\x00")
-    end = channel._end
-    assert end is not None
-    end.close()
-    await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
-        with pytest.raises(ConnectionResetError):
-            await end.call(2, b"\x00")
-    channel.close()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, mine = await reader.readexactly(32), os.urandom(32)
+        writer.write(mine + hmac.digest(SECRET, b"server" + theirs + mine + address.encode(), "sha256"))
+
+    fake, address = await _impostor(greet)
+    for _ in range(20):
+        channel = Channel(address, SECRET)
+        async with asyncio.timeout(5):
+            with pytest.raises(ConnectionResetError):
+                await channel.call(2, b"\x00")
+        channel.close()
+    fake.close()
 
 
 async def test_garbage_of_the_right_length_is_no_frame(server: ChannelServer) -> None:
     """A frame that claims gigabytes closes the connection instead of filling memory."""
-    channel = Channel(server.address, SECRET)
-    await channel.call(1, b"\x00")
-    end = channel._end
-    assert end is not None
-    assert end.transport is not None
-    end.transport.write(b"\xff" * 13)
-    with pytest.raises(ConnectionResetError):
-        await channel._end.call(1, b"\x00")
+    nonce = os.urandom(32)
+
+    def proof(answer: bytes) -> bytes:
+        return hmac.digest(SECRET, b"client" + nonce + answer[:32] + server.address.encode(), "sha256")
+
+    assert await _called(server, nonce, proof) != b""
+    assert await _called(server, nonce, lambda answer: proof(answer) + b"\xff" * 13) == b""
 
 
 class Fallback:
@@ -269,38 +271,100 @@ async def test_the_fallback_answers_when_no_channel_does() -> None:
         assert (await shard.vectors("v", ["a"]))[0] == ("a",)
 
 
-async def test_replicas_are_sorted_by_version_once_for_each_change(server: ChannelServer) -> None:
-    """Calls between two changes look at no member; a replica that withdraws a version is asked for it no more."""
-    replica = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address=server.address)
-    without = structs.replace(replica, versions={})
-    there: list[Sequence[ShardMember]] = [[replica], [without], []]
+BY_CHANNEL, BY_FALLBACK = [Item("a", "by the channel")], [Item("a", "t")]
+
+
+@pytest.fixture
+async def replica() -> AsyncIterator[Replica]:
+    replica = Replica()
+    server = await ChannelServer.start("127.0.0.1", replica.handle, SECRET)
+    replica.address = server.address
+    yield replica
+    server.stop()
+
+
+class Replica:
+    """Answers every call with one item; a call that asks for `slow`, once it may."""
+
+    address = ""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.waiting = 0
+
+    async def handle(self, method: int, payload: bytes) -> bytes:
+        if b"slow" in payload:
+            self.waiting += 1
+            await self.go.wait()
+        return wire.encode(BY_CHANNEL)
+
+
+class Watched(list[ShardMember]):
+    """Counts how often its members were looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[ShardMember]:
+        self.looks += 1
+        return super().__iter__()
+
+
+def holder(address: str, *versions: str) -> ShardMember:
+    return ShardMember(address, 0, versions={version: VersionState("0-0") for version in versions}, address=address)
+
+
+async def test_replicas_are_sorted_by_version_once_for_each_change(replica: Replica) -> None:
+    """Calls between two changes look at no member; a replica that withdraws a version is asked for it no more, and what
+    is under way there ends; one that is gone has no calls any more.
+    """
+    first = Watched([holder(replica.address, "v")])
+    there: list[Sequence[ShardMember]] = [first, [holder(replica.address)], [holder(replica.address, "w")], []]
     shard = DirectShard(0, lambda: there[0], SECRET, Fallback())
-    channel = shard._pick("v")
-    assert channel is not None
-    assert shard._pick("other") is None
-    taken = shard._holding
-    assert shard._pick("v") is channel
-    assert shard._holding is taken
+    assert await shard.items("v", ["a"]) == BY_CHANNEL
+    looks = first.looks
+    assert await shard.items("other", ["a"]) == BY_FALLBACK
+    assert await shard.items("v", ["a"]) == BY_CHANNEL
+    assert first.looks == looks
+    slow = asyncio.create_task(shard.items("v", ["slow"]))
+    assert await eventually(lambda: replica.waiting == 1)
     del there[0]
-    assert shard._pick("v") is None
-    assert list(shard._channels) == [server.address]  # calls of other versions may be under way
+    assert await shard.items("v", ["a"]) == BY_FALLBACK
+    replica.go.set()
+    assert await slow == BY_CHANNEL
     del there[0]
-    assert shard._pick("v") is None
-    assert not shard._channels
+    replica.go.clear()
+    cut = asyncio.create_task(shard.items("w", ["slow"]))
+    assert await eventually(lambda: replica.waiting == 2)
+    del there[0]
+    assert await shard.items("w", ["a"]) == BY_FALLBACK
+    assert await cut == [Item("slow", "t")]
 
 
-async def test_a_replica_that_cannot_be_reached_is_left_alone_for_a_moment(server: ChannelServer) -> None:
+async def test_a_replica_that_cannot_be_reached_is_left_alone_for_a_moment(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is listed until it has been silent for long: meanwhile others are asked, and then it is tried again."""
-    members = [
-        ShardMember(str(n), 0, versions={"v": VersionState("0-0")}, address=address)
-        for n, address in enumerate(("127.0.0.1:1", server.address))
-    ]
-    shard = DirectShard(0, lambda: members, SECRET, Fallback())
-    shard._pick("v")
-    dead, live = (shard._channels[str(m.address)] for m in members)
-    shard._shun(dead)
-    assert {shard._pick("v") for _ in range(50)} == {live}
-    shard._shun(live)
-    assert shard._pick("v") is None
-    shard._shunned = dict.fromkeys(shard._shunned, 0.0)
-    assert {shard._pick("v") for _ in range(50)} == {dead, live}
+    monkeypatch.setattr(direct_shard, "SHUNNED_S", 60.0)
+    tries: list[int] = []
+
+    async def dies(*_: object) -> None:
+        tries.append(1)
+
+    fake, address = await _impostor(dies)
+    dead, both = [holder(address, "v")], [holder(address, "v"), holder(replica.address, "v")]
+    there: list[Sequence[ShardMember]] = [both]
+    shard = DirectShard(0, lambda: there[0], SECRET, Fallback())
+    answers = [await shard.items("v", ["a"]) for _ in range(50)]
+    assert (len(tries), answers.count(BY_FALLBACK), answers.count(BY_CHANNEL)) == (1, 1, 49)
+    there[0] = dead
+    assert await shard.items("v", ["a"]) == BY_FALLBACK
+    assert len(tries) == 1
+    there[0] = both
+    later = time.monotonic() + 61.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    answers = [await shard.items("v", ["a"]) for _ in range(50)]
+    assert (len(tries), answers.count(BY_FALLBACK), answers.count(BY_CHANNEL)) == (2, 1, 49)
+    there[0] = []
+    assert await shard.items("v", ["a"]) == BY_FALLBACK
+    await asyncio.sleep(0)  # the connections end
+    fake.close()

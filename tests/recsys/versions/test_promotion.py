@@ -12,6 +12,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
+from fsspec.core import url_to_fs
 
 from recsys.config import Config, EncoderSpec, Platform, Serving, ShardTuning
 from recsys.datatypes import Item
@@ -25,7 +26,7 @@ from recsys.versions.build import Build, Content
 from recsys.versions.manifest import RANKER
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.retention import prune
-from recsys.versions.storage import ObjectStore
+from recsys.versions.storage import ObjectStore, storage
 from recsys.versions.store import VersionStore
 from tests.support.world import World, catalogue, eventually
 
@@ -208,7 +209,7 @@ async def test_what_cannot_be_served_is_neither_promoted_nor_rolled_back_to(plat
 async def test_a_store_that_cannot_be_reached_ends_no_replica(tmp_path, redis, monkeypatch):
     """Whatever its library raises: composers and shards go on with what they have, and follow again afterwards."""
     store = VersionStore("memory://bucket/away", tmp_path / "copies")
-    fs = store._storage._fs  # one object for all stores behind memory://
+    fs, _ = url_to_fs("memory://bucket/away")  # one object for all stores behind memory://
     away = False
 
     class EndpointConnectionError(Exception):
@@ -228,15 +229,16 @@ async def test_a_store_that_cannot_be_reached_ends_no_replica(tmp_path, redis, m
         monkeypatch.setattr(fs, name, failing(name))
     world = World(root=tmp_path / "unused", redis=redis, shards=1, items=catalogue(3))
     world.store = store
+    files = storage("memory://bucket/away", tmp_path / "others")
     async with world:
         away = True
         for attempt in (
             store.versions,
-            lambda: store._storage.read("v/manifest.json"),
-            lambda: store._storage.write("CURRENT", b""),
-            lambda: store._storage.fetch("v", ["x"]),
-            lambda: store._storage.remove("v"),
-            lambda: store._read_current(fresh=True),
+            lambda: files.read("v/manifest.json"),
+            lambda: files.read("CURRENT", fresh=True),
+            lambda: files.write("CURRENT", b""),
+            lambda: files.fetch("v", ["x"]),
+            lambda: files.remove("v"),
         ):
             with pytest.raises(OSError, match="away cannot be reached: Could not connect"):
                 attempt()

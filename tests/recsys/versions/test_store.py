@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.core import url_to_fs
 
 from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
 from recsys.datatypes import Condition, Filter, Item
@@ -369,7 +370,7 @@ def test_versions_may_lie_behind_a_url(tmp_path, url):
 def test_an_object_store_shows_a_version_with_its_manifest_only(tmp_path, monkeypatch):
     """An upload that dies before its end leaves nothing visible."""
     store = VersionStore("memory://bucket/partly", tmp_path / "a")
-    fs = store._storage._fs
+    fs, _ = url_to_fs("memory://bucket/partly")
     put = fs.put_file
 
     def dying(source, target, *args, **options):
