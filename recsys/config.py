@@ -208,8 +208,8 @@ class Platform(Settings):
     data_dir: Path = Path("var")
     """Folder of versions, sockets, logs; a relative one is taken from $RECSYS_HOME, else the working folder."""
     redis_url: str | None = None
-    """`redis://…`, `rediss://…`, `unix://…` or `sentinel://…`, see `redis_url.py`; None: $RECSYS_REDIS_URL, where a
-    password belongs, and without that the embedded Valkey that `recsys up` starts in `data_dir`."""
+    """`redis://…`, `rediss://…`, `unix://…` or `sentinel://…`, see `state/redis_url.py`; None: $RECSYS_REDIS_URL,
+    where a password belongs, and without that the embedded Valkey that `recsys up` starts in `data_dir`."""
     redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "recsys"
     """What all keys in Redis begin with, before a colon. Two platforms that share a database need two. A change leaves
     what was written under the old one where it is, unread."""

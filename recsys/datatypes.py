@@ -69,10 +69,10 @@ class Interaction:
 class UserProfile(msgspec.Struct, frozen=True):
     """What ranking knows of a user. A struct, as all that a request makes anew: a dataclass takes ten times as long.
 
-    `taste` is (t,) float32, not normalised: it is updated by decay and addition; `space.py` says what its parts are.
-    `seen` is (n,) uint64, sorted item keys. `recent` are the item ids liked last, newest first, and `recent_vectors`
-    (len(recent), d) float32 their contexts. `trail` is (m,) uint64, the keys of the last likes, newest first,
-    `trail_weights` (m,) float32 what each weighs, and `trail_at` (m,) uint32 its number among the likes. `felt`
+    `taste` is (t,) float32, not normalised: it is updated by decay and addition; `model/space.py` says what its parts
+    are. `seen` is (n,) uint64, sorted item keys. `recent` are the item ids liked last, newest first, and
+    `recent_vectors` (len(recent), d) float32 their contexts. `trail` is (m,) uint64, the keys of the last likes, newest
+    first, `trail_weights` (m,) float32 what each weighs, and `trail_at` (m,) uint32 its number among the likes. `felt`
     is (ceil(n / 8),) uint8: one bit for each seen item, whether the taste contains it.
     """
 

@@ -136,6 +136,43 @@ def test_every_link_within_the_repository_leads_to_a_file(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+NAMED = re.compile(r"`((?:\w+/)*\w+\.py)`")
+SOURCES = [p for name in ("recsys", "deployments", "load_tests") for p in sorted((REPOSITORY / name).rglob("*.py"))]
+
+
+def lost(file: Path) -> list[str]:
+    """Names in backticks of Python files that are not there, as seen from the repository, from recsys/, from the file's
+    own package and folder, or from the folder of the name before it in the line.
+    """
+    package = REPOSITORY / file.relative_to(REPOSITORY).parts[0]
+    wrong = []
+    for line in file.read_text().splitlines():
+        folders = [REPOSITORY, REPOSITORY / "recsys", package, file.parent]
+        for name in NAMED.findall(line):
+            there = next((folder for folder in folders if (folder / name).is_file()), None)
+            if there is None:
+                wrong.append(name)
+            else:
+                folders.insert(0, (there / name).parent)
+    return wrong
+
+
+@page
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    assert lost(page) == []
+
+
+def test_every_file_that_a_comment_names_exists() -> None:
+    assert {str(file): names for file in SOURCES if (names := lost(file))} == {}
+
+
+def test_a_name_of_a_file_that_moved_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_docs.REPOSITORY", tmp_path)
+    (tmp_path / "recsys" / "shard").mkdir(parents=True)
+    (tmp_path / "recsys" / "shard" / "shard.py").write_text("# see `search.py`, `shard.py`, `recsys/shard.py`")
+    assert lost(tmp_path / "recsys" / "shard" / "shard.py") == ["search.py", "recsys/shard.py"]
+
+
 @page
 def test_every_json_block_is_json(page: Path) -> None:
     for language, text in blocks(page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -266,3 +267,14 @@ def test_a_load_test_that_looks_inside_is_found(tmp_path):
 def test_what_forks_are_to_have_exists(module):
     """A wrong name in the fork server's list would not fail there: it makes every start slow."""
     assert importlib.util.find_spec(module) is not None
+
+
+def test_the_page_on_the_architecture_has_every_room():
+    """With its layer and its one sentence."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| `recsys/(\w*)/?` \| ([^|]+) \|", page, re.MULTILINE)
+    assert [(int(layer), room) for layer, room, _ in rows] == [
+        (n, room) for n, rooms in enumerate(LAYERS) for room in rooms
+    ]
+    for _, room, sentence in rows[1:]:
+        assert (ROOT / "recsys" / room / "__init__.py").read_text() == f'"""{sentence}"""\n'

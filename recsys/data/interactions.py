@@ -46,8 +46,9 @@ class Interactions:
 
         Of an item that a user has more than once the newest row counts. Where its weight is not positive nothing
         stays. Else one interaction stays, at the time of the newest row and with the largest weight of the rows since
-        the last that is not positive. That is how profiles see a history, see `profiles.py`. At one moment a weight
-        that is not positive counts as the newest, and different items stand in the order of `state/tie_breaking.py`.
+        the last that is not positive. That is how profiles see a history, see `model/profiles.py`. At one moment a
+        weight that is not positive counts as the newest, and different items stand in the order of
+        `state/tie_breaking.py`.
         """
         weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
         item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
@@ -138,7 +139,7 @@ class Interactions:
 
 
 def _ties(user_ids: Sequence[str], item_ids: Sequence[str], owners: Ints, items: Ints) -> Keys:
-    """(n,) uint64 of n interactions, by places in the ids; see `tie_breaking.py`. Only ids that occur are hashed."""
+    """(n,) uint64 of n interactions by places in the ids: see `state/tie_breaking.py`. Hashes what occurs."""
     (users, user), (occurring, item) = np.unique(owners, return_inverse=True), np.unique(items, return_inverse=True)
     of_users, of_items = item_keys(user_ids[u] for u in users), item_keys(item_ids[i] for i in occurring)
     return ties(of_users[user], of_items[item])

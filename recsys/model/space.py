@@ -9,8 +9,8 @@ a query              weight * text      short + weight * long
 A version that learned nothing has no learned part: item, context and taste are one thing, the text. A text that is
 searched for has zeros in its learned part, so only texts count.
 
-Item factors are divided by the version's balance and context factors multiplied by it (see `balance.py`): scores stay
-the same, and the graph is of both parts.
+Item factors are divided by the version's balance and context factors multiplied by it (see `tuning/balance.py`): scores
+stay the same, and the graph is of both parts.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _ITEM_BYTES = 500
 _COPIES = 2
 """Of the vectors in memory and on the disk while a version is built, at the least: theirs and the index's."""
 _DENSE = 10_000
-"""Items up to which training makes square matrices (`parameter_search.py`), of which it holds _SQUARES at a time."""
+"""Items up to which training makes square matrices (`training/parameter_search.py`); it holds _SQUARES at a time."""
 _SQUARES = 4
 
 

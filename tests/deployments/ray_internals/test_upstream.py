@@ -1,0 +1,90 @@
+"""What ray_internals/ leans on in Ray's sources. A failure names what changed and which file of ours is to follow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import ray
+
+RAY = Path(ray.__file__).parent
+REPLICA, CONSTANTS = "serve/_private/replica.py", "serve/_private/constants.py"
+TEMPLATES = "serve/_private/haproxy_templates.py"
+
+LEANS = {
+    "loopback/start.py": [
+        (
+            "scripts/scripts.py",
+            r"RAY_START_HOOK\]\)\(ray_params, head",
+            "the hook gets the parameters",
+        ),
+        (
+            "_private/parameter.py",
+            r"self\.ray_client_server_port = ",
+            "the client server has a port",
+        ),
+        ("_private/parameter.py", r"self\.worker_path = ", "the worker's file is a parameter"),
+        ("_private/parameter.py", r"self\.setup_worker_path = ", "the setup worker's file is a parameter"),
+    ],
+    "loopback/worker.py": [
+        (
+            "serve/_private/replica.py",
+            r'add_port_to_grpc_server\(self\._server, "\[::\]:0"\)',
+            "replicas listen by this",
+        ),
+        (
+            "serve/_private/replica.py",
+            r"from ray\._common\.tls_utils import add_port_to_grpc_server",
+            "it comes from there",
+        ),
+        ("_private/workers/default_worker.py", r'if __name__ == "__main__":', "a worker is run as a program"),
+    ],
+    "loopback/haproxy.py": [
+        (TEMPLATES, r"\n  bind \*:\{\{ config\.stats_port", "the statistics page binds every interface"),
+        (TEMPLATES, r"\n    bind :\{\{ config\.metrics_port", "the metrics bind every interface"),
+        (TEMPLATES, r"\n    log .* local0 info\n", "every request is logged"),
+        (TEMPLATES, r"\n    server .* backup\n", "a Python proxy stands in while no replica is there"),
+        (TEMPLATES, r'\n    http-request return status 404 .* lf-string "Path ', "an unknown path is a bare 404"),
+        (TEMPLATES, r"\n    acl healthcheck path ", "rules for requests are put before this line"),
+        (TEMPLATES, r"timeout client \{\{", "the timeout for headers is put behind this line"),
+        (TEMPLATES, r"\n    errorfile 503 ", "the page for an application without replicas is a file"),
+        (TEMPLATES, r"# Servers in this backend", "the replicas of before are put behind this line"),
+        (CONSTANTS, r'"x-request-disconnect-disabled"', "a header says not to watch callers"),
+    ],
+    "forking/setup_worker.py": [
+        (
+            "_private/workers/setup_worker.py",
+            r'"--serialized-runtime-env-context"',
+            "how a runtime_env comes",
+        ),
+    ],
+    "forking/imports.py": [
+        ("actor.py", r"ActorClassID\.from_random\(\)", "the id of an actor class is drawn when it is made"),
+    ],
+    "shortcut.py": [
+        (
+            "serve/_private/constants.py",
+            r"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH",
+            "Serve asks it for middleware",
+        ),
+        (REPLICA, r"servable_object=", "a replica's context names what it runs"),
+    ],
+}
+"""File of ours -> (file of Ray's, what stands in it, what we take from that)."""
+
+
+@pytest.mark.parametrize(("ours", "number"), [(ours, i) for ours, lines in LEANS.items() for i in range(len(lines))])
+def test_ray_is_still_as_we_take_it(ours, number):
+    """Each line of Ray that something of ours replaces, calls or edits is still there."""
+    theirs, line, what = LEANS[ours][number]
+    told = f"Ray {ray.__version__}, ray/{theirs}: no longer so: {what}. Look at deployments/ray_internals/{ours}."
+    assert re.search(line, (RAY / theirs).read_text()), told
+
+
+def test_every_file_that_imports_rays_private_parts_is_in_the_list():
+    """And nothing else in deployments/ does."""
+    deployments = Path(__file__).parents[3] / "deployments"
+    private = re.compile(r"^\s*(?:from|import) ray\.(?:\w+\.)*_", re.MULTILINE)
+    files = {str(p.relative_to(deployments)) for p in deployments.rglob("*.py") if private.search(p.read_text())}
+    assert files <= {f"ray_internals/{ours}" for ours in LEANS}
