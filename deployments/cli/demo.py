@@ -10,17 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.cli.bad_rows import BadRows
-from deployments.cli.catalogue import send
 from deployments.cli.client import Client
+from deployments.cli.left_out import LeftOut
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
+from deployments.cli.sending import Sending
 from deployments.cli.starting import start
 from deployments.cli.versions import running_redis
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
 from recsys.data.dialect import ReadOptions
+from recsys.data.judgement import Joined, Tally
 from recsys.data.movielens import Ml100k, fetch_ml100k
 from recsys.data.readers import read_events
 from recsys.encoders.base import fingerprint
@@ -77,20 +78,18 @@ def _build(config: ServeConfig, data: Ml100k, console: Console) -> None:
             console.print(f"version {current} is there: {known.items} items, recall@10 {known.recall_at_10:.4f}")
             return
     with bars(console) as report:
-        manifest = build_files(
-            [data.items_file], config, ReadOptions(), report, BadRows(console), redis_url=running_redis(config)
-        )
+        running = running_redis(config)
+        manifest = build_files([data.items_file], config, ReadOptions(), report, Tally(), redis_url=running)
     store.promote(manifest.version)
     console.print(f"version {manifest.version}: {manifest.items} items, recall@10 {manifest.recall_at_10:.4f}")
 
 
 def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Console) -> None:
     settings = config.serving
+    sending = Sending("events", LeftOut(console, None, "events"), Joined())
     with bars(console) as report:
-        totals = send(
-            read_events([data.events_file], settings.event_types, settings.limits), client, "events", report, console
-        )
-    console.print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items()))
+        sending.send(read_events([data.events_file], settings.event_types, settings.limits), client, report)
+    console.print(sending.summary())
 
 
 def _show(client: Client, console: Console) -> dict[str, Any]:

@@ -11,14 +11,23 @@ import typer
 from rich.console import Console
 
 from deployments.batch.embed_client import embedded
-from deployments.cli.bad_rows import BadRows
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, out, print_json
+from deployments.cli.left_out import LeftOut
+from deployments.cli.options import (
+    DEFAULT_CONFIG,
+    AllowBad,
+    ConfigFile,
+    DryRun,
+    Files,
+    Json,
+    out,
+    print_json,
+)
 from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
 from recsys.config import Platform
 from recsys.data.dialect import ReadOptions
-from recsys.data.embedding_plan import Plan, alone, plan
+from recsys.data.embedding_plan import Plan, alone, plan, to_encode
 from recsys.encoders.catalogue import Progress, WhenNeeded
 from recsys.jobs.item_files import read_catalogue
 
@@ -38,6 +47,8 @@ def embed(
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: ReadOptions = DETECTED,
+    allow_bad: AllowBad = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Encode whole item files into a folder of Parquet, for `recsys build FOLDER`: on a pool of Ray actors.
@@ -46,12 +57,17 @@ def embed(
     encodes only texts that have no vector there.
     """
     known, console = read_config(config), out(quiet=json)
-    platform, bad_rows = known.platform, BadRows(console)
-    with bars(console) as report:
-        items = read_catalogue(files, known, options, report, bad_rows)
-        folder = folder.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+    platform, left_out, folder = known.platform, LeftOut(console, allow_bad, "items"), folder.resolve()
+    with left_out.told(json=json), bars(console) as report:
+        items = read_catalogue(files, known, options, report, left_out["items"])
         fingerprint = WhenNeeded(platform, os.cpu_count() or 1, report).fingerprint
+        if dry_run:
+            texts = to_encode(folder, items, fingerprint)
+    if dry_run:
+        _tell_planned({"items": len(items), "texts": texts}, folder, left_out, console, json=json)
+        return
+    with bars(console) as report:
+        folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
             todo = plan(folder, items, fingerprint, platform.attributes)
             done = _run(todo, platform, address, workers, report)
@@ -60,9 +76,23 @@ def embed(
         "items": todo.items,
         "kept": todo.items - done["encoded"],
         "files": len(todo.chunks),
-        "bad_rows": bad_rows.count,
+        **left_out.as_json(),
     }
+    left_out.say()
     _tell(done, folder, console, json=json)
+    left_out.end()
+
+
+def _tell_planned(planned: dict[str, int], folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
+    left_out.say()
+    if json:
+        print_json({"dry_run": True, **planned, **left_out.as_json()})
+    else:
+        console.print(
+            f"would encode {planned['texts']} texts of {planned['items']} items into {folder}. Nothing was changed.",
+            soft_wrap=True,
+        )
+    left_out.end()
 
 
 def _run(todo: Plan, platform: Platform, address: str | None, workers: int | None, report: Progress) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,14 +9,23 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.left_out import LeftOut
+from deployments.cli.options import (
+    DEFAULT_CONFIG,
+    AllowBad,
+    AllowUnknown,
+    ConfigFile,
+    Json,
+    out,
+    print_json,
+)
 from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.machine.serve_config import read_config
 from recsys.data.dialect import ReadOptions
+from recsys.data.judgement import FileTallies, Joined
 from recsys.data.movielens import fetch_ml100k
-from recsys.data.refusals import BadRow
 from recsys.jobs import evaluate as jobs
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
@@ -41,6 +49,8 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of sampling and training.")] = 7,
     baselines: Annotated[bool, typer.Option(help="Whether known methods are measured beside.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Write a picture of the comparison here.")] = None,
+    allow_bad: AllowBad = None,
+    allow_unknown: AllowUnknown = None,
     json: Json = False,
 ) -> None:
     """Train on a part, serve it in this process as the platform would, and judge it on the rest.
@@ -49,23 +59,27 @@ def evaluate(
     """
     console = out(quiet=json)
     known = read_config(config)
-    with bars(console) as report:
+    left_out, joined = LeftOut(console, allow_bad, "items", "events"), Joined(allow_unknown)
+    tallies = FileTallies(left_out["items"], left_out["events"], joined)
+    with left_out.told(json=json), bars(console) as report:
         folder = data or fetch_ml100k(known.platform.home() / "ml-100k", lambda _: None).items_file.parent
-        found, bad_rows = jobs.evaluate(
-            folder, known, options, protocol, report, seed=seed, with_baselines=baselines
-        )  # fmt: skip
+        found = jobs.evaluate(
+            folder, known, options, protocol, report, seed=seed, with_baselines=baselines, tallies=tallies
+        )
     if plot is not None:
         _draw(found, plot)
+    left_out.say()
+    if joined.unknown:
+        console.print(str(joined), style="yellow", markup=False, soft_wrap=True)
     if json:
-        print_json(found)
+        print_json({**found, **joined.as_json(), **left_out.as_json()})
     else:
-        _show(found, bad_rows)
+        _show(found)
+    left_out.end()
 
 
-def _show(found: dict[str, Any], bad_rows: Sequence[BadRow]) -> None:
+def _show(found: dict[str, Any]) -> None:
     console = Console()
-    for line in found["files"]:
-        console.print(line, style="dim", markup=False, soft_wrap=True)
     title = (
         f"{found['protocol']}: {found['cases']} cases of {found['users']} users, {found['items']} items, "
         f"{found['events']} events; trained in {found['train_s']} s"
@@ -96,9 +110,6 @@ def _show(found: dict[str, Any], bad_rows: Sequence[BadRow]) -> None:
     say_tuned(found["index"], console)
     console.print(f"data {found['data_sha256']}", soft_wrap=True)
     say_ties(found["tied_last"], console)
-    if bad_rows:
-        told = f"{len(bad_rows)} bad rows left out, the first: {bad_rows[0]}"
-        console.print(told, markup=False, soft_wrap=True)
 
 
 def _draw(found: dict[str, Any], path: Path) -> None:

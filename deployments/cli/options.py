@@ -19,6 +19,30 @@ Files = Annotated[
 OptionalFiles = Annotated[
     list[Path] | None, typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.")
 ]
+AllowBad = Annotated[
+    float | None,
+    typer.Option(
+        "--allow-bad",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Share of rows that may be refused, such as 0.1; by default 0.05, and the exit code is 1 if any was.",
+    ),
+]
+AllowShrink = Annotated[
+    bool, typer.Option("--allow-shrink", help="Serve a catalogue though it has less than half the items of before.")
+]
+AllowUnknown = Annotated[
+    float | None,
+    typer.Option(
+        "--allow-unknown",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="Share of events that may name items which the catalogue lacks; by default 0.5.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Look at everything, say what would be done, and do nothing.")]
 DEFAULT_CONFIG = Path("configs/local.yaml")
 
 

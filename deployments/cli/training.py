@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from deployments.cli.bad_rows import BadRows
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.left_out import LeftOut
+from deployments.cli.options import (
+    DEFAULT_CONFIG,
+    AllowBad,
+    AllowShrink,
+    AllowUnknown,
+    ConfigFile,
+    DryRun,
+    Json,
+    out,
+    print_json,
+)
 from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_ties, say_tuned
@@ -18,13 +28,16 @@ from deployments.cli.versions import promoted
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.data.dialect import ReadOptions
+from recsys.data.judgement import FileTallies, Joined
 from recsys.errors import RuntimeFailure
 from recsys.evaluation.splits import Split, upcoming
 from recsys.jobs.evaluate import PROTOCOLS
 from recsys.jobs.retrain import retrain
-from recsys.jobs.train import Lessons, Taught
+from recsys.jobs.train import Lessons, Ready, Taught, ready
 from recsys.jobs.train import train as learn
 from recsys.versions.manifest import tuned_of
+from recsys.versions.promotion import refuse_shrunken
+from recsys.versions.store import VersionStore
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -55,6 +68,10 @@ def train(
         typer.Option("--if-better", help="Compare with the served version on the newest events; serve what is better."),
     ] = False,
     trees: Annotated[bool, typer.Option(help="Whether trees may be learned; without, the blend decides.")] = True,
+    allow_bad: AllowBad = None,
+    allow_unknown: AllowUnknown = None,
+    allow_shrink: AllowShrink = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Learn from events and build a version with what was learned. Nothing is served before `recsys promote`.
@@ -65,37 +82,61 @@ def train(
     """
     console = out(quiet=json)
     if if_better:
-        if events or items or promote or not trees:
+        if events or items or promote or not trees or dry_run:
             raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
         _retrained(read_config(config), seed, _split(protocol), console, json=json)
         return
     lessons = Lessons(events or (), items or (), options, event_type)
-    known, bad_rows = read_config(config), BadRows(console)
-    with bars(console) as report:
+    known, left_out, joined = read_config(config), LeftOut(console, allow_bad, "items", "events"), Joined(allow_unknown)
+    with left_out.told(json=json), bars(console) as report:
         url = None if events else _histories(known)
-        taught = learn(
-            lessons, known, report, bad_rows, redis_url=url, seed=seed, split=_split(protocol), trees=trees
-        )  # fmt: skip
-    if promote:
-        promoted(known, taught.manifest.version, instead_of=taught.base)
-    if json:
-        print_json({**_summary(taught), "promoted": promote, "bad_rows": bad_rows.count})
+        tallies = FileTallies(left_out["items"], left_out["events"], joined)
+        given = ready(lessons, known, report, tallies, redis_url=url)
+        if promote:
+            store = VersionStore.of(known.platform)
+            refuse_shrunken(store, len(given.items), allow_shrink=allow_shrink)
+        told = {"tied_last": given.data.tied_last, **joined.as_json(), **left_out.as_json()}
+        taught = None if dry_run else learn(given, known, report, seed=seed, split=_split(protocol), trees=trees)
+    if taught is not None and promote:
+        promoted(known, taught.manifest.version, instead_of=given.base, allow_shrink=allow_shrink)
+    _say_given(given, left_out, joined, console)
+    if taught is None:
+        _show_planned(given, told, console, json=json)
+    elif json:
+        print_json({**_summary(taught), **told, "promoted": promote})
     else:
-        _show(taught, bad_rows.count, console)
+        _show(taught, console)
         console.print("serving it" if promote else f"serve it with: recsys promote {taught.manifest.version}")
+    left_out.end()
+
+
+def _say_given(given: Ready, left_out: LeftOut, joined: Joined, console: Console) -> None:
+    """What the files lost, and what their events leave open."""
+    left_out.say()
+    if joined.unknown:
+        console.print(str(joined), style="yellow", markup=False, soft_wrap=True)
+    say_ties(given.data.tied_last, console)
+
+
+def _show_planned(given: Ready, told: dict[str, Any], console: Console, *, json: bool) -> None:
+    data = given.data
+    if json:
+        counts = {"items": len(given.items), "users": data.users, "events": len(data), "data_sha256": data.sha256()}
+        print_json({"dry_run": True, **counts, **told})
+        return
+    console.print(
+        f"would learn from {len(data)} likes of {data.users} users, of {len(given.items)} items. Nothing was changed."
+    )
 
 
 def _summary(taught: Taught) -> dict[str, object]:
     manifest = taught.manifest
-    learned = {"model": manifest.model, "card": taught.card.model_dump(), "tied_last": taught.tied_last}
+    learned = {"model": manifest.model, "card": taught.card.model_dump()}
     return {"version": manifest.version, **learned, "tuned": tuned_of(manifest)}
 
 
-def _show(taught: Taught, bad_rows: int, console: Console) -> None:
+def _show(taught: Taught, console: Console) -> None:
     manifest, card = taught.manifest, taught.card
-    say_ties(taught.tied_last, console)
-    if bad_rows:
-        console.print(f"{bad_rows} bad rows left out")
     validation = ", ".join(f"{name} {value:.4f}" for name, value in card.validation.items())
     console.print(
         f"version {manifest.version}: {manifest.model}, {card.events} events of {card.users} users in "

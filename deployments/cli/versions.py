@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +14,13 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from deployments.batch.index_client import on_ray
-from deployments.cli.bad_rows import BadRows
+from deployments.cli.left_out import LeftOut
 from deployments.cli.options import (
     DEFAULT_CONFIG,
+    AllowBad,
+    AllowShrink,
     ConfigFile,
+    DryRun,
     Json,
     OptionalFiles,
     out,
@@ -30,11 +35,14 @@ from recsys.data.dialect import ReadOptions
 from recsys.errors import RuntimeFailure
 from recsys.jobs import promote as promotion
 from recsys.jobs.build_files import build_files
+from recsys.jobs.build_files import foreseen as planned_files
 from recsys.jobs.compact import compact
+from recsys.jobs.compact import foreseen as planned_live
 from recsys.jobs.switching import until_served
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Indexer
 from recsys.versions.manifest import Manifest, tuned_of
+from recsys.versions.planned import PlannedBuild
 from recsys.versions.store import VersionStore
 
 Wait = Annotated[
@@ -60,6 +68,9 @@ def build(
     address: Annotated[
         str | None, typer.Option(help="host:port of a Ray cluster that indexes the shards side by side, a task each.")
     ] = None,
+    allow_bad: AllowBad = None,
+    allow_shrink: AllowShrink = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Build an index version: encode, index, measure recall, publish beside the others.
@@ -72,30 +83,72 @@ def build(
     if from_live == bool(files):
         raise typer.BadParameter("name item files, or say --from-live; one of the two")
     console = out(quiet=json)
-    known, bad_rows, start = read_config(config), BadRows(console), time.perf_counter()
+    known, start = read_config(config), time.perf_counter()
+    left_out = LeftOut(console, allow_bad, *([] if from_live else ["items"]))
+    if dry_run:
+        planned = _planned(known, files or [], options, left_out, promote=promote, allow_shrink=allow_shrink, json=json)
+        _show_planned(planned, left_out, console, promote=promote, json=json)
+        left_out.end()
+        return
     runtime, indexer = Runtime.of(known), _indexer(known, address)
-    with bars(console) as report:
+    shrinks = allow_shrink or not promote
+    with left_out.told(json=json), bars(console) as report:
         if from_live:
             with runtime.redis(known) as url:
-                manifest = asyncio.run(compact(known, url, report, indexer, then_promote=promote))
+                work = compact(known, url, report, indexer, then_promote=promote, allow_shrink=allow_shrink)
+                manifest = asyncio.run(work)
         else:
-            manifest = build_files(
-                files or [], known, options, report, bad_rows, redis_url=running_redis(known), indexer=indexer
-            )
+            running = running_redis(known)
+            given = (files or [], known, options, report, left_out["items"])
+            manifest = build_files(*given, redis_url=running, indexer=indexer, allow_shrink=shrinks)
             if promote:
-                promoted(known, manifest.version)
+                promoted(known, manifest.version, allow_shrink=allow_shrink)
     seconds = round(time.perf_counter() - start, 1)
+    left_out.say()
     if json:
         tuned = {"tuned": tuned_of(manifest)}
-        print_json({**_summary(manifest), **tuned, "bad_rows": bad_rows.count, "seconds": seconds, "promoted": promote})
+        print_json({**_summary(manifest), **tuned, **left_out.as_json(), "seconds": seconds, "promoted": promote})
     else:
         recall = "-" if manifest.recall_at_10 is None else f"{manifest.recall_at_10:.4f}"
         console.print(
             f"version {manifest.version}: {manifest.items} items in {len(manifest.shards)} shards, "
-            f"recall@10 {recall} against exact search, {bad_rows.count} bad rows, {seconds} s"
+            f"recall@10 {recall} against exact search, {left_out.bad_rows} bad rows, {seconds} s"
         )
         say_tuned(tuned_of(manifest), console)
         console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
+    left_out.end()
+
+
+def _planned(
+    config: ServeConfig,
+    files: list[Path],
+    options: ReadOptions,
+    left_out: LeftOut,
+    *,
+    promote: bool,
+    allow_shrink: bool,
+    json: bool,
+) -> PlannedBuild:
+    """`files` empty: of what is live."""
+    with left_out.told(json=json), bars(out(quiet=json)) as report:
+        if files:
+            shrinks = allow_shrink or not promote
+            return planned_files(files, config, options, report, left_out["items"], allow_shrink=shrinks)
+        with Runtime.of(config).redis(config) as url:
+            work = planned_live(config, url, report, then_promote=promote, allow_shrink=allow_shrink)
+            return asyncio.run(work)
+
+
+def _show_planned(planned: PlannedBuild, left_out: LeftOut, console: Console, *, promote: bool, json: bool) -> None:
+    left_out.say()
+    if json:
+        print_json({"dry_run": True, **dataclasses.asdict(planned), **left_out.as_json(), "promoted": promote})
+        return
+    served = f"{planned.served} with {planned.served_items} items" if planned.served else "nothing"
+    console.print(
+        f"would build a version of {planned.items} items in {planned.shards} shards, {planned.texts} texts to encode, "
+        f"and {'serve it' if promote else 'not serve it'}; {served} is served now. Nothing was changed."
+    )
 
 
 def versions(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
@@ -120,28 +173,62 @@ def versions(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     Console().print(table)
 
 
-def promote(version: str, config: ConfigFile = DEFAULT_CONFIG, wait: Wait = True, json: Json = False) -> None:
+def promote(
+    version: str,
+    config: ConfigFile = DEFAULT_CONFIG,
+    allow_shrink: AllowShrink = False,
+    dry_run: DryRun = False,
+    wait: Wait = True,
+    json: Json = False,
+) -> None:
     """Serve a version from now on; a running platform switches live, without a failed request.
 
     Returns once all of the platform that runs serves it.
     """
     known = read_config(config)
-    _served(known, promoted(known, version), wait=wait, json=json)
+    if dry_run:
+        _switch(known, version, allow_shrink=allow_shrink, json=json)
+    else:
+        _served(known, promoted(known, version, allow_shrink=allow_shrink), wait=wait, json=json)
 
 
-def rollback(config: ConfigFile = DEFAULT_CONFIG, wait: Wait = True, json: Json = False) -> None:
+def rollback(
+    config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, wait: Wait = True, json: Json = False
+) -> None:
     """Serve again the version that was served before. Returns as `recsys promote` does."""
     known = read_config(config)
+    if dry_run:
+        _switch(known, None, allow_shrink=True, json=json)
+        return
     with Runtime.of(known).redis_if_used(known) as url:
         manifest = asyncio.run(promotion.rollback(known.platform, url))
     _served(known, manifest, wait=wait, json=json)
 
 
-def promoted(config: ServeConfig, version: str, instead_of: str | None = None) -> Manifest:
+def _switch(config: ServeConfig, version: str | None, *, allow_shrink: bool, json: bool) -> None:
+    """What a promotion, or with `version` None a rollback, would do."""
+    with Runtime.of(config).redis_if_used(config) as url:
+        switch = asyncio.run(promotion.foreseen(version, config.platform, url, allow_shrink=allow_shrink))
+    manifest = switch.manifest
+    if json:
+        print_json({"dry_run": True, **_summary(manifest), "served": switch.before, "removed": list(switch.gone)})
+        return
+    gone = f", and remove {', '.join(switch.gone)}" if switch.gone else ""
+    out().print(
+        f"would serve {manifest.version} with {manifest.items} items instead of {switch.before or 'nothing'}{gone}. "
+        "Nothing was changed.",
+        soft_wrap=True,
+    )
+
+
+def promoted(
+    config: ServeConfig, version: str, instead_of: str | None = None, *, allow_shrink: bool = False
+) -> Manifest:
     """See `jobs/promote.py`; the embedded Valkey is started for it where it was ever used and does not run."""
     VersionStore.of(config.platform).manifest(version)  # one that does not exist is told before anything is started
     with Runtime.of(config).redis_if_used(config) as url:
-        return asyncio.run(promotion.promote(version, config.platform, url, instead_of))
+        work = promotion.promote(version, config.platform, url, instead_of, allow_shrink=allow_shrink)
+        return asyncio.run(work)
 
 
 def running_redis(config: ServeConfig) -> str | None:

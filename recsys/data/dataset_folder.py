@@ -9,9 +9,9 @@ from pathlib import Path
 from recsys.config import AttributeType, EventType, Limits
 from recsys.data.dialect import Condition, ReadOptions
 from recsys.data.interactions import Interactions
+from recsys.data.judgement import FileTallies, Tally
 from recsys.data.readers import read_events, read_items
 from recsys.data.records import EventIn, ItemIn
-from recsys.data.refusals import BadRow
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
 from recsys.model.taste import Taste
@@ -34,11 +34,10 @@ class _AnyType(frozenset[str]):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Rows that were read, and those that were not."""
+    """Items, and what users did with them."""
 
     items: list[Item]
     data: Interactions
-    bad_rows: list[BadRow]
     said: list[str]
     """What the files were taken for, in lines."""
 
@@ -57,48 +56,54 @@ def in_folder(folder: Path, name: str) -> Path:
 
 
 def read_folder(
-    folder: Path, declared: Mapping[str, AttributeType], say: Say, options: ReadOptions | None = None
+    folder: Path,
+    declared: Mapping[str, AttributeType],
+    say: Say,
+    options: ReadOptions | None = None,
+    tallies: FileTallies | None = None,
 ) -> Read:
     """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both with other endings.
 
     `options`: what is said of both, see `divided`. Every event counts 1, whatever its type and value: what is judged is
-    whether the next one is foreseen. Raises BadInput when a file does not fit, or no event names an item.
+    whether the next one is foreseen. `tallies` count what is left out. Raises BadInput when a file does not fit, or too
+    much of it is refused or names no item.
     """
+    tallies = tallies or FileTallies()
     of_items, of_events = divided(options or ReadOptions(), declared)
     paths = [in_folder(folder, "items")]
     # Both look at their files' columns before either reads.
     said = read_items(paths, declared, Limits(), of_items).said()
     events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
-    items, bad = items_of(paths, declared, say, of_items)
+    items = items_of(paths, declared, say, of_items, tallies.items)
     said += events.said()
+    there = {item.item_id for item in items}
     users, ids, times = [], [], []
     for batch in events:
-        bad += batch.bad_rows
+        tallies.events(batch)
+        named = [record.item_id for record in batch.records]
+        tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in there])
         for record in batch.records:
             users.append(record.user_id)
             ids.append(record.item_id)
             times.append(float(record.timestamp or 0.0))
         say("read events", batch.bytes_read, batch.bytes_total)
-    data = Interactions.of(users, ids, times, catalogue=[item.item_id for item in items])
-    if not len(data):
-        why = f"{len(bad)} bad rows, the first: {bad[0]}" if bad else "are the item_id columns of one kind?"
-        raise BadInput(f"{folder}: no event names an item of the catalogue; {why}")
-    return Read(items, data, bad, said)
+    if tallies.joined.too_few or tallies.joined.share == 1.0:
+        raise tallies.joined.wrong(item.item_id for item in items)
+    return Read(items, Interactions.of(users, ids, times, catalogue=[item.item_id for item in items]), said)
 
 
 def items_of(
-    paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, options: ReadOptions | None = None
-) -> tuple[list[Item], list[BadRow]]:
+    paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, options: ReadOptions, tally: Tally
+) -> list[Item]:
     """Items of the files in the order of a catalogue; the last of several with one id wins."""
     items: list[Item] = []
-    bad: list[BadRow] = []
     for batch in read_items(paths, declared, Limits(), options):
-        bad += batch.bad_rows
+        tally(batch)
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}
             items.append(Item(record.item_id, record.title, record.text, attributes, record.created_at))
         say("read items", batch.bytes_read, batch.bytes_total)
-    return in_catalogue_order(items), bad
+    return in_catalogue_order(items)
 
 
 def divided(options: ReadOptions, declared: Mapping[str, AttributeType]) -> tuple[ReadOptions, ReadOptions]:

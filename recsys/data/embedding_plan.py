@@ -111,6 +111,12 @@ def plan(
     return Plan(folder, tuple(names), todo, len(wanted))
 
 
+def to_encode(folder: Path, items: Iterable[Item], fingerprint: str) -> int:
+    """Texts of the items that have no vector in the folder. Writes nothing; a folder that is not there has none."""
+    texts = {content_hash(fingerprint, item.passage()) for item in items}
+    return len(texts - _sources(folder).keys())
+
+
 def _parts(items: Sequence[Item], per_chunk: int) -> Iterator[tuple[int, list[Item]]]:
     """A power of two of chunks, so that their number changes seldom; in each the items by id."""
     count = 1

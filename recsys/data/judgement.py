@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from recsys.data.readers import Batch
@@ -20,7 +21,7 @@ _EARLY = 1.5
 are is estimated by bytes.
 """
 _SURE = 1000
-"""Rows, and events, under which nothing is judged before the end."""
+"""Rows under which nothing is judged before the end."""
 _IDS = 3
 """Ids that are shown of each side."""
 _COUNTED = 100_000
@@ -34,10 +35,12 @@ class Tally:
 
     Raises BadInput when so many were refused that what is left is not what was meant, and at the end when there was
     none. `allowed`: share of the rows that may be refused; None: `BAD_SHARE`, and `clean` wants none at all.
+    `tell` is called with each line of what the files are taken for.
     """
 
-    def __init__(self, allowed: float | None = None) -> None:
+    def __init__(self, allowed: float | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
         self.allowed = allowed
+        self._tell = tell
         self.taken = 0
         """Rows that went in."""
         self.skipped = 0
@@ -47,6 +50,8 @@ class Tally:
         """Optional values that were left out of rows that went in."""
 
     def __call__(self, batch: Batch[Any]) -> None:
+        for line in batch.said:
+            self._tell(line)
         self.taken += len(batch.records)
         self.skipped += batch.skipped
         self.refused.extend(batch.bad_rows)
@@ -72,6 +77,11 @@ class Tally:
     def share(self) -> float:
         """Of the rows that were refused."""
         return self.refused.count / self.rows if self.rows else 0.0
+
+    @property
+    def enough(self) -> float:
+        """The least share to allow that takes what was refused as right, rounded up to a hundredth."""
+        return _rounded_up(self.share)
 
     @property
     def clean(self) -> bool:
@@ -102,7 +112,7 @@ class Tally:
         raise BadInput(
             f"{self.refused.count} of {self.rows} rows were refused, {self.share:.1%}, where {allowed:.1%} may be, so "
             f"nothing goes on; {worst.count} of them like {worst.examples[0]}. Mend that, or say --allow-bad "
-            f"{_rounded_up(self.share):g} to go on without them"
+            f"{self.enough:g} to go on without them"
         )
 
 
@@ -144,15 +154,20 @@ class Joined:
     def share(self) -> float:
         return self.unknown / self.events if self.events else 0.0
 
-    def judge(self, catalogue: Collection[str], *, ended: bool = True) -> None:
-        """Raises BadInput when too many events name items that the catalogue lacks. `catalogue`: some ids of it."""
-        if self.share <= self.allowed or (not ended and self.events < _SURE):
-            return
-        raise BadInput(
-            f"{self.unknown} of {self.events} events name items that the catalogue lacks, {self.share:.0%}, where "
-            f"{self.allowed:.0%} may: {unlike(self.ids, catalogue)}. Name the column with the right ids "
-            "(--map item_id=COLUMN), bring the items first, or say --allow-unknown "
-            f"{_rounded_up(self.share):g}"
+    @property
+    def too_few(self) -> bool:
+        """Whether fewer events join the catalogue than may."""
+        return self.share > self.allowed
+
+    def wrong(self, catalogue: Iterable[str]) -> BadInput:
+        """The error that says so. `catalogue`: some of its ids."""
+        here, there = _shown(self.ids), _shown(catalogue)
+        both = f"they look like {here}" + (f", and the catalogue's like {there}" if there else "")
+        return BadInput(
+            f"{self.unknown} of {self.events} events ({self.share:.0%}) name items that the catalogue lacks, where "
+            f"{self.allowed:.0%} may: {both}. Name the column of the right ids with --map item_id=COLUMN, bring the "
+            f"items first, or say --allow-unknown {_rounded_up(self.share):g}",
+            field="item_id",
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -169,10 +184,13 @@ class Joined:
         )
 
 
-def unlike(unknown: Iterable[str], catalogue: Iterable[str]) -> str:
-    """What the ids look like on both sides."""
-    here, there = _shown(unknown), _shown(catalogue)
-    return f"theirs look like {here}, the catalogue's like {there}" if there else f"theirs look like {here}"
+@dataclass(frozen=True, slots=True)
+class FileTallies:
+    """Of a work that reads both kinds of files."""
+
+    items: Tally = field(default_factory=Tally)
+    events: Tally = field(default_factory=Tally)
+    joined: Joined = field(default_factory=Joined)
 
 
 def _shown(ids: Iterable[str]) -> str:

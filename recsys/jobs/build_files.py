@@ -24,7 +24,10 @@ from recsys.versions.brought_vectors import with_vectors
 from recsys.versions.build import Build, Indexer
 from recsys.versions.contents import file_content, learned_so_far
 from recsys.versions.manifest import Manifest
+from recsys.versions.planned import PlannedBuild
 from recsys.versions.prerequisites import check_tools
+from recsys.versions.promotion import refuse_shrunken
+from recsys.versions.store import VersionStore
 
 
 def build_files(
@@ -36,18 +39,47 @@ def build_files(
     *,
     redis_url: str | None = None,
     indexer: Indexer = write_indexes,
+    allow_shrink: bool = True,
 ) -> Manifest:
     """Build and publish a version of the files' items, not yet promoted. Changes over HTTP stay on top of them.
 
-    `options`: what is said of the files; `redis_url` and `indexer`: see `build_items`. Raises BadInput for a
-    file that cannot be read, VersionError for what `Build.publish` refuses.
+    `options`: what is said of the files. `redis_url` and `indexer`: see `build_items`. Raises BadInput for a
+    file that cannot be read, VersionError for what `Build.publish` refuses, and before anything is built for a
+    catalogue that is empty, or has less than half of the served version's items where `allow_shrink` is not set.
     """
+    items, given = _read(files, config, options, say, on_batch)
+    refuse_shrunken(VersionStore.of(config.platform), len(items), allow_shrink=allow_shrink)
+    return build_items(items, config, say, given, redis_url=redis_url, indexer=indexer)
+
+
+def foreseen(
+    files: Sequence[Path],
+    config: Config,
+    options: ReadOptions,
+    say: Progress,
+    on_batch: OnBatch,
+    *,
+    allow_shrink: bool = True,
+) -> PlannedBuild:
+    """Read the files as `build_files` does, and say what it would build. Builds nothing; errors: as there."""
+    items, given = _read(files, config, options, say, on_batch)
+    build = Build.of(config, say)
+    content = file_content(build.store, items, config.platform, build.encoder.fingerprint)
+    if given is not None:
+        content = with_vectors(content, given, build.encoder)
+    return PlannedBuild.of(build, content, allow_shrink=allow_shrink)
+
+
+def _read(
+    files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
+) -> tuple[list[Item], Given | None]:
+    """The items, and the vectors that came with them."""
     check_tools(config.platform)
     mapping = options.mapping
     columns = {field: column for field, column in mapping.items() if field != VECTOR}
     items = read_catalogue(files, config, replace(options, mapping=columns), say, on_batch)
-    given = read_vectors(files, config.platform.encoder.dimension, mapping.get(VECTOR), mapping.get("item_id"))
-    return build_items(items, config, say, given, redis_url=redis_url, indexer=indexer)
+    dimension = config.platform.encoder.dimension
+    return items, read_vectors(files, dimension, mapping.get(VECTOR), mapping.get("item_id"))
 
 
 def build_items(

@@ -10,8 +10,10 @@ from recsys.jobs.patient_redis import patient_redis
 from recsys.jobs.promote import settle
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Build, Indexer
-from recsys.versions.contents import learned_so_far, live_content
+from recsys.versions.contents import forget_cut, learned_so_far, live_content
 from recsys.versions.manifest import Manifest
+from recsys.versions.planned import PlannedBuild
+from recsys.versions.promotion import refuse_shrunken
 from recsys.versions.store import VersionStore
 
 
@@ -22,18 +24,48 @@ async def compact(
     indexer: Indexer = write_indexes,
     *,
     then_promote: bool,
+    allow_shrink: bool = False,
 ) -> Manifest:
     """Build a version of what is live, promote it if that is wanted, and drop versions that are kept no longer.
 
-    Raises VersionError, and leaves no version behind, when another one than it was built of is served by the end;
-    Unavailable when Redis is away. The same call again goes on where a build that died was.
+    Raises VersionError, and leaves no version behind, when another one than it was built of is served by the end, and
+    before anything is built when what is live is empty, or is to be promoted with less than half of the served
+    version's items while `allow_shrink` is not set; Unavailable when Redis is away. The same call again goes on where a
+    build that died was.
     """
     platform, store = config.platform, VersionStore.of(config.platform)
     async with patient_redis(redis_url, platform, "start the same build again") as redis:
         with store.drafts.alone():
             build = await asyncio.to_thread(Build.of, config, say, indexer)
             content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
+            refuse_shrunken(store, len(content.items), allow_shrink=allow_shrink or not then_promote)
             trained = learned_so_far(store, build.encoder.fingerprint)
             manifest = await asyncio.to_thread(build.publish, content, say, trained)
-        await settle(store, manifest, platform, redis, instead_of=content.base, then_promote=then_promote)
+        await settle(
+            store,
+            manifest,
+            platform,
+            redis,
+            instead_of=content.base,
+            then_promote=then_promote,
+            allow_shrink=allow_shrink,
+        )
     return manifest
+
+
+async def foreseen(
+    config: Config,
+    redis_url: str,
+    say: Progress = lambda *_: None,
+    *,
+    then_promote: bool,
+    allow_shrink: bool = False,
+) -> PlannedBuild:
+    """What `compact` would build, by the log as it is now. Builds nothing; errors: as of `compact`."""
+    platform, store = config.platform, VersionStore.of(config.platform)
+    async with patient_redis(redis_url, platform, "start the same again") as redis:
+        with store.drafts.alone():
+            build = await asyncio.to_thread(Build.of, config, say)
+            content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
+            forget_cut(store)
+    return PlannedBuild.of(build, content, allow_shrink=allow_shrink or not then_promote)

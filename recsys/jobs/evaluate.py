@@ -15,7 +15,7 @@ from recsys.config import Config, Serving
 from recsys.data.dataset_folder import read_folder
 from recsys.data.dialect import ReadOptions
 from recsys.data.interactions import Interactions
-from recsys.data.refusals import BadRow
+from recsys.data.judgement import FileTallies
 from recsys.datatypes import Floats, Item
 from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput
@@ -166,16 +166,17 @@ def evaluate(
     *,
     seed: int = 7,
     with_baselines: bool = True,
-) -> tuple[dict[str, Any], Sequence[BadRow]]:
+    tallies: FileTallies | None = None,
+) -> dict[str, Any]:
     """Train on a part of what is in the folder, and judge what is recommended on the rest.
 
-    `folder` and `options`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run` with the seconds
-    of encoding, the number of bad rows and what the files were taken for; with it come these rows. What can be known
-    at once is told before the work. Raises BadInput for files that do not fit, and when the protocol leaves no case.
+    `folder`, `options` and `tallies`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run` with the
+    seconds of encoding and what the files were taken for. What can be known at once is told before the work. Raises
+    BadInput for files that do not fit, and when the protocol leaves no case.
     """
     platform = config.platform
     check_tools(platform, training=True)
-    read = read_folder(folder, platform.attributes, say, options)
+    read = read_folder(folder, platform.attributes, say, options, tallies)
     split_off(protocol, read.data)
     build = Build.of(config, say)
     check_room(platform, build.store.root, len(read.items), training=True)
@@ -184,13 +185,7 @@ def evaluate(
     encode_s = round(time.perf_counter() - start, 1)
     evaluation = Evaluation(protocol, read.items, texts, read.data, build, config.serving, seed)
     report = evaluation.run(say, with_baselines=with_baselines)
-    return {
-        **report,
-        "encode_s": encode_s,
-        "bad_rows": len(read.bad_rows),
-        "seed": seed,
-        "files": read.said,
-    }, read.bad_rows
+    return {**report, "encode_s": encode_s, "seed": seed, "files": read.said}
 
 
 def split_off(protocol: str, data: Interactions) -> Holdout:

@@ -37,6 +37,7 @@ from recsys.versions.contents import forget_cut, live_content
 from recsys.versions.manifest import Manifest
 from recsys.versions.model_files import read_model
 from recsys.versions.prerequisites import check_room
+from recsys.versions.promotion import refuse_shrunken
 from recsys.versions.store import VersionStore
 
 _JUDGED = 2000
@@ -155,6 +156,7 @@ async def retrain(
             forget_cut(store)
             content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
             forget_cut(store)  # a training that dies begins anew, and a rebuild takes the log as it is then
+            refuse_shrunken(store, len(content.items))
             served = _served(store, content, build.encoder)
             ids = [item.item_id for item in content.items]
             data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)

@@ -11,14 +11,14 @@ from recsys.config import Config, EventType, Serving
 from recsys.data.dataset_folder import divided, weighted
 from recsys.data.dialect import ReadOptions
 from recsys.data.interactions import Interactions
+from recsys.data.judgement import FileTallies
 from recsys.data.readers import Batch, read_events
 from recsys.data.records import EventIn
-from recsys.data.refusals import BadRow
-from recsys.datatypes import Interaction
+from recsys.datatypes import Interaction, Item
 from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput, TooFewEvents, VersionError
 from recsys.evaluation.splits import Split, upcoming
-from recsys.jobs.item_files import OnBatch, read_catalogue
+from recsys.jobs.item_files import read_catalogue
 from recsys.jobs.live_events import live_events
 from recsys.jobs.patient_redis import patient_redis
 from recsys.model.card import ModelCard
@@ -50,60 +50,64 @@ class Lessons:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """What was read, and looks as if it could be learned from."""
+
+    items: Sequence[Item]
+    data: Interactions
+    """Likes of the items."""
+    base: str | None
+    """The served version whose items they are; None: they came from files."""
+
+
+@dataclass(frozen=True, slots=True)
 class Taught:
     """A published version, and the card of the model in it."""
 
     manifest: Manifest
     card: ModelCard
-    base: str | None
-    """The served version whose items were learned of; None: they came from files."""
-    tied_last: float
-    """See `Interactions.tied_last`."""
 
 
-def train(
-    lessons: Lessons,
-    config: Config,
-    say: Progress,
-    on_batch: OnBatch,
-    *,
-    redis_url: str | None = None,
-    seed: int = 7,
-    split: Split = upcoming,
-    trees: bool = True,
-) -> Taught:
-    """Learn from events, and publish a version with the model, not yet promoted.
+def ready(
+    lessons: Lessons, config: Config, say: Progress, tallies: FileTallies, *, redis_url: str | None = None
+) -> Ready:
+    """Read what is to be learned from, and tell what can be known to be wrong before minutes of encoding and learning.
 
-    `redis_url`: where the platform's histories are; needed when no event files are named. `split` separates the
-    validation set. `trees`: whether trees may be learned.
-
-    What can be known at once is told before minutes of reading, encoding and learning. Raises BadInput for files that
-    do not fit, TooFewEvents when nothing can be learned, VersionError when no version is served whose items could be
-    taken, or another one is by the end.
+    `redis_url`: where the platform's histories are; needed when no event files are named. Raises BadInput for files
+    that do not fit, or of which too much is refused or joins nothing (see `tallies`); TooFewEvents when nothing can be
+    learned; VersionError when no version is served whose items could be taken.
     """
     check_tools(config.platform, training=True)
     of_items, of_events = _options(lessons, config)
     events = _Events.open(lessons, of_events, config.serving)
-    build = Build.of(config, say)
-    base = None if lessons.items else _base(build.store)
-    if base is None:
-        items = read_catalogue(lessons.items, config, of_items, say, on_batch)
-    else:
-        items = served_items(build.store)
+    store = VersionStore.of(config.platform)
+    base = None if lessons.items else _base(store)
+    from_files = base is None
+    items = read_catalogue(lessons.items, config, of_items, say, tallies.items) if from_files else served_items(store)
     ids = [item.item_id for item in items]
-    data = (
-        events.read(ids, say, on_batch) if redis_url is None else asyncio.run(_histories(redis_url, config, ids, say))
-    )
+    data = events.read(ids, say, tallies) if redis_url is None else asyncio.run(_histories(redis_url, config, ids, say))
     _refuse_too_few(data)
-    check_room(config.platform, build.store.root, len(items), training=True)
+    check_room(config.platform, store.root, len(items), training=True)
+    return Ready(items, data, base)
+
+
+def train(
+    ready: Ready, config: Config, say: Progress, *, seed: int = 7, split: Split = upcoming, trees: bool = True
+) -> Taught:
+    """Learn, and publish a version with the model, not yet promoted.
+
+    `split` separates the validation set. `trees`: whether trees may be learned. Raises VersionError when another
+    version is served by the end than the one whose items were taken.
+    """
+    build, items, data = Build.of(config, say), ready.items, ready.data
     texts = encode_all(build.encoder, items, say)
     trained = Trainer(build, config.serving, seed, split, trees).train(items, texts, data, say)
     with build.store.drafts.alone():
-        if base is not None and build.store.current() != base:
-            raise VersionError(f"{base}, whose items were trained on, is served no more; train again")
+        if ready.base is not None and build.store.current() != ready.base:
+            raise VersionError(f"{ready.base}, whose items were trained on, is served no more; train again")
         content = file_content(build.store, items, config.platform, build.encoder.fingerprint)
         content = replace(content, known=known_texts(items, texts), histories=data)
-        return Taught(build.publish(content, say, trained), trained.card, base, data.tied_last)
+        return Taught(build.publish(content, say, trained), trained.card)
 
 
 def _base(store: VersionStore) -> str:
@@ -135,15 +139,18 @@ class _Events:
         )
         return cls(batches, serving.event_types)
 
-    def read(self, catalogue: Sequence[str], say: Progress, on_batch: OnBatch) -> Interactions:
-        """Likes of the items of the catalogue. Raises BadInput when there is none, and says why."""
+    def read(self, catalogue: Sequence[str], say: Progress, tallies: FileTallies) -> Interactions:
+        """Likes of the items of the catalogue. Raises BadInput when there is none, or too many events are of others."""
         rows: list[Interaction] = []
-        bad: list[BadRow] = []
+        there = set(catalogue)
         for batch in self.batches:
-            on_batch(batch)
+            tallies.events(batch)
             rows += [Interaction(**record.model_dump()) for record in batch.records]
-            bad += batch.bad_rows
+            named = [record.item_id for record in batch.records]
+            tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in there])
             say("read events", batch.bytes_read, batch.bytes_total)
+        if tallies.joined.too_few:
+            raise tallies.joined.wrong(catalogue)
         data = weighted(rows, self.types, catalogue)
         if not len(data):
             taste = Taste(self.types, 1.0)
@@ -154,7 +161,7 @@ class _Events:
                     f"catalogue, such as {liked.item_id!r}: are the item_id columns of one kind "
                     "(--map events.item_id=…)?"
                 )
-            raise BadInput(f"{_NOTHING}{f'; {len(bad)} bad rows, the first: {bad[0]}' if bad else ''}")
+            raise BadInput(_NOTHING)
         return data
 
 

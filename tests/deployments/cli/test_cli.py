@@ -104,7 +104,7 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
 def test_build_takes_good_rows_and_names_each_bad_one(recsys: Recsys, tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"films{ending}"
     write(file, [*ITEMS, *(row for row, _ in BAD)])
-    done = recsys("build", file)
+    done = recsys("build", file, "--allow-bad", "0.1")
     assert (done.code, done.out) == (0, "")
     first = len(ITEMS) + (2 if ending == ".csv" else 1)  # lines from 1; a CSV's header is one
     for line, (_, reason) in enumerate(BAD, first):
@@ -113,7 +113,7 @@ def test_build_takes_good_rows_and_names_each_bad_one(recsys: Recsys, tmp_path: 
     assert "40 items in 2 shards" in done.err
     assert "3 bad rows" in done.err
 
-    built = recsys("build", file, "--json")
+    built = recsys("build", file, "--allow-bad", "0.1", "--json")
     assert built.err == ""
     assert built.json["items"] == 40
     assert built.json["bad_rows"] == 3

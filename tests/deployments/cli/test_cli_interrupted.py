@@ -52,6 +52,8 @@ class Platform:
             self._process = None
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None
         try:
             return httpx.get(f"{self.url}/v1/items/{IDS[0]}", trust_env=False).status_code == 200
         except httpx.TransportError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.judgement import BAD_SHARE, Joined, Tally, ahead
+from recsys.data.judgement import Joined, Tally, ahead
 from recsys.data.readers import Batch
 from recsys.data.refusals import BadRow
 from recsys.errors import BadInput
@@ -106,20 +108,17 @@ def test_events_are_counted_by_the_items_they_name(batches):
     flat = [i for ids in batches for i in ids]
     assert (joined.events, joined.unknown) == (len(flat), sum("." in i for i in flat))
     assert set(joined.ids) == {i for i in flat if "." in i}
-    joined.judge(["50"])
+    assert not joined.too_few
 
 
 def test_events_that_join_nothing_are_an_error_that_shows_both_sides():
     """Half of the events may name items that are gone; insisting is possible."""
     joined = Joined()
     joined.add(["50.0", "51.0", "51.0", "52"], ["50.0", "51.0"])
-    joined.judge(["50", "51"], ended=False)
-    with pytest.raises(
-        BadInput, match=r"3 of 4 .* 75%.* theirs look like '50.0', '51.0', .*'50', '51'.*--allow-unknown 0.75"
-    ):
-        joined.judge(["50", "51"])
+    assert joined.too_few
+    both = r"^3 of 4 events \(75%\) .* like '50.0', '51.0', and .* like '50', '51'\..*--allow-unknown 0.75$"
+    assert re.search(both, str(joined.wrong(["50", "51"])))
     assert "3 of 4 events name 2 items" in str(joined)
     insisting = Joined(0.75)
     insisting.add(["a", "b", "c", "d"], ["a", "b", "c"])
-    insisting.judge([])
-    assert BAD_SHARE < 0.5
+    assert not insisting.too_few

@@ -1,0 +1,102 @@
+"""Items or events from files to the running platform, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from deployments.cli.client import Client
+from deployments.cli.left_out import LeftOut
+from deployments.cli.progress import BYTES
+from recsys.data.judgement import Joined, ahead
+from recsys.data.readers import Batch
+from recsys.data.refusals import BadRow
+from recsys.encoders.catalogue import Progress
+from recsys.errors import RuntimeFailure
+
+_ASKED = 50
+"""Ids of the first events that the platform is asked for before any is sent."""
+_NOBODY = "recsys-import"
+"""User whose recommendations show what the catalogue's ids look like. Nothing is known of him."""
+
+
+class Sending:
+    """`what` is items or events, `joined` counts events of unknown items; None: they are items."""
+
+    def __init__(self, what: str, left_out: LeftOut, joined: Joined | None = None) -> None:
+        self.what = what
+        self.left_out = left_out
+        self.joined = joined
+        self._tally = left_out[what]
+        self._sent = 0
+        self._totals = {} if joined is None else {"duplicates": 0, "too_old": 0}
+
+    def send(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
+        """Post every batch. Whatever was sent when this fails may be sent again: it counts once.
+
+        Raises BadInput, before anything is sent where that can be known, when too many rows are refused or too many
+        events name items that the platform lacks; RuntimeFailure when it does not answer.
+        """
+        for batch in ahead(batches, self._tally):
+            if batch.records:
+                if not self._sent and self.joined is not None:
+                    self._refuse_strangers(batch.records, client)
+                self._post(batch.records, client)
+            report(f"{BYTES} {self.what}", batch.bytes_read, batch.bytes_total)
+        self._refuse_unjoined(client)
+
+    def look(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
+        """Read all of it and send nothing. Of events the platform, where it runs, is asked for the first items."""
+        first: Sequence[Any] = ()
+        for batch in ahead(batches, self._tally):
+            first = first or batch.records
+            report(f"{BYTES} {self.what}", batch.bytes_read, batch.bytes_total)
+        if self.joined is not None:
+            self._refuse_strangers(first, client)
+
+    def as_json(self) -> dict[str, Any]:
+        joined = {} if self.joined is None else self.joined.as_json()
+        return {"sent": self._sent, **self._totals, **joined, **self.left_out.as_json()}
+
+    def summary(self) -> str:
+        sent = {"sent": self._sent or self._tally.taken, "bad rows": self._tally.refused.count}
+        told = sent | {name.replace("_", " "): count for name, count in self._totals.items()}
+        return ", ".join(f"{count} {name}" for name, count in told.items())
+
+    def _post(self, records: Sequence[Any], client: Client) -> None:
+        elements = [record.model_dump(exclude_none=True) for record in records]
+        answer = client.call("POST", f"/v1/{self.what}", {self.what: elements})
+        self._sent += len(records) - answer["refused_count"]
+        for one in answer.get("refused", ()):
+            self._tally.turn_down(BadRow("the platform", self._sent, one["message"], one["field"]))
+        for _ in range(answer["refused_count"] - len(answer.get("refused", ()))):
+            self._tally.turn_down(BadRow("the platform", self._sent, "refused as those before"))
+        for name in self._totals:
+            self._totals[name] += answer.get(name, 0)
+        if self.joined is not None:
+            self.joined.add([record.item_id for record in records], answer.get("unknown_items", ()))
+
+    def _refuse_strangers(self, records: Sequence[Any], client: Client) -> None:
+        """Raises BadInput where the platform has none of the first items."""
+        asked = list(dict.fromkeys(record.item_id for record in records))[:_ASKED]
+        try:
+            unknown = client.call("POST", "/v1/rank", {"user_id": _NOBODY, "items": asked}).get("unknown_items", ())
+        except RuntimeFailure:  # it does not run, or the key may write and not read: the answers to events will tell
+            return
+        if len(unknown) == len(asked):
+            strangers = Joined(self.joined.allowed if self.joined else None)
+            strangers.add(asked, unknown)
+            if strangers.too_few:
+                raise strangers.wrong(_some_ids(client))
+
+    def _refuse_unjoined(self, client: Client) -> None:
+        if self.joined is not None and self.joined.too_few:
+            raise self.joined.wrong(_some_ids(client))
+
+
+def _some_ids(client: Client) -> list[str]:
+    """Of the platform's catalogue; empty where it does not tell."""
+    try:
+        return [item["item_id"] for item in client.recommendations(_NOBODY, 3)["items"]]
+    except RuntimeFailure:
+        return []
