@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, Strict
 
 from recsys.data.bounds import Bounded
+from recsys.data.canonical import canonical
 from recsys.data.filters import FilterIn
 from recsys.data.records import Id
 
@@ -24,7 +25,7 @@ Ids = list[Id]
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("is blank; give at least one word")
-    return text
+    return canonical(text)
 
 
 class Body(Bounded):
@@ -158,7 +159,7 @@ class ItemOut(BaseModel):
     item_id: str
     title: str
     text: str
-    attributes: dict[str, str | float | list[str]]
+    attributes: dict[str, bool | str | float | list[str]]
     created_at: float | None
 
 

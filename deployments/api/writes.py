@@ -23,6 +23,7 @@ from deployments.api.schemas import (
     UserOut,
     WrittenOut,
 )
+from recsys.data.canonical import canonical
 from recsys.data.records import EventIn, ItemIn, Refused, validate_each
 from recsys.data.validation import check_event, check_item
 from recsys.datatypes import Interaction, Item
@@ -73,7 +74,8 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.put("/items/{item_id}", response_model=WrittenOut)
     async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace one item; an item_id in the body must be the path's."""
-        if body.setdefault("item_id", item_id) != item_id:
+        given = body.setdefault("item_id", item_id)
+        if given != item_id and not (isinstance(given, str) and canonical(given) == item_id):
             raise BadInput(
                 "item_id: the body names another item than the path; leave it out of the body", field="item_id"
             )
