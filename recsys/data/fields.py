@@ -66,9 +66,11 @@ class Fields:
         guess = proposed(free, wanted)
         groups = [next((field for field in group if field in guess), group[0]) for group in missing]
         maps = " ".join(f"--map {field}={guess.get(field, 'COLUMN')}" for field in groups)
+        look = "" if all(field in guess for field in groups) else f"; recsys inspect {path} says what they hold"
         hints = "".join(f", or {self.hints[field]}" for field in groups if field in self.hints and field not in guess)
         return BadInput(
-            f"{path}: has no column {names}; found: {', '.join(header)[:500]}; name the right one with {maps}{hints}",
+            f"{path}: has no column {names}; found: {', '.join(header)[:500]}; "
+            f"name the right one with {maps}{hints}{look}",
             field=groups[0],
         )
 

@@ -43,7 +43,8 @@ def of_items(ids: pa.Array, titles: pa.Array, texts: pa.Array, created: pa.Array
     """
     ids, n = spelled(ids), max(len(ids), 1)
     distinct = pc.count_distinct(ids).as_py()
-    whole = pc.binary_join_element_wise(titles, texts, ". ", null_handling="skip")
+    # Arrow's own way to skip missing parts loses the rows of which all are missing.
+    whole = pc.coalesce(pc.binary_join_element_wise(titles, texts, ". "), titles, texts)
     plain = pc.replace_substring_regex(pc.utf8_lower(whole), r"[^\p{L}\p{N}]+", " ")
     alike = pc.value_counts(plain.filter(pc.greater(pc.utf8_length(plain), 0)))
     repeated = pc.sum(pc.subtract(alike.field("counts"), 1)).as_py() or 0

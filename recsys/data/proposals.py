@@ -16,6 +16,7 @@ from recsys.data.column_kinds import Kind
 from recsys.data.column_names import proposed
 from recsys.data.dialect import Dialect, ReadOptions
 from recsys.data.fields import INNER
+from recsys.data.times import unit_of
 
 _ITEM_FIELDS = ("item_id", "title", "text", "created_at")
 _EVENT_FIELDS = ("user_id", "item_id", "type", "timestamp", "value", "event_id", "request_id")
@@ -83,7 +84,7 @@ def _events_by_kind(kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array]) 
 
 def _may_be_seconds(column: pa.Array) -> bool:
     sample = column.drop_null().slice(0, 100).to_pylist()
-    return bool(sample) and all(text.isdigit() and len(text) in (10, 13) for text in sample)
+    return bool(sample) and all(text.isdigit() and unit_of(float(text)) in ("s", "ms", "us") for text in sample)
 
 
 def attributes_of(

@@ -1,0 +1,184 @@
+"""What is said of files before anything is done with them, and that the command which is proposed reads them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from recsys.config import Limits, Serving
+from recsys.data.dialect import ReadOptions
+from recsys.data.inspection import Inspection, Known, inspect
+from recsys.data.languages import language_of, shares
+from recsys.data.readers import read_events, read_items
+from recsys.errors import BadInput
+
+TYPES = Serving().event_types
+KNOWN = Known({}, TYPES)
+
+
+def one(path: Path, known: Known = KNOWN, **options) -> Inspection:
+    [seen] = inspect([path], ReadOptions(**options), known)
+    return seen
+
+
+def said(command: str) -> dict[str, dict[str, str]]:
+    """--map and --type-map of a command."""
+    words = shlex.split(command)
+    pairs = {"--map": {}, "--type-map": {}}
+    for option, value in itertools.pairwise(words):
+        if option in pairs:
+            left, _, right = value.partition("=")
+            pairs[option][left] = right
+    return {"mapping": pairs["--map"], "type_map": pairs["--type-map"]}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Products with nested fields, truth values, prices in words and three languages."""
+    names = {"en": "A lamp for the desk and the wall", "de": "Eine Lampe für den Tisch und die Wand"}
+    rows = [
+        {
+            "sku": f"p-{n}",
+            "name": names["de" if n % 3 == 0 else "en"] + f" {n}",
+            "details": {"color": "red" if n % 2 else "blue", "price": f"${n},{n % 900 + 100}.00" if n else "—"},
+            "inStock": n % 4 > 0,
+            "tags": ["home", "light"][: 1 + n % 2],
+            "added": f"2024-0{n % 9 + 1}-11",
+            "picture": f"https://shop.example/{n}.jpg",
+        }
+        for n in range(40)
+    ]
+    path = tmp_path / "products.json"
+    path.write_text(json.dumps({"total": len(rows), "products": rows}))
+    return path
+
+
+def test_a_shop_is_read_by_the_command_that_is_proposed(shop: Path) -> None:
+    """Columns by the names that people give them, attributes by their kinds, with the names that can be declared."""
+    seen = one(shop)
+    assert (seen.sort, seen.rows, seen.problem) == ("items", 40, "")
+    assert seen.dialect == "one JSON document in UTF-8, records under products"
+    assert {column.name: column.kind for column in seen.columns} == {
+        "sku": "keyword",
+        "name": "text",
+        "details.color": "keyword",
+        "details.price": "number",
+        "inStock": "boolean",
+        "tags": "keyword[]",
+        "added": "date",
+        "picture": "image",
+    }
+    assert seen.attributes == {
+        "details_color": "keyword",
+        "details_price": "number",
+        "instock": "boolean",
+        "tags": "keyword[]",
+        "added": "date",
+    }
+    assert seen.command.startswith("recsys build ")
+    options = ReadOptions(**said(seen.command))
+    batches = list(read_items([shop], seen.attributes, Limits(), options))
+    items = [record for batch in batches for record in batch.records]
+    assert [row for batch in batches for row in (*batch.bad_rows, *batch.dropped)] == []
+    assert items[1].title == "A lamp for the desk and the wall 1"
+    assert items[1].attributes["details_price"] == 1101.0
+    assert items[1].attributes["instock"] is True
+    assert "details_price" not in items[0].attributes
+
+
+def test_a_profile_of_items_counts_what_is_odd(tmp_path: Path) -> None:
+    """Doubled ids, items that say the same, texts that are cut, languages, the span of times."""
+    path = tmp_path / "items.csv"
+    rows = [
+        f"{n % 9},The story of the lamp and of the sea {n // 2},{'x ' * 600 if n == 3 else ''},2020-01-{n + 1:02}"
+        for n in range(10)
+    ]
+    path.write_text("item_id,title,text,created_at\n" + "\n".join(rows))
+    facts = one(path).facts
+    assert (facts["items"], facts["doubled_ids"], facts["without_id"]) == (9, 1, 0)
+    assert facts["equal_texts"] == 4
+    assert facts["cut_texts"] == 0.1
+    assert facts["languages"] == {"English": 1.0}
+    assert (facts["created_from"][:10], facts["created_to"][:10]) == ("2020-01-01", "2020-01-10")
+
+
+def test_events_are_profiled_and_joined_with_the_items_beside_them(tmp_path: Path) -> None:
+    """Types, span, ties, repeated ones, the largest user, how many name an item; types are mapped by words."""
+    items, events = tmp_path / "items.csv", tmp_path / "events.csv"
+    items.write_text("item_id,title\n" + "".join(f"{n},Lamp {n}\n" for n in range(50, 54)))
+    rows = ["1,50,view,1700000000123", "1,51,addtocart,1700000000123", "1,51,addtocart,1700000000123"]
+    rows += ["2,52,transaction,1700000001123", "2,99,view,1700000002123"]
+    events.write_text("visitorid,itemid,event,timestamp\n" + "\n".join(rows))
+    of_items, of_events = inspect([events, items], ReadOptions(), KNOWN)
+    assert (of_items.sort, of_events.sort) == ("items", "events")
+    facts = of_events.facts
+    assert facts["types"] == {"view": 2, "addtocart": 2, "transaction": 1}
+    assert (facts["users"], facts["items"], facts["tied"], facts["repeated"]) == (2, 4, 0.6, 1)
+    assert facts["largest_user"] == {"user_id": "1", "events": 3, "share": 0.6}
+    assert facts["join"] == {"share": 0.8, "examples_without": ["99"]}
+    assert facts["times_from"] == "2023-11-14T22:13:20+00:00"
+    assert any("milliseconds" in note for note in of_events.notes)
+    assert "--type-map addtocart=like --type-map transaction=purchase" in of_events.command
+    batches = list(read_events([events], TYPES, Limits(), ReadOptions(**said(of_events.command))))
+    assert sum(len(batch.bad_rows) for batch in batches) == 0
+
+
+def test_float_ids_join_the_items_that_they_mean(tmp_path: Path) -> None:
+    """50.0 of a column of floats is the item 50."""
+    items, events = tmp_path / "items.csv", tmp_path / "events.csv"
+    items.write_text("item_id,title\n50,Lamp\n51,Desk\n")
+    events.write_text("user_id,item_id,type,timestamp\n1.0,50.0,like,1700000000\n2.0,51.0,like,1700000001\n")
+    _, seen = inspect([items, events], ReadOptions(), KNOWN)
+    assert seen.facts["join"]["share"] == 1.0
+    assert "item_id: 50.0 is read as 50" in seen.notes
+
+
+def test_files_without_a_header_are_guessed_by_what_cells_hold(tmp_path: Path) -> None:
+    """MovieLens, both its files; and what is no table of ours says so."""
+    films, ratings = tmp_path / "movies.dat", tmp_path / "ratings.dat"
+    films.write_bytes("1::Café au Lait (1993)::Comedy\n2::Plain (1995)::Drama|War\n".encode("latin-1"))
+    ratings.write_text("1::1::5::978300760\n1::2::3::978302109\n2::1::4::978301968\n")
+    seen = one(films)
+    assert said(seen.command)["mapping"] == {"item_id": "1", "title": "2", "column_3": "3"}
+    assert seen.attributes == {"column_3": "keyword[]"}
+    seen = one(ratings)
+    assert said(seen.command)["mapping"] == {"user_id": "1", "item_id": "2", "timestamp": "4", "value": "3"}
+    assert "--type rating" in seen.command
+    other = tmp_path / "weather.csv"
+    other.write_text("town,degrees\nBern,12\nKyiv,9\n")
+    assert one(other).problem.startswith("no columns of items")
+
+
+def test_the_worst_rows_are_shown_by_reason(tmp_path: Path) -> None:
+    """As reading them would refuse them, or drop a value."""
+    path = tmp_path / "items.csv"
+    path.write_text(
+        "item_id,title,year\n1,A,1999\n2,,2000\n3,,\n4,B,MCMXC\n" + "".join(f"{n},C,200{n}\n" for n in range(5, 9))
+    )
+    seen = one(path, Known({"year": "number"}, TYPES))
+    assert seen.facts["read"] == {"rows": 8, "refused": 2, "dropped_values": 1}
+    assert [row.split(": ", 1)[0].rpartition(":")[2] for row in seen.worst] == ["3", "5"]
+    assert "(2 such)" in seen.worst[0]
+
+
+def test_files_without_rows_and_folders_of_nothing(tmp_path: Path) -> None:
+    """A header alone is looked at; what is missing is refused."""
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,title\n")
+    assert one(path).rows == 0
+    with pytest.raises(BadInput, match="No such file"):
+        one(tmp_path / "none.csv")
+
+
+def test_languages_are_told_roughly() -> None:
+    """By script, or by the small words of every sentence; a name says nothing."""
+    assert language_of("The lamp is on the table by the window") == "English"
+    assert language_of("Die Lampe steht auf dem Tisch und ist nicht an") == "German"
+    assert language_of("東京の物語") == "Chinese or Japanese"
+    assert language_of("Лампа на столе") == "Cyrillic"
+    assert language_of("Lamp") is None
+    assert shares(["The cat of the house", "Lamp", "Der Hund und die Katze"]) == {"English": 0.5, "German": 0.5}
