@@ -25,9 +25,9 @@ from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.sending import Sending
 from deployments.machine.serve_config import ServeConfig, read_config
-from recsys.data.dialect import ReadOptions
-from recsys.data.judgement import Joined
-from recsys.data.readers import Batch, read_events, read_items
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.judgement import Joined
+from recsys.reading.readers import Batch, read_events, read_items
 
 
 def add_to(cli: typer.Typer) -> None:

@@ -20,13 +20,13 @@ from deployments.cli.starting import start
 from deployments.cli.versions import running_redis
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
-from recsys.data.dialect import ReadOptions
-from recsys.data.judgement import Joined, Tally
 from recsys.data.movielens import Ml100k, fetch_ml100k
-from recsys.data.readers import read_events
 from recsys.encoders.base import fingerprint
 from recsys.errors import RuntimeFailure
 from recsys.jobs.build_files import build_files
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.judgement import Joined, Tally
+from recsys.reading.readers import read_events
 from recsys.versions.store import VersionStore
 
 USER = "196"

@@ -26,10 +26,10 @@ from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
 from recsys.config import Platform
-from recsys.data.dialect import ReadOptions
 from recsys.data.embedding_plan import Plan, alone, plan, to_encode
 from recsys.encoders.catalogue import Progress, WhenNeeded
 from recsys.jobs.item_files import read_catalogue
+from recsys.reading.dialect import ReadOptions
 
 
 def add_to(cli: typer.Typer) -> None:

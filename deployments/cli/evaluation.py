@@ -23,10 +23,10 @@ from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.machine.serve_config import read_config
-from recsys.data.dialect import ReadOptions
-from recsys.data.judgement import FileTallies, Joined
 from recsys.data.movielens import fetch_ml100k
 from recsys.jobs import evaluate as jobs
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.judgement import FileTallies, Joined
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
 _CONTROLLED = ("ndcg@10", "coverage", "novelty", "intra_list_distance", "cold_share")

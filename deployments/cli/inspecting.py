@@ -13,9 +13,9 @@ from rich.table import Column, Table
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, print_json
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
-from recsys.data.dialect import ReadOptions
-from recsys.data.inspection import ROWS, Inspection, Known, inspect
 from recsys.data.parquet_folders import files_of
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.inspection import ROWS, Inspection, Known, inspect
 
 _SHARES = {
     "with_title": "have a title",

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 
 from deployments.cli.options import print_json
-from recsys.data.judgement import Tally
-from recsys.data.refusals import Refusals
 from recsys.errors import RecsysError
+from recsys.reading.judgement import Tally
+from recsys.reading.refusals import Refusals
 
 
 class LeftOut:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from recsys.data.dialect import BadAttributes, Condition, DefaultTime, ReadOptions, TimeUnit
 from recsys.errors import BadInput
+from recsys.reading.dialect import BadAttributes, Condition, DefaultTime, ReadOptions, TimeUnit
 
 DETECTED = ReadOptions()
 """Everything as it is detected."""

@@ -8,11 +8,11 @@ from typing import Any
 from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
 from deployments.cli.progress import BYTES
-from recsys.data.judgement import Joined, ahead
-from recsys.data.readers import Batch
-from recsys.data.refusals import BadRow
 from recsys.encoders.catalogue import Progress
 from recsys.errors import RuntimeFailure
+from recsys.reading.judgement import Joined, ahead
+from recsys.reading.readers import Batch
+from recsys.reading.refusals import BadRow
 
 _ASKED = 50
 """Ids of the first events that the platform is asked for before any is sent."""

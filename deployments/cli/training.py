@@ -27,14 +27,14 @@ from deployments.cli.tuning_report import say_ties, say_tuned
 from deployments.cli.versions import promoted
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
-from recsys.data.dialect import ReadOptions
-from recsys.data.judgement import FileTallies, Joined
 from recsys.errors import RuntimeFailure
 from recsys.evaluation.splits import Split, upcoming
 from recsys.jobs.evaluate import PROTOCOLS
 from recsys.jobs.retrain import retrain
 from recsys.jobs.train import Lessons, Ready, Taught, ready
 from recsys.jobs.train import train as learn
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.judgement import FileTallies, Joined
 from recsys.versions.manifest import tuned_of
 from recsys.versions.promotion import refuse_shrunken
 from recsys.versions.store import VersionStore

@@ -31,7 +31,6 @@ from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_tuned
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
-from recsys.data.dialect import ReadOptions
 from recsys.errors import RuntimeFailure
 from recsys.jobs import promote as promotion
 from recsys.jobs.build_files import build_files
@@ -39,6 +38,7 @@ from recsys.jobs.build_files import foreseen as planned_files
 from recsys.jobs.compact import compact
 from recsys.jobs.compact import foreseen as planned_live
 from recsys.jobs.switching import until_served
+from recsys.reading.dialect import ReadOptions
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Indexer
 from recsys.versions.manifest import Manifest, tuned_of

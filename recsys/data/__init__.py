@@ -1,1 +1,1 @@
-"""What comes from outside, as records and files, and what makes it acceptable."""
+"""What comes from outside, as records, and what makes it acceptable."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from recsys.config import Config, Platform
-from recsys.data.dialect import ReadOptions
 from recsys.data.vector_chunks import VECTOR
-from recsys.data.vector_files import Given, read_vectors
 from recsys.datatypes import Item
 from recsys.encoders.catalogue import Progress
 from recsys.jobs.item_files import OnBatch, read_catalogue
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.vector_files import Given, read_vectors
 from recsys.shard.snapshot import write_indexes
 from recsys.state.connection import connect
 from recsys.state.item_log import ItemLog

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 
 from recsys.config import Config, Serving
-from recsys.data.dataset_folder import read_folder
-from recsys.data.dialect import ReadOptions
 from recsys.data.interactions import Interactions
-from recsys.data.judgement import FileTallies
 from recsys.datatypes import Floats, Item
 from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput
@@ -24,6 +21,9 @@ from recsys.evaluation.offline import Offline
 from recsys.evaluation.splits import Holdout, Split, by_time, leave_last_out, rolling
 from recsys.evaluation.trial import trial
 from recsys.model.trained import Trained
+from recsys.reading.dataset_folder import read_folder
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.judgement import FileTallies
 from recsys.training import baselines
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, known_texts

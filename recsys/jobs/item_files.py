@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from recsys.config import Config
-from recsys.data.dialect import ReadOptions
-from recsys.data.readers import Batch, read_items
 from recsys.datatypes import Item
 from recsys.encoders.catalogue import Progress
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.readers import Batch, read_items
 from recsys.state.tie_breaking import in_catalogue_order
 
 OnBatch = Callable[[Batch[Any]], None]

@@ -8,10 +8,10 @@ import numpy as np
 from redis.asyncio import Redis
 
 from recsys.config import EventType
-from recsys.data.dataset_folder import weighted
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction
 from recsys.encoders.catalogue import Progress
+from recsys.reading.dataset_folder import weighted
 from recsys.state.users import UserStore
 
 _USERS = 100

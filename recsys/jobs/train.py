@@ -8,11 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recsys.config import Config, EventType, Serving
-from recsys.data.dataset_folder import divided, weighted
-from recsys.data.dialect import ReadOptions
 from recsys.data.interactions import Interactions
-from recsys.data.judgement import FileTallies
-from recsys.data.readers import Batch, read_events
 from recsys.data.records import EventIn
 from recsys.datatypes import Interaction, Item
 from recsys.encoders.catalogue import Progress, encode_all
@@ -23,6 +19,10 @@ from recsys.jobs.live_events import live_events
 from recsys.jobs.patient_redis import patient_redis
 from recsys.model.card import ModelCard
 from recsys.model.taste import Taste
+from recsys.reading.dataset_folder import divided, weighted
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.judgement import FileTallies
+from recsys.reading.readers import Batch, read_events
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, known_texts
 from recsys.versions.contents import file_content, served_items

@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from recsys.data.vector_chunks import VECTOR, content_hash
-from recsys.data.vector_files import Given
 from recsys.datatypes import Floats
 from recsys.encoders.base import Encoder
 from recsys.errors import BadInput
+from recsys.reading.vector_files import Given
 from recsys.versions.build import Content
 
 AGREEMENT = 0.95

@@ -129,7 +129,7 @@ def test_what_can_be_known_is_said_before_the_work(
 
     events.write_text(good.replace("timestamp", "when", 1))
     with monkeypatch.context() as patched:
-        for name in ("recsys.jobs.train.read_catalogue", "recsys.data.dataset_folder.items_of"):
+        for name in ("recsys.jobs.train.read_catalogue", "recsys.reading.dataset_folder.items_of"):
             patched.setattr(name, encoded)
         for command in (train, evaluate):
             assert "events.csv: has no column timestamp" in recsys(*command).error()

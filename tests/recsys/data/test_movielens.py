@@ -10,8 +10,8 @@ import pytest
 
 from recsys.config import Limits, Serving
 from recsys.data.movielens import ATTRIBUTES, WHEEL, fetch_ml100k, natural_title
-from recsys.data.readers import read_events, read_items
 from recsys.errors import RuntimeFailure
+from recsys.reading.readers import read_events, read_items
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from recsys.config import Serving
-from recsys.data.dataset_folder import weighted
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction
 from recsys.evaluation.splits import by_time, leave_last_out, rolling, upcoming
+from recsys.reading.dataset_folder import weighted
 from recsys.state.tie_breaking import tie
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from recsys.config import EventType, Serving
-from recsys.data.dataset_folder import weighted
 from recsys.data.interactions import Interactions
 from recsys.jobs.live_events import NewestEvents, live_events
+from recsys.reading.dataset_folder import weighted
 from tests.support.world import NOW, World, catalogue, event
 
 TYPES = Serving().event_types

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.config import Serving
-from recsys.data.dataset_folder import read_folder, weighted
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction, Item, item_keys
 from recsys.encoders.catalogue import encode_all
 from recsys.evaluation.splits import Holdout, by_time, leave_last_out, rolling, upcoming
 from recsys.jobs.evaluate import Evaluation
 from recsys.jobs.live_events import NewestEvents
+from recsys.reading.dataset_folder import read_folder, weighted
 from recsys.state.histories import StoredEvent, StoredHistory, write_event
 from recsys.state.tie_breaking import decided_by_ties, in_catalogue_order, tie, ties
 from recsys.versions.store import VersionStore

@@ -14,8 +14,8 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from recsys.data.dialect import Compression, Dialect
 from recsys.errors import BadInput
+from recsys.reading.dialect import Compression, Dialect
 
 _MAGIC: dict[bytes, Compression] = {
     b"\x1f\x8b": "gzip",

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.config import AttributeType, Limits
-from recsys.data.detection import detect
-from recsys.data.dialect import Condition, ReadOptions
-from recsys.data.readers import Reading, read_events, read_items
 from recsys.data.records import EventIn
 from recsys.errors import BadInput
+from recsys.reading.detection import detect
+from recsys.reading.dialect import Condition, ReadOptions
+from recsys.reading.readers import Reading, read_events, read_items
 
 DECLARED: dict[str, AttributeType] = {"genres": "keyword[]", "year": "number", "language": "keyword"}
 TYPES = ("view", "like", "cart", "purchase")

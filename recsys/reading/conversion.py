@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.config import AttributeType
-from recsys.data import cells
 from recsys.data.canonical import canonical
-from recsys.data.dialect import Condition, ReadOptions
-from recsys.data.file_reading import FileReading
-from recsys.data.tables import Rows
-from recsys.data.times import TimeReading, moment
 from recsys.data.validation import checked_attribute
 from recsys.data.wording import path
+from recsys.reading import cells
+from recsys.reading.dialect import Condition, ReadOptions
+from recsys.reading.file_reading import FileReading
+from recsys.reading.tables import Rows
+from recsys.reading.times import TimeReading, moment
 
 _AHEAD_S = 366 * 86_400
 """How far ahead an item may be created: announced for next year, but not written as 2099 to say unknown."""

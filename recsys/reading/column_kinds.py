@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from recsys.data import cells
-from recsys.data.times import TimeReading, moment, time_reading
+from recsys.reading import cells
+from recsys.reading.times import TimeReading, moment, time_reading
 
 Kind = Literal[
     "empty", "boolean", "number", "date", "datetime", "keyword", "keyword[]", "text", "image", "link", "vector"

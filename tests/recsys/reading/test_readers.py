@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.config import AttributeType, Limits
-from recsys.data import packed_files
-from recsys.data.dialect import ReadOptions
-from recsys.data.readers import read_events, read_items
-from recsys.data.refusals import BadRow
 from recsys.errors import BadInput
+from recsys.reading import packed_files
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.readers import read_events, read_items
+from recsys.reading.refusals import BadRow
 
 DECLARED: dict[str, AttributeType] = {
     "genre": "keyword",

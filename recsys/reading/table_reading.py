@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from recsys.data.dialect import Dialect
-from recsys.data.packed_files import lines_of, text_of, told, unpacked
-from recsys.data.separators import cells_of
-from recsys.data.tables import Rows, from_arrow, from_records, text_array
 from recsys.errors import BadInput
+from recsys.reading.dialect import Dialect
+from recsys.reading.packed_files import lines_of, text_of, told, unpacked
+from recsys.reading.separators import cells_of
+from recsys.reading.tables import Rows, from_arrow, from_records, text_array
 
 DOCUMENT_BYTES = 512 << 20
 """Of a JSON document, which is held in memory whole."""

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from recsys.data.column_names import is_telling
+from recsys.reading.column_names import is_telling
 
 DOUBLE_COLON = "::"
 _CANDIDATES = ("\t", ";", ",", "|")

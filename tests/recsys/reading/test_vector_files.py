@@ -11,12 +11,12 @@ import pytest
 
 from recsys.config import EncoderSpec, Limits
 from recsys.data.parquet_folders import SUCCESS, files_of
-from recsys.data.readers import read_items
 from recsys.data.vector_chunks import content_hash
-from recsys.data.vector_files import Given, read_vectors
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput
+from recsys.reading.readers import read_items
+from recsys.reading.vector_files import Given, read_vectors
 from recsys.versions.brought_vectors import with_vectors
 from recsys.versions.build import Content
 

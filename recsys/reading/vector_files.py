@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.canonical import canonical
-from recsys.data.cells import is_whole_float, whole_number
 from recsys.data.parquet_folders import files_of
-from recsys.data.tables import arrow_text
 from recsys.data.vector_chunks import HASH, VECTOR
 from recsys.datatypes import Floats
 from recsys.errors import BadInput
+from recsys.reading.cells import is_whole_float, whole_number
+from recsys.reading.tables import arrow_text
 
 _ROWS = 4096
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data.dataset_folder import in_folder, read_folder
 from recsys.errors import BadInput
+from recsys.reading.dataset_folder import in_folder, read_folder
 
 ITEMS = b'{"item_id": "a", "title": "A"}\n{"item_id": "b", "title": "B"}\n'
 EVENTS = b"".join(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data import cells
+from recsys.reading import cells
 
 
 @pytest.mark.parametrize(

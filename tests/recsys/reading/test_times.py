@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.times import TimeReading, moment, said_of_numbers, time_reading
+from recsys.reading.times import TimeReading, moment, said_of_numbers, time_reading
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.judgement import Joined, Tally, ahead
-from recsys.data.readers import Batch
-from recsys.data.refusals import BadRow
 from recsys.errors import BadInput
+from recsys.reading.judgement import Joined, Tally, ahead
+from recsys.reading.readers import Batch
+from recsys.reading.refusals import BadRow
 
 
 def batch(good: int, bad: int, read: int = 10, total: int = 10) -> Batch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys.data.refusals import BadRow, Refusals
+from recsys.reading.refusals import BadRow, Refusals
 
 
 def row(line: int, message: str, field: str | None = None, fix: str = "") -> BadRow:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.config import AttributeType, Limits
-from recsys.data.dialect import ReadOptions
-from recsys.data.readers import read_events, read_items
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.readers import read_events, read_items
 
 DECLARED: dict[str, AttributeType] = {
     "tags": "keyword[]",

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recsys.config import AttributeType, EventType, Limits
-from recsys.data.dialect import Condition, ReadOptions
 from recsys.data.interactions import Interactions
-from recsys.data.judgement import FileTallies, Tally
-from recsys.data.readers import read_events, read_items
 from recsys.data.records import EventIn, ItemIn
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
 from recsys.model.taste import Taste
+from recsys.reading.dialect import Condition, ReadOptions
+from recsys.reading.judgement import FileTallies, Tally
+from recsys.reading.readers import read_events, read_items
 from recsys.state.tie_breaking import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.config import AttributeType
-from recsys.data.column_names import proposed
 from recsys.errors import BadInput
+from recsys.reading.column_names import proposed
 
 INNER = "attributes."
 """Before the name of an attribute that stands in an object `attributes`."""

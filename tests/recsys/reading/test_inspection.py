@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from recsys.config import Limits, Serving
-from recsys.data.dialect import ReadOptions
-from recsys.data.inspection import Inspection, Known, inspect
-from recsys.data.languages import language_of, shares
-from recsys.data.readers import read_events, read_items
 from recsys.errors import BadInput
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.inspection import Inspection, Known, inspect
+from recsys.reading.languages import language_of, shares
+from recsys.reading.readers import read_events, read_items
 
 TYPES = Serving().event_types
 KNOWN = Known({}, TYPES)

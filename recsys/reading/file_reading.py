@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recsys.data import cells
-from recsys.data.column_kinds import kind_of
-from recsys.data.detection import detect
-from recsys.data.dialect import Dialect, ReadOptions
-from recsys.data.fields import INNER, Fields
-from recsys.data.table_reading import read_rows
-from recsys.data.tables import Rows
-from recsys.data.times import TimeReading, said_of_numbers, time_reading
 from recsys.errors import BadInput
+from recsys.reading import cells
+from recsys.reading.column_kinds import kind_of
+from recsys.reading.detection import detect
+from recsys.reading.dialect import Dialect, ReadOptions
+from recsys.reading.fields import INNER, Fields
+from recsys.reading.table_reading import read_rows
+from recsys.reading.tables import Rows
+from recsys.reading.times import TimeReading, said_of_numbers, time_reading
 
 _SAMPLE_ROWS = 1000
 _TOLD = 12

@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, Generic
 
 from recsys.config import AttributeType, Limits
-from recsys.data.conversion import Converted, Converter, wanted_rows
-from recsys.data.dialect import ReadOptions
-from recsys.data.fields import Fields
-from recsys.data.file_reading import FileReading, look
-from recsys.data.packed_files import file_size
 from recsys.data.parquet_folders import files_of
 from recsys.data.records import EventIn, ItemIn, R, validate_each
-from recsys.data.refusals import BadRow
-from recsys.data.table_reading import read_rows
-from recsys.data.tables import Rows
 from recsys.data.validation import check_event, check_item
+from recsys.reading.conversion import Converted, Converter, wanted_rows
+from recsys.reading.dialect import ReadOptions
+from recsys.reading.fields import Fields
+from recsys.reading.file_reading import FileReading, look
+from recsys.reading.packed_files import file_size
+from recsys.reading.refusals import BadRow
+from recsys.reading.table_reading import read_rows
+from recsys.reading.tables import Rows
 
 _DAY_S = 86_400
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import orjson
 
 from recsys.data.canonical import canonical
-from recsys.data.tables import cell_text
 from recsys.data.wording import misfit
+from recsys.reading.tables import cell_text
 
 _MISSING = frozenset({"", "-", "–", "—", "n/a", "na", "null", "none", "nan", "nat", "\\n", "?", "unknown"})  # noqa: RUF001
 """What people write into a column of numbers, times or truth values where there is none."""

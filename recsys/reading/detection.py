@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from recsys.data.canonical import canonical
-from recsys.data.dialect import Compression, Dialect, ReadOptions
-from recsys.data.packed_files import PARQUET_MAGIC, compression_of, file_size, lines_of, told, unpacked
-from recsys.data.separators import has_header, separator_of
-from recsys.data.table_reading import Lines, is_text, json_document, json_record, not_text, split_rows
-from recsys.data.tables import arrow_names, flattened
-from recsys.data.text_encoding import encoding_of
 from recsys.errors import BadInput
+from recsys.reading.dialect import Compression, Dialect, ReadOptions
+from recsys.reading.packed_files import PARQUET_MAGIC, compression_of, file_size, lines_of, told, unpacked
+from recsys.reading.separators import has_header, separator_of
+from recsys.reading.table_reading import Lines, is_text, json_document, json_record, not_text, split_rows
+from recsys.reading.tables import arrow_names, flattened
+from recsys.reading.text_encoding import encoding_of
 
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_LINES = 1000

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from recsys.data.cells import is_missing
-from recsys.data.dialect import TimeUnit
 from recsys.data.records import unix_seconds
 from recsys.data.wording import misfit, shown
+from recsys.reading.cells import is_missing
+from recsys.reading.dialect import TimeUnit
 
 _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SINCE_1973 = 10**8

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from recsys.access.api_keys import parse_keys
 from recsys.config import EncoderSpec, IndexSpec, Limits, Platform, Serving, ShardTuning
-from recsys.data.readers import read_events, read_items
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, VersionError
 from recsys.files import sha256
+from recsys.reading.readers import read_events, read_items
 from recsys.versions.build import Build, Content
 from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, catalogue

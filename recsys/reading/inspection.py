@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.config import AttributeType, EventType, Limits
-from recsys.data import profile
-from recsys.data.column_kinds import Kind, kind_of
-from recsys.data.detection import detect
-from recsys.data.dialect import Dialect, ReadOptions
-from recsys.data.fields import INNER
-from recsys.data.proposals import attributes_of, command_of, fields_of, type_map_of
-from recsys.data.readers import Batch, Reading, read_events, read_items
-from recsys.data.refusals import Refusals
-from recsys.data.table_reading import read_rows, vector_columns
 from recsys.errors import BadInput
+from recsys.reading import column_profile
+from recsys.reading.column_kinds import Kind, kind_of
+from recsys.reading.detection import detect
+from recsys.reading.dialect import Dialect, ReadOptions
+from recsys.reading.fields import INNER
+from recsys.reading.proposals import attributes_of, command_of, fields_of, type_map_of
+from recsys.reading.readers import Batch, Reading, read_events, read_items
+from recsys.reading.refusals import Refusals
+from recsys.reading.table_reading import read_rows, vector_columns
 
 ROWS = 2_000_000
 """Rows of a file that are looked at; what a larger one holds beyond is not."""
@@ -64,7 +64,7 @@ class Inspection:
     """Whether all rows were looked at."""
     columns: tuple[ColumnProfile, ...]
     facts: dict[str, Any] = field(default_factory=dict)
-    """By name, JSON-ready: see `profile.py`."""
+    """By name, JSON-ready: see `column_profile.py`."""
     notes: tuple[str, ...] = ()
     """How cells are read where that is not a matter of course."""
     worst: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ def inspect(paths: Sequence[Path], options: ReadOptions, known: Known) -> list[I
     order = {"items": 0, "events": 1, "unknown": 2}
     seen.sort(key=lambda one: order[one.sort])
     ids = [one.column("item_id") for one in seen if one.sort == "items"]
-    catalogue = pa.concat_arrays([profile.spelled(column) for column in ids]) if ids else None
+    catalogue = pa.concat_arrays([column_profile.spelled(column) for column in ids]) if ids else None
     return [one.inspection(known, catalogue) for one in seen]
 
 
@@ -180,11 +180,11 @@ class _Seen:
             return {}
         if self.sort == "items":
             names = ("item_id", "title", "text", "created_at")
-            return profile.of_items(*(self.column(name) for name in names), max_tokens=known.max_tokens)
+            return column_profile.of_items(*(self.column(name) for name in names), max_tokens=known.max_tokens)
         if self.sort == "events":
             names = ("user_id", "item_id", "type", "timestamp")
             users, items, types, times = (self.column(name) for name in names)
-            return profile.of_events(users, items, types, times, catalogue)
+            return column_profile.of_events(users, items, types, times, catalogue)
         return {}
 
     def _read(

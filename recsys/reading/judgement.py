@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from recsys.data.readers import Batch
-from recsys.data.refusals import BadRow, Refusals
 from recsys.errors import BadInput
+from recsys.reading.readers import Batch
+from recsys.reading.refusals import BadRow, Refusals
 
 BAD_SHARE = 0.05
 """Share of the rows that may be refused where nobody says another: above it a column is wrong, not a row."""

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.data.canonical import canonical
-from recsys.data.cells import is_missing, is_whole_float
-from recsys.data.languages import shares
-from recsys.data.times import TimeReading, moment, time_reading, unit_of
+from recsys.reading.cells import is_missing, is_whole_float
+from recsys.reading.languages import shares
+from recsys.reading.times import TimeReading, moment, time_reading, unit_of
 
 _CHARS_A_TOKEN = 4
 """Of English, about."""

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.config import AttributeType, EventType
-from recsys.data.column_kinds import Kind
-from recsys.data.column_names import proposed
-from recsys.data.dialect import Dialect, ReadOptions
-from recsys.data.fields import INNER
-from recsys.data.times import unit_of
+from recsys.reading.column_kinds import Kind
+from recsys.reading.column_names import proposed
+from recsys.reading.dialect import Dialect, ReadOptions
+from recsys.reading.fields import INNER
+from recsys.reading.times import unit_of
 
 _ITEM_FIELDS = ("item_id", "title", "text", "created_at")
 _EVENT_FIELDS = ("user_id", "item_id", "type", "timestamp", "value", "event_id", "request_id")
