@@ -22,6 +22,7 @@ from recsys.access.gate import Gate
 from recsys.config import Platform, Serving, ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.jobs.schedule import Schedule
+from recsys.ranking.scenarios import check
 from recsys.serving.background import Background
 from recsys.serving.gateway import Gateway
 from recsys.serving.measures import BEAT_S
@@ -118,7 +119,7 @@ class Composer:
         await self._settings.take(user_config)
 
     async def _configure(self, settings: Serving) -> None:
-        settings.check(self._gateway.platform)
+        check(settings, self._gateway.platform)
         await self._gate.configure(settings.security)  # it raises before anything is taken over
         self._gateway.configure(settings)
         await self._traces.configure(settings.tracing)

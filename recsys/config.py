@@ -30,26 +30,9 @@ from pydantic import (
     model_validator,
 )
 
-from recsys.errors import BadInput
-
 KEYS_VARIABLE = "RECSYS_API_KEYS"
 
 AttributeType = Literal["keyword", "keyword[]", "number", "boolean", "datetime", "date"]
-SourceName = Literal["similar", "because_you_liked", "popular", "trending", "recent", "new"]
-SignalName = Literal[
-    "query",
-    "taste",
-    "long",
-    "near",
-    "follows",
-    "last",
-    "attention",
-    "affinity",
-    "because",
-    "popularity",
-    "trend",
-    "recency",
-]
 Backend = Literal["torch", "onnx", "onnx-int8"]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 REPLICA_PORTS = 1000
@@ -267,7 +250,8 @@ class EventType(Settings):
 class Source(Settings):
     """Where candidates come from, and how many a shard gives."""
 
-    source: SourceName
+    source: Name
+    """One of the table in recsys/shard/sources.py."""
     k: int = Field(50, ge=1, le=1000)
     """Candidates a shard returns for it."""
 
@@ -275,9 +259,11 @@ class Source(Settings):
 class Scenario(Settings):
     """One kind of slate: its sources, its blend, its spread."""
 
-    sources: tuple[Source, ...]
-    weights: dict[SignalName, Weight]
-    """Score = sum of weight x signal; each signal lies within -1 to 1."""
+    sources: tuple[Source, ...] | None = None
+    """None: all that recsys/shard/sources.py has, each with its own `k`."""
+    weights: dict[Name, Weight] | None = None
+    """Score = sum of weight x signal; each signal lies within -1 to 1. None: the weights that the table of signals in
+    recsys/ranking/signals.py gives."""
     learned: bool = False
     """Order by what the version learned, its own weights or trees; `weights` is for versions that learned nothing."""
     diversity: float = Field(0.0, ge=0.0, le=1.0)
@@ -292,28 +278,12 @@ class Scenario(Settings):
 
 def _default_scenarios() -> dict[str, Scenario]:
     return {
-        "home": Scenario(
-            sources=(
-                Source(source="similar", k=50),
-                Source(source="because_you_liked", k=20),
-                Source(source="popular", k=30),
-                Source(source="trending", k=20),
-                Source(source="recent", k=10),
-                Source(source="new", k=10),
-            ),
-            weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
-            learned=True,
-            diversity=0.1,
-        ),
+        "home": Scenario(learned=True, diversity=0.1),
         "similar": Scenario(sources=(Source(source="similar", k=50),), weights={"query": 1.0}),
         "search": Scenario(
             sources=(Source(source="similar", k=50),), weights={"query": 1.0, "taste": 0.1, "popularity": 0.05}
         ),
-        "rank": Scenario(
-            sources=(),
-            weights={"taste": 1.0, "because": 0.3, "popularity": 0.4, "trend": 0.3, "recency": 0.05},
-            learned=True,
-        ),
+        "rank": Scenario(sources=(), learned=True),
     }
 
 
@@ -476,14 +446,6 @@ class Serving(Settings):
         if missing:
             raise ValueError(f"scenarios: {', '.join(sorted(missing))} missing; the API's calls are bound to them")
         return self
-
-    def check(self, platform: Platform) -> None:
-        """Raises BadInput for a cap on what is no declared keyword attribute: it would do nothing."""
-        for name, scenario in self.scenarios.items():
-            for key in scenario.caps:
-                if platform.attributes.get(key) not in ("keyword", "keyword[]"):
-                    field = f"scenarios.{name}.caps.{key}"
-                    raise BadInput(f"{field}: declare it under args.attributes as keyword or keyword[]", field=field)
 
 
 class ShardTuning(Settings):

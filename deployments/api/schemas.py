@@ -10,6 +10,7 @@ from recsys.data.bounds import Bounded
 from recsys.data.canonical import canonical
 from recsys.data.filters import FilterIn
 from recsys.data.records import Id
+from recsys.ranking.signals import SIGNALS
 
 K = Annotated[int, Field(ge=1, description="Items wanted; the limit is `limits.k` of the configuration.")]
 Diversity = Annotated[
@@ -96,7 +97,9 @@ class RecommendedItem(BaseModel):
     score: float
     source: str
     reasons: list[dict[str, str]]
-    signals: dict[str, float] | None = None
+    signals: dict[str, float] | None = Field(
+        None, description="Where asked for: " + "; ".join(f"`{name}` {signal.says}" for name, signal in SIGNALS.items())
+    )
 
 
 class SlateOut(BaseModel):

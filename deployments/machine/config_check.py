@@ -13,6 +13,7 @@ from typing import Any
 
 from recsys.config import EncoderTuning, Platform, Serving, Settings, ShardTuning
 from recsys.errors import BadInput
+from recsys.ranking.scenarios import check
 from recsys.serving.scaling import Targets
 from recsys.serving.settings_follower import parsed
 
@@ -30,7 +31,7 @@ def judge(application: Mapping[str, Any], platform: Platform, serving: Serving) 
 
     `platform` and `serving` are read from the same file already.
     """
-    serving.check(platform)
+    check(serving, platform)
     for entry in _entries(application):
         name = entry["name"]
         _judge_name(name)

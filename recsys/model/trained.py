@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.config import AttributeType, SignalName
+from recsys.config import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.model.attention import Attention
 from recsys.model.card import ModelCard
@@ -46,7 +46,7 @@ class Trained:
     keywords: bool
     """Whether shards are to compare keywords, see `keywords.py`."""
     space: Space
-    weights: Mapping[SignalName, float]
+    weights: Mapping[str, float]
     ranker: str | None
     """LightGBM's text format; None: the blend was better on validation."""
     card: ModelCard
@@ -63,7 +63,7 @@ class Trained:
 
     @classmethod
     def read(
-        cls, path: Path, space: Space, weights: Mapping[SignalName, float], ranker: str | None, card: ModelCard
+        cls, path: Path, space: Space, weights: Mapping[str, float], ranker: str | None, card: ModelCard
     ) -> Trained:
         """What `save` wrote, with what stands beside it."""
         with np.load(path, allow_pickle=False) as stored:
@@ -126,7 +126,7 @@ class Trained:
         return Layout(self, vectors, contexts, at, attended, by_key, keys[by_key], words)
 
 
-def looks_at(signal: SignalName, weights: Mapping[SignalName, float], ranker: str | None) -> bool:
+def looks_at(signal: str, weights: Mapping[str, float], ranker: str | None) -> bool:
     """Trees learned from every signal, whatever the blend makes of it."""
     return ranker is not None or weights.get(signal, 0.0) > 0
 

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import SignalName
 from recsys.datatypes import Floats
 from recsys.ranking.signals import SIGNALS
-from recsys.shard.candidates import QUERY, SOURCES, TASTE, CandidateSet, tag
+from recsys.shard.candidates import QUERY, TASTE, CandidateSet, tag
 from recsys.shard.equal_items import any_repeated, repeated
 from recsys.shard.row_lists import NEW_LIKES
 from recsys.shard.sketches import unit
+from recsys.shard.sources import BITS
 
 Ints = npt.NDArray[np.int64]
 
@@ -22,7 +22,7 @@ POOL = 50
 """Best-scored candidates that diversity chooses among; three times k where that is more."""
 
 
-def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[SignalName, float]]) -> Floats:
+def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[str, float]]) -> Floats:
     """(n,) scores: weight times signal, summed, with each request's own weights."""
     table = np.array([[w.get(name, 0.0) for name in SIGNALS] for w in weights], np.float32)
     return np.einsum("ns,ns->n", signals, table[requests])
@@ -87,7 +87,7 @@ def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Flo
     if not any_repeated(requests, candidates.twins):  # nearly always, and told in one sort
         return over
     # Items that were asked for are all put in their order.
-    twins = np.where(candidates.sources & SOURCES["asked"], np.uint64(0), candidates.twins)
+    twins = np.where(candidates.sources & BITS["asked"], np.uint64(0), candidates.twins)
     several = np.flatnonzero(repeated(requests, twins))
     if len(several):
         mine = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from recsys.config import SignalName
 from recsys.model.space import Space
 from recsys.ranking.tree_ranker import Ranker
 
@@ -19,7 +18,7 @@ class Serve:
     space: Space
     fingerprint: str
     """Of the version's encoder."""
-    weights: Mapping[SignalName, float] | None = None
+    weights: Mapping[str, float] | None = None
     """The blend that the version learned; None: it learned nothing."""
     ranker: Ranker | None = None
     """None: the blend decides."""

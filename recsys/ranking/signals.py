@@ -1,7 +1,9 @@
-"""Ranking signals: each makes one number between -1 and 1 of every candidate of a batch.
+"""The ranking signals: each gives one number between -1 and 1 for every candidate of a batch, by a row of the table.
 
-`long`, `near`, `follows`, `last`, `attention` and `affinity` are 0 where a version learned nothing. Training scales
-what it learns so that all but a few of the best scores lie within -1 and 1.
+Everything else follows from the table: the weights that a scenario may have, the vectors that a batch sends to the
+shards, the grids of the training, the features of the trees and what an explanation says. docs/contributing.md says how
+a signal is added. Signals of what a version learned are 0 where it learned nothing. Training scales what it learns so
+that all but a few of the best scores lie within -1 and 1.
 """
 
 from __future__ import annotations
@@ -12,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import SignalName
-from recsys.shard.candidates import AFFINITY, ATTENTION, BECAUSE, LAST, LONG, NEAR, NEXT, QUERY, TASTE, CandidateSet
-from recsys.state.item_counts import trend_now
+from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, TASTE, CandidateSet
+from recsys.shard.trail_measures import TRAIL
 
 _BUSY = 10.0
 """Likes within a trend half-life that give half of the full trend signal."""
@@ -30,61 +31,52 @@ class Moment:
     recency_half_life_s: float
 
 
-Signal = Callable[[CandidateSet, Moment], npt.NDArray[np.floating]]
+Compute = Callable[[CandidateSet, Moment], npt.NDArray[np.floating]]
 
 
-def query(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Cosine to what was asked for: a text, or an item."""
-    return c.likeness[:, QUERY]
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A row of the table."""
+
+    says: str
+    """What the number means, in an explanation."""
+    compute: Compute
+    """(n,) floats of n candidates; NaN where it is not known, which counts 0."""
+    roles: tuple[int, ...] = ()
+    """The vectors that it compares candidates with, by their role in `ShardQuery.vector_role`: a batch sends them where
+    the signal has a weight, even if no source looks for their neighbours."""
+    trail: bool = False
+    """Whether shards measure it by the last likes (`shard/trail_measures.py`), which a batch then sends."""
+    weight: float = 0.0
+    """In a scenario that gives no weights."""
+    start: float = 0.0
+    """The weight at which training begins its search."""
+    grid: tuple[float, ...] = ()
+    """Weights that training tries; empty: it stays at `start`."""
+    turn: int = 0
+    """Training tries the grid with the smallest one first."""
 
 
-def taste(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Cosine to the user's vector; of a version that learned, the score that its factors give."""
-    return c.likeness[:, TASTE]
-
-
-def long(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """The score of the whole history's factors."""
-    return c.likeness[:, LONG]
-
-
-def near(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Neighbour rows of the last likes, exact where factors are near."""
-    return c.likeness[:, NEAR]
-
-
-def follows(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """How often the item came soon after the last likes."""
-    return c.likeness[:, NEXT]
-
-
-def last(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """The neighbour row of the very last like."""
-    return c.likeness[:, LAST]
-
-
-def attention(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """What the network that reads the last likes expects next; 0 for the average item."""
-    return c.likeness[:, ATTENTION]
-
-
-def affinity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Cosine of the item's keywords and those of the last likes."""
-    return c.likeness[:, AFFINITY]
+def _likeness(column: int) -> Compute:
+    """What shards measured in a column of `CandidateSet.likeness`."""
+    return lambda candidates, _: candidates.likeness[:, column]
 
 
 def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Cosine to the nearest of the items liked last."""
-    return np.fmax.reduce(c.likeness[:, BECAUSE:], axis=1)
+    return np.fmax.reduce(c.likeness[:, BECAUSE:ROLES], axis=1)
 
 
 def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Likes on a log scale, 1 for the most liked item of the shards that answered."""
     return np.log1p(c.columns[:, 0]) / max(np.log1p(c.top_count), 1e-9)
 
 
+def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:
+    """Likes that are left of the trends now; 0 where there were none."""
+    return np.exp2(np.minimum(trends - now / half_life_s, 60.0))
+
+
 def trend(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
-    """Recent likes, saturating: a/(a + 10) for a likes that are left after decay."""
+    """Saturates: a/(a + 10) for a likes that are left after decay."""
     left = trend_now(c.columns[:, 1], moment.now, moment.trend_half_life_s)
     return left / (left + _BUSY)
 
@@ -95,29 +87,69 @@ def recency(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
     return np.exp2(-age / moment.recency_half_life_s)
 
 
-SIGNALS: dict[SignalName, Signal] = {
-    "query": query,
-    "taste": taste,
-    "long": long,
-    "near": near,
-    "follows": follows,
-    "last": last,
-    "attention": attention,
-    "affinity": affinity,
-    "because": because,
-    "popularity": popularity,
-    "trend": trend,
-    "recency": recency,
-}
+SIGNALS = {
+    "query": Signal(
+        "cosine to what was asked for: a text, or an item",
+        _likeness(QUERY), roles=(QUERY,), start=1.0,
+    ),
+    "taste": Signal(
+        "cosine to the user's vector; of a version that learned, the score that its factors give",
+        _likeness(TASTE), roles=(TASTE,), weight=1.0, start=1.0, grid=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), turn=1,
+    ),
+    "long": Signal(
+        "score of the whole history's factors",
+        _likeness(LONG), roles=(LONG,), grid=(0.0, 0.01, 0.03, 0.1, 0.4), turn=2,
+    ),
+    "near": Signal(
+        "neighbour rows of the last likes, exact where factors are approximate",
+        _likeness(TRAIL["near"]), trail=True, start=1.0, grid=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0), turn=3,
+    ),
+    "follows": Signal(
+        "how often the item came soon after the last likes",
+        _likeness(TRAIL["follows"]), trail=True, grid=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2), turn=4,
+    ),
+    "last": Signal(
+        "neighbour row of the very last like",
+        _likeness(TRAIL["last"]), trail=True, grid=(0.0, 0.1, 0.3, 1.0, 3.0), turn=5,
+    ),
+    "attention": Signal(
+        "what the network that reads the last likes expects next; 0 for the average item",
+        _likeness(TRAIL["attention"]), trail=True, grid=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), turn=9,
+    ),
+    "affinity": Signal(
+        "cosine of the item's keywords to those of the last likes",
+        _likeness(TRAIL["affinity"]), trail=True, grid=(0.0, 0.01, 0.03, 0.1, 0.3, 1.0), turn=10,
+    ),
+    "because": Signal(
+        "cosine to the nearest of the items liked last",
+        because, roles=tuple(range(BECAUSE, ROLES)), weight=0.3, grid=(0.0, 0.03, 0.1, 0.4), turn=6,
+    ),
+    "popularity": Signal(  # hardly to be held against an item: what nobody knows would come before all that is known
+        "likes on a log scale, 1 for the most liked item of the shards that answered",
+        popularity, weight=0.4, grid=(-0.2, -0.05, 0.0, 0.05, 0.2, 0.8), turn=7,
+    ),
+    "trend": Signal(  # decides most where one moment is held out for all, and little where everybody's last is
+        "likes of late, half of the full signal at 10 within a trend half-life",
+        trend, weight=0.3, grid=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8), turn=8,
+    ),
+    "recency": Signal(  # no grid: created_at is not the time at which an item arrived
+        "1 for an item created now, halving every recency half-life; 0 when its age is not known",
+        recency, weight=0.05,
+    ),
+}  # fmt: skip
+"""By name, in the order of the columns of `measure`."""
+
+DEFAULT = {name: signal.weight for name, signal in SIGNALS.items() if signal.weight}
+"""Weights of a scenario that gives none."""
 
 
 def measure(
-    candidates: CandidateSet, moment: Moment, wanted: Collection[SignalName] = tuple(SIGNALS)
+    candidates: CandidateSet, moment: Moment, wanted: Collection[str] = tuple(SIGNALS)
 ) -> npt.NDArray[np.float32]:
     """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known or `wanted` counts 0."""
     made = np.zeros((len(candidates.keys), len(SIGNALS)), np.float32)
     for column, (name, signal) in enumerate(SIGNALS.items()):
         if name in wanted:
-            made[:, column] = signal(candidates, moment)
+            made[:, column] = signal.compute(candidates, moment)
     np.nan_to_num(made, copy=False)
     return np.clip(made, -1.0, 1.0, out=made)

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import structs
 
 from recsys.datatypes import Recommendation
-from recsys.ranking.assembly import Prepared
+from recsys.ranking.batch_query import Prepared
 
 HISTORY_LIMIT = "history_limit"
 """The user's history is cut at `history` events: items of older ones can come back."""

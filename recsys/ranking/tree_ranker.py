@@ -15,21 +15,26 @@ from recsys.ranking.quickscorer import Trees
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import CandidateSet
 
+Ints = npt.NDArray[np.int64]
+
 FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "session", "sources")
 """Columns of `features`."""
 RESCORED = 60
 """Best candidates of a request, by the blend, that trees look at: what is further down reaches no first page."""
 
 
-def features(candidates: CandidateSet, signals: Floats, scores: Floats, histories: Floats, sessions: Floats) -> Floats:
-    """(n, len(FEATURES)) float32 of candidates with their signals and blended scores.
+def features(
+    offsets: Ints, sources: Ints, signals: Floats, scores: Floats, histories: Floats, sessions: Floats
+) -> Floats:
+    """(n, len(FEATURES)) float32 of n candidates of B requests, with their (n, len(SIGNALS)) signals and (n,) blended
+    scores. `offsets` is (B + 1,) and `sources` (n,), both as in `CandidateSet`.
 
     `histories` is (B,) float32, interactions that each request's user is known by, and `sessions` (B,) float32 those of
     the session that is under way; both count by their log. `blend_gap` is the distance to the
     request's best blend, `rank` the log of the place by it, `sources` how many sources proposed the item.
     """
-    requests = candidates.requests
-    rank = ranks(candidates, scores)
+    requests = np.repeat(np.arange(len(histories)), np.diff(offsets))
+    rank = ranks(offsets, scores)
     best = np.full(len(histories), -np.inf, np.float32)
     np.maximum.at(best, requests, scores)
     made = np.empty((len(scores), len(FEATURES)), np.float32)
@@ -41,17 +46,17 @@ def features(candidates: CandidateSet, signals: Floats, scores: Floats, historie
         np.log1p(histories)[requests],
         np.log1p(sessions)[requests],
     )
-    for column, values in enumerate((*extra, np.bitwise_count(candidates.sources)), len(SIGNALS)):
+    for column, values in enumerate((*extra, np.bitwise_count(sources)), len(SIGNALS)):
         made[:, column] = values
     return made
 
 
-def ranks(candidates: CandidateSet, scores: Floats) -> npt.NDArray[np.int64]:
+def ranks(offsets: Ints, scores: Floats) -> Ints:
     """(n,) place of each candidate within its request, from 0 for the best."""
-    requests = candidates.requests
+    requests = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     order = np.lexsort((-scores, requests))
     place = np.empty(len(scores), np.int64)
-    place[order] = np.arange(len(scores)) - candidates.offsets[:-1][requests[order]]
+    place[order] = np.arange(len(scores)) - offsets[:-1][requests[order]]
     return place
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.config import Serving, SignalName
+from recsys.config import Serving
 from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, Slate
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position
-from recsys.ranking.assembly import Prepared, grouped, recommendations, shard_query
+from recsys.ranking.batch_query import Prepared, grouped, shard_query
 from recsys.ranking.selection import blend, top
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import SIGNALS, Moment, measure
 from recsys.ranking.slate_notes import notes, probes, reasons
+from recsys.ranking.slates import recommendations
 from recsys.ranking.tree_ranker import features
 from recsys.serving.profile_loading import Profiles
 from recsys.shard.candidates import CandidateSet
@@ -50,7 +51,8 @@ class Gathered:
 
     def features(self) -> Floats:
         """What trees rank by, see `ranking/tree_ranker.py`."""
-        return features(self.candidates, self.signals, self.scores, self.histories, self.sessions)
+        offsets, sources = self.candidates.offsets, self.candidates.sources
+        return features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
 
 
 class Recommender:
@@ -174,7 +176,7 @@ class Recommender:
         return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock, SIGNALS.keys())
 
     async def _gather(
-        self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[SignalName]
+        self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[str]
     ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         asked = shard_query(serve, batch, moment, max(clock.left(), 0.0))

@@ -1,4 +1,4 @@
-"""Candidates: where they come from, how a batch asks a shard for them, and what a shard answers.
+"""Candidates: how a batch asks a shard for them, and what a shard answers.
 
 Both messages are columnar and hold a whole batch of B requests, so one call a shard carries them all.
 """
@@ -12,29 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.columns import StringColumn
-from recsys.config import SourceName
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys
 from recsys.model.profiles import RECENT
 
-SOURCES: dict[SourceName | str, int] = {
-    "similar": 1,
-    "because_you_liked": 2,
-    "trending": 4,
-    "popular": 8,
-    "recent": 16,
-    "asked": 32,
-    "new": 64,
-}
-"""Source -> its bit. A candidate carries the bits of all that proposed it; the lowest names it in the answer."""
-
-QUERY, TASTE, LONG, NEAR, NEXT, LAST, ATTENTION, AFFINITY, BECAUSE = range(9)
-"""Columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part of it; three sums of neighbour
-rows (`learned.FADING`); what the last likes let expect; keywords in common with them; from BECAUSE on one each for the
-items liked last. NEAR to AFFINITY come of the trail, all others are roles of vectors."""
+QUERY, TASTE, LONG, BECAUSE = range(4)
+"""Roles of vectors, and the first columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part
+of it, and from BECAUSE on one each for the items liked last."""
 ROLES = BECAUSE + RECENT
 
-COLUMNS: tuple[SourceName, ...] = ("popular", "trending", "recent")
-"""Sources that a shard answers by reading down one of its columns; the columns of `ShardQuery.column_k`."""
+NUMBERS = 3
+"""Columns of `CandidateSet.columns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +32,8 @@ class ShardQuery:
     `vector_role[j]`, and wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only
     gives a signal). `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes,
     newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for what the version learned, so empty where
-    it learned nothing. `column_k` is (B, 3): candidates by COLUMNS. `exclude` holds item keys, sorted within each
+    it learned nothing. `column_k` is (B, len(COLUMNS)): candidates by the
+    sources of `sources.COLUMNS`. `exclude` holds item keys, sorted within each
     request, request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is
     said.
     """
@@ -82,9 +70,10 @@ class CandidateSet:
     """A shard's answer: n candidates of B requests; those of request b stand at `offsets[b]:offsets[b + 1]`, by key.
 
     keys      (n,) uint64, see `item_key`
-    sources   (n,) int64, bits of SOURCES
-    likeness  (n, ROLES) float32, inner products by role; NaN where the request has no such vector
-    columns   (n, 3) float64: weighted likes, trend as log2, created_at in Unix seconds (NaN: unknown)
+    sources   (n,) int64, `sources.BITS`
+    likeness  (n, LIKENESS) float32: inner products by role, then the measures of `trail_measures.py`; NaN where the
+              request has no such vector, or no trail
+    columns   (n, NUMBERS) float64: weighted likes, trend as log2, created_at in Unix seconds (NaN: unknown)
     sketches  (n, w) int8, or (n, 0) when not asked for
     groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
     twins     (n,) uint64 of 48 bits, the same for equal items, see `equal_items.py`; 0: equal to none

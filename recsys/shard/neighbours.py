@@ -9,10 +9,11 @@ import numpy as np
 
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.index.base import best
-from recsys.shard.candidates import SOURCES, ShardQuery
+from recsys.shard.candidates import ShardQuery
 from recsys.shard.equal_items import repeated
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.shard import Shard
+from recsys.shard.sources import BITS
 
 _WIDER = (1, 4, 16)
 """How many times the wanted neighbours a walk may look for in the place of excluded ones. After the last every match is
@@ -49,7 +50,7 @@ def nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
     """Proposals of the sources that go by vectors. `excluded`: see `proposals.eligible`."""
     groups: dict[tuple[Filter | None, bool], list[int]] = {}
     for place in np.flatnonzero(query.vector_k).tolist():
-        new = bool(query.vector_source[place] == SOURCES["new"])
+        new = bool(query.vector_source[place] == BITS["new"])
         groups.setdefault((query.filters[query.vector_request[place]], new), []).append(place)
     return [
         part

@@ -15,9 +15,10 @@ from recsys.config import Source
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.errors import VersionError
 from recsys.index.base import best
-from recsys.shard.candidates import COLUMNS, QUERY, SOURCES, CandidateSet, ShardQuery
+from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
+from recsys.shard.sources import BITS, COLUMNS
 
 CANDIDATES: int = Source.model_fields["k"].default
 """What a shard is asked for when the k best are wanted: as many as a scenario's source asks for unless it says more.
@@ -45,7 +46,7 @@ def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
         vectors=vectors,
         vector_request=np.arange(m),
         vector_role=np.full(m, QUERY),
-        vector_source=np.full(m, SOURCES["similar"]),
+        vector_source=np.full(m, BITS["similar"]),
         vector_k=np.full(m, k),
         trail=np.zeros(0, np.uint64),
         trail_weights=np.zeros(0, np.float32),

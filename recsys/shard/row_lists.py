@@ -19,12 +19,15 @@ from cachetools import LRUCache
 
 from recsys.datatypes import Filter, Rows
 from recsys.shard.item_table import ItemTable
+from recsys.shard.sources import SOURCES, Values
 
 NEW_LIKES = 5.0
 """Weighted likes from which on an item is new no more."""
 NEW_ROWS = 4000
 """New rows that are looked at, the last that came: all are scored exactly."""
 
+_NEW = "new"
+"""The column of the last rows with few likes; all others are those of `sources.py`."""
 BEST = 1 << 13
 """Rows kept of each column. A filter that leaves too few of them makes the shard look at all its rows."""
 LEAST = 1 << 10
@@ -33,7 +36,6 @@ CACHED = 64 << 20
 """Bytes of masks and answers that a shard keeps."""
 
 Mask = npt.NDArray[np.bool_]
-Values = npt.NDArray[np.float64]
 
 
 class RowLists:
@@ -106,14 +108,14 @@ class RowLists:
         if not complete and len(rows) < wanted:
             most = max(wanted, BEST if self._items.twins.any else LEAST)
             rows, _, complete = best_rows(self._items, column, np.flatnonzero(self._alive(given)), most)
-        if self._items.twins.any and column != "new":
+        if self._items.twins.any and column != _NEW:
             rows = np.concatenate(self._items.twins.parted(rows))
         self._keep(column, given, rows, seen, complete=complete)
         return rows
 
     def newest(self, given: Filter | None) -> Rows:
         """The last NEW_ROWS matching live rows with few likes, in their order."""
-        return np.sort(self.ranked("new", given, NEW_ROWS)[:NEW_ROWS])
+        return np.sort(self.ranked(_NEW, given, NEW_ROWS)[:NEW_ROWS])
 
     def _alive(self, given: Filter | None) -> Mask:
         if given is None:
@@ -184,14 +186,12 @@ class _Best:
 
 def _values(items: ItemTable, column: str, rows: Rows) -> Values:
     """(len(rows),) by which they are ranked, more is better; NaN: the column says nothing of it."""
-    if column == "popular":
-        return items.counts.view[rows]
-    if column == "trending":
-        trends = items.trends.view[rows]
-        return np.where(trends > -np.inf, trends, np.nan)
-    if column == "new":
+    if column == _NEW:
         return np.where(items.counts.view[rows] < NEW_LIKES, rows.astype(np.float64), np.nan)
-    return items.created_at.view[rows]
+    values = SOURCES[column].values
+    if values is None:
+        raise ValueError(f"the source {column} has no column")
+    return values(items, rows)
 
 
 def best_rows(items: ItemTable, column: str, rows: Rows, most: int) -> tuple[Rows, Values, bool]:

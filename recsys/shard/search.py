@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.config import SourceName
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
-from recsys.shard.candidates import (
-    AFFINITY,
-    ATTENTION,
-    COLUMNS,
-    LAST,
-    NEAR,
-    ROLES,
-    SOURCES,
-    CandidateSet,
-    ShardQuery,
-    firsts,
-    tag,
-)
+from recsys.shard.candidates import CandidateSet, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Ints, Proposals, eligible
 from recsys.shard.shard import Shard
+from recsys.shard.sources import BITS, COLUMNS, SOURCES
+from recsys.shard.trail_measures import LIKENESS, Trails, measure
 
-_COLUMN_BITS = np.array([SOURCES[column] for column in COLUMNS])
+_COLUMN_BITS = np.array([BITS[column] for column in COLUMNS])
 
 
 def search(shard: Shard, query: ShardQuery) -> CandidateSet:
@@ -62,12 +51,14 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     return proposals
 
 
-def _ranked(shard: Shard, query: ShardQuery, column: SourceName, given: Filter | None, most: int) -> Rows:
+def _ranked(shard: Shard, query: ShardQuery, column: str, given: Filter | None, most: int) -> Rows:
     """Up to `most` rows that match, best of the column first."""
     if not most:
         return np.zeros(0, np.int64)
-    ranked = shard.lists.ranked(column, given, most)[:most]
-    return ranked[shard.items.trends.view[ranked] >= query.trend_floor] if column == "trending" else ranked
+    ranked, source = shard.lists.ranked(column, given, most)[:most], SOURCES[column]
+    if source.fading and source.values is not None:
+        ranked = ranked[source.values(shard.items, ranked) >= query.trend_floor]
+    return ranked
 
 
 def _asked(shard: Shard, query: ShardQuery) -> list[Proposals]:
@@ -75,7 +66,7 @@ def _asked(shard: Shard, query: ShardQuery) -> list[Proposals]:
     for b, ids in enumerate(query.asked):
         if ids:
             rows = shard.items.rows(ids)
-            proposals.append(Proposals(np.full(len(rows), b), rows, np.full(len(rows), SOURCES["asked"])))
+            proposals.append(Proposals(np.full(len(rows), b), rows, np.full(len(rows), BITS["asked"])))
     return proposals
 
 
@@ -116,18 +107,16 @@ def _assemble(shard: Shard, query: ShardQuery, proposals: list[Proposals]) -> Ca
 
 
 def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Floats:
-    """Inner products of each candidate with its own request's vectors, by role."""
-    likeness = np.full((len(rows), ROLES), np.nan, np.float32)
+    """(n, LIKENESS) of each candidate: inner products with its own request's vectors, and what its trail tells."""
+    likeness = np.full((len(rows), LIKENESS), np.nan, np.float32)
     vectors = shard.items.vectors(rows)
     for j, (b, role) in enumerate(zip(query.vector_request.tolist(), query.vector_role.tolist(), strict=True)):
         mine = slice(offsets[b], offsets[b + 1])
         likeness[mine, role] = vectors[mine] @ query.vectors[j]
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
+        likes = learned.links.likes(query.trail, query.trail_offsets, query.trail_weights)
         requests = np.repeat(np.arange(query.size), np.diff(offsets))
-        trail, slots = (query.trail, query.trail_offsets), shard.items.slots.view[rows]
-        likes = learned.links.likes(*trail, query.trail_weights)
-        likeness[:, NEAR : LAST + 1] = learned.links.scores(likes, learned.half_life, requests, slots)
-        likeness[:, ATTENTION] = learned.expected(*trail, offsets, slots)
-        likeness[:, AFFINITY] = learned.alike(likes, requests, slots)
+        slots = shard.items.slots.view[rows]
+        measure(Trails(learned, query.trail, query.trail_offsets, likes, offsets, requests, slots), likeness)
     return likeness

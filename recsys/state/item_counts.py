@@ -205,8 +205,3 @@ async def _set_lifetime(redis: Redis, item_ids: Sequence[str], now: float, secon
     script = redis.register_script(_PROLONG)
     for start in range(0, len(item_ids), PAGE):
         await script(keys=[redis_keys.count(i) for i in item_ids[start : start + PAGE]], args=[repr(now), seconds])
-
-
-def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:
-    """Likes that are left of the trends now; 0 where there were none."""
-    return np.exp2(np.minimum(trends - now / half_life_s, 60.0))

@@ -20,10 +20,12 @@ from recsys.model.attention import Attention
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.model.trained import Trained, looks_at
-from recsys.training.blending import START, blended, choose_weights, gather, scaled, train_ranker
+from recsys.training.blend import START, blended, choose_weights, scaled
+from recsys.training.case_table import gather
 from recsys.training.factors import Factors, factorise, from_text
 from recsys.training.item_operators import Matrix, follows, strongest
 from recsys.training.parameter_search import Grams, Parameters, choose, ranked
+from recsys.training.ranker_training import train_ranker
 from recsys.tuning.measuring import refuse_hopeless
 from recsys.versions.build import Build, Content, known_texts
 

@@ -15,7 +15,9 @@ import msgspec
 import numpy as np
 
 from recsys.datatypes import Floats, Item
-from recsys.shard.candidates import COLUMNS, ROLES, CandidateSet, ShardQuery
+from recsys.shard.candidates import NUMBERS, CandidateSet, ShardQuery
+from recsys.shard.sources import COLUMNS
+from recsys.shard.trail_measures import LIKENESS
 
 SEARCH, VECTORS, ITEMS = range(1, 4)
 """Methods of a shard."""
@@ -101,7 +103,7 @@ def decode_candidates(payload: bytes) -> CandidateSet:
     answer = _candidates(payload)
     shapes = _candidate_shapes(answer)
     size = answer.keys.size
-    n, strings, likeness, columns = (size,), (size + 1,), (size, ROLES), (size, len(COLUMNS))
+    n, strings, likeness, columns = (size,), (size + 1,), (size, LIKENESS), (size, NUMBERS)
     sketches, groups = (size, shapes[5][-1]), (size, shapes[6][-1])
     offsets, ids, titles = (answer.offsets.size,), (answer.ids.blob.size,), (answer.titles.blob.size,)
     expected = (n, offsets, n, likeness, columns, sketches, groups, n, ids, strings, titles, strings)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
-from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec, SignalName
+from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.tuning.outcome import Tuned
@@ -57,7 +57,7 @@ class Manifest(BaseModel):
     """What ranks: until models are trained, the blend of text likeness, popularity and trend."""
     space: Space | None = None
     """What the vectors are made of; None: texts alone."""
-    weights: dict[SignalName, float] | None = None
+    weights: dict[str, float] | None = None
     """The blend that was learned; None: the scenarios' own."""
     card: ModelCard | None = None
     ranker_sha256: str | None = None

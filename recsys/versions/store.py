@@ -26,6 +26,7 @@ from recsys.errors import VersionError
 from recsys.files import Drafts, sha256
 from recsys.model.space import Space
 from recsys.ranking.served_version import Serve
+from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import Ranker
 from recsys.shard.recall import inspect
 from recsys.shard.shard import Shard
@@ -153,8 +154,14 @@ class VersionStore:
         return self.folder(version) / name
 
     def serve(self, version: str) -> Serve:
-        """What a composer needs of a version. Raises VersionError when a file is missing or was changed."""
+        """What a composer needs of a version. Raises VersionError when a file is missing or was changed, and when the
+        version learned to blend signals that this release does not have.
+        """
         manifest = self.manifest(version)
+        if unknown := (manifest.weights or {}).keys() - SIGNALS:
+            raise VersionError(
+                f"version {version} blends {', '.join(sorted(unknown))}, which this release does not have; train again"
+            )
         ranker = None
         if manifest.ranker_sha256 is not None:
             ranker = Ranker(self.checked(version, RANKER, manifest.ranker_sha256).read_text())

@@ -10,9 +10,8 @@ from statistics import mean
 from typing import Any
 
 import pytest
-import yaml
 
-from recsys.config import Serving
+from recsys.ranking.signals import DEFAULT
 from tests.support.live import Live, ids
 
 pytestmark = pytest.mark.cluster
@@ -170,14 +169,11 @@ def test_more_diversity_gives_less_alike_slates(live: Live, film: Films) -> None
 
 
 def test_explained_signals_add_up_to_the_score(live: Live) -> None:
-    [application] = yaml.safe_load(live.config.read_text())["applications"]
-    user_config = next(d["user_config"] for d in application["deployments"] if d["name"] == "Composer")
-    weights = Serving.model_validate(user_config).scenarios["home"].weights
     items = live.recommend("196", k=20, explain=True)
     assert len(items) == 20
     for item in items:
         assert all(-1 <= signal <= 1 for signal in item["signals"].values())
-        assert sum(w * item["signals"][name] for name, w in weights.items()) == pytest.approx(item["score"], abs=1e-5)
+        assert sum(w * item["signals"][name] for name, w in DEFAULT.items()) == pytest.approx(item["score"], abs=1e-5)
     assert "signals" not in live.recommend("196", k=1)[0]
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Filter, Item, item_keys
 from recsys.index.base import engine
-from recsys.shard.candidates import COLUMNS, SOURCES, CandidateSet, ShardQuery
+from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.item_table import ItemTable
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
+from recsys.shard.sources import BITS, COLUMNS
 from recsys.state.item_counts import Counts
 from tests.support.world import unit_rows
 
@@ -67,7 +68,7 @@ def query_of(batch: list[Asked], *, sketches: bool = True) -> ShardQuery:
         vectors=np.array([v for *_, v in plan], np.float32).reshape(-1, D),
         vector_request=np.array([p[0] for p in plan], np.int64),
         vector_role=np.array([p[1] for p in plan], np.int64),
-        vector_source=np.array([SOURCES[p[2]] if p[2] else 0 for p in plan], np.int64),
+        vector_source=np.array([BITS[p[2]] if p[2] else 0 for p in plan], np.int64),
         vector_k=np.array([p[3] for p in plan], np.int64),
         trail=np.zeros(0, np.uint64),
         trail_weights=np.zeros(0, np.float32),

@@ -14,7 +14,8 @@ from recsys.model.learned import Learned
 from recsys.model.neighbour_rows import Links
 from recsys.model.trained import looks_at
 from recsys.ranking.signals import SIGNALS
-from recsys.training.blending import START, Table, blended, choose_weights
+from recsys.training.blend import START, blended, choose_weights
+from recsys.training.case_table import CaseTable
 from recsys.versions.model_files import read_model
 from tests.support.people import people, publish
 from tests.support.world import ATTRIBUTES, catalogue
@@ -116,7 +117,7 @@ def test_the_blend_gives_it_a_weight_where_it_decides():
     signals[:, column] = rng.random(1000)
     hit = (signals[:, column].reshape(100, 10) == signals[:, column].reshape(100, 10).max(axis=1)[:, None]).ravel()
     known = np.ones(100, np.float32)
-    table = Table(signals, hit, np.arange(0, 1001, 10), known, known, np.ones(1000, np.int64), np.arange(100), 100)
+    table = CaseTable(signals, hit, np.arange(0, 1001, 10), known, known, np.ones(1000, np.int64), np.arange(100), 100)
     weights = choose_weights(table)
     assert weights["affinity"] > 0
     assert table.mean(blended(table, weights)) > 0.9 > table.mean(blended(table, START))

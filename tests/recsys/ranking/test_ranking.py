@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from recsys.columns import StringColumn
 from recsys.ranking.selection import POOL, Controls, blend, top
 from recsys.ranking.signals import SIGNALS, Moment, measure
-from recsys.shard.candidates import BECAUSE, QUERY, ROLES, SOURCES, TASTE, CandidateSet
+from recsys.shard.candidates import BECAUSE, QUERY, TASTE, CandidateSet
 from recsys.shard.sketches import unit
+from recsys.shard.sources import BITS
+from recsys.shard.trail_measures import LIKENESS
 
 MOMENT = Moment(now=1_000_000.0, trend_half_life_s=100.0, recency_half_life_s=1000.0)
 
@@ -27,7 +29,7 @@ def candidates(
         offsets=np.cumsum([0, *sizes]),
         keys=np.arange(n, dtype=np.uint64),
         sources=np.ones(n, np.int64),
-        likeness=np.full((n, ROLES), np.nan, np.float32) if likeness is None else likeness,
+        likeness=np.full((n, LIKENESS), np.nan, np.float32) if likeness is None else likeness,
         columns=np.full((n, 3), np.nan) if columns is None else columns,
         ids=StringColumn.of([f"i{i}" for i in range(n)]),
         titles=StringColumn.of([""] * n),
@@ -52,7 +54,7 @@ def test_what_is_not_known_counts_zero():
 
 def test_likenesses_are_the_cosines():
     """`because` is the nearest of the items liked last; those that are missing do not count."""
-    likeness = np.full((2, ROLES), np.nan, np.float32)
+    likeness = np.full((2, LIKENESS), np.nan, np.float32)
     likeness[:, QUERY], likeness[:, TASTE] = [0.25, -0.5], [0.75, 1.0000002]
     likeness[:, BECAUSE : BECAUSE + 2] = [[-0.25, -0.75], [0.0, 0.5]]
     assert measured("query", likeness=likeness).tolist() == [0.25, -0.5]
@@ -80,7 +82,7 @@ any_float = st.floats(allow_nan=True, allow_infinity=True, width=32)
 def test_signals_lie_between_minus_one_and_one(rows, top_count):
     """Whatever stands in the columns."""
     n = len(rows)
-    likeness = np.array([[r[0]] * ROLES for r in rows], np.float32).reshape(n, ROLES)
+    likeness = np.array([[r[0]] * LIKENESS for r in rows], np.float32).reshape(n, LIKENESS)
     columns = np.array([r[1:] for r in rows], float).reshape(n, 3)
     with np.errstate(all="ignore"):
         values = measure(candidates([n], likeness=likeness, columns=columns, top_count=top_count), MOMENT)
@@ -207,7 +209,7 @@ def test_new_items_get_their_share_at_equal_distances():
 @pytest.mark.parametrize("role", [QUERY, TASTE])
 def test_of_new_items_those_come_first_that_are_most_alike(role):
     """To what was asked, or else to the taste, whatever the few events say; but after those within the caps."""
-    alike = np.full((20, ROLES), np.nan, np.float32)
+    alike = np.full((20, LIKENESS), np.nan, np.float32)
     alike[:, TASTE] = np.linspace(1, 0, 20)
     alike[15:, role] = [0.1, 0.2, 0.9, 0.3, 0.4]
     groups = np.arange(1, 21, dtype=np.uint64)[:, None]
@@ -238,5 +240,5 @@ def test_of_equal_items_the_best_then_the_newest_is_shown_first():
     given = candidates([4, 2], columns=columns, twins=twins)
     slates = top(given, scores, [Controls(3), Controls(2)])
     assert [slate.tolist() for slate in slates] == [[1, 3, 0], [4, 5]]
-    asked = dataclasses.replace(given, sources=np.full(6, SOURCES["asked"], np.int64))
+    asked = dataclasses.replace(given, sources=np.full(6, BITS["asked"], np.int64))
     assert top(asked, scores, [Controls(4), Controls(2)])[0].tolist() == [0, 1, 2, 3]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.datatypes import Item, RecQuery
-from recsys.training.blending import START
+from recsys.training.blend import START
 from tests.support.people import build, publish
 from tests.support.world import TOPICS, catalogue, event, eventually, topic_of
 

@@ -11,11 +11,11 @@ from redis.exceptions import NoPermissionError
 
 from recsys.config import RoutingSpec
 from recsys.datatypes import Interaction, unknown_user
+from recsys.ranking.signals import trend_now
 from recsys.serving import popularity_feed
 from recsys.serving.popularity_feed import PopularityFeed
 from recsys.state import item_counts, redis_keys
 from recsys.state.connection import connect
-from recsys.state.item_counts import trend_now
 from recsys.state.users import Counted, UserStore
 from tests.support.world import World, catalogue, event, eventually
 

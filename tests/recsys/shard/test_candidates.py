@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, item_key, item_keys
-from recsys.shard.candidates import ROLES, CandidateSet, contains, tag
+from recsys.shard.candidates import CandidateSet, contains, tag
+from recsys.shard.trail_measures import LIKENESS
 
 
 def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
@@ -24,7 +25,7 @@ def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
         offsets=np.cumsum([0, *map(len, requests)]),
         keys=item_keys(ids),
         sources=np.array([s for r in requests for s in r.values()], np.int64),
-        likeness=np.repeat(marks[:, None], ROLES, 1).astype(np.float32),
+        likeness=np.repeat(marks[:, None], LIKENESS, 1).astype(np.float32),
         columns=np.repeat(marks[:, None], 3, 1),
         ids=StringColumn.of(ids),
         titles=StringColumn.of([f"title of {i} in {shard}" for i in ids]),

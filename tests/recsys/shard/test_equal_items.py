@@ -8,12 +8,13 @@ import pytest
 from recsys.config import IndexSpec
 from recsys.datatypes import Item, RecQuery
 from recsys.index.base import engine
-from recsys.shard.candidates import QUERY, SOURCES
+from recsys.shard.candidates import QUERY
 from recsys.shard.equal_items import Twins, repeated
 from recsys.shard.item_table import ItemTable
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
+from recsys.shard.sources import BITS
 from tests.support.small_shards import Asked, answers, query_of
 from tests.support.world import World, unit_rows
 
@@ -99,7 +100,7 @@ def test_equal_items_do_not_fill_a_source(name, exact_below):
     asked = Asked([(QUERY, "similar", 30, vectors[0])], {"recent": 30, "popular": 30})
     (got,) = answers(shard, [asked])
     for source in ("similar", "recent", "popular"):
-        mine = {i for i, (bits, _) in got.items() if bits & SOURCES[source]}
+        mine = {i for i, (bits, _) in got.items() if bits & BITS[source]}
         assert len({i for i in mine if i.startswith("d")}) >= 29
         assert any(i.startswith("u") for i in mine)
     for n in range(0, 64, 7):

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Condition, Filter, Item
 from recsys.index.base import engine
-from recsys.shard.candidates import BECAUSE, COLUMNS, QUERY, ROLES, SOURCES, TASTE
+from recsys.shard.candidates import BECAUSE, QUERY, TASTE
 from recsys.shard.item_table import ItemTable
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
+from recsys.shard.sources import BITS, COLUMNS
+from recsys.shard.trail_measures import LIKENESS
 from recsys.state.item_counts import Counts
 from tests.support.small_shards import FLOOR, Asked, D, answers, make_shard, query_of
 from tests.support.world import unit_rows
@@ -55,7 +57,7 @@ def check(shard: Shard, batch: list[Asked], *, exact: bool) -> None:
         there = {i for i in asked.items if shard.items.row(i) is not None}
         assert set(got) <= names | there
         for source in ("similar", "because_you_liked", *COLUMNS):
-            bit = SOURCES[source]
+            bit = BITS[source]
             mine = {i for i, (bits, _) in got.items() if bits & bit}
             wanted: set[str] = set()
             at_least = 0
@@ -65,7 +67,7 @@ def check(shard: Shard, batch: list[Asked], *, exact: bool) -> None:
                 near = sorted(rows, key=lambda r, v=vector: -float(shard.items.vectors(np.array([r]))[0] @ v))[:k]
                 wanted |= {shard.items.ids[r] for r in near}
                 at_least = max(at_least, len(near))
-                assert role in range(ROLES)
+                assert role in range(LIKENESS)
             if source in COLUMNS and asked.columns.get(source):
                 values = {
                     "popular": shard.items.counts.view,
@@ -82,11 +84,11 @@ def check(shard: Shard, batch: list[Asked], *, exact: bool) -> None:
             else:
                 assert len(mine) >= at_least
                 assert len(mine & wanted) >= 0.95 * len(wanted)
-        assert {i for i, (bits, _) in got.items() if bits & SOURCES["asked"]} == there
+        assert {i for i, (bits, _) in got.items() if bits & BITS["asked"]} == there
         assert all(bits for bits, _ in got.values())
         for item_id, (_, likeness) in got.items():
             own = shard.items.vectors(np.array([shard.items.row(item_id)]))[0]
-            expected = np.full(ROLES, np.nan)
+            expected = np.full(LIKENESS, np.nan)
             for role, _, _, vector in asked.vectors:
                 expected[role] = own @ vector
             np.testing.assert_allclose(likeness, expected, atol=1e-5)
@@ -156,9 +158,9 @@ def test_a_batch_is_the_sum_of_its_requests(large):
     # A walk for the group may look wider than one for a request alone, so the exact parts are compared one by one.
     together, alone = answers(large, batch), [answers(large, [a])[0] for a in batch]
     for a, one, other in zip(batch, together, alone, strict=True):
-        columns = sum(SOURCES[c] for c in COLUMNS) | SOURCES["asked"]
+        columns = sum(BITS[c] for c in COLUMNS) | BITS["asked"]
         assert {i for i, (b, _) in one.items() if b & columns} == {i for i, (b, _) in other.items() if b & columns}
-        near = [{i for i, (b, _) in x.items() if b & SOURCES["similar"]} for x in (one, other)]
+        near = [{i for i, (b, _) in x.items() if b & BITS["similar"]} for x in (one, other)]
         assert len(near[0]) == len(near[1])
         assert len(near[0] & near[1]) >= 0.95 * len(near[0])
         assert a.vectors
@@ -280,5 +282,5 @@ def test_two_items_that_share_a_key_are_both_found(monkeypatch):
     shard.upsert([Item(f"i{n}", f"t{n}", "", {}, float(n)) for n in range(3)], vectors)
     (got,) = answers(shard, [Asked([(QUERY, "similar", 3, vectors[1])], {"recent": 1})])
     assert set(got) == {"i0", "i1", "i2"}
-    assert [got[i][0] & SOURCES["recent"] for i in ("i0", "i1", "i2")] == [0, 0, SOURCES["recent"]]
+    assert [got[i][0] & BITS["recent"] for i in ("i0", "i1", "i2")] == [0, 0, BITS["recent"]]
     np.testing.assert_allclose(got["i2"][1][QUERY], vectors[2] @ vectors[1], atol=1e-6)

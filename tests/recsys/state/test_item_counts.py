@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.datatypes import Interaction, unknown_user
+from recsys.ranking.signals import trend_now
 from recsys.state import item_counts, redis_keys
-from recsys.state.item_counts import Counts, grain, trend_now
+from recsys.state.item_counts import Counts, grain
 from recsys.state.users import Counted, UserStore
 
 HALF_LIFE = 100.0

@@ -19,7 +19,8 @@ from recsys.evaluation.offline import Offline
 from recsys.evaluation.splits import leave_last_out, rolling
 from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import FEATURES, Ranker
-from recsys.training import blending, item_operators, parameter_search
+from recsys.training import blend, item_operators, parameter_search, ranker_training
+from recsys.training.case_table import CaseTable
 from recsys.training.factors import factorise
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Content
@@ -248,7 +249,7 @@ def test_each_case_is_asked_at_its_own_moment(lesson):
 @pytest.mark.parametrize(("share", "looked_at"), [(0.5, True), (0.05, False)])
 def test_trees_look_at_the_session_only_where_enough_cases_are_in_one(monkeypatch, share, looked_at):
     """Who is in a session wants the opposite of who is not: to be learned from many, and not from a few."""
-    monkeypatch.setattr(blending, "SURE", -9.0)  # taken whatever its gain
+    monkeypatch.setattr(ranker_training, "SURE", -9.0)  # taken whatever its gain
     rng, cases = np.random.default_rng(2), 600
     session = np.where(rng.random(cases) < share, 5.0, 0.0).astype(np.float32)
     taste = rng.random((cases, 10)).astype(np.float32)
@@ -256,10 +257,10 @@ def test_trees_look_at_the_session_only_where_enough_cases_are_in_one(monkeypatc
     signals = np.zeros((cases * 10, len(SIGNALS)), np.float32)
     signals[:, list(SIGNALS).index("taste")] = taste.ravel()
     every, known = np.arange(0, cases * 10 + 1, 10), np.ones(cases, np.float32)
-    table = blending.Table(
+    table = CaseTable(
         signals, hit.ravel(), every, known, session, np.ones(cases * 10, np.int64), np.arange(cases), cases
     )
-    text, _ = blending.train_ranker(table, blending.START, 7)
+    text, _ = ranker_training.train_ranker(table, blend.START, 7)
     model = lightgbm.Booster(model_str=text)
     splits = dict(zip(model.feature_name(), model.feature_importance(), strict=True))
     assert (splits["session"] > 0) == looked_at

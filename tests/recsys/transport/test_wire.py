@@ -11,9 +11,10 @@ import pytest
 
 from recsys.columns import StringColumn
 from recsys.datatypes import Condition, Filter, Item
-from recsys.shard.candidates import QUERY, ROLES, TASTE, CandidateSet, ShardQuery
+from recsys.shard.candidates import QUERY, TASTE, CandidateSet, ShardQuery
 from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
+from recsys.shard.trail_measures import LIKENESS
 from recsys.transport import wire
 from tests.support.small_shards import Asked, D, make_shard, query_of
 from tests.support.world import unit_rows
@@ -151,7 +152,7 @@ def test_items_and_empty_answers_cross():
         offsets=np.zeros(2, np.int64),
         keys=np.zeros(0, np.uint64),
         sources=np.zeros(0, np.int64),
-        likeness=np.zeros((0, ROLES), np.float32),
+        likeness=np.zeros((0, LIKENESS), np.float32),
         columns=np.zeros((0, 3)),
         ids=StringColumn.of([]),
         titles=StringColumn.of([]),
@@ -161,7 +162,7 @@ def test_items_and_empty_answers_cross():
         top_count=0.0,
     )
     crossed = wire.decode_candidates(wire.encode(none))
-    assert crossed.likeness.shape == (0, ROLES)
+    assert crossed.likeness.shape == (0, LIKENESS)
     assert len(crossed.ids) == 0
     item = Item("i", "t", "x", {"k": "v", "n": 1.5, "l": ["a", "b"]}, 12.0)
     assert wire.decode_items(wire.encode([item])) == [item]

@@ -19,7 +19,7 @@ from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.model.trained import Trained
 from recsys.shard.recall import Exact, neighbours, recall, sample_queries, self_lookup
-from recsys.training.blending import START
+from recsys.training.blend import START
 from recsys.training.trainer import Trainer
 from recsys.tuning.measuring import RECALL_FLOOR
 from recsys.tuning.probe_queries import probe_queries

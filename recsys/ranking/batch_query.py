@@ -1,0 +1,184 @@
+"""What a batch of requests asks of every shard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from recsys.config import Scenario
+from recsys.datatypes import Floats, Keys, RecQuery, UserProfile, item_keys
+from recsys.ranking import signals
+from recsys.ranking.selection import Controls
+from recsys.ranking.served_version import Serve
+from recsys.ranking.signals import SIGNALS, Moment
+from recsys.shard import sources
+from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, TASTE, ShardQuery
+from recsys.shard.sources import BITS, COLUMNS
+
+_TRENDING = 0.0
+"""log2 of the likes that must be left after decay for an item to count as trending: one."""
+_NO_KEYS, _NO_WEIGHTS = np.zeros(0, np.uint64), np.zeros(0, np.float32)
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A query with all that belongs to it."""
+
+    query: RecQuery
+    scenario: Scenario
+    profile: UserProfile
+    vector: Floats | None
+    """(width,) query of the text or item asked for; None: only the user's taste counts."""
+    missing: tuple[str, ...]
+    """Parts that are missing from this query's answer already."""
+
+    @property
+    def diversity(self) -> float:
+        return self.scenario.diversity if self.query.diversity is None else self.query.diversity
+
+    @property
+    def controls(self) -> Controls:
+        return Controls(self.query.k, self.diversity, self.scenario.caps, self.explore)
+
+    @property
+    def explore(self) -> float:
+        return self.scenario.explore if self.query.explore is None else self.query.explore
+
+    def weights(self, serve: Serve) -> Mapping[str, float]:
+        """Of the blend: the version's own where it learned and the scenario asks for them."""
+        if serve.weights is not None and self.scenario.learned:
+            return serve.weights
+        return signals.DEFAULT if self.scenario.weights is None else self.scenario.weights
+
+    def sources(self) -> Mapping[str, int]:
+        """Candidates that each shard is to give, by source; none where the items to rank are given."""
+        if self.query.items is not None:
+            return {}
+        chosen = self.scenario.sources
+        wanted = sources.DEFAULT if chosen is None else {source.source: source.k for source in chosen}
+        # One shard may hold all that is left for a filter, so each source gives at least what is asked for.
+        return {name: max(k, self.query.k) for name, k in wanted.items()}
+
+
+def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment, left_s: float = math.inf) -> ShardQuery:
+    """One message for the whole batch, which waits `left_s` seconds for the answer."""
+    wants = _wants(serve, batch)
+    rows = [
+        row
+        for b, (prepared, want) in enumerate(zip(batch, wants, strict=True))
+        for row in _rows(serve, b, prepared, want)
+    ]
+    numbers = np.array([row[:-1] for row in rows], np.int64).reshape(-1, 4)
+    exclude, exclude_offsets = _ragged([_excluded(prepared) for prepared in batch])
+    liked = [prepared.profile if want.trail else None for prepared, want in zip(batch, wants, strict=True)]
+    trail, trail_offsets = _ragged([_NO_KEYS if profile is None else profile.trail for profile in liked])
+    return ShardQuery(
+        version=serve.version,
+        vectors=np.stack([row[-1] for row in rows]) if rows else np.zeros((0, serve.space.width), np.float32),
+        vector_request=numbers[:, 0],
+        vector_role=numbers[:, 1],
+        vector_source=numbers[:, 2],
+        vector_k=numbers[:, 3],
+        trail=trail,
+        trail_weights=np.concatenate([_NO_WEIGHTS if p is None else p.trail_weights for p in liked]),
+        trail_offsets=trail_offsets,
+        column_k=np.array([want.columns for want in wants], np.int64),
+        filters=tuple(p.query.filter for p in batch),
+        exclude=exclude,
+        exclude_offsets=exclude_offsets,
+        asked=tuple(p.query.items or () for p in batch),
+        trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
+        sketches=any(p.diversity > 0 for p in batch),
+        grouped=grouped(batch),
+        left_s=left_s,
+    )
+
+
+def grouped(batch: Sequence[Prepared]) -> tuple[str, ...]:
+    """Attributes that some scenario of the batch caps."""
+    return tuple(dict.fromkeys(key for p in batch for key in p.scenario.caps))
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """What a scenario wants of a shard."""
+
+    sources: Mapping[str, int]
+    """Candidates by source."""
+    columns: list[int]
+    """The same by COLUMNS."""
+    weighed: list[bool]
+    """By role: whether a signal with a weight compares candidates with that vector."""
+    trail: bool
+    """Whether a signal with a weight is measured by the last likes."""
+
+    @classmethod
+    def of(cls, prepared: Prepared, serve: Serve) -> _Want:
+        wanted, weighed = prepared.sources(), [SIGNALS[name] for name in prepared.weights(serve)]
+        roles = {role for signal in weighed for role in signal.roles}
+        return cls(
+            wanted,
+            [wanted.get(column, 0) for column in COLUMNS],
+            [role in roles for role in range(ROLES)],
+            any(signal.trail for signal in weighed),
+        )
+
+
+def _wants(serve: Serve, batch: Sequence[Prepared]) -> list[_Want]:
+    """By request; requests of a kind share theirs, and a batch has few kinds."""
+    known: dict[tuple[int, int, bool], _Want] = {}
+    wants = []
+    for prepared in batch:
+        kind = (id(prepared.scenario), prepared.query.k, prepared.query.items is not None)
+        wants.append(known.get(kind) or known.setdefault(kind, _Want.of(prepared, serve)))
+    return wants
+
+
+def _rows(serve: Serve, request: int, prepared: Prepared, want: _Want) -> list[tuple[int, int, int, int, Floats]]:
+    """(request, role, source bit, k, vector) of the vectors that a source looks for the k neighbours of, or that a
+    signal with a weight compares with: 0 and 0 where it is only that.
+    """
+    rows = []
+    for role, source, vector in _roles(prepared, serve):
+        k = want.sources.get(source, 0) if source is not None else 0
+        if k or want.weighed[role]:
+            rows.append((request, role, BITS[source] if source is not None and k else 0, k, vector))
+    return rows
+
+
+def _roles(prepared: Prepared, serve: Serve) -> list[tuple[int, str | None, Floats]]:
+    """(role, source that looks for its neighbours, (width,) vector); None: only signals compare with it."""
+    roles: list[tuple[int, str | None, Floats]] = []
+    if prepared.vector is not None:
+        roles.append((QUERY, "similar", prepared.vector))
+    profile = prepared.profile
+    if not profile.cold:
+        # A text or an item that was asked for is what "similar" means then; the taste only gives its signal.
+        source = "similar" if prepared.vector is None else None
+        taste = serve.space.query(profile.taste)
+        roles.append((TASTE, source, taste))
+        if prepared.explore > 0:
+            roles.append((TASTE, "new", taste))
+        if serve.space.learned:
+            roles.append((LONG, None, serve.space.long_query(profile.taste)))
+    for i, vector in enumerate(profile.recent_vectors):
+        # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
+        roles.append((BECAUSE + i, None if i else "because_you_liked", serve.space.context_query(vector)))
+    return roles
+
+
+def _excluded(prepared: Prepared) -> Keys:
+    """Sorted keys of the items that may not come back."""
+    query = prepared.query
+    named = [*query.exclude, *([query.like_item] if query.like_item is not None else [])]
+    seen = _NO_KEYS if query.include_seen else prepared.profile.seen
+    return np.union1d(seen, item_keys(named)).astype(np.uint64) if named else seen
+
+
+def _ragged(parts: Sequence[Keys]) -> tuple[Keys, npt.NDArray[np.int64]]:
+    """The parts end to end, and where each begins: part b stands at `offsets[b]:offsets[b + 1]`."""
+    return np.concatenate(parts), np.cumsum([0, *map(len, parts)])

@@ -1,0 +1,80 @@
+"""The slates that are made of the ranked candidates: only winners become names, reasons and explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import structs
+
+from recsys.datatypes import Floats, Recommendation
+from recsys.ranking.batch_query import Prepared
+from recsys.ranking.signals import SIGNALS
+from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet
+from recsys.shard.sources import BITS
+
+_NAMED = [tuple(source for source, bit in BITS.items() if bits & bit) for bits in range(2 * max(BITS.values()))]
+"""Sources by their bits."""
+
+
+def recommendations(
+    batch: Sequence[Prepared],
+    candidates: CandidateSet,
+    signals: Floats,
+    scores: Floats,
+    chosen: Sequence[npt.NDArray[np.int64]],
+) -> list[tuple[Recommendation, ...]]:
+    """For each request its slate, best first. `signals` is (n, len(SIGNALS)) and `scores` (n,) of the n candidates;
+    `chosen[b]` are the positions of request b's winners among them, best first.
+    """
+    picked = np.concatenate(chosen)
+    nearest = np.nan_to_num(candidates.likeness[picked, BECAUSE:ROLES], nan=-np.inf).argmax(axis=1).tolist()
+    ids, titles = candidates.ids.take(picked).strings(), candidates.titles.take(picked).strings()
+    bits = candidates.sources[picked].tolist()
+    rounded = np.round(scores[picked].astype(np.float64), 6).tolist()
+    slates, start = [], 0
+    for prepared, winners in zip(batch, chosen, strict=True):
+        reason = _Reasons(prepared)
+        items = [
+            Recommendation(
+                ids[i], titles[i], i - start + 1, rounded[i], _NAMED[bits[i]][0], reason.of(bits[i], nearest[i])
+            )
+            for i in range(start, start + len(winners))
+        ]
+        if prepared.query.explain:
+            items = [
+                structs.replace(item, signals=_explanation(signals[i])) for item, i in zip(items, winners, strict=True)
+            ]
+        slates.append(tuple(items))
+        start += len(winners)
+    return slates
+
+
+def _explanation(row: Floats) -> dict[str, float]:
+    return dict(zip(SIGNALS, map(float, row), strict=True))
+
+
+class _Reasons:
+    """Why a request's items are there: few answers for many items, each made once."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._known: dict[tuple[int, int], tuple[dict[str, str], ...]] = {}
+
+    def of(self, bits: int, nearest: int) -> tuple[dict[str, str], ...]:
+        """`nearest`: place of the item liked lately that is most alike; it matters only where that is the reason."""
+        key = (bits, nearest if bits & BITS["because_you_liked"] else 0)
+        if key not in self._known:
+            self._known[key] = tuple(self._reason(source, nearest) for source in _NAMED[bits])
+        return self._known[key]
+
+    def _reason(self, source: str, nearest: int) -> dict[str, str]:
+        prepared = self._prepared
+        if source == "because_you_liked":
+            return {"code": source, "item_id": prepared.profile.recent[nearest]}
+        if source != "similar":
+            return {"code": source}
+        if prepared.query.like_item is not None:
+            return {"code": "similar_to_item", "item_id": prepared.query.like_item}
+        return {"code": "similar_to_query" if prepared.vector is not None else "matches_your_taste"}

@@ -1,0 +1,52 @@
+"""The linear blend: a weight for each signal, chosen on validation cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recsys.datatypes import Floats
+from recsys.ranking.signals import SIGNALS
+from recsys.ranking.tree_ranker import RESCORED
+from recsys.training.case_table import CaseTable
+
+START = {name: signal.start for name, signal in SIGNALS.items()}
+"""Weights at which the search begins."""
+GRIDS = {name: signal.grid for name, signal in sorted(SIGNALS.items(), key=lambda row: row[1].turn) if signal.grid}
+"""Weights that are tried, in this order of the signals."""
+_ROUNDS = 3
+_SPREAD = 1.5
+"""Standard deviation of the scaled blend over a request's best candidates."""
+
+
+def blended(table: CaseTable, weights: Mapping[str, float]) -> Floats:
+    """(n,) float32 scores of the table's n candidates."""
+    return table.signals @ np.array([weights[name] for name in SIGNALS], np.float32)
+
+
+def choose_weights(table: CaseTable) -> dict[str, float]:
+    """Weights with the best NDCG@10, one signal after the other."""
+    if not len(table.hit):
+        return dict(START)
+    best, before = dict(START), table.ndcg(blended(table, START))
+    for _ in range(_ROUNDS):
+        for name, grid in GRIDS.items():
+            tried = {step: table.ndcg(blended(table, best | {name: step})) for step in grid if step != best[name]}
+            step = max(tried, key=lambda s: tried[s].sum())
+            if (tried[step] - before).sum() > 0:
+                best, before = best | {name: step}, tried[step]
+    return best
+
+
+def scaled(table: CaseTable, weights: Mapping[str, float]) -> dict[str, float]:
+    """The same order, at a scale on which LambdaRank's logistic function tells the best candidates apart: trees then
+    correct the blend, and nothing is left of it where they have nothing to say.
+    """
+    if not len(table.hit):
+        return dict(weights)
+    few = table.best(blended(table, weights), RESCORED)
+    scores = blended(few, weights)
+    means = np.bincount(few.owners, scores) / np.diff(few.offsets)
+    spread = float(np.sqrt(np.mean((scores - means[few.owners]) ** 2)))
+    return {name: weight * _SPREAD / max(spread, 1e-6) for name, weight in weights.items()}

@@ -1,0 +1,131 @@
+"""What the ranking is learned from: the candidates that the served pipeline gathers for validation cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.datatypes import Floats
+from recsys.evaluation.offline import Offline
+from recsys.evaluation.splits import Holdout
+from recsys.ranking.signals import SIGNALS
+from recsys.ranking.tree_ranker import features, ranks
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_CANDIDATES = 50
+"""Items asked for: with the sources of the home scenario, about 200 candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseTable:
+    """n candidates of the c cases whose target is among them; those of case i stand at `offsets[i]:offsets[i + 1]`."""
+
+    signals: Floats
+    """(n, len(SIGNALS))."""
+    hit: Bools
+    """(n,) whether the candidate is a target of its case."""
+    offsets: Ints
+    """(c + 1,)."""
+    history: Floats
+    """(c,) interactions that the user is known by."""
+    session: Floats
+    """(c,) those of the session under way."""
+    sources: Ints
+    """(n,) bits of the sources that proposed the candidate."""
+    users: Ints
+    """(c,) numbers that cases of one user share."""
+    cases: int
+    """All cases, those without a target among their candidates too, which score 0 whatever ranks."""
+
+    @property
+    def owners(self) -> Ints:
+        """(n,) the case of each candidate."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def ndcg(self, scores: Floats) -> npt.NDArray[np.float64]:
+        """(c,) NDCG@10 over candidates, several targets allowed; ties count against the target."""
+        hits = np.flatnonzero(self.hit)
+        owner = self.owners[hits]
+        sizes = np.diff(self.offsets)[owner]
+        starts = np.cumsum(sizes) - sizes
+        rivals = np.arange(sizes.sum()) + np.repeat(self.offsets[owner] - starts, sizes)
+        rank = np.add.reduceat(scores[rivals] >= np.repeat(scores[hits], sizes), starts, dtype=np.int64) - 1
+        gain = np.bincount(owner, np.where(rank < 10, 1.0 / np.log2(rank + 2.0), 0.0), len(self.offsets) - 1)
+        return gain / np.cumsum(1.0 / np.log2(np.arange(2, 12)))[np.minimum(np.bincount(owner), 10) - 1]
+
+    def mean(self, scores: Floats) -> float:
+        """Mean NDCG@10 over all cases."""
+        return float(self.ndcg(scores).sum() / max(self.cases, 1)) if len(self.hit) else 0.0
+
+    def best(self, scores: Floats, n: int) -> CaseTable:
+        """The n best candidates of each case; only of cases with a target among those. A target further down must not
+        stay: trees would learn that what stands there is one.
+        """
+        near = ranks(self.offsets, scores) < n
+        cases = np.add.reduceat(self.hit & near, self.offsets[:-1], dtype=np.int64) > 0
+        keep = near & cases[self.owners]
+        sizes = np.bincount(self.owners[keep], minlength=len(cases))[cases]
+        return CaseTable(
+            self.signals[keep],
+            self.hit[keep],
+            np.concatenate([[0], np.cumsum(sizes)]),
+            self.history[cases],
+            self.session[cases],
+            self.sources[keep],
+            self.users[cases],
+            self.cases,
+        )
+
+    def features(self, scores: Floats) -> Floats:
+        """(n, len(FEATURES)), see `tree_ranker.py`."""
+        return features(self.offsets, self.sources, self.signals, scores, self.history, self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """The candidates of one case."""
+
+    signals: Floats
+    hit: Bools
+    sources: Ints
+    history: float
+    session: float
+    user: int
+
+
+def gather(offline: Offline, held: Holdout) -> CaseTable:
+    """Signals of the candidates that the version serves for the cases."""
+    cases = list(_cases(offline, held))
+    none = np.zeros(0, np.int64)
+    return CaseTable(
+        signals=np.concatenate([np.zeros((0, len(SIGNALS)), np.float32), *(case.signals for case in cases)]),
+        hit=np.concatenate([none > 0, *(case.hit for case in cases)]),
+        offsets=np.cumsum([0, *(len(case.hit) for case in cases)]),
+        history=np.array([case.history for case in cases], np.float32),
+        session=np.array([case.session for case in cases], np.float32),
+        sources=np.concatenate([none, *(case.sources for case in cases)]),
+        users=np.array([case.user for case in cases], np.int64),
+        cases=held.cases,
+    )
+
+
+def _cases(offline: Offline, held: Holdout) -> Iterator[_Case]:
+    """Those with a target among their candidates."""
+    place = {item: i for i, item in enumerate(held.train.item_ids)}
+    number = {user: n for n, user in enumerate(dict.fromkeys(held.histories.user_ids))}
+    for first, gathered in offline.gathered(held, _CANDIDATES):
+        candidates = gathered.candidates
+        histories, sessions = gathered.histories, gathered.sessions
+        items = np.fromiter((place.get(i, -1) for i in candidates.ids.strings()), np.int64, len(candidates.keys))
+        for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
+            case = first + b
+            targets = held.targets[held.target_offsets[case] : held.target_offsets[case + 1]]
+            hit = np.isin(items[start:end], targets)
+            if hit.any():
+                mine, user = slice(start, end), number[held.histories.user_ids[case]]
+                yield _Case(gathered.signals[mine], hit, candidates.sources[mine], histories[b], sessions[b], user)
