@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, print_json
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
 from recsys.data.parquet_folders import files_of
@@ -31,7 +31,7 @@ def add_to(cli: typer.Typer) -> None:
 
 
 def inspect_files(
-    files: Annotated[list[Path], typer.Argument(help="Item and event files, in any of the known formats.")],
+    files: Files,
     config: ConfigFile = DEFAULT_CONFIG,
     options: ReadOptions = DETECTED,
     json: Json = False,

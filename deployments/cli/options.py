@@ -13,12 +13,10 @@ ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="RECSYS_CONFIG", help="The Serve config file of the platform.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]
-Files = Annotated[
-    list[Path], typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.")
-]
-OptionalFiles = Annotated[
-    list[Path] | None, typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.")
-]
+# What may not be read is told by the readers, in one line: click would print a box about how the command is used.
+_FILES = typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.", readable=False)
+Files = Annotated[list[Path], _FILES]
+OptionalFiles = Annotated[list[Path] | None, _FILES]
 AllowBad = Annotated[
     float | None,
     typer.Option(

@@ -46,11 +46,11 @@ def add_to(cli: typer.Typer) -> None:
 
 def train(
     events: Annotated[
-        list[Path] | None, typer.Argument(help="Event files; none: all histories of the platform.")
+        list[Path] | None, typer.Argument(help="Event files; none: all histories of the platform.", readable=False)
     ] = None,
     items: Annotated[
         list[Path] | None,
-        typer.Option("--items", help="Item files; none: the items of the served version. Repeatable."),
+        typer.Option("--items", help="Item files; none: the items of the served version. Repeatable.", readable=False),
     ] = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: ReadOptions = DETECTED,

@@ -43,6 +43,16 @@ def file_size(path: Path) -> int:
     return length
 
 
+def refuse_if_changed(path: Path, length: int) -> None:
+    """BadInput where a file that had so many bytes when reading began has others now: its end may be half a row."""
+    now = path.stat().st_size
+    if now != length:
+        raise BadInput(
+            f"{path}: changed while it was read, from {length} to {now} bytes; read it again when it is whole, or a "
+            "copy of it: what was taken counts once"
+        )
+
+
 def compression_of(path: Path) -> Compression | None:
     """By the first bytes; a name that promises a compression is taken at its word, so that a broken file is told."""
     with path.open("rb") as file:

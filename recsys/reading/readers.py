@@ -20,7 +20,7 @@ from recsys.reading.conversion import Converted, Converter, wanted_rows
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.fields import Fields
 from recsys.reading.file_reading import FileReading, look
-from recsys.reading.packed_files import file_size
+from recsys.reading.packed_files import file_size, refuse_if_changed
 from recsys.reading.refusals import BadRow
 from recsys.reading.table_reading import read_rows
 from recsys.reading.tables import Rows
@@ -220,6 +220,7 @@ def _batches(plan: _Plan[R], files: Sequence[FileReading], sizes: Sequence[int])
             position = before + min(rows.position, length)
             yield Batch(records, bad, position, total, told, len(rows) - len(kept), said)
             said = []
+        refuse_if_changed(file.path, length)
         before += length
     yield Batch([], [], total, total)
 

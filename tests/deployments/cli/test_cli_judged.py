@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -180,10 +178,3 @@ def test_a_dry_run_of_an_import_needs_no_platform(recsys: Recsys, shop: tuple[Pa
     assert (done.json["dry_run"], done.json["sent"], done.json["read"]["items"]["taken"]) == (True, 0, 40)
     assert "would send: 200 sent, 0 bad rows" in recsys("import", "events", events, "--dry-run").err
     assert "does not answer" in last(recsys("import", "events", events))
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_one_line(recsys: Recsys, films: Path) -> None:
-    films.chmod(0)
-    assert "Permission denied" in recsys("build", films).error()
-    films.chmod(stat.S_IRUSR)
