@@ -16,8 +16,8 @@ import pytest
 
 from deployments.machine.serve_config import read_config
 from recsys.config import Limits, Serving
-from recsys.data.readers import read_events, read_items
 from recsys.errors import BadInput
+from recsys.reading.readers import read_events, read_items
 from recsys.versions.store import VersionStore
 from tests.support.command import ITEMS, Recsys
 
