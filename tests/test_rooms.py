@@ -221,6 +221,24 @@ def test_the_rooms_are_in_order(recsys, rule):
     assert rule(recsys) == []
 
 
+def test_the_tests_mirror_the_rooms():
+    """Each room's tests lie in a folder of its name; no test module is imported: what tests share is in support/."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    rooms = {room for layer in LAYERS for room in layer}
+    stray = [str(p) for p in (ROOT / "tests" / "recsys").rglob("*.py") if _room_of(p) not in rooms]
+    modules = {p.stem for p in files if p.stem.startswith("test_")}
+    shared = {str(p): names for p in files if (names := {i.split(".")[-2] for i in _names_in(p)} & modules)}
+    assert (stray, shared) == ([], {})
+
+
+def _room_of(test: Path) -> str:
+    return str(test.parent.relative_to(ROOT / "tests" / "recsys")).strip(".")
+
+
+def _names_in(file: Path) -> set[str]:
+    return {f"_.{name}" for name in _imports(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))}
+
+
 def test_load_tests_know_http_only():
     """What measures imports neither of the two packages nor Ray: it sees the platform as its clients do."""
     assert hands(sources(ROOT / "load_tests")) == []

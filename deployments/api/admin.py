@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pydantic import Field, StrictBool
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
 from deployments.machine.config_change import Change, rescale
-from deployments.machine.live_scaling import Bounds, bound, hold, scales
+from deployments.machine.live_scaling import Bounds, Scale, bound, hold, scales
 from deployments.machine.preflight import is_loopback
 from deployments.machine.rollout import Rollout
 from recsys.access.gate import Gate
@@ -37,20 +36,8 @@ class HoldRequest(Body):
     """true: as many replicas as there are now, whatever the load; false: the load decides again."""
 
 
-class DeploymentScale(Settings):
-    deployment: str
-    running: int
-    """Replicas that take requests."""
-    target: int
-    """Replicas that are wanted now."""
-    low: int
-    high: int
-    """Bounds of the target, both included."""
-    held: bool
-
-
 class Deployments(Settings):
-    deployments: list[DeploymentScale]
+    deployments: list[Scale]
 
 
 def router(gate: Gate, home: Path) -> APIRouter:
@@ -90,7 +77,7 @@ def _ask(gate: Gate, home: Path, change: Change | None) -> Deployments:
                 _, details = rescale(rollout, change, home)
     except (RuntimeFailure, OSError) as error:
         raise Unavailable(f"the Ray dashboard does not take the change: {error}") from error
-    return Deployments(deployments=[DeploymentScale(**asdict(one)) for one in scales(details)])
+    return Deployments(deployments=scales(details))
 
 
 def _refuse_beyond_loopback(details: Mapping[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -55,7 +53,7 @@ def status(config: AnyConfig = None, json: Json = False) -> None:
     scaled = scales(details)
     if json:
         applications = {name: str(one["status"]) for name, one in details["applications"].items()}
-        deployments = [asdict(one) for one in scaled]
+        deployments = [one.model_dump() for one in scaled]
         ours = {"applications": applications, "deployments": deployments, "redis_refuses": refused}
         print_json({**urls(instance), **ours, **said})
         return

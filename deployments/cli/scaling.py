@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -78,7 +77,7 @@ def _change(instance: Instance, json: bool, change: Change) -> None:
         found = scales(rollout.details())
     took_s = time.monotonic() - start
     if json:
-        print_json({"took_s": round(took_s, 3), "deployments": [asdict(one) for one in found]})
+        print_json({"took_s": round(took_s, 3), "deployments": [one.model_dump() for one in found]})
     else:
         Console().print(table_of(found))
         out().print(f"{took_s:.1f} s")

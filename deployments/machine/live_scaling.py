@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recsys.config import Settings
 from recsys.errors import BadInput, NotFound
 
 _HELD_S = 1e9
@@ -47,17 +48,17 @@ class Bounds:
         return cls(low, high)
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Settings):
     """A deployment as it runs."""
 
     deployment: str
     running: int
     """Replicas that take requests."""
     target: int
-    """Replicas that Serve is after."""
+    """Replicas that are wanted now."""
     low: int
     high: int
+    """Bounds of the target, both included."""
     held: bool
     """Whether it stays as it is, whatever the load."""
 
@@ -77,7 +78,7 @@ def scales(details: Mapping[str, Any]) -> list[Scale]:
         running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
         target, scaling = deployment["target_num_replicas"], deployment["deployment_config"].get("autoscaling_config")
         low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (target, target)
-        found.append(Scale(name, running, target, low, high, is_held(scaling)))
+        found.append(Scale(deployment=name, running=running, target=target, low=low, high=high, held=is_held(scaling)))
     return found
 
 

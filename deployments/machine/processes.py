@@ -31,6 +31,16 @@ def instance_processes(instance: str) -> list[psutil.Process]:
     return [process for process in found.values() if _is_alive(process)]
 
 
+def processes_named(instance: str, words: str) -> list[psutil.Process]:
+    """Those of the instance that have `words` in their command line or their name."""
+    found = []
+    for process in instance_processes(instance):
+        with suppress(psutil.NoSuchProcess):
+            if words in " ".join(process.cmdline()) or words in process.name():
+                found.append(process)
+    return found
+
+
 def _is_marked(process: psutil.Process, instance: str) -> bool:
     try:
         return process.environ().get(MARKER) == instance

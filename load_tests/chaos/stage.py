@@ -18,7 +18,7 @@ import yaml
 
 from deployments.machine.environment import ray_environment
 from deployments.machine.instance import Instance
-from deployments.machine.processes import instance_processes
+from deployments.machine.processes import processes_named
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_for_serve
@@ -113,14 +113,7 @@ class Stage:
     def processes(self, marker: str) -> list[psutil.Process]:
         """Those whose command line or name has the marker in it."""
         assert self.instance is not None
-        found = []
-        for process in instance_processes(self.instance.id):
-            try:
-                if marker in " ".join(process.cmdline()) or marker in process.name():
-                    found.append(process)
-            except psutil.NoSuchProcess:
-                continue
-        return found
+        return processes_named(self.instance.id, marker)
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         return self.processes(f"ServeReplica:recsys:{deployment}")

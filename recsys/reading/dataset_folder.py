@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from recsys.config import AttributeType, EventType, Limits
 from recsys.data.interactions import Interactions
@@ -13,8 +14,8 @@ from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
 from recsys.model.taste import Taste
 from recsys.reading.dialect import Condition, ReadOptions
-from recsys.reading.judgement import FileTallies, Tally
-from recsys.reading.readers import read_events, read_items
+from recsys.reading.judgement import FileTallies
+from recsys.reading.readers import Batch, read_events, read_items
 from recsys.state.tie_breaking import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
@@ -93,11 +94,16 @@ def read_folder(
 
 
 def items_of(
-    paths: Iterable[Path], declared: Mapping[str, AttributeType], say: Say, options: ReadOptions, tally: Tally
+    paths: Iterable[Path],
+    declared: Mapping[str, AttributeType],
+    say: Say,
+    options: ReadOptions,
+    tally: Callable[[Batch[Any]], None],
+    limits: Limits | None = None,
 ) -> list[Item]:
     """Items of the files in the order of a catalogue; the last of several with one id wins."""
     items: list[Item] = []
-    for batch in read_items(paths, declared, Limits(), options):
+    for batch in read_items(paths, declared, limits or Limits(), options):
         tally(batch)
         for record in batch.records:
             attributes = {key: value for key, value in record.attributes.items() if value is not None}

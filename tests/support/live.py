@@ -20,7 +20,7 @@ import psutil
 import yaml
 
 from deployments.machine.instance import Instance
-from deployments.machine.processes import instance_processes
+from deployments.machine.processes import processes_named
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
 from recsys.config import Ports
@@ -45,14 +45,7 @@ class Live:
 
     def processes(self, marker: str = "") -> list[psutil.Process]:
         """Of this platform and no other, with `marker` in their command line."""
-        found = []
-        for process in instance_processes(self.instance.id):
-            try:
-                if marker in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.NoSuchProcess:
-                continue
-        return found
+        return processes_named(self.instance.id, marker)
 
     def replicas(self, deployment: str) -> list[psutil.Process]:
         return self.processes(f"ServeReplica:recsys:{deployment}")

@@ -91,7 +91,7 @@ def test_serve_has_taken_over_or_is_late():
     assert late(after, details(after)) == []
     assert late(hold(before, "Composer", held=True), details(before)) == ["Composer"]
     assert late(bound(before, "encoder", Bounds(2, 2)), details(before)) == ["Encoder"]
-    assert scales(details(after))[2] == Scale("shard-0", 2, 2, 2, 6, held=False)
+    assert scales(details(after))[2] == Scale(deployment="shard-0", running=2, target=2, low=2, high=6, held=False)
     assert scales({"applications": {}}) == []
 
 
