@@ -44,10 +44,11 @@ def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -
     """A pool of connections, opened when used; an answer later than `timeout_s` raises redis TimeoutError.
 
     `url`: see `redis_url.py`. `prefix`: what each `Key` of `redis_keys.py` begins with, `Platform.redis_prefix`.
-    A command is tried once more, at once and over a new connection, where its connection turns out to be dead, and
-    where the server says that it is not the primary. Then all other connections are made anew as well: they lead to
-    the same server, and reads over them would miss what was just written.
-    RESP2 keeps the parsing in hiredis and the shape of answers the same on old and new servers.
+    A command is tried once more, at once and over a new connection, when its connection is dead, and when the server
+    says that it is not the primary. In the second case all other connections are closed as well: they lead to the same
+    server, and reads over them would miss what was just written.
+
+    RESP2 keeps the parsing in hiredis, and the shape of answers the same on old and new servers.
     """
     options = _options(timeout_s) | {"encoder_class": partial(_Prefixing, f"{prefix}:".encode())}
     once = _OnceMore()
@@ -56,15 +57,15 @@ def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -
     if named is None:
         client = Redis.from_url(url, retry=once, **options)
     else:
-        asking = _options(timeout_s) | {"retry": _once()} | named.sentinel
-        manager: Any = Sentinel(named.sentinels, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        to_sentinels = _options(timeout_s) | {"retry": _once()} | named.sentinel
+        manager: Any = Sentinel(named.sentinels, sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
         client = manager.master_for(named.service, redis_class=_Named, **{**options, "retry": once, **named.server})
     once.watch(client.connection_pool)
     return client
 
 
 def connect_blocking(url: str, timeout_s: float = 5.0) -> blocking.Redis:
-    """The same for code without an event loop, such as a command's checks; no command is tried twice."""
+    """A client for code without an event loop, such as a command's checks. No command is tried twice."""
     options = _options(timeout_s)
     named = sentinel_url(url)
     never = BlockingRetry(NoBackoff(), 0)
@@ -80,7 +81,7 @@ def _blocking_primary(named: SentinelUrl, options: dict[str, Any]) -> blocking.R
 
 
 class _Prefixing(Encoder):
-    """Writes the platform's prefix in front of its keys, and of nothing else: values may be any string."""
+    """Writes the platform's prefix in front of each `Key`, and of nothing else: values may be any string."""
 
     def __init__(self, prefix: bytes, *options: Any, **named: Any) -> None:
         super().__init__(*options, **named)  # type: ignore[no-untyped-call]
@@ -95,7 +96,7 @@ class _Prefixing(Encoder):
 
 
 class _Named(Redis):
-    """A client of the primary that Sentinels name. It closes their connections with its own."""
+    """A client of the primary that Sentinels name. Closing it closes the connections to the Sentinels, too."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         await super().aclose(close_connection_pool)
@@ -112,10 +113,10 @@ def _once() -> Retry:
 
 
 class _OnceMore(Retry):
-    """One more try for what another connection may answer better.
+    """Retry policy: once more, where another connection may get another answer.
 
-    redis-py copies the policy of a pool for each of its connections, and hands it no pool. This one stays one object,
-    and is told the pool that it belongs to.
+    redis-py copies a pool's policy for each of its connections, and does not give the policy its pool. This policy
+    stays one object, and `watch` gives it the pool.
     """
 
     def __init__(self) -> None:
@@ -149,7 +150,7 @@ class _OnceMore(Retry):
         raise AssertionError("unreachable")
 
     async def _leave_server(self) -> None:
-        """Close what is idle, and what is in use once it is free again."""
+        """Close idle connections now, and those in use when they are free again."""
         pool: Any = None if self._pool is None else self._pool()
         if pool is not None:
             await pool.update_active_connections_for_reconnect()
@@ -157,7 +158,7 @@ class _OnceMore(Retry):
 
 
 def _is_elsewhere(error: Exception) -> bool:
-    """Whether the answer may be better over a new connection."""
+    """Whether a new connection may get another answer: this one is dead, or its server is not the primary."""
     if isinstance(error, (ConnectionError, *_NOT_THIS_SERVER)):
         return True
     return isinstance(error, ResponseError) and any(words in str(error) for words in _IN_OTHER_WORDS)

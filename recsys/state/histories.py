@@ -38,25 +38,25 @@ class StoredHistory:
     sequence: int
     fields: Mapping[bytes, bytes]
     cut: bool
-    """Whether older events have left it, for it is as long as it may be."""
+    """Whether it is as long as it may be, and older events have left it."""
 
     def __len__(self) -> int:
         return len(self.fields)
 
     def events(self) -> list[Interaction]:
-        """Oldest first; events of the same moment as `in_order` says.
+        """Oldest first; events of the same moment in the order of `in_order`.
 
-        What cannot be read is left out: earlier releases wrote events in another form, and one user's event must not
-        keep all those from their profiles that are rebuilt together with him.
+        Events that cannot be read are left out: earlier releases wrote them in another form, and one user's event must
+        not cost the others of a batch their profiles.
         """
         events = []
         for event_id, document in self.fields.items():
             try:
-                kept = _read(document)
+                stored = _read(document)
             except msgspec.DecodeError:
                 continue
-            known = (kept.item_id, kept.type, kept.timestamp, kept.value, kept.request_id)
-            events.append(Interaction(event_id.decode(), self.user_id, *known))
+            fields = (stored.item_id, stored.type, stored.timestamp, stored.value, stored.request_id)
+            events.append(Interaction(event_id.decode(), self.user_id, *fields))
         if len(events) < len(self.fields):
             log.warning("%d events of a user cannot be read, and are left out", len(self.fields) - len(events))
         # To hash every event would be a tenth of a rebuild, and most events have a time of their own.
@@ -65,7 +65,8 @@ class StoredHistory:
 
 
 def in_order(event: Interaction) -> tuple[float, str]:
-    """The order of a history, however its events came: by time, and within the same moment by a hash of user and item
-    (see `tie_breaking.py`). The event_id decides between events of one item.
+    """Sort key of a history, whatever the order in which its events came.
+
+    By time, then by a hash of user and item (see `tie_breaking.py`), then by event_id.
     """
     return (event.timestamp, f"{tie(event.user_id, event.item_id):016x}{event.event_id}")

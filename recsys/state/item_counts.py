@@ -29,15 +29,16 @@ PAGE = 1000
 """Items read at a time: about 2 ms of an event loop."""
 
 FEED = 50_000
-"""Items of a feed that are remembered as changed, give or take a tenth. Whoever has missed more reads all anew."""
+"""Items that a feed remembers as changed, give or take a tenth. A shard that has missed more reads all its items."""
 
 _GRAIN = 2.0**-20
 """Weights are whole multiples of this, so that sums are exact and do not depend on their order."""
 
 UNHELD_S = 7 * 86_400
-"""Seconds that numbers live which no shard has asked for: events may come before their items."""
+"""Seconds that the numbers of an item live which no shard holds: events may come before their items."""
 HELD_S = 400 * 86_400
-"""Seconds that numbers live after a shard asked for them. Prolonged once a month, so a year's rest loses nothing."""
+"""Seconds that the numbers of an item live which a shard holds. Shards prolong them once a month, so a platform that
+rests for a year loses nothing."""
 _PROLONGED_S = 30 * 86_400
 
 _NUMBERS = np.dtype([("likes", "<f8"), ("trend", "<f8"), ("prolonged", "<f8"), ("born", "<f8")])
@@ -103,11 +104,11 @@ local function move(to, item, feed, born, before, after)
   return number
 end
 
-local function known(to, item)
-  local kept = call('HGET', to.counted, item)
-  if not kept then return nil, 0, '' end
-  local feed, born = struct.unpack('<Hd', kept)
-  return feed, born, string.sub(kept, 11)
+local function kept(to, item)
+  local words = call('HGET', to.counted, item)
+  if not words then return nil, 0, '' end
+  local feed, born = struct.unpack('<Hd', words)
+  return feed, born, string.sub(words, 11)
 end
 
 local function keep(to, item, feed, born, before, after)
@@ -121,13 +122,13 @@ local function keep(to, item, feed, born, before, after)
 end
 
 local function say(to, item, feed, time, weight)
-  local _, born, before = known(to, item)
+  local _, born, before = kept(to, item)
   keep(to, item, feed, born, before, heard(before, time, weight))
 end
 
 -- What the user said of an item up to a time counts no more.
 local function unsay(to, item, time)
-  local feed, born, before = known(to, item)
+  local feed, born, before = kept(to, item)
   local after = ''
   for at = 1, #before, 16 do
     if struct.unpack('<d', before, at) > time then after = after .. string.sub(before, at, at + 15) end
@@ -182,22 +183,22 @@ class Counts:
 
 async def read(redis: Redis, item_ids: Sequence[str]) -> Counts:
     """The numbers of these items; zeros where nothing was counted."""
-    found: list[bytes] = []
+    numbers: list[bytes] = []
     for start in range(0, len(item_ids), PAGE):
         blobs: list[Any] = await redis.mget([redis_keys.count(i) for i in item_ids[start : start + PAGE]])
-        found += [_NONE if blob is None else blob for blob in blobs]
-    table = np.frombuffer(b"".join(found), _NUMBERS)
+        numbers += [_NONE if blob is None else blob for blob in blobs]
+    table = np.frombuffer(b"".join(numbers), _NUMBERS)
     old = np.flatnonzero(table["prolonged"] < time.time() - _PROLONGED_S)
     return Counts(item_ids, table["likes"], table["trend"], [item_ids[n] for n in old.tolist()])
 
 
 async def prolong(redis: Redis, item_ids: Sequence[str]) -> None:
-    """A shard holds these items: their numbers live on."""
+    """Keep the numbers of items that a shard holds from expiring."""
     await _set_lifetime(redis, item_ids, time.time(), HELD_S)
 
 
 async def release(redis: Redis, item_ids: Sequence[str]) -> None:
-    """These items were deleted: their numbers go, unless a shard holds one again before."""
+    """Let the numbers of deleted items expire, unless a shard holds the item again before."""
     await _set_lifetime(redis, item_ids, 0.0, UNHELD_S)
 
 

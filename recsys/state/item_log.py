@@ -67,26 +67,30 @@ class ItemLog:
         self._holds = redis.register_script(_HOLDS)
 
     async def append(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
-        """Write (shard, change) pairs in one transaction: all or none. Their sequence numbers."""
+        """Write (shard, change) pairs in one transaction, all or none. Return their sequence numbers."""
         pipe = self._redis.pipeline(transaction=True)
         for shard, change in changes:
             pipe.xadd(redis_keys.log(shard), fields_of(change))
         return [sequence.decode() for sequence in await pipe.execute()]
 
     async def read(self, shard: int, cursor: str, *, limit: int = 512, wait_ms: int | None = None) -> list[Entry]:
-        """Entries behind the cursor, oldest first; waits for one at the most `wait_ms` (None: not at all)."""
+        """Up to `limit` entries behind the cursor, oldest first.
+
+        `wait_ms`: milliseconds to wait for the first; None: do not wait.
+        """
         answer: Any = await self._redis.xread({redis_keys.log(shard): cursor}, count=limit, block=wait_ms)
         return [Entry(at.decode(), _change(fields)) for _, entries in answer or [] for at, fields in entries]
 
     async def length(self, shard: int) -> int:
-        """Entries that it holds."""
+        """Number of entries in the shard's log."""
         return int(await self._redis.xlen(redis_keys.log(shard)))
 
     async def end(self, shard: int, at_least: str = START_OF_LOG) -> str:
         """Sequence number of the newest entry that there ever was; START_OF_LOG before the first.
 
-        An entry that was trimmed counts: what is built of an empty log has its place behind the trim. `at_least`: a
-        cursor that is known, such as of the snapshot that a build starts from. It is the end where Redis has lost more.
+        An entry that was trimmed counts: a version that is built when the log is empty stands behind the trimmed
+        entries. `at_least`: a cursor that was reached for certain, such as that of the snapshot that a build starts
+        from. It is the end where Redis has lost later entries.
         """
         pipe = self._redis.pipeline(transaction=True)
         pipe.xinfo_stream(redis_keys.log(shard))
@@ -111,8 +115,8 @@ class ItemLog:
 
     async def trimmed(self, shard: int) -> str:
         """Sequence number up to which entries were dropped; START_OF_LOG: none were."""
-        known: Any = await self._redis.hget(redis_keys.TRIMMED, str(shard))
-        return _text(known or START_OF_LOG)
+        sequence: Any = await self._redis.hget(redis_keys.TRIMMED, str(shard))
+        return _text(sequence or START_OF_LOG)
 
     async def holds(self, shard: int, cursor: str) -> bool:
         """Whether the log is the one in which this cursor was reached.
@@ -125,10 +129,10 @@ class ItemLog:
         return bool(there) or after(_text(trimmed)) >= after(cursor)
 
     async def restore(self, shard: int, cursor: str) -> bool:
-        """Mark a snapshot's cursor as the log's end where the log ends before it; whether that was so.
+        """Mark a snapshot's cursor as the log's end where the log ends before it. Return whether it did.
 
         Entries get larger numbers from then on. Without the mark a Redis whose clock is behind would give them smaller
-        ones, which nobody who starts from the snapshot reads.
+        ones, and a replica that starts from the snapshot would never read them.
         """
         try:
             await self._redis.xadd(redis_keys.log(shard), {"op": "mark"}, id=cursor)
@@ -139,7 +143,7 @@ class ItemLog:
         return True
 
     async def trim(self, shard: int, cursor: str) -> int:
-        """Drop entries up to the cursor, which nobody needs any more, and how many there were."""
+        """Drop the entries up to the cursor. Return how many were dropped."""
         if after(await self.trimmed(shard)) >= after(cursor):
             return 0
         milliseconds, counter = after(cursor)
@@ -151,8 +155,8 @@ class ItemLog:
 
     async def shards(self) -> list[int]:
         """Numbers of the shards whose logs were trimmed at some time."""
-        known: list[Any] = await self._redis.hkeys(redis_keys.TRIMMED)
-        return sorted(int(number) for number in known)
+        numbers: list[Any] = await self._redis.hkeys(redis_keys.TRIMMED)
+        return sorted(int(number) for number in numbers)
 
     async def check(self, shard: int, version: str, cursor: str, built_at: float = 0.0) -> None:
         """Raises VersionError when entries behind the cursor are gone: the version cannot be brought up to date.
@@ -174,7 +178,7 @@ class ItemLog:
 
 
 def after(sequence: str) -> tuple[int, int]:
-    """Sequence numbers in their order: milliseconds, then a counter within them."""
+    """Sort key of sequence numbers: milliseconds, then a counter within them."""
     milliseconds, _, counter = sequence.partition("-")
     return int(milliseconds), int(counter or 0)
 
@@ -184,6 +188,7 @@ def _text(value: bytes | str) -> str:
 
 
 def fields_of(change: Change) -> dict[Any, Any]:
+    """A change as the fields of its entry."""
     if isinstance(change, Delete):
         return {"op": "delete", "id": change.item_id}
     vector = np.ascontiguousarray(change.vector, np.float32).tobytes()

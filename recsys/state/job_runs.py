@@ -1,4 +1,4 @@
-"""What is known of the runs of unattended jobs."""
+"""What Redis holds of the runs of unattended jobs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from redis.asyncio import Redis
 
 
 async def last_run(redis: Redis, key: str) -> dict[str, str]:
-    """Of the last run of a job: started, finished (Unix seconds), reason, and what came of it or error; empty: none."""
-    known: Any = await redis.hgetall(key)
-    return {name.decode(): value.decode() for name, value in known.items()}
+    """The last run of a job: `started` and `finished` in Unix seconds, `reason`, and its result or `error`.
+
+    Empty before the first run. `key`: `redis_keys.REBUILD` or `RETRAINING`.
+    """
+    fields: Any = await redis.hgetall(key)
+    return {name.decode(): value.decode() for name, value in fields.items()}

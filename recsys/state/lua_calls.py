@@ -16,10 +16,11 @@ Call = tuple[Sequence[Key], Sequence[str | bytes | float]]
 
 
 async def run_many(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> list[Any]:
-    """An answer a call, in their order. A call must come to the same when it is made twice.
+    """Run the script once for each call, in one trip. Return the answers in the order of the calls.
 
-    A Redis that was restarted, or is another one, does not know the script: then it is told, and all calls are made
-    again. A pipeline of redis-py's own scripts asks before each time whether Redis knows them, which is a trip more.
+    A call must have the same effect when it is made twice: a Redis that was restarted, or is another one, does not have
+    the script, so it is loaded and all calls are made again. redis-py's own pipelines ask Redis for the script before
+    every trip, which is another trip.
     """
     try:
         return await _run(redis, script, calls)

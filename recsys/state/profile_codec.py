@@ -17,27 +17,27 @@ from recsys.datatypes import Interaction, UserProfile
 from recsys.state.histories import in_order
 
 _FORMAT = b"pf07"
-"""Profiles that were cached in another form are of no use."""
-_MADE = 20
+"""A profile that was cached in another form is passed over."""
+_STAMP = 20
 """Bytes that say what a profile was made for: format, hash of the version, hash of the settings."""
 _HEADER = struct.Struct("<IQdIBBHHHId")
 """Then likes, sequence, timestamp of the newest event, seen items, recent items, whether the history was cut, trail,
 lengths of taste and vectors, likes of the session and when its last was. That makes 64 bytes, so that the 8-byte keys
 behind them are aligned.
 """
-_START = _MADE + _HEADER.size
+_START = _STAMP + _HEADER.size
 
 Cached = tuple[UserProfile, tuple[float, str]]
 """A profile, and where its newest event stands in the history, see `histories.in_order`."""
 
 
 @lru_cache(8)
-def _made(version: str, settings: bytes) -> bytes:
+def _stamp(version: str, settings: bytes) -> bytes:
     return _FORMAT + hashlib.blake2b(version.encode(), digest_size=8).digest() + settings
 
 
 def encode(profile: UserProfile, newest: Interaction, version: str, settings: bytes) -> bytes:
-    """`settings` are 8 bytes, see `Taste.fingerprint`."""
+    """A profile as bytes. `newest`: the newest event in it. `settings`: 8 bytes, see `Taste.fingerprint`."""
     lengths = (len(profile.taste), profile.recent_vectors.shape[1])
     sizes = (len(profile.seen), len(profile.recent), profile.cut, len(profile.trail), *lengths)
     header = _HEADER.pack(
@@ -46,21 +46,25 @@ def encode(profile: UserProfile, newest: Interaction, version: str, settings: by
     floats = (profile.trail_weights, profile.taste, profile.recent_vectors)
     columns = (profile.seen, profile.trail, *floats, profile.trail_at, profile.felt)
     names = "\n".join((in_order(newest)[1], *profile.recent))
-    return b"".join((_made(version, settings), header, *(column.tobytes() for column in columns), names.encode()))
+    return b"".join((_stamp(version, settings), header, *(column.tobytes() for column in columns), names.encode()))
 
 
 def decode(blob: bytes, version: str, settings: bytes, unknown: UserProfile) -> Cached | None:
-    """None when it is of another version, or of other settings. `unknown` has the lengths of the version's vectors."""
-    if not blob.startswith(_made(version, settings)):
+    """The profile in `blob`; None when it was made for another version or with other settings.
+
+    `unknown` is the version's profile of a user without events: its vectors have the lengths that must match.
+    """
+    if not blob.startswith(_stamp(version, settings)):
         return None
-    known = _read(blob)
-    lengths = (known[0].taste.shape, known[0].recent_vectors.shape[1])
-    return known if lengths == (unknown.taste.shape, unknown.recent_vectors.shape[1]) else None
+    profile, newest = _read(blob)
+    lengths = (profile.taste.shape, profile.recent_vectors.shape[1])
+    return (profile, newest) if lengths == (unknown.taste.shape, unknown.recent_vectors.shape[1]) else None
 
 
 def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
-    """Of a profile of any version and any settings what does not depend on them: the seen items, the trail and the
-    session, with the taste of an `unknown` user. None when it was cached in another form.
+    """What is left of a profile when version or settings change: the seen items, the trail and the session.
+
+    The taste is that of an `unknown` user. None when the profile was cached in another form.
     """
     if not blob.startswith(_FORMAT):
         return None
@@ -71,7 +75,7 @@ def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
 
 def _read(blob: bytes) -> Cached:
     # One look at the memory for each type, and slices of it: that is cheaper than a look for each column.
-    header = _HEADER.unpack_from(blob, _MADE)
+    header = _HEADER.unpack_from(blob, _STAMP)
     likes, sequence, newest, seen, recent, cut, trail, taste, width, session, session_at = header
     keys = np.frombuffer(blob, np.uint64, seen + trail, _START)
     at = _START + 8 * (seen + trail)

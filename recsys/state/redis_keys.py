@@ -1,7 +1,7 @@
 """Every Redis key in one place. Ids are arbitrary strings, so they stand last in a key.
 
-A key is made here without the platform's prefix (`args.redis_prefix`), and is a `Key`. The client that `connect` gives
-writes the prefix and a colon in front of each `Key` when it sends it, so that no call site has to know it. Answers have
+The functions here make a `Key`, without the platform's prefix (`args.redis_prefix`). The client that `connect` returns
+writes the prefix and a colon in front of each `Key` that it sends, so no call site has to know it. Answers contain
 whole keys: see `user_of`.
 
 | key | type | holds |
@@ -10,7 +10,7 @@ whole keys: see `user_of`.
 | order:USER | sorted set | event_id by timestamp |
 | counted:USER | hash | item_id -> what the user said of it, as it is counted, see `item_counts.py` |
 | sequence:USER | string | number of the user's last change, drawn from sequences |
-| profile:USER | string | the cached user vector, see `users.py`; expires |
+| profile:USER | string | the cached user vector, see `profile_codec.py`; expires |
 | early:USER | string | the same for a version that is about to be served; expires within minutes |
 | floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
 | tickets | string | how many item writes there were: each draws its place, see `serving/item_writes.py` |

@@ -42,7 +42,9 @@ class SentinelUrl:
 
 
 def sentinel_url(url: str) -> SentinelUrl | None:
-    """Read a `sentinel://` URL; None for any other. ValueError, without parts of the URL, when it is wrong."""
+    """Read a `sentinel://` URL; None for any other. Raises ValueError when it is wrong; the message quotes nothing of
+    the URL, which may hold a password.
+    """
     scheme, _, rest = url.partition("://")
     if scheme not in _PLAIN:
         return None
@@ -54,19 +56,19 @@ def sentinel_url(url: str) -> SentinelUrl | None:
         raise ValueError("a sentinel:// URL ends with the name of the service: sentinel://host:26379/service")
     options = dict(parse_qsl(query))
     own = {name: value for name in _OWN_OPTIONS if (value := options.pop(name, None)) is not None}
-    asked = urlencode(options)
+    query = urlencode(options)
     read: Callable[[str], dict[str, Any]] = parse_url
-    found = [read(f"{_PLAIN[scheme]}://{who}{at}{host}?{asked}") for host in hosts.split(",")]
-    if not all(one.get("host") for one in found):
+    sentinels = [read(f"{_PLAIN[scheme]}://{who}{at}{host}?{query}") for host in hosts.split(",")]
+    if not all(sentinel.get("host") for sentinel in sentinels):
         raise ValueError("a sentinel:// URL names a host for each Sentinel: sentinel://host:26379,host:26379/service")
-    server = dict(found[0])
+    server = dict(sentinels[0])
     for name in ("host", "port", "connection_class"):
         server.pop(name, None)
     if scheme == "sentinels":
         server["ssl"] = True
     shared = {name: value for name, value in server.items() if name.startswith(("ssl", "socket_"))}
     return SentinelUrl(
-        sentinels=tuple((str(one["host"]), int(one.get("port", SENTINEL_PORT))) for one in found),
+        sentinels=tuple((str(each["host"]), int(each.get("port", SENTINEL_PORT))) for each in sentinels),
         service=service,
         server=server,
         sentinel=shared | {name.removeprefix("sentinel_"): value for name, value in own.items()},
@@ -74,7 +76,7 @@ def sentinel_url(url: str) -> SentinelUrl | None:
 
 
 def redacted(url: str) -> str:
-    """Where a Redis URL leads, for messages: without user, password and options, each of which may hold a secret."""
+    """A Redis URL for messages: without user, password and options, each of which may hold a secret."""
     try:
         if (named := sentinel_url(url)) is not None:
             hosts = ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in named.sentinels)

@@ -1,7 +1,7 @@
 """Vectors of log entries by another encoder than their own, kept beside the log for all replicas.
 
-The last bits of a vector depend on the texts that it was encoded with. So the first replica to make one keeps it, and
-all take what is kept.
+The last bits of a vector depend on the texts that it was encoded with. So the first replica to make one stores it, and
+all replicas use the stored one.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from recsys.state.item_log import after
 
 
 class Reencoded:
-    """Of one shard's log."""
+    """The vectors of one shard's log."""
 
     def __init__(self, redis: Redis, shard: int) -> None:
         self._redis = redis
         self._shard = shard
 
     async def vectors(self, fingerprint: str, sequences: Sequence[str]) -> dict[str, Floats]:
-        """Those that are kept by this encoder, by the sequence number of their entry."""
+        """Stored (d,) float32 vectors by this encoder, by the sequence number of their entry; others are left out."""
         kept: list[Any] = await self._redis.hmget(redis_keys.reencoded(self._shard, fingerprint), list(sequences))
         return {s: np.frombuffer(v, np.float32) for s, v in zip(sequences, kept, strict=True) if v is not None}
 
-    async def keep(self, fingerprint: str, made: Mapping[str, Floats]) -> None:
-        """Keep (d,) float32 vectors by the sequence number of their entry. One that is kept already stays."""
+    async def keep(self, fingerprint: str, vectors: Mapping[str, Floats]) -> None:
+        """Store (d,) float32 vectors by the sequence number of their entry. One that is stored already stays."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.sadd(redis_keys.reencoders(self._shard), fingerprint)
-        for sequence, vector in made.items():
+        for sequence, vector in vectors.items():
             pipe.hsetnx(redis_keys.reencoded(self._shard, fingerprint), sequence, vector.tobytes())
         await pipe.execute()
 
     async def forget(self, cursor: str, fingerprints: Collection[str]) -> None:
-        """Drop those of entries up to the cursor, and all by encoders that are not among `fingerprints`.
+        """Drop the vectors of entries up to the cursor, and all by encoders that are not among `fingerprints`.
 
-        A set tells which encoders there are: looking for their keys would be a walk over every user's.
+        A set in Redis names the encoders: a scan for their keys would pass over the keys of every user.
         """
-        known: Any = await self._redis.smembers(redis_keys.reencoders(self._shard))
-        for fingerprint in (name.decode() for name in known):
+        encoders: Any = await self._redis.smembers(redis_keys.reencoders(self._shard))
+        for fingerprint in (name.decode() for name in encoders):
             key = redis_keys.reencoded(self._shard, fingerprint)
             if fingerprint in fingerprints:
                 kept: list[Any] = await self._redis.hkeys(key)

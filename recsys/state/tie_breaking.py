@@ -1,8 +1,8 @@
-"""The order of what has no order of its own: events of one moment, and the items of a catalogue.
+"""An order for what has none of its own: events of one moment, and the items of a catalogue.
 
-It comes from hashes of ids. The order of rows in a file and the order of arrival do not change it. It does not go by
-the ids themselves either: many systems number items as they are added, and old items are popular. The user is part of
-an event's hash, so that one item is not the last of everybody's.
+It follows hashes of ids, so neither the order of rows in a file nor the order of arrival changes it. The ids themselves
+would not do: many systems number items as they are added, and old items are popular. The user is part of an event's
+hash, so that the same item is not the last one of every user.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from recsys.datatypes import Item, Keys, item_key
 
 TELLING = 0.05
-"""Share of users whose last two events tie, from which on commands say so."""
+"""Commands warn when the last two events of at least this share of the users tie."""
 
 _MASK = (1 << 64) - 1
 _STEP = 0x9E3779B97F4A7C15
@@ -33,7 +33,7 @@ def ties(users: Keys, items: Keys) -> Keys:
 
 
 def decided_by_ties(share: float) -> str | None:
-    """What to say of data of whose users this share has two last events of one time; None: too few to matter."""
+    """A warning about data in which the last two events of this share of the users tie; None: too few to matter."""
     if share < TELLING:
         return None
     return (

@@ -33,7 +33,7 @@ MICROSECOND = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An event with the like that it is of its item; `weight` 0: a word against it. `feed`: see `Router.feed`."""
+    """An event with its weight as a like; 0: it is a word against the item. `feed`: see `Router.feed`."""
 
     event: Interaction
     weight: float
@@ -44,7 +44,9 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What an append did to one user. `profile` is the one before it, still to be folded; None: rebuild it."""
+    """What an append did to one user. `profile` is the one before it, which the events are to be folded into; None: the
+    profile has to be rebuilt.
+    """
 
     fresh: tuple[Interaction, ...]
     """Events that were not there before this call, in the order given."""
@@ -118,9 +120,9 @@ class UserStore:
     ) -> dict[str, Appended]:
         """Add events by user, each once by its event_id; one round trip for all users.
 
-        When the answer to a try is lost and Redis is asked again, what the lost try has added counts as fresh. One more
-        trip is made for events whose time is the platform's when it lies before the user's floor, which Redis' clock
-        set: they are given the moment right behind it.
+        When an answer is lost and the call is made again, the events that the first try added count as fresh. Events
+        whose time is the platform's may lie before the user's floor, which Redis' clock set. They are given the moments
+        right behind it, in one more trip.
         """
         events = {u: _once_each(counted) for u, counted in events.items()}
         outcomes = await self._append_once(events, version, unknown)
@@ -134,7 +136,7 @@ class UserStore:
     async def _append_once(
         self, events: Mapping[str, Sequence[Counted]], version: str, unknown: UserProfile
     ) -> dict[str, tuple[Appended, Sequence[Counted]]]:
-        """What became of each user's events, and those to be sent again with a later time."""
+        """One trip: the outcome of each user, and the events that have to be sent again with a later time."""
         calls: list[Call] = []
         call = secrets.token_urlsafe(6)
         for user_id, counted in events.items():
