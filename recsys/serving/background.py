@@ -1,4 +1,4 @@
-"""Loops that end only when they are cancelled: whatever a step raises is logged and counted, and the loop goes on."""
+"""Loops that end only when they are cancelled. What a step raises is logged and counted, and the loop goes on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys.errors import RecsysError
 from recsys.telemetry import SILENT, Telemetry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
-"""Seconds before a step that failed is tried again: at least, and at most unless its pause is longer."""
+"""Least and most seconds before a step that failed is tried again; a longer pause of the loop counts."""
 
 Step = Callable[[], Awaitable[None] | None]
 Pause = float | Callable[[], float]
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = SILENT) -> None:
     """Repeat a step, with `pause_s` seconds between two, until the task is cancelled.
 
-    A step that raises is tried again after the pause, or a quarter of a second where that is longer. The wait doubles,
-    up to two seconds, while the step goes on raising.
-    Each failure counts in recsys_background_errors_total{task=name}, without what follows a colon in the name: it says
-    which version, say, and versions come and go. The log has the first of a row, the second, the fourth, and so on.
+    A step that raises is tried again after the pause, or a quarter of a second if that is longer. The wait doubles, up
+    to two seconds, while the step goes on raising.
+
+    Each failure counts in recsys_background_errors_total{task=name}. A name may end in a colon and a version, which the
+    label leaves out: versions come and go. Of failures in a row the log has the first, second, fourth, eighth and so on.
     """
     task = asyncio.current_task()
     failures = 0
@@ -43,7 +44,7 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
             if task.cancelling():
                 raise
             error = cancelled  # something that the step waited for was cancelled, and not this loop
-        except Exception as other:  # noqa: BLE001 - a loop that must not end does not choose what it survives
+        except Exception as other:  # noqa: BLE001 - the loop must not end, whatever it is
             error = other
         if task.cancelling():
             return
@@ -64,11 +65,11 @@ class Background:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self, name: str, step: Step, pause_s: Pause) -> None:
-        """See `forever`. One of the same name must not be running."""
+        """Start a loop, see `forever`. No other loop of the same name may be running."""
         self._tasks[name] = asyncio.create_task(forever(name, step, pause_s, self._telemetry), name=name)
 
     async def stop(self) -> None:
-        """End all of them, and wait for their last steps."""
+        """End all loops, and wait for their last steps."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -79,7 +80,7 @@ class Background:
         return {name for name, task in self._tasks.items() if not task.done()}
 
     def healthy(self) -> bool:
-        """Whether any was started, and all still run."""
+        """Whether a loop was started, and all of them still run."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks.values())
 
 

@@ -24,9 +24,9 @@ from recsys.transport.coalescing import Coalescer, Flight
 from recsys.versions.store import VersionStore
 
 _LOADED = 2
-"""Encoders held at a time: the served version's and the next one's."""
+"""Encoders in memory at a time: the served version's and the next one's."""
 _TOGETHER = 1000
-"""Texts of one call that wait at a time: however many it brings, others find room in the queue."""
+"""Texts of one call in the queue at a time, so that calls of any size leave room for others."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class EncoderReplica:
         self._telemetry = telemetry
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
         self._fingerprints: LRUCache[str, str] = LRUCache(64)
-        self._known: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
+        self._cache: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
         self._turn = asyncio.Lock()
         self._texts, self._bulk = self._queue(), self._queue()
         self.meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
@@ -47,10 +47,10 @@ class EncoderReplica:
         self._background = Background(telemetry)
 
     async def start(self) -> None:
-        """Load the served version's encoder: the first request should not wait for the weights.
+        """Load the served version's encoder, so that the first request does not wait for its weights.
 
-        Where it does not open, it is that of the version served before, as shards and composers do. Raises VersionError
-        where none opens.
+        When it does not open, load that of the version served before; shards and composers go back to it, too. Raises
+        VersionError when none opens.
         """
         reasons = []
         for version in self._store.served():
@@ -76,37 +76,37 @@ class EncoderReplica:
 
     def tune(self, tuning: EncoderTuning) -> None:
         self._texts.max_batch = self._bulk.max_batch = tuning.max_batch
-        self._known = LRUCache(tuning.cache_texts)
+        self._cache = LRUCache(tuning.cache_texts)
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         """(len(texts), d) float32 unit vectors by the encoder of the version.
 
         Raises BadInput for a text that the encoder cannot read; calls that travelled with it get their vectors.
         """
-        vectors = {t: v for t in dict.fromkeys(texts) if (v := self._known.get((version, t))) is not None}
+        vectors = {t: v for t in dict.fromkeys(texts) if (v := self._cache.get((version, t))) is not None}
         missing = [t for t in dict.fromkeys(texts) if t not in vectors]
         self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
         self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
-        # A thousand items take four seconds: a search does not wait behind them, the two take turns.
+        # A thousand items take four seconds. They have a queue of their own, and searches take turns with them.
         queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
         for start in range(0, len(missing), _TOGETHER):
             part = missing[start : start + _TOGETHER]
-            found = await asyncio.gather(*(queue.submit((version, text)) for text in part))
-            for text, vector in zip(part, found, strict=True):
+            encoded = await asyncio.gather(*(queue.submit((version, text)) for text in part))
+            for text, vector in zip(part, encoded, strict=True):
                 vectors[text] = vector
-                if self._known.maxsize:
-                    self._known[version, text] = vector
+                if self._cache.maxsize:
+                    self._cache[version, text] = vector
         return np.stack([vectors[t] for t in texts])
 
     async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
-        vectors: dict[tuple[str, str], Floats | Exception] = {}
+        outcomes: dict[tuple[str, str], Floats | Exception] = {}
         for version in {version for version, _ in batch}:
-            texts = [text for v, text in batch if v == version]
+            texts = [text for of, text in batch if of == version]
             async with self._turn:
                 encoder = await asyncio.to_thread(self._encoder, version)
-                made = await asyncio.to_thread(_each, encoder, texts)
-            vectors |= {(version, text): vector for text, vector in zip(texts, made, strict=True)}
-        return [vectors[request] for request in batch]
+                vectors = await asyncio.to_thread(_each, encoder, texts)
+            outcomes |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
+        return [outcomes[request] for request in batch]
 
     def _queue(self) -> Coalescer[tuple[str, str], Floats]:
         return Coalescer(self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed)
@@ -119,7 +119,7 @@ class EncoderReplica:
         self._telemetry.set("recsys_queue_requests", len(self._texts) + len(self._bulk), queue="encode")
 
     def _encoder(self, version: str) -> Encoder:
-        """Of the version; versions that share an encoder share it here."""
+        """The version's encoder. Versions with the same encoder share one object."""
         if version not in self._fingerprints:
             self._fingerprints[version] = self._store.manifest(version).fingerprint
         fingerprint = self._fingerprints[version]
@@ -130,14 +130,14 @@ class EncoderReplica:
 
 
 def _each(encoder: Encoder, texts: Sequence[str]) -> Sequence[Floats | Exception]:
-    """A vector a text. Where the batch fails each text is tried by itself, so one text fails nobody else's."""
+    """A vector for each text. When the batch fails, each text is encoded by itself: one bad text fails no other."""
     try:
         return list(encoder.encode(texts))
     except Exception:
-        made = [_alone(encoder, text) for text in texts]
-        if all(isinstance(one, Exception) for one in made) and len(texts) > 1:
-            raise  # it is the encoder
-        return made
+        outcomes = [_alone(encoder, text) for text in texts]
+        if all(isinstance(outcome, Exception) for outcome in outcomes) and len(texts) > 1:
+            raise  # the encoder fails, and not one of the texts
+        return outcomes
 
 
 def _alone(encoder: Encoder, text: str) -> Floats | Exception:

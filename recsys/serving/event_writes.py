@@ -18,7 +18,7 @@ from recsys.state.users import Counted, UserStore
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The events of one call, in its order. `untimed` are the places of those whose time is the platform's."""
+    """The events of one call, in its order. `untimed`: places of the events whose time is the platform's."""
 
     events: Sequence[Interaction]
     untimed: frozenset[int] = frozenset()
@@ -26,16 +26,16 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of the events of one call."""
+    """The outcome of one call."""
 
     accepted: int
     duplicates: int
     """Events whose event_id the user's history holds already."""
     too_old: int
-    """Events not taken: as old as what has left the user's history, or from before the user was erased."""
+    """Refused events: as old as those that have left the user's history, or from before the user was erased."""
     unknown_items: tuple[str, ...]
-    """Items of accepted events that no shard holds: seen all the same, and part of the taste within seconds after
-    the items are there."""
+    """Items of accepted events that no shard holds. They count as seen, and become part of the taste within seconds
+    after the items are there."""
 
 
 class EventWriter:
@@ -46,9 +46,9 @@ class EventWriter:
         self._settings = settings
 
     async def record_many(self, calls: Sequence[Told], serve: Serve) -> list[Recorded | Exception]:
-        """The events of several calls, in one Redis trip and one call a shard.
+        """Record the events of several calls, in one Redis trip and one call a shard.
 
-        Raises Unavailable when Redis does not confirm: then the events are to be sent again, with their ids.
+        Raises Unavailable when Redis does not confirm: then the callers send the events again, with the same ids.
         """
         by_user: dict[str, list[Counted]] = {}
         for call in calls:
@@ -65,10 +65,10 @@ class EventWriter:
         for call in calls:
             new, old = [], 0
             for event in call.events:
-                told = (event.user_id, event.event_id)
-                old += told in too_old
-                if told in fresh:
-                    fresh.remove(told)  # sent again in this batch, it is a duplicate
+                key = (event.user_id, event.event_id)
+                old += key in too_old
+                if key in fresh:
+                    fresh.remove(key)  # sent again in this batch, it is a duplicate
                     new.append(event)
             items = tuple(dict.fromkeys(e.item_id for e in new if e.item_id in unknown))
             results.append(Recorded(len(new), len(call.events) - len(new) - old, old, items))

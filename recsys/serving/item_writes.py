@@ -1,9 +1,10 @@
 """Writes of items into the log, in the order in which their callers made them.
 
-A write takes a ticket when it comes: a number that all composers draw from Redis. Its text is encoded then, which takes
-its time, and the log is written in one script. The script leaves out an item that a write with a later ticket has
-changed meanwhile: so a write that timed out at its caller, or is sent again by a client that lost its connection, never
-replaces a later one. A caller may give a version of his own as well; an item is left out where a higher one is known.
+A write takes a ticket when it arrives: a number that all composers draw from Redis. Then its text is encoded, which
+takes time, and one script writes the log. The script leaves out an item that a write with a later ticket has changed
+meanwhile. So a write that timed out at its caller, or that a client sends again after it lost its connection, never
+replaces a later one. A caller may give a version of its own as well: an item is left out when it was written with a
+higher one.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ _WRITE = """
 local ticket, version = tonumber(ARGV[1]), ARGV[3]
 local key, arg, answers = 1, 5, {}
 while key <= #KEYS do
-  local last, known, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
+  local last, highest, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
   key, arg = key + 2, arg + 1
   local why = ''
   if tonumber(redis.call('GET', last) or '0') > ticket then
     why = 'later'
-  elseif version ~= '' and tonumber(redis.call('GET', known) or '-1') > tonumber(version) then
-    why = redis.call('GET', known)
+  elseif version ~= '' and tonumber(redis.call('GET', highest) or '-1') > tonumber(version) then
+    why = redis.call('GET', highest)
   end
   local answer = {why}
   for _ = 1, changes do
@@ -49,7 +50,7 @@ while key <= #KEYS do
   end
   if why == '' then
     redis.call('SET', last, ARGV[1], 'EX', ARGV[2])
-    if version ~= '' then redis.call('SET', known, version, 'EX', ARGV[4]) end
+    if version ~= '' then redis.call('SET', highest, version, 'EX', ARGV[4]) end
   end
   answers[#answers + 1] = answer
 end
@@ -57,8 +58,8 @@ return answers
 """
 
 _VERSION_S = 400 * 86_400
-"""Seconds for which a caller's version is known, from the item's last write with one: longer than callers keep an old
-change to send it again. Items that are gone must not take a place for ever."""
+"""Seconds for which a caller's version of an item is stored, from the last write with one. That is longer than callers
+keep an old change to send it again. It ends, because deleted items must not take memory for ever."""
 
 _AWAY = "the item log does not answer; send the items again"
 
@@ -74,7 +75,7 @@ class Logged:
 
 
 class ItemWriter:
-    """`kept_s`: seconds for which a ticket is known, longer than any write takes from its ticket to the log."""
+    """`kept_s`: seconds for which an item's last ticket is stored, longer than any write takes from ticket to log."""
 
     def __init__(self, redis: Redis, router: Router, kept_s: float) -> None:
         self._redis = redis
@@ -83,7 +84,7 @@ class ItemWriter:
         self._script = redis.register_script(_WRITE)
 
     async def ticket(self) -> int:
-        """The place of a write among all, to be taken when it comes."""
+        """The place of a write among all writes. Take it when the write arrives."""
         try:
             return int(await self._redis.incr(redis_keys.TICKETS))
         except (RedisError, OSError) as error:
@@ -92,6 +93,11 @@ class ItemWriter:
     async def upsert(
         self, items: Sequence[Item], vectors: Floats, fingerprint: str, ticket: int, version: int | None = None
     ) -> Logged:
+        """Write (n, d) `vectors` of n items, which the encoder with this fingerprint made.
+
+        `version`: the caller's, of all the items; None: the order of tickets alone decides. Raises Unavailable when
+        Redis does not confirm.
+        """
         changes: list[list[tuple[int, Change]]] = []
         for item, vector in zip(items, vectors, strict=True):
             owner = self._router.owner(item)
@@ -105,27 +111,29 @@ class ItemWriter:
         changes = [(n, Delete(item_id)) for n in self._router.holders(item_id)]
         logged = await self._write([item_id], [changes], ticket, version)
         if logged.newest:
-            with contextlib.suppress(RedisError, OSError):  # deleted it is: then its likes only live on for longer
+            with contextlib.suppress(
+                RedisError, OSError
+            ):  # the item is deleted; only its counts live longer than needed
                 await item_counts.release(self._redis, [item_id])
         return logged
 
     async def _write(
         self, item_ids: Sequence[str], changes: Sequence[Sequence[tuple[int, Change]]], ticket: int, version: int | None
     ) -> Logged:
-        asked: list[redis_keys.Key] = []
-        told: list[Any] = [ticket, self._kept_s, "" if version is None else version, _VERSION_S]
+        keys: list[redis_keys.Key] = []
+        args: list[Any] = [ticket, self._kept_s, "" if version is None else version, _VERSION_S]
         for item_id, own in zip(item_ids, changes, strict=True):
-            asked += [
+            keys += [
                 redis_keys.written(item_id),
                 redis_keys.version(item_id),
                 *(redis_keys.log(shard) for shard, _ in own),
             ]
-            told.append(len(own))
+            args.append(len(own))
             for _, change in own:
                 fields = [part for pair in fields_of(change).items() for part in pair]
-                told += [len(fields), *fields]
+                args += [len(fields), *fields]
         try:
-            answers: list[list[bytes]] = await self._script(keys=asked, args=told)
+            answers: list[list[bytes]] = await self._script(keys=keys, args=args)
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
         written: list[tuple[int, str] | Conflict] = []

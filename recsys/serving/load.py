@@ -9,7 +9,7 @@ from recsys.serving.scaling import Load
 
 
 class LoadMeter:
-    """Counts between two readings. `waiting` gives the age of the oldest waiting request in seconds."""
+    """Counts work between two readings. `waiting` returns the age of the oldest waiting request in seconds."""
 
     def __init__(self, waiting: Callable[[], float]) -> None:
         self._waiting = waiting
@@ -20,15 +20,17 @@ class LoadMeter:
         """As it was read last."""
 
     def batch(self, worked_s: float, fill: float) -> None:
-        """One is done. `worked_s`: seconds of work by a thread that takes one batch at a time, 0 where there is no such
-        thread; `fill`: its size over the largest allowed. May come from any thread: an update lost does no harm.
+        """Count a batch.
+
+        `worked_s`: seconds of work by a thread that takes one batch at a time; 0 where there is no such thread. `fill`:
+        its size over the largest allowed. May be called from any thread: a lost update does no harm.
         """
         self._worked_s += worked_s
         self._filled += fill
         self._batches += 1
 
     def begin(self) -> None:
-        """Count from here: what starting took says nothing of the load, and would call for yet another replica."""
+        """Start counting. What starting up took says nothing of the load, and would call for yet another replica."""
         self.read()
         self.load = Load(0.0, 0.0, 0.0)
 

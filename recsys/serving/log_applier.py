@@ -19,7 +19,7 @@ from recsys.state.item_log import Delete, Entry, ItemLog, Upsert
 from recsys.state.reencoded_vectors import Reencoded
 
 _TOGETHER = 128
-"""Entries applied before the replica says how far it is: about 60 ms of work, which a write behind them waits."""
+"""Entries applied before the replica writes its record: about 60 ms of work, for which a write behind them waits."""
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class LogApplier:
         self._number = number
         self._redis = redis
         self._log = ItemLog(redis)
-        self._kept = Reencoded(redis, number)
+        self._stored = Reencoded(redis, number)
         self._encode = encode
 
     async def check(self, version: str, cursor: str, built_at: float) -> None:
@@ -39,29 +39,29 @@ class LogApplier:
         await self._log.check(self._number, version, cursor, built_at)
 
     async def catch_up(self, shard: Shard, fingerprint: str, wait_ms: int | None = None) -> list[Entry]:
-        """Apply what the log holds behind the shard's cursor; what was applied.
+        """Apply up to 128 entries of the log behind the shard's cursor. Return those that were applied.
 
         `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all. Raises
         Rewound when the shard holds changes that the log has lost.
         """
         entries = await self._log.read(self._number, shard.cursor, limit=_TOGETHER, wait_ms=wait_ms)
-        # After the reading: what was read then is of the log in which the cursor was reached.
+        # Asked after the reading: then the entries that were read are of the log in which the cursor was reached.
         if not entries:
             if not await self._log.holds(self._number, shard.cursor):
                 await self._rewound(shard)
             return entries
         foreign = [e for e in entries if isinstance(e.change, Upsert) and e.change.fingerprint != fingerprint]
-        made = await self._reencoded(shard.version, foreign, fingerprint) if foreign else {}
+        reencoded = await self._reencoded(shard.version, foreign, fingerprint) if foreign else {}
         async with shard.changing:
             # Likes may be older than the item: it was deleted and comes back, or its events came first.
             ids = dict.fromkeys(e.change.item.item_id for e in entries if isinstance(e.change, Upsert))
-            # Both at once: whoever waits for the change to be visible waits for each round trip.
-            held, counts = await asyncio.gather(
+            # Both at once: a write that waits to be visible waits for each round trip.
+            unbroken, counts = await asyncio.gather(
                 self._log.holds(self._number, shard.cursor), read(self._redis, list(ids))
             )
-            if not held:
+            if not unbroken:
                 await self._rewound(shard)
-            await asyncio.to_thread(_apply, shard, entries, made, counts)
+            await asyncio.to_thread(_apply, shard, entries, reencoded, counts)
         shard.cursor = entries[-1].sequence
         await prolong_held(self._redis, counts, shard)
         return entries
@@ -82,9 +82,9 @@ class LogApplier:
             )
 
     async def _reencoded(self, version: str, entries: Sequence[Entry], fingerprint: str) -> dict[str, Floats]:
-        """Vectors of entries that another encoder made, by sequence number; those that are kept, made where none is."""
+        """Vectors of entries that another encoder made, by sequence number: those stored in Redis, and new ones."""
         sequences = [e.sequence for e in entries]
-        kept = await self._kept.vectors(fingerprint, sequences)
+        kept = await self._stored.vectors(fingerprint, sequences)
         texts = {
             e.sequence: e.change.item.passage()
             for e in entries
@@ -96,8 +96,8 @@ class LogApplier:
             vectors = await self._encode(version, list(texts.values()))
         except Exception as error:  # whatever a remote call fails with, the log waits until it succeeds
             raise Unavailable(f"no encoder answers for version {version}: {error}") from error
-        await self._kept.keep(fingerprint, dict(zip(texts, np.asarray(vectors, np.float32), strict=True)))
-        return kept | await self._kept.vectors(fingerprint, list(texts))
+        await self._stored.keep(fingerprint, dict(zip(texts, np.asarray(vectors, np.float32), strict=True)))
+        return kept | await self._stored.vectors(fingerprint, list(texts))
 
 
 def _apply(shard: Shard, entries: Sequence[Entry], reencoded: dict[str, Floats], counts: Counts) -> None:

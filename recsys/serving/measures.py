@@ -1,4 +1,4 @@
-"""What replicas and batches say of themselves: a beat a second, and once a batch what came of it."""
+"""Measurements of replicas, once a second, and of batches, once each."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from recsys.telemetry import Telemetry
 from recsys.transport.coalescing import Flight
 
 BEAT_S = 1.0
+"""Seconds between two beats."""
 
 
 class Pulse:
+    """The measurements that every kind of replica has."""
+
     def __init__(self, meter: LoadMeter, telemetry: Telemetry) -> None:
         self.meter = meter
         self._telemetry = telemetry
@@ -25,44 +28,46 @@ class Pulse:
         self._versions: set[str] = set()
 
     def beat(self, versions: Iterable[str]) -> None:
-        """Read the load and say it. `versions`: what the replica serves or holds now."""
-        load, told = self.meter.read(), self._telemetry
-        told.set("recsys_busy_ratio", load.busy)
-        told.set("recsys_queue_age_seconds", load.queue_age_s)
-        told.set("recsys_batch_fill_ratio", load.batch_fill)
-        told.set("recsys_memory_bytes", self._process.memory_info().rss)
-        known = set(versions)
-        for version in known | self._versions:
-            told.set("recsys_version_info", float(version in known), version=version)
-        self._versions |= known
-        told.flush()
+        """Publish load, memory and versions. `versions`: those that the replica serves or holds now."""
+        load, telemetry = self.meter.read(), self._telemetry
+        telemetry.set("recsys_busy_ratio", load.busy)
+        telemetry.set("recsys_queue_age_seconds", load.queue_age_s)
+        telemetry.set("recsys_batch_fill_ratio", load.batch_fill)
+        telemetry.set("recsys_memory_bytes", self._process.memory_info().rss)
+        current = set(versions)
+        for version in current | self._versions:
+            telemetry.set("recsys_version_info", float(version in current), version=version)
+        self._versions |= current
+        telemetry.flush()
 
     def landed(self, queue: str, flight: Flight, largest: int, *, works: bool) -> None:
-        """A coalescer's batch. `works`: its time is work done here, and not by those it waited for."""
+        """Count a coalescer's batch. `works`: its time was work of this replica, and not waiting for another."""
         self.meter.batch(flight.took_s if works else 0.0, flight.requests / largest)
-        told = self._telemetry
-        told.observe("recsys_batch_requests", flight.requests, queue=queue)
-        told.observe("recsys_batch_seconds", flight.took_s, queue=queue)
-        told.observe("recsys_answer_seconds", flight.waited_s + flight.took_s, queue=queue)
+        telemetry = self._telemetry
+        telemetry.observe("recsys_batch_requests", flight.requests, queue=queue)
+        telemetry.observe("recsys_batch_seconds", flight.took_s, queue=queue)
+        telemetry.observe("recsys_answer_seconds", flight.waited_s + flight.took_s, queue=queue)
 
 
 class Recording:
+    """Counts the outcome of batches on their way back."""
+
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
     async def slates(self, batch: Awaitable[list[Slate | Exception]]) -> list[Slate | Exception]:
         results = await batch
-        told = self._telemetry
+        telemetry = self._telemetry
         answered = [result for result in results if isinstance(result, Slate)]
-        told.add("recsys_slates_total", len(answered))
+        telemetry.add("recsys_slates_total", len(answered))
         if answered:
             for stage, took_ms in answered[0].stages.items():  # one clock for the whole batch
-                told.observe("recsys_stage_seconds", took_ms / 1000, stage=stage)
+                telemetry.observe("recsys_stage_seconds", took_ms / 1000, stage=stage)
         for part, slates in Counter(part for slate in answered for part in slate.degraded).items():
-            told.add("recsys_degraded_slates_total", slates, part=part)
+            telemetry.add("recsys_degraded_slates_total", slates, part=part)
         if len(answered) < len(results):
             for code, refused in Counter(_code(r) for r in results if not isinstance(r, Slate)).items():
-                told.add("recsys_refused_total", refused, code=code)
+                telemetry.add("recsys_refused_total", refused, code=code)
         return results
 
     async def events(self, batch: Awaitable[list[Recorded | Exception]]) -> list[Recorded | Exception]:

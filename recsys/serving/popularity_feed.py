@@ -17,15 +17,15 @@ from recsys.state import item_counts, redis_keys
 from recsys.state.item_counts import FEED, PAGE, Counts
 
 _ALL_ANEW_S = 86_400.0
-"""Seconds after which a feed reads all numbers again: what expired, or was changed by hand, is in no feed."""
+"""Seconds after which a feed reads all numbers again: no feed names numbers that expired or were changed by hand."""
 
 
 class PopularityFeed:
-    """The numbers of one version's shard. `feed`: see `Router.feed`.
+    """Keeps likes and trends of one version's shard up to date. `feed`: see `Router.feed`.
 
-    Changes are numbered by Redis and not by any clock. A feed remembers the last 50,000 items that changed: a shard
-    that has missed more, or whose Redis was replaced or has lost numbers that the shard had seen, reads all its items
-    again. Whatever is read comes in pages, between which the event loop is free.
+    Redis numbers the changes; no clock is involved. A feed remembers the last 50,000 items that changed. A shard that
+    has missed more reads all its items again. So does one whose Redis was replaced, or has lost changes that the shard
+    had seen. Numbers are read in pages, between which the event loop is free.
     """
 
     def __init__(self, redis: Redis, feed: int) -> None:
@@ -47,14 +47,14 @@ class PopularityFeed:
                 await self._take(shard, await asyncio.to_thread(shard.ids, rows))
             self._seen, self._server, self._all_at = end, server, time.monotonic()
         while page := await self._changes():
-            await self._take(shard, shard.held([item.decode() for item, _ in page]))
+            await self._take(shard, shard.present([item.decode() for item, _ in page]))
             self._seen = int(page[-1][1])
             if len(page) < PAGE:
                 break
 
     async def _look(self) -> tuple[int, str, int, float]:
-        """The last number drawn, the server's run_id ("" where the user may not ask for it), and of the feed how many
-        items it has and the oldest's number.
+        """Number of the last change, the server's run_id ("" where this user may not read it), how many items the feed
+        has, and the number of its oldest.
         """
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(redis_keys.SEQUENCES)
@@ -84,7 +84,7 @@ class PopularityFeed:
 
 async def prolong_held(redis: Redis, counts: Counts, shard: Shard) -> None:
     """Keep the numbers of items that the shard holds from expiring."""
-    held = shard.held(counts.expiring) if counts.expiring else []
-    if held:
-        with contextlib.suppress(RedisError):  # it may read and not write; the next look tries again
-            await item_counts.prolong(redis, held)
+    items = shard.present(counts.expiring) if counts.expiring else []
+    if items:
+        with contextlib.suppress(RedisError):  # Redis may refuse writes; the next look tries again
+            await item_counts.prolong(redis, items)

@@ -54,7 +54,7 @@ class ProfileLoader:
         telemetry: Telemetry = SILENT,
         active: Active | None = None,
     ) -> None:
-        """`active`: users who came lately, as far as it is known already."""
+        """`active`: users who came lately, of a loader before this one; None: there was none."""
         self._telemetry = telemetry
         self._active = active or Active()
         self._breaker = Breaker()

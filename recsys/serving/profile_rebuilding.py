@@ -1,8 +1,9 @@
-"""Profiles made anew from whole histories, behind the requests: bounded work, short histories first, nothing twice.
+"""Profiles rebuilt from whole histories, behind the requests: bounded work, short histories first, nothing twice.
 
-After a promotion the profiles of all users are out of date at once, and a history of 1,000 events takes some ten
-milliseconds of this process and as much of the shards. So no request rebuilds by itself. It asks here, waits a moment
-where little is before it, and goes on without. What was begun is finished and cached, whoever waits for it still.
+After a promotion the profiles of all users are out of date at once. A history of 1,000 events takes some ten
+milliseconds of this process and as much of the shards. So no request rebuilds a profile by itself. It asks here, waits
+a moment if there is little work before it, and goes on without the profile. A rebuild that has begun is finished and
+cached, whether its request still waits or not.
 """
 
 from __future__ import annotations
@@ -34,46 +35,47 @@ _WORKERS = 2
 _GROUP = 1000
 """Events of the users that are rebuilt together; a longer history is a group of its own."""
 WAITING = 5000
-"""Users that may wait here; who comes later is asked for again by his next request."""
+"""Users that may wait here. The profile of a user beyond that is asked for again by the next request."""
 _VECTORS_S = 10.0
 """Seconds for the vectors of one group."""
 _LIGHT = 50
-"""Events that are worked on sooner than a thread is woken."""
+"""Events whose folding takes less time than waking a thread."""
 _EACH_S, _TELLING = 10e-6, 200
-"""Seconds for one event, until it is measured by groups of at least so many: what one busy core takes."""
+"""Seconds for one event (what one busy core takes) until groups of at least so many events have measured it."""
 LACKING_S = (2.0, 600.0)
-"""Least and most seconds for which a profile stays cached that lacks the item of a like: the item may come."""
+"""Least and most seconds for which a profile stays cached in which a liked item is missing: the item may come."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """`late` are the shards that did not give their items' vectors: then the profile is good for one answer only."""
+    """A rebuilt profile."""
 
     profile: UserProfile
     late: tuple[str, ...]
+    """Shards that did not send the vectors of their items. Such a profile is used for one answer, and not cached."""
 
 
 @dataclass(order=True, slots=True)
 class Job:
     urgency: tuple[bool, int, int]
-    """For a version that is not served yet, bits of the history's length, number."""
+    """Sort key: whether the version is not served yet, bit length of the history's length, number of the job."""
     user_id: str = field(compare=False)
     serve: Serve = field(compare=False)
     events: int = field(compare=False)
     key: tuple[str, str, int] = field(compare=False)
     last: int = field(compare=False)
-    """Number of its last event among all those that were asked for in its line."""
+    """Number of its last event among all events that arrived in its line."""
     done: asyncio.Future[Rebuilt | None] = field(compare=False)
-    """None: it could not be made; the log says why."""
+    """None: the profile could not be made; the log says why."""
 
 
 @dataclass(slots=True)
 class _Line:
-    """Histories of about the same length, which are rebuilt as they come; both count events, from the beginning on."""
+    """Histories of about the same length, rebuilt in the order of their arrival. Both fields count events."""
 
-    asked: int = 0
+    arrived: int = 0
     done: int = 0
 
 
@@ -84,9 +86,9 @@ class Rebuilder:
         self._taste = taste
         self._waiting: list[Job] = []
         self._jobs: dict[tuple[str, str, int], Job] = {}
-        """Those that wait and those that are worked on, by version, user and sequence."""
+        """Waiting and running jobs, by version, user and sequence."""
         self._lines: dict[tuple[bool, int], _Line] = {}
-        """By `early` and the bits of their histories' lengths, in which order they are worked on."""
+        """By `early` and the bit length of the histories' lengths, which is the order of work."""
         self._each_s = _EACH_S
         """Seconds for one event, by the last groups."""
         self._ended = 0.0
@@ -95,30 +97,30 @@ class Rebuilder:
         self._workers: set[asyncio.Task[None]] = set()
 
     def ask(self, user_id: str, sequence: int, events: int, serve: Serve, *, early: bool = False) -> Job | None:
-        """A profile as of this sequence, or a later one, cached when it is done; None: too many are waiting.
+        """Rebuild a user's profile as of this sequence or a later one, and cache it. None: too many are waiting.
 
-        `events` is the length of the history. `early`: for a version that is not served yet, after all others.
+        `events`: length of the history. `early`: for a version that is not served yet, after all other work.
         """
         key = (serve.version, user_id, sequence)
-        if (known := self._jobs.get(key)) is not None:
-            return known
+        if (job := self._jobs.get(key)) is not None:
+            return job
         if len(self._jobs) >= WAITING:
             return None
         urgency = (early, events.bit_length(), next(self._numbers))
         line = self._lines.setdefault(urgency[:2], _Line())
-        line.asked += events
+        line.arrived += events
         done: asyncio.Future[Rebuilt | None] = asyncio.get_running_loop().create_future()
-        job = self._jobs[key] = Job(urgency, user_id, serve, events, key, line.asked, done)
+        job = self._jobs[key] = Job(urgency, user_id, serve, events, key, line.arrived, done)
         heapq.heappush(self._waiting, job)
         if len(self._workers) < _WORKERS:
             self._workers.add(asyncio.create_task(self._work()))
         return job
 
     def soon(self, job: Job, within_s: float) -> bool:
-        """Whether it should be done within this many seconds, by the events before it; true where there are none."""
+        """Whether the job should end within this many seconds, by the events before it; True if there are none."""
         early, bits, _ = job.urgency
         before = job.last - job.events - self._lines[early, bits].done
-        before += sum(line.asked - line.done for of, line in self._lines.items() if of < (early, bits))
+        before += sum(line.arrived - line.done for of, line in self._lines.items() if of < (early, bits))
         return before <= 0 or (before + job.events) * self._each_s <= within_s
 
     @property
@@ -133,7 +135,7 @@ class Rebuilder:
     async def _work(self) -> None:
         try:
             await self._work_off()
-        finally:  # in the same step as the last look at who waits: who asks right after it starts a worker
+        finally:  # in the same step as the last look at the queue: a job that comes right after it starts a worker
             self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _work_off(self) -> None:
@@ -182,8 +184,8 @@ class Rebuilder:
         )  # fmt: skip
         items = dict.fromkeys(item for items in wanted for item in items)
         vectors, late = await self._shards.vectors(serve.version, items, _VECTORS_S, bulk=True)
-        made = (stored, histories, vectors, self._taste, serve)
-        profiles = _folded(*made) if light else await asyncio.to_thread(_folded, *made)
+        parts = (stored, histories, vectors, self._taste, serve)
+        profiles = _folded(*parts) if light else await asyncio.to_thread(_folded, *parts)
         if not late:
             await self._save(group, profiles, histories, wanted, vectors, early=early)
         return [None if profile is None else Rebuilt(profile, late) for profile in profiles]
@@ -202,19 +204,19 @@ class Rebuilder:
         for job, profile, history, items in zip(group, profiles, histories, wanted, strict=True):
             if profile is not None:
                 ttl_s = lacking_ttl(history, {i for i in items if i not in vectors})
-                # Without an event that can be read it is cached all the same, or every request would ask for it.
+                # A history without a readable event is cached as well, or every request would ask for it again.
                 newest = history[-1] if history else Interaction("", job.user_id, "", "", -math.inf)
                 by_ttl.setdefault(ttl_s, {})[job.user_id] = (profile, newest)
-        with contextlib.suppress(RedisError, OSError):  # a cache: who waits has the profile all the same
+        with contextlib.suppress(RedisError, OSError):  # only a cache: the waiting request gets its profile anyway
             for ttl_s, some in by_ttl.items():
                 await self._users.profiles.save(some, group[0].serve.version, ttl_s, early=early)
 
 
 def lacking_ttl(events: Sequence[Interaction], lacking: set[str]) -> int | None:
-    """Seconds for which a profile stays cached that lacks these items of the events; None: it lacks none.
+    """Seconds for which a profile stays cached in which these items of the events are missing; None: as long as others.
 
-    As long as the newest of the likes is old, within `LACKING_S`: the item of a like of just now is probably on its
-    way, that of an old one was probably deleted.
+    It is the age of the newest of these likes, within `LACKING_S`: the item of a recent like is probably on its way,
+    that of an old like was probably deleted.
     """
     if not lacking:
         return None

@@ -1,4 +1,4 @@
-"""Profiles of the users who came lately, made for a version just before it is served."""
+"""Profiles of recent users, made for a version just before it is served."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from recsys.serving.profile_rebuilding import Rebuilder
 from recsys.state.users import UserStore
 
 _USERS = 5000
-"""Users that a composer remembers, those who came last."""
+"""The most recent users that a composer remembers."""
 _PAGE = 32
-"""Users whose profiles are made together. Then it rests as long as that took: requests go on beside it."""
+"""Users whose profiles are made together. A pause of the same length follows, for the requests beside it."""
 _WITHIN_S = 8.0
-"""Seconds after which the version is served all the same. Some 2,000 users of 150 events are made in that time."""
+"""Seconds after which the version is served in any case: some 2,000 users of 150 events each."""
 
 
 class Active:
-    """Users who came lately."""
+    """The most recent users."""
 
     def __init__(self) -> None:
         self._users: dict[str, None] = {}
@@ -36,12 +36,12 @@ class Active:
             self._users = dict.fromkeys(islice(self._users, len(self._users) - _USERS, None))
 
     def newest(self) -> list[str]:
-        """At most `_USERS`, who came last first."""
+        """At most `_USERS` users, the most recent first."""
         return list(reversed(self._users))[:_USERS]
 
 
 async def warm(active: Active, users: UserStore, rebuilder: Rebuilder, serve: Serve) -> None:
-    """Make the profiles that a version will need, for as long as `_WITHIN_S`; the rest is made when it is asked for."""
+    """Make profiles for a version, for `_WITHIN_S` seconds at the most. The others are made when requests need them."""
     unknown = serve.space.unknown_user()
     with contextlib.suppress(RedisError, OSError, TimeoutError):
         async with asyncio.timeout(_WITHIN_S):

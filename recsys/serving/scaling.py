@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 _TOLERANCE = 0.1
-"""Of the HPA: `--horizontal-pod-autoscaler-tolerance`."""
+"""Relative; the default of `--horizontal-pod-autoscaler-tolerance`."""
 _STEEPEST = 4.0
-"""Replicas grow by at most this factor at a time: one look at a queue says little of how many more are needed."""
+"""Replicas grow by at most this factor at a time: one look at a queue does not tell how many more are needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one replica says of itself, over the time since it was asked last."""
+    """The load of one replica since the last reading."""
 
     busy: float
     """Share of the time for which it worked, 0 to 1."""
@@ -32,7 +32,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What a replica is meant to bear."""
+    """The load that a replica is meant to have."""
 
     busy: float = 0.6
     """Share of the time; the rest is for bursts, and for a neighbour that dies."""
@@ -43,10 +43,11 @@ class Targets:
 
 
 def pressure(loads: Sequence[Load], targets: Targets) -> float:
-    """Measured over wanted, 1.0 is as it should be. The mean of the replicas' own: a request goes to the least busy.
+    """Measured load over wanted load; 1.0 is as it should be. The mean over the replicas: a request goes to the least
+    busy one.
 
-    A queue counts only for a replica that works for at least half of what it may: what waits before an idle one waits
-    for something behind it, which more of its kind would only press harder.
+    A queue counts only for a replica that works for at least half of what it may. Requests that wait before an idle
+    replica wait for a part behind it, and more replicas of this kind would only press that part harder.
     """
     each = []
     for load in loads:
@@ -58,9 +59,9 @@ def pressure(loads: Sequence[Load], targets: Targets) -> float:
 
 
 def wanted_replicas(loads: Sequence[Load], replicas: int, targets: Targets) -> float:
-    """Replicas for the load that `replicas` of them bear now, to be rounded up and kept within bounds by the caller.
+    """How many replicas the load of these `replicas` needs; the caller rounds it up and keeps it within bounds.
 
-    Up as far as the load says, down by one at a time. As many as there are where nothing is known.
+    Upwards as far as the load says, downwards by one at a time. `replicas` itself when no load was measured.
     """
     if not loads or not replicas:
         return replicas

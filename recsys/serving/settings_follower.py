@@ -1,8 +1,8 @@
-"""The settings that a replica goes by: the last ones that were right, whatever it is handed.
+"""The settings of a replica: the last valid ones, whatever Serve hands it.
 
-Serve ends a replica whose `reconfigure` raises, and every replica of a deployment is handed the same settings: one
-typing mistake would end them all. So what is wrong is refused here, and the replica goes on as before. What was right
-last is kept in Redis, for a replica that starts while wrong settings are in force.
+Serve ends a replica whose `reconfigure` raises, and hands the same settings to every replica of a deployment: one
+typing mistake would end them all. So invalid settings are refused here, and the replica keeps the ones before. The last
+valid settings are kept in Redis, for a replica that starts while invalid ones are in force.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class HeldSettings(Generic[S]):
-    """`apply` takes settings over. It raises, and changes nothing, for what only shows when it is tried."""
+    """`apply` takes settings over. It raises, and changes nothing, for settings that turn out wrong when it tries."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class HeldSettings(Generic[S]):
         await self._background.stop()
 
     async def take(self, given: Mapping[str, Any]) -> None:
-        """Take over a `user_config`, or keep the settings of before and say why.
+        """Take over a `user_config`, or keep the settings of before and log why.
 
-        Raises BadInput where there are none of before: a deployment's first settings must be right.
+        Raises BadInput when there are none of before: a deployment's first settings must be valid.
         """
         try:
             await self._apply(parsed(self._model, given, f"{self._deployment}.user_config"))
@@ -64,22 +64,22 @@ class HeldSettings(Generic[S]):
         else:
             self._holds = True
             self._tell(refusing=False)
-            await self._note({"settings": given, "refused": None})
+            await self._write_note({"settings": given, "refused": None})
 
     async def _refused(self, reason: str) -> None:
-        known = await self._known()
+        note = await self._read_note()
         if not self._holds:
-            before = known.get("settings")
+            before = note.get("settings")
             if before is None:
                 raise BadInput(reason)
             await self._apply(parsed(self._model, before, f"{self._deployment}.user_config of before"))
             self._holds = True
         log.error("%s; the settings of before stay in force", reason)
         self._tell(refusing=True)
-        await self._note({**known, "refused": reason})
+        await self._write_note({**note, "refused": reason})
 
     def _tell(self, *, refusing: bool) -> None:
-        """Now and from then on every second: Ray forgets a gauge that is not set again."""
+        """Set the gauge now, and every second from then on: Ray forgets a gauge that is not set again."""
         self._refusing = refusing
         self._say()
         if not self._background.running:
@@ -88,14 +88,14 @@ class HeldSettings(Generic[S]):
     def _say(self) -> None:
         self._telemetry.set("recsys_settings_refused", float(self._refusing))
 
-    async def _known(self) -> dict[str, Any]:
+    async def _read_note(self) -> dict[str, Any]:
         try:
-            noted: Any = await self._redis.hget(redis_keys.SETTINGS, self._deployment)
+            note: Any = await self._redis.hget(redis_keys.SETTINGS, self._deployment)
         except (RedisError, OSError):
             return {}
-        return dict(orjson.loads(noted)) if noted else {}
+        return dict(orjson.loads(note)) if note else {}
 
-    async def _note(self, note: Mapping[str, Any]) -> None:
+    async def _write_note(self, note: Mapping[str, Any]) -> None:
         try:
             await self._redis.hset(redis_keys.SETTINGS, self._deployment, orjson.dumps(note).decode())
         except (RedisError, OSError) as error:
@@ -104,13 +104,13 @@ class HeldSettings(Generic[S]):
 
 async def refusals(redis: Redis) -> dict[str, str]:
     """Deployment -> why the settings that it was handed last are not in force; empty where all are."""
-    noted: Any = await redis.hgetall(redis_keys.SETTINGS)
-    found = {name.decode(): orjson.loads(note).get("refused") for name, note in noted.items()}
-    return {name: reason for name, reason in found.items() if reason}
+    notes: Any = await redis.hgetall(redis_keys.SETTINGS)
+    reasons = {name.decode(): orjson.loads(note).get("refused") for name, note in notes.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def parsed(model: type[S], value: Any, where: str) -> S:
-    """The settings in a mapping. BadInput names the first field that is wrong, by `where` too, and how many more."""
+    """The settings in a mapping. Raises BadInput, which names `where` and the first wrong field."""
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:

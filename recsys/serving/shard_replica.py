@@ -105,7 +105,7 @@ class ShardReplica:
 
     async def stop(self) -> None:
         await self._background.stop()
-        await asyncio.gather(*(held.retire() for held in self.versions.values()))
+        await asyncio.gather(*(version.retire() for version in self.versions.values()))
         await self._presence.leave()
         if self._channel is not None:
             # Composers look for who is there several times a second: no new call comes after that, and open ones end.
@@ -116,24 +116,24 @@ class ShardReplica:
     def tune(self, tuning: ShardTuning) -> None:
         """Take over settings. May be called from another thread than the event loop's."""
         self._tuning = tuning
-        for held in list(self.versions.values()):
-            held.tune(tuning)
+        for version in list(self.versions.values()):
+            version.tune(tuning)
 
     def healthy(self) -> bool:
         """Whether it serves, and everything that runs in the background still does."""
-        held = self.versions.values()
-        return bool(held) and self._background.healthy() and all(version.healthy() for version in held)
+        versions = self.versions.values()
+        return bool(versions) and self._background.healthy() and all(version.healthy() for version in versions)
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         """Raises Unavailable when the version is not here, or nobody waits for the answer any more."""
-        held = self._held(query.version)
-        with self.watch.searching(held, query):
+        version = self._loaded(query.version)
+        with self.watch.searching(version, query):
             # A writer may hold the index for some milliseconds: the loop does not wait for it.
-            if _light(query) and not held.shard.changing.locked():
-                return self.watch.search(held.shard, query)
+            if _light(query) and not version.shard.changing.locked():
+                return self.watch.search(version.shard, query)
             deadline = time.monotonic() + query.left_s
             return await asyncio.get_running_loop().run_in_executor(
-                self._searching, self._search_until, deadline, held.shard, query
+                self._searching, self._search_until, deadline, version.shard, query
             )
 
     def _search_until(self, deadline: float, shard: Shard, query: ShardQuery) -> CandidateSet:
@@ -144,11 +144,11 @@ class ShardReplica:
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         """Ids of the items that are here, and their (n, width) float32 contexts, see `model/space.py`."""
-        return self._held(version).shard.vectors_of(item_ids)
+        return self._loaded(version).shard.vectors_of(item_ids)
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         """Those of the items that are here."""
-        items = map(self._held(version).shard.item, item_ids)
+        items = map(self._loaded(version).shard.item, item_ids)
         return [item for item in items if item is not None]
 
     async def _answer(self, method: int, payload: bytes) -> bytes:
@@ -162,11 +162,11 @@ class ShardReplica:
             return wire.encode(await self.items(lookup.version, lookup.item_ids))
         raise ValueError(f"there is no method {method}")
 
-    def _held(self, version: str) -> HeldVersion:
-        held = self.versions.get(version)
-        if held is None:
-            raise Unavailable(f"{self.name} does not hold version {version}")
-        return held
+    def _loaded(self, name: str) -> HeldVersion:
+        version = self.versions.get(name)
+        if version is None:
+            raise Unavailable(f"{self.name} does not hold version {name}")
+        return version
 
     async def _wanted(self) -> list[str]:
         """Versions that composers serve or ask for, and the promoted one behind them.
@@ -199,11 +199,11 @@ class ShardReplica:
                 return True
         return False
 
-    async def _load(self, version: str) -> None:
-        held = await HeldVersion.open(version, self._source)
-        held.tune(self._tuning)  # after opening it, for the settings may have changed meanwhile
-        self.versions[version] = held
-        held.serve(self._applied)
+    async def _load(self, name: str) -> None:
+        version = await HeldVersion.open(name, self._source)
+        version.tune(self._tuning)  # after opening it, for the settings may have changed meanwhile
+        self.versions[name] = version
+        version.serve(self._applied)
         await self._say()
 
     async def _applied(self, entries: Sequence[Entry]) -> None:
@@ -219,11 +219,11 @@ class ShardReplica:
         self._source.telemetry.set("recsys_rejected_versions", self.rejections.among(wanted))
         # Composers that are not heard may serve anything: only what they said lets a version go.
         spoken = any(m.serving for m in self._presence.records(ComposerMember))
-        for version, held in list(self.versions.items()):
-            held.note_use(used=version in wanted or not spoken)
-            if held.expired:
-                del self.versions[version]
-                await held.retire()
+        for name, version in list(self.versions.items()):
+            version.note_use(used=name in wanted or not spoken)
+            if version.expired:
+                del self.versions[name]
+                await version.retire()
 
     async def _speak(self) -> None:
         """In a loop of its own: loading a version takes long, and a replica that is silent counts as gone."""
@@ -238,7 +238,7 @@ class ShardReplica:
             await self._presence.say(self._record)
 
     def _record(self, member: ShardMember) -> ShardMember:
-        states = {version: held.state() for version, held in self.versions.items() if held.announced}
+        states = {name: version.state() for name, version in self.versions.items() if version.announced}
         return structs.replace(member, versions=states, rejected=self.rejections.reasons)
 
 

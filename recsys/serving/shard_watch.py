@@ -30,7 +30,7 @@ class ShardWatch:
         self._pulse = Pulse(self.meter, telemetry)
 
     @contextmanager
-    def searching(self, held: HeldVersion, query: ShardQuery) -> Iterator[None]:
+    def searching(self, version: HeldVersion, query: ShardQuery) -> Iterator[None]:
         """Around a search, from its arrival to its answer."""
         key, start = object(), time.monotonic()
         self._open[key] = start
@@ -39,7 +39,7 @@ class ShardWatch:
         finally:
             del self._open[key]
             self._telemetry.observe("recsys_answer_seconds", time.monotonic() - start, queue="search")
-        held.recall.offer(query)
+        version.recall.offer(query)
 
     def search(self, shard: Shard, query: ShardQuery) -> CandidateSet:
         """The search itself, in whichever thread does it."""
@@ -63,9 +63,9 @@ class ShardWatch:
         telemetry = self._telemetry
         telemetry.set("recsys_queue_requests", len(self._open), queue="search")
         versions = list(self._versions.values())
-        for held in versions:
-            telemetry.set("recsys_items", held.shard.items.live, version=held.version)
-        lags = [await self._lag_s(held.shard.cursor) for held in versions]
+        for version in versions:
+            telemetry.set("recsys_items", version.shard.items.live, version=version.version)
+        lags = [await self._lag_s(version.shard.cursor) for version in versions]
         telemetry.set("recsys_log_lag_seconds", max(lags, default=0.0))
         telemetry.set("recsys_log_entries", await self._log.length(self._number))
 
@@ -75,14 +75,15 @@ class ShardWatch:
         The newest version that was searched since the last measurement is measured.
         """
         spent_s = 0.0
-        for held in reversed(list(self._versions.values()) if share else []):
-            spent_s = await asyncio.to_thread(held.recall.measure, held.shard)
+        newest_first = list(self._versions.values())[::-1]
+        for version in newest_first if share else ():
+            spent_s = await asyncio.to_thread(version.recall.measure, version.shard)
             if spent_s:
                 self._telemetry.add("recsys_recall_queries_total")
                 break
-        ratios = [held.recall.ratio for held in self._versions.values() if held.recall.ratio is not None]
-        if ratios:
-            self._telemetry.set("recsys_recall_ratio", ratios[-1])
+        ratio = next((v.recall.ratio for v in newest_first if v.recall.ratio is not None), None)
+        if ratio is not None:
+            self._telemetry.set("recsys_recall_ratio", ratio)
         await asyncio.sleep(max(spent_s / share if share else 0.0, BEAT_S))
 
     async def _lag_s(self, cursor: str) -> float:

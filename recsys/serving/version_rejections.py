@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping
 from recsys.errors import RecsysError
 
 _FIRST_S, _LONGEST_S = 5.0, 60.0
-"""Seconds until a version is tried again. They double: a try reads and hashes all of its files."""
+"""Seconds until a version is tried again, at first and at most. They double, because a try reads and hashes all of its
+files."""
 _REASON = 300
-"""Characters of a reason, which every reader of the replica's word gets."""
+"""Characters of a reason, which every reader of the replica's record gets."""
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Rejections:
             log.error("%s cannot open version %s: %s", who, version, reason, exc_info=error if defect else None)
 
     def remove(self, version: str) -> None:
-        """It opens after all."""
+        """Forget the version: it opens after all."""
         if version in self.reasons:
             self.reasons = {v: reason for v, reason in self.reasons.items() if v != version}
             del self._tries[version]
@@ -45,7 +46,7 @@ class Rejections:
         return sum(version in self.reasons for version in versions)
 
     def keep(self, versions: Collection[str]) -> None:
-        """Forget all others: nobody wants them any more."""
+        """Forget all other versions: nobody wants them any more."""
         for version in self.reasons.keys() - set(versions):
             self.remove(version)
 

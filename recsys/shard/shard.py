@@ -16,15 +16,15 @@ from recsys.state.item_counts import Counts
 from recsys.state.item_log import START_OF_LOG
 
 _SWEPT = 64
-"""Dead rows leave the graph whenever the number of rows reaches a multiple of this. What is inserted depends on what
-was removed before, so removals must have their place in the log, wherever a replica's reading of it begins and ends."""
+"""Dead rows leave the graph whenever the number of rows reaches a multiple of this. What an insertion links depends on
+the removals before it. So removals have fixed places in the log, wherever a replica's reading begins and ends."""
 
 
 class Shard:
     """Searched by many threads, changed by one.
 
-    Replicas that apply the same log to the same snapshot are equal to the bit, rows, graph and sketches, in however
-    many pieces each of them read it.
+    Replicas that apply the same log to the same snapshot are equal to the bit (rows, graph and sketches), whatever the
+    pieces in which each of them reads the log.
     """
 
     def __init__(self, version: str, items: ItemTable, index: VectorIndex, cursor: str = START_OF_LOG) -> None:
@@ -38,11 +38,11 @@ class Shard:
         """Id of the last log entry that the files hold."""
         self.tuning = ShardTuning()
         self.least_ef_search = 1
-        """What the version was built to be served with: `tune` goes no lower."""
+        """The `ef_search` that the version was built to be served with: `tune` goes no lower."""
         self.changing = asyncio.Lock()
-        """Held by a task that changes the shard: the log and popularity are followed by different ones."""
+        """Held by a task that changes the shard: one task follows the log, another one popularity."""
         self._dead: list[int] = []
-        """Rows that are gone for readers and still in the graph."""
+        """Rows that readers do not see any more, and that are still in the graph."""
 
     def tune(self, tuning: ShardTuning) -> None:
         if tuning.ef_search < self.least_ef_search:
@@ -51,7 +51,10 @@ class Shard:
         self.index.tune(tuning)
 
     def upsert(self, items: Sequence[Item], vectors: Floats) -> None:
-        """Insert or replace. An item stays visible: its old row goes when the new one can be found."""
+        """Insert or replace items, with their (n, d) float32 text vectors.
+
+        An item stays visible: its old row goes when the new one can be found.
+        """
         start = 0
         while start < len(items):
             part = slice(start, start + _SWEPT - len(self.items) % _SWEPT)
@@ -64,10 +67,10 @@ class Shard:
             start += len(rows)
 
     def delete(self, item_ids: Sequence[str]) -> None:
-        """Gone at once from every answer; from the graph with the next sweep.
+        """Remove items from every answer at once, and from the graph with the next sweep.
 
-        Where nothing is added none would come, and walks among many dead rows come back short: so after some deletions
-        as well, counted one by one, for the log may be read in any pieces.
+        A sweep also comes after enough deletions: without additions there would be none, and walks among many dead rows
+        come back short. Deletions are counted one by one, because the log may be read in any pieces.
         """
         for row in self.items.delete(item_ids).tolist():
             self._dead.append(row)
@@ -79,15 +82,16 @@ class Shard:
         self._dead.clear()
 
     def count(self, counts: Counts) -> None:
+        """Take over likes and trends; items that are not here are passed over."""
         self.items.count(counts.item_ids, counts.likes, counts.trends)
 
     @property
     def top_count(self) -> float:
-        """The most likes of any item that is here."""
+        """The most weighted likes of any item that is here."""
         return self.items.most_likes
 
-    def held(self, item_ids: Sequence[str]) -> list[str]:
-        """Those of the items that are here."""
+    def present(self, item_ids: Sequence[str]) -> list[str]:
+        """The items that are here, of these."""
         return [i for i in item_ids if self.items.row(i) is not None]
 
     def pages(self, size: int) -> list[Rows]:
@@ -96,13 +100,14 @@ class Shard:
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def ids(self, rows: Rows) -> list[str]:
+        """Item ids of the rows."""
         return [self.items.ids[row] for row in rows.tolist()]
 
     def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
-        """Ids of those that are here, and their (n, width) contexts, see `model/space.py`."""
-        # Each looked up once: the writer may take an item away between two looks.
-        found = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
-        return tuple(found), self.items.contexts(np.fromiter(found.values(), np.int64, len(found)))
+        """Ids of the items that are here, and their (n, width) float32 contexts, see `model/space.py`."""
+        # Each id is looked up once: the writer may delete an item between two looks.
+        rows = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
+        return tuple(rows), self.items.contexts(np.fromiter(rows.values(), np.int64, len(rows)))
 
     def item(self, item_id: str) -> Item | None:
         row = self.items.row(item_id)
