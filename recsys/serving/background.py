@@ -28,7 +28,7 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
     to two seconds, while the step goes on raising.
 
     Each failure counts in recsys_background_errors_total{task=name}. A name may end in a colon and a version, which the
-    label leaves out: versions come and go. Of failures in a row the log has the first, second, fourth, eighth and so on.
+    label leaves out: versions come and go. Of failures in a row the log has the first, second, fourth and so on.
     """
     task = asyncio.current_task()
     failures = 0
