@@ -10,15 +10,18 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+import orjson
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from deployments.machine.tls import pinned
 from recsys.errors import RuntimeFailure
 
+_JSON = {"content-type": "application/json"}
+
 
 class Client:
     """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure,
-    but for a bulk call of which nothing was taken: its answer has `refused_count`.
+    but for a bulk call of which nothing was taken: its answer has `refused_count`. Threads may share a client.
 
     `certificate`: the API's, None where it speaks plain HTTP. Where the platform asks for an API key, $RECSYS_API_KEY
     holds it: on a command line others would see it.
@@ -54,14 +57,15 @@ class Client:
             if (answer := _all_refused(error.response)) is not None:
                 return answer
             raise RuntimeFailure(f"{method} {path}: {error.response.status_code} {_detail(error.response)}") from error
-        found: dict[str, Any] = response.json()
+        found: dict[str, Any] = orjson.loads(response.content)
         return found
 
     def recommendations(self, user_id: str, k: int) -> dict[str, Any]:
         return self.call("GET", f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, query: dict[str, Any]) -> httpx.Response:
-        return self._http.request(method, path, json=body, params=query).raise_for_status()
+        sent: dict[str, Any] = {} if body is None else {"content": orjson.dumps(body), "headers": _JSON}
+        return self._http.request(method, path, params=query, **sent).raise_for_status()
 
 
 def _key() -> dict[str, str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import Any
 
 from deployments.cli.client import Client
+from deployments.cli.flights import FLIGHTS, Flights, bulks
 from deployments.cli.left_out import LeftOut
 from deployments.cli.progress import BYTES
 from recsys.encoders.catalogue import Progress
@@ -16,6 +19,8 @@ from recsys.reading.refusals import BadRow
 
 _ASKED = 50
 """Ids of the first events that the platform is asked for before any is sent."""
+_WINDOW = 100_000
+"""Events that are put together by their users before they are sent: some 60 MB."""
 _NOBODY = "recsys-import"
 """User whose recommendations show what the catalogue's ids look like. Nothing is known of him."""
 
@@ -28,6 +33,7 @@ class Sending:
         self.left_out = left_out
         self.joined = joined
         self._tally = left_out[what]
+        self._window = _WINDOW if joined is not None else 1
         self._sent = 0
         self._totals = {} if joined is None else {"duplicates": 0, "too_old": 0}
 
@@ -37,12 +43,22 @@ class Sending:
         Raises BadInput, before anything is sent where that can be known, when too many rows are refused or too many
         events name items that the platform lacks; RuntimeFailure when it does not answer.
         """
-        for batch in ahead(batches, self._tally):
-            if batch.records:
-                if not self._sent and self.joined is not None:
+        with ThreadPoolExecutor(FLIGHTS) as pool:
+            flights = Flights(lambda records: self._post(records, client), pool)
+            window: list[Any] = []
+            asked = False
+            for batch in ahead(batches, self._tally):
+                if batch.records and self.joined is not None and not asked:
                     self._refuse_strangers(batch.records, client)
-                self._post(batch.records, client)
-            report(f"{BYTES} {self.what}", batch.bytes_read, batch.bytes_total)
+                    asked = True
+                window += batch.records
+                if len(window) >= self._window:
+                    self._send(window, flights)
+                    window = []
+                report(f"{BYTES} {self.what}", batch.bytes_read, batch.bytes_total)
+            self._send(window, flights)
+            for records, answer in flights.land():
+                self._count(records, answer)
         self._refuse_unjoined(client)
 
     def look(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
@@ -63,9 +79,16 @@ class Sending:
         told = sent | {name.replace("_", " "): count for name, count in self._totals.items()}
         return ", ".join(f"{count} {name}" for name, count in told.items())
 
-    def _post(self, records: Sequence[Any], client: Client) -> None:
-        elements = [record.model_dump(exclude_none=True) for record in records]
-        answer = client.call("POST", f"/v1/{self.what}", {self.what: elements})
+    def _send(self, window: list[Any], flights: Flights) -> None:
+        owner = attrgetter("item_id" if self.joined is None else "user_id")
+        for bulk in bulks(window, owner, grouped=self.joined is not None):
+            for records, answer in flights.start(bulk, {owner(record) for record in bulk}):
+                self._count(records, answer)
+
+    def _post(self, records: Sequence[Any], client: Client) -> dict[str, Any]:
+        return client.call("POST", f"/v1/{self.what}", {self.what: [vars(record) for record in records]})
+
+    def _count(self, records: Sequence[Any], answer: Mapping[str, Any]) -> None:
         self._sent += len(records) - answer["refused_count"]
         for one in answer.get("refused", ()):
             self._tally.turn_down(BadRow("the platform", self._sent, one["message"], one["field"]))

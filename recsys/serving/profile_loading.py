@@ -16,7 +16,7 @@ from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
 from recsys.serving.profile_rebuilding import Job, Rebuilder, lacking_ttl
 from recsys.serving.profile_warming import Active, warm
-from recsys.state.histories import in_order
+from recsys.state.histories import ordered
 from recsys.state.profile_cache import Stale
 from recsys.state.users import Appended, UserStore
 from recsys.telemetry import SILENT, Telemetry
@@ -156,7 +156,7 @@ class ProfileLoader:
         for user_id, a in fresh.items():
             if a.profile is None:
                 continue
-            events = sorted(a.fresh, key=in_order)
+            events = ordered(a.fresh)
             profile = fold(a.profile, events, vectors, self.taste, a.sequence, serve.space)
             if profile is not None:
                 lacking = {e.item_id for e in events if e.item_id not in vectors and self.taste.weight(e)}

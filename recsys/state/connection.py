@@ -29,6 +29,7 @@ from redis.exceptions import (
 from redis.retry import Retry as BlockingRetry
 from redis.sentinel import Sentinel as BlockingSentinel
 
+from recsys.state.packing import packing
 from recsys.state.redis_keys import DEFAULT_PREFIX, Key
 from recsys.state.redis_url import SentinelUrl, sentinel_url
 
@@ -60,7 +61,9 @@ def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -
         to_sentinels = _options(timeout_s) | {"retry": _once()} | named.sentinel
         manager: Any = Sentinel(named.sentinels, sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
         client = manager.master_for(named.service, redis_class=_Named, **{**options, "retry": once, **named.server})
-    once.watch(client.connection_pool)
+    pool = client.connection_pool
+    pool.connection_class = packing(pool.connection_class)
+    once.watch(pool)
     return client
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -59,9 +59,14 @@ class StoredHistory:
             events.append(Interaction(event_id.decode(), self.user_id, *fields))
         if len(events) < len(self.fields):
             log.warning("%d events of a user cannot be read, and are left out", len(self.fields) - len(events))
-        # To hash every event would be a tenth of a rebuild, and most events have a time of their own.
-        tied = len({event.timestamp for event in events}) < len(events)
-        return sorted(events, key=in_order if tied else attrgetter("timestamp"))
+        return ordered(events)
+
+
+def ordered(events: Sequence[Interaction]) -> list[Interaction]:
+    """One user's events as `in_order` sorts them."""
+    # To hash every event would be a tenth of a rebuild, and most events have a time of their own.
+    tied = len({event.timestamp for event in events}) < len(events)
+    return sorted(events, key=in_order if tied else attrgetter("timestamp"))
 
 
 def in_order(event: Interaction) -> tuple[float, str]:
