@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
+from recsys.serving import held_version
 from recsys.state.connection import connect
 from recsys.versions.store import VersionStore
 from tests.support.lesson import Lesson
@@ -72,6 +73,13 @@ async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
 def first_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """See `World`."""
     return tmp_path_factory.mktemp("first-versions")
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions that nobody serves are dropped soon, so that a test sees whether they are dropped at all."""
+    monkeypatch.setattr(held_version, "LINGER_S", 0.3)
+    monkeypatch.setattr(held_version, "WITHDRAWN_S", 0.3)
 
 
 @pytest.fixture

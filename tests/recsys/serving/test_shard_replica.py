@@ -126,6 +126,7 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeyp
 async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_world, monkeypatch):
     """Both answer while a composer serves the old; when none does any more it goes, and its log task with it."""
     monkeypatch.setattr(held_version, "LINGER_S", 0.1)
+    monkeypatch.setattr(held_version, "WITHDRAWN_S", 0.3)
     world: World = await one_shard(make_world)
     (replica,) = world.clients[0].replicas
     old = world.store.current()
@@ -144,8 +145,11 @@ async def test_a_promoted_version_is_loaded_beside_and_the_old_one_dropped(make_
     with pytest.raises(Unavailable, match=old):
         await replica.items(old, ["sea-1"])
     assert replica.healthy()
-    followed = {t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("log:")}
-    assert followed == {f"log:{new}"}
+
+    def followed() -> set[str]:
+        return {t.get_name() for t in asyncio.all_tasks() if t.get_name().startswith("log:")}
+
+    assert await eventually(lambda: followed() == {f"log:{new}"})
 
 
 async def test_a_version_that_is_used_again_lingers_again(make_world, monkeypatch):

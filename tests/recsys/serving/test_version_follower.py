@@ -15,7 +15,6 @@ from recsys.config import EncoderSpec, Platform
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import VersionError
 from recsys.files import sha256
-from recsys.serving import held_version
 from recsys.serving import shard_replica as replica_module
 from recsys.serving import version_follower as following_module
 from recsys.serving.background import forever
@@ -33,10 +32,7 @@ from tests.support.world import World, catalogue, event, eventually
 
 
 @pytest.fixture(autouse=True)
-def _hurried(monkeypatch):
-    """What nobody serves is dropped soon, so that a test sees whether it is dropped at all."""
-    monkeypatch.setattr(held_version, "LINGER_S", 0.3)
-    monkeypatch.setattr(held_version, "WITHDRAWN_S", 0.3)
+def _hurried(hurried, monkeypatch):
     monkeypatch.setattr(replica_module, "SAY_S", 0.1)
     monkeypatch.setattr(replica_module, "FOLLOW_S", 0.1)
 

@@ -128,6 +128,7 @@ async def test_changes_over_http_stay_on_top_of_an_import(make_world):
     assert now["sea-1"].startswith("sea wave")
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_world):
     """Three versions kept of five: two folders go, of the log what only they needed; replicas old and new agree."""
     world: World = await make_world(shards=1, items=catalogue(3))
@@ -155,6 +156,7 @@ async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_wo
     assert len(await everything(world)) == 12 + 20
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
     """It would lack what was trimmed: loading it is refused in words, and what is served stays up."""
     world: World = await make_world(shards=1, items=catalogue(3))
@@ -170,6 +172,7 @@ async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
     assert "n" in await everything(world)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_going_back_and_forth_between_two_versions_loses_no_third(make_world):
     world: World = await make_world(shards=1, items=catalogue(2))
     names = [world.store.current(), *[(await build_live(world)).version for _ in range(2)]]
@@ -182,6 +185,7 @@ async def test_going_back_and_forth_between_two_versions_loses_no_third(make_wor
     assert (await prune(world.store, world.redis, 2)).versions == (names[0],)
 
 
+@pytest.mark.usefixtures("hurried")
 async def test_versions_in_use_are_not_removed(make_world):
     """One that a replica still holds stays, with its log, however few are to be kept; so does one just built."""
     world: World = await make_world(shards=1, items=catalogue(2))
