@@ -9,6 +9,7 @@ import pytest
 
 from recsys.errors import BadInput
 from recsys.reading.dataset_folder import in_folder, read_folder
+from recsys.reading.judgement import FileTallies
 
 ITEMS = b'{"item_id": "a", "title": "A"}\n{"item_id": "b", "title": "B"}\n'
 EVENTS = b"".join(
@@ -24,8 +25,11 @@ def test_a_data_set_is_found_under_any_name_that_can_be_read(tmp_path: Path, end
         path = tmp_path / f"{name}{ending}{'.gz' if packed else ''}"
         path.write_bytes(gzip.compress(content) if packed else content)
         assert in_folder(tmp_path, name) == path
-    read = read_folder(tmp_path, {}, lambda *_: None)
-    assert ({item.item_id for item in read.items}, len(read.data), read.bad_rows) == ({"a", "b"}, 2, [])
+    tallies = FileTallies()
+    read = read_folder(tmp_path, {}, lambda *_: None, tallies=tallies)
+    assert ({item.item_id for item in read.items}, len(read.data)) == ({"a", "b"}, 2)
+    assert not tallies.items.refused
+    assert not tallies.events.refused
 
 
 def test_a_folder_without_one_is_told_what_it_needs(tmp_path: Path) -> None:
