@@ -11,7 +11,7 @@ import pyarrow as pa
 from deployments.batch.job_process import Cluster, cluster_of, job
 from recsys.config import EncoderSpec, Platform, Settings
 from recsys.data.embedding_plan import Plan
-from recsys.data.vector_chunks import Written
+from recsys.jobs.embed import Step
 
 
 class EmbedJob(Settings):
@@ -25,16 +25,8 @@ class EmbedJob(Settings):
     folder: Path
 
 
-class Step(msgspec.Struct, frozen=True):
-    """A line of the job's output."""
-
-    workers: int
-    written: Written | None = None
-    """None: the workers are about to start."""
-
-
 def embedded(plan: Plan, platform: Platform, address: str | None, workers: int | None, cpus: int) -> Iterator[Step]:
-    """Each chunk when it is written. See `EmbedJob`; `address` and `cpus`: see `Cluster`.
+    """Each chunk when it is written, a line of the job's output. See `EmbedJob`; `address` and `cpus`: see `Cluster`.
 
     RuntimeFailure when the job fails; the same plan goes on with the chunks that are left.
     """

@@ -14,12 +14,13 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from deployments.batch.embed_client import EmbedJob, Step
+from deployments.batch.embed_client import EmbedJob
 from deployments.batch.ray_connection import connected, workers_of
 from recsys.config import EncoderSpec
 from recsys.data.vector_chunks import Written, write_chunk
 from recsys.encoders.loading import load_encoder
 from recsys.errors import RecsysError
+from recsys.jobs.embed import Step
 
 
 class Embedder:

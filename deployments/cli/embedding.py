@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -25,9 +25,9 @@ from deployments.cli.options import (
 from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
-from recsys.config import Platform
-from recsys.data.embedding_plan import Plan, alone, plan, to_encode
-from recsys.encoders.catalogue import Progress, WhenNeeded
+from recsys.data.embedding_plan import Plan
+from recsys.jobs import embed as jobs
+from recsys.jobs.embed import Embedded, Step
 from recsys.jobs.item_files import read_catalogue
 from recsys.reading.dialect import ReadOptions
 
@@ -57,29 +57,21 @@ def embed(
     encodes only texts that have no vector there.
     """
     known, console = read_config(config), out(quiet=json)
-    platform, left_out, folder = known.platform, LeftOut(console, allow_bad, "items"), folder.resolve()
+    left_out, folder = LeftOut(console, allow_bad, "items"), folder.resolve()
+
+    def run(todo: Plan) -> Iterator[Step]:
+        return embedded(todo, known.platform, address, workers, workers or os.cpu_count() or 1)
+
     with left_out.told(json=json), bars(console) as report:
         items = read_catalogue(files, known, options, report, left_out["items"])
-        fingerprint = WhenNeeded(platform, os.cpu_count() or 1, report).fingerprint
-        if dry_run:
-            texts = to_encode(folder, items, fingerprint)
+        texts = jobs.texts_to_encode(items, folder, known, report) if dry_run else 0
     if dry_run:
         _tell_planned({"items": len(items), "texts": texts}, folder, left_out, console, json=json)
         return
     with bars(console) as report:
-        folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder):
-            todo = plan(folder, items, fingerprint, platform.attributes)
-            done = _run(todo, platform, address, workers, report)
-            todo.finish()
-    done |= {
-        "items": todo.items,
-        "kept": todo.items - done["encoded"],
-        "files": len(todo.chunks),
-        **left_out.as_json(),
-    }
+        done = jobs.embed(items, folder, known, report, run)
     left_out.say()
-    _tell(done, folder, console, json=json)
+    _tell(done, folder, left_out, console, json=json)
     left_out.end()
 
 
@@ -95,30 +87,15 @@ def _tell_planned(planned: dict[str, int], folder: Path, left_out: LeftOut, cons
     left_out.end()
 
 
-def _run(todo: Plan, platform: Platform, address: str | None, workers: int | None, report: Progress) -> dict[str, Any]:
-    """Seconds and speed are from the start of the workers on, which includes that each loads the model."""
-    report("embed", 0, todo.waiting)
-    done = encoded = used = 0
-    start = time.perf_counter()
-    if todo.todo:
-        for step in embedded(todo, platform, address, workers, workers or os.cpu_count() or 1):
-            if step.written is None:
-                start, used = time.perf_counter(), step.workers
-            else:
-                done, encoded = done + step.written.items, encoded + step.written.encoded
-                report("embed", done, todo.waiting)
-    seconds = time.perf_counter() - start
-    speed = round(encoded / seconds, 1) if encoded else None
-    return {"encoded": encoded, "workers": used, "seconds": round(seconds, 1), "items_per_s": speed}
-
-
-def _tell(done: dict[str, Any], folder: Path, console: Console, *, json: bool) -> None:
+def _tell(done: Embedded, folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
     if json:
-        print_json(done)
+        speed = {"seconds": round(done.seconds, 1), "items_per_s": done.items_per_s, "workers": done.workers}
+        counts = {"items": done.items, "encoded": done.encoded, "kept": done.kept, "files": done.files}
+        print_json({**counts, **speed, **left_out.as_json()})
         return
-    speed = f", {done['items_per_s']} items/s on {done['workers']} workers" if done["items_per_s"] else ""
+    pace = f", {done.items_per_s} items/s on {done.workers} workers" if done.items_per_s else ""
     console.print(
-        f"{done['items']} items in {done['files']} files: {done['encoded']} encoded, {done['kept']} kept, "
-        f"{done['bad_rows']} bad rows, {done['seconds']} s{speed}"
+        f"{done.items} items in {done.files} files: {done.encoded} encoded, {done.kept} kept, "
+        f"{left_out.bad_rows} bad rows, {done.seconds:.1f} s{pace}"
     )
     console.print(f"build a version of it with: recsys build {folder}", soft_wrap=True)

@@ -14,6 +14,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -39,7 +40,7 @@ class _Count(ProgressColumn):
 
 @contextmanager
 def bars(console: Console) -> Iterator[Report]:
-    """`report(phase, done, total)`: a bar for each phase that is named."""
+    """`report(phase, done, total)`: a bar for each phase that is named; nothing at all before the first is."""
     columns = (
         TextColumn("{task.description:>11}"),
         BarColumn(),
@@ -47,15 +48,21 @@ def bars(console: Console) -> Iterator[Report]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        tasks = {}
+    progress = Progress(*columns, console=console)
+    tasks: dict[str, TaskID] = {}
 
-        def report(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = progress.add_task(phase, total=total)
-            progress.update(tasks[phase], completed=done, total=total)
+    def report(phase: str, done: int, total: int) -> None:
+        if not tasks:
+            progress.start()
+        if phase not in tasks:
+            tasks[phase] = progress.add_task(phase, total=total)
+        progress.update(tasks[phase], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:  # else it would end with an empty line
+            progress.stop()
 
 
 @contextmanager

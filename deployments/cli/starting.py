@@ -12,9 +12,7 @@ from deployments.cli.versions import running_redis
 from deployments.machine.instance import Instance
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
-from recsys.errors import VersionError
-from recsys.jobs.build_files import build_items
-from recsys.versions.store import VersionStore
+from recsys.jobs.build_files import ensure_version
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -24,32 +22,15 @@ def add_to(cli: typer.Typer) -> None:
 def up(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Start the platform of a config file: Valkey (when redis_url is unset), Ray, and the application; then return."""
     known, console = read_for_serve(config), out(quiet=json)
-    ensure_version(known, console)
+    with bars(console) as report:
+        served, is_new = ensure_version(known, report, redis_url=running_redis(known))
+    if is_new:
+        console.print(f"no version was there: serving the empty {served.version}")
     instance = start(known, console)[0]
     if json:
         print_json({**urls(instance), "token_file": str(instance.token_file)})
     else:
         tell_urls(instance, console)
-
-
-def ensure_version(config: ServeConfig, console: Console) -> None:
-    """There is a version to serve, if only an empty one: items may then come over HTTP.
-
-    Raises VersionError when the one there was built for another number of shards.
-    """
-    store, platform = VersionStore.of(config.platform), config.platform
-    current = store.current()
-    if current is None:
-        with bars(console) as report:
-            empty = build_items([], config, report, redis_url=running_redis(config))
-        current = store.promote(empty.version).version
-        console.print(f"no version was there: serving the empty {current}")
-    manifest = store.manifest(current)
-    if not manifest.fits(platform):
-        raise VersionError(
-            f"version {current} has {len(manifest.shards)} shards and {config.file} says shards: {platform.shards}, or "
-            "routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
-        )
 
 
 def start(config: ServeConfig, console: Console) -> tuple[Instance, dict[str, float]]:

@@ -14,6 +14,7 @@ from recsys.config import Config, Platform
 from recsys.data.vector_chunks import VECTOR
 from recsys.datatypes import Item
 from recsys.encoders.catalogue import Progress
+from recsys.errors import VersionError
 from recsys.jobs.item_files import OnBatch, read_catalogue
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.vector_files import Given, read_vectors
@@ -103,6 +104,24 @@ def build_items(
         if given is not None:
             content = with_vectors(content, given, build.encoder)
         return build.publish(content, say, learned_so_far(build.store, build.encoder.fingerprint))
+
+
+def ensure_version(config: Config, say: Progress, *, redis_url: str | None = None) -> tuple[Manifest, bool]:
+    """The served version, and whether it was made now: an empty one, to which items may then come over HTTP.
+
+    Raises VersionError when the one that is served has other shards than the platform.
+    """
+    store, platform = VersionStore.of(config.platform), config.platform
+    current = store.current()
+    if current is None:
+        return store.promote(build_items([], config, say, redis_url=redis_url).version), True
+    manifest = store.manifest(current)
+    if not manifest.fits(platform):
+        raise VersionError(
+            f"version {current} has {len(manifest.shards)} shards and the config file says shards: {platform.shards}, "
+            "or routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
+        )
+    return manifest, False
 
 
 async def _trimmed(redis_url: str, platform: Platform) -> list[str]:
