@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 import yaml
 
 from deployments.api.access import scope_of
-from deployments.machine.serve_config import read_for_serve
 from load_tests.traffic.fuzz import fuzz
 from recsys.access.api_keys import new_key
 from tests.support.intrusion_rpc import ports_of
@@ -45,14 +43,6 @@ class Guarded:
         self.file.chmod(0o600)
 
 
-def submit(live: Live, **security: Any) -> None:
-    config = deepcopy(read_for_serve(live.config).document)
-    [composer] = [d for d in config["applications"][0]["deployments"] if d["name"] == "Composer"]
-    composer["user_config"]["security"] |= security
-    with live.rollout() as rollout:
-        rollout.submit(config)
-
-
 @pytest.fixture(scope="module")
 def guarded(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """Keys come and go by the config alone: no replica restarts."""
@@ -60,12 +50,12 @@ def guarded(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gu
     before = sorted(process.pid for process in live.replicas("Composer"))
     guarded = Guarded(live, tmp_path_factory.mktemp("keys") / "keys.yaml", {s: key for s, (key, _) in made.items()})
     guarded.write(**{scope: {"sha256": digest, "scopes": [scope]} for scope, (_, digest) in made.items()})
-    submit(live, keys_file=str(guarded.file), reload_s=0.2, cors_origins=[SHOP])
+    live.reconfigure("security", keys_file=str(guarded.file), reload_s=0.2, cors_origins=[SHOP])
     try:
         assert eventually(lambda: all_composers_answer(live, 401))
         yield guarded
     finally:
-        submit(live)
+        live.reconfigure("security")
     assert eventually(lambda: all_composers_answer(live, 200))
     assert sorted(process.pid for process in live.replicas("Composer")) == before
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from deployments.machine.serve_config import read_for_serve
 from tests.support.live import Live, event, eventually
 from tests.support.receiver import Receiver, attributes, receiver
 
@@ -18,25 +16,17 @@ pytestmark = [
 ]
 
 
-def submit(live: Live, **tracing: Any) -> None:
-    config = deepcopy(read_for_serve(live.config).document)
-    [composer] = [d for d in config["applications"][0]["deployments"] if d["name"] == "Composer"]
-    composer["user_config"]["tracing"] |= tracing
-    with live.rollout() as rollout:
-        rollout.submit(config)
-
-
 @pytest.fixture(scope="module")
 def traced(live: Live) -> Iterator[Receiver]:
     """Every request, until the module ends; no replica restarts for it."""
     before = sorted(process.pid for process in live.replicas("Composer"))
     with receiver() as got:
-        submit(live, endpoint=got.endpoint, sample=1.0)
+        live.reconfigure("tracing", endpoint=got.endpoint, sample=1.0)
         try:
             assert eventually(lambda: live.http.get("/healthz").is_success and got.spans)
             yield got
         finally:
-            submit(live)
+            live.reconfigure("tracing")
     assert sorted(process.pid for process in live.replicas("Composer")) == before
 
 

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from deployments.machine.instance import Instance
 from deployments.machine.processes import processes_named
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import read_for_serve
 from recsys.config import Ports
 from recsys.data.movielens import Ml100k
 
@@ -56,6 +58,14 @@ class Live:
 
     def rollout(self) -> Rollout:
         return Rollout(self.instance.dashboard_url, self.instance.token, self.instance.log_dir / "ray")
+
+    def reconfigure(self, part: str, **settings: Any) -> None:
+        """The config file with other settings in a part of the composer's `user_config`, live: no replica restarts."""
+        config = deepcopy(read_for_serve(self.config).document)
+        [composer] = [d for d in config["applications"][0]["deployments"] if d["name"] == "Composer"]
+        composer["user_config"][part] |= settings
+        with self.rollout() as rollout:
+            rollout.submit(config)
 
     def recsys(self, *arguments: object) -> str:
         return recsys(self.config, *arguments)
