@@ -16,38 +16,36 @@ from recsys.config import IndexSpec, ShardTuning, engine_module
 from recsys.datatypes import Floats, Rows
 
 NO_ROW = -1
-"""Stands in a result where fewer than k vectors are left."""
+"""Fills a result that has fewer than k rows."""
 
 
 class VectorIndex(Protocol):
     def __len__(self) -> int:
-        """Vectors that a search can return."""
+        """Number of vectors that a search can return."""
 
     def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:
-        """(n,) rows not used before, (n, d) float32 unit vectors; on this many threads where the engine can.
+        """Add (n, d) float32 unit vectors under (n,) rows that were not used before. `threads`: where the engine can.
 
-        Added to a loaded index one at a time on one thread, in the same order and with the same removals between them,
-        they give the same index: replicas rely on it.
+        Vectors that are added to a loaded index one at a time, on one thread, in the same order and with the same
+        removals between them give the same index. Replicas rely on it.
         """
 
     def remove(self, rows: Rows) -> None:
-        """Rows that no search returns from now on; rows that are not there are ignored."""
+        """Remove rows from all searches to come. Rows that are not here are ignored."""
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         """(m, d) queries -> (m, w) rows and scores, best first, padded with NO_ROW and -inf.
 
-        The first k are the best rows, and w is k where no vectors are equal. Else more rows come behind them, so that a
-        line reaches the k nearest different vectors: at least one row of each.
+        The first k are the best rows, and w is k if no vectors are equal. Otherwise more rows come behind them, so that
+        each line has at least one row of each of the k nearest different vectors.
         """
 
     @property
     def mixed(self) -> bool:
-        """Whether rows may have equal scores though their vectors differ a little: then their order is for the caller
-        to find.
-        """
+        """Whether rows may have equal scores though their vectors differ a little. The caller has to order them."""
 
     def tune(self, tuning: ShardTuning) -> None:
-        """Take over the settings that may change while serving."""
+        """Take over the settings of searches to come."""
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs into this file, and into one beside it that ends in `.npz`."""

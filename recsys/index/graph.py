@@ -1,6 +1,7 @@
-"""An index over an engine's graph: what all engines share, so that each of them only links, walks and saves.
+"""An index over an engine's graph: what all engines share. An engine itself only links, walks and saves.
 
-It gives equal vectors one node (see `nodes.py`), lets searches run beside the writer, and keeps rows for the nodes.
+The index gives equal vectors one node (see `nodes.py`), lets searches run beside the writer, and knows the rows of each
+node.
 """
 
 from __future__ import annotations
@@ -19,36 +20,38 @@ from recsys.index.locking import SharedLock
 from recsys.index.nodes import Nodes, hashed
 
 _LOCKED_ADDS = 16
-"""Vectors added in one hold of the lock: 3 to 5 ms at 384 dimensions, the longest a search waits."""
+"""Vectors added under the lock at a time: 3 to 5 ms at 384 dimensions, the longest that a search waits."""
 _SPARE = 4
-"""Rows of a node that come behind the k best, beside the first."""
+"""Most rows of a node in an answer behind the k best. See `Nodes.spread`."""
 _ALIKE = 1024
-"""The same for a node of vectors that differ: the caller orders them by their exact scores."""
+"""The same for a node of vectors that differ: the caller puts its rows in order by their exact scores."""
 _FORMAT = 2
-"""Of what lies beside the graph's file. 1 had no such file: every row was a node."""
+"""Format of the file beside the graph's. Format 1 had no such file: every row was a node."""
 _FIX = "build again, or `recsys rollback`"
 
 
 class Graph(Protocol):
-    """What an engine provides. Calls never overlap, but for searches beside each other. Nodes count from 0."""
+    """What an engine provides. Searches may run beside each other; no other calls overlap. Nodes count from 0."""
 
     def __len__(self) -> int:
-        """Nodes, hidden ones among them."""
+        """Number of nodes, the hidden ones included."""
 
     def codes(self, vectors: Floats) -> Floats:
-        """(n, d) vectors as the graph holds them, and as `add` takes them: equal ones are one node."""
+        """(n, d) vectors as the graph stores them and as `add` takes them. Vectors with equal codes share a node."""
 
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
-        """(m, d) queries of any length as `search` takes them, and (m, 1) how often as long as they were; None: 1."""
+        """(m, d) queries of any length as `search` takes them, and the (m, 1) factors by which they were lengthened;
+        None: all are 1.
+        """
 
     def add(self, codes: Floats, threads: int) -> Rows:
-        """(n,) their nodes: the numbers from `len` on, in an order that the engine chooses."""
+        """Add codes. Return their (n,) nodes: the numbers from `len` on, in an order that the engine chooses."""
 
     def hide(self, nodes: Rows) -> None:
-        """No search returns them from now on. None of them is hidden already."""
+        """Exclude nodes from all searches to come. None of them is hidden already."""
 
     def show(self, nodes: Rows) -> None:
-        """Hidden ones are found again."""
+        """Let searches return hidden nodes again."""
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """(m, d) -> (m, k) nodes and scores, best first, padded with NO_ROW and -inf."""
@@ -82,24 +85,24 @@ class GraphIndex:
                 self._add(rows[part], codes[part], keys[part], exact[part], threads)
 
     def _add(self, rows: Rows, codes: Floats, keys: Keys, exact: Keys, threads: int) -> None:
-        nodes, known = self.nodes.find(keys), len(self.nodes)
+        nodes, before = self.nodes.find(keys), len(self.nodes)
         missing = np.flatnonzero(nodes < 0)
         if len(missing):
             first, which = _distinct(keys[missing])
             new = missing[first]
-            made = self.graph.add(codes if len(new) == len(codes) else codes[new], threads)
-            self.nodes.create(made, keys[new], exact[new])
-            nodes[missing] = made[which]
+            added = self.graph.add(codes if len(new) == len(codes) else codes[new], threads)
+            self.nodes.create(added, keys[new], exact[new])
+            nodes[missing] = added[which]
         filled = self.nodes.link(rows, nodes, exact)
-        back = filled[filled < known]
-        if len(back):
-            self.graph.show(back)
+        revived = filled[filled < before]
+        if len(revived):
+            self.graph.show(revived)
 
     def remove(self, rows: Rows) -> None:
         with self._lock.alone():
-            left = self.nodes.unlink(rows)
-            if len(left):
-                self.graph.hide(left)
+            emptied = self.nodes.unlink(rows)
+            if len(emptied):
+                self.graph.hide(emptied)
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         with self._lock.shared():
@@ -133,7 +136,7 @@ class GraphIndex:
 
 
 def _distinct(keys: Keys) -> tuple[Rows, Rows]:
-    """Where each key comes first, in ascending order; and for all keys, which of those theirs is."""
+    """Places at which a key occurs first, in ascending order; and for each of the keys the place in that list."""
     if len(keys) == 1:
         return np.zeros(1, np.int64), np.zeros(1, np.int64)
     _, first, again = np.unique(keys, return_index=True, return_inverse=True)
@@ -146,7 +149,7 @@ def _beside(path: Path) -> Path:
 
 
 def load_nodes(path: Path) -> Nodes:
-    """Of the graph whose file this is. Raises VersionError when it was saved by an older release, or was changed."""
+    """The nodes of the graph in this file. Raises VersionError for files of an older release, and for damaged ones."""
     beside = _beside(path)
     if not beside.exists():
         raise VersionError(

@@ -57,7 +57,7 @@ class Spec(IndexSpec):
 
 
 class HnswGraph:
-    """`add_items` and `resize_index` must not run beside `knn_query`: `GraphIndex` sees to it."""
+    """A `Graph` by hnswlib. `add_items` and `resize_index` must not run beside `knn_query`: `GraphIndex` sees to it."""
 
     def __init__(self, graph: hnswlib.Index) -> None:
         self._graph = graph
@@ -90,24 +90,27 @@ class HnswGraph:
             self._graph.unmark_deleted(node)
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        found, distances = self._query(codes, k)
-        if found.shape[1] == k:
-            return found.astype(np.int64), 1.0 - distances
+        nearest, distances = self._query(codes, k)
+        width = nearest.shape[1]
+        if width == k:
+            return nearest.astype(np.int64), 1.0 - distances
         nodes = np.full((len(codes), k), NO_ROW, np.int64)
         scores = np.full((len(codes), k), -np.inf, np.float32)
-        nodes[:, : found.shape[1]] = found.astype(np.int64)
-        scores[:, : found.shape[1]] = 1.0 - distances
+        nodes[:, :width] = nearest.astype(np.int64)
+        scores[:, :width] = 1.0 - distances
         return nodes, scores
 
     def _query(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        """Hnswlib refuses a k that the walk does not reach (many hidden nodes around): then a smaller one."""
+        """(m, w) labels and distances, w <= k. hnswlib refuses a k that the walk does not reach, which happens among
+        many hidden nodes; then half of it is tried.
+        """
         while k > 0:
             try:
-                found: tuple[Rows, Floats] = self._graph.knn_query(codes, k, num_threads=self._threads)
+                nearest: tuple[Rows, Floats] = self._graph.knn_query(codes, k, num_threads=self._threads)
             except RuntimeError:
                 k //= 2
             else:
-                return found
+                return nearest
         return np.zeros((len(codes), 0), np.int64), np.zeros((len(codes), 0), np.float32)
 
     def tune(self, tuning: ShardTuning) -> None:
@@ -133,7 +136,7 @@ def create(spec: Spec, dimension: int) -> GraphIndex:
 
 
 def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
-    """Which nodes are hidden hnswlib keeps in its file."""
+    """See `base.Engine`. hnswlib's own file says which nodes are hidden."""
     nodes = load_nodes(path)
     graph = _graph(dimension)
     graph.load_index(str(path))

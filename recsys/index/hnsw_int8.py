@@ -1,14 +1,14 @@
 """faiss: the graph of `hnsw` (arXiv:1603.09320) over vectors of one byte a component, made for memory and speed.
 
-A walk waits for memory: a quarter of the bytes a vector is about half the time. Where vectors that are alike lie side
-by side it is a quarter less again (40,000 of 384 dimensions: 218 and 165 µs), so those that an index is built from are
-put into the order of their clusters. What a walk proposes is near the best but for rounding: the exact vectors stay in
-the item table, and retrieval scores every candidate with them (`_likeness`), so the scores and the order of an answer
-are exact; only which candidates are proposed is approximate.
+A walk waits for memory, so with a quarter of the bytes a vector it takes about half the time. If similar vectors lie
+side by side, it takes a quarter less again (40,000 of 384 dimensions: 218 and 165 µs). So the vectors that an index is
+built from are put into the order of their clusters. Rounding changes only which candidates a walk proposes: the exact
+vectors stay in the item table, and the shard scores every candidate with them, so scores and order of an answer are
+exact.
 
-One scale holds for the whole index, fixed by its first vectors, as components of a unit vector of 384 dimensions are
-about 0.05 and a fixed one would waste most of the byte. Queries are rounded too, each by a scale of its own: faiss
-multiplies bytes with bytes where the processor can, and cuts a query's fractions off there.
+The whole index has one scale, which its first vectors fix: components of a unit vector of 384 dimensions are about
+0.05, and a constant scale would waste most of the byte. Queries are rounded too, each by a scale of its own, because
+faiss multiplies bytes with bytes where the processor can, and cuts off a query's fractions there.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     import faiss
 
 _CLUSTER = 150
-"""Vectors of a cluster that lie side by side: 56 KiB at 384 dimensions, about what a processor keeps near."""
+"""Mean vectors of a cluster: 56 KiB at 384 dimensions, about the size of a core's cache."""
 _CLUSTERS = 1024
-"""At the most: finer ones gained nothing more, and finding them takes time."""
+"""Most clusters. More of them gained nothing, and finding them takes time."""
 _HEADROOM = 1.25
-"""Later vectors may have components so much larger than the first ones before they are clipped."""
+"""Components of later vectors may be larger than those of the first by this factor before they are clipped."""
 
 _SMALLEST = np.float32(1e-30)
 """A query whose components are all smaller counts as zeros."""
@@ -59,9 +59,10 @@ def _faiss() -> Any:
 
 
 class Int8Graph:
-    """faiss numbers vectors from 0, as nodes are numbered. Node i is found while bit i of `bits` is set.
+    """A `Graph` by faiss, which numbers vectors from 0, as nodes are numbered. Searches return node i while bit i of
+    `bits` is set.
 
-    `scale`: what a component is multiplied by before it is rounded; 0.0 until the first vectors come.
+    `scale`: factor of a component before it is rounded; 0.0 until the first vectors come.
     """
 
     def __init__(self, graph: faiss.IndexHNSWSQ, scale: float, hidden: Rows) -> None:
@@ -87,7 +88,7 @@ class Int8Graph:
         return rounded + np.float32(0)  # no -0.0
 
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
-        """Each as long as a byte allows: a learned taste may be a hundredth as long as an item, and would be zeros."""
+        """Each query as long as bytes allow: a learned taste, a hundredth as long as an item, would become zeros."""
         largest = np.abs(queries).max(axis=1, keepdims=True)
         fits = np.float32(127) / np.maximum(largest, _SMALLEST)
         return np.rint(queries * fits), fits / np.float32(self._scale or 1.0)
@@ -103,7 +104,7 @@ class Int8Graph:
         return nodes
 
     def _in_clusters(self, codes: Floats) -> Rows:
-        """Puts what is alike side by side; (n,) the former position of each."""
+        """Put similar vectors side by side. Return the (n,) former place of each."""
         clusters = min(len(codes) // _CLUSTER, _CLUSTERS)
         if clusters < 2:
             return np.arange(len(codes))
@@ -114,14 +115,14 @@ class Int8Graph:
         return order
 
     def _room(self) -> None:
-        """Bits for all nodes and as many again, set: only hiding clears them."""
+        """Make room for the bits of twice as many nodes. New bits are set; only hiding clears them."""
         needed = len(self) // 8 + 1
         if needed > len(self._bits):
             self._bits = np.append(self._bits, np.full(2 * needed - len(self._bits), 0xFF, np.uint8))
             self._select()
 
     def _select(self) -> None:
-        """The selector reads the bits where they lie. Without hidden nodes walks are faster without one."""
+        """Renew the selector, which reads the bits in place. Walks are faster without one if no node is hidden."""
         self._selector = _faiss().IDSelectorBitmap(self._bits) if self._hidden else None
 
     def hide(self, nodes: Rows) -> None:
@@ -139,7 +140,7 @@ class Int8Graph:
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """Scores are inner products of rounded vectors: within about 0.01 of the exact ones."""
         nodes, scores = self._walk(codes, k)
-        # Where the links led over hidden ones a walk may miss some: then all are read.
+        # Links that lead over hidden nodes can make a walk fall short: then all vectors are read.
         short = np.flatnonzero(nodes[:, k - 1] == NO_ROW)
         if len(short):
             nodes[short], scores[short] = self._scan(codes[short], k)
@@ -186,9 +187,9 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # a zip: its parts have checksums
             scale, hidden, graph = (stored[part] for part in ("scale", "hidden", "graph"))
-        made = _faiss().deserialize_index(graph)
+        index = _faiss().deserialize_index(graph)
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise VersionError(f"{path} is not an index of the engine hnsw_int8, or was changed: {error}; {fix}") from error
-    if made.d != dimension:
-        raise VersionError(f"{path} has vectors of dimension {made.d}, and {dimension} is needed; {fix}")
-    return GraphIndex(Int8Graph(made, float(scale), hidden), nodes)
+    if index.d != dimension:
+        raise VersionError(f"{path} has vectors of dimension {index.d}, and {dimension} is needed; {fix}")
+    return GraphIndex(Int8Graph(index, float(scale), hidden), nodes)

@@ -1,4 +1,4 @@
-"""A lock that readers share and a writer holds alone. They take turns: neither keeps the other out."""
+"""A lock that readers share and a writer holds alone. Readers and writers take turns, so neither is kept out."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """A waiting writer goes before later readers. When its write ends, all readers that wait go before the next write.
-
-    So a reader waits for the write under way and one more at the most, however fast writes follow each other.
+    """A waiting writer goes before readers that come later. When its write ends, all waiting readers go before the next
+    write. So a reader waits for at most the write under way and one more, however fast writes follow each other.
     """
 
     def __init__(self) -> None:

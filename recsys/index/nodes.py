@@ -1,7 +1,7 @@
 """Which rows each node of a graph stands for: equal vectors are one node.
 
-A graph of links loses its way among equal vectors: they are each other's nearest, so they link to one another, fill
-their lists of links, and what lies behind them is not reached any more. As one node they cost no memory either.
+A walk through a graph gets lost among equal vectors: they are each other's nearest, so they link to one another and
+fill their lists of links, and a walk does not reach what lies behind them. As one node they also take no memory.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from recsys.columns import Column, find
 from recsys.datatypes import Floats, Keys, Rows
 
 _MERGED = 4096
-"""New nodes that are looked up by a dictionary before they are merged into the sorted array: a dictionary takes ten
-times the memory."""
+"""Most new nodes in a dictionary before they are merged into the sorted array: a dictionary takes ten times the
+memory."""
 _BLOCK = 1 << 12
 """Vectors hashed at a time, which bounds the memory."""
 
 
 class Nodes:
-    """Rows are linked in a ring for each node, in the order in which they came: (n,) int32 `_next` and `_previous` by
-    row, `_head` by node. Adding and removing a row takes the same time however many share its node.
+    """The rows of a node form a ring, in the order in which they came: (n,) int32 `_next` and `_previous` by row, and
+    `_head` by node. Adding and removing a row takes the same time, however many rows share its node.
 
-    Nodes are found by 64-bit hashes of what the graph holds of a vector. Two of 4 million different vectors share a
-    hash with a probability of 4e-7.
+    Nodes are looked up by 64-bit hashes of their codes. The probability that two of 4 million different vectors share a
+    hash is 4e-7.
     """
 
     def __init__(self) -> None:
@@ -35,37 +35,40 @@ class Nodes:
         self._next, self._previous = Column(np.int32), Column(np.int32)
         self._head = Column(np.int32)
         self._sizes = Column(np.int32)
-        """Rows of each node; 0: all are gone, and an equal vector brings the node back."""
+        """By node, how many rows it has; 0: none, until an equal vector comes."""
         self._hashes = Column(np.uint64)
-        """By node, of what the graph holds."""
+        """By node, of its code."""
         self._exact = Column(np.uint64)
-        """By node, of the vector that its first row has."""
+        """By node, of the vector of its first row."""
         self._mixed = Column(np.bool_)
-        """By node, whether it ever held vectors that differ, which are alike for the graph only."""
+        """By node, whether it ever had rows whose vectors differ though their codes are equal."""
         self._sorted: tuple[Keys, Rows] = np.zeros(0, np.uint64), np.zeros(0, np.int64)
         self._recent: dict[int, int] = {}
         self.mixed = False
-        """Whether there is such a node."""
+        """Whether any node is so."""
         self.rows = 0
-        """Rows that are here."""
+        """Number of rows."""
         self.live = 0
-        """Nodes with rows."""
+        """Number of nodes that have rows."""
 
     def __len__(self) -> int:
         return len(self._head)
 
     def find(self, hashes: Keys) -> Rows:
-        """(n,) nodes; -1 where there is none."""
-        known, nodes = self._sorted
-        at = find(known, hashes)
-        found = np.where(at < 0, -1, nodes[at]) if len(nodes) else at
+        """(n,) int64 nodes with these hashes; -1 where there is none."""
+        merged, merged_nodes = self._sorted
+        at = find(merged, hashes)
+        nodes = np.where(at < 0, -1, merged_nodes[at]) if len(merged_nodes) else at
         if self._recent:
-            missing = np.flatnonzero(found < 0)
-            found[missing] = [self._recent.get(h, -1) for h in hashes[missing].tolist()]
-        return found
+            missing = np.flatnonzero(nodes < 0)
+            nodes[missing] = [self._recent.get(h, -1) for h in hashes[missing].tolist()]
+        return nodes
 
     def create(self, nodes: Rows, hashes: Keys, exact: Keys) -> None:
-        """Nodes without rows yet, numbered from `len(self)` on, in any order."""
+        """Add nodes, which have no rows yet. Their numbers go on from `len(self)`, in any order.
+
+        `hashes`: of their codes. `exact`: of their first vectors.
+        """
         order = np.argsort(nodes)
         self._head.extend(np.full(len(nodes), -1))
         self._sizes.extend(np.zeros(len(nodes)))
@@ -83,7 +86,10 @@ class Nodes:
         self._recent = {}
 
     def link(self, rows: Rows, nodes: Rows, exact: Keys) -> Rows:
-        """Each row joins its node; the nodes that had none before."""
+        """Add each row to its node. Return the nodes that had no rows before.
+
+        `exact`: hashes of the rows' vectors.
+        """
         if not len(rows):
             return rows
         last = int(rows.max(initial=-1)) + 1
@@ -117,7 +123,7 @@ class Nodes:
         return joined[new]
 
     def _join(self, row: int, node: int) -> bool:
-        """What `link` does for one row, in a tenth of the time: a log is applied row by row. Whether it had none."""
+        """`link` for one row, in a tenth of the time: a log is applied row by row. Return whether it had no rows."""
         follows, leads = self._next.view, self._previous.view
         new = self._sizes.view[node] == 0
         if new:
@@ -132,9 +138,9 @@ class Nodes:
         return bool(new)
 
     def unlink(self, rows: Rows) -> Rows:
-        """The nodes that are left without rows; rows that are not here are passed over."""
+        """Remove rows. Return the nodes that are left without any. Rows that are not here are passed over."""
         node, follows, leads = self._node.view, self._next.view, self._previous.view
-        left = []
+        emptied = []
         for row in rows[(rows >= 0) & (rows < len(node))].tolist():
             of = int(node[row])
             if of < 0:
@@ -148,14 +154,15 @@ class Nodes:
             self.rows -= 1
             if not self._sizes.view[of]:
                 self.live -= 1
-                left.append(of)
-        return np.array(left, np.int64)
+                emptied.append(of)
+        return np.array(emptied, np.int64)
 
     def spread(self, nodes: Rows, scores: Floats, k: int, spare: int, most: int) -> tuple[Rows, Floats]:
-        """(m, j) nodes, best first, with their scores -> (m, w) rows, w >= j, padded with -1 and -inf.
+        """Put the rows of nodes in their places: (m, j) nodes and scores, best first -> (m, w) rows and scores, w >= j.
 
-        The first k rows of a line come whole. Of a node behind them come `spare` rows at the most, so that a few may be
-        dropped from the answer and the node still has its place. A node of vectors that differ gives up to `most`.
+        Lines are padded with -1 and -inf. The first k rows of a line are complete. A node behind them gives at most
+        `spare` rows, so that it still has a place when some of its rows are dropped from the answer. A node of vectors
+        that differ gives up to `most`.
         """
         if not len(self._head):
             return nodes, scores
@@ -169,21 +176,21 @@ class Nodes:
         gives = np.minimum(sizes, np.maximum(k - before, np.where(self._mixed.view[safe], most, spare)))
         place = np.cumsum(gives, axis=1) - gives
         width = max(int(gives.sum(axis=1).max(initial=0)), nodes.shape[1])
-        made = np.full((len(nodes), width), -1, np.int64)
-        spread = np.full((len(nodes), width), -np.inf, np.float32)
+        rows = np.full((len(nodes), width), -1, np.int64)
+        row_scores = np.full((len(nodes), width), -np.inf, np.float32)
         line, column = np.nonzero(gives)
         row = self._head.view[safe[line, column]]
         step = 0
         while len(line):  # over the rows of a node, all nodes in step
             at = place[line, column] + step
-            made[line, at], spread[line, at] = row, scores[line, column]
+            rows[line, at], row_scores[line, at] = row, scores[line, column]
             step += 1
             more = gives[line, column] > step
             line, column, row = line[more], column[more], self._next.view[row[more]]
-        return made, spread
+        return rows, row_scores
 
     def state(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Copies of what `of` makes the same nodes from."""
+        """Copies of the arrays that `of` makes the same nodes from."""
         rows = np.flatnonzero(self._node.view >= 0)
         return {
             "rows": rows,
@@ -195,19 +202,20 @@ class Nodes:
 
     @classmethod
     def of(cls, state: dict[str, npt.NDArray[np.generic]]) -> Nodes:
-        made = cls()
+        """The nodes of which `state` made these arrays."""
+        restored = cls()
         hashes, exact = np.asarray(state["hashes"], np.uint64), np.asarray(state["exact"], np.uint64)
-        made.create(np.arange(len(hashes)), hashes, exact)
-        made._sort()
+        restored.create(np.arange(len(hashes)), hashes, exact)
+        restored._sort()
         rows, nodes = np.asarray(state["rows"], np.int64), np.asarray(state["nodes"], np.int64)
-        made.link(rows, nodes, exact[nodes])
-        made._mixed.view[:] = state["mixed"]
-        made.mixed = bool(made._mixed.view.any())
-        return made
+        restored.link(rows, nodes, exact[nodes])
+        restored._mixed.view[:] = state["mixed"]
+        restored.mixed = bool(restored._mixed.view.any())
+        return restored
 
 
 def hashed(codes: Floats) -> Keys:
-    """(n,) uint64 of the bytes of each row; 0.0 and -0.0 are equal."""
+    """(n,) uint64: a hash of the bytes of each row; 0.0 and -0.0 count as equal."""
     digests = []
     for start in range(0, len(codes), _BLOCK):
         block = np.ascontiguousarray(codes[start : start + _BLOCK] + np.float32(0)).view(np.uint8)

@@ -1,7 +1,7 @@
 """Typed attribute columns of a shard's rows, and the masks that filters make of them.
 
-Keywords are kept as posting lists (value -> rows), numbers, times (Unix seconds) and truth values (0 or 1) as float64
-columns; rows are only appended.
+Keywords are posting lists (value -> rows). Numbers, times (Unix seconds) and truth values (0 or 1) are float64 columns.
+Rows are only appended.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Attributes:
     """The declared attributes of all rows of a shard."""
 
     def __init__(self, declared: Mapping[str, AttributeType], created_at: Column[np.float64] | None = None) -> None:
-        """`created_at`: the items' own times, which its owner extends; None: filters do not know them."""
+        """`created_at`: the items' own times, in a column that its owner extends; None: filters cannot test them."""
         self._columns: dict[str, _Keywords | _Numbers] = {
             key: _Keywords() if kind in ("keyword", "keyword[]") else _Numbers() for key, kind in declared.items()
         }
@@ -90,11 +90,12 @@ class Attributes:
             self._columns.setdefault(CREATED_AT, _Numbers(created_at))
 
     def extend(self, first_row: int, attributes: Sequence[Mapping[str, AttributeValue]]) -> None:
+        """Add rows, of which the first has the number `first_row`."""
         for key in self._extended:
             self._columns[key].extend(first_row, [a.get(key) for a in attributes])
 
     def mask(self, given: Filter, n: int, start: int = 0) -> Mask:
-        """(n - start,) bool: which of the first n rows match, from row `start` on."""
+        """(n - start,) bool: which of the rows from `start` up to n match."""
         mask = np.ones(n - start, bool)
         for condition in given.must:
             mask &= self._test(condition, n, start)
@@ -114,11 +115,12 @@ class Attributes:
         return groups
 
     def rows(self, given: Filter, n: int) -> Rows:
+        """Those of the first n rows that match, in ascending order."""
         return np.flatnonzero(self.mask(given, n))
 
     def _test(self, condition: Condition, n: int, start: int) -> Mask:
         column = self._columns.get(condition.key)
-        # A version built before the attribute was declared has no such column: nothing has the attribute there.
+        # A version that was built before the attribute was declared has no such column: no row has the attribute.
         if column is None:
             return np.full(n - start, condition.op == "exists" and not condition.exists)
         return column.mask(condition, n, start)

@@ -32,10 +32,9 @@ class ShardQuery:
     `vector_role[j]`, and wants `vector_k[j]` neighbours for the source with bit `vector_source[j]` (0 of both: it only
     gives a signal). `trail` (t,) uint64 and `trail_weights` (t,) float32 are the keys and weights of the last likes,
     newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for what the version learned, so empty where
-    it learned nothing. `column_k` is (B, len(COLUMNS)): candidates by the
-    sources of `sources.COLUMNS`. `exclude` holds item keys, sorted within each
-    request, request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are ids to score whatever else is
-    said.
+    it learned nothing. `column_k` is (B, len(COLUMNS)): candidates by the sources of `sources.COLUMNS`. `exclude` holds
+    item keys, sorted within each request, request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are
+    ids that are scored in any case.
     """
 
     version: str
@@ -99,8 +98,8 @@ class CandidateSet:
 
     @classmethod
     def merge(cls, parts: list[CandidateSet]) -> CandidateSet:
-        """The candidates of several shards, in order of request and key; an item that two shards hold stays once. Of
-        two items that share a key both stay.
+        """The candidates of several shards, in order of request and key. An item that two shards hold occurs once. Two
+        items that share a key both stay.
         """
         if len(parts) == 1:
             return parts[0]
@@ -127,14 +126,14 @@ class CandidateSet:
 
 
 def tag(requests: npt.NDArray[np.int64], keys: Keys) -> Keys:
-    """Keys of different requests made different: the request's place in the batch above the key's 48 bits."""
+    """(n,) uint64: the request's place in the batch above the key's 48 bits, so that requests do not share keys."""
     return (requests.astype(np.uint64) << np.uint64(KEY_BITS)) | keys
 
 
 def firsts(tagged: Keys, rows: npt.NDArray[np.int64], ids: StringColumn) -> npt.NDArray[np.bool_]:
-    """(n,) which of sorted tags, each with its row in `ids`, are the first of an item.
+    """(n,) bool: which of the sorted tags, each with its row in `ids`, are the first of an item.
 
-    Keys have 48 bits: among 24 million items one pair is expected to share one. So where tags are equal and rows are
+    Keys have 48 bits: among 24 million items one pair is expected to share a key. So if tags are equal and rows are
     not, ids decide.
     """
     first = np.ones(len(tagged), bool)

@@ -1,7 +1,7 @@
-"""Equal items: those that nothing a version knows tells apart.
+"""Equal items: items with the same title, the same text and the same vector.
 
-They have the same title, the same text and the same vector: variants of one product, or entries made twice. A slate
-shows one of them before it shows another. Items without title and text are equal to none: nothing says what they are.
+They are variants of one product, or entries made twice, and no signal tells them apart. A slate shows other items
+before it shows the second of them. An item without title and text is equal to no other: nothing says what it is.
 """
 
 from __future__ import annotations
@@ -16,29 +16,32 @@ from recsys.columns import Column, find
 from recsys.datatypes import KEY_BITS, Floats, Item, Keys, Rows
 
 _SAME_TEXT = 0.98
-"""Cosine from which on two vectors are of one text. With int8 activations the vector of a text depends a little on the
-texts that it was encoded with: 0.9988 on average between alone and in company."""
+"""Least cosine of two vectors of the same text. With int8 activations a vector depends a little on the texts in its
+batch: the cosine between a text encoded alone and in a batch is 0.9988 on average."""
 _STEP = 16.0
-"""Steps per unit of the projections that tell learned parts apart."""
+"""Steps per unit by which projections of learned parts are rounded. Parts in the same step count as equal."""
 
 
 class Twins:
-    """By row: `keys` (n,) uint64 of 48 bits, the same for equal items in every shard of a version; 0: equal to none."""
+    """Columns over a shard's rows. `keys` is (n,) uint64 of 48 bits, the same for equal items in every shard of a
+    version; 0: equal to no item.
+    """
 
     def __init__(self, learned: int) -> None:
         """`learned`: dimensions of the learned part of a vector."""
         self.keys = Column(np.uint64)
         self.several = Column(np.bool_)
-        """Whether another row had the same title and text when this one came, or came later with the same."""
+        """(n,) whether another row has, or had, the same title and text."""
         self.any = False
-        """Whether that holds for some row."""
+        """Whether `several` holds for any row."""
         self._contents: tuple[Keys, Rows] = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        """Of the rows that came first: sorted hashes of title and text, and their rows."""
+        """Sorted hashes of title and text, and the first row with each. Of the rows that `adopt` took."""
         self._later: dict[int, int] = {}
+        """The same for rows that came later."""
         self._project = np.random.default_rng(11).choice(np.array([-1, 1], np.float32), (learned, 4))
 
     def adopt(self, items: Sequence[Item], learned: Floats) -> None:
-        """The first rows."""
+        """Take over the rows of a snapshot. `learned`: (n, learned) float32 parts of their vectors."""
         contents = _contents(items)
         self.keys.extend(self._keys(contents, learned))
         order = np.argsort(contents, kind="stable")
@@ -55,18 +58,19 @@ class Twins:
         self._contents = ordered[keep], order[keep]
 
     def firsts(self, items: Sequence[Item]) -> Rows:
-        """(n,) the first row with the item's title and text; -1: there is none."""
+        """(n,) int64: the first row with the item's title and text; -1: there is none."""
         return self._firsts(_contents(items))
 
     def _firsts(self, contents: Keys) -> Rows:
-        known, rows = self._contents
-        at = find(known, contents)
-        found = np.where(at < 0, -1, rows[at]) if len(rows) else at
-        for i in np.flatnonzero(found < 0).tolist():
-            found[i] = self._later.get(int(contents[i]), -1)
-        return found
+        stored, rows = self._contents
+        at = find(stored, contents)
+        firsts = np.where(at < 0, -1, rows[at]) if len(rows) else at
+        for i in np.flatnonzero(firsts < 0).tolist():
+            firsts[i] = self._later.get(int(contents[i]), -1)
+        return firsts
 
     def append(self, items: Sequence[Item], learned: Floats) -> None:
+        """Add rows. `learned`: (n, learned) float32 parts of their vectors."""
         contents = _contents(items)
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         for content, part in zip(contents, learned, strict=True):
@@ -80,12 +84,15 @@ class Twins:
                 self._later[int(content)] = row
 
     def settled(self, first: Floats, vector: Floats) -> Floats:
-        """The vector of a text, where an earlier item has the text: that item's, unless the two are of other texts."""
-        apart = first - vector  # of unit vectors, whose distance squared is 2 - 2 * cosine
+        """The text vector of an item whose title and text an earlier item has.
+
+        It is the earlier item's vector `first`, unless the two differ too much to be of the same text.
+        """
+        apart = first - vector  # the squared distance of unit vectors is 2 - 2 * cosine
         return first if apart @ apart <= (2 - 2 * _SAME_TEXT) * (first @ first) else vector
 
     def parted(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Rows in their order: without those whose equal came before, and those."""
+        """Split rows, in their order: those without an equal row before them, and the others."""
         later = repeated(np.zeros(len(rows), np.int64), self.keys.view[rows])
         return rows[~later], rows[later]
 
@@ -102,24 +109,24 @@ _MASK = np.uint64((1 << KEY_BITS) - 1)
 
 
 def _contents(items: Sequence[Item]) -> Keys:
-    """(n,) uint64 of title and text; 0: neither."""
-    made = np.zeros(len(items), np.uint64)
+    """(n,) uint64 hashes of title and text; 0: the item has neither."""
+    hashes = np.zeros(len(items), np.uint64)
     for i, item in enumerate(items):
         if item.title or item.text:
-            told = f"{len(item.title)}:{item.title}{item.text}".encode(errors="surrogatepass")
-            made[i] = int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "big")
-    return made
+            content = f"{len(item.title)}:{item.title}{item.text}".encode(errors="surrogatepass")
+            hashes[i] = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
+    return hashes
 
 
 def any_repeated(groups: Rows, keys: Keys) -> bool:
-    """Whether a key, other than 0, stands twice in a group."""
+    """Whether a key other than 0 occurs twice in a group."""
     ordered = np.sort(_grouped(groups, keys))
     same = ordered[1:] == ordered[:-1]
     return bool(same.any() and (same & ((ordered[1:] & _MASK) != 0)).any())
 
 
 def repeated(groups: Rows, keys: Keys) -> npt.NDArray[np.bool_]:
-    """(n,) which come after another of the same group and the same key; a key of 0 is like none."""
+    """(n,) bool: keys that occurred before in the same group. A key of 0 never counts as repeated."""
     again = np.zeros(len(keys), bool)
     if not any_repeated(groups, keys):
         return again

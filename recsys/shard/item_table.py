@@ -46,13 +46,13 @@ class ItemTable:
         self.alive = Column(np.bool_)
         self.sketches = Column(np.int8, (sketcher.width,))
         self.generation = 0
-        """Goes up with every row that comes or goes: what was derived from an older one is stale."""
+        """Grows with every row that comes or goes: what was derived from an older generation is stale."""
         self.recounts = 0
-        """Goes up with every change of likes or trends."""
+        """Grows with every change of likes or trends."""
         self.journal = Journal()
         """Rows that came, went, or have other likes or trends."""
         self.slots = Column(np.int64)
-        """The item's row in the snapshot, which what was learned of it goes by; -1: it came later."""
+        """The item's row in the snapshot, by which learned data is looked up; -1: the item came later."""
         self.dimension = dimension
         """Of a text vector."""
         self.learned = learned
@@ -73,16 +73,16 @@ class ItemTable:
 
     @property
     def snapshot_rows(self) -> int:
-        """The first so many rows came with the snapshot, the others by the log."""
+        """How many rows came with the snapshot; the rows behind them came by the log."""
         return self._vectors.snapshot_rows
 
     def row(self, item_id: str) -> int | None:
         return self._rows.get(item_id)
 
     def rows(self, item_ids: Sequence[str]) -> Rows:
-        """Rows of the ids that are here, in their order."""
-        found = (self._rows.get(i) for i in item_ids)
-        return np.fromiter((r for r in found if r is not None), np.int64)
+        """Rows of the items that are here, in the order of the ids."""
+        rows = (self._rows.get(i) for i in item_ids)
+        return np.fromiter((row for row in rows if row is not None), np.int64)
 
     def contexts(self, rows: Rows) -> Floats:
         """(len(rows), width) float32: what a like of the item adds to a user, see `model/space.py`."""
@@ -93,7 +93,7 @@ class ItemTable:
         return self._vectors.at(rows)
 
     def adopt(self, items: Sequence[Item], vectors: Floats) -> None:
-        """Fill an empty table; `vectors` is kept as it is, so a memory map stays one."""
+        """Fill an empty table. The (n, width) float32 `vectors` are kept as they are, so a memory map stays one."""
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
         self.twins.adopt(items, self._vectors.adopt(vectors)[:, self.dimension :])
@@ -103,10 +103,11 @@ class ItemTable:
         self.journal.add(rows)
 
     def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
-        """A new row for each item, which nobody sees before `reveal`.
+        """Add a row for each item. Readers see it after `reveal`.
 
-        `vectors` are (n, dimension) texts; the learned part is that of the item's row now, or follows from the text.
-        An item with the title and text of an earlier row takes over its text vector, so that the two are equal.
+        `vectors` are (n, dimension) text vectors. The learned part is that of the item's present row; of a new item it
+        follows from the text. An item with the title and text of an earlier row takes over its text vector, so that the
+        two are equal.
         """
         texts = self._settled(items, np.asarray(vectors, np.float32))
         present = [self._rows.get(item.item_id, NO_ROW) for item in items]
@@ -138,9 +139,9 @@ class ItemTable:
         return settled
 
     def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
-        """The appended rows become the items'; of several with one id the last. The rows that went for them.
+        """Make the appended rows the items' rows; of several with one id the last. Return the rows that they replace.
 
-        A row and the one that it replaces change places in one store, so a reader meets one of the two.
+        A row and the one that it replaces change places in one store, so a reader meets exactly one of the two.
         """
         last = dict(zip((item.item_id for item in items), rows.tolist(), strict=True))
         replaced = {i: row for i in last if (row := self._rows.get(i)) is not None}
@@ -155,7 +156,7 @@ class ItemTable:
         return np.concatenate([old, np.setdiff1d(rows, born)])
 
     def delete(self, item_ids: Sequence[str]) -> Rows:
-        """Tombstone; the rows that went."""
+        """Mark the items as deleted. Return the rows that they had."""
         rows = self.rows(list(dict.fromkeys(item_ids)))
         for item_id in item_ids:
             self._rows.pop(item_id, None)
@@ -166,9 +167,10 @@ class ItemTable:
         return rows
 
     def count(self, item_ids: Sequence[str], counts: npt.ArrayLike, trends: npt.ArrayLike) -> None:
-        """Take over popularity and trend of items; unknown ids are passed over."""
-        found = np.fromiter((self._rows.get(i, -1) for i in item_ids), np.int64, len(item_ids))
-        rows, likes, latest = found[found >= 0], np.asarray(counts)[found >= 0], np.asarray(trends)[found >= 0]
+        """Take over likes and trends of n items, (n,) float64 each. Ids of items that are not here are passed over."""
+        rows = np.fromiter((self._rows.get(i, NO_ROW) for i in item_ids), np.int64, len(item_ids))
+        present = rows >= 0
+        rows, likes, latest = rows[present], np.asarray(counts)[present], np.asarray(trends)[present]
         was = self.counts.view[rows]
         changed = (was != likes) | (self.trends.view[rows] != latest)
         if changed.any():
@@ -180,17 +182,20 @@ class ItemTable:
             self.journal.add(rows[changed])
 
     def _recount_most(self, was: npt.NDArray[np.float64]) -> None:
-        """After items that had these likes went, or lost some."""
+        """Update `most_likes` after items that had these likes were deleted, or lost some."""
         if self.most_likes and (was >= self.most_likes).any():
             alive = self.alive.view
             self.most_likes = float(self.counts.view[: len(alive)].max(where=alive, initial=0.0))
 
     def item(self, row: int) -> Item:
+        """The item of a row."""
         stored = orjson.loads(self.documents[row])
         return Item(self.ids[row], self.titles[row], stored["text"], stored["attributes"], stored["created_at"])
 
     def live_rows(self) -> Rows:
-        return np.flatnonzero(self.alive.view.copy())  # numpy counts, then fills: a tombstone in between gives garbage
+        """Rows of the items that can be recommended, in ascending order."""
+        # Copy first: `flatnonzero` counts and then fills, so a deletion between the two passes would give garbage rows.
+        return np.flatnonzero(self.alive.view.copy())
 
     def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, alive: bool) -> Rows:
         first = len(self)

@@ -21,17 +21,17 @@ from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS, COLUMNS
 
 CANDIDATES: int = Source.model_fields["k"].default
-"""What a shard is asked for when the k best are wanted: as many as a scenario's source asks for unless it says more.
-An engine of rounded vectors swaps neighbours that are equally near but for rounding, and the served path does not see
-it: of the candidates it keeps the best by their exact likeness. So that is what is measured, for every engine.
+"""Candidates that a measurement asks a shard for when it wants the k best: a scenario's source asks for as many by
+default. An engine of rounded vectors may swap neighbours that are almost equally near. The served path does not show
+it, because it orders the candidates by their exact likeness. So this is measured, for every engine.
 """
 
 _INSPECTED = 32
-"""Items and queries that a shard is tried with when it is loaded."""
+"""Items and queries that a shard is checked with when it is loaded."""
 _WRONG_BELOW = 0.8
 """A build is refused under 0.95 of 250 queries; 32 of a good one fall under this less than once in 10,000 loads."""
 _WIDE = 512
-"""ef of those walks."""
+"""`ef_search` of the walks of that check."""
 _BLOCK = 1 << 14
 """Rows scored at a time: 25 MB of vectors at 384 dimensions."""
 _TIE = 1e-6
@@ -87,22 +87,22 @@ def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
 
 
 def neighbours(shards: Sequence[Shard], queries: Floats, k: int) -> list[dict[str, float]]:
-    """What the served path returns: candidates of every shard, merged; of them the k nearest, by exact likeness."""
+    """For each of (m, d) queries the k nearest candidates of all shards, as item id -> exact likeness, best first."""
     merged = _served(shards, queries, k)
-    found = []
+    nearest = []
     for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True):
         scores = merged.likeness[start:end, QUERY]
         best = start + np.argsort(-scores, kind="stable")[:k]
-        found.append({merged.ids[int(r)]: float(merged.likeness[r, QUERY]) for r in best})
-    return found
+        nearest.append({merged.ids[int(r)]: float(merged.likeness[r, QUERY]) for r in best})
+    return nearest
 
 
 @dataclass(frozen=True, slots=True)
 class Exact:
-    """What exact search of some shards finds for m queries; asked once, compared with several walks.
+    """Exact answers of some shards to m queries, which several walks can be compared with.
 
-    `wanted` is (m,): distinct vectors among the k nearest, fewer where copies fill all candidates of a request; `least`
-    is (m,), the score of the last of them.
+    `wanted` is (m,) int64: distinct vectors among the k nearest, fewer where copies fill all candidates of a request.
+    `least` is (m,) float32: the score of the last of them.
     """
 
     shards: Sequence[Shard]
@@ -130,13 +130,13 @@ class Exact:
         """
         if not self.wanted.sum():
             return 1.0
-        found, hits = _served(self.shards, self.queries, 0), 0
-        scores, requests = found.likeness[:, QUERY], found.requests
+        candidates, hits = _served(self.shards, self.queries, 0), 0
+        scores, requests = candidates.likeness[:, QUERY], candidates.requests
         least = self.least - np.float32(_TIE) * np.maximum(np.abs(self.least), 1)
         near = scores >= least[requests]
-        names = _of_items(self.shards, found)
+        names = _of_items(self.shards, candidates)
         for q, wanted in enumerate(self.wanted.tolist()):
-            mine = slice(found.offsets[q], found.offsets[q + 1])
+            mine = slice(candidates.offsets[q], candidates.offsets[q + 1])
             hits += min(wanted, len(np.unique(names[mine][near[mine]])))
         return hits / int(self.wanted.sum())
 
@@ -147,10 +147,10 @@ def recall(shards: Sequence[Shard], queries: Floats, k: int = 10) -> float:
 
 
 def self_lookup(shard: Shard, n: int, seed: int = 7) -> float:
-    """Share of n sampled distinct vectors that a walk of the graph for themselves finds; 1.0 for no items.
+    """Share of n sampled distinct vectors that a walk of the graph for the vector itself finds; 1.0 for no items.
 
-    Of unit vectors each is the nearest to itself, so what is found has rank 1. Of vectors with a learned part longer
-    ones may be nearer; then those count which exact search puts among the candidates.
+    A unit vector is its own nearest neighbour. To a vector with a learned part longer vectors may be nearer, so only
+    those vectors count which exact search has among its candidates.
     """
     rows = shard.items.live_rows()
     if not len(rows):
@@ -161,19 +161,20 @@ def self_lookup(shard: Shard, n: int, seed: int = 7) -> float:
     vectors = shard.items.vectors(picked)
     names, wide = _names(vectors), min(CANDIDATES, len(rows))
     exact, _ = _nearest(shard, vectors, wide)
-    asked = (exact == names[:, None]).any(axis=1)
-    if not asked.any():
+    expected = (exact == names[:, None]).any(axis=1)
+    if not expected.any():
         return 1.0
-    found, _ = shard.index.search(vectors[asked], wide)
-    there = np.where(found >= 0, _names(shard.items.vectors(np.maximum(found, 0).ravel())).reshape(found.shape), 0)
-    return float(((there == names[asked, None]) & (found >= 0)).any(axis=1).mean())
+    walked, _ = shard.index.search(vectors[expected], wide)
+    present = walked >= 0
+    walked_names = _names(shard.items.vectors(np.maximum(walked, 0).ravel())).reshape(walked.shape)
+    return float(((walked_names == names[expected, None]) & present).any(axis=1).mean())
 
 
 def inspect(shard: Shard, items: int) -> None:
-    """Whether a shard that was just read is what its manifest says.
+    """Check that a shard which was just read is what its manifest says.
 
-    Raises VersionError when items or vectors are missing, or the index finds other vectors than the shard holds:
-    checksums tell what changed on the way, this tells what was wrong from the start.
+    Raises VersionError when items or vectors are missing, or the index finds other vectors than the shard holds.
+    Checksums show what changed on the way; this shows what was wrong from the start.
     """
     if not shard.items.live == len(shard.index) == items:
         raise VersionError(
@@ -182,7 +183,7 @@ def inspect(shard: Shard, items: int) -> None:
         )
     queries = texts_of(shard, _INSPECTED)
     tuning = shard.tuning
-    # Whether the index fits, not how near a request's short walk comes: that is measured while it serves.
+    # A wide walk, for this checks whether the index fits. How much a request's walk finds is measured while it serves.
     shard.tune(tuning.model_copy(update={"ef_search": max(tuning.ef_search, _WIDE)}))
     try:
         shares = {
@@ -200,7 +201,7 @@ def inspect(shard: Shard, items: int) -> None:
 
 
 def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
-    """(n, width) queries for texts between those of random items, see `space.text_query`; none where there are none."""
+    """(n, width) queries for texts between those of random items, see `space.text_query`; (0, width) without items."""
     rows, items = shard.items.live_rows(), shard.items
     queries = np.zeros((n if len(rows) else 0, items.width), np.float32)
     if len(rows):
@@ -210,23 +211,23 @@ def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
 
 
 def _served(shards: Sequence[Shard], queries: Floats, k: int) -> CandidateSet:
-    asked = nearest_query(shards[0].version, queries, max(k, CANDIDATES))
-    return CandidateSet.merge([search(shard, asked) for shard in shards])
+    query = nearest_query(shards[0].version, queries, max(k, CANDIDATES))
+    return CandidateSet.merge([search(shard, query) for shard in shards])
 
 
-def _of_items(shards: Sequence[Shard], found: CandidateSet) -> Keys:
+def _of_items(shards: Sequence[Shard], candidates: CandidateSet) -> Keys:
     """(n,) the name of each candidate's vector, see `_names`."""
-    ids, names = found.ids.strings(), np.zeros(len(found.keys), np.uint64)
+    ids, names = candidates.ids.strings(), np.zeros(len(candidates.keys), np.uint64)
     for shard in shards:
         rows = [shard.items.row(item) for item in ids]
         here = np.array([row is not None for row in rows], bool)
-        held = np.array([row for row in rows if row is not None], np.int64)
-        names[here] = _names(shard.items.vectors(held))
+        present = np.array([row for row in rows if row is not None], np.int64)
+        names[here] = _names(shard.items.vectors(present))
     return names
 
 
 def _names(vectors: Floats) -> Keys:
-    """(n,) a hash of each vector, by which equal ones are known: two others share one less than once in 2^32."""
+    """(n,) uint64: a hash of each vector. Two different vectors share one with a probability under 2^-32."""
     factors = np.random.default_rng(0).integers(0, 1 << 64, vectors.shape[1], np.uint64)
     names = np.zeros(len(vectors), np.uint64)
     for start in range(0, len(vectors), _BLOCK):
@@ -237,7 +238,7 @@ def _names(vectors: Floats) -> Keys:
 
 
 def _nearest(shard: Shard, queries: Floats, k: int) -> tuple[Keys, Floats]:
-    """(m, k) names and scores of the nearest live items, best first, -inf where there are fewer; block by block."""
+    """(m, k) names and scores of the nearest live items, best first; -inf where there are fewer."""
     rows, m = shard.items.live_rows(), len(queries)
     kept_rows, kept = np.full((m, k), -1, np.int64), np.full((m, k), -np.inf, np.float32)
     for start in range(0, len(rows), _BLOCK):

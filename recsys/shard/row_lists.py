@@ -1,4 +1,4 @@
-"""Lists of a shard's rows: what matches a filter, and what is best by a column. Kept while the table changes.
+"""Lists of a shard's rows: those that match a filter, and the best of a column. They are kept while the table changes.
 
 | kept | bytes | when the table changes |
 | --- | --- | --- |
@@ -6,7 +6,7 @@
 | a mask for each filter | 1 for each row | rows that came are tested; no row's attributes ever change |
 | answers for a column and a filter | 8 for each row of the list | all are dropped |
 
-Masks and answers are weighed together, and those used longest ago go first.
+When masks or answers take too much memory, those used longest ago are dropped.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from recsys.shard.item_table import ItemTable
 from recsys.shard.sources import SOURCES, Values
 
 NEW_LIKES = 5.0
-"""Weighted likes from which on an item is new no more."""
+"""An item with this many weighted likes, or more, is not new any more."""
 NEW_ROWS = 4000
-"""New rows that are looked at, the last that came: all are scored exactly."""
+"""The newest rows that the source `new` looks at; all of them are scored exactly."""
 
 _NEW = "new"
 """The column of the last rows with few likes; all others are those of `sources.py`."""
 BEST = 1 << 13
-"""Rows kept of each column. A filter that leaves too few of them makes the shard look at all its rows."""
+"""Best rows kept of each column. If a filter leaves too few of them, the shard looks at all its rows."""
 LEAST = 1 << 10
-"""Rows of an answer for which all rows were looked at, at the least: the next request may want more than this one."""
+"""Least rows of an answer that took a look at all rows: the next request may want more of them."""
 CACHED = 64 << 20
 """Bytes of masks and answers that a shard keeps."""
 
@@ -39,7 +39,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class RowLists:
-    """Many threads may ask beside one writer of the table."""
+    """May be called by many threads, beside one writer of the table."""
 
     def __init__(self, items: ItemTable) -> None:
         self._items = items
@@ -49,54 +49,54 @@ class RowLists:
         self._answers: LRUCache[tuple[str, Filter | None], tuple[Rows, bool]] = LRUCache(
             CACHED // 2, getsizeof=lambda answer: _weight(answer[0])
         )
-        """Rows, best first, and whether they are all that there are."""
+        """Rows, best first, and whether there are no others."""
         self._seen = -1
         """Changes of the table that the answers contain."""
 
     @property
     def bytes(self) -> int:
-        """Of masks and answers."""
+        """Bytes that masks and answers take."""
         return int(self._masks.currsize + self._answers.currsize)
 
     def mask(self, given: Filter) -> Mask:
         """(n,) bool: which of the first n rows match, whether they are alive or not."""
         n = len(self._items)
         with self._lock:
-            known = self._masks.get(given)
-        if known is not None and len(known) >= n:
-            return known
-        start = 0 if known is None else len(known)
+            cached = self._masks.get(given)
+        if cached is not None and len(cached) >= n:
+            return cached
+        start = 0 if cached is None else len(cached)
         added = self._items.attributes.mask(given, n, start)
-        made = added if known is None else np.concatenate([known, added])
+        mask = added if cached is None else np.concatenate([cached, added])
         with self._lock:
-            if _weight(made) <= self._masks.maxsize:
-                self._masks[given] = made
-        return made
+            if _weight(mask) <= self._masks.maxsize:
+                self._masks[given] = mask
+        return mask
 
     def count(self, given: Filter | None) -> int:
-        """Live rows that match (None: all)."""
+        """How many live rows match the filter (None: all do)."""
         return self._items.live if given is None else int(np.count_nonzero(self._alive(given)))
 
     def matches(self, given: Filter | None) -> Rows:
-        """Live rows that match."""
-        known, seen = self._known("rows", given)
-        if known is not None:
-            return known[0]
+        """Live rows that match the filter (None: all do), in ascending order."""
+        cached, seen = self._cached("rows", given)
+        if cached is not None:
+            return cached[0]
         rows = np.flatnonzero(self._alive(given))
         self._keep("rows", given, rows, seen, complete=True)
         return rows
 
     def ranked(self, column: str, given: Filter | None, wanted: int | None = None) -> Rows:
-        """Matching live rows, best of the column first, equal ones by row; those that the column says nothing of are
-        left out. At least `wanted` of them where there are so many; None: all.
+        """Matching live rows, the best of the column first, equal values in order of rows.
 
-        Of equal items (see `equal_items.py`) the best stands in its place and the others at the end, as far as the best
-        8,192 rows reach.
+        Rows without a value in the column are left out. At least `wanted` rows, if there are so many; None: all. Of
+        equal items (see `equal_items.py`) the best stands in its place and the others at the end, within the best 8,192
+        rows.
         """
         wanted = len(self._items) if wanted is None else wanted
-        known, seen = self._known(column, given)
-        if known is not None and (known[1] or len(known[0]) >= wanted):
-            return known[0]
+        cached, seen = self._cached(column, given)
+        if cached is not None and (cached[1] or len(cached[0]) >= wanted):
+            return cached[0]
         with self._lock:
             best = self._columns.setdefault(column, _Best(column))
             best.mend(self._items)
@@ -114,17 +114,17 @@ class RowLists:
         return rows
 
     def newest(self, given: Filter | None) -> Rows:
-        """The last NEW_ROWS matching live rows with few likes, in their order."""
+        """The newest NEW_ROWS matching live rows with few likes, in ascending order."""
         return np.sort(self.ranked(_NEW, given, NEW_ROWS)[:NEW_ROWS])
 
     def _alive(self, given: Filter | None) -> Mask:
         if given is None:
-            return self._items.alive.view.copy()  # numpy counts, then fills: a tombstone in between gives garbage
+            return self._items.alive.view.copy()  # a copy: `flatnonzero` counts and then fills, see `live_rows`
         mask = self.mask(given)
         return mask & self._items.alive.view[: len(mask)]
 
-    def _known(self, what: str, given: Filter | None) -> tuple[tuple[Rows, bool] | None, int]:
-        """What is known, and how many changes it contains."""
+    def _cached(self, what: str, given: Filter | None) -> tuple[tuple[Rows, bool] | None, int]:
+        """The cached answer, and how many changes of the table it contains; None: there is none."""
         with self._lock:
             end = self._items.journal.end
             if end != self._seen:

@@ -1,7 +1,8 @@
-"""Short int8 codes of vectors: enough to tell how alike two candidates are, 24 times smaller on the wire.
+"""Short int8 codes of vectors. They tell how similar two candidates are, and are 24 times smaller on the wire.
 
-The codes are the first principal directions of the catalogue (an SVD without centring is the best rank-w
-approximation of inner products, Eckart and Young 1936), scaled row by row to int8; a cosine does not see the scale.
+A code has the components of a vector along the first principal directions of the catalogue (an SVD without centring is
+the best rank-w approximation of inner products, Eckart and Young 1936), scaled to int8 row by row. The scale does not
+change a cosine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Sketcher:
 
     @classmethod
     def fit(cls, vectors: Floats) -> Sketcher:
-        """From (n, d) vectors; with fewer vectors than directions, a fixed random rotation stands in."""
+        """Learn the directions from (n, d) vectors. With fewer vectors than directions, use a fixed random rotation."""
         dimension = vectors.shape[1]
         width = min(WIDTH, dimension)
         rng = np.random.default_rng(7)
@@ -45,6 +46,6 @@ class Sketcher:
 
 
 def unit(codes: npt.NDArray[np.int8]) -> Floats:
-    """Sketches as unit vectors over the last axis; zeros stay zero."""
+    """Sketches as float32 unit vectors over the last axis; zeros stay zero."""
     wide = codes.astype(np.float32)
     return wide / np.maximum(np.linalg.norm(wide, axis=-1, keepdims=True), 1e-12)

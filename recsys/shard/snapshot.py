@@ -1,5 +1,13 @@
-"""A shard on disk: `items.parquet`, `vectors.npy`, `sketch.npy`, the engine's own `index.bin`, and in `index.npz` which
-rows each node of it stands for; and what a version learned, where it did, as `contexts.npy` and `learned.npz`.
+"""A shard on disk.
+
+| file | holds |
+| --- | --- |
+| `items.parquet` | the items, row by row |
+| `vectors.npy` | (n, width) float32 |
+| `sketch.npy` | the directions of sketches |
+| `index.bin` | the engine's own file |
+| `index.npz` | the rows of each node of the index |
+| `contexts.npy`, `learned.npz` | what the version learned; missing where it learned nothing |
 """
 
 from __future__ import annotations
@@ -35,7 +43,7 @@ _SCHEMA = pa.schema(
 def write_rows(
     folder: Path, items: Sequence[Item], vectors: Floats, sketcher: Sketcher, learned: Learned | None = None
 ) -> None:
-    """All files but the index; row i of every file is item i."""
+    """Write all files but the index. Row i of every file is item i."""
     folder.mkdir(parents=True)
     np.save(folder / "vectors.npy", vectors, allow_pickle=False)
     np.save(folder / "sketch.npy", sketcher.directions, allow_pickle=False)
@@ -52,7 +60,7 @@ def write_rows(
 
 
 def write_index(folder: Path, spec: IndexSpec, threads: int) -> None:
-    """Index the vectors that lie in the folder: all of the time that a shard takes, and nothing but files go in."""
+    """Index the vectors in the folder. Nearly all of a build's time is spent here; it reads files and nothing else."""
     vectors = np.load(folder / "vectors.npy", allow_pickle=False)
     index = engine(spec).create(spec, vectors.shape[1])
     index.add(np.arange(len(vectors)), vectors, threads)
@@ -60,13 +68,14 @@ def write_index(folder: Path, spec: IndexSpec, threads: int) -> None:
 
 
 def write_indexes(folders: Sequence[Path], spec: IndexSpec, threads: int) -> Iterator[Path]:
-    """One after another in this process, each folder when it is done."""
+    """Index folders one after another in this process. Yield each folder when it is done."""
     for folder in folders:
         write_index(folder, spec, threads)
         yield folder
 
 
 def read_items(folder: Path) -> list[Item]:
+    """The items in the folder, in the order of their rows."""
     rows = pq.read_table(folder / "items.parquet", schema=_SCHEMA).to_pylist()
     return [Item(r["item_id"], r["title"], r["text"], orjson.loads(r["attributes"]), r["created_at"]) for r in rows]
 
@@ -74,13 +83,14 @@ def read_items(folder: Path) -> list[Item]:
 def read_shard(
     folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
 ) -> Shard:
-    """The vectors stay a read-only map of their file, which replicas on one machine share.
+    """The shard in the folder. Its vectors stay a read-only map of their file, which replicas on one machine share.
 
-    VersionError for files that hold something else than `write_rows` and `write_index` wrote.
+    `cursor`: the log entry up to which the files hold the log. Raises VersionError for files with other content than
+    `write_rows` and `write_index` write.
     """
     try:
         return _read_shard(folder, version, spec, declared, cursor)
-    except Exception as error:  # numpy, Arrow and the engines each fail in their own way
+    except Exception as error:  # numpy, Arrow and the engines raise errors of their own
         raise VersionError(f"{folder} cannot be read ({error}); build again, or `recsys rollback`") from error
 
 

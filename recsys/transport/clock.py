@@ -1,4 +1,4 @@
-"""What is left of a batch's budget, and where it went."""
+"""The time budget of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Clock:
     """What is left of a batch's budget, and how long each stage and each call took."""
 
     def __init__(self, budget_s: float, since: float | None = None) -> None:
-        """`since`: by time.monotonic(), the moment that the budget counts from; None: now."""
+        """`since`: start of the budget, by time.monotonic(); None: now."""
         self.began = time.time()
         """Unix seconds."""
         self._start = self._last = time.perf_counter()
@@ -20,19 +20,20 @@ class Clock:
         self.laps: dict[str, float] = {}
         """Stage -> milliseconds."""
         self.calls: dict[str, tuple[float, float]] = {}
-        """Part -> milliseconds after the beginning at which it was called and had answered; infinity: it has not."""
+        """Part -> milliseconds from the beginning to its call and to its answer; infinity: it has not answered."""
 
     def left(self) -> float:
-        """Seconds."""
+        """Seconds that are left; negative when the budget is spent."""
         return self._budget_s - (time.perf_counter() - self._start)
 
     def lap(self, stage: str) -> None:
+        """End a stage, which began with the end of the one before."""
         now = time.perf_counter()
         self.laps[stage] = (now - self._last) * 1000
         self._last = now
 
     def follow(self, part: str, call: asyncio.Future[Any]) -> None:
-        """Note how long a call takes that is made at this moment."""
+        """Measure how long a call takes that starts now."""
         called = (time.perf_counter() - self._start) * 1000
         self.calls[part] = (called, math.inf)
 

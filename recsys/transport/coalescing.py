@@ -1,8 +1,8 @@
-"""Requests that wait while a batch is under way leave together as the next one.
+"""Requests that wait while a batch is under way leave together as the next batch.
 
-There is no timer: an idle system sends a single request at once, a busy one sends larger batches. Beside a flight in
-the air another leaves when it carries its even share of all requests: so they stay of one size, and one batch is
-prepared while the other is searched. (When a free flight took what was there, batches of one and of fifty took turns.)
+There is no timer: an idle system sends a single request at once, a busy one sends larger batches. While one flight is
+in the air, another leaves when it carries its even share of all requests. So flights stay of one size, and one batch is
+prepared while the other is searched. (When a free flight took all that waited, batches of one and of fifty took turns.)
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _SWEEP_S = 0.05
-"""Between two looks through a full queue for callers that have gone."""
+"""Seconds between two searches of a full queue for callers that have gone."""
 
 
 class Caller:
-    """Who waits for an answer."""
+    """The one who waits for an answer."""
 
     __slots__ = ("since",)
 
     def __init__(self, since: float | None = None) -> None:
         self.since = time.monotonic() if since is None else since
-        """By time.monotonic(): the moment at which the request came, which may be long before it was read."""
+        """When the request came, by time.monotonic(). That may be long before it was read."""
 
     @property
     def gone(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether the caller waits no longer."""
         return False
 
 
@@ -53,11 +53,12 @@ class Flight:
 class Coalescer(Generic[T, R]):
     """`fn` takes a list of requests and returns as many results, in order.
 
-    A result that is an exception is raised to its own caller; when `fn` raises, every caller of that batch gets it.
-    Raises Overloaded at `submit` when `max_waiting` requests are waiting, or one has waited for `max_wait_s` seconds:
-    who came then would be answered too late, and the work for it would make all the others late as well. `landed` hears
-    of every batch. Requests whose caller has gone, or has waited for `budget_s` seconds, never leave: these callers get
-    CallerGone and Overloaded, and `given_up` counts them as `gone` and `late`.
+    A result that is an exception is raised to its own caller. When `fn` raises, every caller of the batch gets it.
+
+    `submit` raises Overloaded when `max_waiting` requests are waiting, or one has waited for `max_wait_s` seconds: the
+    answer would come too late, and the work for it would make all others late as well. Requests whose caller has gone,
+    or has waited for `budget_s` seconds, never leave. These callers get CallerGone and Overloaded, and `given_up`
+    counts them as `gone` and `late`. `landed` is called after every batch.
     """
 
     def __init__(
@@ -97,8 +98,8 @@ class Coalescer(Generic[T, R]):
         return time.monotonic() - self._waiting[0][2].since if self._waiting else 0.0
 
     def _wait_s(self, caller: Caller, now: float) -> float:
-        """Seconds that the oldest has waited here, and outside as far as this caller has as well: one request that was
-        long on its way says nothing of the others.
+        """Seconds that the oldest request has waited here, and outside, but there no longer than this caller: a single
+        request that was long on its way says nothing of the others.
         """
         self._drop_over()
         if not self._waiting:
@@ -111,7 +112,10 @@ class Coalescer(Generic[T, R]):
             self._waiting.popleft()
 
     async def submit(self, request: T, caller: Caller | None = None) -> R:
-        """`caller` None: one that came at this moment and stays."""
+        """Wait for the result. `caller` None: one that came at this moment and stays.
+
+        Raises Overloaded and CallerGone, see the class, and what the request's own result or batch raises.
+        """
         caller = caller or Caller()
         if len(self._waiting) >= self.max_waiting and not self._swept_room():
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
@@ -128,7 +132,7 @@ class Coalescer(Generic[T, R]):
         return await future
 
     def _over(self, future: asyncio.Future[R], caller: Caller) -> bool:
-        """Whether nobody is to be answered any more, which the caller is told."""
+        """Whether the request needs no answer any more. Its caller is told why."""
         if future.done():
             return True
         if caller.gone:
@@ -142,14 +146,14 @@ class Coalescer(Generic[T, R]):
         return True
 
     def _swept_room(self) -> bool:
-        """Take those out of a full queue that wait for nothing; whether there is room then."""
+        """Drop requests without a caller from a full queue. Return whether there is room then."""
         if time.monotonic() - self._swept > _SWEEP_S:
             self._swept = time.monotonic()
             self._waiting = deque(one for one in self._waiting if not self._over(*one[1:3]))
         return len(self._waiting) < self.max_waiting
 
     def _board(self) -> None:
-        """Depart after the requests that are being read at this moment: they come in one turn of the event loop."""
+        """Depart after the requests that are being read now have arrived: they come in one turn of the event loop."""
         if not self._boarding:
             self._boarding = True
             asyncio.get_running_loop().call_soon(self._depart)

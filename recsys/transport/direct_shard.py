@@ -1,4 +1,4 @@
-"""A shard as a composer reaches it: over a replica's channel, and by another way where that fails."""
+"""A shard as a composer reaches it: over a replica's channel, and by another way when that fails."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from recsys.transport.shard_clients import ShardClient
 R = TypeVar("R")
 
 SHUNNED_S = 1.0
-"""Seconds for which a replica that could not be reached is not tried: a dead one may still be listed, and a host that
-is away costs each try a second."""
+"""Seconds for which a replica that could not be reached is not tried. A dead one may still be listed, and a try of a
+host that is away takes a second."""
 
 log = logging.getLogger(__name__)
 
 
 class DirectShard:
-    """Channels to the replicas of one shard that hold the version asked for, the least busy one first.
+    """A shard's client. Each call goes to the least busy replica that holds the version, over its channel.
 
-    `replicas()` names those of the shard that are there; it is the same object until something about them changes.
-    Where none can be reached the call goes to `fallback`, so a replica that was killed a moment ago costs its callers
-    another try and not their answer.
+    `replicas` returns the shard's live replicas, and the same object until something about them changes. When none can
+    be reached, the call goes to `fallback`. So a replica that was killed a moment ago costs its callers another try and
+    not their answer.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class DirectShard:
         """By address."""
         self._seen: Sequence[ShardMember] | None = None
         self._holding: dict[str, list[Channel]] = {}
-        """By version: to the replicas that hold it, as of those seen last."""
+        """By version, the channels to the replicas that hold it. Of the replicas in `_seen`."""
         self._shunned: dict[Channel, float] = {}
         """Channels that failed, and until when others go first, in monotonic seconds."""
 
@@ -60,16 +60,16 @@ class DirectShard:
         return wire.decode_candidates(answer) if isinstance(answer, bytes) else answer
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
-        asked = wire.Lookup(version, list(item_ids))
-        answer = await self._call(version, wire.VECTORS, asked, lambda: self._fallback.vectors(version, item_ids))
+        lookup = wire.Lookup(version, list(item_ids))
+        answer = await self._call(version, wire.VECTORS, lookup, lambda: self._fallback.vectors(version, item_ids))
         if not isinstance(answer, bytes):
             return answer
-        found = wire.decode_found(answer)
-        return found.item_ids, found.vectors
+        vectors = wire.decode_found(answer)
+        return vectors.item_ids, vectors.vectors
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
-        asked = wire.Lookup(version, list(item_ids))
-        answer = await self._call(version, wire.ITEMS, asked, lambda: self._fallback.items(version, item_ids))
+        lookup = wire.Lookup(version, list(item_ids))
+        answer = await self._call(version, wire.ITEMS, lookup, lambda: self._fallback.items(version, item_ids))
         return wire.decode_items(answer) if isinstance(answer, bytes) else answer
 
     async def _call(
@@ -93,17 +93,17 @@ class DirectShard:
         replicas = self._replicas()
         if replicas is not self._seen:
             self._take(replicas)
-        known = self._holding.get(version)
-        if known is None:
+        channels = self._holding.get(version)
+        if channels is None:
             return None
         if self._shunned:
-            known = self._others(known)
-        if len(known) == 1:
-            return known[0]
-        return min(known, key=lambda c: (c.under_way, random.random())) if known else None  # noqa: S311 - a coin toss
+            channels = self._others(channels)
+        if len(channels) == 1:
+            return channels[0]
+        return min(channels, key=lambda c: (c.under_way, random.random()), default=None)  # noqa: S311 - a coin toss
 
     def _take(self, replicas: Sequence[ShardMember]) -> None:
-        """Open and close channels by who is there, once for every change of that."""
+        """Open and close channels, once for every change of the replicas."""
         self._seen, self._holding = replicas, {}
         addresses = {m.address for m in replicas if m.address}
         for gone in self._channels.keys() - addresses:
@@ -121,7 +121,7 @@ class DirectShard:
         self._shunned[channel] = time.monotonic() + SHUNNED_S
 
     def _others(self, channels: list[Channel]) -> list[Channel]:
-        """Without those that failed a moment ago."""
+        """The channels without those that failed a moment ago."""
         now = time.monotonic()
         self._shunned = {c: until for c, until in self._shunned.items() if until > now}
         return [c for c in channels if c not in self._shunned]

@@ -1,4 +1,4 @@
-"""The shards as the composer sees them: one call a shard for a batch, each within the budget, the late left out."""
+"""The shards as the composer sees them: one call a shard for a batch, within the budget, without the late ones."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from recsys.transport.clock import Clock
 R = TypeVar("R")
 
 _FAIR_S = 0.05
-"""Seconds of a budget with which a shard that works answers."""
+"""A shard that works answers within this many seconds. With less time left, a late shard is not to blame."""
 
 _PART = 500
-"""Items whose vectors are asked for in one call: under a megabyte, some 10 ms of a shard."""
+"""Items of which one call asks for the vectors: under a megabyte, and some 10 ms of a shard."""
 
 log = logging.getLogger(__name__)
 
@@ -33,34 +33,35 @@ class ShardClient(Protocol):
 
 
 class Shards:
-    """Answers come with the names of the shards that did not give theirs."""
+    """All shards. Each answer comes with the names of the shards that are missing in it."""
 
     def __init__(self, clients: Sequence[ShardClient], router: Router) -> None:
         self._clients = clients
         self._breakers = [Breaker() for _ in clients]
-        """Of searches. What else is asked of a shard has breakers of its own: it can be late where searches are not."""
+        """For searches. Other calls have breakers of their own: they can be late when searches are not."""
         self._lookups = [Breaker() for _ in clients]
         self._bulk = [Breaker() for _ in clients]
         self.router = router
 
     async def search(self, query: ShardQuery, clock: Clock) -> tuple[CandidateSet | None, tuple[str, ...]]:
         """Candidates of the shards that answered in what is left on the clock; None when none did."""
-        asked = sorted(set().union(*(self.router.matching(f) for f in query.filters)))
+        shards = sorted(set().union(*(self.router.matching(f) for f in query.filters)))
 
         def call(n: int) -> asyncio.Future[CandidateSet]:
-            made = asyncio.ensure_future(self._clients[n].search(query))
-            clock.follow(f"shard-{n}", made)
-            return made
+            searching = asyncio.ensure_future(self._clients[n].search(query))
+            clock.follow(f"shard-{n}", searching)
+            return searching
 
-        parts, missing = await self._gather(asked, call, clock.left(), self._breakers)
+        parts, missing = await self._gather(shards, call, clock.left(), self._breakers)
         return (CandidateSet.merge(list(parts.values())) if parts else None), missing
 
     async def vectors(
         self, version: str, item_ids: Iterable[str], budget_s: float, *, bulk: bool = False
     ) -> tuple[dict[str, Floats], tuple[str, ...]]:
-        """Vectors of the items that are known. `bulk`: for work behind the requests, with breakers of its own.
+        """(width,) float32 contexts of the items that are there, by id. `bulk`: for work behind the requests, which has
+        breakers of its own.
 
-        Many are asked for in parts, one after another, so that searches find their turn between them.
+        Many items are asked for in parts, one after another, so that searches get their turn between them.
         """
         owned = self._by_holder(item_ids)
 
@@ -69,12 +70,13 @@ class Shards:
             return [await self._clients[n].vectors(version, ids[i : i + _PART]) for i in range(0, len(ids), _PART)]
 
         parts, missing = await self._gather(sorted(owned), call, budget_s, self._bulk if bulk else self._lookups)
-        found = (part for answers in parts.values() for part in answers)
-        return {i: v for ids, vectors in found for i, v in zip(ids, vectors, strict=True)}, missing
+        answers = (answer for of_shard in parts.values() for answer in of_shard)
+        return {i: v for ids, vectors in answers for i, v in zip(ids, vectors, strict=True)}, missing
 
     async def items(
         self, version: str, item_ids: Iterable[str], budget_s: float
     ) -> tuple[dict[str, Item], tuple[str, ...]]:
+        """The items that are there, by id."""
         owned = self._by_holder(item_ids)
         parts, missing = await self._gather(
             sorted(owned), lambda n: self._clients[n].items(version, owned[n]), budget_s, self._lookups
@@ -95,13 +97,13 @@ class Shards:
         if calls:
             await asyncio.wait(calls.values(), timeout=max(budget_s, 0.0))
         parts = {}
-        for n, made in calls.items():
-            if made.done() and not made.cancelled() and made.exception() is None:
-                parts[n] = made.result()
+        for n, answer in calls.items():
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                parts[n] = answer.result()
                 breakers[n].record(answered=True)
                 continue
-            # A quick refusal costs nobody anything, and with hardly any time left nothing is said of the shard.
-            if not made.done() and budget_s >= _FAIR_S and breakers[n].record(answered=False):
+            # A quick refusal costs nobody anything, and a shard that had hardly any time left is not to blame.
+            if not answer.done() and budget_s >= _FAIR_S and breakers[n].record(answered=False):
                 log.warning("shard-%d is late again and again: it is left out, but for a try now and then", n)
-            made.cancel()
+            answer.cancel()
         return parts, tuple(f"shard-{n}" for n in shards if n not in parts)
