@@ -113,7 +113,7 @@ def test_an_engine_is_added_by_one_file(copy: Copy) -> None:
         "    assert len(slate.items) == 5\n"
         "asyncio.run(with_world(use, index={'engine': 'toy', 'lists': 7}))\n"
     )
-    assert copy.touched == {name.replace("NAME", "toy") for name in listed("A vector engine")}
+    assert copy.touched == {name.replace("<name>", "toy") for name in listed("A vector engine")}
 
 
 ROW = """    "toy": Signal({says!r}, {compute}, trail={trail}, weight=0.5, grid=(0.0, 1.0), turn=99),
@@ -255,4 +255,4 @@ def test_a_command_is_added_by_its_file_and_its_line(copy: Copy) -> None:
         "assert 'hello you' in CliRunner().invoke(make_cli(), ['toy', 'you']).output\n"
         "assert 'Greets.' in CliRunner().invoke(make_cli(), ['--help']).output\n"
     )
-    assert copy.touched == {name.replace("NAME", "toy") for name in listed("A command")}
+    assert copy.touched == {name.replace("<name>", "toy") for name in listed("A command")}

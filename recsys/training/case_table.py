@@ -82,7 +82,7 @@ class CaseTable:
         )
 
     def features(self, scores: Floats) -> Floats:
-        """(n, len(FEATURES)), see `tree_ranker.py`."""
+        """(n, len(FEATURES)), see `ranking/tree_ranker.py`."""
         return features(self.offsets, self.sources, self.signals, scores, self.history, self.session)
 
 

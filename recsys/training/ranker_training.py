@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +13,9 @@ from recsys.datatypes import Floats
 from recsys.ranking.tree_ranker import FEATURES, RESCORED
 from recsys.training.blend import blended
 from recsys.training.case_table import CaseTable
+
+if TYPE_CHECKING:
+    import lightgbm
 
 _FOLDS = 4
 SURE = 1.64
@@ -81,6 +84,8 @@ def train_ranker(
 def _fit(
     columns: Floats, table: CaseTable, scores: Floats, keep: npt.NDArray[np.bool_], trees: int, seed: int
 ) -> lightgbm.Booster:
+    import lightgbm  # noqa: PLC0415 - brings scikit-learn and pandas: a second, in which nothing is said
+
     groups = np.bincount(table.owners[keep], minlength=len(table.offsets) - 1)
     data = lightgbm.Dataset(
         columns[keep],
