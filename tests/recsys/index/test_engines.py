@@ -11,7 +11,8 @@ import pytest
 import recsys.index
 from recsys.config import IndexSpec, Platform, engine_names
 from recsys.datatypes import RecQuery
-from recsys.errors import BadInput
+from recsys.errors import BadInput, VersionError
+from recsys.index.base import engine
 from recsys.serving.settings_follower import parsed
 
 TOY = '''"""A toy: exact, and scores rounded to a number of digits."""
@@ -118,7 +119,7 @@ def refused(**index: object) -> str:
 
 def test_an_unknown_engine_is_refused_with_the_names_that_there_are(in_the_folder: str) -> None:
     """In one line, and for a file of recsys/index that is no engine too."""
-    names = "flat, hnsw, hnsw_int8, toy"
+    names = "annoy, faiss, flat, hnsw, hnsw_int8, toy"
     for name in ("hsnw", "base", "../flat", "toy.x", ""):
         assert refused(engine=name) == f"args.index: engine: there is no {name!r}; there are {names}"
     assert refused(engine=7).startswith("args.index: engine: there is no 7")
@@ -153,3 +154,30 @@ def test_the_library_of_an_engine_is_imported_when_an_index_is_made() -> None:
 @pytest.mark.parametrize("name", engine_names())
 def test_the_settings_of_an_engine_carry_its_name(name: str) -> None:
     assert IndexSpec.of(name) == type(IndexSpec.of(name))()
+
+
+@pytest.mark.parametrize(
+    ("engine_name", "reason"),
+    [
+        ("faiss:IVF16;Flat", "behind faiss: stands a factory string"),
+        ("annoy:dot", "annoy has no kinds"),
+    ],
+)
+def test_what_no_engine_takes_is_told(engine_name: str, reason: str) -> None:
+    """A kind that cannot be is refused with the config file, by its field."""
+    with pytest.raises(ValueError, match=reason):
+        IndexSpec.of(engine_name)
+
+
+def test_a_factory_string_that_does_not_fit_is_told_before_anything_is_built() -> None:
+    """Whether faiss can make it depends on the dimension: a build says so in one line."""
+    spec = IndexSpec.of("faiss:IVF16,PQ7")
+    with pytest.raises(VersionError, match=r"index.engine: faiss makes no IVF16,PQ7 of 16 dimensions"):
+        engine(spec).create(spec, 16)
+
+
+def test_effort_is_doubled_within_its_limit() -> None:
+    """A build tries the operator's effort, then twice as much each time; a larger one of the operator's stays."""
+    spec = IndexSpec.of("faiss:IVF16,Flat", ef_search_limit=300)
+    assert spec.ef_searches(64) == [64, 128, 256, 300]
+    assert spec.ef_searches(500) == [500]

@@ -1,0 +1,171 @@
+"""Whatever faiss can make of a factory string, as `faiss:IVF4096,Flat` or `faiss:OPQ48_192,IVF1024,PQ48,RFlat`.
+
+https://github.com/facebookresearch/faiss/wiki/The-index-factory says what may stand there. `ef_search` of the shards is
+the effort of a search: lists looked at (nprobe) of an IVF, candidates kept (efSearch, search_L) of an HNSW or NSG. With
+refinement (RFlat and its like) four times as many neighbours are taken from the coarse index as are wanted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, field_validator
+
+from recsys.config import IndexSpec, ShardTuning
+from recsys.datatypes import Floats, Rows
+from recsys.errors import VersionError
+from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.sided import SidedGraph, read_parts
+
+_DEFAULT = "HNSW32"
+_POINTS = 39
+"""Vectors a centroid that training is to have, at the least: faiss' own rule, under which it complains."""
+_REFINED = 4
+_FEWEST_NSG = 1000
+"""Under some hundred vectors faiss makes no NSG."""
+_FACTORY = re.compile(r"[A-Za-z0-9_,()x.\[\]-]{1,200}")
+
+
+class Spec(IndexSpec):
+    """A factory string behind the colon of `engine`; none: HNSW32."""
+
+    engine: str = "faiss"
+    ef_construction: int = Field(400, ge=8, le=2000)
+    """Candidates kept while an HNSW is built; a factory without one does not look at it."""
+    ef_search_limit: int = Field(512, ge=1, le=100_000)
+    """How far a build may raise the shards' `ef_search` when recall is too low."""
+
+    @field_validator("engine")
+    @classmethod
+    def judge_engine(cls, engine: str) -> str:
+        if engine != "faiss" and not _FACTORY.fullmatch(engine.removeprefix("faiss:")):
+            raise ValueError("behind faiss: stands a factory string, such as faiss:IVF1024,Flat or faiss:HNSW32,SQ8")
+        return engine
+
+    @property
+    def factory(self) -> str:
+        return self.engine.partition(":")[2] or _DEFAULT
+
+    def ef_searches(self, ef_search: int) -> list[int]:
+        """Doubled within `ef_search_limit`."""
+        doublings = range(max(math.ceil(math.log2(max(self.ef_search_limit / ef_search, 1))), 0) + 1)
+        return list(dict.fromkeys(min(ef_search * 2**n, max(self.ef_search_limit, ef_search)) for n in doublings))
+
+    @property
+    def limits(self) -> str:
+        return f"index.ef_search_limit ({self.ef_search_limit})"
+
+
+class FaissBody:
+    """A trained index. Removal is left to the graph around it."""
+
+    def __init__(self, index: Any, *, grows: bool) -> None:
+        self.grows = grows
+        self._index = index
+        self._threads = 1
+
+    def __len__(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        return int(self._index.d)
+
+    def add(self, vectors: Floats, threads: int) -> None:
+        _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
+        self._index.add(vectors)
+
+    def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
+        _faiss().omp_set_num_threads(self._threads)
+        scores, nodes = self._index.search(np.ascontiguousarray(queries, np.float32), k)
+        return nodes, scores
+
+    def vectors(self, start: int, stop: int) -> Floats:
+        part: Floats = self._index.reconstruct_n(start, stop - start)
+        return part
+
+    def tune(self, tuning: ShardTuning) -> None:
+        self._threads = tuning.threads
+        space = _faiss().ParameterSpace()
+        for name, value in (("nprobe", tuning.ef_search), ("efSearch", tuning.ef_search), ("k_factor_rf", _REFINED)):
+            with suppress(RuntimeError):  # this index has no such parameter
+                space.set_index_parameter(self._index, name, value)
+        if hasattr(self._index, "nsg"):
+            self._index.nsg.search_L = tuning.ef_search
+
+    def dump(self) -> npt.NDArray[np.uint8]:
+        data: npt.NDArray[np.uint8] = _faiss().serialize_index(self._index)
+        return data
+
+
+def _faiss() -> Any:
+    import faiss  # noqa: PLC0415 - see `base.Engine`; it takes 0.15 s
+
+    return faiss
+
+
+def _empty(factory: str, dimension: int) -> Any:
+    """An untrained index. VersionError when faiss cannot make it."""
+    faiss = _faiss()
+    try:
+        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        reason = str(error).rpartition("Error: ")[2] or "it is unknown"
+        raise VersionError(f"index.engine: faiss makes no {factory} of {dimension} dimensions: {reason}") from None
+
+
+def _least(index: Any, factory: str) -> int:
+    """Vectors that training takes."""
+    if not _grows(factory):
+        return _FEWEST_NSG
+    if index.is_trained:
+        return 0
+    lists = 0
+    with suppress(RuntimeError):  # it has none
+        lists = int(_faiss().extract_index_ivf(index).nlist)
+    bits = [int(wide or 8) for wide in re.findall(r"PQ\d+(?:x(\d+))?", factory.replace("O", ""))]
+    return _POINTS * max([lists, *(2**each for each in bits)])
+
+
+def _build(spec: Spec, vectors: Floats, threads: int) -> FaissBody | None:
+    index, faiss = _empty(spec.factory, vectors.shape[1]), _faiss()
+    if len(vectors) < max(_least(index, spec.factory), 1):
+        return None
+    with suppress(RuntimeError):  # it has no links
+        faiss.ParameterSpace().set_index_parameter(index, "efConstruction", spec.ef_construction)
+    faiss.omp_set_num_threads(threads)
+    index.train(vectors)
+    index.add(vectors)
+    with suppress(RuntimeError):
+        faiss.extract_index_ivf(index).make_direct_map()  # 8 bytes a vector, for `vectors`
+    return FaissBody(index, grows=_grows(spec.factory))
+
+
+def _grows(factory: str) -> bool:
+    return "NSG" not in factory
+
+
+def create(spec: Spec, dimension: int) -> GraphIndex:
+    _empty(spec.factory, dimension)
+    return GraphIndex(SidedGraph(dimension, partial(_build, spec)))
+
+
+def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:
+    """Raises VersionError when the file is not one of this engine, is cut short, was changed, or does not fit."""
+    nodes, grow, body = load_nodes(path), partial(_build, spec), None
+    try:
+        parts = read_parts(path)
+        if len(parts.body):
+            body = FaissBody(_faiss().deserialize_index(parts.body), grows=_grows(spec.factory))
+    except RuntimeError as error:
+        raise VersionError(f"{path} cannot be read by faiss: {error}; build again, or `recsys rollback`") from None
+    if body is not None and body.dimension != dimension:
+        raise VersionError(f"{path} has vectors of dimension {body.dimension}, and {dimension} is needed; build again")
+    return GraphIndex(SidedGraph(dimension, grow, body, parts), nodes)

@@ -1,0 +1,171 @@
+"""What engines lack that are built once: items that come or go later.
+
+Two parts answer together: the *body*, made of the vectors that an index is built from, and beside it the *side*, whose
+vectors are all scored. Hidden nodes are dropped from an answer of the body, which is asked for more in their place;
+where that is not enough its vectors are read one after another. Nodes of the side are numbered behind those of the
+body.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.columns import Column
+from recsys.config import ShardTuning
+from recsys.datatypes import Floats, Rows
+from recsys.errors import VersionError
+from recsys.index.base import NO_ROW, best
+
+_BLOCK = 1 << 16
+"""Vectors that are read in one piece: 100 MiB at 384 dimensions."""
+
+
+class Body(Protocol):
+    """What an engine brings. It holds n vectors, nodes 0 to n - 1, and is searched by many threads at a time."""
+
+    grows: bool
+    """Whether `add` may be called: then nothing comes into the side."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, vectors: Floats, threads: int) -> None: ...
+
+    def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
+        """(m, d) -> (m, k) nodes and inner products, best first, padded with NO_ROW; k is at most n."""
+
+    def vectors(self, start: int, stop: int) -> Floats:
+        """(stop - start, d) as the body holds them, rounded where it rounds."""
+
+    def tune(self, tuning: ShardTuning) -> None: ...
+
+    def dump(self) -> npt.NDArray[np.uint8]:
+        """All of it as bytes."""
+
+
+class Builder(Protocol):
+    def __call__(self, vectors: Floats, threads: int) -> Body | None:
+        """None: there are too few of them to make a body of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a file holds: (bytes,) uint8 `body`, (s, d) float32 `side`, (h,) `hidden` nodes."""
+
+    body: npt.NDArray[np.uint8]
+    side: Floats
+    hidden: Rows
+
+
+class SidedGraph:
+    """A `graph.Graph` of a body and a side. `build` makes the body of what is added first."""
+
+    def __init__(self, dimension: int, build: Builder, body: Body | None = None, parts: Parts | None = None) -> None:
+        """`body` and `parts`: of a file."""
+        self._build = build
+        self._body = body
+        self._tuning = ShardTuning()
+        self._side = Column(np.float32, (dimension,))
+        self._hidden = Column(np.bool_)
+        if parts is not None:
+            self._side.extend(parts.side)
+            self._hidden.extend(np.zeros(self._own + len(parts.side), bool))
+            self.hide(parts.hidden)
+
+    def __len__(self) -> int:
+        return len(self._hidden)
+
+    @property
+    def _own(self) -> int:
+        """Nodes of the body."""
+        return 0 if self._body is None else len(self._body)
+
+    def codes(self, vectors: Floats) -> Floats:
+        return vectors
+
+    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
+        return queries, None
+
+    def add(self, codes: Floats, threads: int) -> Rows:
+        start = len(self)
+        if not start:
+            self._body = self._build(np.ascontiguousarray(codes), threads)
+            if self._body is None:
+                self._side.extend(codes)
+            self.tune(self._tuning)
+        elif self._body is not None and self._body.grows:
+            self._body.add(np.ascontiguousarray(codes), threads)
+        else:
+            self._side.extend(codes)
+        self._hidden.extend(np.zeros(len(codes), bool))
+        return np.arange(start, len(self))
+
+    def hide(self, nodes: Rows) -> None:
+        self._hidden.view[nodes] = True
+
+    def show(self, nodes: Rows) -> None:
+        self._hidden.view[nodes] = False
+
+    def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        hidden = int(np.count_nonzero(self._hidden.view[: self._own]))
+        nodes, scores = self._of_side(codes, k)
+        if self._body is not None and hidden < self._own:
+            wide = min(k + min(hidden, 2 * k), self._own)
+            found, likeness = self._body.search(codes, wide)
+            nodes, scores = _merged(nodes, scores, *self._without_hidden(found, likeness), k)
+        short = np.flatnonzero((nodes >= 0).sum(axis=1) < min(k, len(self) - np.count_nonzero(self._hidden.view)))
+        if len(short):
+            nodes[short], scores[short] = self._read(codes[short], k)
+        return nodes, scores
+
+    def _of_side(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        scores = codes @ self._side.view.T
+        scores[:, self._hidden.view[self._own :]] = -np.inf
+        return best(scores, np.arange(self._own, len(self)), k)
+
+    def _without_hidden(self, nodes: Rows, scores: Floats) -> tuple[Rows, Floats]:
+        gone = (nodes < 0) | self._hidden.view[nodes]
+        return np.where(gone, NO_ROW, nodes), np.where(gone, np.float32(-np.inf), scores)
+
+    def _read(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        """The best of all, by the vectors that the body and the side hold."""
+        nodes, scores = self._of_side(codes, k)
+        for start in range(0, self._own, _BLOCK):
+            assert self._body is not None
+            stop = min(start + _BLOCK, self._own)
+            likeness = codes @ self._body.vectors(start, stop).T
+            likeness[:, self._hidden.view[start:stop]] = -np.inf
+            nodes, scores = _merged(nodes, scores, *best(likeness, np.arange(start, stop), k), k)
+        return nodes, scores
+
+    def tune(self, tuning: ShardTuning) -> None:
+        self._tuning = tuning
+        if self._body is not None:
+            self._body.tune(tuning)
+
+    def save(self, path: Path) -> None:
+        body = np.zeros(0, np.uint8) if self._body is None else self._body.dump()
+        with path.open("wb") as file:
+            np.savez(file, body=body, side=self._side.view, hidden=np.flatnonzero(self._hidden.view))
+
+
+def read_parts(path: Path) -> Parts:
+    """Raises VersionError when the file is not one of a `SidedGraph`, is cut short or was changed."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # a zip: its parts have checksums
+            return Parts(stored["body"], stored["side"], stored["hidden"])
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise VersionError(f"{path} cannot be read: {error}; build again, or `recsys rollback`") from error
+
+
+def _merged(nodes: Rows, scores: Floats, others: Rows, likeness: Floats, k: int) -> tuple[Rows, Floats]:
+    """(m, k) the best of both, best first; of equal scores the smaller node."""
+    nodes, scores = np.hstack([nodes, others]), np.hstack([scores, likeness])
+    order = np.lexsort((nodes, -scores), axis=1)[:, :k]
+    nodes, scores = np.take_along_axis(nodes, order, 1), np.take_along_axis(scores, order, 1)
+    return np.where(scores == -np.inf, NO_ROW, nodes), scores
