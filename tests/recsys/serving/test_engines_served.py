@@ -1,0 +1,37 @@
+"""Every engine behind the whole path: a new item is found at once, a deleted one never, and a version can be made anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from recsys.config import IndexSpec, engine_names
+from recsys.datatypes import Item, RecQuery
+from tests.support.world import catalogue
+
+KINDS = [*engine_names(), "faiss:IVF4,Flat", "faiss:IVF4,SQ8"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_what_comes_and_goes_is_served_by_every_engine(make_world, name):
+    """An item that was just put is the first answer to its own text, one that was just deleted is none, and of two
+    writes of an item the last counts.
+    """
+    world = await make_world(index=IndexSpec.of(name), items=catalogue(200))
+    item = Item("new", "a lighthouse keeper", "alone with a robot in a lighthouse at the edge of the world")
+
+    async def answers(text: str) -> list[str]:
+        return [r.item_id for r in (await world.gateway.search(text, RecQuery(k=5, scenario="search"))).items]
+
+    await world.gateway.upsert([item], wait_visible=True)
+    assert (await answers(item.passage()))[0] == "new"
+    await world.gateway.upsert([replace(item, text="a violin that nobody plays", title="")], wait_visible=True)
+    assert (await answers("a violin that nobody plays"))[0] == "new"
+    for gone in ("new", "sea-0", "sea-1"):
+        await world.gateway.delete(gone, wait_visible=True)
+    for text in ("a violin that nobody plays", item.passage(), catalogue(200)[0].passage()):
+        assert not {"new", "sea-0", "sea-1"} & set(await answers(text))
+    slate = await world.gateway.recommend(RecQuery(k=20, user_id="somebody"))
+    assert slate.degraded == ()
+    assert len(slate.items) == 20
