@@ -1,4 +1,4 @@
-"""Every engine behind the whole path: a new item is found at once, a deleted one never, and a version can be made anew."""
+"""Every engine behind the whole path: a new item is found at once, and a deleted one never."""
 
 from __future__ import annotations
 
