@@ -83,7 +83,10 @@ def train(
     console = out(quiet=json)
     if if_better:
         if events or items or promote or not trees or dry_run:
-            raise typer.BadParameter("--if-better learns from the platform's histories, and promotes by itself")
+            raise typer.BadParameter(
+                "--if-better learns from the platform's histories and promotes by itself: it takes no files, and "
+                "neither --promote, --no-trees nor --dry-run"
+            )
         _retrained(read_config(config), seed, _split(protocol), console, json=json)
         return
     lessons = Lessons(events or (), items or (), options, event_type)

@@ -260,7 +260,7 @@ SCRIPT = """
 import asyncio, sys
 from recsys.config import Config, Platform, Serving, ShardTuning
 from recsys.encoders import catalogue
-from recsys.encoders.base import HashingEncoder
+from recsys.encoders.hashing import HashingEncoder
 from recsys.jobs.compact import compact
 from recsys.versions import build
 
@@ -273,7 +273,7 @@ class Slow(HashingEncoder):
         return super().encode(texts)
     calls = 0
 
-catalogue._TOGETHER = 10
+catalogue.TOGETHER = 10
 build.WhenNeeded = lambda platform, *_: Slow(platform.encoder)
 platform = Platform.model_validate_json(sys.argv[1])
 made = asyncio.run(compact(Config(platform, Serving(), ShardTuning()), sys.argv[2], then_promote=True))
