@@ -9,7 +9,8 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     field: tuple(names.split())
     for field, names in {
         "item_id": "itemid item id sku asin parentasin productid product movieid movie filmid bookid isbn isbn13 "
-        "songid trackid artistid articleid newsid videoid gameid showid contentid offerid code",
+        "songid trackid artistid articleid newsid videoid gameid showid contentid offerid businessid "
+        "placeid venueid recipeid courseid jobid hotelid appid listingid adid code",
         "title": "name titel titre productname producttitle itemname movietitle booktitle headline trackname",
         "text": "description desc body content overview summary plot abstract beschreibung details",
         "created_at": "createdat created published publishedat publicationdate releasedate released dateadded "
@@ -18,7 +19,7 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
         "timestamp": "time ts date datetime eventtime unixtime ratedat reviewtime unixreviewtime playedat created",
         "type": "event eventtype eventname action behavior behaviour interaction interactiontype",
         "value": "rating score stars overall rate bookrating quantity",
-        "event_id": "eventid",
+        "event_id": "eventid reviewid",
         "request_id": "requestid",
     }.items()
 }

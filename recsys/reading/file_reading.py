@@ -95,6 +95,8 @@ class _Look:
         notes: list[str] = []
         of_numbers = [name for name in self.columns if self._kind(name) == "number"]
         of_lists = [name for name in self.columns if self._kind(name) == "keyword[]"]
+        commas = [name for name in of_numbers if cells.has_decimal_commas(self.texts(self.columns[name]))]
+        notes += [f"{name}: commas are decimals" for name in commas]
         used = {*self.columns.values(), *further}
         rest = [name for name in self.dialect.columns if name not in used]
         return FileReading(
@@ -103,7 +105,7 @@ class _Look:
             self.columns,
             frozenset(self._float_ids(notes)),
             self._times(notes),
-            frozenset(name for name in of_numbers if cells.has_decimal_commas(self.texts(self.columns[name]))),
+            frozenset(commas),
             {name: options.list_separator or self._list_separator(name, notes) for name in of_lists},
             tuple(notes),
             tuple(self._told(name) for name in rest),

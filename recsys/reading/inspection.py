@@ -35,6 +35,11 @@ _SAMPLE = 1000
 _BATCH = 100_000
 _WORST = 5
 
+_UNKNOWN = (
+    "no column is known as one of items (item_id, title or text) or of events (user_id, item_id); say which "
+    "ones they are with --map, such as --map item_id=COLUMN"
+)
+
 Sort = Literal["items", "events", "unknown"]
 
 
@@ -136,9 +141,7 @@ class _Seen:
         columns, facts = tuple(self._profiles(known.attributes)), self._facts(known, catalogue)
         made = Inspection(self.path, str(self.dialect), self.sort, self.rows, self.complete, columns, facts)
         if self.sort == "unknown":
-            return replace(
-                made, problem="no columns of items (item_id, title or text) nor of events (user_id, item_id)"
-            )
+            return replace(made, problem=_UNKNOWN)
         asked = self.options
         options = replace(asked, mapping={ours: column for ours, column in self.fields.items() if ours != column})
         if self.sort == "events":

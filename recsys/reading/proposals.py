@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from recsys.config import AttributeType, EventType
 from recsys.reading.column_kinds import Kind
-from recsys.reading.column_names import proposed
+from recsys.reading.column_names import proposed, squeezed
 from recsys.reading.dialect import Dialect, ReadOptions
 from recsys.reading.fields import INNER
 from recsys.reading.times import unit_of
@@ -50,6 +50,9 @@ def fields_of(
     items = _own(header, _ITEM_FIELDS) | {name: one for name, one in said.items() if name in _ITEM_FIELDS}
     if not dialect.header:
         items, events = _by_kind(kinds, columns) | items, _events_by_kind(kinds, columns) | events
+    if "user_id" in events and "item_id" not in events and "title" not in items:
+        ids = [name for name in header if squeezed(name).endswith("id") and name not in events.values()]
+        events |= {"item_id": ids[0]} if len(ids) == 1 else {}
     if {"user_id", "item_id"} <= events.keys():
         return "events", events
     if "item_id" in items and "title" not in items and not options.text_from:

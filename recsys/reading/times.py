@@ -202,18 +202,22 @@ def _from_words(stripped: str, text: str) -> float:
 def said_of_numbers(texts: Sequence[str]) -> str | None:
     """What the numbers of a column of times are taken for, where they are not seconds; None: nothing to say."""
     present = [text.strip() for text in texts if not is_missing(text)]
-    numbers = [float(text) for text in present if _NUMBER.fullmatch(text)]
-    units = Counter(unit for value in numbers if (unit := unit_of(value)) not in (None, "s"))
-    if not units:
+    examples: dict[str, str] = {}
+    for text in present:
+        unit = unit_of(float(text)) if _NUMBER.fullmatch(text) else None
+        if unit is not None and unit != "s":
+            examples.setdefault(unit, text)
+    if not examples:
         return None
-    most = units.most_common(1)[0][0]
-    names = {
-        "ms": "milliseconds",
-        "us": "microseconds",
-        "ns": "nanoseconds",
-        "excel": "Excel's day numbers",
-        "year": "years (1 January)",
-        "yyyymmdd": "days written as digits (YYYYMMDD), and not as seconds",
-    }
-    example = next(text for text in present if _NUMBER.fullmatch(text) and unit_of(float(text)) == most)
-    return f"numbers such as {example} are read as {names[most]}; if they are something else, say so with --time-unit"
+    read = ", and ".join(f"such as {text} as {_UNIT_NAMES[unit]}" for unit, text in examples.items())
+    return f"numbers are read by their size, {read}; if they are something else, say so with --time-unit"
+
+
+_UNIT_NAMES = {
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "excel": "Excel's day numbers",
+    "year": "years (1 January)",
+    "yyyymmdd": "days written as digits (YYYYMMDD), and not as seconds",
+}

@@ -148,9 +148,12 @@ def test_files_without_a_header_are_guessed_by_what_cells_hold(tmp_path: Path) -
     seen = one(ratings)
     assert said(seen.command)["mapping"] == {"user_id": "1", "item_id": "2", "timestamp": "4", "value": "3"}
     assert "--type rating" in seen.command
+    stars = tmp_path / "stars.csv"
+    stars.write_text("user,dish_id,stars\n1,9,4\n2,8,5\n")
+    assert said(one(stars).command)["mapping"] == {"user_id": "user", "value": "stars", "item_id": "dish_id"}
     other = tmp_path / "weather.csv"
     other.write_text("town,degrees\nBern,12\nKyiv,9\n")
-    assert one(other).problem.startswith("no columns of items")
+    assert one(other).problem.startswith("no column is known")
 
 
 def test_the_worst_rows_are_shown_by_reason(tmp_path: Path) -> None:
