@@ -81,18 +81,26 @@ def over_lists(lists: Ints, holdout: Holdout, vectors: Floats) -> dict[str, floa
 def judge(lists: Ints, holdout: Holdout, vectors: Floats, seed: int = 7) -> dict[str, float | list[float]]:
     """All of them; each accuracy with its 95 % interval under `<name>_ci`, by bootstrap over cases."""
     cases = per_case(lists, holdout)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(holdout.cases, np.full(holdout.cases, 1.0 / holdout.cases), _RESAMPLES) / holdout.cases
+    drawn = _resampled(holdout.cases, seed)
     means: dict[str, float | list[float]] = {name: float(values.mean()) for name, values in cases.items()}
     for name, values in cases.items():
-        means[f"{name}_ci"] = np.percentile(drawn @ values, [2.5, 97.5]).tolist()
+        means[f"{name}_ci"] = _interval(drawn, values)
     return {**means, **over_lists(lists, holdout, vectors)}
 
 
 def better(one: Ints, other: Ints, holdout: Holdout, metric: str = "ndcg@10", seed: int = 7) -> Mapping[str, float]:
     """How much `one` is ahead of `other` on the same cases, with the 95 % interval of the difference."""
     gap = per_case(one, holdout)[metric] - per_case(other, holdout)[metric]
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(holdout.cases, np.full(holdout.cases, 1.0 / holdout.cases), _RESAMPLES) / holdout.cases
-    low, high = np.percentile(drawn @ gap, [2.5, 97.5]).tolist()
+    low, high = _interval(_resampled(holdout.cases, seed), gap)
     return {"gap": float(gap.mean()), "low": low, "high": high}
+
+
+def _resampled(cases: int, seed: int) -> Doubles:
+    """(_RESAMPLES, cases) the share of each case in every bootstrap sample."""
+    return np.random.default_rng(seed).multinomial(cases, np.full(cases, 1.0 / cases), _RESAMPLES) / cases
+
+
+def _interval(drawn: Doubles, values: Doubles) -> list[float]:
+    """The 95 % interval of the mean of (cases,) values, over the samples of `_resampled`."""
+    low, high = np.percentile(drawn @ values, [2.5, 97.5]).tolist()
+    return [low, high]

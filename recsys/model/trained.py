@@ -53,13 +53,15 @@ class Trained:
 
     def save(self, path: Path) -> None:
         """All but what the manifest and `ranker.txt` hold."""
-        parts: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
+        np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **self._arrays())
+
+    def _arrays(self) -> dict[str, Any]:
+        """All that was learned of items, by name."""
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         for name in ("near", "follows"):
             table = getattr(self, name)
-            parts |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
-        if self.attention is not None:
-            parts |= self.attention.arrays()
-        np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **parts)
+            arrays |= {f"{name}_data": table.data, f"{name}_indices": table.indices, f"{name}_indptr": table.indptr}
+        return arrays if self.attention is None else arrays | self.attention.arrays()
 
     @classmethod
     def read(
@@ -90,13 +92,11 @@ class Trained:
         )
 
     def digest(self) -> bytes:
-        """Of all that a build takes over."""
-        digest = hashlib.sha256(
-            f"{self.space}{sorted(self.weights.items())}{self.ranker}{self.keywords}{self.card}".encode()
-        )
-        tables = (self.near.data, self.near.indices, self.follows.data, self.follows.indices)
-        network = () if self.attention is None else self.attention.arrays().values()
-        for array in (self.items, self.contexts, self.item_map, self.context_map, *tables, *network):
+        """SHA-256 of all that a build takes over: two models with the same one give the same version."""
+        settings = (self.space, sorted(self.weights.items()), self.ranker, self.keywords, self.card, *self.item_ids)
+        digest = hashlib.sha256(repr(settings).encode())
+        for name, array in self._arrays().items():
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.digest()
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from recsys.config import Serving
-from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, Slate
+from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, Slate, UserProfile
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position
+from recsys.model.space import Space
 from recsys.ranking.batch_query import Prepared, grouped, shard_query
 from recsys.ranking.selection import blend, top
 from recsys.ranking.served_version import Serve
@@ -19,7 +20,7 @@ from recsys.ranking.signals import SIGNALS, Moment, measure
 from recsys.ranking.slate_notes import notes, probes, reasons
 from recsys.ranking.slates import recommendations
 from recsys.ranking.tree_ranker import features
-from recsys.serving.profile_loading import Profiles
+from recsys.serving.profile_loading import Loaded, Profiles
 from recsys.shard.candidates import CandidateSet
 from recsys.transport.clock import Clock
 from recsys.transport.shard_clients import Shards
@@ -84,36 +85,31 @@ class Recommender:
         return [next(slates) if isinstance(p, Prepared) else p for p in prepared]
 
     async def _prepare(self, queries: Sequence[RecQuery], serve: Serve, clock: Clock) -> list[Prepared | Exception]:
+        """Each query with its user's profile and its own vector, or the error that is its own."""
         users = dict.fromkeys(q.user_id for q in queries if q.user_id is not None)
-        liked = [q.like_item for q in queries if q.like_item is not None]
-        profiles, vectors, missing = await self._profiles.load(list(users), liked, serve, clock.left())
+        items = [q.like_item for q in queries if q.like_item is not None]
+        loaded = await self._profiles.load(list(users), items, serve, clock.left())
         clock.lap("profiles")
         unknown = serve.space.unknown_user()
-        prepared: list[Prepared | Exception] = []
-        for query in queries:
-            scenario = self.settings.scenarios.get(query.scenario)
-            vector = query.vector if query.like_item is None else vectors.get(query.like_item)
-            if vector is not None:
-                space = serve.space
-                vector = space.text_query(vector) if query.like_item is None else space.context_query(vector)
-            profile = unknown if query.user_id is None else profiles.get(query.user_id)
-            lacks = tuple(m for m in missing if m != "profiles")
-            if profile is None or profile.stale:
-                profile, lacks = profile or unknown, ("profiles", *lacks)
-            if scenario is None:
-                known = ", ".join(sorted(self.settings.scenarios))
-                prepared.append(BadInput(f"scenario: {query.scenario!r} is not one of {known}", field="scenario"))
-            elif query.encoder is not None and query.encoder != serve.fingerprint:
-                prepared.append(Outdated("the version changed while the text was encoded; try again"))
-            elif query.like_item is not None and vector is None:
-                prepared.append(
-                    Unavailable("the shard that may hold the item does not answer; try again")
-                    if any(m.startswith("shard") for m in missing)
-                    else NotFound(f"item_id: there is no item {query.like_item!r}", field="item_id")
-                )
-            else:
-                prepared.append(Prepared(query, scenario, profile, vector, lacks))
-        return prepared
+        return [self._prepared(query, serve, loaded, unknown) for query in queries]
+
+    def _prepared(self, query: RecQuery, serve: Serve, loaded: Loaded, unknown: UserProfile) -> Prepared | Exception:
+        scenario = self.settings.scenarios.get(query.scenario)
+        if scenario is None:
+            names = ", ".join(sorted(self.settings.scenarios))
+            return BadInput(f"scenario: {query.scenario!r} is not one of {names}", field="scenario")
+        if query.encoder is not None and query.encoder != serve.fingerprint:
+            return Outdated("the version changed while the text was encoded; try again")
+        vector = _vector(query, serve.space, loaded.vectors)
+        missing = tuple(part for part in loaded.missing if part != "profiles")
+        if query.like_item is not None and vector is None:
+            if any(part.startswith("shard") for part in missing):
+                return Unavailable("the shard that may hold the item does not answer; try again")
+            return NotFound(f"item_id: there is no item {query.like_item!r}", field="item_id")
+        profile = unknown if query.user_id is None else loaded.profiles.get(query.user_id)
+        if profile is None or profile.stale:
+            return Prepared(query, scenario, profile or unknown, vector, ("profiles", *missing))
+        return Prepared(query, scenario, profile, vector, missing)
 
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
         # Trees and explanations look at every signal, the blend at those that have a weight.
@@ -187,6 +183,14 @@ class Recommender:
         signals = measure(candidates, moment, wanted)
         scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
         return Gathered(batch, candidates, signals, scores, missing, moment.now)
+
+
+def _vector(query: RecQuery, space: Space, contexts: Mapping[str, Floats]) -> Floats | None:
+    """(width,) what the query asks to be like: a text, or an item; None: neither, or the item is not known."""
+    if query.like_item is None:
+        return None if query.vector is None else space.text_query(query.vector)
+    context = contexts.get(query.like_item)
+    return None if context is None else space.context_query(context)
 
 
 def _ranked(gathered: Gathered, serve: Serve) -> Floats:

@@ -110,7 +110,7 @@ def _scored(shard: Shard, query: ShardQuery, vectors: _Vectors, matches: Rows, e
     """The nearest of the matches by their exact scores. Where equal items fill the first rows, more are looked at."""
     k = int((vectors.wanted + vectors.excluded).max())
     while True:
-        rows = _exact(shard, vectors.queries, matches, k)
+        rows, _ = exact(shard, vectors.queries, matches, k)
         keep = eligible(shard, vectors.requests, rows, excluded, None)
         if k >= min(len(matches), _DEEP) or not shard.items.twins.any:
             break
@@ -142,16 +142,18 @@ def _distinct(shard: Shard, rows: Rows, keep: Bools) -> Bools:
     return distinct
 
 
-def _exact(shard: Shard, queries: Floats, rows: Rows, k: int) -> Rows:
-    """(m, w) the k best of the rows for each of the (m, d) queries, best first; fewer where there are not k rows."""
+def exact(shard: Shard, queries: Floats, rows: Rows, k: int, block: int = _BLOCK) -> tuple[Rows, Floats]:
+    """(m, w) the k best of the rows for each of the (m, d) queries, and their scores, best first; w < k where there are
+    not k rows. `block`: rows scored in one product.
+    """
     top_rows = np.zeros((len(queries), 0), np.int64)
     top_scores = np.zeros((len(queries), 0), np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        part = rows[start : start + _BLOCK]
+    for start in range(0, len(rows), block):
+        part = rows[start : start + block]
         part_rows, scores = best(queries @ shard.items.vectors(part).T, part, min(k, len(part)))
         top_rows, top_scores = np.hstack([top_rows, part_rows]), np.hstack([top_scores, scores])
     order = np.argsort(-top_scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(top_rows, order, 1)
+    return np.take_along_axis(top_rows, order, 1), np.take_along_axis(top_scores, order, 1)
 
 
 def _by_likeness(shard: Shard, queries: Floats, rows: Rows) -> Rows:

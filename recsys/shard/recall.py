@@ -14,8 +14,8 @@ import numpy as np
 from recsys.config import Source
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.errors import VersionError
-from recsys.index.base import best
 from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
+from recsys.shard.neighbours import exact
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS, COLUMNS
@@ -238,16 +238,6 @@ def _names(vectors: Floats) -> Keys:
 
 
 def _nearest(shard: Shard, queries: Floats, k: int) -> tuple[Keys, Floats]:
-    """(m, k) names and scores of the nearest live items, best first; -inf where there are fewer."""
-    rows, m = shard.items.live_rows(), len(queries)
-    kept_rows, kept = np.full((m, k), -1, np.int64), np.full((m, k), -np.inf, np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        part = rows[start : start + _BLOCK]
-        top, scores = best(queries @ shard.items.vectors(part).T, part, k)
-        both, both_rows = np.hstack([kept, scores]), np.hstack([kept_rows, top])
-        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
-        kept, kept_rows = np.take_along_axis(both, order, 1), np.take_along_axis(both_rows, order, 1)
-    if not len(rows):
-        return np.zeros((m, k), np.uint64), kept
-    names = _names(shard.items.vectors(np.maximum(kept_rows, 0).ravel())).reshape(kept_rows.shape)
-    return names, kept
+    """(m, w) names and scores of the nearest live items, best first; w < k where there are not k items."""
+    rows, scores = exact(shard, queries, shard.items.live_rows(), k, _BLOCK)
+    return _names(shard.items.vectors(rows.ravel())).reshape(rows.shape), scores

@@ -216,6 +216,17 @@ def test_trees_that_know_fewer_signals_still_rank():
     np.testing.assert_allclose(Ranker(model.model_to_string()).score(table), model.predict(known), rtol=1e-5)
 
 
+@pytest.mark.parametrize("part", ["items", "contexts", "known", "item_map", "context_map", "near", "follows"])
+def test_a_model_is_known_by_all_that_a_build_takes_over(lesson, part):
+    """A model with other numbers, or with the same ones in other places, is another version."""
+    model = lesson.model
+    value = getattr(model, part)
+    other = replace(model, **{part: value[::-1] if isinstance(value, np.ndarray) else sp.csr_array(value.T)})
+    assert other.digest() != model.digest()
+    renamed = replace(model, item_ids=[f"other-{item}" for item in model.item_ids])
+    assert len({model.digest(), renamed.digest(), replace(model, keywords=not model.keywords).digest()}) == 3
+
+
 def test_a_later_version_of_other_items_goes_on_with_what_was_learned(lesson):
     """Read back from a version, a model builds the same version again; an item that is gone takes nothing with it."""
     made, model = lesson.build, lesson.model
