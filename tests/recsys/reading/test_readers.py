@@ -11,7 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.config import AttributeType, Limits
+from recsys.config import AttributeType, EncoderSpec, Limits
+from recsys.data.embedding_plan import alone, plan
+from recsys.data.vector_chunks import write_chunk
+from recsys.datatypes import Item
+from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput
 from recsys.reading import packed_files
 from recsys.reading.dialect import ReadOptions
@@ -336,3 +340,23 @@ def test_batches_drive_a_progress_bar(tmp_path, name):
 def test_a_header_alone_is_no_error(tmp_path):
     """There is nothing to import, and nothing wrong."""
     assert items_of(write(tmp_path, "a.csv", "item_id,title\n")) == ([], [])
+
+
+def test_what_recsys_embed_writes_is_read_back_as_it_was(tmp_path):
+    """Truth values, days and moments, also those of 1970, keep their values and types."""
+    declared: dict[str, AttributeType] = {**DECLARED, "stock": "boolean", "day": "date"}
+    known = {"genre": "x", "tags": ["a|b", "c"], "year": 1.5, "seen_at": 5.25, "stock": False, "day": 86_400.0}
+    items = [Item("1", "A", "", known, 0.0), Item("é", "B", "text", {"stock": True}, -86_400.0), Item("3", "C")]
+    encoder = HashingEncoder(EncoderSpec(kind="hashing", dimension=16))
+    with alone(tmp_path):
+        todo = plan(tmp_path, items, encoder.fingerprint, declared)
+        for rows in todo.todo:
+            write_chunk(tmp_path, rows, encoder)
+        todo.finish()
+    read = [record for batch in read_items([tmp_path], declared, Limits()) for record in batch.records]
+    by_id = {record.item_id: record for record in read}
+    assert by_id.keys() == {item.item_id for item in items}
+    for item in items:
+        record = by_id[item.item_id]
+        assert (record.title, record.text, record.created_at) == (item.title, item.text, item.created_at)
+        assert record.attributes == item.attributes
