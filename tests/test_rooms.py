@@ -33,7 +33,6 @@ from another room of its layer."""
 
 SPOKEN = {
     "__init__.py",
-    "config.py",
     "errors.py",
     "telemetry.py",
     "routing.py",
@@ -41,7 +40,10 @@ SPOKEN = {
     "columns.py",
     "files.py",
 }
-"""What everyone speaks: the only files that stand in recsys/ itself."""
+"""What everyone speaks: the only files that stand in recsys/ itself. The settings in config/ belong to them."""
+
+CONFIG = "config/"
+"""Its `__init__` is the public face of the settings: it has the names that the other files define."""
 
 PLACES: Mapping[str, tuple[str, ...]] = {
     "torch": (
@@ -62,7 +64,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "pyarrow": ("data/", "reading/", "shard/snapshot.py"),
     "redis": ("state/", "serving/", "versions/", "jobs/"),
     "fsspec": ("versions/storage.py",),
-    "cronsim": ("jobs/", "config.py"),
+    "cronsim": ("jobs/", "config/unattended.py"),
     **dict.fromkeys(
         ("ray", "starlette", "fastapi", "uvicorn", "httpx", "opentelemetry", "typer", "rich", "pandas"), ()
     ),
@@ -106,7 +108,12 @@ class Source:
 
     @property
     def room(self) -> str:
-        return self.path.rpartition("/")[0]
+        return room_of(self.path)
+
+
+def room_of(path: str) -> str:
+    """The folder of a file; of one in config/, recsys/ itself."""
+    return "" if path.startswith(CONFIG) else path.rpartition("/")[0]
 
 
 def sources(package: Path) -> list[Source]:
@@ -164,7 +171,7 @@ def upward(found: list[Source]) -> list[str]:
     wrong = [f"{source.path}: {source.room}/ is in no layer" for source in found if source.room not in layer]
     for source in found:
         for file in sorted(source.files):
-            room = file.rpartition("/")[0]
+            room = room_of(file)
             if room != source.room and layer.get(room, 0) >= layer.get(source.room, 0):
                 wrong.append(f"{source.path} imports {file}")
     return wrong
@@ -179,12 +186,16 @@ def circles(found: list[Source]) -> list[str]:
 
 
 def strays(found: list[Source]) -> list[str]:
-    return [source.path for source in found if not source.room and source.path not in SPOKEN]
+    return [
+        source.path
+        for source in found
+        if not source.room and source.path not in SPOKEN and not source.path.startswith(CONFIG)
+    ]
 
 
 def crowded(found: list[Source]) -> list[str]:
     """Rooms whose `__init__` says more or less than one sentence, or that have none."""
-    inits = {source.room: source for source in found if source.path.endswith("__init__.py")}
+    inits = {source.room: source for source in found if source.path in ("__init__.py", f"{source.room}/__init__.py")}
     rooms = sorted({source.room for source in found})
     return [room or "recsys" for room in rooms if room not in inits or not inits[room].sentence]
 
@@ -199,7 +210,7 @@ def misplaced(found: list[Source]) -> list[str]:
 
 
 def environment(found: list[Source]) -> list[str]:
-    return [source.path for source in found if source.environment and source.path != "config.py"]
+    return [source.path for source in found if source.environment and source.path != "config/environment.py"]
 
 
 def hands(found: list[Source]) -> list[str]:

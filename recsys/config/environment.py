@@ -1,0 +1,23 @@
+"""What is said by environment variables: the only place where recsys reads them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+KEYS_VARIABLE = "RECSYS_API_KEYS"
+
+
+def home() -> Path:
+    """What relative paths of the config file are taken from: $RECSYS_HOME, else the working folder."""
+    return Path(os.environ.get("RECSYS_HOME", "."))
+
+
+def redis_url() -> str | None:
+    """$RECSYS_REDIS_URL; None: it is not set, or empty."""
+    return os.environ.get("RECSYS_REDIS_URL") or None
+
+
+def api_keys() -> str | None:
+    """The text of $RECSYS_API_KEYS; None: it is not set, or empty."""
+    return os.environ.get(KEYS_VARIABLE) or None

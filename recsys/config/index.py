@@ -1,0 +1,101 @@
+"""How vectors are indexed, and which engines there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any, ClassVar, Self, cast
+
+from pydantic import ModelWrapValidatorHandler, field_validator, model_validator
+
+from recsys.config.base import Settings
+
+ENGINES = "recsys.engines"
+"""Group of entry points by which another package brings engines: name -> module."""
+
+
+def engine_module(engine: str) -> ModuleType | None:
+    """The module of an engine: a file in recsys/index of that name, or what an entry point names. None: there is none.
+
+    It is found by name, for the engines import this file, and one of another package is known by nothing else.
+    """
+    name = engine.partition(":")[0]
+    if name.isidentifier() and find_spec(f"recsys.index.{name}") is not None:
+        module = import_module(f"recsys.index.{name}")
+        return module if hasattr(module, "Spec") else None
+    for entry in entry_points(group=ENGINES, name=name):
+        return cast("ModuleType", entry.load())
+    return None
+
+
+def engine_names() -> list[str]:
+    """What `index.engine` may name, sorted."""
+    files = [module.name for module in iter_modules(import_module("recsys.index").__path__)]
+    ours = [name for name in files if engine_module(name) is not None]
+    return sorted({*ours, *entry_points(group=ENGINES).names})
+
+
+class IndexSpec(Settings):
+    """How the vectors are indexed; fixed when a version is built.
+
+    Every engine has what stands here. What else can be set stands beside the engine, in a subclass that its module
+    calls `Spec`, and with it how a build raises it. `of` and validation give an object of that subclass.
+    """
+
+    engine: str = "hnsw"
+    """`flat` is exact and reads every vector; `hnsw` is approximate and reads a few hundred; `hnsw_int8` does so over
+    vectors of a byte a component: a third of the memory. docs/operations.md says which one when. An engine of
+    several kinds has the kind behind a colon."""
+
+    exact: ClassVar[bool] = False
+    """Whether a search reads every vector: then nothing is to be measured or raised."""
+
+    @classmethod
+    def of(cls, engine: str = "hnsw", **settings: Any) -> IndexSpec:
+        """ValidationError when there is no such engine, or when a setting is not the engine's."""
+        return IndexSpec.model_validate({"engine": engine, **settings})
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_the_engine(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if cls is not IndexSpec or not isinstance(given, dict):
+            return handler(given)
+        engine = given.get("engine", cls.model_fields["engine"].default)
+        try:
+            module = engine_module(str(engine))
+        except (ImportError, OSError) as error:  # the latter: a shared library of the package
+            raise ValueError(f"engine: {engine} cannot be used here ({error}); install what it needs") from None
+        if module is None:
+            raise ValueError(f"engine: there is no {engine!r}; there are {', '.join(engine_names())}")
+        return cast("Self", module.Spec.model_validate(given))
+
+    @field_validator("engine")
+    @classmethod
+    def judge_engine(cls, engine: str) -> str:
+        """To be overridden by an engine of several kinds, which stand behind a colon."""
+        name = engine.partition(":")[0]
+        if engine != name:
+            raise ValueError(f"{name} has no kinds; leave out {engine.removeprefix(name)!r}")
+        return engine
+
+    def stronger(self) -> Iterator[IndexSpec]:
+        """What a build tries when too little is found, cheapest first: the same with settings raised."""
+        yield from ()
+
+    def ef_searches(self, ef_search: int) -> list[int]:
+        """What a build tries for `ShardTuning.ef_search`, from the operator's on."""
+        return [ef_search]
+
+    @property
+    def words(self) -> str:
+        """In a message: the engine and what it was built with."""
+        return self.engine
+
+    @property
+    def limits(self) -> str:
+        """The settings that bound `stronger` and `ef_searches`, with their values; empty: there are none."""
+        return ""

@@ -1,0 +1,72 @@
+"""What events say, and what slates are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from recsys.config.base import Name, Settings
+
+Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+
+
+class EventType(Settings):
+    """What an event of this type says of the user."""
+
+    weight: Weight = 1.0
+    """Pull of a liked item on the user's vector and on popularity. 0 or less: the item counts as seen, and the user's
+    likes of it before are taken back. That an item was merely shown is not to be sent as an event."""
+    liked_from: float | None = None
+    """The smallest `value` that counts as liked; None: any event of the type is a like."""
+
+
+class Source(Settings):
+    """Where candidates come from, and how many a shard gives."""
+
+    source: Name
+    """One of the table in recsys/shard/sources.py."""
+    k: int = Field(50, ge=1, le=1000)
+    """Candidates a shard returns for it."""
+
+
+class Scenario(Settings):
+    """One kind of slate: its sources, its blend, its spread."""
+
+    sources: tuple[Source, ...] | None = None
+    """None: all that recsys/shard/sources.py has, each with its own `k`."""
+    weights: dict[Name, Weight] | None = None
+    """Score = sum of weight x signal; each signal lies within -1 to 1. None: the weights that the table of signals in
+    recsys/ranking/signals.py gives."""
+    learned: bool = False
+    """Order by what the version learned, its own weights or trees; `weights` is for versions that learned nothing."""
+    diversity: float = Field(0.0, ge=0.0, le=1.0)
+    """MMR's trade-off (Carbonell and Goldstein 1998): 0 is relevance alone, 1 is spread alone."""
+    caps: dict[Name, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Keyword attribute -> the most items of one value in a slate (of a list, the first value counts). Where too few
+    others are left it gives way: a slate is never shorter for it."""
+    explore: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the places for new items, those with fewer than five likes; needs the source `new`. They stand at equal
+    distances, each the best of them for the user."""
+
+
+def default_event_types() -> dict[str, EventType]:
+    return {
+        "view": EventType(weight=0.2),
+        "click": EventType(weight=0.5),
+        "like": EventType(weight=1.0),
+        "purchase": EventType(weight=1.5),
+        "rating": EventType(weight=1.0, liked_from=4.0),
+        "dislike": EventType(weight=0.0),
+    }
+
+
+def default_scenarios() -> dict[str, Scenario]:
+    return {
+        "home": Scenario(learned=True, diversity=0.1),
+        "similar": Scenario(sources=(Source(source="similar", k=50),), weights={"query": 1.0}),
+        "search": Scenario(
+            sources=(Source(source="similar", k=50),), weights={"query": 1.0, "taste": 0.1, "popularity": 0.05}
+        ),
+        "rank": Scenario(sources=(), learned=True),
+    }
