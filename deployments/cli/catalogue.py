@@ -100,7 +100,7 @@ def _import(
     if json:
         print_json({"dry_run": dry_run, **sending.as_json()})
     else:
-        console.print(("would send: " if dry_run else "") + sending.summary())
+        console.print(sending.planned() if dry_run else sending.summary())
         if sending.joined is not None and sending.joined.unknown:
             console.print(str(sending.joined), style="yellow", markup=False, soft_wrap=True)
     sending.left_out.end()

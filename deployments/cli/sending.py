@@ -74,8 +74,16 @@ class Sending:
         joined = {} if self.joined is None else self.joined.as_json()
         return {"sent": self._sent, **self._totals, **joined, **self.left_out.as_json()}
 
+    def planned(self) -> str:
+        """Of `look`."""
+        return (
+            f"would send {self._tally.taken} {self.what}, {self._tally.refused.count} bad rows left out. "
+            "Nothing was changed."
+        )
+
     def summary(self) -> str:
-        sent = {"sent": self._sent or self._tally.taken, "bad rows": self._tally.refused.count}
+        """Of `send`."""
+        sent = {"sent": self._sent, "bad rows": self._tally.refused.count}
         told = sent | {name.replace("_", " "): count for name, count in self._totals.items()}
         return ", ".join(f"{count} {name}" for name, count in told.items())
 

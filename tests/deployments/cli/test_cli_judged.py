@@ -176,5 +176,5 @@ def test_a_dry_run_of_an_import_needs_no_platform(recsys: Recsys, shop: tuple[Pa
     items, events = shop
     done = recsys("import", "items", items, "--dry-run", "--json")
     assert (done.json["dry_run"], done.json["sent"], done.json["read"]["items"]["taken"]) == (True, 0, 40)
-    assert "would send: 200 sent, 0 bad rows" in recsys("import", "events", events, "--dry-run").err
+    assert "would send 200 events, 0 bad rows left out" in recsys("import", "events", events, "--dry-run").err
     assert "does not answer" in last(recsys("import", "events", events))
