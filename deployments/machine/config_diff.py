@@ -68,8 +68,9 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     whole = ServeDeploySchema.model_validate(config).model_dump(mode="json", include={*_WHOLE})
     for name in _WHOLE:
         yield from _flat(name, whole[name])
+    inherited = config.get("logging_config")  # Serve writes it into the applications that have none of their own
     for name, value in application.items():
-        if name not in ("args", "deployments"):
+        if name not in ("args", "deployments") and not (name == "logging_config" and value == inherited):
             yield from _flat(f"application.{name}", value)
     ours = is_ours(application)
     yield from _flat("args", _with_defaults(Platform, application.get("args")) if ours else application.get("args"))

@@ -90,6 +90,16 @@ def test_each_change_says_what_it_takes(change: Change_, expected: Change | None
     assert changes(config(), wanted) == ([] if expected is None else [expected])
 
 
+def test_what_serve_writes_into_a_config_is_no_change() -> None:
+    """An application without a logging_config gets the one of all, and HTTP options their defaults."""
+    running, wanted = config(), config()
+    application(running)["logging_config"] = running["logging_config"]
+    running["http_options"] |= {"root_path": "", "keep_alive_timeout_s": 90}
+    assert changes(running, wanted) == []
+    wanted["logging_config"]["log_level"] = "DEBUG"
+    assert changes(running, wanted) == [Change("logging_config.log_level", "INFO", "DEBUG", LIVE)]
+
+
 def test_what_was_changed_by_hand_goes_back() -> None:
     """Deployments that `recsys hold` keeps are let go by a file that says nothing of it."""
     [change] = changes(hold(config(), "shard-0", held=True), config())
