@@ -51,7 +51,8 @@ def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progr
         progress("encode", start, len(texts))
         part = texts[start : start + TOGETHER]
         vectors[start : start + len(part)] = _piece(encoder, part, folder)
-    progress("encode", len(texts), len(texts))
+    if len(texts):  # nothing to do is no phase: its bar would count on beside the others
+        progress("encode", len(texts), len(texts))
     return vectors
 
 

@@ -23,7 +23,7 @@ from recsys.shard.recall import inspect, neighbours, recall, sample_queries
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import read_items, write_indexes
-from recsys.versions.build import Build, Content
+from recsys.versions.build import Build, Content, known_texts
 from recsys.versions.contents import file_content
 from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, catalogue, unit_rows
@@ -115,13 +115,18 @@ def test_routing_by_an_attribute(store):
 
 
 def test_progress_is_told(store):
-    """Every phase begins at 0 and ends complete."""
+    """Every phase begins at 0 and ends complete; where no text is to be encoded, that is no phase."""
     told: dict[str, list[tuple[int, int]]] = {}
     build(store).publish(Content(catalogue()), lambda phase, done, of: told.setdefault(phase, []).append((done, of)))
     assert set(told) == {"encode", "index", "verify"}
     for steps in told.values():
         assert steps[0][0] == 0
         assert steps[-1][0] == steps[-1][1]
+    told.clear()
+    known = known_texts(catalogue(), build(store).encoder.encode([item.passage() for item in catalogue()]))
+    content = Content(catalogue(), known)
+    build(store).publish(content, lambda phase, done, of: told.setdefault(phase, []).append((done, of)))
+    assert set(told) == {"index", "verify"}
 
 
 def test_recall_is_one_for_exact_search_and_less_for_wrong_rows(store):
