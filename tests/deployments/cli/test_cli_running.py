@@ -11,7 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from deployments.machine.instance import Instance, instance_id, runtime_dir
+from deployments.cli import finding
+from deployments.machine.instance import Instance, instance_id, instances, runtime_dir
 from deployments.machine.processes import MARKER
 from recsys.config import Ports
 from tests.support.command import Recsys
@@ -48,6 +49,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.kill()
         process.wait()
         instance.remove()
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no platform ran but those of the test: that of the session may run beside it, in another process."""
+    monkeypatch.setattr(finding, "instances", lambda: [one for one in instances() if tmp_path in one.home.parents])
 
 
 @pytest.fixture
