@@ -112,19 +112,19 @@ class Gateway:
         self._texts = QueryTexts(self._encode, settings, lambda flight: self._landed("texts", flight))
 
     async def stop(self) -> None:
-        """End what runs behind the requests."""
+        """End the work behind the requests."""
         for rebuilder in self._rebuilders:
             await rebuilder.stop()
 
     async def warm_up(self) -> None:
-        """Answer a first request, nobody's: it opens the connections and fills the caches that the next one needs."""
+        """Answer a first request for nobody. It opens connections and fills caches that the next one needs."""
         try:
             await self.recommend(RecQuery(scenario="home", k=1))
         except RecsysError:
             return  # a part is away: that is for the requests to say
 
     def beat(self) -> None:
-        """Once a second: what the composer says of itself."""
+        """Publish the composer's measurements; once a second."""
         self._pulse.beat([self.follower.serve.version])
         self.follower.beat()
         self._telemetry.set("recsys_queue_requests", len(self.slates), queue="recommend")
@@ -141,11 +141,11 @@ class Gateway:
         self._pulse.landed(queue, flight, self.settings.max_batch, works=False)
 
     async def recommend(self, query: RecQuery, caller: Caller | None = None) -> Slate:
-        """`caller`: who waits, and since when, which his budget counts from; None: one who came at this moment."""
+        """`caller`: who waits, and since when, from which the budget counts; None: one who came at this moment."""
         return await self.slates.submit(query, caller)
 
     async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
-        """Raises Unavailable when no encoder answers."""
+        """A slate for a text: `query` with the text's vector. Raises Unavailable when no encoder answers."""
         caller = caller or Caller()
         query = structs.replace(query, since=caller.since)
         while True:
@@ -158,7 +158,7 @@ class Gateway:
                 continue  # a version of another encoder took over: its vector space is the one to search
 
     async def record(self, events: Sequence[Interaction], untimed: frozenset[int] = frozenset()) -> Recorded:
-        """`untimed`: places of the events that came without a time; theirs is the platform's."""
+        """Record events. `untimed`: places of the events that came without a time; they have the platform's."""
         if not events:
             return Recorded(0, 0, 0, ())
         return await self._events.submit(Told(events, untimed))
@@ -166,9 +166,11 @@ class Gateway:
     async def upsert(
         self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None
     ) -> list[Written | Conflict]:
-        """What became of each. `version`: the caller's, see `item_writes.py`; None: the order of the calls decides.
+        """Insert or replace items. Return the outcome of each.
 
-        Raises Unavailable when they are not durable: nothing of them is then to be relied on.
+        `version`: the caller's, see `item_writes.py`; None: the order of the calls decides. `wait_visible`: whether to
+        wait until searches find the items. Raises Unavailable when the writes are not durable: then any of them may be
+        lost.
         """
         if not items:
             return []
@@ -183,7 +185,7 @@ class Gateway:
         ]
 
     async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
-        """Raises NotFound for an item that is not there, Conflict where a later write or a higher version is known."""
+        """Delete an item. Raises NotFound when there is none, and Conflict after a later write or a higher version."""
         ticket = await self._items.ticket()
         try:
             await self.item(item_id)
@@ -198,22 +200,23 @@ class Gateway:
         return Written(item_id, *deleted, visible)
 
     async def item(self, item_id: str) -> Item:
-        found, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)
-        if item_id in found:
-            return found[item_id]
+        """Raises NotFound, and Unavailable when a shard that may hold the item does not answer."""
+        items, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)
+        if item_id in items:
+            return items[item_id]
         if missing:
             raise Unavailable(f"{', '.join(missing)} may hold the item and does not answer; try again")
         raise NotFound(f"item_id: there is no item {item_id!r}", field="item_id")
 
     async def history(self, user_id: str) -> list[Interaction]:
-        """Oldest first; empty for an unknown user."""
+        """A user's events, oldest first; empty for an unknown user. Raises Unavailable when Redis does not answer."""
         try:
             return (await self.users.histories([user_id]))[0]
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; try again") from error
 
     async def erase(self, user_id: str) -> int:
-        """Forget a user; how many events went."""
+        """Forget a user. Return how many events were deleted. Raises Unavailable when Redis does not answer."""
         try:
             return await self.users.erase(user_id)
         except (RedisError, OSError) as error:
@@ -231,7 +234,7 @@ class Gateway:
         return await refusals(self._redis)
 
     async def _visible(self, newest: Mapping[int, str]) -> bool:
-        """Wait until all shards have applied their newest change; False when that takes over five seconds."""
+        """Wait until all shards have applied their newest change. Return False when that takes over five seconds."""
         return await self.follower.until(
             lambda group: all(applied(group, n, sequence) for n, sequence in newest.items()), _VISIBLE_WITHIN_S
         )

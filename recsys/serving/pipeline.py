@@ -1,4 +1,4 @@
-"""The way of a batch of requests: profiles, candidates, ranking, slates. Read this first."""
+"""The path of a batch of requests: profiles, candidates, ranking, slates. Read this first."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Gathered:
 
     @property
     def histories(self) -> Floats:
-        """(B,) interactions that each request's user is known by."""
+        """(B,) float32: how many items each request's user has seen."""
         return np.array([len(p.profile.seen) for p in self.batch], np.float32)
 
     @property
     def sessions(self) -> Floats:
-        """(B,) those of the session that is under way."""
+        """(B,) float32: items liked in each user's present session."""
         return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
 
     def features(self) -> Floats:
@@ -68,13 +68,13 @@ class Recommender:
         self.settings = settings
 
     async def recommend_many(self, queries: Sequence[RecQuery], serve: Serve) -> list[Slate | Exception]:
-        """A slate for each query, or the error that is its own. One Redis trip and one call a shard for them all.
+        """A slate for each query, or the query's own error. All queries share one Redis trip and one call a shard.
 
-        Two more trips are made only where they are needed: for a user whose cached profile is stale, and for the vector
-        of an item whose neighbours are wanted.
+        Two more trips are made only if they are needed: for a user whose cached profile is stale, and for the vector of
+        an item whose neighbours are wanted.
 
-        The budget counts from the oldest query. Half of it is left at the least: one that came late, after a slow
-        encoder or a long way, takes no answers from those who travel with it.
+        The budget counts from the oldest query, but at least half of it is left: a query that came late, after a slow
+        encoder or a long way, takes no answers from the others of its batch.
         """
         budget_s = self.settings.budget_s
         oldest = min((q.since for q in queries if q.since is not None), default=None)
@@ -121,22 +121,22 @@ class Recommender:
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
         scores = _ranked(gathered, serve)
         chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
-        made = recommendations(batch, candidates, signals, scores, chosen)
-        why = await self._why_empty(batch, made, missing, serve, clock)
-        told = Batch(clock.began, len(batch), clock.calls)
+        lists = recommendations(batch, candidates, signals, scores, chosen)
+        why = await self._why_empty(batch, lists, missing, serve, clock)
+        statistics = Batch(clock.began, len(batch), clock.calls)
         slates: list[Slate | Exception] = []
-        for b, (prepared, items) in enumerate(zip(batch, made, strict=True)):
-            known = _names(candidates, b) if prepared.query.items else set()
+        for b, (prepared, items) in enumerate(zip(batch, lists, strict=True)):
+            present = _names(candidates, b) if prepared.query.items else set()
             slates.append(
                 Slate(
                     items=items,
                     index_version=serve.version,
                     model_version=serve.model,
                     degraded=tuple(dict.fromkeys((*prepared.missing, *missing))),
-                    unknown_items=tuple(i for i in prepared.query.items or () if i not in known),
+                    unknown_items=tuple(i for i in prepared.query.items or () if i not in present),
                     notes=why.get(b) or notes(prepared, items),
                     stages=clock.laps,
-                    batch=told,
+                    batch=statistics,
                 )
             )
         clock.lap("ranking")
@@ -145,28 +145,28 @@ class Recommender:
     async def _why_empty(
         self,
         batch: Sequence[Prepared],
-        made: Sequence[Sequence[Recommendation]],
+        lists: Sequence[Sequence[Recommendation]],
         missing: Sequence[str],
         serve: Serve,
         clock: Clock,
     ) -> dict[int, tuple[str, ...]]:
-        """Notes of the empty slates of a batch, by place in it. Where several restrictions come together the shards are
-        asked once more, with one after another.
+        """Notes of the empty slates of a batch, by place in it. If several restrictions come together, the shards are
+        asked once more, with more and more of them.
         """
-        empty = [b for b, items in enumerate(made) if not items and batch[b].query.items is None]
+        empty = [b for b, items in enumerate(lists) if not items and batch[b].query.items is None]
         empty = [b for b in empty if not missing and not batch[b].missing]
         if not empty:
             return {}
         tried = {b: probes(batch[b]) for b in empty}
-        asked = [probe for b in empty for probe in tried[b]]
-        gathered = await self._gather(asked, serve, clock, ()) if asked else None
-        if asked and gathered is None:
+        requests = [probe for b in empty for probe in tried[b]]
+        gathered = await self._gather(requests, serve, clock, ()) if requests else None
+        if requests and gathered is None:
             return {}
-        found = iter([] if gathered is None else (np.diff(gathered.candidates.offsets) > 0).tolist())
-        return {b: reasons(batch[b], [next(found) for _ in tried[b]]) for b in empty}
+        successes = iter([] if gathered is None else (np.diff(gathered.candidates.offsets) > 0).tolist())
+        return {b: reasons(batch[b], [next(successes) for _ in tried[b]]) for b in empty}
 
     async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
-        """Candidates and signals of queries that are known to be good; None when no shard answered."""
+        """Candidates and signals of queries that are valid; None when no shard answered."""
         clock = Clock(self.settings.budget_s)
         prepared = await self._prepare(queries, serve, clock)
         return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock, SIGNALS.keys())
@@ -175,8 +175,8 @@ class Recommender:
         self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[str]
     ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
-        asked = shard_query(serve, batch, moment, max(clock.left(), 0.0))
-        candidates, missing = await self._shards.search(asked, clock)
+        query = shard_query(serve, batch, moment, max(clock.left(), 0.0))
+        candidates, missing = await self._shards.search(query, clock)
         clock.lap("candidates")
         if candidates is None:
             return None
@@ -195,10 +195,10 @@ def _vector(query: RecQuery, space: Space, contexts: Mapping[str, Floats]) -> Fl
 
 def _ranked(gathered: Gathered, serve: Serve) -> Floats:
     """(n,) scores: of the trees where there are some and the scenario asks for them, else the blend."""
-    asked = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
-    if serve.ranker is None or not any(asked):
+    by_trees = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
+    if serve.ranker is None or not any(by_trees):
         return gathered.scores
-    return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(asked))
+    return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(by_trees))
 
 
 def _names(candidates: CandidateSet, request: int) -> set[str]:

@@ -29,7 +29,7 @@ from recsys.versions.store import VersionStore
 _LOOK_S = 0.25
 """Seconds between two looks at who is there, and at which version is promoted."""
 _WAITING_LOOK_S = 0.01
-"""The same while somebody waits for what replicas will say."""
+"""The same while a write waits to be visible."""
 HELPLESS_S = 30.0
 """Seconds without an answer, though shards hold a version, after which the composer is not healthy."""
 
@@ -169,7 +169,7 @@ class VersionFollower:
         return False
 
     def beat(self) -> None:
-        """Once a second: what it says of itself as measurements."""
+        """Publish the follower's measurements; once a second."""
         self._telemetry.set("recsys_rejected_versions", self.rejections.among(self._promoted[:1]))
 
     async def _follow(self) -> None:
