@@ -21,7 +21,7 @@ COMMANDS = {
     "scale": ("scaling", "Change how many replicas a deployment has, live."),
     "hold": ("scaling", "Keep as many replicas as there are now, whatever the load."),
     "release": ("scaling", "Let the load decide again, within the same bounds."),
-    "inspect": ("inspecting", "Say what files hold, what is odd about them, and which command reads them."),
+    "inspect": ("inspecting", "Look at files before anything is done with them: format, columns, a profile, odd rows."),
     "import": ("catalogue", "Send items or events from files to the running platform."),
     "embed": ("embedding", "Encode whole item files into a folder of Parquet, for `recsys build FOLDER`."),
     "build": ("versions", "Build an index version: encode, index, measure recall, publish beside the others."),

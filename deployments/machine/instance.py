@@ -108,8 +108,13 @@ def instance_id(home: Path) -> str:
     return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]
 
 
+def runtime_root() -> Path:
+    """Of all platforms of this user: each has a folder in it."""
+    return Path("/tmp") / f"recsys-{os.getuid()}"  # noqa: S108 - made 0700, its owner checked
+
+
 def runtime_dir(home: Path) -> Path:
-    return Path("/tmp") / f"recsys-{os.getuid()}" / instance_id(home)  # noqa: S108 - made 0700, its owner checked
+    return runtime_root() / instance_id(home)
 
 
 def state_file(home: Path) -> Path:
@@ -119,7 +124,7 @@ def state_file(home: Path) -> Path:
 def instances() -> list[Instance]:
     """What this user's `recsys up` wrote and no `down` removed, on this machine, in whichever folders; by home."""
     known = []
-    for file in runtime_dir(Path()).parent.glob(f"*/{_HOME}"):
+    for file in runtime_root().glob(f"*/{_HOME}"):
         with suppress(RuntimeFailure, OSError):  # ended meanwhile, or of another release: not the one that is asked for
             known.append(read_instance(Path(file.read_text())))
     return sorted((one for one in known if one is not None), key=lambda one: one.home)

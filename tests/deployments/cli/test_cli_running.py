@@ -22,8 +22,9 @@ Start = Callable[[str], Instance]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts what looks like a platform, in a home of that name."""
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts what looks like a platform, in a home of that name; those that run on the machine are not seen."""
+    monkeypatch.setattr("deployments.machine.instance.runtime_root", lambda: tmp_path / "run")
     begun: list[tuple[subprocess.Popen[bytes], Instance]] = []
 
     def up(name: str) -> Instance:
