@@ -29,7 +29,7 @@ down:
 
 # In one process a core, four at the most: one has all tests of the platform, the others have the rest. The ten slowest
 # are printed, and var/tests.xml has the time of each.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --durations 10 --junitxml var/tests.xml
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --durations 10 --junitxml var/tests.xml
 
 test: $(STAMP)
 	$(PYTEST)

@@ -27,21 +27,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ["tests.support.fixtures"]
 
 
-ONCE = ("live", "lesson", "models", "learned")
-"""Fixtures that take long to make. Where tests run in several processes, all that ask for one of them run in one."""
+PLATFORM = ("tests/cluster/", "tests/test_docs.py")
+"""Files with tests of the platform."""
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run in several processes, each file runs in one, and all files with tests of the platform in one."""
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415 - it may not be installed
+
+    class ByPlatform(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "the platform" if nodeid.startswith(PLATFORM) else nodeid.partition("::")[0]
+
+    return ByPlatform(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick tests come first; those on the platform last, and at the very end those that break it."""
     for item in items:
-        asked = getattr(item, "fixturenames", ())
-        if "live" in asked:
+        if "live" in getattr(item, "fixturenames", ()):
+            assert item.nodeid.startswith(PLATFORM), f"{item.nodeid} asks for the platform: it belongs to tests/cluster"
             item.add_marker(pytest.mark.cluster)
-        for name in ONCE:
-            if name in asked:
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
     items.sort(key=lambda item: ("live" in getattr(item, "fixturenames", ()), "outages" in item.path.name))
 
 
