@@ -85,7 +85,7 @@ def test_versions_switch_live_without_a_failed_request(live: Live, other_films: 
     load = Load(live)
     with load.running():
         assert eventually(lambda: len(load.answers) > 20)
-        live.recsys("promote", new)
+        live.recsys("promote", new, "--allow-shrink")  # to a quarter of the catalogue
         assert eventually(lambda: live.status()["index_version"] == new)
         assert live.http.get("/v1/items/1").status_code == 404
         assert live.json("GET", "/v1/items/50")["title"] == "A Robot's Holiday (1977)"

@@ -83,12 +83,12 @@ def test_a_deleted_item_vanishes_and_stays_gone(live: Live, item_id: str) -> Non
 @pytest.mark.parametrize(
     "odd",
     [
-        "a/b", "a//b", "/", "a b", " ", "100%", "%2F", "a+b", "a?b=c", "a#b", "a;b", "a\\b", "[0]", '"', "a/../b",
+        "a/b", "a//b", "/", "a b", "100%", "%2F", "a+b", "a?b=c", "a#b", "a;b", "a\\b", "[0]", '"', "a/../b",
         "ünïcödé", "影武者", "🎬🍿", "x" * 128, "é" * 64, "a\u2028b",
     ],
 )  # fmt: skip
 def test_any_string_is_an_id(live: Live, odd: str) -> None:
-    """Of an item and of a user, in a path and in a body."""
+    """Of an item and of a user, in a path and in a body; only blanks around an id are cut off."""
     part = quote(odd, safe="")
     try:
         written = live.json("PUT", f"/v1/items/{part}", {"title": "Odd"}, wait="visible")
