@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Mapping
 from importlib import import_module
 from ipaddress import ip_address
@@ -16,6 +17,8 @@ from recsys.config import Security, Tracing
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
+_ENDING_S = 3.0
+"""Replicas may outlive the command that ends them by a moment."""
 _SHIFTS = range(10, 2000, 10)
 """Tried in this order for what to propose."""
 
@@ -29,12 +32,21 @@ def refuse_if_taken(wanted: Mapping[str, int], host: str = "127.0.0.1") -> None:
         if port in uses:
             raise RuntimeFailure(f"port {port} is wanted for {uses[port]} and for {use}: give each its own")
         uses[port] = use
-    taken = [port for port in uses if not _is_free(uses[port], port, host)]
-    if taken:
+    if taken := _taken(uses, host):
         named = ", ".join(f"port {port} ({uses[port]}) is taken{_holder(port)}" for port in taken)
         free = (shift for shift in _SHIFTS if all(p + shift < 65536 and _is_free("", p + shift, host) for p in uses))
         higher = f"; {shift} higher {'is' if len(uses) == 1 else 'all are'} free" if (shift := next(free, None)) else ""
         raise RuntimeFailure(f"{named}: stop that program or set another port{higher}")
+
+
+def _taken(uses: Mapping[int, str], host: str) -> list[int]:
+    """Ports that cannot be listened on, once a platform that was ended just now has let go of its own."""
+    deadline = time.monotonic() + _ENDING_S
+    while taken := [port for port, use in uses.items() if not _is_free(use, port, host)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return taken
 
 
 def _is_free(use: str, port: int, host: str) -> bool:

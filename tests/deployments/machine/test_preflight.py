@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,16 @@ def taken(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_a_taken_port_is_named_with_its_use_and_its_holder(taken: int) -> None:
     with pytest.raises(RuntimeFailure, match=rf"port {taken} \(dashboard\) is taken by .* \(pid {os.getpid()}\)"):
         refuse_if_taken({"dashboard": taken})
+
+
+def test_a_port_that_is_let_go_of_is_waited_for() -> None:
+    """A platform that is started right after it was ended may find the last of its replicas still ending."""
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    late = threading.Timer(0.5, server.close)
+    late.start()
+    refuse_if_taken({"the API": port})
+    late.join()
 
 
 def test_a_port_held_on_loopback_is_taken_for_all_interfaces_too() -> None:
