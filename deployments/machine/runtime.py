@@ -193,7 +193,8 @@ class Runtime:
         refuse_if_traces_cannot_leave(config.serving.tracing)
         if tls := config.certificate:
             joined(*tls)
-        ports = (self._ports or config.platform.ports).model_dump()
+        # Of the range for replicas Serve passes over ports that are taken, as they are for a minute after a platform.
+        ports = (self._ports or config.platform.ports).model_dump(exclude={"replicas"})
         api = {"the API, http_options.port": port}
         refuse_if_taken({**api, **{f"args.ports.{use}": number for use, number in ports.items()}})
         refuse_if_taken(api, host)
