@@ -39,6 +39,8 @@ class Gate:
         self._ring: KeyRing | None = None
         self._buckets: dict[str, TokenBucket] = {}
         self._seen: tuple[int, ...] = ()
+        self._fault = ""
+        """What was last wrong with the file; empty: nothing is."""
         self._background = Background(telemetry)
 
     @property
@@ -87,8 +89,11 @@ class Gate:
         try:
             ring = await asyncio.to_thread(load_keys, self._security)
         except BadInput as error:
-            log.error("%s; the keys read last stay valid", error)  # noqa: TRY400 - the message says it all
+            if str(error) != self._fault:  # a file can change twice on its way to one fault
+                log.error("%s; the keys read last stay valid", error)  # noqa: TRY400 - the message says it all
+            self._fault = str(error)
         else:
+            self._fault = ""
             self._adopt(ring)
         self._seen = seen
 
