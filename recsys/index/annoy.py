@@ -7,7 +7,6 @@ looked at in each tree.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import Field
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
-from recsys.index.base import NO_ROW
+from recsys.index.base import NO_ROW, doubled
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.sided import SidedGraph, read_parts
 
@@ -37,8 +36,7 @@ class Spec(IndexSpec):
 
     def ef_searches(self, ef_search: int) -> list[int]:
         """Doubled within `ef_search_limit`."""
-        doublings = range(max(math.ceil(math.log2(max(self.ef_search_limit / ef_search, 1))), 0) + 1)
-        return list(dict.fromkeys(min(ef_search * 2**n, max(self.ef_search_limit, ef_search)) for n in doublings))
+        return doubled(ef_search, self.ef_search_limit)
 
     @property
     def words(self) -> str:
@@ -50,8 +48,6 @@ class Spec(IndexSpec):
 
 
 class AnnoyBody:
-    grows = False
-
     def __init__(self, forest: Any, dimension: int) -> None:
         self._forest = forest
         self._dimension = dimension
@@ -60,8 +56,8 @@ class AnnoyBody:
     def __len__(self) -> int:
         return int(self._forest.get_n_items())
 
-    def add(self, vectors: Floats, threads: int) -> None:
-        raise NotImplementedError
+    def add(self, vectors: Floats, threads: int) -> bool:  # noqa: ARG002 - a forest cannot grow
+        return False
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         nodes = np.full((len(queries), k), NO_ROW, np.int64)

@@ -71,6 +71,14 @@ def engine(spec: IndexSpec) -> Engine:
     return cast("Engine", engine_module(spec.engine))
 
 
+def doubled(start: int, limit: int) -> list[int]:
+    """The start, then twice as much each time, up to the limit; the start alone where it is over that."""
+    steps = [start]
+    while steps[-1] < limit:
+        steps.append(min(steps[-1] * 2, limit))
+    return steps
+
+
 def best(scores: Floats, rows: Rows, k: int) -> tuple[Rows, Floats]:
     """The k best columns of (m, n) scores whose column j belongs to rows[j]; padded like a search's answer.
 

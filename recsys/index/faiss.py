@@ -7,7 +7,6 @@ refinement (RFlat and its like) four times as many neighbours are taken from the
 
 from __future__ import annotations
 
-import math
 import re
 from contextlib import suppress
 from functools import partial
@@ -21,6 +20,7 @@ from pydantic import Field, field_validator
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
+from recsys.index.base import doubled
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.sided import SidedGraph, read_parts
 
@@ -55,8 +55,7 @@ class Spec(IndexSpec):
 
     def ef_searches(self, ef_search: int) -> list[int]:
         """Doubled within `ef_search_limit`."""
-        doublings = range(max(math.ceil(math.log2(max(self.ef_search_limit / ef_search, 1))), 0) + 1)
-        return list(dict.fromkeys(min(ef_search * 2**n, max(self.ef_search_limit, ef_search)) for n in doublings))
+        return doubled(ef_search, self.ef_search_limit)
 
     @property
     def limits(self) -> str:
@@ -67,7 +66,7 @@ class FaissBody:
     """A trained index. Removal is left to the graph around it."""
 
     def __init__(self, index: Any, *, grows: bool) -> None:
-        self.grows = grows
+        self._grows = grows
         self._index = index
         self._threads = 1
 
@@ -78,9 +77,12 @@ class FaissBody:
     def dimension(self) -> int:
         return int(self._index.d)
 
-    def add(self, vectors: Floats, threads: int) -> None:
+    def add(self, vectors: Floats, threads: int) -> bool:
+        if not self._grows:
+            return False
         _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
         self._index.add(vectors)
+        return True
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         _faiss().omp_set_num_threads(self._threads)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from recsys.config import IndexSpec, ShardTuning
 from recsys.datatypes import Floats, Rows
-from recsys.index.base import NO_ROW
+from recsys.index.base import NO_ROW, doubled
 from recsys.index.graph import GraphIndex, load_nodes
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ class Spec(IndexSpec):
 
     def ef_searches(self, ef_search: int) -> list[int]:
         """Doubled within `ef_search_limit`."""
-        steps = [ef_search]
-        while steps[-1] < self.ef_search_limit:
-            steps.append(min(steps[-1] * 2, self.ef_search_limit))
-        return steps
+        return doubled(ef_search, self.ef_search_limit)
 
     @property
     def words(self) -> str:

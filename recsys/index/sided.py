@@ -29,12 +29,10 @@ _BLOCK = 1 << 16
 class Body(Protocol):
     """What an engine brings. It holds n vectors, nodes 0 to n - 1, and is searched by many threads at a time."""
 
-    grows: bool
-    """Whether `add` may be called: then nothing comes into the side."""
-
     def __len__(self) -> int: ...
 
-    def add(self, vectors: Floats, threads: int) -> None: ...
+    def add(self, vectors: Floats, threads: int) -> bool:
+        """False: it cannot grow, ever, and the side takes them."""
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         """(m, d) -> (m, k) nodes and inner products, best first, padded with NO_ROW; k is at most n."""
@@ -98,9 +96,7 @@ class SidedGraph:
             if self._body is None:
                 self._side.extend(codes)
             self.tune(self._tuning)
-        elif self._body is not None and self._body.grows:
-            self._body.add(np.ascontiguousarray(codes), threads)
-        else:
+        elif self._body is None or not self._body.add(np.ascontiguousarray(codes), threads):
             self._side.extend(codes)
         self._hidden.extend(np.zeros(len(codes), bool))
         return np.arange(start, len(self))
