@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import socket
 import time
+import weakref
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -29,16 +31,22 @@ def _here() -> bytes:
 class HttpCaller(Caller):
     """`stamped`: the header x-request-start, empty where there is none."""
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_exchange",)
 
     def __init__(self, receive: Receive, stamped: bytes) -> None:  # all in here: one is made for each request
         self.since = time.monotonic() - _age_s(stamped) if stamped else time.monotonic()
         # Of uvicorn's both parsers. Of another server, or behind a layer that wraps `receive`, nobody counts as gone.
-        self._cycle: Any = getattr(receive, "__self__", None)
+        # It holds the request, which holds this: a strong reference would leave each request to the garbage collector.
+        exchange = getattr(receive, "__self__", None)
+        self._exchange: Callable[[], Any] = _unknown if exchange is None else weakref.ref(exchange)
 
     @property
     def gone(self) -> bool:
-        return getattr(self._cycle, "disconnected", False) is True
+        return getattr(self._exchange(), "disconnected", False) is True
+
+
+def _unknown() -> None:
+    """In place of a reference to an exchange that nobody can ask."""
 
 
 def _age_s(stamped: bytes) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import subprocess
 import time
@@ -96,6 +97,22 @@ async def leave(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWrit
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def test_an_answered_request_leaves_nothing_to_the_garbage_collector(make_served):
+    """A request and what it holds are free when it is answered, and not when the collector comes by."""
+    served = await make_served()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+        await client.get(RECOMMEND)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                assert (await client.get(RECOMMEND)).status_code == 200
+            exchanges = sum(type(thing).__name__ == "RequestResponseCycle" for thing in gc.get_objects())
+        finally:
+            gc.enable()
+    assert exchanges <= 2  # a connection keeps its last one
 
 
 async def test_nothing_is_searched_for_callers_that_have_left(make_served):
