@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, Strict
 
@@ -82,6 +82,9 @@ class SearchBody(Body):
 class EventsBody(Body):
     events: list[Any]
     """Objects of event_id, user_id, item_id, type, and optionally value, timestamp, request_id."""
+    profiles: Literal["now", "later"] = "now"
+    """now: the users' profiles take the events in. later: each is made when its user comes next, which suits histories
+    that are loaded in bulk. The next recommendation knows the events either way."""
 
 
 class ItemsBody(Body):

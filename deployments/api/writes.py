@@ -57,7 +57,8 @@ def router(gateway: Gateway) -> APIRouter:
         )
         refuse_if_all("events", good, refused)
         untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)
-        recorded = await gateway.record([_interaction(e, now + i * MICROSECOND) for i, e in good], untimed)
+        interactions = [_interaction(e, now + i * MICROSECOND) for i, e in good]
+        recorded = await gateway.record(interactions, untimed, fold=body.profiles == "now")
         return _json({**asdict(recorded), **refused_out(refused)})
 
     @routes.post("/items", response_model=ItemsOut)

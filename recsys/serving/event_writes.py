@@ -18,10 +18,13 @@ from recsys.state.users import Counted, UserStore
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The events of one call, in its order. `untimed`: places of the events whose time is the platform's."""
+    """The events of one call, in its order."""
 
     events: Sequence[Interaction]
     untimed: frozenset[int] = frozenset()
+    """Places of the events whose time is the platform's."""
+    fold: bool = True
+    """Whether they go into the cached profiles at once. Otherwise the next read of a user makes the profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class EventWriter:
             appended = await self._users.append(by_user, serve.version, serve.space.unknown_user())
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
-        unknown = set(await self._profiles.refresh(appended, serve, self._settings.budget_s))
+        folding = {event.user_id for call in calls if call.fold for event in call.events}
+        unknown = set(await self._profiles.refresh(appended, folding, serve, self._settings.budget_s))
         fresh = {(u, e.event_id) for u, a in appended.items() for e in a.fresh}
         too_old = {(u, e.event_id) for u, a in appended.items() for e in a.too_old}
         results: list[Recorded | Exception] = []

@@ -157,11 +157,15 @@ class Gateway:
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
 
-    async def record(self, events: Sequence[Interaction], untimed: frozenset[int] = frozenset()) -> Recorded:
-        """Record events. `untimed`: places of the events that came without a time; they have the platform's."""
+    async def record(
+        self, events: Sequence[Interaction], untimed: frozenset[int] = frozenset(), *, fold: bool = True
+    ) -> Recorded:
+        """Record events. `untimed`: places of the events that came without a time; they have the platform's. `fold`
+        False: the users' profiles are made when they come next.
+        """
         if not events:
             return Recorded(0, 0, 0, ())
-        return await self._events.submit(Told(events, untimed))
+        return await self._events.submit(Told(events, untimed, fold))
 
     async def upsert(
         self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from recsys.config import ShardTuning
-from recsys.errors import Rewound
+from recsys.errors import Rewound, Unavailable
 from recsys.routing import Router
 from recsys.serving.background import Background
 from recsys.serving.encoder_calls import Encode
-from recsys.serving.log_applier import LogApplier
+from recsys.serving.log_applier import TOGETHER, LogApplier
 from recsys.serving.popularity_feed import PopularityFeed
 from recsys.shard.drift import measure
 from recsys.shard.live_recall import LiveRecall
@@ -34,6 +35,8 @@ LINGER_S = 5.0
 WITHDRAWN_S = 3.0
 """Seconds between leaving the replica's record and being dropped. A composer that has just read the older record and
 switches back to the version is heard within a second and a half."""
+_LOOK_AGAIN_S = 0.005
+"""Seconds between two looks whether the log was read."""
 _WAIT_MS = 500
 """Milliseconds that one reading of the log waits for an entry."""
 _WARM_UP = 64
@@ -76,6 +79,8 @@ class HeldVersion:
         self._unused_since = math.inf
         """In monotonic seconds; infinity: it is in use."""
         self._background = Background(source.telemetry)
+        self.read_at = time.monotonic()
+        """When the last reading that came to the log's end began, or failed, by time.monotonic()."""
 
     @classmethod
     async def open(cls, version: str, source: ShardSource) -> HeldVersion:
@@ -125,20 +130,38 @@ class HeldVersion:
         """Whether the version may be dropped: it was withdrawn from the record some seconds ago."""
         return time.monotonic() - self._unused_since > LINGER_S + WITHDRAWN_S
 
+    async def read_again(self, moment: float, left_s: float) -> None:
+        """Wait for the log to be read to its end, in a reading that began after the moment.
+
+        Raises Unavailable when that takes over `left_s` seconds.
+        """
+        deadline = time.monotonic() + left_s
+        while self.read_at < moment:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"version {self.version} is reading what came while the process stood still")
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
     def state(self) -> VersionState:
         """For the replica's record."""
         return VersionState(self.shard.cursor, self.shard.items.live, self.drift)
 
     async def _follow_log(self, applied: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
+        start = time.monotonic()
         try:
             entries = await self._log.catch_up(self.shard, self._manifest.fingerprint, wait_ms=_WAIT_MS)
+        except (RedisError, OSError):
+            self.read_at = start  # nothing that was acknowledged can be read: what is here is all there is to serve
+            raise
         except Rewound as rewound:
             log.warning("%s; loading it again", rewound)
             shard, feed = await _load(self._manifest, self._source)
             shard.tune(self._tuning)
             self.shard, self._feed = shard, feed
+            self.read_at = start
             await applied(())
             return
+        if len(entries) < TOGETHER:
+            self.read_at = start
         if entries:
             await applied(entries)
 

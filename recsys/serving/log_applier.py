@@ -18,7 +18,7 @@ from recsys.state.item_counts import Counts, read
 from recsys.state.item_log import Delete, Entry, ItemLog, Upsert
 from recsys.state.reencoded_vectors import Reencoded
 
-_TOGETHER = 128
+TOGETHER = 128
 """Entries applied before the replica writes its record: about 60 ms of work, for which a write behind them waits."""
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class LogApplier:
         `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all. Raises
         Rewound when the shard holds changes that the log has lost.
         """
-        entries = await self._log.read(self._number, shard.cursor, limit=_TOGETHER, wait_ms=wait_ms)
+        entries = await self._log.read(self._number, shard.cursor, limit=TOGETHER, wait_ms=wait_ms)
         # Asked after the reading: then the entries that were read are of the log in which the cursor was reached.
         if not entries:
             if not await self._log.holds(self._number, shard.cursor):

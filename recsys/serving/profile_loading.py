@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple, Protocol
 
 from redis.exceptions import RedisError
@@ -140,8 +141,11 @@ class ProfileLoader:
         profiles |= {u: rest.remains(unknown) for u, rest in stale.items() if u not in profiles}
         return profiles, tuple(dict.fromkeys(shard for result in rebuilt.values() for shard in result.late))
 
-    async def refresh(self, appended: dict[str, Appended], serve: Serve, budget_s: float) -> tuple[str, ...]:
-        """Fold events that were just appended into the cached profiles, so that the next read finds them ready.
+    async def refresh(
+        self, appended: Mapping[str, Appended], folding: AbstractSet[str], serve: Serve, budget_s: float
+    ) -> tuple[str, ...]:
+        """Fold events that were just appended into the cached profiles of the users in `folding`, so that the next read
+        finds them ready.
 
         What cannot be folded is rebuilt by the next read. Return the item ids of the events that no shard knows.
         """
@@ -154,7 +158,7 @@ class ProfileLoader:
             return ()
         folded: dict[int | None, dict[str, tuple[UserProfile, Interaction]]] = {}
         for user_id, a in fresh.items():
-            if a.profile is None:
+            if a.profile is None or user_id not in folding:
                 continue
             events = ordered(a.fresh)
             profile = fold(a.profile, events, vectors, self.taste, a.sequence, serve.space)

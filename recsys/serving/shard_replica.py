@@ -21,6 +21,7 @@ from recsys.serving.encoder_calls import Encode
 from recsys.serving.held_version import HeldVersion, ShardSource
 from recsys.serving.measures import BEAT_S
 from recsys.serving.shard_watch import ShardWatch
+from recsys.serving.standstill import LOOK_S, Standstill
 from recsys.serving.version_rejections import Rejections
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.shard import Shard
@@ -66,6 +67,7 @@ class ShardReplica:
         self._promoted: list[str] = []
         """The promoted version and those before it, as read last."""
         self._tuning = ShardTuning()
+        self._standstill = Standstill()
         self._channel: ChannelServer | None = None
         self._searching = ThreadPoolExecutor(1, "search")
         """One at a time: a walk uses `threads` cores by itself, and the Python around it would fight for one lock."""
@@ -94,6 +96,7 @@ class ShardReplica:
             reasons = "; ".join(self.rejections.reasons.values())
             raise VersionError(f"{self.name}: none of the promoted versions can be loaded: {reasons}")
         start = self._background.start
+        start("standstill", self._standstill.look, LOOK_S)
         start("presence", self._speak, SAY_S)  # loading another version may take longer than silence is borne
         with contextlib.suppress(RedisError, Unavailable):  # then `_follow` goes on trying
             while await self._load_first(await self._wanted()):
@@ -127,7 +130,10 @@ class ShardReplica:
     async def search(self, query: ShardQuery) -> CandidateSet:
         """Raises Unavailable when the version is not here, or nobody waits for the answer any more."""
         version = self._loaded(query.version)
+        self._standstill.look()
         with self.watch.searching(version, query):
+            if version.read_at < self._standstill.ended:
+                await version.read_again(self._standstill.ended, query.left_s)
             # A writer may hold the index for some milliseconds: the loop does not wait for it.
             if _light(query) and not version.shard.changing.locked():
                 return self.watch.search(version.shard, query)

@@ -8,6 +8,7 @@ import pytest
 from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
+from recsys.state import redis_keys
 from tests.support.world import catalogue
 
 
@@ -47,3 +48,19 @@ async def test_what_became_of_the_events_is_told_apart(http):
     assert (old["accepted"], old["duplicates"], old["too_old"]) == (0, 0, 1)
     new = await post(http, ("e2", "sea-0"))
     assert (new["accepted"], new["duplicates"], new["too_old"]) == (1, 0, 0)
+
+
+async def test_profiles_can_be_left_for_later(make_world):
+    """A history that is loaded in bulk leaves no profile behind, and the next recommendation knows it all the same."""
+    world = await make_world(items=catalogue(3))
+    app = httpx.ASGITransport(app=make_api(world.gateway, Gate(), Traces("r")))
+    body = [{"event_id": "e1", "user_id": "late", "item_id": "sea-0", "type": "like"}]
+    async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+        sent = await client.post("/v1/events", json={"events": body, "profiles": "later"})
+        assert sent.json()["accepted"] == 1
+        assert await world.redis.exists(redis_keys.profile("late")) == 0
+        slate = (await client.get("/v1/users/late/recommendations?k=2")).json()
+        assert {item["item_id"] for item in slate["items"]} == {"sea-1", "sea-2"}
+        await client.post("/v1/events", json={"events": [body[0] | {"event_id": "e2", "user_id": "now"}]})
+        assert await world.redis.exists(redis_keys.profile("now")) == 1
+        assert (await client.post("/v1/events", json={"events": body, "profiles": "never"})).status_code == 422
