@@ -26,7 +26,7 @@ from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import FileTallies
 from recsys.training import baselines
 from recsys.training.trainer import Trainer
-from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.build import Build, Content, by_text
 from recsys.versions.manifest import tuned_of
 from recsys.versions.prerequisites import check_room, check_tools
 
@@ -91,7 +91,7 @@ class Evaluation:
         return report
 
     def _served(self, trained: Trained, known: Interactions) -> AbstractContextManager[Offline]:
-        content = Content(self.items, known_texts(self.items, self.texts))
+        content = Content(self.items, by_text(self.items, self.texts))
         return trial(self.build, content, trained, known, self.settings)
 
     def _baselines(

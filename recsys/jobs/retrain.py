@@ -32,7 +32,7 @@ from recsys.jobs.promote import settle
 from recsys.model.card import Comparison
 from recsys.model.trained import Trained
 from recsys.training.trainer import Trainer
-from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.build import Build, Content, by_text
 from recsys.versions.contents import forget_cut, live_content
 from recsys.versions.manifest import Manifest
 from recsys.versions.model_files import read_model
@@ -163,7 +163,7 @@ async def retrain(
             exam_of(data, served, serving.retrain)  # too few events are told before anything is encoded
             check_room(platform, store.root, len(content.items), training=True)
             texts = await asyncio.to_thread(_texts, content, build.encoder, say)
-            content = replace(content, known=known_texts(content.items, texts), histories=data)
+            content = replace(content, encoded=by_text(content.items, texts), histories=data)
             work = Retraining(build, serving, seed, split)
             comparison, trained = await asyncio.to_thread(work.run, content, texts, data, served, say)
             if trained is None:
@@ -184,8 +184,8 @@ def _served(store: VersionStore, content: Content, encoder: Encoder) -> Manifest
 
 def _texts(content: Content, encoder: Encoder, say: Progress) -> Floats:
     """(n, d) float32 in the order of the items; those that have a vector are not encoded again."""
-    new = [item for item in content.items if item.passage() not in content.known]
-    known = {**content.known, **known_texts(new, encode_all(encoder, new, say))}
+    new = [item for item in content.items if item.passage() not in content.encoded]
+    known = {**content.encoded, **by_text(new, encode_all(encoder, new, say))}
     texts = np.zeros((len(content.items), encoder.dimension), np.float32)
     for line, item in enumerate(content.items):
         texts[line] = known[item.passage()]

@@ -24,7 +24,7 @@ from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import FileTallies
 from recsys.reading.readers import Batch, read_events
 from recsys.training.trainer import Trainer
-from recsys.versions.build import Build, known_texts
+from recsys.versions.build import Build, by_text
 from recsys.versions.contents import file_content, served_items
 from recsys.versions.manifest import Manifest
 from recsys.versions.prerequisites import check_room, check_tools
@@ -106,7 +106,7 @@ def train(
         if ready.base is not None and build.store.current() != ready.base:
             raise VersionError(f"{ready.base}, whose items were trained on, is served no more; train again")
         content = file_content(build.store, items, config.platform, build.encoder.fingerprint)
-        content = replace(content, known=known_texts(items, texts), histories=data)
+        content = replace(content, encoded=by_text(items, texts), histories=data)
         return Taught(build.publish(content, say, trained), trained.card)
 
 

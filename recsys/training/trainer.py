@@ -27,7 +27,7 @@ from recsys.training.item_operators import Matrix, follows, strongest
 from recsys.training.parameter_search import Grams, Parameters, choose, ranked
 from recsys.training.ranker_training import train_ranker
 from recsys.tuning.measuring import refuse_hopeless
-from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.build import Build, Content, by_text
 
 DIMENSION = 128
 """Length of item and context factors, the learned part of a vector; docs/training.md says what they are."""
@@ -155,7 +155,7 @@ class Trainer:
         if not cases.cases:
             return replace(model, space=model.space.model_copy(update={"text_weight": _TEXT_WEIGHTS[1]})), {}
         model = self._with_text_weight(model, texts, cases)
-        content = Content(items, known_texts(items, texts))
+        content = Content(items, by_text(items, texts))
         with trial(self.build, content, model, held.train, _learned(self.settings)) as offline:
             say("rank", 0, 3)
             model = replace(model, space=offline.serve.space)

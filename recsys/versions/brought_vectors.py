@@ -1,7 +1,7 @@
-"""Vectors that come with the items, taken for texts that need not be encoded.
+"""Vectors supplied with the items, used instead of encoding their texts.
 
-They must come from the encoder of the version that is built: what is searched for and what is added later is encoded by
-that one, and only vectors of one encoder can be compared.
+They must come from the encoder of the version that is built. That encoder also encodes queries and later items, and
+only vectors of one encoder can be compared.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from recsys.reading.vector_files import Given
 from recsys.versions.build import Content
 
 AGREEMENT = 0.95
-"""Mean cosine to the encoder's own vectors, from which on given ones are its. Exports of one model in float32 and int8
-have 0.99 and more, another model about 0."""
+"""Least mean cosine between supplied vectors and the encoder's own. Exports of one model in float32 and int8 reach
+0.99 and more; vectors of another model are near 0."""
 _SAMPLE = 16
+"""Texts that are encoded for the comparison."""
 
 
 def with_vectors(content: Content, given: Given, encoder: Encoder) -> Content:
-    """The content, whose items' texts have the given vectors.
+    """Return the content with the given vectors, float32 of length `encoder.dimension`, for its items' texts.
 
-    A vector whose content hash is not that of the item's text by this encoder is left out. Of those without a
-    hash a sample is encoded; BadInput when they are not alike.
+    A vector whose content hash differs from the hash of the item's text is left out: the text has changed, or another
+    encoder was used. Of the vectors without a hash a sample is compared with the encoder. Raises BadInput when their
+    mean cosine is under AGREEMENT.
     """
-    known: dict[str, Floats] = {}
+    by_text: dict[str, Floats] = {}
     unsure = []
     for item in content.items:
         vector, text = given.vectors.get(item.item_id), item.passage()
@@ -42,18 +44,18 @@ def with_vectors(content: Content, given: Given, encoder: Encoder) -> Content:
             unsure.append(text)
         elif expected != content_hash(encoder.fingerprint, text):
             continue
-        known[text] = vector
-    _compare(known, unsure, encoder)
-    brought = hashlib.sha256(np.concatenate(list(known.values())).tobytes()).hexdigest() if known else ""
-    return replace(content, known={**content.known, **known}, brought=brought)
+        by_text[text] = vector
+    _compare(by_text, unsure, encoder)
+    brought = hashlib.sha256(np.concatenate(list(by_text.values())).tobytes()).hexdigest() if by_text else ""
+    return replace(content, encoded={**content.encoded, **by_text}, brought=brought)
 
 
-def _compare(known: Mapping[str, Floats], texts: Sequence[str], encoder: Encoder) -> None:
-    """BadInput when the vectors of some of the texts, evenly spread, are not alike to the encoder's."""
+def _compare(by_text: Mapping[str, Floats], texts: Sequence[str], encoder: Encoder) -> None:
+    """Encode an evenly spread sample of the texts. Raise BadInput when their vectors differ from the encoder's."""
     sample = [texts[at] for at in np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(int))] if texts else []
     if not sample:
         return
-    cosine = float((np.stack([known[text] for text in sample]) * encoder.encode(sample)).sum(axis=1).mean())
+    cosine = float((np.stack([by_text[text] for text in sample]) * encoder.encode(sample)).sum(axis=1).mean())
     if not cosine >= AGREEMENT:
         raise BadInput(
             f"vector: of {len(sample)} texts the given vectors have a mean cosine of {cosine:.3f} to those of the "

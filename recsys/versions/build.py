@@ -38,7 +38,7 @@ from recsys.versions.prerequisites import check_room
 from recsys.versions.store import VersionStore
 
 Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
-"""Makes `snapshot.write_index` of every folder; gives each when it is done."""
+"""Runs `snapshot.write_index` on every folder, with an index spec and a number of threads. Yields each finished one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +47,17 @@ class Content:
 
     items: Sequence[Item]
     """The last of several with one id wins."""
-    known: Mapping[str, Floats] = field(default_factory=dict)
-    """Vectors by this encoder of texts that need not be encoded again."""
+    encoded: Mapping[str, Floats] = field(default_factory=dict)
+    """Vector of a text, float32 from the build's encoder. These texts are not encoded again."""
     cursors: Sequence[str] = ()
-    """By shard, the log entry up to which the items contain the log; empty: nothing of it. See `Manifest.cut`."""
+    """By shard, the last log entry that the items include. Empty: they include none. See `Manifest.cut`."""
     base: str | None = None
     """See `Manifest.base`."""
     brought: str = ""
-    """A hash of the vectors in `known` that came with the items: no text says what they are. Empty: there are none."""
+    """Hash of the vectors in `encoded` that were supplied with the items. Empty: none were supplied."""
     histories: Interactions | None = None
-    """Of users whose tastes recall is measured with, where they are at hand; they leave nothing in the version."""
+    """Users whose taste vectors are used as queries when recall is measured. They are not stored in the version. None:
+    recall is measured with item vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,14 @@ class Build:
     threads: int
     tuning: ShardTuning
     indexer: Indexer = write_indexes
-    """Where shards are indexed: one after another in this process, or on a cluster that has the same folders."""
+    """Indexes shards one after another in this process, or on a cluster that sees the same folders."""
 
     @classmethod
     def of(cls, config: Config, say: Progress = lambda *_: None, indexer: Indexer = write_indexes) -> Build:
-        """What the config file asks for, on all cores. The encoder is exported now and loaded with the first text."""
+        """Return the build that the config file describes, on all cores.
+
+        The encoder is exported now. It is loaded when the first text is encoded.
+        """
         platform, threads = config.platform, os.cpu_count() or 1
         store, encoder = VersionStore.of(platform), WhenNeeded(platform, threads, say)
         return cls(platform, store, encoder, threads, config.tuning, indexer)
@@ -81,17 +85,17 @@ class Build:
     def publish(
         self, content: Content, progress: Progress = lambda *_: None, trained: Trained | None = None
     ) -> Manifest:
-        """Build and publish a version, not yet promoted. To be used within `store.drafts.alone()`.
+        """Build and publish a version, and do not promote it. The caller holds `store.drafts.alone()`.
 
-        `trained` is what was learned of the items; None: the version goes by texts. When the build dies on the way
-        nothing of it is visible, and the same content goes on where it was: encoded texts and
-        indexed shards are kept. Raises VersionError when nothing that may be raised brings recall@10 of every kind of
-        query and the self-lookup to RECALL_FLOOR.
+        `trained`: the model learned from interactions; None: the version ranks by texts alone. Nothing of an
+        interrupted build is visible. The next build of the same content reuses its encoded texts and indexed shards.
+        Raises VersionError when no permitted index setting brings recall@10 of every kind of query, and the
+        self-lookup, to RECALL_FLOOR.
         """
         items = in_catalogue_order(content.items)
         check_room(self.platform, self.store.root, len(items))
         with self.store.drafts.draft(self._key(items, content, trained)) as draft:
-            texts = self._vectors(draft / "encoded", items, content.known, progress)
+            texts = self._vectors(draft / "encoded", items, content.encoded, progress)
             start, tried, failed = time.perf_counter(), [], ""
             for plan in plans(items, texts, content.histories, trained, self._start(), self.platform.attributes):
                 shards = self._write(draft, items, texts, plan, content, progress)
@@ -116,24 +120,27 @@ class Build:
                     seconds=round(time.perf_counter() - start, 1),
                     tried=tried,
                 )
-                found = {"recall_at_10": min(measured.recall.values()), "self_lookup": measured.self_lookup}
-                manifest = manifest.model_copy(update={**found, "tuned": tuned})
+                quality = {"recall_at_10": min(measured.recall.values()), "self_lookup": measured.self_lookup}
+                manifest = manifest.model_copy(update={**quality, "tuned": tuned})
             shutil.rmtree(draft / "encoded", ignore_errors=True)
-            for left in draft.glob("shard-*.json"):
-                left.unlink()
+            for sums in draft.glob("shard-*.json"):
+                sums.unlink()
             self.store.publish(draft, manifest)
         return manifest
 
     def _start(self) -> IndexSpec:
-        """What the served version was built with, as long as the config file asks for the same index as then."""
-        wanted, current = self.platform.index, self.store.current()
+        """Return the first index setting to try.
+
+        It is the one that the served version was tuned to, unless the config file has changed its index since.
+        """
+        configured, current = self.platform.index, self.store.current()
         tuned = None if current is None else self.store.manifest(current).tuned
-        if tuned is None or tuned.asked != wanted:
-            return wanted
+        if tuned is None or tuned.asked != configured:
+            return configured
         return self.store.manifest(current or "").index
 
     def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
-        """Same key, same version: a hash of everything that goes into it."""
+        """Return a hash of everything that goes into the version. Builds with one key continue one draft."""
         spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
         digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
         digest.update(content.brought.encode())
@@ -143,17 +150,19 @@ class Build:
             digest.update(trained.digest())
         return digest.hexdigest()[:32]
 
-    def _vectors(self, folder: Path, items: Sequence[Item], known: Mapping[str, Floats], progress: Progress) -> Floats:
+    def _vectors(
+        self, folder: Path, items: Sequence[Item], encoded: Mapping[str, Floats], progress: Progress
+    ) -> Floats:
         vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
         passages = [item.passage() for item in items]
-        # Each text once, however many items have it: what an encoder makes of a text depends a little on the texts
-        # beside it, and equal texts must have equal vectors.
-        new = [passage for passage in dict.fromkeys(passages) if passage not in known]
+        # Encode each distinct text once. An encoder's output depends slightly on the other texts of its batch, and
+        # items with equal texts must have equal vectors.
+        new = [passage for passage in dict.fromkeys(passages) if passage not in encoded]
         place = {passage: i for i, passage in enumerate(new)}
-        made = encode(self.encoder, new, folder, progress)
+        vectors_of_new = encode(self.encoder, new, folder, progress)
         for i, passage in enumerate(passages):
-            vector = known.get(passage)
-            vectors[i] = made[place[passage]] if vector is None else vector
+            vector = encoded.get(passage)
+            vectors[i] = vectors_of_new[place[passage]] if vector is None else vector
         return vectors
 
     def _write(
@@ -171,40 +180,40 @@ class Build:
         layout, recipe = plan.layout, f"{plan.spec.model_dump_json()} {plan.balance}"
         vectors = texts if layout is None else layout.vectors
         count = self.platform.shards
-        mine = [np.flatnonzero(owners == number) for number in range(count)]
+        rows = [np.flatnonzero(owners == number) for number in range(count)]
         folders = [draft / f"shard-{number}" for number in range(count)]
         todo = [number for number in range(count) if not _complete(folders[number], recipe)]
         progress("index", count - len(todo), count)
         for number in todo:
             shutil.rmtree(folders[number], ignore_errors=True)
-            own = [items[i] for i in mine[number].tolist()]
-            learned = None if layout is None else layout.part(mine[number])
-            write_rows(folders[number], own, vectors[mine[number]], sketcher, learned)
+            own = [items[i] for i in rows[number].tolist()]
+            learned = None if layout is None else layout.part(rows[number])
+            write_rows(folders[number], own, vectors[rows[number]], sketcher, learned)
         indexed = self.indexer([folders[number] for number in todo], plan.spec, self.threads)
         for done, folder in enumerate(indexed, count - len(todo) + 1):
             replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": checksums(folder)}))
             progress("index", done, count)
-        made = []
+        built = []
         for number, folder in enumerate(folders):
             cursor = content.cursors[number] if content.cursors else START_OF_LOG
             sums = orjson.loads(_sums(folder).read_bytes())["sha256"]
             shard = read_shard(folder, draft.name, plan.spec, self.platform.attributes, cursor)
             shard.tune(self.tuning)
-            made.append((shard, ShardManifest(items=len(mine[number]), cursor=cursor, sha256=sums)))
-        return made
+            built.append((shard, ShardManifest(items=len(rows[number]), cursor=cursor, sha256=sums)))
+        return built
 
-    def _measured(self, made: Sequence[tuple[Shard, ShardManifest]], plan: Plan, progress: Progress) -> Measured:
-        progress("verify", 0, len(made) + 1)
-        measured = measure([shard for shard, _ in made], plan.probes, plan.spec, self.tuning)
-        progress("verify", 1, len(made) + 1)
-        for number, (shard, known) in enumerate(made):
+    def _measured(self, built: Sequence[tuple[Shard, ShardManifest]], plan: Plan, progress: Progress) -> Measured:
+        progress("verify", 0, len(built) + 1)
+        measured = measure([shard for shard, _ in built], plan.probes, plan.spec, self.tuning)
+        progress("verify", 1, len(built) + 1)
+        for number, (shard, entry) in enumerate(built):
             if measured.holds:
-                inspect(shard, known.items)
-            progress("verify", number + 2, len(made) + 1)
+                inspect(shard, entry.items)
+            progress("verify", number + 2, len(built) + 1)
         return measured
 
     def _manifest(
-        self, made: Sequence[tuple[Shard, ShardManifest]], items: Sequence[Item], plan: Plan, content: Content
+        self, built: Sequence[tuple[Shard, ShardManifest]], items: Sequence[Item], plan: Plan, content: Content
     ) -> Manifest:
         return Manifest(
             version=self.store.new_name(),
@@ -215,25 +224,25 @@ class Build:
             index=plan.spec,
             routing=self.platform.routing,
             attributes=dict(self.platform.attributes),
-            shards=[known for _, known in made],
+            shards=[entry for _, entry in built],
             recall_at_10=None,
             base=content.base,
             cut=list(content.cursors) if content.base else [],
         )
 
 
-def known_texts(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
-    """For `Content.known`, of vectors in the order of the items."""
+def by_text(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
+    """Return `Content.encoded` from vectors in the order of the items, (n, dimension) float32."""
     return {item.passage(): text for item, text in zip(items, texts, strict=True)}
 
 
 def _sums(folder: Path) -> Path:
-    """Beside a shard that was written to its end: how it was built, and the checksums of its files."""
+    """Return the file beside a complete shard that holds its recipe and the checksums of its files."""
     return folder.with_name(f"{folder.name}.json")
 
 
 def _complete(folder: Path, recipe: str) -> bool:
-    """Whether a shard was written to its end, in this way, by a build that died later."""
+    """Return whether an interrupted build completed this shard by this recipe, and its files are intact."""
     if not _sums(folder).exists():
         return False
     written = orjson.loads(_sums(folder).read_bytes())

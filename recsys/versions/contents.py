@@ -1,4 +1,4 @@
-"""What is live, as the content of a new version: the served snapshot with its log applied."""
+"""The content of a new version: the served snapshot with its log applied, or items from files."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from recsys.versions.model_files import read_model
 from recsys.versions.store import VersionStore
 
 _RESUMED_WITHIN_S = 6 * 3600.0
-"""A build that died longer ago begins anew: its share of the log is old."""
+"""Seconds for which an interrupted compaction may continue with its cut. Later it starts again with a new one."""
 
 
 class Cut(BaseModel):
-    """Up to where a compaction takes the log. Kept while the build runs: one that goes on cuts at the same place."""
+    """The end of the log that a compaction includes. It is stored, so that a continued build has the same content."""
 
     base: str
     cursors: list[str]
-    """By shard; as many as the base or the platform has, whichever has more."""
+    """One for each shard of the base or of the platform, whichever has more."""
     at: float
     """Unix seconds."""
 
@@ -43,10 +43,10 @@ class Cut(BaseModel):
 async def live_content(
     store: VersionStore, redis: Redis, platform: Platform, fingerprint: str, progress: Progress
 ) -> Content:
-    """The items of the served version with every change that is acknowledged now. To be used within `drafts.alone()`.
+    """Return the served version's items with every change acknowledged until now. The caller holds `drafts.alone()`.
 
-    Raises VersionError when no version is served, or when the shards are to be others while writes may still come:
-    those would go into logs of shards that are no more.
+    Raises VersionError when no version is served, or when shard count or routing change while the platform runs: its
+    writes would go to logs of shards that the new version does not have.
     """
     base = _served(store)
     if not base.fits(platform) and await everyone(redis):
@@ -56,15 +56,15 @@ async def live_content(
         )
     cut = await _cut(store, redis, base, platform)
     items: dict[str, Item] = {}
-    known: dict[str, Floats] = {}
+    encoded: dict[str, Floats] = {}
     for shard in range(len(base.shards)):
         progress("read", shard, len(base.shards))
-        held, vectors = await _shard(store, redis, base, shard, cut.cursors[shard], fingerprint)
-        items |= held
-        known |= vectors
+        own, vectors = await _shard(store, redis, base, shard, cut.cursors[shard], fingerprint)
+        items |= own
+        encoded |= vectors
     progress("read", len(base.shards), len(base.shards))
     declared = [_declared(item, base, platform.attributes) for item in in_catalogue_order(items.values())]
-    return Content(declared, known, cut.cursors, base.version)
+    return Content(declared, encoded, cut.cursors, base.version)
 
 
 def file_content(
@@ -74,11 +74,11 @@ def file_content(
     fingerprint: str,
     trimmed: Sequence[str] = (),
 ) -> Content:
-    """Items from files. Changes in the log since the served version's snapshot stay on top of them.
+    """Return the content of items from files. Replicas apply the log since the served version's snapshot on top.
 
-    Texts that the served version holds by this encoder are not encoded again. `trimmed`: up to where the log of each
-    shard was trimmed, where that is known; of a version whose log is gone the new one takes what is left. Raises
-    VersionError when the shards are to be others than the served version's: its log is theirs.
+    Texts that the served version has already encoded with this encoder are not encoded again. `trimmed`: by shard, the
+    log entry up to which the log was trimmed, where it was read; the new version's cursor is not before it. Raises
+    VersionError when shard count or routing differ from the served version's: the log is kept by shard.
     """
     if store.current() is None:
         return Content(items)
@@ -89,18 +89,18 @@ def file_content(
             "routes otherwise; changes over HTTP are in logs of its shards: build with --from-live first"
         )
     texts = {item.passage() for item in items}
-    known: dict[str, Floats] = {}
+    encoded: dict[str, Floats] = {}
     if base.fingerprint == fingerprint:
         for shard in range(len(base.shards)):
-            held, vectors = _snapshot(store, base, shard)
-            known |= {i.passage(): v for i, v in zip(held, vectors, strict=True) if i.passage() in texts}
+            before, vectors = _snapshot(store, base, shard)
+            encoded |= {i.passage(): v for i, v in zip(before, vectors, strict=True) if i.passage() in texts}
     cursors = [shard.cursor for shard in base.shards]
-    left = [*trimmed, *[START_OF_LOG] * len(cursors)]
-    return Content(items, known, [max(pair, key=after) for pair in zip(cursors, left, strict=False)])
+    starts = [*trimmed, *[START_OF_LOG] * len(cursors)]
+    return Content(items, encoded, [max(pair, key=after) for pair in zip(cursors, starts, strict=False)])
 
 
 def served_items(store: VersionStore) -> list[Item]:
-    """All items of the served version in the order of a catalogue, out of files that are fetched and checked.
+    """Return all items of the served version in catalogue order. Its files are fetched and checked.
 
     Raises VersionError when no version is served, or a file is missing or damaged.
     """
@@ -110,7 +110,7 @@ def served_items(store: VersionStore) -> list[Item]:
 
 
 def learned_so_far(store: VersionStore, fingerprint: str) -> Trained | None:
-    """What the served version learned, for a version of other items by the same encoder; None: nothing."""
+    """Return the served version's model for a version of other items. None: it has none, or has another encoder."""
     current = store.current()
     manifest = None if current is None else store.manifest(current)
     return read_model(store, manifest) if manifest is not None and manifest.fingerprint == fingerprint else None
@@ -125,25 +125,25 @@ def _served(store: VersionStore) -> Manifest:
 
 async def _cut(store: VersionStore, redis: Redis, base: Manifest, platform: Platform) -> Cut:
     path = _cut_file(store)
-    known = _read_cut(path)
+    cut = _read_cut(path)
     shards = max(len(base.shards), platform.shards)
     log = ItemLog(redis)
     if (
-        known is not None
-        and known.base == base.version
-        and len(known.cursors) == shards
-        and time.time() - known.at < _RESUMED_WITHIN_S
-        and await _whole(log, known.cursors)
+        cut is not None
+        and cut.base == base.version
+        and len(cut.cursors) == shards
+        and time.time() - cut.at < _RESUMED_WITHIN_S
+        and await _whole(log, cut.cursors)
     ):
-        return known
-    held = [*(shard.cursor for shard in base.shards), *[START_OF_LOG] * shards]
-    cut = Cut(base=base.version, cursors=[await log.end(n, held[n]) for n in range(shards)], at=time.time())
+        return cut
+    starts = [*(shard.cursor for shard in base.shards), *[START_OF_LOG] * shards]
+    cut = Cut(base=base.version, cursors=[await log.end(n, starts[n]) for n in range(shards)], at=time.time())
     replace(path, cut.model_dump_json().encode())
     return cut
 
 
 async def _whole(log: ItemLog, cursors: Sequence[str]) -> bool:
-    """Whether each log is still the one that was cut, and not trimmed past the cut."""
+    """Return whether each log still contains its cursor and was not trimmed past it."""
     for shard, cursor in enumerate(cursors):
         if after(await log.trimmed(shard)) > after(cursor) or not await log.holds(shard, cursor):
             return False
@@ -151,7 +151,7 @@ async def _whole(log: ItemLog, cursors: Sequence[str]) -> bool:
 
 
 def forget_cut(store: VersionStore) -> None:
-    """For a build that cannot go on where it was: the next one takes the log as it stands then."""
+    """Delete the stored cut: the next compaction cuts the log where it ends then."""
     _cut_file(store).unlink(missing_ok=True)
 
 
@@ -175,16 +175,16 @@ def _snapshot(store: VersionStore, base: Manifest, shard: int) -> tuple[list[Ite
 async def _shard(
     store: VersionStore, redis: Redis, base: Manifest, shard: int, end: str, fingerprint: str
 ) -> tuple[dict[str, Item], dict[str, Floats]]:
-    """A shard's items after its log up to `end`, and vectors by this encoder of texts they had."""
-    held, vectors = _snapshot(store, base, shard)
-    items = {item.item_id: item for item in held}
+    """Return a shard's items with its log applied up to `end`, and the vectors of texts that this encoder encoded."""
+    before, vectors = _snapshot(store, base, shard)
+    items = {item.item_id: item for item in before}
     same = base.fingerprint == fingerprint
-    known = {item.passage(): v for item, v in zip(held, vectors, strict=True)} if same else {}
+    encoded = {item.passage(): v for item, v in zip(before, vectors, strict=True)} if same else {}
     log, cursor = ItemLog(redis), base.shards[shard].cursor
     while after(cursor) < after(end):
         entries = await log.read(shard, cursor)
         if not entries and after(end) <= after(await log.trimmed(shard)):
-            break  # all of it was trimmed: the snapshot holds it, which the check says
+            break  # the log was trimmed to `end`; `log.check` below raises unless the snapshot includes it
         if not entries:
             raise VersionError(f"the log of shard-{shard} ends before {end}, where it stood a moment ago; build again")
         for entry in entries:
@@ -194,22 +194,22 @@ async def _shard(
             if isinstance(change, Upsert):
                 items[change.item.item_id] = change.item
                 if change.fingerprint == fingerprint:
-                    known[change.item.passage()] = change.vector
+                    encoded[change.item.passage()] = change.vector
             elif isinstance(change, Delete):
                 items.pop(change.item_id, None)
         cursor = entries[-1].sequence
-    # Last, for it may have been trimmed meanwhile.
+    # Check last: the log may have been trimmed while it was read.
     await log.check(shard, base.version, base.shards[shard].cursor, base.created_at.timestamp())
-    return items, known
+    return items, encoded
 
 
 def _declared(item: Item, base: Manifest, declared: Mapping[str, AttributeType]) -> Item:
-    """The item with the attributes that the platform declares now. BadInput for a value that does not fit any more."""
+    """Return the item with the attributes that the platform declares now. Raise BadInput for a value of another type."""
     if dict(declared) == base.attributes:
         return item
-    kept = {name: value for name, value in item.attributes.items() if name in declared}
+    attributes = {name: value for name, value in item.attributes.items() if name in declared}
     try:
-        checked = check_attributes(kept, declared)
+        checked = check_attributes(attributes, declared)
     except BadInput as wrong:
         raise BadInput(f"item {item.item_id!r}: {wrong}; send it anew or declare the attribute as before") from None
     return Item(item.item_id, item.title, item.text, checked, item.created_at)

@@ -1,4 +1,4 @@
-"""Which versions may be served: the promoted one, and those before it that the platform's shards can go back to."""
+"""The versions that may be served: the promoted one, and earlier ones with the platform's shards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recsys.errors import VersionError
 from recsys.versions.store import VersionStore
 
 _AGAIN_S = 60.0
-"""Seconds after which manifests are read again though the list is the same: the store may have been away."""
+"""Seconds after which manifests are read again although the list is unchanged: one may have been unreadable before."""
 
 
 class Servable:
@@ -21,10 +21,10 @@ class Servable:
         self._read_at = 0.0
 
     def read(self) -> list[str]:
-        """The promoted version first, then those served before it, newest first, without those of other shards.
+        """Return the promoted version, then those served before it, newest first.
 
-        A version of other shards has its items and its part of the log elsewhere: going back to it loses writes. Raises
-        VersionError when none is promoted, and OSError when the store is away.
+        Versions with another shard count or routing are left out: their log is another, and going back to them would
+        lose writes. Raises VersionError when no version is promoted, and OSError when the store cannot be reached.
         """
         served = self._store.served()
         if not served:
@@ -38,5 +38,5 @@ class Servable:
     def _fits(self, version: str) -> bool:
         try:
             return self._store.manifest(version).fits(self._platform)
-        except VersionError:  # most of them are removed by now
+        except VersionError:  # most earlier versions have been removed
             return False

@@ -1,4 +1,4 @@
-"""What a version is: the manifest in its folder."""
+"""The manifest of a version: what it contains and how it was built."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ class ShardManifest(BaseModel):
 
     items: int
     cursor: str
-    """The log entry that the snapshot contains last; replicas go on behind it."""
+    """The last log entry that the snapshot includes. Replicas apply the entries after it."""
     sha256: dict[str, str]
-    """Of each file."""
+    """Checksum by file name."""
 
 
 class Manifest(BaseModel):
-    """What a version is."""
-
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: str
@@ -36,42 +34,44 @@ class Manifest(BaseModel):
     items: int
     encoder: EncoderSpec
     fingerprint: str
-    """Of the encoder; see `base.fingerprint`."""
+    """The encoder's; see `encoders/base.py`."""
     index: SerializeAsAny[IndexSpec]
     routing: RoutingSpec
     attributes: dict[str, AttributeType]
     shards: list[ShardManifest]
     recall_at_10: float | None
-    """Of the search that will be served, against exact search: of the kind of query that finds least, see `Tuned`. None
-    for an empty version."""
+    """Share of the exact ten nearest items that the served search finds, for the kind of query with the lowest share
+    (see `Tuned`). None: the version is empty."""
     self_lookup: float | None = None
-    """Share of sampled distinct vectors that a search for themselves finds, in the worst shard; None: not measured."""
+    """Share of sampled distinct vectors that a search for the vector itself finds, in the worst shard. None: not
+    measured."""
     tuned: Tuned | None = None
-    """What the build chose to reach that; None: it is empty."""
+    """The settings that the build chose to reach the recall. None: the version is empty."""
     base: str | None = None
-    """The version whose items and log it was compacted from; None: it was built from files."""
+    """The version that it was compacted from, with its log. None: it was built from files."""
     cut: list[str] = []
-    """Where the log of every shard stood that was compacted into it: of more shards than its own, where those have
-    become fewer."""
+    """The last log entry of every shard that was compacted into it. It has more entries than `shards` when the shard
+    count was reduced."""
     model: str = "text-blend"
-    """What ranks: until models are trained, the blend of text likeness, popularity and trend."""
+    """What ranks: `text-blend` (text similarity, popularity and trend) before a model is trained."""
     space: Space | None = None
-    """What the vectors are made of; None: texts alone."""
+    """The parts of an item vector. None: the text vector alone."""
     weights: dict[str, float] | None = None
-    """The blend that was learned; None: the scenarios' own."""
+    """The learned weight of each signal. None: the scenarios' own weights are used."""
     card: ModelCard | None = None
+    """How the model was trained and how good it is. None: no model was trained."""
     ranker_sha256: str | None = None
-    """Of `ranker.txt`; None: there is none."""
+    """Checksum of `ranker.txt`. None: there is no tree ranker."""
     model_sha256: str | None = None
-    """Of `model.npz`, by which later versions of other items go on with what was learned; None: nothing was."""
+    """Checksum of `model.npz`, which later versions of other items reuse. None: no model was trained."""
 
     def fits(self, platform: Platform) -> bool:
-        """Whether its shards are the platform's: as many, and each owning the same items."""
+        """Return whether it has the platform's shard count and routing."""
         return len(self.shards) == platform.shards and self.routing == platform.routing
 
 
 def tuned_of(manifest: Manifest) -> dict[str, Any] | None:
-    """For scripts; None: the version is empty, or of before this was noted."""
+    """Return the chosen settings and their measurements for `--json`. None: the version is empty."""
     if manifest.tuned is None:
         return None
     return {**manifest.tuned.model_dump(), "index": manifest.index.model_dump(), "self_lookup": manifest.self_lookup}

@@ -1,4 +1,4 @@
-"""What a version keeps of what was learned: `model.npz` and `ranker.txt`, and what its manifest says of them."""
+"""The files of a trained model in a version, `model.npz` and `ranker.txt`, and their entries in its manifest."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from recsys.versions.store import VersionStore
 
 
 def write_model(folder: Path, trained: Trained) -> dict[str, Any]:
-    """Write the model and its trees into the folder of a version; what the manifest says of them."""
+    """Write the model and its trees into a version's folder. Return the fields of `Manifest` that describe them."""
     checksum = None
     if trained.ranker is not None:
         (folder / RANKER).write_text(trained.ranker)
         checksum = sha256(folder / RANKER)
     trained.save(folder / MODEL)
     model = "learned-blend" if trained.ranker is None else "learned-trees"
-    told = {"space": trained.space, "weights": dict(trained.weights), "card": trained.card}
-    return {"model": model, "ranker_sha256": checksum, "model_sha256": sha256(folder / MODEL), **told}
+    learned = {"space": trained.space, "weights": dict(trained.weights), "card": trained.card}
+    return {"model": model, "ranker_sha256": checksum, "model_sha256": sha256(folder / MODEL), **learned}
 
 
 def read_model(store: VersionStore, manifest: Manifest) -> Trained | None:
-    """What a version learned; None: nothing. Raises VersionError when a file is missing or was changed."""
+    """Return a version's trained model, or None when it has none.
+
+    Raises VersionError when a file is missing or was changed.
+    """
     space, card = manifest.space, manifest.card
     if manifest.model_sha256 is None or space is None or card is None:
         return None

@@ -1,4 +1,4 @@
-"""What a build would do, for whoever wants to know before."""
+"""What a build would do: the result of `--dry-run`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from recsys.versions.promotion import refuse_shrunken
 class PlannedBuild:
     items: int
     texts: int
-    """Texts that would be encoded: the served version holds no vector of them, and none was brought."""
+    """Distinct texts to encode: the served version has no vector for them, and none was supplied."""
     shards: int
     served: str | None
-    """The version that is served now; None: none is."""
+    """The version that is served now. None: no version is served."""
     served_items: int
 
     @classmethod
     def of(cls, build: Build, content: Content, *, allow_shrink: bool) -> PlannedBuild:
-        """Raises what is known to end the build: RuntimeFailure where there is no room, VersionError for a catalogue
-        that is empty or shrinks too far.
+        """Return the plan. Raises what the build would raise before its work: RuntimeFailure when memory or disk are
+        too small, VersionError for a catalogue that is empty or shrinks too far.
         """
         items = {item.item_id: item for item in content.items}
         refuse_shrunken(build.store, len(items), allow_shrink=allow_shrink)
@@ -30,7 +30,7 @@ class PlannedBuild:
         served = build.store.current()
         return cls(
             len(items),
-            len({item.passage() for item in items.values()} - content.known.keys()),
+            len({item.passage() for item in items.values()} - content.encoded.keys()),
             build.platform.shards,
             served,
             0 if served is None else build.store.manifest(served).items,

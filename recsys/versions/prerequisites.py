@@ -1,4 +1,4 @@
-"""What can be known before minutes of work: whether a build or a training has what it needs, or will fail for it."""
+"""Checks before a build or a training: its libraries, weights, memory and disk. They save minutes of work in vain."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from recsys.errors import RuntimeFailure, VersionError
 from recsys.index.base import engine
 
 _LEARNED = 128
-"""Dimensions of the learned part."""
+"""Dimensions that training adds to an item vector."""
 _ITEM_BYTES = 500
-"""Of an item's text and attributes, at the least."""
+"""Least bytes of an item's text and attributes."""
 _COPIES = 2
-"""Of the vectors in memory and on the disk while a version is built, at the least: theirs and the index's."""
+"""Least copies of the vectors, in memory and on disk, during a build: the rows and the index."""
 _DENSE = 10_000
-"""Items up to which training makes square matrices (`training/parameter_search.py`); it holds _SQUARES at a time."""
+"""Items up to which training uses dense item-item matrices (`training/parameter_search.py`)."""
 _SQUARES = 4
+"""Dense item-item matrices, float32, that training holds at a time."""
 
 
 def check_tools(platform: Platform, *, training: bool = False) -> None:
-    """VersionError, naming the setting or the package, when the engine or the encoder's weights are missing, or what
-    training needs.
+    """Raise VersionError, naming the setting or the package, when the engine's library, the encoder's weights or,
+    for training, PyTorch are missing.
     """
     try:
-        engine(platform.index).create(platform.index, platform.encoder.dimension)  # which imports its library
-    except (ImportError, OSError) as error:  # the latter: a shared library of the package
+        engine(platform.index).create(platform.index, platform.encoder.dimension)  # imports its library
+    except (ImportError, OSError) as error:  # OSError: a shared library of the package is missing
         raise VersionError(
             f"index.engine: {platform.index.engine} cannot be used here ({error}); install recsys anew, or choose flat"
         ) from None
@@ -43,10 +44,10 @@ def check_tools(platform: Platform, *, training: bool = False) -> None:
 
 
 def check_room(platform: Platform, folder: Path, items: int, *, training: bool = False) -> None:
-    """RuntimeFailure when a version of so many items cannot fit in memory or on the disk.
+    """Raise RuntimeFailure when a version of so many items cannot fit in memory or on disk.
 
-    What is reckoned is the least that it takes, so what passes may still run out of it. `folder`: where versions lie;
-    a training builds in the folder for temporary files as well.
+    The estimate is a lower bound: a build that passes may still run out. `folder`: where versions are stored. Training
+    also builds in the folder for temporary files.
     """
     dimension = platform.encoder.dimension + (_LEARNED if training else 0)
     needed = items * (_COPIES * dimension * 4 + _ITEM_BYTES)

@@ -1,4 +1,4 @@
-"""Switching to another version, when it can be served, and the platform's shards and their logs allow it."""
+"""Promotion and rollback: the checks that a version can be served without losing writes, then the switch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from recsys.versions.manifest import Manifest
 from recsys.versions.store import VersionStore
 
 _LOCK_S = 60.0
-"""Seconds after which the lock of a process that died is free. A switch reads and writes one small file."""
+"""Seconds after which the lock of a dead process expires. A switch reads and writes one small file."""
 SHRINKS = 0.5
-"""Share of the served version's items under which a smaller catalogue is taken for a mistake."""
+"""A catalogue with fewer than this share of the served version's items is taken for a mistake."""
 
 
 def reshards(store: VersionStore, platform: Platform) -> bool:
-    """Whether the platform's shards are to be others than the served version's: then a promotion needs Redis."""
+    """Return whether the platform's shard count or routing differ from the served version's. A promotion then needs
+    Redis.
+    """
     current = store.current()
     return current is not None and not store.manifest(current).fits(platform)
 
 
 def refuse_shrunken(store: VersionStore, items: int, *, allow_shrink: bool = False) -> None:
-    """Raises VersionError for a catalogue of so many items, to be served next, that is empty, or less than half of the
-    served version's and not allowed to be.
+    """Raise VersionError when the next version's number of `items` is 0, or under SHRINKS of the served version's
+    without `allow_shrink`.
     """
     if items == 0:
         raise VersionError("there is no item to serve: an empty catalogue is neither published nor promoted")
@@ -53,13 +55,15 @@ async def promote(
     allow_shrink: bool = False,
     dry_run: bool = False,
 ) -> Manifest:
-    """Serve this version from now on. `redis` None: it does not run, and the log is not looked at. `dry_run`: look at
-    all of it, and change nothing.
+    """Serve this version from now on. `redis` None: Redis does not run, and the log is not checked. `dry_run`: make
+    every check and change nothing. `instead_of`: the version that must still be served; None: any.
 
-    Raises VersionError when the version's files, item count, recall or self-lookup are wrong, when composers cannot
-    open it, when it was built for other shards than the platform's, when the log behind it is gone, when another one
-    than `instead_of` is served by now (None: whatever is), where the shards change with it, when it does not hold
-    all that was written, or when it has less than half the items of the served one and `allow_shrink` is not set.
+    Raises VersionError when
+    - the version's files, item count, recall or self-lookup are wrong, or composers cannot open it;
+    - its shard count or routing are not the platform's;
+    - its log was trimmed, or the shards change with it and it does not include every write;
+    - another version than `instead_of` is served by now;
+    - it has less than SHRINKS of the served version's items and `allow_shrink` is not set.
     """
     manifest = store.manifest(version)
     refuse_shrunken(store, manifest.items, allow_shrink=allow_shrink)
@@ -80,10 +84,10 @@ async def promote(
 async def rollback(
     store: VersionStore, platform: Platform, redis: Redis | None = None, *, dry_run: bool = False
 ) -> Manifest:
-    """Serve again what was served before, however few items it has. `dry_run`: look at all of it, and change nothing.
+    """Serve the previous version again, whatever its number of items. `dry_run`: make every check and change nothing.
 
-    Raises VersionError as `promote` does, when nothing was served before, and when something else was promoted while
-    the version was inspected.
+    Raises VersionError as `promote` does, when there is no previous version, and when another version was promoted
+    during the checks.
     """
     served = store.served()
     if len(served) < 2:
@@ -103,14 +107,14 @@ async def rollback(
 
 
 async def refuse_if_log_gone(manifest: Manifest, redis: Redis) -> None:
-    """Raises VersionError when the log of a shard was trimmed past what the version holds."""
+    """Raise VersionError when the log of a shard was trimmed past the version's snapshot."""
     log = ItemLog(redis)
-    for shard, known in enumerate(manifest.shards):
-        await log.check(shard, manifest.version, known.cursor, manifest.created_at.timestamp())
+    for shard, entry in enumerate(manifest.shards):
+        await log.check(shard, manifest.version, entry.cursor, manifest.created_at.timestamp())
 
 
 async def _inspected(store: VersionStore, manifest: Manifest, redis: Redis | None) -> None:
-    """Look at the log, then at the files, which takes minutes for a large version, then at the log again."""
+    """Check the log, then the files, then the log again: the files of a large version take minutes."""
     if redis is not None:
         await refuse_if_log_gone(manifest, redis)
     await asyncio.to_thread(store.inspect, manifest.version)
@@ -120,7 +124,7 @@ async def _inspected(store: VersionStore, manifest: Manifest, redis: Redis | Non
 
 @asynccontextmanager
 async def _alone(redis: Redis | None) -> AsyncIterator[None]:
-    """One switch at a time on all machines; without Redis, on this one (see `Drafts.changing`)."""
+    """Allow one switch at a time on all machines. Without Redis, `Drafts.changing` allows one on this machine."""
     if redis is None:
         yield
         return

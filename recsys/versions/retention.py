@@ -1,4 +1,4 @@
-"""How long versions and their log are kept: N versions that served well, and of the log what the oldest needs."""
+"""How long versions and their logs are kept: N served versions, and the log since the oldest version that is kept."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from recsys.versions.manifest import Manifest
 from recsys.versions.store import VersionStore
 
 _WAITS_S = 30 * 86400.0
-"""Seconds that a version waits for its promotion. Until then the log is kept from its snapshot on."""
-
-
+"""Seconds for which a version that was not promoted is kept, with the log since its snapshot."""
 _PROVEN_S = 600.0
-"""Seconds of service after which a version counts as good: who promotes one that is bad sees it sooner."""
+"""Seconds of service after which a version counts as good. A bad one is noticed and replaced sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Pruned:
 
 
 async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
-    """Remove all versions but those that are kept, see `kept_no_longer`, and trim every log to what the others need."""
+    """Remove the versions that `kept_no_longer` names. Trim every log to the entries that the others need."""
     published = store.versions()
     gone = await kept_no_longer(store, redis, keep)
     for version in gone:
@@ -40,12 +38,13 @@ async def prune(store: VersionStore, redis: Redis, keep: int) -> Pruned:
 
 
 async def kept_no_longer(store: VersionStore, redis: Redis, keep: int, promoting: str | None = None) -> tuple[str, ...]:
-    """The versions that `prune` removes, oldest first. `promoting`: as if this one were served; None: as things are.
+    """Return the versions that `prune` removes, oldest first. `promoting`: as if this version were served; None: as
+    things are.
 
-    `keep` served versions stay, the one that is served among them: of those served before, first the ones that served
-    for _PROVEN_S or more, newest first, then the others. So bad versions in quick succession do not drive out a good
-    one. Versions that were never served, or were rolled back, stay while they are among the `keep` newest of their kind
-    and younger than _WAITS_S. Every version stays that a replica holds or a composer serves.
+    Three groups stay. First, the served version and `keep` - 1 before it: those that served for _PROVEN_S or more,
+    newest first, then the others, so that bad versions in quick succession do not push out a good one. Second, of the
+    versions that were never served or were rolled back, the `keep` newest that are younger than _WAITS_S. Third, every
+    version that a replica holds or a composer serves.
     """
     served, seconds = store.served(), store.seconds_served()
     if promoting is not None:
@@ -59,15 +58,15 @@ async def kept_no_longer(store: VersionStore, redis: Redis, keep: int, promoting
 
 
 async def _trim(versions: list[Manifest], before: list[Manifest], redis: Redis) -> int:
-    """How many entries went. `before`: the versions of before this pruning, which may have had more shards."""
+    """Return the number of entries trimmed. `before`: the versions before this pruning; they may have more shards."""
     if not versions:
         return 0
     log, trimmed = ItemLog(redis), 0
     fingerprints = {m.fingerprint for m in versions}
-    known = {*range(max((max(len(m.shards), len(m.cut)) for m in before), default=0)), *await log.shards()}
-    for shard in sorted(known):
+    shards = {*range(max((max(len(m.shards), len(m.cut)) for m in before), default=0)), *await log.shards()}
+    for shard in sorted(shards):
         needed = [m.shards[shard].cursor for m in versions if shard < len(m.shards)]
-        # A shard that no version has: the platform has fewer than it had, and nobody reads its log again.
+        # No version has this shard: the shard count was reduced, and nobody reads its log again.
         cursor = min(needed, key=after) if needed else await log.end(shard)
         trimmed += await log.trim(shard, cursor)
         await Reencoded(redis, shard).forget(cursor, fingerprints if needed else ())

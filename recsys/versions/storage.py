@@ -1,7 +1,7 @@
-"""Where versions lie: a folder, or an object store behind an fsspec URL that is read through a folder on this machine.
+"""Where versions are stored: a folder, or an object store behind an fsspec URL with a local folder for copies.
 
-fsspec stands between because one interface of it covers s3://, gs://, az:// and some thirty more, each by a package of
-its own (s3fs, gcsfs, adlfs), and Ray and pandas use the same.
+fsspec has one interface for s3://, gs://, az:// and some thirty more, each in a package of its own (s3fs, gcsfs,
+adlfs). Ray and pandas use it as well.
 """
 
 from __future__ import annotations
@@ -21,41 +21,44 @@ from recsys.files import replace, sync, whole
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
 _POLL_S = 1.0
-"""Seconds for which CURRENT of an object store is taken as read: replicas ask several times a second."""
+"""Seconds for which a read of CURRENT in an object store is reused: replicas read it several times a second."""
 
 
 class Storage(Protocol):
     """Every method raises OSError when the storage cannot be reached or refuses."""
 
     folder: Path
-    """On this machine: the versions themselves, or copies of them."""
+    """A folder on this machine with the versions, or with copies of them."""
     shared: bool
     """Whether several machines may publish into it at once."""
 
     def versions(self) -> list[str]:
-        """Names of what is published."""
+        """Return the names of the published versions."""
 
     def read(self, name: str, *, fresh: bool = False) -> bytes:
-        """A small file, such as `CURRENT` or `v1/manifest.json`. Raises FileNotFoundError.
+        """Return a small file, such as `CURRENT` or `v1/manifest.json`. Raises FileNotFoundError.
 
-        `fresh`: as it is now, for who is about to change it.
+        `fresh`: do not reuse an earlier read; for a caller that is about to change the file.
         """
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a small file: readers see the old one or the new one."""
 
     def fetch(self, version: str, files: Iterable[str], *, again: bool = False) -> None:
-        """Have these files of a version under `folder`. `again`: what is there turned out to be damaged."""
+        """Copy these files of a version to `folder` where they are missing. `again`: replace them, they are damaged."""
 
     def publish(self, draft: Path, version: str) -> None:
-        """Make a finished draft visible, all at once. Raises OSError when there is a version of that name."""
+        """Make a finished draft visible, all at once. Raises OSError when a version has that name already."""
 
     def remove(self, version: str) -> None:
         """Delete a version, its manifest first."""
 
 
 def storage(where: str | Path, cache: Path | None = None) -> Storage:
-    """`where`: a folder, or a URL; `cache`: the folder for copies of what a URL holds."""
+    """Return the storage at `where`, a folder or a URL. `cache`: the folder for copies of the files behind a URL.
+
+    Raises VersionError when the URL's scheme is unknown or its package is missing.
+    """
     if isinstance(where, Path) or "://" not in where:
         return Folder(Path(where))
     if where.startswith("file://"):
@@ -74,14 +77,14 @@ class Folder:
     def versions(self) -> list[str]:
         return [path.parent.name for path in self.folder.glob(f"[!.]*/{MANIFEST}")]
 
-    def read(self, name: str, *, fresh: bool = False) -> bytes:  # noqa: ARG002 - it always is
+    def read(self, name: str, *, fresh: bool = False) -> bytes:  # noqa: ARG002 - every read is fresh
         return (self.folder / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
         replace(self.folder / name, content)
 
     def fetch(self, version: str, files: Iterable[str], *, again: bool = False) -> None:
-        """They lie here already."""
+        """Do nothing: `folder` holds the versions themselves."""
 
     def publish(self, draft: Path, version: str) -> None:
         for path in draft.rglob("*"):
@@ -96,7 +99,8 @@ class Folder:
 
 
 class ObjectStore:
-    """An object appears whole or not at all, and a version with its manifest, which is written last."""
+    """An object store. An object appears whole or not at all. The manifest is written last: it makes a version visible.
+    """
 
     shared = True
 
@@ -112,7 +116,7 @@ class ObjectStore:
     def versions(self) -> list[str]:
         with self._reached():
             self._fs.invalidate_cache()
-            return [found.split("/")[-2] for found in self._fs.glob(f"{self._root}/*/{MANIFEST}")]
+            return [path.split("/")[-2] for path in self._fs.glob(f"{self._root}/*/{MANIFEST}")]
 
     def read(self, name: str, *, fresh: bool = False) -> bytes:
         if name != CURRENT:
@@ -135,7 +139,7 @@ class ObjectStore:
             self._forget_removed()
         for name in missing:
             path = self.folder / version / name
-            with whole(path) as part, self._reached():  # replicas on one machine may fetch the same
+            with whole(path) as part, self._reached():  # several replicas of a machine may fetch one file
                 self._fs.get_file(self._at(f"{version}/{name}"), str(part))
 
     def publish(self, draft: Path, version: str) -> None:
@@ -161,7 +165,7 @@ class ObjectStore:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Around every call: each store's library has errors of its own, and many of them are no OSError."""
+        """Turn the store's errors into OSError: each library raises its own."""
         try:
             yield
         except OSError:
@@ -170,7 +174,7 @@ class ObjectStore:
             raise OSError(f"{self._url} cannot be reached: {error or type(error).__name__}") from error
 
     def _forget_removed(self) -> None:
-        known = set(self.versions())
+        published = set(self.versions())
         for copy in self.folder.glob("[!.]*"):
-            if copy.is_dir() and copy.name not in known:
+            if copy.is_dir() and copy.name not in published:
                 shutil.rmtree(copy, ignore_errors=True)

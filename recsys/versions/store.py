@@ -1,12 +1,12 @@
-"""Published versions: complete folders beside each other, and one file that says which is served.
+"""Published versions: one complete folder for each, and one file that names the served version.
 
 <root>/                     a folder, or an object store (see `storage.py`)
-├── CURRENT                 JSON: the served version and those served before it, replaced atomically
-├── .drafts/                what is being built (see `files.py`)
+├── CURRENT                 JSON, replaced atomically (see `current.py`)
+├── .drafts/                unfinished builds (see `files.py`)
 └── <version>/
-    ├── manifest.json       what it is, with a checksum of every file
-    ├── model.npz           what was learned, for the builds to come
-    ├── ranker.txt          the ranking model, where one was trained and was better than the blend
+    ├── manifest.json       see `manifest.py`; it has a checksum of every file
+    ├── model.npz           the trained model, reused by later builds
+    ├── ranker.txt          the tree ranker, if one was trained and was better than the blend
     └── shard-0/ …          see `shard/snapshot.py`
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from recsys.config import Platform
 from recsys.errors import VersionError
@@ -31,30 +31,14 @@ from recsys.ranking.tree_ranker import Ranker
 from recsys.shard.recall import inspect
 from recsys.shard.shard import Shard
 from recsys.shard.snapshot import read_shard
+from recsys.versions.current import Current
 from recsys.versions.manifest import MODEL, RANKER, Manifest
 from recsys.versions.storage import CURRENT, MANIFEST, storage
-
-_REMEMBERED = 100
-"""Earlier versions that CURRENT remembers for rollback."""
-
-
-class _Current(BaseModel):
-    version: str
-    previous: list[str] = []
-    since: float | None = None
-    """Unix seconds from which on `version` is served; None: not noted."""
-    seconds: dict[str, float] = {}
-    """How long each of `previous` was served, all its times together."""
-
-    def ended(self, now: float) -> dict[str, float]:
-        """`seconds` with those of `version`, whose time ends now."""
-        before = self.seconds.get(self.version, 0.0)
-        return {**self.seconds, self.version: before + max(0.0, now - (now if self.since is None else self.since))}
 
 
 class VersionStore:
     def __init__(self, where: str | Path, cache: Path | None = None) -> None:
-        """`where`: a folder or an fsspec URL; `cache`: the folder for copies of what a URL holds."""
+        """`where`: a folder or an fsspec URL; `cache`: the folder for copies of the files behind a URL."""
         self._storage = storage(where, cache)
         self.root = self._storage.folder
         self.drafts = Drafts(self.root / ".drafts")
@@ -65,18 +49,19 @@ class VersionStore:
         return cls(platform.versions_url or home / "versions", home / "versions-cache")
 
     def versions(self) -> list[Manifest]:
-        """All published ones, oldest first; a folder without a valid manifest is none.
+        """Return all published versions, oldest first. A folder without a valid manifest is not a version.
 
-        Raises OSError when one cannot be read now: who trims the log by this list must not take it for removed.
+        Raises OSError when a manifest cannot be read now: a caller that trims the log by this list must not take the
+        version for removed.
         """
-        found = []
+        manifests = []
         for name in self._storage.versions():
             with contextlib.suppress(FileNotFoundError, ValidationError):
-                found.append(self._manifest(name))
-        return sorted(found, key=lambda m: m.version)
+                manifests.append(self._manifest(name))
+        return sorted(manifests, key=lambda m: m.version)
 
     def manifest(self, version: str) -> Manifest:
-        """Raises VersionError when there is no such version, or its manifest cannot be read."""
+        """Return a version's manifest. Raises VersionError when there is no such version, or it cannot be read."""
         self.folder(version)
         try:
             return self._manifest(version)
@@ -89,34 +74,36 @@ class VersionStore:
         return Manifest.model_validate_json(self._storage.read(f"{version}/{MANIFEST}"))
 
     def folder(self, version: str) -> Path:
-        """Where its files are, or will be once they are fetched."""
+        """Return the folder for a version's files, fetched or not. Raises VersionError for an impossible name."""
         if not version or version.startswith(".") or "/" in version or "\0" in version:
             raise VersionError(f"{version!r} is not the name of a version")
         return self.root / version
 
     def current(self) -> str | None:
-        """The version to serve; None before the first is promoted."""
-        known = self._read_current()
-        return known.version if known else None
+        """Return the version to serve. None: no version was promoted yet."""
+        current = self._read_current()
+        return current.version if current else None
 
     def served(self) -> list[str]:
-        """The version to serve, and those served before it, newest first."""
-        known = self._read_current()
-        return [known.version, *known.previous] if known else []
+        """Return the version to serve, then those served before it, newest first."""
+        current = self._read_current()
+        return current.order if current else []
 
     def seconds_served(self) -> dict[str, float]:
-        """How long each of `served` was, without those that `rollback` left: it forgets them."""
-        known = self._read_current()
-        return known.ended(time.time()) if known else {}
+        """Return for how many seconds each of `served` was served. A rollback forgets the version that it leaves."""
+        current = self._read_current()
+        return current.seconds_until(time.time()) if current else {}
 
     def new_name(self) -> str:
-        """Sorts by time: v20260131-120000, with a counter when two fall into one second. Microseconds are in it where
-        several machines may build at once, each of which sees only its own lock: v20260131-120000-123456.
+        """Return a name that sorts by time: v20260131-120000, with a counter when the second has a version already.
+
+        In an object store it has microseconds, v20260131-120000-123456: several machines may build at once, and a
+        machine's lock excludes only its own builds.
         """
         stamp = datetime.now(UTC).strftime("v%Y%m%d-%H%M%S-%f" if self._storage.shared else "v%Y%m%d-%H%M%S")
         same = [re.fullmatch(rf"{stamp}(?:-(\d+))?", name) for name in self._storage.versions()]
-        # Behind the largest that is there: earlier ones of this second may have been removed.
-        number = max((int(known[1] or 0) for known in same if known), default=-1) + 1
+        # Count on from the largest: earlier versions of this second may have been removed.
+        number = max((int(match[1] or 0) for match in same if match), default=-1) + 1
         return f"{stamp}-{number}" if number else stamp
 
     def publish(self, draft: Path, manifest: Manifest) -> None:
@@ -125,20 +112,21 @@ class VersionStore:
         self._storage.publish(draft, manifest.version)
 
     def remove(self, version: str) -> None:
-        """Delete a version that is not the one to serve; nobody can go back to it."""
+        """Delete a version; a rollback cannot return to it. Raises VersionError when it is the served one."""
         self.folder(version)
         with self.drafts.changing():
-            known = self._read_current(fresh=True)
-            if known is not None and known.version == version:
+            current = self._read_current(fresh=True)
+            if current is not None and current.version == version:
                 raise VersionError(f"version {version} is the one to serve; promote another first")
-            if known is not None and version in known.previous:
-                previous = [name for name in known.previous if name != version]
-                seconds = {name: known.seconds[name] for name in previous if name in known.seconds}
-                self._write_current(known.model_copy(update={"previous": previous, "seconds": seconds}))
+            if current is not None and version in current.previous:
+                self._write_current(current.without(version))
         self._storage.remove(version)
 
     def verify(self, version: str, on_file: Callable[[str], None] = lambda _: None) -> Manifest:
-        """Check every file against its checksum. Raises VersionError naming the first that differs."""
+        """Check every file against its checksum. Raises VersionError naming the first that differs.
+
+        `on_file` is called with the path of each file before it is read.
+        """
         manifest = self.manifest(version)
         for shard in range(len(manifest.shards)):
             self._verify_shard(manifest, shard, on_file)
@@ -149,13 +137,15 @@ class VersionStore:
         return manifest
 
     def checked(self, version: str, name: str, expected: str) -> Path:
-        """A file of a version. Raises VersionError when it is missing or was changed."""
+        """Return the path of a version's file. Raises VersionError when its checksum is not the `expected` one."""
         self._verify_file(version, name, expected, lambda _: None)
         return self.folder(version) / name
 
     def serve(self, version: str) -> Serve:
-        """What a composer needs of a version. Raises VersionError when a file is missing or was changed, and when the
-        version learned to blend signals that this release does not have.
+        """Return what a composer needs of a version.
+
+        Raises VersionError when a file is missing or was changed, and when the version's weights name signals that
+        this release does not have.
         """
         manifest = self.manifest(version)
         if unknown := (manifest.weights or {}).keys() - SIGNALS:
@@ -169,7 +159,8 @@ class VersionStore:
         return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
 
     def files(self, version: str, shard: int) -> Path:
-        """The folder of a shard's files, each checked. Raises VersionError when one is missing or was changed."""
+        """Return the folder of a shard's files, each checked. Raises VersionError when one is missing or was changed.
+        """
         manifest = self.manifest(version)
         if shard >= len(manifest.shards):
             raise VersionError(f"version {version} has {len(manifest.shards)} shards, and shard-{shard} was asked for")
@@ -177,20 +168,22 @@ class VersionStore:
         return self.folder(version) / f"shard-{shard}"
 
     def load(self, version: str, shard: int) -> Shard:
-        """A shard, ready to search. Raises VersionError when a file is damaged or the index does not fit the items."""
+        """Return a shard, ready to search. Raises VersionError when a file is damaged or the index does not fit the
+        items.
+        """
         folder, manifest = self.files(version, shard), self.manifest(version)
-        known = manifest.shards[shard]
-        loaded = read_shard(folder, version, manifest.index, manifest.attributes, known.cursor)
+        entry = manifest.shards[shard]
+        loaded = read_shard(folder, version, manifest.index, manifest.attributes, entry.cursor)
         if manifest.tuned is not None:
             loaded.least_ef_search = manifest.tuned.ef_search
-        inspect(loaded, known.items)
+        inspect(loaded, entry.items)
         return loaded
 
     def inspect(self, version: str) -> Manifest:
-        """Open a version as shards and composers do, one shard after another.
+        """Open a version as shards and composers do, one shard at a time.
 
-        Raises VersionError when a file is damaged, item count, recall or self-lookup of a shard is wrong, or this
-        release cannot serve it.
+        Raises VersionError when a file is damaged, when item count, recall or self-lookup of a shard are wrong, and
+        when this release cannot serve the version.
         """
         manifest = self.manifest(version)
         self.serve(version)
@@ -201,35 +194,31 @@ class VersionStore:
         return manifest
 
     def promote(self, version: str, instead_of: str | None = None) -> Manifest:
-        """Serve this version from now on; running shards and composers follow. Its checksums are all that is looked
-        at: see `promotion.py`. VersionError as for `switch`.
+        """Serve this version from now on; running shards and composers follow. Only its checksums are checked;
+        `promotion.promote` checks more. Raises VersionError as `switch` does.
         """
         manifest = self.verify(version)
         self.switch(version, instead_of)
         return manifest
 
     def switch(self, version: str, instead_of: str | None = None) -> None:
-        """Write that this version is served. Raises VersionError when another one than `instead_of` is by now; None:
-        whatever is.
+        """Write to CURRENT that this version is served. `instead_of`: the version that must still be served; None: any.
+
+        Raises VersionError when another version than `instead_of` is served by now.
         """
         with self.drafts.changing():
-            known = self._read_current(fresh=True)
-            if instead_of is not None and (known is None or known.version != instead_of):
-                now = known.version if known else "none"
+            current = self._read_current(fresh=True)
+            if instead_of is not None and (current is None or current.version != instead_of):
+                now = current.version if current else "none"
                 raise VersionError(
                     f"version {version} was made to follow {instead_of}, and {now} is served by now; {now} stays, "
                     "build again to follow it"
                 )
-            if known is None or known.version != version:
-                before = [known.version, *known.previous] if known else []
-                previous = [v for v in dict.fromkeys(before) if v != version]  # who goes back and forth loses no third
-                kept, since = previous[:_REMEMBERED], time.time()
-                ended = known.ended(since) if known else {}
-                seconds = {name: ended[name] for name in (version, *kept) if name in ended}
-                self._write_current(_Current(version=version, previous=kept, since=since, seconds=seconds))
+            if current is None or current.version != version:
+                self._write_current(Current.after(current, version, time.time()))
 
     def rollback(self) -> Manifest:
-        """Serve again what was served before. Raises VersionError when nothing was, and as for `go_back`."""
+        """Serve the previous version again. Raises VersionError when there is none, and as `go_back` does."""
         served = self.served()
         if len(served) < 2:
             raise VersionError("there is no earlier version to go back to")
@@ -238,33 +227,31 @@ class VersionStore:
         return manifest
 
     def go_back(self, served: str, earlier: str) -> None:
-        """Write that the `earlier` version is served instead of the `served` one, which is forgotten.
+        """Write to CURRENT that the `earlier` version is served. The `served` version is forgotten.
 
-        Raises VersionError when CURRENT says something else than that by now: what was promoted meanwhile stays.
+        Raises VersionError when these are no longer the served and the previous version: a version that was promoted
+        meanwhile stays.
         """
         with self.drafts.changing():
-            known = self._read_current(fresh=True)
-            if known is None or [known.version, *known.previous[:1]] != [served, earlier]:
-                now = known.version if known else "none"
+            current = self._read_current(fresh=True)
+            if current is None or current.order[:2] != [served, earlier]:
+                now = current.version if current else "none"
                 raise VersionError(
                     f"while {earlier} was looked at, {served} was replaced: {now} is served now; look at `recsys "
                     "versions`, then roll back again"
                 )
-            seconds = {name: s for name, s in known.seconds.items() if name != served}
-            self._write_current(
-                _Current(version=earlier, previous=known.previous[1:], since=time.time(), seconds=seconds)
-            )
+            self._write_current(current.gone_back(time.time()))
 
-    def _read_current(self, *, fresh: bool = False) -> _Current | None:
-        """`fresh`: as it is now; else as it was within the last second, where it is far away."""
+    def _read_current(self, *, fresh: bool = False) -> Current | None:
+        """`fresh`: read it now; otherwise a read of an object store may be a second old."""
         try:
-            return _Current.model_validate_json(self._storage.read(CURRENT, fresh=fresh))
+            return Current.model_validate_json(self._storage.read(CURRENT, fresh=fresh))
         except FileNotFoundError:
             return None
         except ValidationError as error:
             raise VersionError(f"{self.root / CURRENT} cannot be read: {error}") from error
 
-    def _write_current(self, current: _Current) -> None:
+    def _write_current(self, current: Current) -> None:
         self._storage.write(CURRENT, current.model_dump_json().encode())
 
     def _verify_shard(self, manifest: Manifest, shard: int, on_file: Callable[[str], None]) -> None:

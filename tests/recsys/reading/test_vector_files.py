@@ -143,9 +143,9 @@ def content(items, encoder=ENCODER, vectors=None, hashes=None):
 
 def test_vectors_become_known_texts_beside_those_that_are():
     made = content(ITEMS)
-    assert made.known.keys() == {"kept", *(item.passage() for item in ITEMS)}
+    assert made.encoded.keys() == {"kept", *(item.passage() for item in ITEMS)}
     for item in ITEMS:
-        np.testing.assert_array_equal(made.known[item.passage()], ENCODER.encode([item.passage()])[0])
+        np.testing.assert_array_equal(made.encoded[item.passage()], ENCODER.encode([item.passage()])[0])
 
 
 def test_vectors_of_another_encoder_are_refused():
@@ -163,7 +163,7 @@ def test_a_vector_whose_hash_is_not_the_texts_is_left_out():
     hashes["3"] = content_hash(ENCODER.fingerprint, "what it was before")
     hashes["4"] = content_hash("another encoder", ITEMS[4].passage())
     made = content(ITEMS, hashes=hashes)
-    assert {item.passage() for item in ITEMS} - made.known.keys() == {"Film 3", "Film 4"}
+    assert {item.passage() for item in ITEMS} - made.encoded.keys() == {"Film 3", "Film 4"}
 
 
 def test_other_vectors_make_another_content():

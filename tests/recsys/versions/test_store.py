@@ -23,7 +23,7 @@ from recsys.shard.recall import inspect, neighbours, recall, sample_queries
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import read_items, write_indexes
-from recsys.versions.build import Build, Content, known_texts
+from recsys.versions.build import Build, Content, by_text
 from recsys.versions.contents import file_content
 from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, catalogue, unit_rows
@@ -123,7 +123,7 @@ def test_progress_is_told(store):
         assert steps[0][0] == 0
         assert steps[-1][0] == steps[-1][1]
     told.clear()
-    known = known_texts(catalogue(), build(store).encoder.encode([item.passage() for item in catalogue()]))
+    known = by_text(catalogue(), build(store).encoder.encode([item.passage() for item in catalogue()]))
     content = Content(catalogue(), known)
     build(store).publish(content, lambda phase, done, of: told.setdefault(phase, []).append((done, of)))
     assert set(told) == {"index", "verify"}
