@@ -1,8 +1,8 @@
-"""Bounds of what comes from outside, held before its parts are looked at.
+"""Bounds of outside input that are checked before its values.
 
-A body of eight megabytes can hold three million values. Each that is looked at costs a microsecond and more, and each
-that is wrong ten times that. So a body that holds too many of them is refused by counting, and a list or an object that
-is too long by its length.
+A body of eight megabytes can hold three million values. Checking a value costs a microsecond or more, and ten times
+that when it is wrong. So a body with too many values is refused by their count, and a list or an object that is too
+long by its length.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from recsys.data.wording import listed
 
 FIELDS = 64
-"""Fields of one object; the largest of ours has 9."""
+"""Fields of one object. The largest model of the API has 9."""
 KEYWORDS = 256
-"""Entries of one attribute that is a list."""
+"""Entries of one `keyword[]` attribute."""
 KEYWORD_CHARS = 256
+"""Characters of one keyword."""
 VALUES_EACH = 512
-"""Values that a body may hold for each element that `limits.bulk` allows: those of an item of two full lists."""
+"""Values in a body for each element that `limits.bulk` allows: enough for an item with two full lists."""
 VALUES_ONE = FIELDS * (KEYWORDS + 2) + 2 * FIELDS
-"""Values that a body may hold whatever `limits.bulk` is: those of an item all of whose attributes are full lists."""
+"""Values in a body, whatever `limits.bulk` is: enough for an item whose attributes are all full lists."""
 
 
 class Bounded(BaseModel):
-    """An object that is not looked at when it has more fields than any of ours."""
+    """A model that refuses an object of more than FIELDS fields before it validates them."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -39,18 +40,19 @@ class Bounded(BaseModel):
 
 
 def too_many_fields(kind: type[BaseModel], given: dict[Any, Any]) -> str:
+    """Return the message for an object of too many fields, with the fields that `kind` has."""
     return f"has {len(given)} fields; the fields are {listed(kind.model_fields)}"
 
 
 def values_in(body: bytes, limit: int) -> int:
-    """How many values and objects and lists a JSON text holds, where that is over `limit`; else a number up to it.
+    """Return the number of values, objects and lists in a JSON text if it is over `limit`, else some number up to it.
 
-    The text need not be JSON. Costs 0.1 s for 8 MiB, and a tenth of that where there are few commas and brackets.
+    The text need not be valid JSON. It takes 0.1 s for 8 MiB, and a tenth of that with few commas and brackets.
     """
     most = body.count(b",") + body.count(b"[") + body.count(b"{") + 1
     if most <= limit:
         return most
-    # What stands in strings does not count. Without escapes, every quote begins or ends one.
+    # Marks inside strings do not count. Once escapes are replaced, every quote begins or ends a string.
     plain = body.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in body else body
     marks = np.frombuffer(plain, np.uint8)
     outside = (np.cumsum(marks == ord('"'), dtype=np.uint8) & 1) == 0

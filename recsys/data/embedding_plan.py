@@ -1,13 +1,13 @@
-"""A catalogue with its vectors as Parquet files, made chunk by chunk: what the batch job on Ray does, without Ray.
+"""The plan of an embedding run, which writes a catalogue with its vectors as Parquet files, one chunk each.
 
 <folder>/
-├── _SUCCESS                    written last: all chunks of one run are there
-├── part-00000-<hash>.parquet   a chunk; the hash is of its items, their texts and the encoder
+├── _SUCCESS                    written last: all chunks of one run are complete
+├── part-00000-<hash>.parquet   a chunk; the hash covers its items, their texts and the encoder
 └── .making/                    chunks that are being written, and a lock
 
-An item's chunk follows from its id, and a chunk's name from what is in it: a chunk that is there is done, whichever
-run made it, and a changed item changes no chunk but its own. Vectors of a chunk that is to be made are taken from the
-chunks of earlier runs wherever the content hash is the same.
+An item's id determines its chunk, and a chunk's content determines its name. So an existing chunk is finished,
+whichever run wrote it, and a changed item changes only its own chunk. A new chunk takes vectors from the chunks of
+earlier runs where the content hash is the same.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from recsys.files import Drafts
 from recsys.routing import shard_of
 
 ITEMS_A_CHUNK = 512
-"""At most about so many: some seconds of work for a worker, which is what a run that is killed loses of each."""
+"""Items of a chunk, about the most: some seconds of work, which is what a killed run loses of each worker."""
 
 _OURS = re.compile(r"part-\d{5}-[0-9a-f]{32}\.parquet")
 _MOMENT = pa.timestamp("us", "UTC")
-"""And not seconds as a number, which could be read as another unit."""
+"""A timestamp and not a number of seconds, which could be read as another unit."""
 _ARROW: dict[AttributeType, pa.DataType] = {
     "keyword": pa.string(),
     "keyword[]": pa.list_(pa.string()),
@@ -49,22 +49,22 @@ _ARROW: dict[AttributeType, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run has to do."""
+    """The chunks of a catalogue, and those that a run has to write."""
 
     folder: Path
     chunks: tuple[str, ...]
-    """Names of all chunks of the catalogue."""
+    """Names of all chunks."""
     todo: Sequence[pa.Table]
-    """Those that are to be made, for `write_chunk`."""
+    """The rows of each chunk to write, for `write_chunk`."""
     items: int
 
     @property
     def waiting(self) -> int:
-        """Items of the chunks that are to be made."""
+        """Items of the chunks to write."""
         return sum(len(rows) for rows in self.todo)
 
     def finish(self) -> None:
-        """Drop what belongs to earlier runs only, and say that the folder is complete."""
+        """Delete chunks that only earlier runs had, and mark the folder as complete."""
         for path in _chunks(self.folder):
             if path.name not in self.chunks:
                 path.unlink()
@@ -73,10 +73,10 @@ class Plan:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One run at a time in a folder: VersionError while another one is under way."""
+    """Allow one run at a time in a folder. Raises VersionError while another one is under way."""
     with Drafts(folder / MAKING).alone():
-        for left in (folder / MAKING).glob("part-*"):  # by a run that died
-            left.unlink()
+        for unfinished in (folder / MAKING).glob("part-*"):  # of a killed run
+            unfinished.unlink()
         yield
 
 
@@ -87,16 +87,16 @@ def plan(
     declared: Mapping[str, AttributeType],
     per_chunk: int = ITEMS_A_CHUNK,
 ) -> Plan:
-    """What is to be done so that `folder` holds the items; of several with one id the last wins.
+    """Return the plan that brings `folder` to hold the items. Of several items with one id the last wins.
 
-    To be used within `alone`. From here on the folder counts as incomplete until `Plan.finish`, unless nothing is to be
-    done. BadInput when it holds Parquet files of someone else.
+    The caller holds `alone`. Unless there is nothing to do, the folder counts as incomplete until `Plan.finish`. Raises
+    BadInput when it holds Parquet files that `recsys embed` did not write.
     """
     if foreign := [p.name for p in folder.glob("[!._]*.parquet") if not _OURS.fullmatch(p.name)]:
         raise BadInput(f"{folder}: holds {foreign[0]}, which `recsys embed` did not write; name an empty folder")
-    wanted = {item.item_id: item for item in items}
+    catalogue = {item.item_id: item for item in items}
     names, todo = [], []
-    for number, part in _parts(list(wanted.values()), per_chunk):
+    for number, part in _parts(list(catalogue.values()), per_chunk):
         rows = _table(part, fingerprint, declared)
         names.append(_name(number, part, rows))
         if not is_whole(folder / names[-1], len(rows)):
@@ -108,17 +108,19 @@ def plan(
         rows.append_column(SOURCE, pa.array([sources.get(h) for h in rows.column(HASH).to_pylist()], pa.string()))
         for rows in todo
     ]
-    return Plan(folder, tuple(names), todo, len(wanted))
+    return Plan(folder, tuple(names), todo, len(catalogue))
 
 
 def to_encode(folder: Path, items: Iterable[Item], fingerprint: str) -> int:
-    """Texts of the items that have no vector in the folder. Writes nothing; a folder that is not there has none."""
+    """Return the number of texts without a vector in the folder, which may be missing. Writes nothing."""
     texts = {content_hash(fingerprint, item.passage()) for item in items}
     return len(texts - _sources(folder).keys())
 
 
 def _parts(items: Sequence[Item], per_chunk: int) -> Iterator[tuple[int, list[Item]]]:
-    """A power of two of chunks, so that their number changes seldom; in each the items by id."""
+    """Yield the number and the items, sorted by id, of each chunk. The number of chunks is a power of two: it seldom
+    changes.
+    """
     count = 1
     while count * per_chunk < len(items):
         count *= 2
@@ -137,7 +139,7 @@ def _table(items: Sequence[Item], fingerprint: str, declared: Mapping[str, Attri
         "created_at": pa.array([_microseconds(item.created_at) for item in items], _MOMENT),
         HASH: pa.array([content_hash(fingerprint, item.passage()) for item in items], pa.string()),
     }
-    if declared:  # Parquet knows no struct without fields
+    if declared:  # Parquet has no struct without fields
         kinds = pa.struct([(name, _ARROW[kind]) for name, kind in declared.items()])
         moments = [name for name, kind in declared.items() if kind in ("datetime", "date")]
         columns["attributes"] = pa.array([_with_moments(item.attributes, moments) for item in items], kinds)
@@ -154,8 +156,8 @@ def _microseconds(seconds: AttributeValue | None) -> int | None:
 
 def _name(number: int, items: Sequence[Item], rows: pa.Table) -> str:
     digest = hashlib.sha256(str(rows.schema).encode())
-    for item, known in zip(items, rows.column(HASH).to_pylist(), strict=True):
-        digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS) + known.encode())
+    for item, content in zip(items, rows.column(HASH).to_pylist(), strict=True):
+        digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS) + content.encode())
     return f"part-{number:05d}-{digest.hexdigest()[:32]}.parquet"
 
 
@@ -164,8 +166,8 @@ def _chunks(folder: Path) -> list[Path]:
 
 
 def _sources(folder: Path) -> dict[str, str]:
-    """The file that holds the vector of each content hash."""
-    found: dict[str, str] = {}
+    """Return the file that holds the vector of each content hash."""
+    sources: dict[str, str] = {}
     for path in _chunks(folder):
-        found |= dict.fromkeys(hashes_of(path), path.name)
-    return found
+        sources |= dict.fromkeys(hashes_of(path), path.name)
+    return sources

@@ -1,6 +1,6 @@
-"""Filters on declared attributes: must / should / must_not of typed conditions.
+"""Filters on declared attributes, as a client sends them: must, should and must_not lists of typed conditions.
 
-A filter is checked once against the declaration, travels as frozen tuples, and becomes a boolean mask in a shard.
+A filter is checked once against the declaration and compiled to frozen tuples. A shard turns it into a boolean mask.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recsys.errors import BadInput
 
 
 def _scalar(value: object) -> str | float | bool:
-    """One validator and no union: pydantic would name the branches of a union in the field of an error."""
+    """Validate without a union: pydantic would add the union's branches to the field name of an error."""
     if isinstance(value, str):
         if len(value) > KEYWORD_CHARS:
             raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: shorten it")
@@ -69,7 +69,10 @@ class FilterIn(Bounded):
 
 
 def compile_filter(given: FilterIn | None, declared: dict[str, AttributeType]) -> Filter | None:
-    """Check against the declared attributes; None for an empty filter. Raises BadInput naming the condition."""
+    """Return the filter, checked against the declared attributes. None: it has no condition.
+
+    Raises BadInput naming the condition.
+    """
     if given is None or not (given.must or given.should or given.must_not):
         return None
     parts = {
@@ -116,8 +119,8 @@ def _value(value: str | float, kind: AttributeType, at: str) -> str | float:
         return day_of(seconds) if kind == "date" else seconds
     if kind == "boolean":
         if isinstance(value, bool):
-            return float(value)  # as its column holds it
+            return float(value)  # a boolean column stores floats
         raise BadInput(f"{at}: {misfit('true or false, as declared', value)}", field=at)
-    if isinstance(value, str | bool) or not abs(value) <= FLOAT_MAX:  # NaN compares to nothing
+    if isinstance(value, str | bool) or not abs(value) <= FLOAT_MAX:  # false for NaN
         raise BadInput(f"{at}: {misfit('a finite number, as declared', value)}", field=at)
     return float(value)

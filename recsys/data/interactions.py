@@ -1,4 +1,4 @@
-"""Interactions as columns: each user's items in the order of time, users end to end."""
+"""Interactions as columns, grouped by user and in order of time within a user."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """n interactions of U users with I items; user u's stand at `offsets[u]:offsets[u + 1]`, oldest first.
+    """n interactions of U users with I items. User u has the rows `offsets[u]:offsets[u + 1]`, oldest first.
 
-    `items` is (n,) int64, places in `item_ids`; `weights` (n,) float32, above 0; `times` (n,) float64, Unix seconds. No
-    user has an item twice. Items that nobody touched may be in `item_ids`: they can be recommended all the same.
+    `items`: (n,) int64, positions in `item_ids`. `weights`: (n,) float32, above 0. `times`: (n,) float64, Unix seconds.
+    `offsets`: (U + 1,) int64. A user has an item once at most. `item_ids` may have items without interactions: they
+    can be recommended too.
     """
 
     user_ids: Sequence[str]
@@ -41,14 +42,15 @@ class Interactions:
         weights: Sequence[float] | None = None,
         catalogue: Sequence[str] | None = None,
     ) -> Interactions:
-        """Rows in any order: the result does not depend on it, nor on rows that come twice. `weights` None: 1 each.
-        `catalogue` None: the items that occur, sorted; rows of items that are not in it are left out.
+        """Return the interactions of rows in any order. Their order and repeated rows do not change the result.
 
-        Of an item that a user has more than once the newest row counts. Where its weight is not positive nothing
-        stays. Else one interaction stays, at the time of the newest row and with the largest weight of the rows since
-        the last that is not positive. That is how profiles see a history, see `model/profiles.py`. At one moment a
-        weight that is not positive counts as the newest, and different items stand in the order of
-        `state/tie_breaking.py`.
+        `times`: Unix seconds. `weights` None: 1 each. `catalogue` None: the items that occur, sorted. Rows with other
+        items are left out.
+
+        Rows of one user and item become at most one interaction, as in a profile (`model/profiles.py`). None, when the
+        newest row's weight is not positive. Otherwise it has the time of the newest row, and the largest weight since
+        the last row whose weight is not positive. Of rows at one moment, those with a weight that is not positive count
+        as newest, and different items have the order of `state/tie_breaking.py`.
         """
         weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
         item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
@@ -59,11 +61,11 @@ class Interactions:
         owners = np.fromiter((number.get(user, -1) for user in users), np.int64, len(users))
         stamps = np.asarray(times, np.float64)
         rows, strongest = _newest(owners, codes, stamps, weight)
-        heard, owner = np.unique(owners[rows], return_inverse=True)
+        active, owner = np.unique(owners[rows], return_inverse=True)
         order = np.lexsort((codes[rows], _ties(names, item_ids, owners[rows], codes[rows]), stamps[rows], owner))
         rows, strongest, owner = rows[order], strongest[order], owner[order]
-        offsets = np.searchsorted(owner, np.arange(len(heard) + 1))
-        return cls([names[u] for u in heard.tolist()], item_ids, offsets, codes[rows], strongest, stamps[rows])
+        offsets = np.searchsorted(owner, np.arange(len(active) + 1))
+        return cls([names[u] for u in active.tolist()], item_ids, offsets, codes[rows], strongest, stamps[rows])
 
     def __len__(self) -> int:
         return len(self.items)
@@ -84,42 +86,43 @@ class Interactions:
 
     @property
     def ages(self) -> Ints:
-        """(n,) how many interactions of the same user came later."""
+        """(n,) number of later interactions of the same user."""
         return self.offsets[self.owners + 1] - 1 - np.arange(len(self))
 
     @property
     def tied_last(self) -> float:
-        """Share of the users with two interactions or more whose last two have one time; 0 where there are none."""
+        """Share of users whose last two interactions have one time, of those with two or more. 0: there are none."""
         last = self.offsets[1:][self.lengths > 1] - 1
         return float((self.times[last] == self.times[last - 1]).mean()) if len(last) else 0.0
 
     @property
     def until(self) -> float:
-        """Unix seconds of the newest; 0 where there is none."""
+        """Unix seconds of the newest interaction. 0: there is none."""
         return float(self.times.max(initial=0.0))
 
     def of_user(self, user: int) -> Ints:
+        """Return a user's items, oldest first: positions in `item_ids`."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
-        """Those of the (n,) bool; all users stay, some perhaps with nothing."""
+        """Return the interactions selected by an (n,) bool. All users stay, also those left without any."""
         offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
         return Interactions(
             self.user_ids, self.item_ids, offsets, self.items[keep], self.weights[keep], self.times[keep]
         )
 
     def newest(self, most: int) -> Interactions:
-        """At most this many, the newest; users who have none of them are left out. Ties as in a history."""
+        """Return the newest interactions, `most` of them, without users who have none. Ties have the usual order."""
         if len(self) <= most:
             return self
         keep = np.zeros(len(self), bool)
         tied = _ties(self.user_ids, self.item_ids, self.owners, self.items)
         keep[np.lexsort((tied, self.times))[len(self) - most :]] = True
-        left = self.where(keep)
-        return left.select(np.flatnonzero(left.lengths))
+        newest = self.where(keep)
+        return newest.select(np.flatnonzero(newest.lengths))
 
     def select(self, users: Ints) -> Interactions:
-        """The given users, in that order; one may come several times."""
+        """Return the given users in that order. A user may be given several times."""
         lengths = self.lengths[users]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
@@ -127,11 +130,11 @@ class Interactions:
         return Interactions(names, self.item_ids, offsets, self.items[at], self.weights[at], self.times[at])
 
     def counts(self) -> npt.NDArray[np.float64]:
-        """(I,) weighted likes of each item."""
+        """Return the (I,) float64 sum of weights of each item."""
         return np.bincount(self.items, self.weights, minlength=len(self.item_ids)).astype(np.float64)
 
     def sha256(self) -> str:
-        """Of all that a model learns from."""
+        """Return the checksum of everything that a model learns from."""
         digest = hashlib.sha256("\n".join([*self.user_ids, "", *self.item_ids]).encode())
         for column in (self.offsets, self.items, self.weights, self.times):
             digest.update(np.ascontiguousarray(column).tobytes())
@@ -139,14 +142,17 @@ class Interactions:
 
 
 def _ties(user_ids: Sequence[str], item_ids: Sequence[str], owners: Ints, items: Ints) -> Keys:
-    """(n,) uint64 of n interactions by places in the ids: see `state/tie_breaking.py`. Hashes what occurs."""
+    """Return (n,) uint64 tie-breaking keys, see `state/tie_breaking.py`. Only ids that occur are hashed."""
     (users, user), (occurring, item) = np.unique(owners, return_inverse=True), np.unique(items, return_inverse=True)
     of_users, of_items = item_keys(user_ids[u] for u in users), item_keys(item_ids[i] for i in occurring)
     return ties(of_users[user], of_items[item])
 
 
 def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: Floats) -> tuple[Ints, Floats]:
-    """The newest row of each user and item where that is a like, and the weight that its likes leave."""
+    """Return the newest row of each user and item, if its weight is positive, and the weight of the interaction.
+
+    Rows with code -1 are left out. See `Interactions.of` for the rule.
+    """
     rows = np.flatnonzero(codes >= 0)
     if not len(rows):
         return rows, weight[rows]
@@ -155,22 +161,22 @@ def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: 
     fresh[1:] = (np.diff(owners[rows]) != 0) | (np.diff(codes[rows]) != 0)
     starts = np.flatnonzero(fresh)
     group, place = np.cumsum(fresh) - 1, np.arange(len(rows))
-    taken_back = np.maximum.reduceat(np.where(weight[rows] > 0, -1, place), starts)
-    stands = place > taken_back[group]
-    strongest = np.maximum.reduceat(np.where(stands, weight[rows], 0), starts)
+    withdrawn = np.maximum.reduceat(np.where(weight[rows] > 0, -1, place), starts)
+    valid = place > withdrawn[group]
+    strongest = np.maximum.reduceat(np.where(valid, weight[rows], 0), starts)
     last = np.append(starts[1:], len(rows)) - 1
-    liked = stands[last]
+    liked = valid[last]
     return rows[last[liked]], strongest[liked].astype(np.float32)
 
 
 def faded(histories: Interactions, half_life: float) -> sp.csr_array:
-    """(cases, I) float32: each item's weight, halved with every `half_life` interactions since."""
+    """Return (U, I) float32: each item's weight, halved for every `half_life` interactions that came later."""
     fading = (0.5 ** (histories.ages / half_life)).astype(np.float32) * histories.weights
     shape = (histories.users, len(histories.item_ids))
     return sp.csr_array((fading, histories.items, histories.offsets), shape)
 
 
 def taste_rows(histories: Interactions, half_life: float, long_weight: float) -> sp.csr_array:
-    """(cases, I) float32: the two parts of a user's vector, as weights of the items in the history; see `Space`."""
+    """Return (U, I) float32: the weights of the history's items in a user vector, short plus long part; see `Space`."""
     short = faded(histories, half_life)
     return sp.csr_array(short + long_weight * faded(histories, LONG_HALF_LIFE)) if long_weight else short

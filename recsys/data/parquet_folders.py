@@ -1,4 +1,4 @@
-"""Folders of Parquet files, as Spark and `recsys embed` write them: parts, and a file that says that all are there."""
+"""Folders of Parquet files, as Spark and `recsys embed` write them: parts, and a file that marks them as complete."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from recsys.errors import BadInput
 
 SUCCESS = "_SUCCESS"
-"""Hadoop's name, which Spark writes last."""
+"""Hadoop's name of the file that is written last."""
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
-    """The paths in their order, with the parts in place of each folder, by name.
+    """Return the paths in their order, with each folder replaced by its parts, sorted by name.
 
-    BadInput for a folder that is not known to be complete, has no parts, or holds partitions as folders.
+    Raises BadInput for a folder that is not marked as complete, has no parts, or has partitions as subfolders.
     """
     return [file for path in paths for file in (_parts(path) if path.is_dir() else [path])]
 
@@ -25,14 +25,14 @@ def _parts(folder: Path) -> list[Path]:
             f"{folder}: is a folder without {SUCCESS}, the file by which Spark and `recsys embed` say that it is "
             f"complete; let what writes it finish, or name the files in it, such as {folder}/*.jsonl"
         )
-    # Hadoop's rule: what begins with a dot or an underscore is no data.
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
-    if inner := [path.name for path in found if path.is_dir()]:
+    # Hadoop's rule: a name that begins with a dot or an underscore is not data.
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    if inner := [path.name for path in paths if path.is_dir()]:
         raise BadInput(
             f"{folder}: holds the folder {inner[0]}, as partitionBy writes; its column would be lost: "
             "write without partitionBy, or name the files"
         )
-    parts = [path for path in found if path.suffix == ".parquet"]
+    parts = [path for path in paths if path.suffix == ".parquet"]
     if not parts:
         raise BadInput(f"{folder}: holds no file whose name ends in .parquet")
     return parts

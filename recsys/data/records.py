@@ -1,8 +1,8 @@
-"""Items and events as they arrive from outside, over HTTP or out of a file, and what makes one acceptable.
+"""Items and events as they arrive over HTTP or in a file, and their validation.
 
-`validate_each` is the way in: it takes a bulk list, keeps the good records and says of each other one which
-field is wrong, which limit it broke and what to do. What depends on the configuration (declared attributes,
-known event types, limits) is checked by `validation.py`, whose functions it calls when they are given.
+`validate_each` takes a bulk list. It returns the valid records, and for each other one the field, the limit that it
+broke, and the fix. Checks that depend on the configuration (declared attributes, event types, limits) are in
+`validation.py` and are passed to it.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 ID_BYTES = 128
 FLOAT_MAX = sys.float_info.max
 EARLIEST_S = -2_208_988_800  # 1900-01-01T00:00:00Z
-LATEST_S = 253_402_300_800  # 10000-01-01T00:00:00Z, the first second that RFC 3339 cannot write
+LATEST_S = 253_402_300_800  # 10000-01-01T00:00:00Z, the first second that RFC 3339 cannot express
 
 
 def unix_seconds(value: object) -> float:
-    """Unix seconds of a number, a numeral, an RFC 3339 text or a datetime; ValueError says what is wrong.
+    """Return Unix seconds from a number, a numeral, an RFC 3339 text, a date or a datetime.
 
-    Without an offset the time is UTC. Numbers are always seconds: nothing is guessed from their size.
+    A time without an offset is UTC. A number is always seconds: its unit is not guessed from its size. Raises
+    ValueError with a message that names the fix.
     """
     if isinstance(value, str):
         value = _from_text(value)
@@ -59,12 +60,12 @@ def unix_seconds(value: object) -> float:
 
 
 def day_of(seconds: float) -> float:
-    """Unix seconds of the midnight, in UTC, that the moment's day begins with."""
+    """Return the Unix seconds of midnight, UTC, at the beginning of the day."""
     return seconds // 86_400 * 86_400
 
 
 def _from_text(text: str) -> object:
-    """Seconds as float, or the text itself where it is no time."""
+    """Return Unix seconds, or the text itself when it is not a time."""
     try:
         if text[4:5] == "-" and text[7:8] == "-" and text[10:11] in {"", "T", "t", " "}:
             return _from_date(datetime.fromisoformat(text.upper()))
@@ -81,7 +82,7 @@ def _from_date(day: date) -> float:
 def _id_fits(text: str) -> str:
     if not text.isascii():
         text = canonical(text)
-    # 32 characters cannot need more than 128 bytes, and most ids are shorter.
+    # 32 characters take at most 128 bytes, and most ids are shorter: those are not encoded.
     if len(text) > 32 and len(text.encode()) > ID_BYTES:
         raise ValueError(f"is {len(text.encode())} bytes of UTF-8; at most {ID_BYTES} are allowed: shorten or hash it")
     return text
@@ -92,22 +93,22 @@ Id = Annotated[
     StringConstraints(strict=True, strip_whitespace=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
     AfterValidator(_id_fits),
 ]
-"""In one spelling, see `canonical.py`: white space at the ends is cut, and Unicode composed."""
-# Any length limit makes pydantic read the string as UTF-8, and refuse one that holds a lone surrogate.
+"""An id in its canonical spelling, see `canonical.py`."""
+# A length limit makes pydantic encode the string as UTF-8 and refuse a lone surrogate.
 Text = Annotated[str, Field(strict=True, max_length=1 << 26)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 AttributeIn = bool | str | float | list[str] | None
 
 
 def _attributes(given: object) -> dict[str, AttributeIn]:
-    """Names and values of types that any attribute may have. The first that is wrong ends it, so it costs little."""
+    """Check names, and values for the types that any attribute may have. Stop at the first that is wrong."""
     if not isinstance(given, dict):
         raise misfit("an object with named fields", given)
     for name, value in given.items():
         if (why := _why_no_attribute(name, value)) is not None:
             kind = PydanticCustomError("attribute", "{why}", {"why": why})
-            wrong = InitErrorDetails(type=kind, loc=(printable(name[:64]),), input=None)
-            raise ValidationError.from_exception_data("attributes", [wrong])
+            error = InitErrorDetails(type=kind, loc=(printable(name[:64]),), input=None)
+            raise ValidationError.from_exception_data("attributes", [error])
     return given
 
 
@@ -131,7 +132,7 @@ def _why_no_attribute(name: str, value: object) -> str | None:
 
 
 def carried(text: str) -> bool:
-    """Whether UTF-8 can carry it: a lone surrogate, half of an emoji say, it can not."""
+    """Return whether UTF-8 can encode the text. It cannot encode a lone surrogate, such as half of an emoji."""
     if text.isascii():
         return True
     try:
@@ -208,14 +209,14 @@ class Refused:
 def validate_each(
     kind: type[R], raw: Sequence[object], check: Callable[[R], R] | None = None
 ) -> tuple[list[tuple[int, R]], list[Refused]]:
-    """The good elements of `raw` with their positions, and the refused ones; both in the order of `raw`.
+    """Return the valid elements of `raw` with their positions, and the refused ones, both in the order of `raw`.
 
-    `check` sees each element that is well formed, returns the record to keep and refuses it with BadInput.
+    `check` is called with each well-formed record. It returns the record to keep, or raises BadInput to refuse it.
     """
     refused: dict[int, Refused] = {}
     places: Sequence[int] = range(len(raw))
     for index, one in enumerate(raw):
-        if isinstance(one, dict) and len(one) > FIELDS:  # else each unknown field would be an error
+        if isinstance(one, dict) and len(one) > FIELDS:  # otherwise each unknown field is an error of its own
             refused[index] = Refused(index, None, "bad_input", too_many_fields(kind, one))
     if refused:
         places = [index for index in places if index not in refused]
@@ -225,9 +226,9 @@ def validate_each(
         for detail in error.errors(include_url=False):
             index = places[int(detail["loc"][0])]
             if index not in refused:
-                found = fault(detail, detail["loc"][1:], kind)
-                refused[index] = Refused(index, found.field, found.code, found.message)
-        # pydantic hands back no part of a list that failed: the good ones pass again, in one go.
+                first = fault(detail, detail["loc"][1:], kind)
+                refused[index] = Refused(index, first.field, first.code, first.message)
+        # pydantic returns nothing of a list with errors: validate the valid elements again, all at once.
         places = [index for index in places if index not in refused]
         records = _list_of(kind).validate_python([raw[index] for index in places])
     if check is None:

@@ -1,4 +1,4 @@
-"""What depends on the configuration: declared attributes, known event types, limits."""
+"""Checks of items and events that depend on the configuration: declared attributes, event types, limits."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from recsys.errors import BadInput
 
 
 def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> dict[str, AttributeValue]:
-    """The values in the form that is stored: str, list[str], finite float, bool, Unix seconds; nulls are left out.
+    """Return the values as they are stored: str, list[str], finite float, bool or Unix seconds. Nulls are left out.
 
-    BadInput with field `attributes.NAME` for an undeclared name or a value that does not fit its type.
+    Raises BadInput with field `attributes.NAME` for an undeclared name and for a value of another type.
     """
     checked: dict[str, AttributeValue] = {}
     for name, value in attributes.items():
@@ -34,7 +34,7 @@ def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, Attri
 
 
 def checked_attribute(value: object, kind: AttributeType) -> AttributeValue:
-    """The value in the form that is stored; ValueError says what is wrong with it."""
+    """Return the value as it is stored. Raises ValueError with a message for the client."""
     return _CHECKS[kind](value)
 
 
@@ -79,8 +79,9 @@ _CHECKS: Mapping[AttributeType, Callable[[object], AttributeValue]] = {
 
 
 def check_item(item: ItemIn, declared: Mapping[str, AttributeType] | None, limits: Limits) -> ItemIn:
-    """The item with attributes as they are stored; BadInput when it breaks a limit or a declaration. `declared` None:
-    the attributes are checked already.
+    """Return the item with attributes as they are stored. `declared` None: they are already.
+
+    Raises BadInput when a text is too long or an attribute does not fit its declaration.
     """
     for field in ("title", "text"):
         chars = len(getattr(item, field))
@@ -97,10 +98,9 @@ def check_item(item: ItemIn, declared: Mapping[str, AttributeType] | None, limit
 
 
 def check_event(event: EventIn, event_types: Collection[str], limits: Limits, now: float) -> EventIn:
-    """The event as it is.
+    """Return the event unchanged. `now`: Unix seconds.
 
-    BadInput for a type that is not configured and for a time more than `limits.clock_skew_s` ahead of `now`, in Unix
-    seconds.
+    Raises BadInput for a type that is not configured, and for a time more than `limits.clock_skew_s` after `now`.
     """
     if event.type not in event_types:
         raise BadInput(

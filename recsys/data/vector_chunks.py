@@ -1,4 +1,4 @@
-"""One Parquet file of items with their vectors: encoded, or taken from the files of earlier runs."""
+"""A chunk: one Parquet file of items with their vectors, newly encoded or copied from chunks of earlier runs."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from recsys.files import sync
 
 HASH, VECTOR = "content_hash", "vector"
 CHUNK, SOURCE = "chunk", "source"
-"""Columns that rows have only on their way to `write_chunk`: the file to write, and the one that holds the vector."""
+"""Columns that the rows given to `write_chunk` have in addition: the file to write, and the file with the vector."""
 MAKING = ".making"
-"""The folder of files that are being written, within the folder that they will be in."""
+"""The subfolder of files that are being written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A chunk that was made."""
+    """A chunk that was written."""
 
     chunk: str
     items: int
     encoded: int
-    """The other vectors were taken from earlier chunks."""
+    """Texts that were encoded. The other vectors were copied from earlier chunks."""
 
 
 def content_hash(fingerprint: str, text: str) -> str:
-    """32 hex digits of the text and the encoder: same hash, same vector."""
+    """Return 32 hex digits of the text and the encoder's fingerprint. Equal hashes have equal vectors."""
     return hashlib.sha256(f"{fingerprint}:{text}".encode()).hexdigest()[:32]
 
 
 def write_chunk(folder: Path, rows: pa.Table, encoder: Encoder) -> Written:
-    """Make a chunk of the plan: take the vectors that there are, encode the others, write the file at once or not."""
+    """Write a chunk of the plan: copy the vectors that exist and encode the others. A killed run leaves no part of it.
+    """
     name = rows.column(CHUNK)[0].as_py()
     kept = _kept(folder, rows)
     hashes = rows.column(HASH).to_pylist()
-    new = [at for at, known in enumerate(hashes) if known not in kept]
+    new = [at for at, content in enumerate(hashes) if content not in kept]
     texts = [Item("", title, text).passage() for title, text in _texts(rows.take(pa.array(new, pa.int64())))]
     vectors = np.empty((len(rows), encoder.dimension), np.float32)
     vectors[new] = encoder.encode(texts)
-    for at, known in enumerate(hashes):
-        if known in kept:
-            vectors[at] = kept[known]
+    for at, content in enumerate(hashes):
+        if content in kept:
+            vectors[at] = kept[content]
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), encoder.dimension)
-    made = rows.drop_columns([CHUNK, SOURCE]).append_column(VECTOR, column)
-    _write(made, folder / name)
+    _write(rows.drop_columns([CHUNK, SOURCE]).append_column(VECTOR, column), folder / name)
     return Written(name, len(rows), len(new))
 
 
 def is_whole(path: Path, rows: int) -> bool:
-    """Whether a chunk is there; it never is in part, unless the disk lost something."""
+    """Return whether a chunk exists with this number of rows. A damaged file does not count."""
     try:
         return int(pq.read_metadata(path).num_rows) == rows
     except (OSError, pa.ArrowException):
@@ -66,7 +66,7 @@ def is_whole(path: Path, rows: int) -> bool:
 
 
 def hashes_of(path: Path) -> list[str]:
-    """The content hashes in a chunk; none where it is damaged, and its texts are encoded again."""
+    """Return the content hashes of a chunk. A damaged one has none: its texts are encoded again."""
     try:
         return list(pq.read_table(path, columns=[HASH]).column(HASH).to_pylist())
     except (OSError, pa.ArrowException, KeyError):
@@ -74,18 +74,18 @@ def hashes_of(path: Path) -> list[str]:
 
 
 def _kept(folder: Path, rows: pa.Table) -> dict[str, Floats]:
-    """Vectors that earlier chunks hold, by content hash; what cannot be read is encoded again."""
+    """Return the vectors in earlier chunks, by content hash. Unreadable chunks are passed over."""
     kept: dict[str, Floats] = {}
-    wanted = rows.column(HASH).combine_chunks()
+    hashes = rows.column(HASH).combine_chunks()
     for name in rows.column(SOURCE).drop_null().unique().to_pylist():
         try:
-            held = pq.read_table(folder / name, columns=[HASH, VECTOR])
+            earlier = pq.read_table(folder / name, columns=[HASH, VECTOR])
         except (OSError, pa.ArrowException):
             continue
-        held = held.filter(pc.is_in(held.column(HASH), value_set=wanted))
-        vectors = held.column(VECTOR).combine_chunks()
+        earlier = earlier.filter(pc.is_in(earlier.column(HASH), value_set=hashes))
+        vectors = earlier.column(VECTOR).combine_chunks()
         rows_of = vectors.flatten().to_numpy().reshape(len(vectors), vectors.type.list_size)
-        kept |= dict(zip(held.column(HASH).to_pylist(), rows_of, strict=True))
+        kept |= dict(zip(earlier.column(HASH).to_pylist(), rows_of, strict=True))
     return kept
 
 
@@ -94,7 +94,7 @@ def _texts(rows: pa.Table) -> Iterator[tuple[str, str]]:
 
 
 def _write(rows: pa.Table, path: Path) -> None:
-    """A reader, and the next run, see the whole file or none."""
+    """Write a file atomically: readers and the next run see all of it or nothing."""
     part = path.parent / MAKING / f"{path.name}-{uuid.uuid4().hex}"
     pq.write_table(rows, part, compression="zstd")
     sync(part)

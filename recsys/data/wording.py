@@ -1,7 +1,7 @@
-"""What is wrong with an input, in one wording wherever it comes from: a body, a query string, a bulk list, a file.
+"""Messages for invalid input, the same for a body, a query string, a bulk list and a file.
 
-pydantic finds the faults; here they get the path of the field as users write it, a stable code, and a message that
-names the field, the limit and the fix. Everything in them can be written as UTF-8, whatever the input holds.
+pydantic finds the faults. Here each gets the field's path as users write it, a stable code, and a message that names
+the field, the limit and the fix. The messages are valid UTF-8, whatever the input contains.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pydantic import BaseModel, ValidationError
 from recsys.errors import BadInput
 
 TOLD = 20
-"""Faults of one input that are told; how many there are in all is told as well."""
+"""Faults of one input that are listed. Their total number is given as well."""
 _MESSAGE_CHARS = 400
 _NAMES_CHARS = 240
-"""Of known names that a message lists."""
+"""Characters of a list of names in a message."""
 
-_WORDS = {  # pydantic's error types in words that name the fix; {input} is the value, other names are of the error
+_WORDS = {  # messages for pydantic's error types; {input} is the value, the other names come from the error
     "missing": "is missing and has no default",
     "model_type": "must be an object with named fields, not {input}",
     "model_attributes_type": "must be an object with named fields, not {input}",
@@ -51,10 +51,10 @@ _WORDS = {  # pydantic's error types in words that name the fix; {input} is the 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong."""
+    """One fault of an input."""
 
     field: str | None
-    """As users write it, such as `filter.must[0].key`; None: the input as a whole."""
+    """The path as users write it, such as `filter.must[0].key`. None: the input as a whole."""
     code: str
     """Stable: bad_input, missing or unknown_field."""
     message: str
@@ -62,7 +62,7 @@ class Fault:
 
 
 class Invalid(BadInput):
-    """`faults`: the first of them, in the order of the input. `count`: of all."""
+    """Input with faults. `faults`: the first TOLD, in the order of the input. `count`: the number of all."""
 
     faults: Sequence[Fault] = ()
     count: int = 0
@@ -75,11 +75,14 @@ def refusal(
     inside: tuple[str | int, ...] = (),
     whole: str = "body",
 ) -> Invalid:
-    """The error for a caller. `kind` was validated, and stands at `inside` of the input; `whole` names the input."""
-    found = errors.errors(include_url=False) if isinstance(errors, ValidationError) else errors
-    faults = [fault(error, tuple(error["loc"]), kind, inside=inside, whole=whole) for error in found[:TOLD]]
+    """Return the exception for a validation error of `kind`.
+
+    `inside`: the position of `kind` within the input. `whole`: the name of the input, used where no field is named.
+    """
+    details = errors.errors(include_url=False) if isinstance(errors, ValidationError) else errors
+    faults = [fault(error, tuple(error["loc"]), kind, inside=inside, whole=whole) for error in details[:TOLD]]
     wrong = Invalid(faults[0].message, field=faults[0].field, code=faults[0].code)
-    wrong.faults, wrong.count = faults, len(found)
+    wrong.faults, wrong.count = faults, len(details)
     return wrong
 
 
@@ -91,7 +94,7 @@ def fault(
     inside: tuple[str | int, ...] = (),
     whole: str | None = None,
 ) -> Fault:
-    """Of one pydantic error. `loc`: where it stands within `kind`; `whole`: what the input as a whole is called."""
+    """Return the fault of one pydantic error. `loc`: its position within `kind`; `whole`: see `refusal`."""
     field = path((*inside, *loc)) or whole
     code, what = _reason(error, kind, loc)
     return Fault(field, code, clipped(what if field is None else f"{field}: {what}"))
@@ -112,7 +115,7 @@ def _reason(error: Mapping[str, Any], kind: type[BaseModel] | None, loc: tuple[i
 
 
 def _fields_at(kind: type[BaseModel] | None, loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the object that stands there; empty where that is not known."""
+    """Return the field names of the object at `loc`. Empty: its model cannot be determined."""
     for part in loc:
         if isinstance(part, str) and kind is not None:
             field = kind.model_fields.get(part)
@@ -128,13 +131,13 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
 
 
 def path(loc: Sequence[int | str]) -> str:
-    """`filter.must[0].key`: where a field stands."""
+    """Return a position as users write it, such as `filter.must[0].key`."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part[:64])}" for part in loc)
     return "".join(parts).removeprefix(".")
 
 
 def shown(value: object) -> str:
-    """A value for a one-line message: at most 80 characters, control characters escaped."""
+    """Return a value for a one-line message: at most 80 characters, with control characters escaped."""
     if isinstance(value, dict | list | tuple):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and abs(value) >= 1 << 64:
@@ -144,30 +147,32 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """The text as UTF-8 can carry it: lone surrogates are escaped."""
+    """Return the text with lone surrogates escaped, which UTF-8 cannot encode."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def clipped(message: str) -> str:
+    """Return the message, cut to _MESSAGE_CHARS characters."""
     return message if len(message) <= _MESSAGE_CHARS else f"{message[: _MESSAGE_CHARS - 1]}…"
 
 
 def listed(names: Iterable[str]) -> str:
-    """`a, b, c`, or the first of them and how many more there are."""
-    known = list(names)
-    text = ", ".join(known)
+    """Return `a, b, c`, or the first names and the number of the others when they are too long."""
+    every = list(names)
+    text = ", ".join(every)
     if len(text) <= _NAMES_CHARS:
         return text
     first = text[:_NAMES_CHARS].rpartition(", ")[0]
-    return f"{first} and {len(known) - first.count(', ') - 1} more"
+    return f"{first} and {len(every) - first.count(', ') - 1} more"
 
 
-def misfit(wanted: str, value: object) -> ValueError:
-    return ValueError(f"must be {wanted}, not {shown(value)}")
+def misfit(expected: str, value: object) -> ValueError:
+    """Return the error for a value of another type than `expected`."""
+    return ValueError(f"must be {expected}, not {shown(value)}")
 
 
 def undeclared(field: str, declared: Iterable[str], name: str | None = None) -> BadInput:
-    """For an attribute of an item or of a filter. `name`: None where the field ends with it."""
+    """Return the error for an undeclared attribute. `name` None: the field's path already ends with it."""
     return BadInput(
         f"{field}: {'' if name is None else shown(name) + ' '}is not declared; declared are: "
         f"{listed(declared) or 'none'}; "

@@ -1,5 +1,5 @@
-"""Reading YAML that people write: a key that stands twice in one mapping is refused, where PyYAML takes the last, and
-what is wrong with a value can be told with its line.
+"""YAML that people write. A repeated key in a mapping is refused (PyYAML takes the last), and the line of a value can
+be found for a message.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 Place = Sequence[str | int]
-"""Where a value stands in a document: keys of mappings and positions in lists, such as `("args", "ports", 0)`."""
+"""The position of a value: keys of mappings and indexes of lists, such as `("args", "ports", 0)`."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, since `serve deploy` reads the same files with it.
+    """PyYAML's safe loader, which `serve deploy` uses for the same files, with repeated keys refused.
 
-    Keys are compared while the document is composed: later, merge keys (`<<`) have added those of other mappings.
+    Keys are compared while the document is composed. Later, merge keys (`<<`) have added keys of other mappings.
     """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -33,7 +33,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse_yaml(text: str) -> Any:
-    """The document. Raises yaml.YAMLError with the place, also where a mapping has a key twice."""
+    """Return the document. Raises yaml.YAMLError with the place of the fault, also for a repeated key."""
     loader = _Loader(text)
     try:
         return loader.get_single_data()
@@ -42,8 +42,9 @@ def parse_yaml(text: str) -> Any:
 
 
 def line_at(text: str, place: Place) -> tuple[int, int]:
-    """The line, from 1, where the value at `place` begins, or else the innermost value around it that is there; and how
-    many parts of `place` are there.
+    """Return the line, from 1, of the value at `place`, and `len(place)`.
+
+    When the value is missing: the line of the innermost existing value around it, and its depth.
     """
     loader = _Loader(text)
     try:
@@ -60,7 +61,7 @@ def line_at(text: str, place: Place) -> tuple[int, int]:
 
 
 def _inside(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
-    """The line of an entry, its key's in a mapping, and its value. None: there is no such entry."""
+    """Return the line of an entry (in a mapping, of its key) and its value. None: there is no such entry."""
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         value = node.value[part]
         return value.start_mark.line + 1, value
