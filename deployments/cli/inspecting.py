@@ -15,7 +15,7 @@ from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
 from recsys.data.parquet_folders import files_of
 from recsys.reading.dialect import ReadOptions
-from recsys.reading.inspection import ROWS, Inspection, Known, inspect
+from recsys.reading.inspection import ROWS, Inspection, Configured, inspect
 
 _SHARES = {
     "with_title": "have a title",
@@ -60,13 +60,13 @@ def inspect_files(
             console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
-def _known(config: Path) -> Known:
+def _known(config: Path) -> Configured:
     """What the config file says; the defaults where there is none."""
     if not config.exists():
-        return Known()
+        return Configured()
     known = read_config(config)
     platform, serving = known.platform, known.serving
-    return Known(platform.attributes, serving.event_types, serving.limits, platform.encoder.max_tokens)
+    return Configured(platform.attributes, serving.event_types, serving.limits, platform.encoder.max_tokens)
 
 
 def _show(one: Inspection, console: Console) -> None:

@@ -17,7 +17,7 @@ from recsys.encoders.catalogue import Progress
 from recsys.errors import VersionError
 from recsys.jobs.item_files import OnBatch, read_catalogue
 from recsys.reading.dialect import ReadOptions
-from recsys.reading.vector_files import Given, read_vectors
+from recsys.reading.vector_files import SuppliedVectors, read_vectors
 from recsys.shard.snapshot import write_indexes
 from recsys.state.connection import connect
 from recsys.state.item_log import ItemLog
@@ -73,7 +73,7 @@ def foreseen(
 
 def _read(
     files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
-) -> tuple[list[Item], Given | None]:
+) -> tuple[list[Item], SuppliedVectors | None]:
     """The items, and the vectors that came with them."""
     check_tools(config.platform)
     mapping = options.mapping
@@ -87,7 +87,7 @@ def build_items(
     items: Sequence[Item],
     config: Config,
     say: Progress,
-    given: Given | None = None,
+    given: SuppliedVectors | None = None,
     *,
     redis_url: str | None = None,
     indexer: Indexer = write_indexes,

@@ -185,7 +185,7 @@ def evaluate(
     encode_s = round(time.perf_counter() - start, 1)
     evaluation = Evaluation(protocol, read.items, texts, read.data, build, config.serving, seed)
     report = evaluation.run(say, with_baselines=with_baselines)
-    return {**report, "encode_s": encode_s, "seed": seed, "files": read.said}
+    return {**report, "encode_s": encode_s, "seed": seed, "files": read.summary}
 
 
 def split_off(protocol: str, data: Interactions) -> Holdout:

@@ -1,4 +1,4 @@
-"""What a cell of text means as a number, a truth value or a list. ValueError says what is wrong with it."""
+"""Cells of text as numbers, truth values and lists. ValueError has a message for the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.data.wording import misfit
 from recsys.reading.tables import cell_text
 
 _MISSING = frozenset({"", "-", "–", "—", "n/a", "na", "null", "none", "nan", "nat", "\\n", "?", "unknown"})  # noqa: RUF001
-"""What people write into a column of numbers, times or truth values where there is none."""
+"""What people write for a missing number, time or truth value."""
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _CURRENCY = re.compile(r"^[-+]?(?:[$€£¥₹]|[A-Z]{3}\s)\s*|\s*(?:[$€£¥₹]|\s[A-Z]{3})$")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -25,17 +25,18 @@ _TRUTH = {"true": True, "yes": True, "y": True, "t": True, "on": True, "1": True
 _TRUTH |= {"false": False, "no": False, "n": False, "f": False, "off": False, "0": False, "0.0": False}
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
 _ARRAY = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:\s+(?:'[^']*'|"[^"]*"))+\s*\]""")
-"""Words between quotes without commas, as numpy prints an array: Python would read them as one word."""
+"""Quoted words without commas, as numpy prints an array. Python would read them as one word."""
 _LIST_CHARS = 100_000
+"""Characters of a cell beyond which it is not parsed as a list."""
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell of numbers, times or truth values says that there is none."""
+    """Return whether a cell of numbers, times or truth values means that there is no value."""
     return text.strip().lower() in _MISSING
 
 
 def number(text: str, *, decimal_comma: bool = False) -> float:
-    """Of digits with a point, thousands separators, a currency: `1999`, `1,999`, `$25.00`, `25,00 €`."""
+    """Return a number, with or without thousands separators and a currency: `1999`, `1,999`, `$25.00`, `25,00 €`."""
     stripped = text.strip()
     plain = _PLAIN.fullmatch(stripped)
     value = float(stripped) if plain else _dressed_number(stripped, text, decimal_comma)
@@ -59,13 +60,13 @@ def _dressed_number(stripped: str, text: str, decimal_comma: bool) -> float:
 
 
 def has_decimal_commas(texts: Sequence[str]) -> bool:
-    """Whether a column writes commas before decimals: `1999,5` does so beyond doubt, `1,999` may be thousands."""
+    """Return whether a column has decimal commas. `1999,5` certainly has one; `1,999` may be thousands."""
     bare = [_SPACES.sub("", _CURRENCY.sub("", text.strip())) for text in texts]
     return any(_SURELY_COMMA.fullmatch(text) for text in bare)
 
 
 def truth(text: str) -> bool:
-    """Of true and false, yes and no, 1 and 0."""
+    """Return the value of true and false, yes and no, on and off, 1 and 0, and their first letters."""
     value = _TRUTH.get(text.strip().lower())
     if value is None:
         raise misfit("true or false", text)
@@ -73,17 +74,18 @@ def truth(text: str) -> bool:
 
 
 def whole_number(text: str) -> str:
-    """`50` of `50.0`, which is how a column of ids is written that once had a gap; else the text itself."""
+    """Return `50` for `50.0`, else the text itself. Tools write ids this way once their column had a missing cell."""
     whole = _WHOLE.fullmatch(text)
     return whole[1] if whole else text
 
 
 def is_whole_float(text: str) -> bool:
+    """Return whether a text is a whole number with a decimal point, such as `50.0`."""
     return _WHOLE.fullmatch(text) is not None
 
 
 def keyword(text: str) -> str:
-    """One word; a list of one is that one."""
+    """Return one keyword. A list of one entry is that entry; a longer one is a ValueError."""
     listed = literal_list(text)
     if listed is None:
         return canonical(text)
@@ -93,7 +95,9 @@ def keyword(text: str) -> str:
 
 
 def keywords(text: str, separator: str = "|") -> list[str]:
-    """Entries of a list: in JSON, as Python or numpy print one, or between separators. Empty ones are left out."""
+    """Return the entries of a list, written in JSON, as Python or numpy print it, or with separators. Empty entries are
+    left out.
+    """
     listed = literal_list(text)
     if listed is None:
         listed = [canonical(part) for part in text.split(separator)]
@@ -101,7 +105,7 @@ def keywords(text: str, separator: str = "|") -> list[str]:
 
 
 def literal_list(text: str) -> list[str] | None:
-    """Entries of `["a", "b"]`, `['a', 'b']`, `['a' 'b']` or `{a,b}`; None: it is no such list."""
+    """Return the entries of `["a", "b"]`, `['a', 'b']`, `['a' 'b']` or `{a,b}`. None: it is not such a list."""
     stripped = text.strip()
     if not (stripped.startswith("[") and stripped.endswith("]")) or len(stripped) > _LIST_CHARS:
         if stripped.startswith("{") and stripped.endswith("}") and ":" not in stripped:  # as PostgreSQL writes one
@@ -124,9 +128,9 @@ def literal_list(text: str) -> list[str] | None:
 
 
 def list_separator(texts: Sequence[str]) -> str | None:
-    """What surely separates lists in a column; None: nothing does, and each cell is one word.
+    """Return the separator of a column's lists. None: no separator is certain, and each cell is one keyword.
 
-    `|` stands in no word. A comma may: it separates when the parts come again and again, also alone, as genres do.
+    `|` always separates. A comma, `;` or `/` separates when the parts repeat across cells, also alone, as genres do.
     """
     plain = [text for text in texts if literal_list_or_none(text) is None]
     if any("|" in text for text in plain):
@@ -139,19 +143,20 @@ def list_separator(texts: Sequence[str]) -> str | None:
         often = len(set(parts)) * 4 <= len(parts)
         short = all(len(part) <= 40 for part in parts)
         if len(cells) >= 20 and len(joined) * 10 >= len(cells) and often and short:
-            known = {part for cell in joined for part in cell}
-            if not alone or len(alone & known) * 2 >= len(alone):
+            joined_parts = {part for cell in joined for part in cell}
+            if not alone or len(alone & joined_parts) * 2 >= len(alone):
                 return separator
     return None
 
 
 def may_be_list(texts: Sequence[str]) -> tuple[str, str] | None:
-    """A separator and a cell without `|` that holds it, where it is not sure that it separates."""
+    """Return a possible separator and a cell that has it, for a column without `|`. None: there is none."""
     plain = [text for text in texts if "|" not in text and literal_list_or_none(text) is None]
     return next(((sign, text) for sign in (",", ";") for text in plain if f"{sign} " in text), None)
 
 
 def literal_list_or_none(text: str) -> list[str] | None:
+    """Return `literal_list`, or an empty list where it raises."""
     try:
         return literal_list(text)
     except ValueError:

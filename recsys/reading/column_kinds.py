@@ -1,4 +1,4 @@
-"""What a column most probably holds, from some of its cells."""
+"""The probable kind of a column, from a sample of its cells."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _IMAGE = re.compile(r"\.(jpe?g|png|webp|gif|avif|svg)(\?|$)", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
 _TEXT_CHARS = 60
 _VECTOR = 16
-"""Numbers of a list from which on it is a vector, and no list of codes."""
+"""Least numbers of a list for it to be a vector rather than a list of codes."""
 
 
 def kind_of(name: str, texts: Sequence[str]) -> Kind:
-    """`texts`: cells that are not missing."""
+    """Return the kind of a column. `name`: its header; `texts`: its cells that are not empty."""
     present = [text for text in texts if not cells.is_missing(text)]
     if not present:
         return "empty"
@@ -71,7 +71,7 @@ def _kind_of_times(name: str, present: Sequence[str]) -> Kind | None:
 
 
 def _all(texts: Sequence[str], read: Callable[[str], object]) -> bool:
-    """Whether 95 of 100 can be read so: a few odd cells do not change what a column is."""
+    """Return whether `read` accepts at least 95 % of the cells: a few odd cells do not change a column's kind."""
     failed, most = 0, len(texts) // 20
     for text in texts:
         try:

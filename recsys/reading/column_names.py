@@ -1,4 +1,4 @@
-"""What people call the columns that we know, to propose a mapping. Nothing is read by these names unasked."""
+"""Common names of columns, used to propose a mapping. A column is never read by such a name without `--map`."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 
 
 def squeezed(column: str) -> str:
-    """Without case, and all that is neither letter nor digit: `Movie-ID` and `movie_id` are one name."""
+    """Return a name in lower case without anything but letters and digits: `Movie-ID` and `movie_id` are the same."""
     return re.sub(r"[\W_]", "", column.rpartition(":")[0] or column).lower()
 
 
 def is_telling(cell: str) -> bool:
-    """Whether the cell is such a name, so that its row is a header."""
+    """Return whether a cell is a common column name, which makes its row a header."""
     name = squeezed(cell)
     return any(name == squeezed(field) or name in aliases for field, aliases in _ALIASES.items())
 
 
 def proposed(columns: Iterable[str], fields: Iterable[str]) -> dict[str, str]:
-    """Our field: the column that most probably holds it. No column stands for two fields, and none that has a field's
-    own name is given away.
+    """Return the most probable column of each field that has no column of its own name.
+
+    No column is proposed for two fields, and none that has the name of a field.
     """
-    known = list(columns)
-    free = {squeezed(column.rpartition(".")[2]): column for column in reversed(known)}
-    free |= {squeezed(column): column for column in reversed(known)}
-    wanted = list(fields)
-    taken = {field for field in wanted if field in known}
+    header = list(columns)
+    free = {squeezed(column.rpartition(".")[2]): column for column in reversed(header)}
+    free |= {squeezed(column): column for column in reversed(header)}
+    names = list(fields)
+    taken = {field for field in names if field in header}
     mapping: dict[str, str] = {}
-    for field in wanted:
-        if field in known:
+    for field in names:
+        if field in header:
             continue
         for alias in (squeezed(field), *_ALIASES.get(field, ())):
             column = free.get(alias)

@@ -1,4 +1,4 @@
-"""Numbers about the columns of items and of events."""
+"""Statistics of the columns of items and of events, for `recsys inspect`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from recsys.reading.languages import shares
 from recsys.reading.times import TimeReading, moment, time_reading, unit_of
 
 _CHARS_A_TOKEN = 4
-"""Of English, about."""
+"""Mean characters of a token in English."""
 _TEXTS = 2000
-"""Texts whose language is looked at."""
+"""Texts whose language is determined."""
 _SAMPLE = 1000
+"""Cells that decide how ids and times are read."""
 _TYPES = 20
+"""Event types that are listed, the most frequent first."""
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def spelled(ids: pa.Array) -> pa.Array:
-    """Ids as they are read: in one spelling, and `50.0` throughout as `50`."""
+    """Return ids as a build reads them: in canonical spelling, and `50` for `50.0` if all are written so."""
     if not pc.all(pc.fill_null(pc.string_is_ascii(ids), True)).as_py():
         encoded = ids.dictionary_encode()
         ids = pa.array(map(canonical, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
@@ -38,12 +40,14 @@ def spelled(ids: pa.Array) -> pa.Array:
 
 
 def of_items(ids: pa.Array, titles: pa.Array, texts: pa.Array, created: pa.Array, *, max_tokens: int) -> dict[str, Any]:
-    """JSON-ready: ids and doubled ones, shares of the items with title, text and time, near-equal and cut texts,
-    languages of a sample, span of times.
+    """Return JSON-ready statistics of items.
+
+    They are the numbers of ids, repeated ids, nearly equal texts and missing ids, the shares of items with title, text
+    and creation time, the share of texts longer than `max_tokens`, the languages of a sample, and the span of times.
     """
     ids, n = spelled(ids), max(len(ids), 1)
     distinct = pc.count_distinct(ids).as_py()
-    # Arrow's own way to skip missing parts loses the rows of which all are missing.
+    # `null_handling="skip"` of Arrow would lose which rows have neither title nor text.
     whole = pc.coalesce(pc.binary_join_element_wise(titles, texts, ". "), titles, texts)
     plain = pc.replace_substring_regex(pc.utf8_lower(whole), r"[^\p{L}\p{N}]+", " ")
     alike = pc.value_counts(plain.filter(pc.greater(pc.utf8_length(plain), 0)))
@@ -68,8 +72,11 @@ def of_items(ids: pa.Array, titles: pa.Array, texts: pa.Array, created: pa.Array
 def of_events(
     users: pa.Array, items: pa.Array, types: pa.Array, times: pa.Array, catalogue: pa.Array | None = None
 ) -> dict[str, Any]:
-    """JSON-ready: users, items, types, span of times, share of events that another one of the user ties with, repeated
-    events, the largest user, and with a catalogue's ids how many join it.
+    """Return JSON-ready statistics of events.
+
+    They are the numbers of users, items, events by type and repeated events, the span of times, the share of events
+    with the same time as another of the user, the user with most events, and, given the ids of a catalogue, the share
+    of events whose item it has.
     """
     users, items, n = spelled(users), spelled(items), max(len(users), 1)
     seconds = _seconds(times)
@@ -109,7 +116,7 @@ def _counts(column: pa.Array, most: int) -> dict[str, int]:
 
 
 def _seconds(column: pa.Array) -> npt.NDArray[np.float64]:
-    """(n,) Unix seconds; NaN for what is missing or no time."""
+    """Return (n,) float64 Unix seconds, NaN for a cell that is missing or not a time."""
     present = column.drop_null()
     if not len(present):
         return np.full(len(column), np.nan)
@@ -118,11 +125,11 @@ def _seconds(column: pa.Array) -> npt.NDArray[np.float64]:
         seconds = read(column, reading)
         if seconds is not None:
             return seconds
-    raise AssertionError("the last of them reads all")
+    raise AssertionError("_of_texts reads every column")
 
 
 def _of_digits(column: pa.Array, reading: TimeReading) -> npt.NDArray[np.float64] | None:
-    """Where all have one unit per second; None otherwise."""
+    """Return seconds from numbers of one unit. None: the cells are not such numbers."""
     try:
         numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:

@@ -1,7 +1,7 @@
-"""Columns of text to raw items and events: the one place where cells of files get a meaning, whatever the container.
+"""Columns of text converted to raw items and events, for files of every container.
 
-Each distinct cell is converted once a batch. What cannot be converted costs the row, or where it is optional and the
-options say so, the value alone.
+Each distinct cell is converted once a batch. A cell that cannot be converted costs the row, or, where the value is
+optional and the options say so, the value alone.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from recsys.reading.tables import Rows
 from recsys.reading.times import TimeReading, moment
 
 _AHEAD_S = 366 * 86_400
-"""How far ahead an item may be created: announced for next year, but not written as 2099 to say unknown."""
+"""Seconds by which `created_at` may be in the future: an announcement may, a placeholder such as 2099 may not."""
 Wrong = dict[int, tuple[str, str]]
-"""Place of a row: the field, and what is wrong with it."""
+"""Field and message of refused rows, by the row's position in the batch."""
 
 
 @dataclass(slots=True)
 class Converted:
-    """Raw records of some rows, and what was left out of them."""
+    """Raw records of some rows, with the rows and values that were left out."""
 
     records: list[dict[str, Any]]
     lines: list[int]
-    """(len(records),) where each stands."""
+    """The line of each record."""
     wrong: list[tuple[int, str, str]] = field(default_factory=list)
-    """Line, field and message of rows that are refused."""
+    """Line, field and message of refused rows."""
     dropped: list[tuple[int, str, str]] = field(default_factory=list)
-    """The same of optional values that were left out."""
+    """Line, field and message of optional values that were left out."""
 
 
-def wanted_rows(rows: Rows, conditions: Sequence[Condition]) -> Rows:
-    """Those of which all conditions hold."""
+def rows_where(rows: Rows, conditions: Sequence[Condition]) -> Rows:
+    """Return the rows that fulfil all conditions."""
     for condition in conditions:
         encoded = rows.of(condition.column).dictionary_encode()
         holds = pa.array([_holds(text, condition) for text in encoded.dictionary.to_pylist()], pa.bool_())
@@ -63,7 +63,7 @@ def _holds(text: str, condition: Condition) -> bool:
 
 
 def _comparable(text: str) -> float | str:
-    """For conditions, `true` is 1 and `1.0` is 1."""
+    """Return a cell as a number if it is one, else as text. `true` and `1.0` both are 1."""
     for read in (cells.number, cells.truth):
         try:
             return float(read(text))
@@ -73,7 +73,7 @@ def _comparable(text: str) -> float | str:
 
 
 def by_distinct(column: pa.Array, convert: Callable[[str], Any]) -> tuple[list[Any], dict[int, str]]:
-    """(n,) converted values, None where missing or wrong; and what is wrong by place."""
+    """Return (n,) converted values, None where missing or wrong, and the messages of wrong cells by position."""
     encoded = column.dictionary_encode()
     values, faults = [], {}
     for code, text in enumerate(encoded.dictionary.to_pylist()):
@@ -83,8 +83,8 @@ def by_distinct(column: pa.Array, convert: Callable[[str], Any]) -> tuple[list[A
             values.append(None)
             faults[code] = str(wrong)
     codes = encoded.indices.to_pylist()
-    made = [None if code is None else values[code] for code in codes]
-    return made, {at: faults[code] for at, code in enumerate(codes) if code in faults} if faults else {}
+    converted = [None if code is None else values[code] for code in codes]
+    return converted, {at: faults[code] for at, code in enumerate(codes) if code in faults} if faults else {}
 
 
 class Converter:
@@ -96,8 +96,8 @@ class Converter:
         self._declared = declared
 
     def items(self, rows: Rows, now: float) -> Converted:
-        """Raw items. `now`: Unix seconds."""
-        made = Converted([], rows.lines.tolist())
+        """Return raw items. `now`: Unix seconds, to refuse creation times far in the future."""
+        converted = Converted([], rows.lines.tolist())
         columns: dict[str, list[Any]] = {"item_id": self._ids(rows, "item_id")}
         for name in ("title", "text"):
             if name in self._reading.columns:
@@ -113,41 +113,42 @@ class Converter:
         }
         for name, (values, faults) in {**optional, **attributes}.items():
             where = name if name in optional else path(("attributes", name))
-            self._settle(made, where, faults, refused)
+            self._settle(converted, where, faults, refused)
             if name in optional:
                 columns[name] = values
-        made.records = _records(columns, len(rows))
+        converted.records = _records(columns, len(rows))
         names = list(attributes)
         inner = _records({name: attributes[name][0] for name in names}, len(rows)) if names else []
-        for record, given in zip(made.records, inner, strict=False):
-            if given:
-                record["attributes"] = given
-        return _without(made, refused)
+        for record, present in zip(converted.records, inner, strict=False):
+            if present:
+                record["attributes"] = present
+        return _without(converted, refused)
 
     def events(self, rows: Rows) -> Converted:
-        """Raw events, without defaults."""
-        made = Converted([], rows.lines.tolist())
+        """Return raw events, without defaults for missing fields."""
+        converted = Converted([], rows.lines.tolist())
         columns: dict[str, list[Any]] = {}
         refused: Wrong = {}
-        known = self._reading.columns
+        fields = self._reading.columns
         for name in ("event_id", "user_id", "item_id", "request_id"):
-            if name in known:
+            if name in fields:
                 columns[name] = self._ids(rows, name)
-        if "type" in known:
+        if "type" in fields:
             types = self._options.type_map
-            columns["type"], _ = by_distinct(rows.of(known["type"]), lambda text: types.get(text.strip(), text.strip()))
+            names = rows.of(fields["type"])
+            columns["type"], _ = by_distinct(names, lambda text: types.get(text.strip(), text.strip()))
         for name, convert in (("value", self._number("value")), ("timestamp", self._moment("timestamp"))):
-            if name in known:
-                columns[name], faults = by_distinct(rows.of(known[name]), convert)
+            if name in fields:
+                columns[name], faults = by_distinct(rows.of(fields[name]), convert)
                 for at, message in faults.items():
                     refused.setdefault(at, (name, f"{name}: {message}"))
-        made.records = _records(columns, len(rows))
-        return _without(made, refused)
+        converted.records = _records(columns, len(rows))
+        return _without(converted, refused)
 
-    def _settle(self, made: Converted, where: str, faults: Mapping[int, str], refused: Wrong) -> None:
+    def _settle(self, converted: Converted, where: str, faults: Mapping[int, str], refused: Wrong) -> None:
         for at, message in faults.items():
             if self._options.bad_attributes == "drop":
-                made.dropped.append((made.lines[at], where, f"{where}: {message}"))
+                converted.dropped.append((converted.lines[at], where, f"{where}: {message}"))
             else:
                 refused.setdefault(at, (where, f"{where}: {message}"))
 
@@ -161,7 +162,7 @@ class Converter:
         return by_distinct(rows.of(self._reading.columns[name]), read)[0]
 
     def _joined(self, rows: Rows) -> list[str]:
-        """The text that is made of several columns; what is the title already is left out."""
+        """Return texts joined from the columns of `--text-from`, without the title's column."""
         title = self._reading.columns.get("title")
 
         def words(text: str) -> str:
@@ -209,7 +210,7 @@ class Converter:
 
 
 def _records(columns: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
-    """(count,) the rows as objects, without what is missing."""
+    """Return the rows as objects, without missing values. `count`: rows, for when there are no columns."""
     names = list(columns)
     if not names:
         return [{} for _ in range(count)]
@@ -217,9 +218,9 @@ def _records(columns: Mapping[str, Sequence[Any]], count: int) -> list[dict[str,
     return [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
 
 
-def _without(made: Converted, refused: Wrong) -> Converted:
+def _without(converted: Converted, refused: Wrong) -> Converted:
     if refused:
-        made.wrong += [(made.lines[at], where, message) for at, (where, message) in sorted(refused.items())]
-        made.records = [record for at, record in enumerate(made.records) if at not in refused]
-        made.lines = [line for at, line in enumerate(made.lines) if at not in refused]
-    return made
+        converted.wrong += [(converted.lines[at], where, message) for at, (where, message) in sorted(refused.items())]
+        converted.records = [record for at, record in enumerate(converted.records) if at not in refused]
+        converted.lines = [line for at, line in enumerate(converted.lines) if at not in refused]
+    return converted

@@ -1,4 +1,4 @@
-"""Items and interactions out of files, for training and evaluation."""
+"""Items and interactions from files, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ from recsys.reading.readers import Batch, read_events, read_items
 from recsys.state.tie_breaking import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
-"""Where a folder holds one table in several files, these are taken in this order."""
+"""Preferred endings where a folder has one table in several files, best first."""
 ANY = "event"
-"""Type of events whose file names none."""
+"""Type of events whose file has no type."""
 
 Say = Callable[[str, int, int], None]
+"""Progress: the step, what is done and what there is."""
 
 
 class _AnyType(frozenset[str]):
-    """Every type is known."""
+    """Contains every event type."""
 
     def __contains__(self, _: object) -> bool:
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """Items, and what users did with them."""
+class Dataset:
+    """Items, and the interactions of users with them."""
 
     items: list[Item]
     data: Interactions
-    said: list[str]
-    """What the files were taken for, in lines."""
+    summary: list[str]
+    """Lines on how the files were read; see `FileReading.summary`."""
 
 
 def in_folder(folder: Path, name: str) -> Path:
-    """The file of that name, whatever its ending; of several the one that comes first in the list above. Raises
-    BadInput when there is none.
+    """Return the file of that name with any ending. Of several, the ending that _SUFFIXES has first is taken.
+
+    Raises BadInput when there is none.
     """
     places = {suffix: place for place, suffix in enumerate(_SUFFIXES)}
     paths = [path for path in folder.glob(f"{name}.*") if path.is_file()]
@@ -62,27 +64,27 @@ def read_folder(
     say: Say,
     options: ReadOptions | None = None,
     tallies: FileTallies | None = None,
-) -> Read:
-    """`items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or both with other endings.
+) -> Dataset:
+    """Read `items.csv` (item_id, title, text) and `events.csv` (user_id, item_id, timestamp), or other endings.
 
-    `options`: what is said of both, see `divided`. Every event counts 1, whatever its type and value: what is judged is
-    whether the next one is foreseen. `tallies` count what is left out. Raises BadInput when a file does not fit, or too
-    much of it is refused or names no item.
+    `options`: options for both files, see `divided`. Every event has weight 1, whatever its type and value: evaluation
+    predicts the next event. `tallies` count what is left out. Raises BadInput when a column is missing, when too many
+    rows are refused, and when too many events name an item that the item file lacks.
     """
     tallies = tallies or FileTallies()
     of_items, of_events = divided(options or ReadOptions(), declared)
     paths = [in_folder(folder, "items")]
-    # Both look at their files' columns before either reads.
-    said = read_items(paths, declared, Limits(), of_items).said()
+    # Check the columns of both files before either is read.
+    summary = read_items(paths, declared, Limits(), of_items).summary()
     events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
     items = items_of(paths, declared, say, of_items, tallies.items)
-    said += events.said()
-    there = {item.item_id for item in items}
+    summary += events.summary()
+    catalogue = {item.item_id for item in items}
     users, ids, times = [], [], []
     for batch in events:
         tallies.events(batch)
         named = [record.item_id for record in batch.records]
-        tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in there])
+        tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in catalogue])
         for record in batch.records:
             users.append(record.user_id)
             ids.append(record.item_id)
@@ -90,7 +92,7 @@ def read_folder(
         say("read events", batch.bytes_read, batch.bytes_total)
     if tallies.joined.too_few or tallies.joined.share == 1.0:
         raise tallies.joined.wrong(item.item_id for item in items)
-    return Read(items, Interactions.of(users, ids, times, catalogue=[item.item_id for item in items]), said)
+    return Dataset(items, Interactions.of(users, ids, times, catalogue=[item.item_id for item in items]), summary)
 
 
 def items_of(
@@ -101,7 +103,10 @@ def items_of(
     tally: Callable[[Batch[Any]], None],
     limits: Limits | None = None,
 ) -> list[Item]:
-    """Items of the files in the order of a catalogue; the last of several with one id wins."""
+    """Return the items of the files in catalogue order. Of several items with one id the last wins.
+
+    `tally` is called with each batch, and may raise BadInput.
+    """
     items: list[Item] = []
     for batch in read_items(paths, declared, limits or Limits(), options):
         tally(batch)
@@ -113,17 +118,17 @@ def items_of(
 
 
 def divided(options: ReadOptions, declared: Mapping[str, AttributeType]) -> tuple[ReadOptions, ReadOptions]:
-    """What is said of items, and what of events.
+    """Return the options for the item file and those for the event file.
 
-    A column of `mapping` is for both where both have the field, or for one alone as `items.field` or `events.field`;
-    so is a condition of `where`, which without such a name is for events. BadInput for a field that neither has.
+    An entry of `mapping` holds for both files if both have the field, and for one as `items.field` or `events.field`. A
+    condition of `where` holds for events, or for items as `items.column`. Raises BadInput for a field that neither has.
     """
     own = {"items": [*ItemIn.model_fields, *declared], "events": [*EventIn.model_fields]}
     for name, column in options.mapping.items():
         file, _, field = name.partition(".")
         if field not in own.get(file, ()) and not any(name in fields for fields in own.values()):
-            known = ", ".join(dict.fromkeys([*own["events"], *own["items"]]))
-            raise BadInput(f"--map {name}={column}: no such field; the fields are {known}", field=name)
+            names = ", ".join(dict.fromkeys([*own["events"], *own["items"]]))
+            raise BadInput(f"--map {name}={column}: no such field; the fields are {names}", field=name)
     of_items, of_events = (
         {name: column for name, column in options.mapping.items() if name in fields}
         | {
@@ -146,7 +151,10 @@ def _of_items(condition: Condition) -> bool:
 
 
 def weighted(events: Iterable[Interaction], types: Mapping[str, EventType], catalogue: Iterable[str]) -> Interactions:
-    """Events at the weights of their types, as profiles fold them: a later dislike takes back what was liked before."""
+    """Return interactions with the weights of the events' types, as in a profile: a later dislike cancels a like.
+
+    `catalogue`: the item ids; events of other items are left out.
+    """
     taste = Taste(types, 1.0)
     rows = [(e.user_id, e.item_id, e.timestamp, taste.weight(e)) for e in events if taste.speaks(e)]
     users, items, times, weights = zip(*rows, strict=True) if rows else ((), (), (), ())

@@ -1,4 +1,4 @@
-"""What a file is: container, packing, encoding, separator, quotes, header, columns. Its content tells, not its name."""
+"""Detection of a file's container, compression, encoding, separator, quotes, header and columns from its content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from recsys.data.canonical import canonical
 from recsys.errors import BadInput
 from recsys.reading.dialect import Compression, Dialect, ReadOptions
-from recsys.reading.packed_files import PARQUET_MAGIC, compression_of, file_size, lines_of, told, unpacked
+from recsys.reading.packed_files import PARQUET_MAGIC, compression_of, file_errors, file_size, lines_of, unpacked
 from recsys.reading.separators import has_header, separator_of
 from recsys.reading.table_reading import Lines, is_text, json_document, json_record, not_text, split_rows
 from recsys.reading.tables import arrow_names, flattened
@@ -26,13 +26,16 @@ _SAMPLE_LINES = 1000
 _JSON_NAMES = (".json", ".jsonl", ".ndjson")
 _SHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _NAMES = 1000
-"""Columns of one file that are looked at."""
+"""Columns of one JSON file that are considered."""
 
 
 def detect(path: Path, options: ReadOptions) -> Dialect:
-    """How the file is written. What `options` say is not questioned. BadInput: it is nothing that can be read."""
+    """Return how a file is written. Values given in `options` are taken as they are.
+
+    Raises BadInput when the file is missing, empty, or of a format that cannot be read.
+    """
     file_size(path)
-    with told(path):
+    with file_errors(path):
         compression = compression_of(path)
         with unpacked(path, compression) as (_, stream):
             sample = stream.read(_SAMPLE_BYTES)
@@ -60,7 +63,7 @@ def _text(path: Path, compression: Compression | None, sample: bytes, options: R
 
 
 def _json(path: Path, dialect: Dialect, lines: Sequence[str]) -> Dialect | None:
-    """None: the lines are no JSON."""
+    """Return the dialect of a JSON file. None: the lines are not JSON."""
     named = path.with_suffix("") if dialect.compression and path.suffix.lower() not in _JSON_NAMES else path
     promised = named.suffix.lower() in _JSON_NAMES
     first = next((line.strip() for line in lines if line.strip()), "")
@@ -92,7 +95,7 @@ def _is_python(line: str) -> bool:
 
 
 def _opens_document(first: str) -> bool:
-    """Whether a line begins a document over several lines, and no table of one column."""
+    """Return whether a line begins a JSON document of several lines rather than a table of one column."""
     return first in ("{", "[", "[{") or first.startswith(('{"', '[{"', '[ {"')) or first == "[]"
 
 
@@ -104,7 +107,7 @@ def _document(path: Path, dialect: Dialect, *, promised: bool, lines: Sequence[s
         first = next((line for line in lines if line.strip()), "")
         if not promised or first.strip().startswith("[") or first.strip() == "{":
             raise
-        return replace(dialect, container="json lines")  # each line will say what is wrong with it
+        return replace(dialect, container="json lines")  # reading reports the fault of each line
     key = None
     if isinstance(document, dict) and (lists := _record_lists(document)):
         key = max(lists, key=lambda name: len(document[name]))
@@ -120,7 +123,7 @@ def _document(path: Path, dialect: Dialect, *, promised: bool, lines: Sequence[s
 
 
 def _record_lists(document: dict[str, Any]) -> list[str]:
-    """Fields that hold a list of objects, when the object names nothing of its own."""
+    """Return the fields that hold a list of objects. An object with an id or a title is a record and has none."""
     if any(name.lower() in ("id", "item_id", "user_id", "title", "name") for name in document):
         return []
     return [

@@ -1,4 +1,4 @@
-"""How a file is written, and what a user says of it."""
+"""How a file is written, and the options by which a user overrides the detection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMED_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Rows that are wanted: `column sign value`, such as `clicked=1`."""
+    """A condition on rows: `column sign value`, such as `clicked=1`."""
 
     column: str
     sign: str
@@ -29,7 +29,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """BadInput where it is no condition."""
+        """Return the condition of a text. Raises BadInput when it is not one."""
         parts = _CONDITION.match(text)
         if parts is None:
             raise BadInput(f"--where {text}: write it as column=value, or with !=, <, <=, > or >=", field="where")
@@ -38,32 +38,32 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What a user says of files. None: it is detected."""
+    """Options of a user for reading files. None: the value is detected."""
 
     mapping: Mapping[str, str] = field(default_factory=dict)
-    """Our field: the file's column, where they differ."""
+    """The file's column for a field, where their names differ."""
     separator: str | None = None
-    """Between cells; `tab` for a tab."""
+    """Separator of cells; `tab` for a tab."""
     encoding: str | None = None
-    """A codec of Python, such as cp1252."""
+    """Name of a Python codec, such as cp1252."""
     header: bool | None = None
-    """Whether the first line holds names; False: columns are named 1, 2, 3."""
+    """Whether the first line holds the column names. False: columns are named 1, 2, 3."""
     list_separator: str | None = None
-    """Between the entries of one cell."""
+    """Separator of the entries in a cell with a list."""
     time_unit: TimeUnit | None = None
-    """Of times that are numbers."""
+    """Unit of times that are numbers."""
     time_format: str | None = None
-    """As `strptime` knows it."""
+    """Format of times, as for `strptime`."""
     default_time: DefaultTime | None = None
-    """For events without a time: the rows' order, or the time of reading."""
+    """Time of events without one: by the order of the rows, or the time of reading. None: such events are refused."""
     type_map: Mapping[str, str] = field(default_factory=dict)
-    """The file's event type: ours."""
+    """The configured event type for a type in the file."""
     where: Sequence[Condition] = ()
-    """All must hold of a row that is read."""
+    """Rows that do not fulfil all conditions are skipped."""
     text_from: Sequence[str] = ()
-    """Columns that make up an item's text."""
+    """Columns that are joined to an item's text."""
     bad_attributes: BadAttributes = "drop"
-    """Whether an optional value that does not fit costs the value or the whole item."""
+    """Whether an invalid optional value is left out, or its row refused."""
 
     def __post_init__(self) -> None:
         if self.separator is not None:
@@ -84,11 +84,11 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one file is written, as detected or told."""
+    """How one file is written, as detected or given by options."""
 
     container: Container
     columns: tuple[str, ...]
-    """Names in the order of the file; those of nested objects as `outer.inner`."""
+    """Names in the order of the file. Fields of nested objects are named `outer.inner`."""
     compression: Compression | None = None
     encoding: str = "utf-8"
     separator: str = ","
@@ -97,10 +97,10 @@ class Dialect:
     header: bool = True
     """False: columns are named 1, 2, 3."""
     key: str | None = None
-    """Of a JSON document: where in its object the list of records is; None: it is the list itself."""
+    """Field of a JSON document that holds the list of records. None: the document is the list."""
 
     def __str__(self) -> str:
-        """Such as `CSV in UTF-8, separated by ;`."""
+        """Return a description such as `a table in UTF-8, cells separated by semicolons`."""
         packed = "" if self.compression is None else f", {self.compression}"
         if self.container == "parquet":
             return "Parquet"

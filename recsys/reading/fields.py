@@ -1,4 +1,4 @@
-"""Which column of a file holds which of our fields, and what to say where one is missing."""
+"""The column of each field in a file, and the message when one is missing."""
 
 from __future__ import annotations
 
@@ -11,40 +11,43 @@ from recsys.errors import BadInput
 from recsys.reading.column_names import proposed
 
 INNER = "attributes."
-"""Before the name of an attribute that stands in an object `attributes`."""
+"""Prefix of an attribute within an object `attributes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What is read of files of one sort."""
+    """The fields that are read from item files, or from event files."""
 
-    known: tuple[str, ...]
+    names: tuple[str, ...]
     needed: tuple[tuple[str, ...], ...]
-    """Groups of fields; of each group at least one must have a column."""
+    """Groups of fields. At least one field of each group must have a column."""
     attributes: Mapping[str, AttributeType]
-    """Declared attributes that are columns of their own; empty for events."""
+    """Declared attributes that are columns of their own. Empty for events."""
     hints: Mapping[str, str]
-    """Field: what else to do where it has no column."""
+    """Another way out for a field without a column."""
 
     def check(self, mapping: Mapping[str, str]) -> None:
-        """BadInput when the mapping names a field that does not exist."""
+        """Raise BadInput when the mapping names a field that does not exist."""
         for field, column in mapping.items():
-            if field not in self.known:
-                known = ", ".join(self.known)
-                raise BadInput(f"--map {field}={column}: no such field; the fields are {known}", field=field)
+            if field not in self.names:
+                names = ", ".join(self.names)
+                raise BadInput(f"--map {field}={column}: no such field; the fields are {names}", field=field)
 
     def columns(self, path: Path, header: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
-        """Column of each field that the file has. BadInput names all that are missing, with the mapping to try."""
+        """Return the column of each field that the file has.
+
+        Raises BadInput naming all missing fields and the mapping to try, and when two columns have the same name.
+        """
         self.check(mapping)
         present = set(header)
-        columns = {field: mapping.get(field, field) for field in self.known}
+        columns = {field: mapping.get(field, field) for field in self.names}
         columns = {field: column for field, column in columns.items() if column in present}
         for field in self.attributes:
             if field not in columns and f"{INNER}{field}" in present and field not in mapping:
                 columns[field] = f"{INNER}{field}"
         missing = [group for group in self.needed if not columns.keys() & set(group)]
-        told = {field for group in missing for field in group}
-        missing += [(field,) for field in mapping if field not in columns and field not in told]
+        lacking = {field for group in missing for field in group}
+        missing += [(field,) for field in mapping if field not in columns and field not in lacking]
         if missing:
             raise self._incomplete(path, header, missing, mapping)
         for field, column in columns.items():
@@ -53,17 +56,16 @@ class Fields:
         return columns
 
     def later(self, header: Sequence[str]) -> dict[str, str]:
-        """Columns of the fields that the first objects of a JSON file do not have, and later ones may."""
+        """Return the columns that later objects of a JSON file may have although its first ones do not."""
         inner = INNER if any(column.startswith(INNER) for column in header) else ""
-        return {field: f"{inner if field in self.attributes else ''}{field}" for field in self.known}
+        return {field: f"{inner if field in self.attributes else ''}{field}" for field in self.names}
 
     def _incomplete(
         self, path: Path, header: Sequence[str], missing: Sequence[tuple[str, ...]], mapping: Mapping[str, str]
     ) -> BadInput:
-        names = ", ".join(" or ".join(_asked(group, mapping)) for group in missing)
+        names = ", ".join(" or ".join(_expected(group, mapping)) for group in missing)
         free = [column for column in header if column not in mapping.values()]
-        wanted = [field for group in missing for field in group]
-        guess = proposed(free, wanted)
+        guess = proposed(free, [field for group in missing for field in group])
         groups = [next((field for field in group if field in guess), group[0]) for group in missing]
         maps = " ".join(f"--map {field}={guess.get(field, 'COLUMN')}" for field in groups)
         look = "" if all(field in guess for field in groups) else f"; recsys inspect {path} says what they hold"
@@ -75,7 +77,7 @@ class Fields:
         )
 
 
-def _asked(group: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
-    """Columns of which one was expected: those that were named, where some were."""
+def _expected(group: Sequence[str], mapping: Mapping[str, str]) -> list[str]:
+    """Return the columns of which one was expected: those of the mapping, else the fields' own names."""
     named = [mapping[field] for field in group if field in mapping]
     return named or list(group)

@@ -1,4 +1,4 @@
-"""How a file is read: its dialect, the columns of our fields, and what its first rows say of how cells are written."""
+"""How a file is read: its dialect, the columns of the fields, and how cells are written, from its first rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from recsys.reading.dialect import Dialect, ReadOptions
 from recsys.reading.fields import INNER, Fields
 from recsys.reading.table_reading import read_rows
 from recsys.reading.tables import Rows
-from recsys.reading.times import TimeReading, said_of_numbers, time_reading
+from recsys.reading.times import TimeReading, note_on_numbers, time_reading
 
 _SAMPLE_ROWS = 1000
 _TOLD = 12
-"""Columns that are named in a line."""
+"""Unused columns that the summary names."""
 _IDS = ("item_id", "user_id", "event_id", "request_id")
 _TIMES = ("timestamp", "created_at")
 _DECLARED_AS = {"image": "keyword", "link": "keyword", "empty": "keyword", "text": "keyword"}
@@ -26,54 +26,60 @@ _DECLARED_AS = {"image": "keyword", "link": "keyword", "empty": "keyword", "text
 
 @dataclass(frozen=True, slots=True)
 class FileReading:
-    """What is settled before the first row is converted. The same table gives the same in every container."""
+    """The decisions made before the first row is converted. A table has the same in every container."""
 
     path: Path
     dialect: Dialect
     columns: dict[str, str]
-    """Our field: the file's column."""
+    """The file's column for each field."""
     float_ids: frozenset[str] = frozenset()
-    """Fields whose ids are written as `50.0` throughout, and read as `50`."""
+    """Fields whose ids are all written as `50.0`, and read as `50`."""
     times: dict[str, TimeReading] = field(default_factory=dict)
+    """How the times of a field are written."""
     decimal_commas: frozenset[str] = frozenset()
+    """Fields whose numbers have decimal commas."""
     list_separators: dict[str, str] = field(default_factory=dict)
+    """Separator of the lists of a `keyword[]` attribute."""
     notes: tuple[str, ...] = ()
-    """What was settled that is not a matter of course."""
+    """Decisions that a user should know of."""
     unused: tuple[str, ...] = ()
     """Columns that are not read, each with its kind."""
     attributes: bool = False
-    """Whether unused columns could be declared."""
+    """Whether unused columns could be declared as attributes."""
 
-    def said(self) -> list[str]:
-        """What the file was taken for, in two lines or less."""
+    def summary(self) -> list[str]:
+        """Return one or two lines that say how the file is read."""
         present = {name: column for name, column in self.columns.items() if column in self.dialect.columns}
         renamed = [f"{name} from {column}" for name, column in present.items() if column not in (name, INNER + name)]
         names = ", ".join(renamed) if renamed else "columns " + ", ".join(present)
         lines = [f"{self.path}: {self.dialect}; {names}"]
-        told = list(self.notes)
+        notes = list(self.notes)
         if self.unused:
             more = f" and {len(self.unused) - _TOLD} more" if len(self.unused) > _TOLD else ""
             listed = ", ".join(self.unused[:_TOLD])
             how = "; declare what filters need under args.attributes (recsys inspect writes the block)"
-            told.append(f"not used: {listed}{more}{how if self.attributes else ''}")
-        return [*lines, *([f"  {'; '.join(told)}"] if told else [])]
+            notes.append(f"not used: {listed}{more}{how if self.attributes else ''}")
+        return [*lines, *([f"  {'; '.join(notes)}"] if notes else [])]
 
 
 def look(path: Path, fields: Fields, options: ReadOptions) -> FileReading:
-    """Detect, find the columns, and look at the first rows. BadInput where the file cannot be read so."""
+    """Detect the dialect, assign the columns, and sample the first rows.
+
+    Raises BadInput when the file cannot be read or lacks a column.
+    """
     dialect = detect(path, options)
-    if dialect.container == "json lines" and not dialect.columns:  # each line will say what is wrong with it
+    if dialect.container == "json lines" and not dialect.columns:  # reading reports the fault of each line
         fields.check(options.mapping)
-        dialect = replace(dialect, columns=tuple(options.mapping.get(field, field) for field in fields.known))
+        dialect = replace(dialect, columns=tuple(options.mapping.get(field, field) for field in fields.names))
     header = dialect.columns
     columns = fields.columns(path, header, options.mapping)
     if dialect.container in ("json lines", "json document"):
         columns = fields.later(header) | columns
     further = [*options.text_from, *(condition.column for condition in options.where)]
-    if lost := [name for name in further if name not in header]:
-        raise BadInput(f"{path}: has no column {lost[0]}; found: {', '.join(header)[:500]}", field=lost[0])
-    wanted = list(dict.fromkeys([*columns.values(), *further, *(name for name in header if name)]))
-    sample = next(read_rows(path, dialect, wanted, _SAMPLE_ROWS), None)
+    if absent := [name for name in further if name not in header]:
+        raise BadInput(f"{path}: has no column {absent[0]}; found: {', '.join(header)[:500]}", field=absent[0])
+    names = list(dict.fromkeys([*columns.values(), *further, *(name for name in header if name)]))
+    sample = next(read_rows(path, dialect, names, _SAMPLE_ROWS), None)
     return _Look(path, dialect, columns, fields, options, sample).reading(further)
 
 
@@ -87,7 +93,7 @@ class _Look:
     sample: Rows | None
 
     def texts(self, column: str) -> list[str]:
-        """Cells of the sample that are not missing."""
+        """Return the cells of a column in the sample that are not missing."""
         return [] if self.sample is None else self.sample.of(column).drop_null().to_pylist()
 
     def reading(self, further: Sequence[str]) -> FileReading:
@@ -108,8 +114,8 @@ class _Look:
             frozenset(commas),
             {name: options.list_separator or self._list_separator(name, notes) for name in of_lists},
             tuple(notes),
-            tuple(self._told(name) for name in rest),
-            bool(self.fields.attributes) or "title" in self.fields.known,
+            tuple(self._with_kind(name) for name in rest),
+            bool(self.fields.attributes) or "title" in self.fields.names,
         )
 
     def _kind(self, name: str) -> str | None:
@@ -131,8 +137,8 @@ class _Look:
                 texts = self.texts(column)
                 unit, form = self.options.time_unit, self.options.time_format
                 readings[name] = time_reading(texts, unit, form)
-                if unit is None and form is None and (said := said_of_numbers(texts)):
-                    notes.append(f"{name}: {said}")
+                if unit is None and form is None and (note := note_on_numbers(texts)):
+                    notes.append(f"{name}: {note}")
         return readings
 
     def _list_separator(self, name: str, notes: list[str]) -> str:
@@ -145,6 +151,6 @@ class _Look:
             notes.append(f"{name}: {example!r} is kept as one keyword; if it is a list, say --list-separator '{sign}'")
         return separator or "|"
 
-    def _told(self, column: str) -> str:
+    def _with_kind(self, column: str) -> str:
         kind = kind_of(column, self.texts(column))
         return f"{column} ({_DECLARED_AS.get(kind, kind)})" if self.fields.attributes or kind != "empty" else column

@@ -1,7 +1,7 @@
-"""A profile of files before anything is done with them: what they are, what their columns hold, what is odd.
+"""A profile of files before they are used: their format, their columns, and their faults.
 
-Everything over all rows is computed on columns, so a million rows take seconds. What rows lose is seen by reading the
-first of them as a command would.
+Statistics are computed on columns, so a million rows take seconds. Faults of rows are found by reading the first rows
+as a command would.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from recsys.reading.refusals import Refusals
 from recsys.reading.table_reading import read_rows, vector_columns
 
 ROWS = 2_000_000
-"""Rows of a file that are looked at; what a larger one holds beyond is not."""
+"""Rows of a file that are considered. Later rows of a larger file are not read."""
 _READ_ROWS = 20_000
-"""Rows that are read as a command would, to see what they lose."""
+"""Rows that are read as a command would read them, to find their faults."""
 _SAMPLE = 1000
+"""Cells of a column that decide its kind."""
 _BATCH = 100_000
 _WORST = 5
+"""Faults that are shown, the most frequent first."""
 
 _UNKNOWN = (
     "no column is known as one of items (item_id, title or text) or of events (user_id, item_id); say which "
@@ -45,46 +47,46 @@ Sort = Literal["items", "events", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """What a column holds."""
+    """One column of a file."""
 
     name: str
     kind: Kind
     field: str | None
-    """Ours that is read from it; None: it is not read."""
+    """The field that is read from it. None: it is not read."""
     missing: float
-    """Share of the rows."""
+    """Share of rows without a value."""
     distinct: int
     examples: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was seen in one file, and what to do with it."""
+    """The profile of one file, and the command that reads it."""
 
     path: Path
     dialect: str
     sort: Sort
     rows: int
     complete: bool
-    """Whether all rows were looked at."""
+    """Whether all rows were considered."""
     columns: tuple[ColumnProfile, ...]
     facts: dict[str, Any] = field(default_factory=dict)
-    """By name, JSON-ready: see `column_profile.py`."""
+    """Statistics by name, JSON-ready: see `column_profile.py`."""
     notes: tuple[str, ...] = ()
-    """How cells are read where that is not a matter of course."""
+    """See `FileReading.notes`."""
     worst: tuple[str, ...] = ()
-    """Rows that would be refused or lose a value: one of each of the most frequent reasons."""
+    """Rows that would be refused or lose a value: an example of each of the most frequent reasons."""
     command: str = ""
-    """The command that reads the file; empty: too little is known of it."""
+    """The command that reads the file. Empty: its fields could not be determined."""
     attributes: dict[str, AttributeType] = field(default_factory=dict)
-    """What to declare, to filter by it."""
+    """Attributes to declare for filters."""
     problem: str = ""
-    """Why the file cannot be read as it is; empty: it can."""
+    """Why the file cannot be read as it is. Empty: it can."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the config file says."""
+class Configured:
+    """The part of the config file that reading depends on."""
 
     attributes: Mapping[str, AttributeType] = field(default_factory=dict)
     event_types: Mapping[str, EventType] = field(default_factory=dict)
@@ -92,18 +94,21 @@ class Known:
     max_tokens: int = 256
 
 
-def inspect(paths: Sequence[Path], options: ReadOptions, known: Known) -> list[Inspection]:
-    """Every file, item files first, so that events are joined with them. Raises BadInput for what is no table."""
-    seen = [_Seen.of(path, options) for path in paths]
+def inspect(paths: Sequence[Path], options: ReadOptions, configured: Configured) -> list[Inspection]:
+    """Return the profile of every file. Item files come first: events are joined with them.
+
+    Raises BadInput for a file that is not a table.
+    """
+    files = [_File.of(path, options) for path in paths]
     order = {"items": 0, "events": 1, "unknown": 2}
-    seen.sort(key=lambda one: order[one.sort])
-    ids = [one.column("item_id") for one in seen if one.sort == "items"]
+    files.sort(key=lambda one: order[one.sort])
+    ids = [one.column("item_id") for one in files if one.sort == "items"]
     catalogue = pa.concat_arrays([column_profile.spelled(column) for column in ids]) if ids else None
-    return [one.inspection(known, catalogue) for one in seen]
+    return [one.inspection(configured, catalogue) for one in files]
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _File:
     path: Path
     dialect: Dialect
     columns: dict[str, pa.Array]
@@ -111,12 +116,12 @@ class _Seen:
     complete: bool
     kinds: dict[str, Kind]
     fields: dict[str, str]
-    """Ours: the file's column."""
+    """The file's column for each field."""
     sort: Sort
     options: ReadOptions
 
     @classmethod
-    def of(cls, path: Path, options: ReadOptions) -> _Seen:
+    def of(cls, path: Path, options: ReadOptions) -> _File:
         dialect = detect(path, options)
         vectors = vector_columns(path) if dialect.container == "parquet" else set()
         names = [name for name in dict.fromkeys(dialect.columns) if name not in vectors]
@@ -134,33 +139,33 @@ class _Seen:
         return cls(path, dialect, columns, rows, rows < ROWS, kinds, fields, sort, options)
 
     def column(self, name: str) -> pa.Array:
-        """Of a field of ours; all missing where the file has none."""
+        """Return the column of a field. All its cells are missing when the file has none."""
         return self.columns.get(self.fields.get(name, ""), pa.nulls(self.rows, pa.string()))
 
-    def inspection(self, known: Known, catalogue: pa.Array | None) -> Inspection:
-        columns, facts = tuple(self._profiles(known.attributes)), self._facts(known, catalogue)
-        made = Inspection(self.path, str(self.dialect), self.sort, self.rows, self.complete, columns, facts)
+    def inspection(self, configured: Configured, catalogue: pa.Array | None) -> Inspection:
+        columns, facts = tuple(self._profiles(configured.attributes)), self._facts(configured, catalogue)
+        inspection = Inspection(self.path, str(self.dialect), self.sort, self.rows, self.complete, columns, facts)
         if self.sort == "unknown":
-            return replace(made, problem=_UNKNOWN)
-        asked = self.options
-        options = replace(asked, mapping={ours: column for ours, column in self.fields.items() if ours != column})
+            return replace(inspection, problem=_UNKNOWN)
+        given = self.options
+        options = replace(given, mapping={ours: column for ours, column in self.fields.items() if ours != column})
         if self.sort == "events":
-            types = type_map_of(made.facts.get("types", {}), known.event_types)
-            options = replace(options, type_map={**types, **asked.type_map})
-            if "timestamp" not in self.fields and asked.default_time is None:
+            types = type_map_of(inspection.facts.get("types", {}), configured.event_types)
+            options = replace(options, type_map={**types, **given.type_map})
+            if "timestamp" not in self.fields and given.default_time is None:
                 options = replace(options, default_time="order")
         attributes = (
-            {} if self.sort == "events" else attributes_of(self.kinds, self.columns, self.fields, known.attributes)
+            {} if self.sort == "events" else attributes_of(self.kinds, self.columns, self.fields, configured.attributes)
         )
-        declared = {**known.attributes, **{name: kind for name, (_, kind) in attributes.items()}}
+        declared = {**configured.attributes, **{name: kind for name, (_, kind) in attributes.items()}}
         named = {name: column for name, (column, _) in attributes.items() if column not in (name, INNER + name)}
         options = replace(options, mapping={**options.mapping, **named})
-        made = replace(
-            made,
+        inspection = replace(
+            inspection,
             attributes={name: kind for name, (_, kind) in attributes.items()},
             command=command_of(self.path, self.sort, options, no_type="type" not in self.fields),
         )
-        return self._read(made, options, declared, known)
+        return self._read(inspection, options, declared, configured)
 
     def _profiles(self, declared: Mapping[str, AttributeType]) -> list[ColumnProfile]:
         ours = {column: name for name, column in self.fields.items()}
@@ -178,12 +183,12 @@ class _Seen:
             for name, column in self.columns.items()
         ]
 
-    def _facts(self, known: Known, catalogue: pa.Array | None) -> dict[str, Any]:
+    def _facts(self, configured: Configured, catalogue: pa.Array | None) -> dict[str, Any]:
         if not self.rows:
             return {}
         if self.sort == "items":
             names = ("item_id", "title", "text", "created_at")
-            return column_profile.of_items(*(self.column(name) for name in names), max_tokens=known.max_tokens)
+            return column_profile.of_items(*(self.column(name) for name in names), max_tokens=configured.max_tokens)
         if self.sort == "events":
             names = ("user_id", "item_id", "type", "timestamp")
             users, items, types, times = (self.column(name) for name in names)
@@ -191,26 +196,30 @@ class _Seen:
         return {}
 
     def _read(
-        self, made: Inspection, options: ReadOptions, declared: Mapping[str, AttributeType], known: Known
+        self,
+        inspection: Inspection,
+        options: ReadOptions,
+        declared: Mapping[str, AttributeType],
+        configured: Configured,
     ) -> Inspection:
-        """With what the first rows lose when they are read."""
+        """Return the inspection with the faults of the first rows."""
         try:
             reading: Reading[Any]
             if self.sort == "items":
-                reading = read_items([self.path], declared, known.limits, options, _READ_ROWS)
+                reading = read_items([self.path], declared, configured.limits, options, _READ_ROWS)
             else:
-                default = None if "type" in self.fields else next(iter(known.event_types), "event")
-                types = known.event_types or {default or "event": EventType()}
-                reading = read_events([self.path], types, known.limits, options, _READ_ROWS, default_type=default)
+                default = None if "type" in self.fields else next(iter(configured.event_types), "event")
+                types = configured.event_types or {default or "event": EventType()}
+                reading = read_events([self.path], types, configured.limits, options, _READ_ROWS, default_type=default)
             first: list[Batch[Any]] = list(islice(reading, 1))
         except BadInput as wrong:
-            return replace(made, problem=str(wrong))
-        lost = Refusals(row for batch in first for row in (*batch.bad_rows, *batch.dropped))
-        facts = dict(made.facts)
+            return replace(inspection, problem=str(wrong))
+        faults = Refusals(row for batch in first for row in (*batch.bad_rows, *batch.dropped))
+        facts = dict(inspection.facts)
         for batch in first:
             facts["read"] = {"rows": len(batch.records) + len(batch.bad_rows), "refused": len(batch.bad_rows)}
             facts["read"]["dropped_values"] = len(batch.dropped)
         worst = tuple(
-            f"{one.examples[0]}{f' ({one.count} such)' if one.count > 1 else ''}" for one in islice(lost, _WORST)
+            f"{one.examples[0]}{f' ({one.count} such)' if one.count > 1 else ''}" for one in islice(faults, _WORST)
         )
-        return replace(made, notes=reading.files[0].notes, worst=worst, facts=facts)
+        return replace(inspection, notes=reading.files[0].notes, worst=worst, facts=facts)

@@ -1,4 +1,4 @@
-"""What was read of files and what was left out of it, and when that is too much to go on."""
+"""Counts of the rows read from files and of those refused, and the share of refused rows that stops a job."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from recsys.reading.readers import Batch
 from recsys.reading.refusals import BadRow, Refusals
 
 BAD_SHARE = 0.05
-"""Share of the rows that may be refused where nobody says another: above it a column is wrong, not a row."""
+"""Default share of rows that may be refused. More means that a column is wrong, and not a row."""
 UNKNOWN_SHARE = 0.5
-"""Share of the events that may name items which the catalogue lacks where nobody says another. Events of items that are
-not sold any more are common; ids of another kind join nothing.
-"""
+"""Default share of events whose item the catalogue may lack. Events of discontinued items are common. If no id is
+found, the ids are of another kind."""
 _EARLY = 1.5
-"""How far over the allowed share the refused rows must be before the files are read to their end: how many rows there
-are is estimated by bytes.
-"""
+"""Factor on the allowed share before the files are read to their end: the number of rows is estimated from bytes."""
 _SURE = 1000
-"""Rows under which nothing is judged before the end."""
+"""Least rows for a judgement before the end."""
 _IDS = 3
-"""Ids that are shown of each side."""
+"""Ids that a message shows of each side."""
 _COUNTED = 100_000
 """Distinct unknown ids that are remembered."""
 
@@ -31,26 +28,26 @@ B = TypeVar("B", bound=Batch[Any])
 
 
 class Tally:
-    """Called with each batch as it is read: counts rows.
+    """Counts rows. It is called with each batch as it is read.
 
-    Raises BadInput when so many were refused that what is left is not what was meant, and at the end when there was
-    none. `allowed`: share of the rows that may be refused; None: `BAD_SHARE`, and `clean` wants none at all.
-    `tell` is called with each line of what the files are taken for.
+    Raises BadInput when too many rows are refused, and at the end when there were no rows. `allowed`: share of rows
+    that may be refused; None: BAD_SHARE, and `clean` requires that none is. `tell` is called with each line of the
+    files' summary.
     """
 
     def __init__(self, allowed: float | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
         self.allowed = allowed
         self._tell = tell
         self.taken = 0
-        """Rows that went in."""
+        """Rows that were accepted."""
         self.skipped = 0
         """Rows that `--where` left out."""
         self.refused = Refusals()
         self.dropped = Refusals()
-        """Optional values that were left out of rows that went in."""
+        """Optional values that were left out of accepted rows."""
 
     def __call__(self, batch: Batch[Any]) -> None:
-        for line in batch.said:
+        for line in batch.summary:
             self._tell(line)
         self.taken += len(batch.records)
         self.skipped += batch.skipped
@@ -64,28 +61,28 @@ class Tally:
             self._judge(_EARLY * self.rows * batch.bytes_total / batch.bytes_read)
 
     def turn_down(self, row: BadRow) -> None:
-        """Count a row that was taken here and refused later, by the platform."""
+        """Count an accepted row as refused, because the platform refused it."""
         self.taken -= 1
         self.refused.add(row)
 
     @property
     def rows(self) -> int:
-        """Rows that were read, but for those that `--where` left out."""
+        """Rows that were read, without those that `--where` left out."""
         return self.taken + self.refused.count
 
     @property
     def share(self) -> float:
-        """Of the rows that were refused."""
+        """Share of rows that were refused."""
         return self.refused.count / self.rows if self.rows else 0.0
 
     @property
     def enough(self) -> float:
-        """The least share to allow that takes what was refused as right, rounded up to a hundredth."""
+        """The least `--allow-bad` that accepts the refused rows: their share, rounded up to a hundredth."""
         return _rounded_up(self.share)
 
     @property
     def clean(self) -> bool:
-        """Whether no more was refused than somebody allowed in so many words."""
+        """Whether no more rows were refused than a user allowed explicitly."""
         return self.refused.count == 0 if self.allowed is None else self.share <= self.allowed
 
     def as_json(self) -> dict[str, Any]:
@@ -117,9 +114,7 @@ class Tally:
 
 
 def ahead(batches: Iterable[B], tally: Tally) -> Iterator[B]:
-    """The batches, each handed on when the one behind it is counted too: a file of one batch is judged before anything
-    is done with it.
-    """
+    """Yield each batch once the next one is counted. So a file of one batch is judged before its rows are used."""
     before: B | None = None
     for batch in batches:
         tally(batch)
@@ -131,18 +126,18 @@ def ahead(batches: Iterable[B], tally: Tally) -> Iterator[B]:
 
 
 class Joined:
-    """Counts events whose items the catalogue lacks. `allowed`: share of the events; None: `UNKNOWN_SHARE`."""
+    """Counts events whose item the catalogue lacks. `allowed`: their share that is accepted; None: UNKNOWN_SHARE."""
 
     def __init__(self, allowed: float | None = None) -> None:
         self.allowed = UNKNOWN_SHARE if allowed is None else allowed
         self.events = 0
         self.unknown = 0
-        """Events of them."""
+        """Events whose item the catalogue lacks."""
         self.ids: dict[str, None] = {}
-        """Distinct ids that the catalogue lacks, in the order in which they came; the first 100,000."""
+        """Distinct ids that the catalogue lacks, in the order of the file; the first _COUNTED."""
 
     def add(self, item_ids: Collection[str], unknown: Collection[str]) -> None:
-        """Item ids of events, one an event, and those of them that the catalogue lacks."""
+        """Count events. `item_ids`: one for each event; `unknown`: those that the catalogue lacks."""
         self.events += len(item_ids)
         if unknown:
             lacking = set(unknown)
@@ -156,13 +151,13 @@ class Joined:
 
     @property
     def too_few(self) -> bool:
-        """Whether fewer events join the catalogue than may."""
+        """Whether more events than allowed have an unknown item."""
         return self.share > self.allowed
 
     def wrong(self, catalogue: Iterable[str]) -> BadInput:
-        """The error that says so. `catalogue`: some of its ids."""
-        here, there = _shown(self.ids), _shown(catalogue)
-        both = f"they look like {here}" + (f", and the catalogue's like {there}" if there else "")
+        """Return the error for too many unknown items. `catalogue`: some of its ids, for comparison."""
+        unknown, existing = _shown(self.ids), _shown(catalogue)
+        both = f"they look like {unknown}" + (f", and the catalogue's like {existing}" if existing else "")
         return BadInput(
             f"{self.unknown} of {self.events} events ({self.share:.0%}) name items that the catalogue lacks, where "
             f"{self.allowed:.0%} may: {both}. Name the column of the right ids with --map item_id=COLUMN, bring the "
@@ -186,7 +181,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class FileTallies:
-    """Of a work that reads both kinds of files."""
+    """The tallies of a job that reads items and events."""
 
     items: Tally = field(default_factory=Tally)
     events: Tally = field(default_factory=Tally)
@@ -198,5 +193,5 @@ def _shown(ids: Iterable[str]) -> str:
 
 
 def _rounded_up(share: float) -> float:
-    """To a hundredth, so that it is not under the share itself."""
+    """Round up to a hundredth, so that the result is not under the share."""
     return min(1.0, -(-share * 100 // 1) / 100)

@@ -1,6 +1,6 @@
-"""Which languages texts are in, roughly: by script, and for Latin letters by the small words that every sentence has.
+"""The approximate languages of texts: by script, and for Latin letters by the small words that every sentence has.
 
-A model of languages would be surer; this one tells whether a catalogue is one that an English model understands.
+A language model would be more accurate. This is enough to see whether an English encoder suits a catalogue.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ _SCRIPTS = {
 _WORDS = {language: frozenset(words.split()) for language, words in _SMALL_WORDS.items()}
 _WORD = re.compile(r"[^\W\d_]+")
 _LEAST = 2
-"""Small words of one language from which on a text is of it."""
+"""Least small words of a language that a text must have."""
 
 
 def language_of(text: str) -> str | None:
-    """None: too short to tell."""
+    """Return the language of a text, or its script. None: the text is too short."""
     for script, letters in _SCRIPTS.items():
         if len(letters.findall(text)) * 2 > len(text) / 2:
             return script
     words = [word.lower() for word in _WORD.findall(text)]
-    scores = {language: sum(word in known for word in words) for language, known in _WORDS.items()}
+    scores = {language: sum(word in small for word in words) for language, small in _WORDS.items()}
     best = max(scores, key=lambda language: scores[language])
     return best if scores[best] >= _LEAST else None
 
 
 def shares(texts: Iterable[str]) -> dict[str, float]:
-    """Share of each language among the texts that are long enough to tell, the largest first."""
+    """Return the share of each language among the texts whose language was determined, the largest first."""
     counts = Counter(language for text in texts if (language := language_of(text)) is not None)
     total = sum(counts.values())
     return {language: count / total for language, count in counts.most_common()}

@@ -1,4 +1,4 @@
-"""Bytes of files, unpacked while they are read. What a file is packed with is told by its first bytes, not its name."""
+"""Files decompressed while they are read. The first bytes of a file determine its compression, not its name."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ _MAGIC: dict[bytes, Compression] = {
 }
 _NAMES: dict[str, Compression] = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 PARQUET_MAGIC = b"PAR1"
-LINE_CHARS = 16 << 20  # twice the default limit of a request body: no single record is longer
+LINE_CHARS = 16 << 20
+"""Characters of a line: twice the default limit of a request body, so no valid record is longer."""
 
 
 def file_size(path: Path) -> int:
-    """Bytes; BadInput for what is no file, or empty."""
+    """Return the bytes of a file. Raises BadInput when it is a folder, empty, or cannot be opened."""
     try:
         length = path.stat().st_size
         if path.is_dir():
@@ -44,7 +45,7 @@ def file_size(path: Path) -> int:
 
 
 def refuse_if_changed(path: Path, length: int) -> None:
-    """BadInput where a file that had so many bytes when reading began has others now: its end may be half a row."""
+    """Raise BadInput when a file no longer has `length` bytes: its last row may have been read in part."""
     now = path.stat().st_size
     if now != length:
         raise BadInput(
@@ -54,16 +55,16 @@ def refuse_if_changed(path: Path, length: int) -> None:
 
 
 def compression_of(path: Path) -> Compression | None:
-    """By the first bytes; a name that promises a compression is taken at its word, so that a broken file is told."""
+    """Return the compression by the first bytes, else by the name, so that a damaged file is reported as such."""
     with path.open("rb") as file:
         start = file.read(8)
-    known = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
-    return known or _NAMES.get(path.suffix.lower())
+    compression = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    return compression or _NAMES.get(path.suffix.lower())
 
 
 @contextmanager
 def unpacked(path: Path, compression: Compression | None) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-    """The file, for its position, and its bytes, unpacked."""
+    """Yield the file itself, for its position, and the stream of its decompressed bytes."""
     with path.open("rb", buffering=0) as raw:
         if compression is None:
             yield raw, cast("BinaryIO", io.BufferedReader(raw, 1 << 20))
@@ -78,7 +79,7 @@ def unpacked(path: Path, compression: Compression | None) -> Iterator[tuple[Bina
 
 
 class _Readable(io.RawIOBase):
-    """Arrow's stream as the io module wants one."""
+    """Arrow's stream as an io stream."""
 
     def __init__(self, stream: pa.NativeFile) -> None:
         self._stream = stream
@@ -93,20 +94,21 @@ class _Readable(io.RawIOBase):
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn what the file system, the unpackers and Arrow raise into one line of BadInput."""
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system, of decompression and of Arrow into a BadInput of one line."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise BadInput(f"{path}: is broken, or not packed as its name says ({error}); pack it again") from None
-    except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:  # the last two: Arrow's as well
+    except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:  # Arrow raises the last two as well
         raise BadInput(f"{path}: cannot be read: {' '.join(str(error).split())[:300]}") from None
 
 
 @contextmanager
 def text_of(path: Path, dialect: Dialect) -> Iterator[tuple[BinaryIO, io.TextIOBase]]:
-    """The file, for its position, and its text in physical lines. Bytes that the encoding does not know are lone
-    surrogates, so that they cost their line alone.
+    """Yield the file itself, for its position, and its text in physical lines.
+
+    Bytes that are invalid in the encoding become lone surrogates, so that only their line is refused.
     """
     newline = "" if dialect.container == "delimited" else "\n"
     with unpacked(path, dialect.compression) as (raw, stream):
@@ -118,7 +120,7 @@ def text_of(path: Path, dialect: Dialect) -> Iterator[tuple[BinaryIO, io.TextIOB
 
 
 def lines_of(path: Path, text: io.TextIOBase) -> Iterator[str]:
-    """Physical lines; BadInput for one that is longer than any record."""
+    """Yield physical lines. Raises BadInput for a line longer than LINE_CHARS."""
     number = 0
     while line := text.readline(LINE_CHARS):
         number += 1

@@ -1,4 +1,4 @@
-"""What to say and to declare so that a file is read as its owner means it."""
+"""Proposals for a file: the fields of its columns, the attributes to declare, and the command that reads it."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _SAME_TYPE = (
     {"rating", "rate", "rated", "review", "stars"},
     {"dislike", "hate", "skip", "thumbsdown"},
 )
-"""Words for one thing; a type is mapped to the first configured one of its set."""
+"""Sets of event types with one meaning. A type is mapped to the first configured type of its set."""
 
 
 def fields_of(
     dialect: Dialect, kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array], options: ReadOptions
 ) -> tuple[Literal["items", "events", "unknown"], dict[str, str]]:
-    """What the file holds, and the column of each of our fields: as said, else as the names tell, else as cells do."""
+    """Return what a file holds, and the column of each field: by `options`, else by name, else by the cells."""
     header = [name for name in columns if name not in options.mapping.values()]
-    said = {name.removeprefix("items.").removeprefix("events."): column for name, column in options.mapping.items()}
-    events = _own(header, _EVENT_FIELDS) | {name: one for name, one in said.items() if name in _EVENT_FIELDS}
-    items = _own(header, _ITEM_FIELDS) | {name: one for name, one in said.items() if name in _ITEM_FIELDS}
+    given = {name.removeprefix("items.").removeprefix("events."): column for name, column in options.mapping.items()}
+    events = _own(header, _EVENT_FIELDS) | {name: one for name, one in given.items() if name in _EVENT_FIELDS}
+    items = _own(header, _ITEM_FIELDS) | {name: one for name, one in given.items() if name in _ITEM_FIELDS}
     if not dialect.header:
         items, events = _by_kind(kinds, columns) | items, _events_by_kind(kinds, columns) | events
     if "user_id" in events and "item_id" not in events and "title" not in items:
@@ -68,14 +68,16 @@ def _own(header: list[str], fields: tuple[str, ...]) -> dict[str, str]:
 
 
 def _by_kind(kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array]) -> dict[str, str]:
-    """Of items without a header: the first column without doubles is the id, the first of words the title."""
+    """Return the fields of items without a header: the first column of distinct values is the id, the first of words
+    the title.
+    """
     ids = [name for name, column in columns.items() if len(column) and pc.count_distinct(column).as_py() == len(column)]
     words = [name for name, kind in kinds.items() if name not in ids[:1] and kind in ("text", "keyword")]
     return {"item_id": ids[0], "title": words[0]} if ids and words else {}
 
 
 def _events_by_kind(kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array]) -> dict[str, str]:
-    """Of events without a header: two columns of ids, one of times, and a few numbers, in the usual order."""
+    """Return the fields of events without a header, in the usual order: two ids, then a value and a time."""
     names = list(columns)
     timed = [name for name in names if kinds[name] in ("date", "datetime") or _may_be_seconds(columns[name])]
     if len(names) < 3 or not timed or timed[-1] in names[:2] or kinds[names[1]] == "text":
@@ -96,40 +98,43 @@ def attributes_of(
     fields: Mapping[str, str],
     declared: Mapping[str, AttributeType],
 ) -> dict[str, tuple[str, AttributeType]]:
-    """What could be declared: name -> column and type. Columns whose every cell is another keyword filter nothing."""
-    made: dict[str, tuple[str, AttributeType]] = {}
+    """Return the attributes that could be declared: column and type by name.
+
+    A keyword column whose cells are nearly all distinct is left out: filters on it would select single items.
+    """
+    proposals: dict[str, tuple[str, AttributeType]] = {}
     for column, kind in kinds.items():
         name = attribute_name(column)
-        if column in fields.values() or kind not in _DECLARED or name in declared or name in made or not name:
+        if column in fields.values() or kind not in _DECLARED or name in declared or name in proposals or not name:
             continue
         distinct = pc.count_distinct(columns[column]).as_py()
         if kind == "keyword" and distinct > 20 and distinct * 2 > len(columns[column]) - columns[column].null_count:
             continue
-        made[name] = (column, _DECLARED[kind])
-    return made
+        proposals[name] = (column, _DECLARED[kind])
+    return proposals
 
 
 def attribute_name(column: str) -> str:
-    """A name that can be declared; empty where none can be made of the column's."""
+    """Return a valid attribute name for a column. Empty: its name has no usable character."""
     name = re.sub(r"[^a-z0-9]+", "_", column.removeprefix(INNER).lower()).strip("_")[:50]
     return name if _NAME.match(name) or not name else f"column_{name}"
 
 
-def type_map_of(types: Mapping[str, int], known: Mapping[str, EventType]) -> dict[str, str]:
-    """Theirs: the configured one that means the same, for types that are not configured."""
-    made = {}
+def type_map_of(types: Mapping[str, int], configured: Mapping[str, EventType]) -> dict[str, str]:
+    """Return the configured type of the same meaning for each type that is not configured, where there is one."""
+    mapping = {}
     for theirs in types:
         word = re.sub(r"[\W_]", "", theirs).lower()
-        if theirs not in known:
-            alike = [ours for words in _SAME_TYPE if word in words for ours in known if ours in words]
-            same = [ours for ours in known if ours.lower() == theirs.strip().lower()]
+        if theirs not in configured:
+            alike = [ours for words in _SAME_TYPE if word in words for ours in configured if ours in words]
+            same = [ours for ours in configured if ours.lower() == theirs.strip().lower()]
             if same or alike:
-                made[theirs] = (same or alike)[0]
-    return made
+                mapping[theirs] = (same or alike)[0]
+    return mapping
 
 
 def command_of(path: Path, sort: Literal["items", "events"], options: ReadOptions, *, no_type: bool) -> str:
-    """What to type: `recsys build` for items, `recsys import events` for events."""
+    """Return the shell command for a file: `recsys build` for items, `recsys import events` for events."""
     words = ["recsys", "build", str(path)] if sort == "items" else ["recsys", "import", "events", str(path)]
     for ours, column in options.mapping.items():
         words += ["--map", f"{ours}={column}"]

@@ -1,6 +1,6 @@
-"""Items and events out of files of any of the known containers, in bounded memory, a batch at a time.
+"""Items and events from files of every supported container, one batch at a time, in bounded memory.
 
-A file that cannot be read at all is a BadInput; a bad row becomes a `BadRow` with its line, the rest goes in.
+A file that cannot be read raises BadInput. An invalid row becomes a `BadRow` with its line, and the others are read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recsys.config import AttributeType, Limits
 from recsys.data.parquet_folders import files_of
 from recsys.data.records import EventIn, ItemIn, R, validate_each
 from recsys.data.validation import check_event, check_item
-from recsys.reading.conversion import Converted, Converter, wanted_rows
+from recsys.reading.conversion import Converted, Converter, rows_where
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.fields import Fields
 from recsys.reading.file_reading import FileReading, look
@@ -30,31 +30,31 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[R]):
-    """What came out of the next rows of a file; either list may be empty."""
+    """The result of the next rows of a file. Either list may be empty."""
 
     records: list[R]
     bad_rows: list[BadRow]
     bytes_read: int
-    """Bytes of the files, compressed as they are, that have been read so far; the last batch has them all."""
+    """Bytes of the files, as they are on disk, that have been read. The last batch has `bytes_total`."""
     bytes_total: int
     dropped: Sequence[BadRow] = ()
-    """Optional values that were left out of records that went in."""
+    """Optional values that were left out of records."""
     skipped: int = 0
     """Rows that `--where` left out."""
-    said: Sequence[str] = ()
-    """What the file was taken for, in lines; with its first batch."""
+    summary: Sequence[str] = ()
+    """See `FileReading.summary`. Only the first batch of a file has it."""
 
 
 class Reading(Generic[R]):
-    """Files that were looked at and are read when this is iterated: batches of at most so many rows."""
+    """Files whose columns were checked. Their rows are read when this is iterated, one batch at a time."""
 
     def __init__(self, files: Sequence[FileReading], batches: Iterator[Batch[R]]) -> None:
         self.files = files
         self._batches = batches
 
-    def said(self) -> list[str]:
-        """What each file was taken for, in two lines or less."""
-        return [line for file in self.files for line in file.said()]
+    def summary(self) -> list[str]:
+        """Return one or two lines for each file that say how it is read."""
+        return [line for file in self.files for line in file.summary()]
 
     def __iter__(self) -> Iterator[Batch[R]]:
         return self._batches
@@ -64,7 +64,7 @@ class Reading(Generic[R]):
 
 
 def item_fields(declared: Mapping[str, AttributeType], options: ReadOptions) -> Fields:
-    """What is read of item files."""
+    """Return the fields that are read from item files."""
     own = tuple(name for name in ItemIn.model_fields if name != "attributes")
     loose = {name: kind for name, kind in declared.items() if name not in own}
     needed = [("item_id",), *([] if options.text_from else [("title", "text")])]
@@ -72,9 +72,9 @@ def item_fields(declared: Mapping[str, AttributeType], options: ReadOptions) -> 
 
 
 def event_fields(given: Collection[str], options: ReadOptions) -> Fields:
-    """What is read of event files; `given`: fields that need no column."""
-    wanted = ["user_id", "item_id", "type", *([] if options.default_time else ["timestamp"])]
-    needed = tuple((name,) for name in wanted if name not in given)
+    """Return the fields that are read from event files. `given`: fields that need no column."""
+    required = ["user_id", "item_id", "type", *([] if options.default_time else ["timestamp"])]
+    needed = tuple((name,) for name in required if name not in given)
     hints = {
         "type": "say what all events are with --type",
         "timestamp": "without times say --default-time order (the rows' order) or now",
@@ -89,19 +89,20 @@ def read_items(
     options: ReadOptions | Mapping[str, str] | None = None,
     batch: int = 1000,
 ) -> Reading[ItemIn]:
-    """Items of the files in order, `batch` rows at a time; further columns are told and not read.
+    """Return the items of the files in order, `batch` rows at a time.
 
-    Attributes are columns of their declared names, or fields of an object `attributes`. `options`: a mapping alone is
-    {our name: the file's column}. BadInput: a file or an option does not fit; none is read then.
+    Attributes are columns with their declared names, or fields of an object `attributes`. Other columns are named in
+    the summary. `options`: a mapping alone gives the file's column of a field. Raises BadInput, before any row is read,
+    for a file that cannot be read, a missing column and an invalid option.
     """
     options = _options(options)
 
     def converter(file: FileReading) -> Callable[[Rows], Converted]:
-        made, now = Converter(file, options, declared), time.time()
-        return lambda rows: made.items(rows, now)
+        file_converter, now = Converter(file, options, declared), time.time()
+        return lambda rows: file_converter.items(rows, now)
 
     def check(item: ItemIn) -> ItemIn:
-        # Attributes are checked where they are converted, so that a bad one need not cost the item.
+        # The converter has checked the attributes: an invalid one need not cost the item.
         return check_item(item, None, limits)
 
     return _read(_Plan(ItemIn, item_fields(declared, options), options, converter, check, batch), paths)
@@ -117,13 +118,12 @@ def read_events(
     default_type: str | None = None,
     default_timestamp: float | None = None,
 ) -> Reading[EventIn]:
-    """Events of the files in order, `batch` rows at a time; further columns are told and not read.
+    """Return the events of the files in order, `batch` rows at a time.
 
-    `default_type` and `default_timestamp` (Unix seconds) stand in where a row has none; None: such a row is
-    bad, for an old event without a time would silently count as new. An event without an event_id gets one of
-    its content: rows that say the same are one event, in whatever files and order they come, so importing a file again
-    changes nothing.
-    `options`: as for `read_items`. BadInput: a file or an option does not fit; none is read then.
+    `default_type` and `default_timestamp` (Unix seconds) are used for rows without a type or a time. None: such a row
+    is refused, since an old event without a time would count as new. An event without an id gets a hash of its content
+    as its id. So equal rows are one event, and importing a file again changes nothing. `options` and errors: as for
+    `read_items`.
     """
     options = _options(options)
     given = {"type": default_type, "timestamp": default_timestamp}
@@ -143,41 +143,41 @@ def _options(given: ReadOptions | Mapping[str, str] | None) -> ReadOptions:
 
 
 class _Events:
-    """Events of one file, with what stands in for what rows lack."""
+    """Converts the events of one file and adds defaults for missing fields."""
 
     def __init__(self, converter: Converter, path: Path, options: ReadOptions, given: Mapping[str, Any]) -> None:
         self._converter = converter
         self._given = given
         self._default_time = options.default_time
-        # A day before the file was written, and a millisecond a row: the order stays, and nothing lies ahead.
+        # Times start a day before the file was written, a millisecond apart: they keep the order and are in the past.
         self._start = time.time() if options.default_time == "now" else path.stat().st_mtime // 1 - _DAY_S
         self._count = 0
 
     def convert(self, rows: Rows) -> Converted:
-        made = self._converter.events(rows)
+        converted = self._converter.events(rows)
         kept: list[dict[str, Any]] = []
         lines = []
-        for line, fields in zip(made.lines, made.records, strict=True):
+        for line, fields in zip(converted.lines, converted.records, strict=True):
             event = {**self._given, **fields}
             self._count += 1
             if "timestamp" not in event and self._default_time is None:
-                made.wrong.append((line, "timestamp", "timestamp: is missing and has no default"))
+                converted.wrong.append((line, "timestamp", "timestamp: is missing and has no default"))
                 continue
-            if "event_id" not in event:  # of what the file says, so that reading it later gives the same
+            if "event_id" not in event:  # before a default time is set, so that a later reading gives the same id
                 event["event_id"] = _content_id(event)
             if "timestamp" not in event:
                 event["timestamp"] = self._start + (self._count / 1000 if self._default_time == "order" else 0)
             kept.append(event)
             lines.append(line)
-        made.records, made.lines = kept, lines
-        return made
+        converted.records, converted.lines = kept, lines
+        return converted
 
 
 def _content_id(event: Mapping[str, Any]) -> str:
-    """The id of an event that came without one: a hash of all that it says."""
+    """Return the id of an event without one: a hash of its content."""
     parts = [event.get("user_id"), event.get("item_id"), event.get("type")]
     parts += [event.get("timestamp"), event.get("value")]
-    # ascii, because what repr escapes depends on the Unicode tables of the Python version.
+    # `ascii` and not `repr`: what `repr` escapes depends on the Unicode tables of the Python version.
     return hashlib.blake2b(ascii(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -189,16 +189,14 @@ class _Plan(Generic[R]):
     fields: Fields
     options: ReadOptions
     converter: Callable[[FileReading], Callable[[Rows], Converted]]
-    """Makes, for each file, what turns rows into raw records."""
+    """Returns the function that converts the rows of a file to raw records."""
     check: Callable[[R], R]
     rows: int
     """Rows of a batch."""
 
 
 def _read(plan: _Plan[R], paths: Iterable[Path]) -> Reading[R]:
-    """Look at every file at once: a wrong column of the last one is told before the first is read. Each file is read
-    when its turn comes.
-    """
+    """Check every file before the first is read, so that a missing column of the last one is reported at once."""
     plan.fields.check(plan.options.mapping)
     listed = files_of(paths)
     sizes = [file_size(path) for path in listed]
@@ -210,16 +208,16 @@ def _batches(plan: _Plan[R], files: Sequence[FileReading], sizes: Sequence[int])
     before, total = 0, sum(sizes)
     conditions, text_from = plan.options.where, plan.options.text_from
     for file, length in zip(files, sizes, strict=True):
-        convert, said = plan.converter(file), file.said()
+        convert, summary = plan.converter(file), file.summary()
         used = [*file.columns.values(), *(condition.column for condition in conditions), *text_from]
         for rows in read_rows(file.path, file.dialect, list(dict.fromkeys(used)), plan.rows):
-            kept = wanted_rows(rows, conditions)
+            kept = rows_where(rows, conditions)
             records, wrong, dropped = _records(plan, convert, kept, rows.bad)
             bad = [_bad_row(str(file.path), *one) for one in sorted(wrong, key=lambda one: one[0])]
-            told = [_bad_row(str(file.path), *one) for one in sorted(dropped, key=lambda one: one[0])]
+            values = [_bad_row(str(file.path), *one) for one in sorted(dropped, key=lambda one: one[0])]
             position = before + min(rows.position, length)
-            yield Batch(records, bad, position, total, told, len(rows) - len(kept), said)
-            said = []
+            yield Batch(records, bad, position, total, values, len(rows) - len(kept), summary)
+            summary = []
         refuse_if_changed(file.path, length)
         before += length
     yield Batch([], [], total, total)
@@ -228,16 +226,16 @@ def _batches(plan: _Plan[R], files: Sequence[FileReading], sizes: Sequence[int])
 def _records(
     plan: _Plan[R], convert: Callable[[Rows], Converted], rows: Rows, bad: Iterable[tuple[int, str]]
 ) -> tuple[list[R], list[_Fault], list[_Fault]]:
-    """The good records, what is wrong with the other rows, and what was dropped of the good ones."""
+    """Return the valid records, the faults of the other rows, and the values dropped from valid records."""
     wrong: list[_Fault] = [(line, None, message) for line, message in bad]
     if not len(rows):
         return [], wrong, []
-    made = convert(rows)
-    wrong += made.wrong
-    good, refused = validate_each(plan.kind, made.records, plan.check)
-    wrong += [(made.lines[one.index], one.field, one.message) for one in refused]
-    lost = {line for line, _, _ in wrong}
-    return [record for _, record in good], wrong, [one for one in made.dropped if one[0] not in lost]
+    converted = convert(rows)
+    wrong += converted.wrong
+    good, refused = validate_each(plan.kind, converted.records, plan.check)
+    wrong += [(converted.lines[one.index], one.field, one.message) for one in refused]
+    refused_lines = {line for line, _, _ in wrong}
+    return [record for _, record in good], wrong, [one for one in converted.dropped if one[0] not in refused_lines]
 
 
 _Fault = tuple[int, str | None, str]

@@ -1,4 +1,4 @@
-"""Rows and values of files that were left out, summed up by reason."""
+"""Rows and values of files that were left out, counted by reason."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 EXAMPLES = 3
-"""Examples kept of each reason; all are counted."""
+"""Examples that are kept of each reason."""
 
 _PARTICULAR = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[-+]?\d[\d.,:TZe+-]*""")
-"""Quoted values and numbers: what differs between two messages of one reason."""
+"""Quoted values and numbers. Messages of one reason differ only in these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,39 +19,39 @@ class BadRow:
 
     file: str
     line: int
-    """From 1: the first physical line of a text row (a header is line 1), the row number in Parquet."""
+    """From 1: the first physical line of a text row (the header is line 1), or the row number in Parquet."""
     message: str
     field: str | None = None
-    """Such as `timestamp` or `attributes.year`; None: the row as a whole."""
+    """Such as `timestamp` or `attributes.year`. None: the row as a whole."""
     fix: str = ""
-    """What to do about it, in one phrase; empty: the message says so itself."""
+    """The fix, in one phrase. Empty: the message names it."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}"
 
     @property
     def reason(self) -> str:
-        """The message without the values that it quotes, the same for all rows with one fault."""
+        """The message without quoted values and numbers, the same for all rows with one fault."""
         return _PARTICULAR.sub("…", self.message)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """All that was left out for one reason."""
+    """The rows or values left out for one reason."""
 
     reason: str
-    """Stable key: the message without the values that it quotes."""
+    """See `BadRow.reason`."""
     field: str | None
-    """Such as `timestamp`; None: whole rows."""
+    """Such as `timestamp`. None: whole rows."""
     count: int
     examples: tuple[BadRow, ...]
-    """The first three."""
+    """The first EXAMPLES."""
     fix: str
-    """Empty: the messages say it themselves."""
+    """See `BadRow.fix`."""
 
 
 class Refusals:
-    """Sums up `BadRow`s in bounded memory; iterates over `Refusal`s, the most frequent first."""
+    """Counts `BadRow`s by reason in bounded memory. Iterating yields `Refusal`s, the most frequent first."""
 
     def __init__(self, rows: Iterable[BadRow] = ()) -> None:
         self._counts: dict[tuple[str | None, str], int] = {}
@@ -71,7 +71,7 @@ class Refusals:
 
     @property
     def count(self) -> int:
-        """Of all rows or values that were left out."""
+        """Rows or values that were left out."""
         return sum(self._counts.values())
 
     def __bool__(self) -> bool:
@@ -83,7 +83,7 @@ class Refusals:
             yield Refusal(reason, field, count, tuple(examples), next((row.fix for row in examples if row.fix), ""))
 
     def as_json(self) -> list[dict[str, object]]:
-        """For `--json`: reason, field, count, fix, and examples as `file:line: message`."""
+        """Return the reasons for `--json`, with examples as `file:line: message`."""
         return [
             {
                 "reason": one.reason,

@@ -1,8 +1,8 @@
-"""What separates the cells of a table, what quotes them, and whether its first line holds names.
+"""Detection of a table's separator, quotes and header.
 
-clevercsv finds the dialect: it scores how regular the rows and how sensible the cells become, and is right on 97 % of
-6,000 published files where csv.Sniffer is on 77 % (van den Burg, Nazabal, Sutton: Wrangling messy CSV files, 2019). It
-needs 150 kB; DuckDB's detector is as good and needs 25 MB. Neither knows `::`, which is looked for first.
+clevercsv detects the separator: it scores how regular the rows and how plausible the cells are. It is right for 97 % of
+6,000 published files, csv.Sniffer for 77 % (van den Burg, Nazabal, Sutton: Wrangling messy CSV files, 2019). It has 150
+kB; DuckDB's detector is as good and has 25 MB. Neither supports `::`, which is tried first.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from recsys.reading.column_names import is_telling
 DOUBLE_COLON = "::"
 _CANDIDATES = ("\t", ";", ",", "|")
 _STAND_IN = "\x1f"
-"""In place of a separator of several characters, which the csv module does not know: no text holds it."""
+"""Replaces a separator of several characters, which the csv module does not support. No text contains it."""
 _NUMBER = re.compile(r"^\s*[-+]?[\d.,:/\s-]*\d[\d.,:/\s-]*\s*$")
 _ROWS = 100
 
 
 def separator_of(lines: Sequence[str]) -> tuple[str, str]:
-    """Separator and quote of the first lines of a table; the quote is empty where quotes are ordinary characters."""
+    """Return separator and quote from the first lines of a table. Empty quote: quotes are ordinary characters."""
     lines = [line for line in lines[:_ROWS] if line.strip()]
     if not lines:
         return ",", '"'
     if sum(DOUBLE_COLON in line for line in lines) > 0.9 * len(lines):
         return DOUBLE_COLON, ""
-    # A header that names our fields says it by itself.
+    # A header with two common column names is certain.
     for separator in _CANDIDATES:
         cells = [cell.strip(" \t\r\n\"'").lower() for cell in lines[0].split(separator)]
         if len(cells) > 1 and sum(map(is_telling, cells)) > 1:
@@ -52,10 +52,10 @@ def _detected(lines: Sequence[str]) -> tuple[str, str]:
 
 
 def _quote_of(lines: Sequence[str], separator: str) -> str:
-    """The quote that gives the most rows as many cells as the first; standard where none is needed."""
+    """Return the quote with which most rows have the same number of cells; `"` where none is needed."""
     text = "".join(lines)
     quotes = ['"']
-    if '"' in text and separator not in (",", ";"):  # commas stand in texts, so cells of such tables are quoted
+    if '"' in text and separator not in (",", ";"):  # texts contain commas and semicolons: such tables need quotes
         quotes.append("")
     if text.startswith("'"):
         quotes.append("'")
@@ -63,7 +63,7 @@ def _quote_of(lines: Sequence[str], separator: str) -> str:
 
 
 def _regular(lines: Sequence[str], separator: str, quote: str) -> tuple[float, int]:
-    """Share of rows as wide as most, and how many cells are quoted whole: of two equal ones the quote that is used."""
+    """Return the share of rows with the most frequent width, then the number of cells in these quotes to break ties."""
     try:
         rows = [row for row in cells_of(iter(lines), separator, quote) if row]
     except csv.Error:
@@ -72,12 +72,12 @@ def _regular(lines: Sequence[str], separator: str, quote: str) -> tuple[float, i
         return 0.0, 0
     _, often = Counter(map(len, rows)).most_common(1)[0]
     whole = "".join(lines).count(f"{separator}{quote}") if quote else 0
-    # Lines and not rows below: a quote that swallows lines makes few rows of many.
+    # Without quotes there must be a row for every line.
     return round(often / len(rows), 3) if quote != "" or len(rows) >= len(lines) else 0.0, whole + (quote == '"')
 
 
 def cells_of(lines: Iterable[str], separator: str, quote: str) -> Iterator[list[str]]:
-    """Rows of cells. Raises csv.Error for a quote that does not end."""
+    """Yield rows of cells. Raises csv.Error for a quote that is not closed."""
     if len(separator) > 1:
         several = separator
         lines, separator = (line.replace(several, _STAND_IN) for line in lines), _STAND_IN
@@ -87,9 +87,9 @@ def cells_of(lines: Iterable[str], separator: str, quote: str) -> Iterator[list[
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first of the rows holds names: what names a known field, or text over a column of numbers.
+    """Return whether the first row is a header: it has a common column name, or text above a column of numbers.
 
-    A row that repeats a cell, has an empty one, or a number is none.
+    A row with a number, an empty cell or a repeated cell is not a header.
     """
     if not rows:
         return True
@@ -101,5 +101,5 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
     below = [[row[at] for row in rows[1:] if len(row) > at and row[at].strip()] for at in range(len(first))]
     if any(cells and all(_NUMBER.match(cell) for cell in cells) for cells in below):
         return True
-    # Text over text: names are short words, and are not found again below.
+    # Text above text: names are short and do not occur below.
     return all(len(cell) <= 40 and cell not in cells for cell, cells in zip(first, below, strict=True))

@@ -1,4 +1,4 @@
-"""Rows out of tables of text, JSON and Parquet, in bounded memory, each with its place in the file."""
+"""Rows of text tables, JSON and Parquet, read in bounded memory, each with its line in the file."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ import pyarrow.parquet as pq
 
 from recsys.errors import BadInput
 from recsys.reading.dialect import Dialect
-from recsys.reading.packed_files import lines_of, text_of, told, unpacked
+from recsys.reading.packed_files import file_errors, lines_of, text_of, unpacked
 from recsys.reading.separators import cells_of
 from recsys.reading.tables import Rows, from_arrow, from_records, text_array
 
 DOCUMENT_BYTES = 512 << 20
-"""Of a JSON document, which is held in memory whole."""
+"""Limit of a JSON document, which is read as a whole."""
 
 
 def read_rows(path: Path, dialect: Dialect, columns: Sequence[str], size: int) -> Iterator[Rows]:
-    """The wanted columns, at most `size` rows at a time. BadInput where the file cannot be read at all."""
+    """Yield the given columns, at most `size` rows at a time. Raises BadInput when the file cannot be read."""
     readers = {"delimited": _delimited, "json lines": _json_lines, "json document": _document, "parquet": _parquet}
-    with told(path):
+    with file_errors(path):
         yield from readers[dialect.container](path, dialect, columns, size)
 
 
 class Lines:
-    """Physical lines, numbered from 1, that can be given back."""
+    """Physical lines, numbered from 1. Lines can be given back, to be read again."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
         self._again: deque[str] = deque()
         self.number = 1
-        """Of the next line."""
+        """Number of the next line."""
 
     def take(self, count: int) -> list[str]:
         return list(islice(self, count))
@@ -75,8 +75,9 @@ def _delimited(path: Path, dialect: Dialect, columns: Sequence[str], size: int) 
 
 
 def _plain_chunk(lines: Sequence[str], dialect: Dialect, places: Sequence[int]) -> list[pa.Array] | None:
-    """The columns at `places`, by Arrow's reader; None where the lines need a closer look, as quotes and blank lines
-    do, for only a reader that counts physical lines can name the line of a bad row.
+    """Return the columns at `places`, read by Arrow. None: the lines need the slower reader.
+
+    That is so for lines with quotes and for blank lines: Arrow does not count physical lines, which messages name.
     """
     text = "".join(lines).replace("\r\n", "\n")
     blank = "\n\n" in text or text.startswith("\n")
@@ -97,7 +98,7 @@ def _plain_chunk(lines: Sequence[str], dialect: Dialect, places: Sequence[int]) 
                 strings_can_be_null=True,
             ),
         )
-    except (pa.ArrowInvalid, UnicodeEncodeError):  # rows of other widths, bytes that are no text
+    except (pa.ArrowInvalid, UnicodeEncodeError):  # rows of different widths, bytes invalid in the encoding
         return None
     if len(table) != len(lines):
         return None
@@ -118,44 +119,44 @@ def _quoted_chunk(
         else:
             numbers.append(number)
             cells.append(row)
-    made = {name: text_array([row[at] for row in cells]) for name, at in zip(columns, places, strict=True)}
-    return Rows(made, np.array(numbers, np.int64), raw.tell(), bad)
+    arrays = {name: text_array([row[at] for row in cells]) for name, at in zip(columns, places, strict=True)}
+    return Rows(arrays, np.array(numbers, np.int64), raw.tell(), bad)
 
 
 def split_rows(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] | str]]:
-    """Rows, or what is wrong with one, by their first physical line; blank lines are skipped.
+    """Yield the first physical line of each row, and the row or its fault. Blank lines are skipped.
 
-    Takes no more lines than its rows need, so that it can be left at any row.
+    No more lines are read than the row needs, so that a caller can stop at any row.
     """
-    taken: list[str] = []
+    consumed: list[str] = []
 
     def feed() -> Iterator[str]:
         for line in lines:
-            taken.append(line)
+            consumed.append(line)
             yield line
 
     reader = cells_of(feed(), dialect.separator, dialect.quote)
     while True:
-        taken.clear()
+        consumed.clear()
         number = lines.number
         try:
             row = next(reader, None)
         except csv.Error as error:
-            # A quote that is never closed swallows good rows: all but its own line are read again.
-            lines.give_back(taken[1:])
+            # A quote that is not closed consumes valid rows: read all lines after its own again.
+            lines.give_back(consumed[1:])
             reader = cells_of(feed(), dialect.separator, dialect.quote)
             yield number, f"is not CSV: {error}"
             continue
         if row is None:
             return
-        if not all(map(is_text, taken)):
+        if not all(map(is_text, consumed)):
             yield number, not_text(dialect.encoding)
         elif row and not (len(row) == 1 and not row[0].strip() and len(dialect.columns) > 1):
             yield number, row
 
 
 def is_text(line: str) -> bool:
-    """Whether all its bytes were of the encoding."""
+    """Return whether all bytes of a line were valid in the encoding."""
     if line.isascii():
         return True
     try:
@@ -166,6 +167,7 @@ def is_text(line: str) -> bool:
 
 
 def not_text(encoding: str) -> str:
+    """Return the message for bytes that are invalid in the encoding."""
     name = encoding.upper().removesuffix("-SIG")
     return f"holds bytes that are not {name}; save the file as UTF-8, or name its encoding with --encoding"
 
@@ -187,7 +189,7 @@ def _json_lines(path: Path, dialect: Dialect, columns: Sequence[str], size: int)
 
 
 def json_record(line: str, encoding: str = "utf-8") -> dict[str, Any] | str | None:
-    """The object of a line, what is wrong with the line, or None for a blank one."""
+    """Return the object of a line, the message of its fault, or None for a blank line."""
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -200,7 +202,7 @@ def json_record(line: str, encoding: str = "utf-8") -> dict[str, Any] | str | No
 
 
 def json_document(path: Path, dialect: Dialect) -> Any:
-    """The whole document. BadInput with line and column where it is none."""
+    """Return a whole JSON document. Raises BadInput with line and column when it is not valid or too large."""
     with unpacked(path, dialect.compression) as (_, stream):
         data = stream.read(DOCUMENT_BYTES + 1)
     if len(data) > DOCUMENT_BYTES:
@@ -215,7 +217,7 @@ def json_document(path: Path, dialect: Dialect) -> Any:
 
 
 def records_in(document: Any, key: str | None) -> list[Any]:
-    """The list of records of a document."""
+    """Return the list of records in a document. `key`: see `Dialect.key`."""
     if key is not None:
         for name in key.split("."):
             document = document[name]
@@ -246,7 +248,7 @@ def _parquet(path: Path, dialect: Dialect, columns: Sequence[str], size: int) ->
 
 
 def vector_columns(path: Path) -> set[str]:
-    """Columns of a Parquet file that hold lists of floats: vectors, which say nothing to people and take long."""
+    """Return the columns of a Parquet file with lists of floats. Statistics leave them out: they are large."""
     schema = pq.read_schema(path)
     lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return {

@@ -1,8 +1,8 @@
 """Rows of a file as columns of text, the same for every container.
 
-A table that is written as CSV, JSON or Parquet becomes the same columns: what CSV cannot write is brought to what it
-would write. Numbers are their shortest text, times ISO 8601, lists JSON, fields of objects columns of their own named
-`outer.inner`; what is empty, null or NaN is missing. What a cell means is decided later, and once: see `conversion.py`.
+A table in CSV, JSON or Parquet becomes the same columns: other values are converted to the text that CSV would have.
+Numbers become their shortest text, times ISO 8601, lists JSON, and fields of objects columns named `outer.inner`. Empty
+text, null and NaN are missing. `conversion.py` decides later what a cell means.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ class Rows:
     """The next rows of a file."""
 
     columns: dict[str, pa.Array]
-    """(n,) strings each, null where the cell is missing; of the columns that were wanted and are there."""
+    """(n,) strings, null where a cell is missing. Columns that the file lacks are not in it."""
     lines: Ints
-    """(n,) where each row begins: physical lines of text from 1, row numbers of Parquet and JSON documents."""
+    """(n,) int64 first line of each row, from 1: a physical line of text, or a row number of Parquet or JSON."""
     position: int
-    """Bytes of the file, packed as it is, that have been read."""
+    """Bytes of the file, as it is on disk, that have been read."""
     bad: list[tuple[int, str]] = field(default_factory=list)
-    """Line and what is wrong with it, of rows that cannot be split into cells."""
+    """Line and message of rows that cannot be split into cells."""
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def of(self, column: str) -> pa.Array:
-        """The column; all missing where these rows do not have it."""
+        """Return a column. All its cells are missing when the file lacks it."""
         return self.columns.get(column, pa.nulls(len(self), pa.string()))
 
     def where(self, keep: pa.Array) -> Rows:
-        """Those of the (n,) bool."""
+        """Return the rows selected by an (n,) bool."""
         kept = {name: column.filter(keep) for name, column in self.columns.items()}
         lines = self.lines[keep.to_numpy(zero_copy_only=False)]
         return Rows(kept, lines, self.position, self.bad)
 
 
 def text_array(values: Sequence[str | None]) -> pa.Array:
-    """Empty text is missing."""
+    """Return a column of strings. Empty text becomes null."""
     return pa.array([value or None for value in values], pa.string())
 
 
 def cell_text(value: object) -> str | None:
-    """What a table of text would hold for a value out of JSON or Arrow."""
+    """Return the text that CSV would have for a value of JSON or Arrow. None: it is missing."""
     if value is None or isinstance(value, str):
         return value or None
     if isinstance(value, bool):
@@ -68,14 +68,14 @@ def cell_text(value: object) -> str | None:
 
 
 def _plain(value: Any) -> object:
-    """What orjson does not write: bytes, decimals, durations."""
+    """Return a value that orjson does not serialize, such as bytes, a decimal or a duration, as text."""
     if isinstance(value, bytes):
         return binary_text(value)
     return str(value)
 
 
 def binary_text(value: bytes) -> str:
-    """Bytes that are UTF-8 as text, others, such as UUIDs, in hexadecimal."""
+    """Return UTF-8 bytes as text, and others, such as UUIDs, in hexadecimal."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -83,7 +83,7 @@ def binary_text(value: bytes) -> str:
 
 
 def flattened(record: dict[str, Any], depth: int = 5) -> Iterator[str]:
-    """Names of an object's fields, those of objects within as `outer.inner`."""
+    """Yield the names of an object's fields. Fields of nested objects are named `outer.inner`."""
     for name, value in record.items():
         if isinstance(value, dict) and depth:
             yield from (f"{name}.{inner}" for inner in flattened(value, depth - 1))
@@ -92,42 +92,42 @@ def flattened(record: dict[str, Any], depth: int = 5) -> Iterator[str]:
 
 
 def field_of(record: dict[str, Any], name: str) -> object:
-    """A field by its flattened name; None where there is none."""
+    """Return a field by its flattened name. None: there is none."""
     if name in record:
         return record[name]
     outer, dot, inner = name.partition(".")
     while dot:
         value = record.get(outer)
-        if isinstance(value, dict) and (found := field_of(value, inner)) is not None:
-            return found
+        if isinstance(value, dict) and (inner_value := field_of(value, inner)) is not None:
+            return inner_value
         further, dot, inner = inner.partition(".")
         outer = f"{outer}.{further}"
     return None
 
 
 def from_records(records: Sequence[dict[str, Any]], columns: Sequence[str]) -> dict[str, pa.Array]:
-    """The wanted fields of objects as columns."""
-    made = {}
+    """Return the given fields of objects as columns."""
+    arrays = {}
     for name in columns:
         if "." in name:
             values = [cell_text(field_of(record, name)) for record in records]
         else:
             values = [value if type(value := record.get(name)) is str else cell_text(value) for record in records]
-        made[name] = text_array(values)
-    return made
+        arrays[name] = text_array(values)
+    return arrays
 
 
 def from_arrow(batch: pa.RecordBatch, columns: Sequence[str]) -> dict[str, pa.Array]:
-    """The wanted columns, structs taken apart."""
-    wanted, made = set(columns), {}
+    """Return the given columns of a batch. Fields of structs are columns named `outer.inner`."""
+    names, arrays = set(columns), {}
     for name, column in _leaves("", zip(batch.schema.names, batch.columns, strict=True)):
-        if name in wanted and name not in made:
-            made[name] = arrow_text(column)
-    return made
+        if name in names and name not in arrays:
+            arrays[name] = arrow_text(column)
+    return arrays
 
 
 def arrow_names(schema: pa.Schema) -> list[str]:
-    """Names of the columns that `from_arrow` knows."""
+    """Return the names of the columns that `from_arrow` accepts."""
     empty = [pa.array([], kind.type) for kind in schema]
     return list(dict.fromkeys(name for name, _ in _leaves("", zip(schema.names, empty, strict=True))))
 
@@ -143,7 +143,7 @@ def _leaves(outer: str, named: Any) -> Iterator[tuple[str, pa.Array]]:
 
 
 def arrow_text(column: pa.Array) -> pa.Array:
-    """(n,) strings of a column of any type."""
+    """Return a column of any type as (n,) strings."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.dictionary_decode(), kind.value_type
@@ -155,14 +155,14 @@ def arrow_text(column: pa.Array) -> pa.Array:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_date(kind):
         return column.cast(pa.string())
     if pa.types.is_timestamp(kind):
-        # Microseconds are what a text of a time holds everywhere; finer ones are cut.
+        # Texts of times have microseconds in every container; nanoseconds are cut.
         moments = column.cast(pa.timestamp("us", kind.tz), safe=False)
         return moments.cast(pa.timestamp("us", "UTC") if kind.tz else pa.timestamp("us")).cast(pa.string())
     return _distinct_text(column)
 
 
 def _distinct_text(column: pa.Array) -> pa.Array:
-    """By way of Python: floats, binary, lists and what is rare."""
+    """Convert each distinct value in Python: floats, binary, lists and rare types."""
     kind = column.type
     if pa.types.is_floating(kind):
         encoded = column.dictionary_encode()

@@ -1,8 +1,8 @@
-"""Which encoding the bytes of a text are in.
+"""Detection of a text's encoding from its first bytes.
 
-Bytes that are UTF-8 are UTF-8: no other encoding gives that by chance. charset-normalizer tells the scripts of the
-world apart, but not the Western encodings from each other by a few accents (it takes `Café Müller` for cp1250), so
-those are read as cp1252, which is Latin-1 and what Windows adds to it.
+Bytes that are valid UTF-8 are read as UTF-8: texts in other encodings are hardly ever valid. charset-normalizer
+distinguishes scripts, but not the Western encodings by a few accents (it takes `Café Müller` for cp1250). Those are
+read as cp1252, a superset of Latin-1's printable characters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _ENOUGH = 200
-"""Bytes outside ASCII from which on the script of a text can be told."""
+"""Least bytes outside ASCII from which the script of a text can be determined."""
 _WESTERN: tuple[str, ...] = (
     "ascii",
     "cp1252",
@@ -34,13 +34,15 @@ _WESTERN: tuple[str, ...] = (
     "cp037",
 )
 _WESTERN += ("latin", "iso8859_1", "iso8859_2", "iso8859_3", "iso8859_4", "iso8859_9", "hp_roman8", "mac_", "cp1140")
-"""Beginnings of the names of encodings of Latin letters, as charset-normalizer guesses them."""
+"""Prefixes of the names that charset-normalizer gives to encodings of Latin letters."""
 _CYRILLIC_DOS = ("cp855", "cp866", "mac_cyrillic")
+"""Encodings that have a prefix of _WESTERN and are Cyrillic."""
 _LINES = 500
+"""Lines outside ASCII that are given to charset-normalizer."""
 
 
 def encoding_of(sample: bytes) -> str:
-    """Name of a codec of Python, for the first bytes of a file, of which the last character may be cut."""
+    """Return the name of a Python codec. `sample`: the first bytes of a file; its last character may be cut."""
     for mark, name in _BOMS:
         if sample.startswith(mark):
             return name
@@ -53,7 +55,7 @@ def encoding_of(sample: bytes) -> str:
 
 
 def _utf8_characters(sample: bytes) -> tuple[int, int]:
-    """Characters outside ASCII that are UTF-8, and bytes that are not."""
+    """Return the number of valid UTF-8 characters outside ASCII, and of invalid bytes."""
     try:
         sample.decode()
     except UnicodeDecodeError as error:
@@ -65,7 +67,7 @@ def _utf8_characters(sample: bytes) -> tuple[int, int]:
 
 
 def _wide(sample: bytes) -> str | None:
-    """UTF-16 without a mark: every other byte of its ASCII is zero."""
+    """Return UTF-16 without a byte order mark, where every other byte of ASCII text is zero. None: it is not that."""
     part = sample[:4096]
     if len(part) < 8 or b"\0" not in part:
         return None

@@ -1,8 +1,8 @@
-"""What a cell of text means as a moment. Nothing is taken for seconds of 1970 because it is a number.
+"""Cells of text as times.
 
-A number's size says its unit, for the sizes of plausible ones do not overlap: years, Excel's day numbers, days such as
-20230615, and seconds to nanoseconds of 1973 to 2286. Words are read by the formats listed here; where day and month
-could change places, they are refused until a format is given.
+A number's size determines its unit, since the plausible ranges do not overlap: years, Excel's day numbers, days such as
+20230615, and seconds to nanoseconds from 1973 to 2286. Other texts are read by the formats below. A date whose day and
+month could be swapped is refused until a format is given.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from recsys.reading.dialect import TimeUnit
 
 _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SINCE_1973 = 10**8
-"""Seconds: what is less is 1970 to 1973, and more probably no second at all."""
+"""Least Unix seconds. A smaller number, 1970 to 1973, is more probably not a time."""
 _UNTIL_2286 = 10**10
 _YEARS = (1800, 2200)
 _EXCEL_DAYS = (20_000, 80_000)
 """1954 to 2119."""
 _EXCEL_EPOCH_S = -2_209_161_600
-"""1899-12-30: Excel counts days from 1900-01-01 as 1, and has a 29 February 1900 that never was."""
+"""1899-12-30. Excel's day 1 is 1900-01-01, and it counts a 29 February 1900 that did not exist."""
 _DAY_S = 86_400
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?![-/.\d])")
@@ -56,7 +56,7 @@ _WORDS = (
     "%Y%m%dT%H%M%SZ",
     "%Y%m%dT%H%M%S",
 )
-"""`September 25, 2021`, e-mail and web server dates, and the like; no two of them read one text differently."""
+"""Formats such as `September 25, 2021` and those of e-mail and web servers. No text has two meanings by them."""
 _CLOCKS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M:%S %p", "%I:%M %p", "%I:%M%p", "%I:%M:%S%p")
 _AMBIGUOUS = "could be day or month first; say --time-format %d/%m/%Y or %m/%d/%Y, as it is written"
 
@@ -66,15 +66,15 @@ class TimeReading:
     """How the times of a column are written."""
 
     unit: TimeUnit | None = None
-    """Of all its numbers; None: each by its size."""
+    """Unit of all numbers. None: each number's size determines its unit."""
     format: str | None = None
-    """As `strptime` knows it; None: one of the known ones."""
+    """Format as for `strptime`. None: any of the formats of this module."""
     day_first: bool | None = None
-    """Of `01/02/2023`; None: not known."""
+    """Whether `01/02/2023` begins with the day. None: it cannot be determined."""
 
 
 def unit_of(value: float) -> TimeUnit | None:
-    """The one unit in which a number is a plausible time; None: in none."""
+    """Return the only unit in which a number is a plausible time. None: there is none."""
     size = abs(value)
     for unit, per_second in _PER_SECOND.items():
         if _SINCE_1973 * per_second <= size < _UNTIL_2286 * per_second and (unit == "s" or size >= 10 * _SINCE_1973):
@@ -87,11 +87,11 @@ def unit_of(value: float) -> TimeUnit | None:
 
 
 def time_reading(texts: Sequence[str], unit: TimeUnit | None = None, form: str | None = None) -> TimeReading:
-    """How the times of a column are written, from some of its cells. `unit` and `form`: what the user says."""
+    """Return how the times of a column are written, from some of its cells. `unit` and `form`: the user's options."""
     numbers = [float(text) for text in map(str.strip, texts) if _NUMBER.fullmatch(text)]
-    units = Counter(found for value in numbers if (found := unit_of(value)) in _PER_SECOND)
+    units = Counter(likely for value in numbers if (likely := unit_of(value)) in _PER_SECOND)
     if unit is None and units:
-        # Seconds of 1970 are as plausible as others in a column of seconds.
+        # Most numbers decide for the column, so that seconds of 1970 are plausible among others.
         most, often = units.most_common(1)[0]
         unit = most if often * 2 >= len(numbers) else None
     days = [(int(parts[1]), int(parts[3])) for text in texts if (parts := _NUMERIC.fullmatch(text.strip()))]
@@ -100,7 +100,7 @@ def time_reading(texts: Sequence[str], unit: TimeUnit | None = None, form: str |
 
 
 def moment(text: str, reading: TimeReading = TimeReading()) -> float:
-    """Unix seconds; without an offset the time is UTC. ValueError names the fix."""
+    """Return Unix seconds. A time without an offset is UTC. Raises ValueError with a message that names the fix."""
     stripped = text.strip()
     if reading.format is not None:
         try:
@@ -119,7 +119,7 @@ def moment(text: str, reading: TimeReading = TimeReading()) -> float:
 def _from_number(text: str, unit: TimeUnit | None) -> float:
     value: float = int(text) if text.lstrip("+-").isdigit() else float(text)
     if value == int(value):
-        value = int(value)  # so that 1700000000123 and 1.700000000123e12 are one moment
+        value = int(value)  # so that 1700000000123 and 1.700000000123e12 are the same time
     unit = unit or unit_of(value)
     if unit is None:
         raise ValueError(
@@ -137,7 +137,7 @@ def _from_number(text: str, unit: TimeUnit | None) -> float:
 
 
 def _digits(value: int) -> date | None:
-    """The day or second that 20230615 or 20230615123000 stands for; None: no such."""
+    """Return the day of 20230615 or the time of 20230615123000. None: the number is neither."""
     text = str(value)
     try:
         if len(text) == 8 and text[:2] in ("18", "19", "20", "21"):
@@ -177,7 +177,7 @@ def _from_numeric(parts: re.Match[str], text: str, reading: TimeReading) -> floa
 
 
 def _clock(text: str) -> float:
-    """Seconds since midnight."""
+    """Return seconds since midnight. Raises ValueError for another format."""
     for form in _CLOCKS:
         try:
             clock = datetime.strptime(text.upper(), form).time()  # noqa: DTZ007
@@ -199,8 +199,8 @@ def _from_words(stripped: str, text: str) -> float:
     )
 
 
-def said_of_numbers(texts: Sequence[str]) -> str | None:
-    """What the numbers of a column of times are taken for, where they are not seconds; None: nothing to say."""
+def note_on_numbers(texts: Sequence[str]) -> str | None:
+    """Return a note on the units of a column's numbers. None: they are seconds, or there are none."""
     present = [text.strip() for text in texts if not is_missing(text)]
     examples: dict[str, str] = {}
     for text in present:

@@ -1,4 +1,4 @@
-"""Precomputed vectors of items, out of Parquet files as Spark, pandas or `recsys embed` write them."""
+"""Precomputed vectors of items from Parquet files, as Spark, pandas or `recsys embed` write them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ _ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """By item id; of several rows with one id the last."""
+class SuppliedVectors:
+    """Vectors by item id. Of several rows with one id the last counts."""
 
     vectors: dict[str, Floats] = field(default_factory=dict)
-    """(d,) float32, of length 1."""
+    """(dimension,) float32 unit vectors."""
     hashes: dict[str, str | None] = field(default_factory=dict)
-    """See `vector_chunks.content_hash`; None: the file had no such column."""
+    """See `vector_chunks.content_hash`. None: the file has no such column."""
 
 
-def read_vectors(paths: Sequence[Path], dimension: int, column: str | None = None, item_id: str | None = None) -> Given:
-    """Vectors of those Parquet files that have them, each brought to length 1 as the encoder's are.
+def read_vectors(
+    paths: Sequence[Path], dimension: int, column: str | None = None, item_id: str | None = None
+) -> SuppliedVectors:
+    """Return the vectors of the Parquet files that have them, each scaled to length 1 as the encoder's are.
 
-    `column` and `item_id`: what their columns are called; None: `vector`, which a file may lack, and `item_id`.
-    BadInput names file, row (from 1) and fix of the first vector that is missing, has not `dimension` numbers, holds
-    one that is not finite, or is all zeros.
+    `column` and `item_id`: names of their columns. None: `vector`, which a file may lack, and `item_id`. Raises
+    BadInput naming file, row (from 1) and fix of the first vector that is missing, has not `dimension` numbers, has one
+    that is not finite, or is all zeros.
     """
-    given = Given()
+    given = SuppliedVectors()
     for path in files_of(paths):
         if path.suffix.lower() != ".parquet":
             if column is not None:
@@ -61,29 +63,29 @@ def _batches(
     path: Path, dimension: int, column: str | None, item_id: str
 ) -> Iterator[tuple[list[str], Floats, list[str | None]]]:
     with pq.ParquetFile(path) as file:
-        names, wanted = file.schema_arrow.names, column or VECTOR
-        if wanted not in names and column is not None:
+        names, vector = file.schema_arrow.names, column or VECTOR
+        if vector not in names and column is not None:
             raise BadInput(f"{path}: has no column {column}; found: {', '.join(names)[:500]}", field=VECTOR)
-        if wanted not in names or item_id not in names:  # without ids the items are refused anyway
+        if vector not in names or item_id not in names:  # items without ids are refused anyway
             return
         hashed, row = HASH in names, 1
-        for part in file.iter_batches(_ROWS, columns=[item_id, wanted, *([HASH] if hashed else [])]):
+        for part in file.iter_batches(_ROWS, columns=[item_id, vector, *([HASH] if hashed else [])]):
             ids = _ids(part.column(item_id))
             hashes = part.column(HASH).to_pylist() if hashed else [None] * len(ids)
-            yield ids, _Rows(path, row, wanted).vectors(part.column(wanted), dimension), hashes
+            yield ids, _Rows(path, row, vector).vectors(part.column(vector), dimension), hashes
             row += len(part)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Where a batch stands, for messages."""
+    """The position of a batch, for messages."""
 
     path: Path
     first: int
     column: str
 
     def vectors(self, cells: pa.Array, dimension: int) -> Floats:
-        """(n, dimension) float32 of length 1."""
+        """Return (n, dimension) float32 unit vectors."""
         kind = cells.type
         is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         if not is_list or not pa.types.is_floating(kind.value_type):
@@ -96,12 +98,12 @@ class _Rows:
             lambda at: f"has {lengths[at]} numbers, and the config file's encoder makes {dimension}",
             "give vectors of that encoder (encoder.dimension), or leave the column out and texts are encoded",
         )
-        numbers = cells.flatten().to_numpy(zero_copy_only=False)  # nulls come as NaN
+        numbers = cells.flatten().to_numpy(zero_copy_only=False)  # nulls become NaN
         wide = np.asarray(numbers, np.float64).reshape(len(cells), dimension)
         self._refuse(~np.isfinite(wide).all(axis=1), "holds a number that is not finite", "compute it anew")
         largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
         self._refuse(largest[:, 0] == 0, "is all zeros and has no direction", "compute it anew")
-        scaled = wide / largest  # first, since the square of a large number may be none
+        scaled = wide / largest  # first, since the square of a large number may overflow
         return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True), np.float32)
 
     def _refuse(self, wrong: Any, what: Any, fix: str) -> None:
@@ -114,6 +116,6 @@ class _Rows:
 
 
 def _ids(column: pa.Array) -> list[str]:
-    """As the items get them, see `conversion.py`; an item without an id is refused there."""
+    """Return ids as `conversion.py` reads those of items. It refuses an item without an id."""
     texts = [canonical(text or "") for text in arrow_text(column).to_pylist()]
     return list(map(whole_number, texts)) if all(map(is_whole_float, filter(None, texts))) else texts

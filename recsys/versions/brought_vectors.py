@@ -16,7 +16,7 @@ from recsys.data.vector_chunks import VECTOR, content_hash
 from recsys.datatypes import Floats
 from recsys.encoders.base import Encoder
 from recsys.errors import BadInput
-from recsys.reading.vector_files import Given
+from recsys.reading.vector_files import SuppliedVectors
 from recsys.versions.build import Content
 
 AGREEMENT = 0.95
@@ -26,7 +26,7 @@ _SAMPLE = 16
 """Texts that are encoded for the comparison."""
 
 
-def with_vectors(content: Content, given: Given, encoder: Encoder) -> Content:
+def with_vectors(content: Content, given: SuppliedVectors, encoder: Encoder) -> Content:
     """Return the content with the given vectors, float32 of length `encoder.dimension`, for its items' texts.
 
     A vector whose content hash differs from the hash of the item's text is left out: the text has changed, or another

@@ -170,7 +170,7 @@ def test_nested_fields_are_columns_and_what_is_not_used_is_said(write):
     options = ReadOptions({"item_id": "sku.$oid", "title": "name.en", "language": "brand.name"})
     reading = read_items([path], DECLARED, Limits(), options)
     assert next(record.attributes for batch in reading for record in batch.records) == {"language": "Acme"}
-    said = "\n".join(reading.said())
+    said = "\n".join(reading.summary())
     assert "item_id from sku.$oid" in said
     assert "not used: brand.id (number), price (number), new (boolean); declare what filters need" in said
 
@@ -259,7 +259,7 @@ def test_ids_have_one_spelling(write):
     reading = events(path)
     read = [(event.user_id, event.item_id) for batch in reading for event in batch.records]
     assert read == [("café", "50"), ("café", "51")]
-    assert "item_id: 50.0 is read as 50" in "\n".join(reading.said())
+    assert "item_id: 50.0 is read as 50" in "\n".join(reading.summary())
     table = write("b.parquet", b"")
     pq.write_table(pa.table({"item_id": pa.array([b"x1", "é".encode()], pa.binary()), "title": ["A", "B"]}), table)
     assert [record.item_id for record in items(table)[0]] == ["x1", "é"]

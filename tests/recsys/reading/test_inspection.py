@@ -12,15 +12,15 @@ import pytest
 from recsys.config import Limits, Serving
 from recsys.errors import BadInput
 from recsys.reading.dialect import ReadOptions
-from recsys.reading.inspection import Inspection, Known, inspect
+from recsys.reading.inspection import Inspection, Configured, inspect
 from recsys.reading.languages import language_of, shares
 from recsys.reading.readers import read_events, read_items
 
 TYPES = Serving().event_types
-KNOWN = Known({}, TYPES)
+KNOWN = Configured({}, TYPES)
 
 
-def one(path: Path, known: Known = KNOWN, **options) -> Inspection:
+def one(path: Path, known: Configured = KNOWN, **options) -> Inspection:
     [seen] = inspect([path], ReadOptions(**options), known)
     return seen
 
@@ -162,7 +162,7 @@ def test_the_worst_rows_are_shown_by_reason(tmp_path: Path) -> None:
     path.write_text(
         "item_id,title,year\n1,A,1999\n2,,2000\n3,,\n4,B,MCMXC\n" + "".join(f"{n},C,200{n}\n" for n in range(5, 9))
     )
-    seen = one(path, Known({"year": "number"}, TYPES))
+    seen = one(path, Configured({"year": "number"}, TYPES))
     assert seen.facts["read"] == {"rows": 8, "refused": 2, "dropped_values": 1}
     assert [row.split(": ", 1)[0].rpartition(":")[2] for row in seen.worst] == ["3", "5"]
     assert "(2 such)" in seen.worst[0]

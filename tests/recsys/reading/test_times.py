@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.reading.times import TimeReading, moment, said_of_numbers, time_reading
+from recsys.reading.times import TimeReading, moment, note_on_numbers, time_reading
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_moment_is_one_in_every_unit(at):
 
 def test_a_choice_of_unit_is_said():
     """Seconds are a matter of course, everything else is not."""
-    assert said_of_numbers(["1700000000"]) is None
-    assert "milliseconds" in (said_of_numbers(["1700000000123"]) or "")
-    assert "YYYYMMDD" in (said_of_numbers(["20230601", "20230602"]) or "")
-    assert "Excel" in (said_of_numbers(["45092"]) or "")
+    assert note_on_numbers(["1700000000"]) is None
+    assert "milliseconds" in (note_on_numbers(["1700000000123"]) or "")
+    assert "YYYYMMDD" in (note_on_numbers(["20230601", "20230602"]) or "")
+    assert "Excel" in (note_on_numbers(["45092"]) or "")

@@ -16,7 +16,7 @@ from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput
 from recsys.reading.readers import read_items
-from recsys.reading.vector_files import Given, read_vectors
+from recsys.reading.vector_files import SuppliedVectors, read_vectors
 from recsys.versions.brought_vectors import with_vectors
 from recsys.versions.build import Content
 
@@ -121,7 +121,7 @@ def test_files_without_the_column_have_no_vectors(tmp_path):
     pq.write_table(pa.table({"item_id": ["a"], "title": ["x"]}), path)
     csv = tmp_path / "i.csv"
     csv.write_text("item_id,title\na,x\n")
-    assert read_vectors([path, csv], 4) == Given()
+    assert read_vectors([path, csv], 4) == SuppliedVectors()
 
 
 def test_other_names_of_the_columns(tmp_path):
@@ -137,7 +137,7 @@ def test_other_names_of_the_columns(tmp_path):
 
 def content(items, encoder=ENCODER, vectors=None, hashes=None):
     made = dict(zip([i.item_id for i in items], encoder.encode([i.passage() for i in items]), strict=True))
-    given = Given(vectors or made, hashes or dict.fromkeys(made))
+    given = SuppliedVectors(vectors or made, hashes or dict.fromkeys(made))
     return with_vectors(Content(items, {"kept": made[items[0].item_id]}), given, ENCODER)
 
 
@@ -171,7 +171,7 @@ def test_other_vectors_make_another_content():
     other = dict(zip([i.item_id for i in ITEMS], ENCODER.encode([i.passage() for i in ITEMS]), strict=True))
     other["1"] = -other["1"]  # none of the sample
     assert content(ITEMS).brought == content(ITEMS).brought != content(ITEMS, vectors=other).brought
-    assert with_vectors(Content(ITEMS), Given(), ENCODER).brought == ""
+    assert with_vectors(Content(ITEMS), SuppliedVectors(), ENCODER).brought == ""
 
 
 def test_folders_are_read_in_order_of_their_parts(tmp_path):
