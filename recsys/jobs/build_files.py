@@ -1,4 +1,4 @@
-"""A version of whole item files: read, encode, index, verify, publish."""
+"""Building a version from item files: read, encode, index, verify, publish."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def build_files(
     indexer: Indexer = write_indexes,
     allow_shrink: bool = True,
 ) -> Manifest:
-    """Build and publish a version of the files' items, not yet promoted. Changes over HTTP stay on top of them.
+    """Build and publish a version of the files' items, and do not promote it. Later changes over HTTP stay.
 
-    `options`: what is said of the files. `redis_url` and `indexer`: see `build_items`. Raises BadInput for a
-    file that cannot be read, VersionError for what `Build.publish` refuses, and before anything is built for a
-    catalogue that is empty, or has less than half of the served version's items where `allow_shrink` is not set.
+    `redis_url` and `indexer`: see `build_items`. Raises BadInput for a file that cannot be read, and VersionError as
+    `Build.publish` does. A catalogue that is empty, or has less than half of the served version's items without
+    `allow_shrink`, raises VersionError before anything is built.
     """
     items, given = _read(files, config, options, say, on_batch)
     refuse_shrunken(VersionStore.of(config.platform), len(items), allow_shrink=allow_shrink)
@@ -62,7 +62,7 @@ def foreseen(
     *,
     allow_shrink: bool = True,
 ) -> PlannedBuild:
-    """Read the files as `build_files` does, and say what it would build. Builds nothing; errors: as there."""
+    """Return what `build_files` would build from these files. Builds nothing. Raises what `build_files` raises."""
     items, given = _read(files, config, options, say, on_batch)
     build = Build.of(config, say)
     content = file_content(build.store, items, config.platform, build.encoder.fingerprint)
@@ -74,7 +74,7 @@ def foreseen(
 def _read(
     files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
 ) -> tuple[list[Item], SuppliedVectors | None]:
-    """The items, and the vectors that came with them."""
+    """Return the items, and the vectors supplied with them."""
     check_tools(config.platform)
     mapping = options.mapping
     columns = {field: column for field, column in mapping.items() if field != VECTOR}
@@ -92,10 +92,10 @@ def build_items(
     redis_url: str | None = None,
     indexer: Indexer = write_indexes,
 ) -> Manifest:
-    """Build and publish a version of the items, with what the served version learned.
+    """Build and publish a version of the items with the served version's model.
 
-    `given`: vectors that came with the items; None: all texts are encoded. `redis_url`: of the Redis that holds the
-    item log; None: none runs, and promoting will tell where the log is gone. `indexer`: where shards are indexed.
+    `given`: vectors supplied with the items; None: all texts are encoded. `redis_url`: the Redis with the item log;
+    None: it does not run, and the promotion checks the log. `indexer`: see `Build.indexer`.
     """
     build = Build.of(config, say, indexer)
     with build.store.drafts.alone():
@@ -107,9 +107,9 @@ def build_items(
 
 
 def ensure_version(config: Config, say: Progress, *, redis_url: str | None = None) -> tuple[Manifest, bool]:
-    """The served version, and whether it was made now: an empty one, to which items may then come over HTTP.
+    """Return the served version, and whether it was built now. An empty one is built and promoted if none is served.
 
-    Raises VersionError when the one that is served has other shards than the platform.
+    Raises VersionError when the served version's shard count or routing differ from the platform's.
     """
     store, platform = VersionStore.of(config.platform), config.platform
     current = store.current()
@@ -125,7 +125,9 @@ def ensure_version(config: Config, say: Progress, *, redis_url: str | None = Non
 
 
 async def _trimmed(redis_url: str, platform: Platform) -> list[str]:
-    """Up to where each shard's log was trimmed; empty when Redis does not answer: promoting will tell."""
+    """Return the log entry up to which each shard's log was trimmed. Empty: Redis does not answer, and the promotion
+    checks the log.
+    """
     async with connect(redis_url, prefix=platform.redis_prefix) as redis:
         with contextlib.suppress(RedisError, OSError):
             return [await ItemLog(redis).trimmed(shard) for shard in range(platform.shards)]

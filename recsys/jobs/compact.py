@@ -1,4 +1,4 @@
-"""A version of what is live: the served snapshot with its log applied."""
+"""Building a version of the live catalogue: the served snapshot with its log applied."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ async def compact(
     then_promote: bool,
     allow_shrink: bool = False,
 ) -> Manifest:
-    """Build a version of what is live, promote it if that is wanted, and drop versions that are kept no longer.
+    """Build a version of the live catalogue. With `then_promote`, promote it and remove versions no longer kept.
 
-    Raises VersionError, and leaves no version behind, when another one than it was built of is served by the end, and
-    before anything is built when what is live is empty, or is to be promoted with less than half of the served
-    version's items while `allow_shrink` is not set; Unavailable when Redis is away. The same call again goes on where a
-    build that died was.
+    A repeated call continues an interrupted build. Raises Unavailable when Redis does not answer. Raises VersionError
+    before anything is built when the catalogue is empty, or is to be promoted with less than half of the served
+    version's items without `allow_shrink`. Raises VersionError, and removes the new version, when another version was
+    promoted meanwhile.
     """
     platform, store = config.platform, VersionStore.of(config.platform)
     async with patient_redis(redis_url, platform, "start the same build again") as redis:
@@ -61,7 +61,7 @@ async def foreseen(
     then_promote: bool,
     allow_shrink: bool = False,
 ) -> PlannedBuild:
-    """What `compact` would build, by the log as it is now. Builds nothing; errors: as of `compact`."""
+    """Return what `compact` would build from the log as it is now. Builds nothing. Raises what `compact` raises."""
     platform, store = config.platform, VersionStore.of(config.platform)
     async with patient_redis(redis_url, platform, "start the same again") as redis:
         with store.drafts.alone():

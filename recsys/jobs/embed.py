@@ -1,4 +1,4 @@
-"""A catalogue and its vectors as Parquet, for `recsys build FOLDER`."""
+"""Encoding a catalogue into Parquet files with vectors, for `recsys build FOLDER`."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from recsys.encoders.catalogue import Progress, WhenNeeded
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What workers have done next."""
+    """Progress of a run."""
 
     workers: int
     written: Written | None = None
-    """The chunk that was written; None: the workers are about to start."""
+    """The chunk that was written. None: the workers are about to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
     items: int
     files: int
-    """Chunks, a Parquet file each."""
+    """Chunks, one Parquet file each."""
     encoded: int
-    """Items whose text was encoded; the other vectors were there."""
+    """Items whose text was encoded. The other vectors existed."""
     workers: int
     """0: there was nothing to do."""
     seconds: float
-    """From the start of the workers on, which includes that each loads the model."""
+    """Seconds since the start of the workers, with the time to load the model."""
 
     @property
     def kept(self) -> int:
-        """Items whose vector was there."""
+        """Items whose vector existed."""
         return self.items - self.encoded
 
     @property
     def items_per_s(self) -> float | None:
-        """None: nothing was encoded."""
+        """Encoded items per second. None: nothing was encoded."""
         return round(self.encoded / self.seconds, 1) if self.encoded else None
 
 
@@ -55,10 +55,10 @@ def embed(
     say: Progress,
     run: Callable[[Plan], Iterator[Step]],
 ) -> Embedded:
-    """Have the texts of whole item files encoded into the folder by `run`, which makes the chunks of a plan.
+    """Encode the items into the folder. `run` writes the chunks of a plan and yields its progress.
 
-    A run that died goes on behind the chunks that it finished. Raises VersionError while another run is under way in
-    the folder, BadInput when it holds Parquet files of someone else.
+    An interrupted run continues after its finished chunks. Raises VersionError while another run is under way in the
+    folder, and BadInput when it holds Parquet files that `recsys embed` did not write.
     """
     folder.mkdir(parents=True, exist_ok=True)
     fingerprint = _fingerprint(config, say)
@@ -70,17 +70,17 @@ def embed(
 
 
 def texts_to_encode(items: Sequence[Item], folder: Path, config: Config, say: Progress) -> int:
-    """How many `embed` would encode; the folder stays as it is."""
+    """Return the number of texts that `embed` would encode. Writes nothing."""
     return to_encode(folder, items, _fingerprint(config, say))
 
 
 def _fingerprint(config: Config, say: Progress) -> str:
-    """Of the encoder, which is exported for it where its backend needs that."""
+    """Return the encoder's fingerprint. The encoder is exported first if its backend needs that."""
     return WhenNeeded(config.platform, os.cpu_count() or 1, say).fingerprint
 
 
 def _encoded(todo: Plan, say: Progress, run: Callable[[Plan], Iterator[Step]]) -> tuple[int, int, float]:
-    """Items that were encoded, workers and seconds."""
+    """Return the number of encoded items, the workers and the seconds."""
     say("embed", 0, todo.waiting)
     done = encoded = workers = 0
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How good the served recommendations are on interactions that training never saw, beside known methods."""
+"""Evaluation of the served recommendations on held-out interactions, compared with published methods."""
 
 from __future__ import annotations
 
@@ -34,23 +34,25 @@ PROTOCOLS: Mapping[str, tuple[Split, Split]] = {
     "leave-last-out": (leave_last_out, rolling),
     "temporal": (by_time, by_time),
 }
-"""Name -> how the test is split off, and how validation is split off what is left."""
+"""By name: the split of the test set, and the split of the validation set from the remainder."""
 _NEEDS = {
     "leave-last-out": "it needs users with three different items",
     "temporal": "it needs users with events before and in the last tenth of all",
 }
 _CONTROLLED = 1000
-"""Test cases that controls are tried on, at most."""
+"""Most test cases on which controls are evaluated."""
 _SHORT = 3
+"""Interactions of a short history."""
 _COLD_SHARE = 0.1
+"""Share of items without interactions in the cold-start test."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is judged: `data` holds all interactions, its item ids are those of `items`, `texts` (I, d) their vectors.
+    """An evaluation. `data`: all interactions, with the item ids of `items`; `texts`: their (I, d) unit vectors.
 
-    Parameters, weights and trees are chosen on validation, which is split off the training part; test cases are looked
-    at once, at the end.
+    Parameters, weights and trees are chosen on the validation set, which is split from the training set. The test set
+    is used once, at the end.
     """
 
     protocol: str
@@ -62,7 +64,7 @@ class Evaluation:
     seed: int = 7
 
     def run(self, say: Progress = lambda *_: None, *, with_baselines: bool = True) -> dict[str, Any]:
-        """Everything as one JSON-ready mapping. Raises BadInput when the protocol leaves no case."""
+        """Return the JSON-ready report. Raises BadInput when the protocol leaves no test case."""
         test, validation_split = split_off(self.protocol, self.data), PROTOCOLS[self.protocol][1]
         trainer = Trainer(self.build, self.settings, self.seed, validation_split)
         start = time.perf_counter()
@@ -90,9 +92,9 @@ class Evaluation:
             report["baselines"], report["ahead_of"] = self._baselines(validation_split(test.train), test, lists, say)
         return report
 
-    def _served(self, trained: Trained, known: Interactions) -> AbstractContextManager[Offline]:
+    def _served(self, trained: Trained, interactions: Interactions) -> AbstractContextManager[Offline]:
         content = Content(self.items, by_text(self.items, self.texts))
-        return trial(self.build, content, trained, known, self.settings)
+        return trial(self.build, content, trained, interactions, self.settings)
 
     def _baselines(
         self, validation: Holdout, test: Holdout, served: Ints, say: Progress
@@ -107,7 +109,7 @@ class Evaluation:
         return judged, ahead
 
     def _controls(self, offline: Offline, test: Holdout, say: Progress) -> dict[str, dict[str, float]]:
-        """What each control does to the same cases."""
+        """Return the metrics of the same cases with each control."""
         cases = test.sample(_CONTROLLED, self.seed)
         tried: dict[str, dict[str, Any]] = {
             "none": {"diversity": 0.0},
@@ -122,13 +124,13 @@ class Evaluation:
         for number, (name, options) in enumerate(tried.items()):
             say("controls", number, len(tried))
             served = offline.changed(caps=options.pop("caps", {}))
-            found = judge(served.lists(cases, lambda *_: None, **options), cases, self.texts, self.seed)
-            table[name] = {metric: float(found[metric]) for metric in shown}  # type: ignore[arg-type]
+            judged = judge(served.lists(cases, lambda *_: None, **options), cases, self.texts, self.seed)
+            table[name] = {metric: float(judged[metric]) for metric in shown}  # type: ignore[arg-type]
         say("controls", len(tried), len(tried))
         return table
 
     def _short(self, offline: Offline, test: Holdout) -> dict[str, Any]:
-        """Users of whom only the last three interactions are known, beside popularity."""
+        """Return the metrics with histories cut to the last three interactions, beside popularity."""
         cut = replace(test, histories=test.histories.where(test.histories.ages < _SHORT))
         score = baselines.popularity(baselines.matrix(test.train))
         lists, popular = offline.lists(cut, lambda *_: None, diversity=0.0), baselines.rank(score, cut)
@@ -140,19 +142,19 @@ class Evaluation:
         }
 
     def _cold(self, trainer: Trainer, trained: Trained, say: Progress) -> dict[str, Any]:
-        """A tenth of the items without their interactions: how often they find users who had them, beside chance."""
-        held, cold = cold_items(self.data, self.seed)
-        if not held.cases:
+        """Return the hit rate of a tenth of the items after training without their interactions, beside chance."""
+        test, cold = cold_items(self.data, self.seed)
+        if not test.cases:
             return {}
-        model = trainer.refit(trained, self.texts, held.train, say)
-        cases = held.sample(_CONTROLLED, self.seed)
-        with self._served(model, held.train) as offline:
+        model = trainer.refit(trained, self.texts, test.train, say)
+        cases = test.sample(_CONTROLLED, self.seed)
+        with self._served(model, test.train) as offline:
             lists = {e: offline.lists(cases, lambda *_: None, diversity=0.0, explore=e, k=10) for e in (0.0, 0.1, 0.2)}
         unseen = len(self.items) - cases.histories.lengths
         return {
             "items": int(cold.sum()),
             "cases": cases.cases,
-            "served": {f"explore {e}": _means(found, cases)["hr@10"] for e, found in lists.items()},
+            "served": {f"explore {e}": _means(served, cases)["hr@10"] for e, served in lists.items()},
             "random": float((10 / unseen).mean()),
         }
 
@@ -168,11 +170,11 @@ def evaluate(
     with_baselines: bool = True,
     tallies: FileTallies | None = None,
 ) -> dict[str, Any]:
-    """Train on a part of what is in the folder, and judge what is recommended on the rest.
+    """Train on a part of the folder's interactions, and evaluate the recommendations on the rest.
 
-    `folder`, `options` and `tallies`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run` with the
-    seconds of encoding and what the files were taken for. What can be known at once is told before the work. Raises
-    BadInput for files that do not fit, and when the protocol leaves no case.
+    `folder`, `options` and `tallies`: see `dataset_folder.read_folder`. The report is that of `Evaluation.run`, with
+    the seconds of encoding and the summary of the files. Raises BadInput, before the work, for files that cannot be
+    used, and when the protocol leaves no test case.
     """
     platform = config.platform
     check_tools(platform, training=True)
@@ -189,7 +191,7 @@ def evaluate(
 
 
 def split_off(protocol: str, data: Interactions) -> Holdout:
-    """The test of a protocol. Raises BadInput when it leaves no case."""
+    """Return the test set of a protocol. Raises BadInput when it has no case."""
     test = PROTOCOLS[protocol][0](data)
     if not test.cases:
         raise BadInput(f"{protocol} leaves nobody to judge by: {_NEEDS[protocol]}")
@@ -197,8 +199,10 @@ def split_off(protocol: str, data: Interactions) -> Holdout:
 
 
 def cold_items(data: Interactions, seed: int) -> tuple[Holdout, np.ndarray]:
-    """A tenth of the items, at random, that nobody seems to have touched; for each user who did touch one, the last of
-    them is to be predicted from the rest of the history. (I,) bool: which items.
+    """Return the cold-start test, and the (I,) bool of its items.
+
+    A random tenth of the items is cold: training has no interaction with them. For each user who interacted with one,
+    the last such item is to be predicted from the interactions with other items.
     """
     cold = np.random.default_rng(seed).random(len(data.item_ids)) < _COLD_SHARE
     is_cold = cold[data.items]
@@ -207,10 +211,10 @@ def cold_items(data: Interactions, seed: int) -> tuple[Holdout, np.ndarray]:
     last = kept.select(users)
     last = last.where(last.ages == 0)
     histories = train.select(users)
-    # What came after the target is part of the history too: a case is asked when all of it has been.
+    # The history also has interactions after the target, so recommendations are requested at the time of the last.
     now = np.maximum(last.times, histories.times[histories.offsets[1:] - 1])
     return Holdout(train, histories, last.items, last.offsets, now), cold
 
 
-def _means(lists: Ints, held: Holdout) -> dict[str, float]:
-    return {name: float(values.mean()) for name, values in per_case(lists, held).items()}
+def _means(lists: Ints, test: Holdout) -> dict[str, float]:
+    return {name: float(values.mean()) for name, values in per_case(lists, test).items()}

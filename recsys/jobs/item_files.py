@@ -1,4 +1,4 @@
-"""Whole item files, read for what is built of them."""
+"""The catalogue in item files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from recsys.reading.dialect import ReadOptions
 from recsys.reading.readers import Batch
 
 OnBatch = Callable[[Batch[Any]], None]
-"""Called with each batch of rows as it was read, for whoever tells what was left out."""
+"""Called with each batch of rows, to count what was left out. It may raise BadInput."""
 
 
 def read_catalogue(
     files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
 ) -> list[Item]:
-    """The items of all files in the order of a catalogue; the last of several with one id wins."""
+    """Return the items of all files in catalogue order. Of several with one id the last wins."""
     return items_of(files, config.platform.attributes, say, options, on_batch, config.serving.limits)

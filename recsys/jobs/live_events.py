@@ -1,4 +1,4 @@
-"""The newest events of all users, gathered from the platform's histories in bounded memory."""
+"""The newest events of all users, collected from the platform's histories in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from recsys.reading.dataset_folder import weighted
 from recsys.state.users import UserStore
 
 _USERS = 100
-"""Users whose histories are read at a time: 100 histories of 1,100 events are about 50 MB as Python objects."""
+"""Histories read at a time: 100 histories of 1,100 events take about 50 MB as Python objects."""
 
 
 class NewestEvents:
-    """Keeps at most twice `most` events, as columns of 20 bytes each, whatever is added."""
+    """Collects histories and keeps the newest events: at most twice `most`, in columns of 20 bytes an event."""
 
     def __init__(self, types: Mapping[str, EventType], catalogue: Sequence[str], most: int) -> None:
-        """`types`: weights of events; `catalogue`: items of the result, in its order; `most`: events of the result."""
+        """`types`: see `Serving.event_types`; `catalogue`: the item ids of the result; `most`: events of the result."""
         self._types = types
         self._catalogue = catalogue
         self._place = {item: i for i, item in enumerate(catalogue)}
@@ -30,33 +30,33 @@ class NewestEvents:
         self._parts: list[Interactions] = []
 
     def add(self, histories: Sequence[Sequence[Interaction]]) -> None:
-        """Whole histories of users, each user's once."""
+        """Add complete histories, one for each user."""
         events = [event for history in histories for event in history]
-        # By the items that occur: the catalogue may be a thousand times as long.
+        # Use the items that occur: the catalogue may be a thousand times as long.
         few = list(dict.fromkeys(event.item_id for event in events if event.item_id in self._place))
         part = weighted(events, self._types, few)
         places = np.array([self._place[item] for item in few], np.int64)
         self._parts.append(
             Interactions(part.user_ids, self._catalogue, part.offsets, places[part.items], part.weights, part.times)
         )
-        if self.held > 2 * self._most:
+        if self.kept > 2 * self._most:
             self._parts = [_joined(self._parts, self._catalogue).newest(self._most)]
 
     @property
-    def held(self) -> int:
-        """How many events are in memory."""
+    def kept(self) -> int:
+        """Number of events in memory."""
         return sum(map(len, self._parts))
 
     def interactions(self) -> Interactions:
-        """The newest of all that was added, users in the order of their ids."""
+        """Return the newest events, with users in the order of their ids."""
         joined = _joined(self._parts, self._catalogue).newest(self._most)
-        # Redis may give a key of its keyspace twice in one walk: the second time is left out.
+        # A scan of Redis may return a key twice: keep a user's first history.
         _, first = np.unique(np.array(joined.user_ids, dtype=object), return_index=True) if joined.users else (0, [])
         return joined.select(np.array(first, np.int64))
 
 
 def _joined(parts: Sequence[Interactions], catalogue: Sequence[str]) -> Interactions:
-    """Users end to end."""
+    """Concatenate the users of all parts."""
     lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
     return Interactions(
         [user for part in parts for user in part.user_ids],
@@ -76,9 +76,9 @@ async def live_events(
     most: int,
     say: Progress = lambda *_: None,
 ) -> Interactions:
-    """Of all users of the platform, the `most` newest events that are likes of items of the catalogue.
+    """Return the `most` newest likes of all users of the platform, of items in the catalogue.
 
-    `kept`: as `Serving.history`. `types`: as `Serving.event_types`.
+    `kept`: see `Serving.history`. `types`: see `Serving.event_types`.
     """
     newest = NewestEvents(types, catalogue, most)
     async for done, page in UserStore(redis, ttl_s=60, history=kept).everyone(_USERS):

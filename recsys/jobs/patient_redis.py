@@ -1,4 +1,4 @@
-"""Redis for work that takes minutes: it may take longer over an answer than a request would wait."""
+"""A connection to Redis for jobs, with a longer timeout than requests have."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recsys.errors import Unavailable
 from recsys.state.connection import connect
 
 _PATIENCE_S = 30.0
-"""Seconds for one answer: nobody waits for it but the job."""
+"""Timeout of one answer, in seconds."""
 
 
 @asynccontextmanager
 async def patient_redis(url: str, platform: Platform, then: str) -> AsyncIterator[Redis]:
-    """The platform's Redis at `url`. Raises Unavailable, which ends with `then`, when it does not answer."""
+    """Yield the platform's Redis at `url`. Raises Unavailable when it does not answer; `then` ends its message."""
     try:
         async with connect(url, timeout_s=_PATIENCE_S, prefix=platform.redis_prefix) as redis:
             yield redis

@@ -1,4 +1,4 @@
-"""Serving another version, and what comes behind it: versions that are kept no longer are removed."""
+"""Promotion and rollback, and the removal of versions that are no longer kept."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ async def promote(
     *,
     allow_shrink: bool = False,
 ) -> Manifest:
-    """Serve a version from now on. `redis_url` None: nothing was ever written, so there is no log to look at.
+    """Serve a version from now on. `redis_url` None: nothing was ever written, so there is no log to check.
 
-    `instead_of`, `allow_shrink`, and VersionError: see `promotion.promote`. Raises Unavailable when Redis does not
+    `instead_of`, `allow_shrink` and VersionError: see `promotion.promote`. Raises Unavailable when Redis does not
     answer.
     """
     store = VersionStore.of(platform)
@@ -44,7 +44,7 @@ async def promote(
 
 
 async def rollback(platform: Platform, redis_url: str | None) -> Manifest:
-    """Serve again what was served before. `redis_url`: as for `promote`; errors: see `promotion.rollback`."""
+    """Serve the previous version again. `redis_url`: see `promote`. Errors: see `promotion.rollback`."""
     store = VersionStore.of(platform)
     if redis_url is None:
         return await promotion.rollback(store, platform)
@@ -54,12 +54,12 @@ async def rollback(platform: Platform, redis_url: str | None) -> Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """What a promotion or a rollback would do."""
+    """The effect of a promotion or a rollback."""
 
     manifest: Manifest
-    """Of the version that would be served."""
+    """The version that would be served."""
     before: str | None
-    """The one that is served; None: none is."""
+    """The version that is served now. None: no version is served."""
     gone: tuple[str, ...]
     """Versions that would be removed."""
 
@@ -67,21 +67,21 @@ class Switch:
 async def foreseen(
     version: str | None, platform: Platform, redis_url: str | None, *, allow_shrink: bool = False
 ) -> Switch:
-    """Look at all that a promotion of the version looks at, and change nothing. `version` None: of a rollback.
+    """Make every check of a promotion, or of a rollback if `version` is None, and change nothing.
 
-    Errors: as of `promote` and `rollback`.
+    Raises what `promote` and `rollback` raise.
     """
     store = VersionStore.of(platform)
     before = store.current()
     if redis_url is None:
-        return Switch(await _looked_at(store, version, platform, None, allow_shrink=allow_shrink), before, ())
+        return Switch(await _checked(store, version, platform, None, allow_shrink=allow_shrink), before, ())
     async with patient_redis(redis_url, platform, _STAYS) as redis:
-        manifest = await _looked_at(store, version, platform, redis, allow_shrink=allow_shrink)
+        manifest = await _checked(store, version, platform, redis, allow_shrink=allow_shrink)
         gone = await kept_no_longer(store, redis, platform.keep_versions, version) if version is not None else ()
     return Switch(manifest, before, gone)
 
 
-async def _looked_at(
+async def _checked(
     store: VersionStore, version: str | None, platform: Platform, redis: Redis | None, *, allow_shrink: bool
 ) -> Manifest:
     if version is None:
@@ -99,9 +99,9 @@ async def settle(
     then_promote: bool,
     allow_shrink: bool = False,
 ) -> None:
-    """What comes behind a build of what is live: promote it if that is wanted, else see that its log is still there.
+    """Complete a build of the live catalogue: promote it, or check that its log was not trimmed.
 
-    A version that must not be served is removed, for nobody waits for it. Raises VersionError, as `promote`.
+    A version that cannot be served is removed. Raises VersionError as `promote` does.
     """
     try:
         if then_promote:
@@ -125,6 +125,6 @@ async def _promoted(
     manifest = await promotion.promote(store, version, platform, redis, instead_of, allow_shrink=allow_shrink)
     try:
         await prune(store, redis, platform.keep_versions)
-    except (RedisError, OSError) as error:  # it is served all the same, and the next promotion tries again
+    except (RedisError, OSError) as error:  # the version is served, and the next promotion prunes again
         log.warning("%s is served; versions that are kept no longer were not removed: %s", version, error)
     return manifest

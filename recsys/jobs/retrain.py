@@ -1,9 +1,10 @@
-"""Learning anew from the live platform's histories, and serving the result only when it is not worse.
+"""Retraining from the live platform's histories. The result is served only if it is not worse.
 
-Held out are the newest events, all after one moment. The candidate learns from what came before it, and both versions
-are asked, through `recommend_many`, what follows. The served version must not have learned from these events either, or
-it would be favoured: the moment is never before the newest event that it knows. Both are laid over today's catalogue,
-as a replica does with the log. What is published then learns from all events, with the candidate's parameters.
+The newest events, all those after one moment, are held out. The candidate learns from the events before it, and both
+versions predict, through `recommend_many`, the events after it. The served version must not have learned from those
+either, or it would be favoured: the moment is never before the newest event that it learned from. Both versions rank
+today's catalogue, as a replica does with the log applied. The published model then learns from all events, with the
+candidate's parameters.
 """
 
 from __future__ import annotations
@@ -41,21 +42,22 @@ from recsys.versions.promotion import refuse_shrunken
 from recsys.versions.store import VersionStore
 
 _JUDGED = 2000
-"""Cases that are compared, at most: the standard error of their NDCG@10 is 0.005."""
+"""Most cases that are compared: the standard error of their NDCG@10 is 0.005."""
 _SHOWN = 10
-"""Items asked for: NDCG@10 looks at no more."""
+"""Items that are requested: NDCG@10 uses no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrained:
-    """`manifest` is of the version that is served now; None: the one before was better, and still is served."""
+    """The outcome of a retraining."""
 
     manifest: Manifest | None
+    """The new version, which is served. None: the old one was better and stays."""
     comparison: Comparison
 
     @property
     def result(self) -> str:
-        """In one line."""
+        """The outcome in one line."""
         if self.manifest is None:
             return f"{self.comparison.served_version} stays: {self.comparison.reason}"
         return f"serving {self.manifest.version}: {self.comparison.reason}"
@@ -63,7 +65,9 @@ class Retrained:
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """`build.store` holds the served version. `split` makes the validation that parameters are chosen on."""
+    """A retraining. `build.store` holds the served version. `split` separates the validation set, on which
+    hyperparameters are chosen.
+    """
 
     build: Build
     settings: Serving
@@ -73,10 +77,10 @@ class Retraining:
     def run(
         self, content: Content, texts: Floats, data: Interactions, served: Manifest, say: Progress = lambda *_: None
     ) -> tuple[Comparison, Trained | None]:
-        """The comparison with the `served` version, and a model of all `data`, which names the items of `content` in
-        their order; None where it must not be published. `texts` are the items' (I, d) unit vectors.
+        """Return the comparison with the `served` version and a model of all `data`, or None if it is not published.
 
-        Raises TooFewEvents, before anything is trained, when there is too little to compare by.
+        `data` has the item ids of `content`, in their order. `texts`: the items' (I, d) unit vectors. Raises
+        TooFewEvents, before anything is trained, when there are too few cases to compare.
         """
         start = time.perf_counter()
         exam = exam_of(data, served, self.settings.retrain)
@@ -89,7 +93,7 @@ class Retraining:
         if not comparison.publish:
             return comparison, None
         model = trainer.refit(candidate, texts, data, say)
-        known = {
+        learned_from = {
             "data_sha256": comparison.data_sha256,
             "users": data.users,
             "events": len(data),
@@ -97,40 +101,40 @@ class Retraining:
             "seconds": round(time.perf_counter() - start, 1),
             "comparison": comparison,
         }
-        return comparison, replace(model, card=candidate.card.model_copy(update=known))
+        return comparison, replace(model, card=candidate.card.model_copy(update=learned_from))
 
-    def _lists(self, model: Trained | None, content: Content, held: Holdout, say: Progress, number: int) -> Ints:
-        with trial(self.build, content, model, held.train, self.settings) as offline:
-            done = number * held.cases
-            return offline.lists(held, lambda now, _: say("compare", done + now, 2 * held.cases), k=_SHOWN)
+    def _lists(self, model: Trained | None, content: Content, holdout: Holdout, say: Progress, number: int) -> Ints:
+        with trial(self.build, content, model, holdout.train, self.settings) as offline:
+            done = number * holdout.cases
+            return offline.lists(holdout, lambda now, _: say("compare", done + now, 2 * holdout.cases), k=_SHOWN)
 
 
 def exam_of(data: Interactions, served: Manifest, rules: Retrain) -> Exam:
-    """On the newest share of the events, and of those only on what the served version cannot have learned from.
+    """Return the exam on the newest share of the events that the served version cannot have learned from.
 
-    Raises TooFewEvents when less than `least_cases` users are left.
+    Raises TooFewEvents when fewer than `least_cases` users have such events.
     """
     if not len(data):
         raise TooFewEvents("nothing was trained: no event has a weight; see event_types in the config file")
-    moment, known = float(np.quantile(data.times, 1.0 - rules.held_out)), seen_until(served)
-    if moment == data.until:  # times are coarse, days perhaps: the newest of them is held out whole
+    moment, until = float(np.quantile(data.times, 1.0 - rules.held_out)), seen_until(served)
+    if moment == data.until:  # times are coarse, such as days: hold out all events of the newest one
         moment = float(data.times[data.times < data.until].max(initial=0.0))
     why = ""
-    if known is not None and known >= moment:
-        moment, why = known, f", up to which {served.version} has learned"
-    held = since(data, moment)
-    if held.cases < rules.least_cases:
+    if until is not None and until >= moment:
+        moment, why = until, f", up to which {served.version} has learned"
+    holdout = since(data, moment)
+    if holdout.cases < rules.least_cases:
         when = datetime.fromtimestamp(moment, UTC)
         raise TooFewEvents(
-            f"nothing was trained: {held.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have new "
+            f"nothing was trained: {holdout.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have new "
             f"events since, and {rules.least_cases} are needed to compare (retrain.least_cases)"
         )
-    basis: Literal["unseen", "untrained"] = "untrained" if known is None else "unseen"
-    return Exam(held, data, served.version, basis, rules.margin)
+    basis: Literal["unseen", "untrained"] = "untrained" if until is None else "unseen"
+    return Exam(holdout, data, served.version, basis, rules.margin)
 
 
 def seen_until(served: Manifest) -> float | None:
-    """Unix seconds of the newest event that a version can have learned from; None: it learned nothing."""
+    """Return the Unix seconds of the newest event that a version can have learned from. None: it was not trained."""
     if served.card is None:
         return None
     return served.created_at.timestamp() if served.card.until is None else served.card.until
@@ -144,10 +148,11 @@ async def retrain(
     seed: int = 7,
     split: Split = upcoming,
 ) -> Retrained:
-    """Train, compare, and where the comparison allows it build of what is live, promote, and drop old versions.
+    """Train and compare. If the comparison allows it, build the live catalogue, promote it, and prune old versions.
 
-    No other build runs meanwhile. Raises TooFewEvents; VersionError when none is served, another one is by the end, or
-    the platform's encoder is to be another; Unavailable when Redis is away. The served version stays in each case.
+    No other build runs meanwhile. Raises TooFewEvents; VersionError when no version is served, another one was promoted
+    meanwhile, or the config file names another encoder; Unavailable when Redis does not answer. In each case the served
+    version stays.
     """
     platform, serving, store = config.platform, config.serving, VersionStore.of(config.platform)
     async with patient_redis(redis_url, platform, "start the same training again") as redis:
@@ -155,12 +160,12 @@ async def retrain(
             build = await asyncio.to_thread(Build.of, config, say)
             forget_cut(store)
             content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
-            forget_cut(store)  # a training that dies begins anew, and a rebuild takes the log as it is then
+            forget_cut(store)  # an interrupted training starts again, and a rebuild cuts the log anew
             refuse_shrunken(store, len(content.items))
             served = _served(store, content, build.encoder)
             ids = [item.item_id for item in content.items]
             data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
-            exam_of(data, served, serving.retrain)  # too few events are told before anything is encoded
+            exam_of(data, served, serving.retrain)  # raise for too few events before anything is encoded
             check_room(platform, store.root, len(content.items), training=True)
             texts = await asyncio.to_thread(_texts, content, build.encoder, say)
             content = replace(content, encoded=by_text(content.items, texts), histories=data)
@@ -183,10 +188,10 @@ def _served(store: VersionStore, content: Content, encoder: Encoder) -> Manifest
 
 
 def _texts(content: Content, encoder: Encoder, say: Progress) -> Floats:
-    """(n, d) float32 in the order of the items; those that have a vector are not encoded again."""
+    """Return the (n, d) float32 vectors of the items. Texts that have a vector are not encoded again."""
     new = [item for item in content.items if item.passage() not in content.encoded]
-    known = {**content.encoded, **by_text(new, encode_all(encoder, new, say))}
+    vectors = {**content.encoded, **by_text(new, encode_all(encoder, new, say))}
     texts = np.zeros((len(content.items), encoder.dimension), np.float32)
     for line, item in enumerate(content.items):
-        texts[line] = known[item.passage()]
+        texts[line] = vectors[item.passage()]
     return texts

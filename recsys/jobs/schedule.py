@@ -1,8 +1,8 @@
-"""When the platform is rebuilt of what is live, and when it learns anew, unattended: by cron, or past drift.
+"""The schedule of unattended jobs: rebuilds by cron or drift, and retraining by cron.
 
-Every composer looks, and a lock in Redis lets one of them do one thing at a time; so the schedule outlives any of them.
-cronsim reads the expressions: it knows Debian's cron, day-light saving included, has no dependencies, and Healthchecks
-lives on it.
+Every composer runs the schedule. A lock in Redis lets one of them run one job at a time, so the schedule survives the
+loss of any composer. cronsim parses the expressions: it implements Debian's cron with daylight saving, has no
+dependencies, and is maintained by Healthchecks, which depends on it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,47 +23,48 @@ from redis.exceptions import LockError, RedisError
 from recsys.config import Rebuild, Retrain
 from recsys.serving.background import Background
 from recsys.state import redis_keys
-from recsys.state.job_runs import last_run
+from recsys.state.job_runs import last_run, record_end, record_first, record_start, unix_seconds_of
 from recsys.state.membership import Drift
 from recsys.telemetry import SILENT, Telemetry
 
 LOOK_S = 5.0
+"""Seconds between two looks at what is due."""
 LOCK_S = 60.0
-"""The lock of a composer that dies is free after this; then another one goes on with the build."""
+"""Seconds after which the lock of a dead composer expires. Another one then continues the build."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that is done unattended, by one composer at a time."""
+    """A job that runs unattended, on one composer at a time."""
 
     name: str
-    """As the log has it."""
+    """The name in the log."""
     key: str
-    """Of the hash in Redis that tells its last run."""
-    wanted: Callable[[], bool]
-    """Whether the settings ask for it at all."""
+    """Redis key of its last run; see `job_runs.py`."""
+    enabled: Callable[[], bool]
+    """Returns whether the settings enable it."""
     due: Callable[[float, float, float], str | None]
-    """Why it is due; None: it is not. Given now, and when the last run began and ended, in Unix seconds."""
+    """Returns why it is due, or None. Arguments: now, start and end of the last run, all in Unix seconds."""
     run: Callable[[], Awaitable[Mapping[str, str]]]
-    """What came of it: a version, a result in words."""
+    """Runs it and returns its outcome: a version, a result in words."""
     resumes: bool
-    """Whether a run that died is taken up at once; else it waits for its next time: its memory may be why it died."""
+    """Whether a run that died is repeated at once. Otherwise it waits for its next time: it may have died of its
+    memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """That a job is to run now."""
+    """The reason to run a job now."""
 
     reason: str
-    """In words."""
     died: bool = False
-    """Whether it is because the last run did not come to its end."""
+    """Whether the last run died."""
 
 
 def rebuild_due(settings: Rebuild, now: float, began: float, drift: Sequence[Drift]) -> str | None:
-    """Why a rebuild is due; None: it is not. `now` and `began`, of the last one, in Unix seconds; cron is in UTC."""
+    """Return why a rebuild is due, or None. `now` and `began`, the start of the last one: Unix seconds. Cron: UTC."""
     if settings.cron is not None and _passed(settings.cron, now, began):
         return f"cron: {settings.cron}"
     if now - began < settings.pause_s:
@@ -80,20 +80,20 @@ def rebuild_due(settings: Rebuild, now: float, began: float, drift: Sequence[Dri
 
 
 def retraining_due(settings: Retrain, now: float, began: float, ended: float) -> str | None:
-    """Why a retraining is due; None: it is not. `began` and `ended` are of the last one."""
+    """Return why a retraining is due, or None. `began` and `ended`: the last one's, in Unix seconds."""
     if settings.cron is None or now - ended < settings.pause_s or not _passed(settings.cron, now, began):
         return None
     return f"cron: {settings.cron}"
 
 
 def _passed(cron: str, now: float, last: float) -> bool:
-    """Whether one of its times lies behind `last` and not behind `now`."""
+    """Return whether a time of the expression is after `last` and not after `now`."""
     following = next(CronSim(cron, datetime.fromtimestamp(last, UTC)), None)
     return following is not None and following.timestamp() <= now
 
 
 class Schedule:
-    """Jobs, of which one at a time runs in the whole platform; of two that are due the first one goes first."""
+    """Runs jobs, one at a time on the whole platform. Of several that are due the first in the list runs first."""
 
     def __init__(self, redis: Redis, jobs: Sequence[Job], telemetry: Telemetry = SILENT) -> None:
         self._redis = redis
@@ -113,7 +113,7 @@ class Schedule:
         await self.step()
 
     async def step(self) -> str | None:
-        """Run a job if it is due and no other runs; why it was due."""
+        """Run a job if one is due and none runs. Return why it was due, or None."""
         if not [job for job in self._jobs if await self._due(job) is not None]:
             return None
         lock = self._redis.lock(redis_keys.REBUILDING, timeout=LOCK_S, blocking=False)
@@ -121,26 +121,25 @@ class Schedule:
             return None
         try:
             for job in self._jobs:
-                due = await self._due(job)  # again: another composer may just be through
+                due = await self._due(job)  # check again: another composer may have just run it
                 if due is not None:
                     await self._run(job, due, lock.reacquire)
                     return due.reason
             return None
         finally:
-            with contextlib.suppress(LockError):  # it ran out meanwhile
+            with contextlib.suppress(LockError):  # it has expired
                 await lock.release()
 
     async def _due(self, job: Job) -> Due | None:
-        if not job.wanted():
+        if not job.enabled():
             return None
-        known = await last_run(self._redis, job.key)
-        began, ended = _moment(known.get("started")), _moment(known.get("finished"))
-        if began is None:  # the schedule is new, or Redis has lost when the last run began: it begins now
-            now = repr(time.time())
-            await self._redis.hset(job.key, mapping={"started": now, "finished": now})
+        run = await last_run(self._redis, job.key)
+        began, ended = unix_seconds_of(run, "started"), unix_seconds_of(run, "finished")
+        if began is None:  # the schedule is new, or Redis has lost the start of the last run
+            await record_first(self._redis, job.key)
             return None
         if ended is None:
-            return Due(f"it died on the way: {known.get('reason', '')}", died=True)
+            return Due(f"it died on the way: {run.get('reason', '')}", died=True)
         reason = job.due(time.time(), began, ended)
         return None if reason is None else Due(reason)
 
@@ -149,36 +148,32 @@ class Schedule:
             await self._ended(job, {"error": due.reason})
             return
         log.info("%s: begins (%s)", job.name, due.reason)
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.delete(job.key)
-        pipe.hset(job.key, mapping={"started": repr(time.time()), "reason": due.reason})
-        await pipe.execute()
+        await record_start(self._redis, job.key, due.reason)
         working = asyncio.ensure_future(job.run())
         try:
-            if not await _kept(working, renew):
-                await _given_up(working)
+            if not await _finished(working, renew):
+                await _cancel(working)
                 log.warning("%s: given up: its lock could not be renewed, and another may have begun", job.name)
                 return
         except asyncio.CancelledError:
             working.cancel()
             raise
-        wrong = working.exception()
-        await self._ended(job, working.result() if wrong is None else {"error": str(wrong)})
+        error = working.exception()
+        await self._ended(job, working.result() if error is None else {"error": str(error)})
 
     async def _ended(self, job: Job, outcome: Mapping[str, str]) -> None:
-        told: dict[Any, Any] = {**outcome, "finished": repr(time.time())}
-        await self._redis.hset(job.key, mapping=told)
+        await record_end(self._redis, job.key, outcome)
         if "error" in outcome:
             log.warning("%s: failed, and the served version stays: %s", job.name, outcome["error"])
         else:
             log.info("%s: %s", job.name, outcome.get("result") or outcome.get("version"))
 
 
-async def _kept(working: asyncio.Future[Any], renew: Callable[[], Awaitable[Any]]) -> bool:
-    """Wait for the work, renewing the lock; False when the lock is another one's, or may be soon.
+async def _finished(working: asyncio.Future[Any], renew: Callable[[], Awaitable[Any]]) -> bool:
+    """Wait for the work and renew the lock meanwhile. Return False when the lock is lost, or may be lost soon.
 
-    A short outage of Redis does not end a long build. One that lasts nearly as long as the lock does: the next
-    composer takes the lock when it has run out, and two must not build at once.
+    A short outage of Redis does not end a long build. An outage of nearly LOCK_S does: another composer takes the
+    expired lock, and two must not build at once.
     """
     renewed = time.monotonic()
     while not (await asyncio.wait([working], timeout=LOCK_S / 6))[0]:
@@ -194,15 +189,6 @@ async def _kept(working: asyncio.Future[Any], renew: Callable[[], Awaitable[Any]
     return True
 
 
-async def _given_up(working: asyncio.Future[Any]) -> None:
+async def _cancel(working: asyncio.Future[Any]) -> None:
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
-
-
-def _moment(told: str | None) -> float | None:
-    """Unix seconds; None for what is missing or no moment."""
-    try:
-        moment = float(told or "nan")
-    except ValueError:
-        return None
-    return moment if math.isfinite(moment) else None

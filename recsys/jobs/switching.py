@@ -1,4 +1,4 @@
-"""Waiting until a promoted version is served: composers take it over once every shard's replica holds it."""
+"""Waiting until a promoted version is served. Composers serve it once every shard's replica has loaded it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LOOK_S = 0.1
 async def until_served(
     store: VersionStore, version: str, platform: Platform, redis_url: str | None, within_s: float
 ) -> int:
-    """Return once every composer that is heard serves the version, with how many there are; 0 where none runs.
+    """Wait until every composer with a presence record serves the version. Return their number; 0: none runs.
 
-    Raises VersionError when a replica cannot open it or another one is promoted meanwhile, RuntimeFailure after
+    Raises VersionError when a replica cannot open it or another version is promoted meanwhile, RuntimeFailure after
     `within_s` seconds, and Unavailable when Redis does not answer.
     """
     if redis_url is None:

@@ -1,4 +1,4 @@
-"""A version with a model that was learned from events."""
+"""Training: a version with a model learned from events."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ _NOTHING = "there is no event with a weight to learn from; see event_types in th
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What is learned from."""
+    """The sources of a training."""
 
     events: Sequence[Path] = ()
-    """Event files; empty: all histories of the platform."""
+    """Event files. Empty: all histories of the platform."""
     items: Sequence[Path] = ()
-    """Item files; empty: the items of the served version."""
+    """Item files. Empty: the items of the served version."""
     options: ReadOptions = field(default_factory=ReadOptions)
-    """What is said of the files, see `dataset_folder.divided`."""
+    """Options for reading the files; see `dataset_folder.divided`."""
     event_type: str | None = None
-    """Type of events whose file names none."""
+    """Type of events whose file has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What was read, and looks as if it could be learned from."""
+    """The data of a training, read and checked."""
 
     items: Sequence[Item]
     data: Interactions
     """Likes of the items."""
     base: str | None
-    """The served version whose items they are; None: they came from files."""
+    """The served version that the items are from. None: they are from files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class Taught:
 def ready(
     lessons: Lessons, config: Config, say: Progress, tallies: FileTallies, *, redis_url: str | None = None
 ) -> Ready:
-    """Read what is to be learned from, and tell what can be known to be wrong before minutes of encoding and learning.
+    """Read the data, and check it before the minutes of encoding and training.
 
-    `redis_url`: where the platform's histories are; needed when no event files are named. Raises BadInput for files
-    that do not fit, or of which too much is refused or joins nothing (see `tallies`); TooFewEvents when nothing can be
-    learned; VersionError when no version is served whose items could be taken.
+    `redis_url`: the Redis with the platform's histories; required when no event files are given. Raises BadInput for
+    files that cannot be read, and when too many rows are refused or name unknown items (see `tallies`); TooFewEvents
+    when no user has two likes; VersionError when items of the served version are needed and none is served.
     """
     check_tools(config.platform, training=True)
     of_items, of_events = _options(lessons, config)
@@ -94,10 +94,10 @@ def ready(
 def train(
     ready: Ready, config: Config, say: Progress, *, seed: int = 7, split: Split = upcoming, trees: bool = True
 ) -> Taught:
-    """Learn, and publish a version with the model, not yet promoted.
+    """Train, and publish a version with the model, which is not promoted.
 
-    `split` separates the validation set. `trees`: whether trees may be learned. Raises VersionError when another
-    version is served by the end than the one whose items were taken.
+    `split` separates the validation set. `trees`: whether a tree ranker may be trained. Raises VersionError when the
+    items are those of the served version and another one was promoted meanwhile.
     """
     build, items, data = Build.of(config, say), ready.items, ready.data
     texts = encode_all(build.encoder, items, say)
@@ -111,7 +111,7 @@ def train(
 
 
 def _base(store: VersionStore) -> str:
-    """The served version. Raises VersionError when there is none."""
+    """Return the served version. Raises VersionError when there is none."""
     current = store.current()
     if current is None:
         raise VersionError("no version is promoted, so there are no items to learn for; name item files with --items")
@@ -119,7 +119,7 @@ def _base(store: VersionStore) -> str:
 
 
 def _options(lessons: Lessons, config: Config) -> tuple[ReadOptions, ReadOptions]:
-    """Of item files, and of event files."""
+    """Return the options for item files and those for event files."""
     if not lessons.items:
         return ReadOptions(), lessons.options
     return divided(lessons.options, config.platform.attributes)
@@ -127,7 +127,7 @@ def _options(lessons: Lessons, config: Config) -> tuple[ReadOptions, ReadOptions
 
 @dataclass(frozen=True, slots=True)
 class _Events:
-    """Event files whose columns were looked at, and whose rows are still to be read."""
+    """Event files whose columns are checked and whose rows are not yet read."""
 
     batches: Iterator[Batch[EventIn]]
     types: Mapping[str, EventType]
@@ -140,14 +140,16 @@ class _Events:
         return cls(batches, serving.event_types)
 
     def read(self, catalogue: Sequence[str], say: Progress, tallies: FileTallies) -> Interactions:
-        """Likes of the items of the catalogue. Raises BadInput when there is none, or too many events are of others."""
+        """Return the likes of the catalogue's items. Raises BadInput when there is none, or too many events name other
+        items.
+        """
         rows: list[Interaction] = []
-        there = set(catalogue)
+        item_ids = set(catalogue)
         for batch in self.batches:
             tallies.events(batch)
             rows += [Interaction(**record.model_dump()) for record in batch.records]
             named = [record.item_id for record in batch.records]
-            tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in there])
+            tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in item_ids])
             say("read events", batch.bytes_read, batch.bytes_total)
         if tallies.joined.too_few:
             raise tallies.joined.wrong(catalogue)
@@ -166,7 +168,7 @@ class _Events:
 
 
 async def _histories(redis_url: str, config: Config, catalogue: list[str], say: Progress) -> Interactions:
-    """Of the platform's users. Raises BadInput when no event has a weight."""
+    """Return the likes of the platform's users. Raises BadInput when no event has a weight."""
     serving = config.serving
     async with patient_redis(redis_url, config.platform, "start the same training again") as redis:
         data = await live_events(redis, serving.history, serving.event_types, catalogue, serving.retrain.events, say)
@@ -176,7 +178,7 @@ async def _histories(redis_url: str, config: Config, catalogue: list[str], say: 
 
 
 def _refuse_too_few(data: Interactions) -> None:
-    """Raises TooFewEvents where nothing goes with anything."""
+    """Raise TooFewEvents when no user has two likes, so that no two items occur together."""
     if data.lengths.max() < 2:
         raise TooFewEvents(
             f"nothing was trained: none of the {data.users} users has liked two items, so nothing goes with anything"

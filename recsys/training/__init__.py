@@ -1,1 +1,1 @@
-"""Learning from interactions, and the methods it is compared with."""
+"""Training on interactions, and the baselines for comparison."""

@@ -1,6 +1,7 @@
-"""Teaching the network that reads the last likes: every like is to be foreseen from the twenty before it.
+"""Training of the attention network, which predicts every like from the twenty likes before it.
 
-PyTorch, which the encoders need anyway, for gradients and Adam; what is served is numpy, see `model/attention.py`.
+PyTorch, which the encoders need anyway, computes gradients and Adam. The served network is numpy, see
+`model/attention.py`.
 """
 
 from __future__ import annotations
@@ -20,24 +21,26 @@ from recsys.model.profiles import TRAIL
 from recsys.training.factors import Factors
 
 _HEADS = 2
-_KNOWN = 30_000
-"""Items known at most, the most liked: what bounds the time of a step, and 15 MB a shard."""
+_VOCABULARY = 30_000
+"""Items of the network, the most liked: they bound the time of a step, and take 15 MB in a shard."""
 _EPOCHS = 4
-"""So few that dropout only slows it: on validation 0.1 and 0.2 of it are worse than none."""
+"""With so few epochs dropout does not help: on validation 0.1 and 0.2 are worse than none."""
 _READ = 4_000_000
-"""Likes read at most, all epochs together."""
+"""Most likes that are read, all epochs together."""
 _BATCH = 64
-"""Windows a step."""
+"""Windows of a step."""
 _NEGATIVES = 512
+"""Random items that a target is compared with in a step."""
 _RATE = 8e-3
-"""Adam's largest step, reached after a sixth of all steps (Smith and Topin 2018, "Super-Convergence")."""
+"""Adam's largest learning rate, reached after a sixth of all steps (Smith and Topin 2018, "Super-Convergence")."""
 _START = 0.02
-"""Standard deviation of a number of an item's vector at the start."""
+"""Standard deviation of the initial item vectors' components."""
 _SAMPLE = 1000
+"""Users whose scores determine the scale."""
 
 
 class Network(nn.Module):
-    """`items` is (V + 1, d); row 0 stands for no item."""
+    """The network. `items` is (V + 1, d) float32; row 0 is padding."""
 
     def __init__(self, items: Tensor) -> None:
         super().__init__()
@@ -47,51 +50,53 @@ class Network(nn.Module):
         self.output = nn.Linear(size, size)
         self.wide, self.narrow = nn.Linear(size, 2 * size), nn.Linear(2 * size, size)
         self.norm_likes, self.norm_state, self.norm = nn.LayerNorm(size), nn.LayerNorm(size), nn.LayerNorm(size)
-        # One head begins with the last few likes, the other with twice as many.
+        # One head starts with attention to the last few likes, the other to twice as many.
         self.place = nn.Parameter(-torch.arange(TRAIL) * 0.5 ** torch.arange(1, _HEADS + 1)[:, None])
         self.lags = (torch.arange(TRAIL)[:, None] - torch.arange(TRAIL)).clamp(min=0)
         self.later = torch.ones(TRAIL, TRAIL, dtype=torch.bool).triu(1)
         self.itself = torch.eye(TRAIL, dtype=torch.bool)
 
     def forward(self, likes: Tensor) -> Tensor:
-        """(b, TRAIL) items, oldest first -> (b, TRAIL, d) what is expected after each."""
+        """Return (b, TRAIL, d) the vector expected after each of the (b, TRAIL) items, oldest first."""
         size = self.items.shape[1]
         x = F.embedding(likes, self.items) * size**0.5
         query, key, value = (
             part.unflatten(2, (_HEADS, size // _HEADS)).transpose(1, 2)
             for part in self.query_key_value(self.norm_likes(x)).chunk(3, dim=2)
         )
-        unseen = self.later | ((likes == 0)[:, None, :] & ~self.itself)  # who sees nothing at all would be NaN
+        unseen = self.later | ((likes == 0)[:, None, :] & ~self.itself)  # a row that attends to nothing would be NaN
         bias = self.place[:, self.lags].masked_fill(unseen[:, None], -torch.inf)
-        told = F.scaled_dot_product_attention(query, key, value, bias).transpose(1, 2).flatten(2)
-        x = x + self.output(told)
+        context = F.scaled_dot_product_attention(query, key, value, bias).transpose(1, 2).flatten(2)
+        x = x + self.output(context)
         x = x + self.narrow(F.relu(self.wide(self.norm_state(x))))
         return self.norm(x)
 
 
 def train_attention(data: Interactions, factors: Factors, seed: int, say: Progress) -> Attention | None:
-    """None: nobody has two likes. Vectors of items start as their `factors`: an epoch from there does what three do
-    from chance.
+    """Return the trained network, or None when nobody has two likes.
+
+    The item vectors start as `factors`: an epoch from there achieves what three achieve from random vectors.
     """
     counts = data.counts()
-    known = np.sort(np.argsort(-counts, kind="stable")[: min(_KNOWN, int((counts > 0).sum()))])
+    rows = np.sort(np.argsort(-counts, kind="stable")[: min(_VOCABULARY, int((counts > 0).sum()))])
     code = np.zeros(len(counts), np.int64)
-    code[known] = np.arange(1, len(known) + 1)
+    code[rows] = np.arange(1, len(rows) + 1)
     kept = data.where(code[data.items] > 0)
     windows = torch.from_numpy(_windows(kept, code[kept.items]))
     if not len(windows):
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        start = factors.items[known] * _START / max(float(factors.items[known].std()), 1e-9)
+        start = factors.items[rows] * _START / max(float(factors.items[rows].std()), 1e-9)
         network = Network(torch.from_numpy(np.concatenate([np.zeros_like(start[:1]), start])))
-        _fit(network, windows, torch.from_numpy(counts[known].astype(np.float32)), say)
-    return _scaled(folded(network, item_keys(data.item_ids[i] for i in known.tolist())), kept, seed)
+        _fit(network, windows, torch.from_numpy(counts[rows].astype(np.float32)), say)
+    return _scaled(folded(network, item_keys(data.item_ids[i] for i in rows.tolist())), kept, seed)
 
 
 def _windows(data: Interactions, codes: np.ndarray) -> np.ndarray:
-    """(w, TRAIL + 1) codes, oldest first, 0 where a history begins later: every like but a user's first is the one to
-    be foreseen in one window, and there at some place.
+    """Return (w, TRAIL + 1) int64 codes, oldest first, 0 before the beginning of a history.
+
+    Every like but a user's first is the target of exactly one position in one window.
     """
     pieces = np.where(data.lengths > 1, -(-(data.lengths - 1) // TRAIL), 0)
     users = np.repeat(np.arange(data.users), pieces)
@@ -121,24 +126,26 @@ def _fit(network: Network, windows: Tensor, counts: Tensor, say: Progress) -> No
 
 
 def _loss(network: Network, windows: Tensor, drawn: Tensor) -> Tensor:
-    """Softmax over the item that came and items drawn at random, whose scores are less the log of how often they are
-    drawn (Bengio and Senécal 2008): as if over all items.
+    """Return the mean sampled softmax loss. Each target is compared with random items, whose scores are reduced by the
+    log of their expected draws, which estimates the softmax over all items (Bengio and Senécal 2008).
     """
     likes, after = windows[:, :-1], windows[:, 1:]
-    asked = ((likes > 0) & (after > 0)).flatten().nonzero().flatten()
-    came = after.flatten()[asked]
-    expected = network(likes).flatten(0, 1).index_select(0, asked)
+    positions = ((likes > 0) & (after > 0)).flatten().nonzero().flatten()
+    targets = after.flatten()[positions]
+    expected = network(likes).flatten(0, 1).index_select(0, positions)
     others = torch.multinomial(drawn, _NEGATIVES, replacement=True)
-    right = (expected * F.embedding(came, network.items)).sum(1)
+    right = (expected * F.embedding(targets, network.items)).sum(1)
     wrong = torch.addmm(-(drawn[others] * _NEGATIVES).log(), expected, F.embedding(others + 1, network.items).T)
-    wrong.masked_fill_(others + 1 == came[:, None], -torch.inf)
+    wrong.masked_fill_(others + 1 == targets[:, None], -torch.inf)
     return F.softplus(wrong.logsumexp(1) - right).mean()
 
 
 @torch.no_grad()
 def folded(network: Network, keys: np.ndarray) -> Attention:
-    """Queries and keys as one matrix a head, values and outputs as another, with the scales of the norms before them.
-    What a key's bias adds is the same for all likes and changes nothing.
+    """Return the network for serving, with fewer matrices.
+
+    Query and key of a head are multiplied to one matrix, value and output to another, and the scales of the preceding
+    norms are multiplied in. The key's bias adds the same to all likes and is left out.
     """
     size = network.items.shape[1]
     scale, offset = network.norm_likes.weight, network.norm_likes.bias
@@ -151,7 +158,7 @@ def folded(network: Network, keys: np.ndarray) -> Attention:
     root = (size // _HEADS) ** 0.5
     order = np.argsort(keys)
     items = network.items[1:][torch.from_numpy(order)]
-    made = {
+    weights = {
         "items": items,
         "mean": items.mean(0),
         "ask": torch.cat([query[h].T @ key[h] for h in heads], 1) / root,
@@ -166,11 +173,11 @@ def folded(network: Network, keys: np.ndarray) -> Attention:
         "gain": network.norm.weight,
         "shift": network.norm.bias,
     }
-    return Attention(keys[order], **{name: np.ascontiguousarray(part.numpy()) for name, part in made.items()})
+    return Attention(keys[order], **{name: np.ascontiguousarray(part.numpy()) for name, part in weights.items()})
 
 
 def _scaled(attention: Attention, data: Interactions, seed: int) -> Attention:
-    """Brings all but one in a thousand of users' best scores within 1."""
+    """Return the network with its output scaled so that 99.9 % of users' best scores are at most 1."""
     users = np.flatnonzero(data.lengths)
     users = np.random.default_rng(seed).choice(users, min(_SAMPLE, len(users)), replace=False)
     last = data.where(data.ages < TRAIL).select(users)

@@ -1,6 +1,6 @@
-"""Known methods that the platform is measured against in the same run, each with parameters chosen on validation.
+"""Published methods for comparison in the same run, each with parameters chosen on validation.
 
-A recommender is fitted on `Holdout.train` and ranks all unseen items for histories, as (cases, 100) item places.
+A baseline is fitted on `Holdout.train`. It ranks all unseen items for histories: (cases, 100) int64 item positions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from recsys.training.item_operators import ease, strongest
 
 _BLOCK = 1024
 _SQUARE = 10_000
-"""Items up to which methods may make a dense square of them."""
+"""Items up to which methods may use a dense (I, I) matrix."""
 _TUNED_ON = 3000
-"""Validation cases that parameters are chosen on, at most."""
+"""Most validation cases on which parameters are chosen."""
 
 Score = Callable[[sp.csr_array], Floats]
-"""(cases, I) histories of ones -> (cases, I) scores."""
+"""Returns (cases, I) float32 scores of (cases, I) histories of ones."""
 Fit = Callable[..., Score]
 
 
@@ -34,39 +34,40 @@ Fit = Callable[..., Score]
 class Baseline:
     name: str
     fit: Fit
-    """fit(matrix (U, I), **parameters)."""
+    """Called with the (U, I) matrix of `Holdout.train` and the parameters by name."""
     grid: Sequence[Mapping[str, float]]
 
 
 def popularity(seen: sp.csr_array) -> Score:
+    """Return the number of users of each item as its score."""
     counts = np.asarray(seen.sum(axis=0), np.float32).ravel()
     return lambda histories: np.tile(counts, (histories.shape[0], 1))
 
 
 def item_knn(seen: sp.csr_array, neighbours: int, shrink: float) -> Score:
-    """Cosine of items over users, shrunk for few users (Sarwar et al. 2001)."""
+    """Return item-item cosine over users, shrunk for items with few users (Sarwar et al. 2001)."""
     together = sp.csr_array(seen.T @ seen)
     norms = np.sqrt(together.diagonal())
     rows = np.repeat(np.arange(together.shape[0]), np.diff(together.indptr))
     together.data = together.data / (norms[rows] * norms[together.indices] + shrink)
     together.setdiag(0)
-    # Nearly all pairs of a small catalogue occur, and a dense table is cut to its strongest in a tenth of the time.
+    # In a small catalogue nearly all pairs occur, and a dense matrix is cut in a tenth of the time.
     dense = together.shape[0] <= _SQUARE
     kept = strongest(together.toarray() if dense else together, neighbours).astype(np.float32)
     return lambda histories: np.asarray((histories @ kept).toarray(), np.float32)
 
 
 def ials(seen: sp.csr_array, factors: int, regularization: float, alpha: float) -> Score:
-    """Implicit ALS (Hu, Koren and Volinsky 2008), users folded in from their history.
+    """Return implicit ALS (Hu, Koren and Volinsky 2008), with users folded in from their history.
 
-    By the package implicit, the best kept of those that have it. Raises RuntimeFailure where it is not installed.
+    The package `implicit` computes it, the best maintained one that has it. Raises RuntimeFailure if it is missing.
     """
     try:
         from implicit.als import AlternatingLeastSquares  # noqa: PLC0415 - an extra, which serving does without
         from threadpoolctl import threadpool_limits  # noqa: PLC0415
     except ImportError as error:
         raise RuntimeFailure(f"{error.name} is not installed: pip install 'recsys[evaluate]'") from error
-    with threadpool_limits(1, "blas"):  # implicit runs threads of its own, and warns of BLAS's beside them
+    with threadpool_limits(1, "blas"):  # implicit has threads of its own, and warns of BLAS threads
         model = AlternatingLeastSquares(
             factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=7
         )
@@ -74,18 +75,19 @@ def ials(seen: sp.csr_array, factors: int, regularization: float, alpha: float) 
     items = np.asarray(model.item_factors)
 
     def score(histories: sp.csr_array) -> Floats:
-        # The user step of ALS, alpha as implicit has it: confidence of what was seen is alpha, of the rest 1.
+        # The user step of ALS with implicit's alpha: the confidence of seen items is alpha, of others 1.
         shared = items.T @ items + regularization * np.eye(factors, dtype=np.float32)
         users = np.zeros((histories.shape[0], factors), np.float32)
         for u in range(histories.shape[0]):
-            mine = items[histories.indices[histories.indptr[u] : histories.indptr[u + 1]]]
-            users[u] = np.linalg.solve(shared + (alpha - 1.0) * mine.T @ mine, alpha * mine.sum(axis=0))
+            own = items[histories.indices[histories.indptr[u] : histories.indptr[u + 1]]]
+            users[u] = np.linalg.solve(shared + (alpha - 1.0) * own.T @ own, alpha * own.sum(axis=0))
         return np.asarray(users @ items.T)
 
     return score
 
 
 def plain_ease(seen: sp.csr_array, ridge: float) -> Score:
+    """Return EASE (Steck 2019) on the plain Gram matrix."""
     weights = ease(np.asarray((seen.T @ seen).toarray(), np.float32), ridge)
     return lambda histories: np.asarray(histories @ weights)
 
@@ -100,23 +102,25 @@ BASELINES = (
     ),
     Baseline("ease", plain_ease, [{"ridge": r} for r in (100.0, 300.0, 1000.0)]),
 )
-"""For catalogues whose square fits memory; `affordable` leaves out what does not."""
+"""All baselines, for catalogues of up to _SQUARE items."""
 
 
 def affordable(items: int) -> list[Baseline]:
+    """Return the baselines whose matrices fit in memory with so many items."""
     return [b for b in BASELINES if b.name != "ease" or items <= _SQUARE]
 
 
 def matrix(data: Interactions) -> sp.csr_array:
-    """(users, items) float32, 1 where a user had an item."""
+    """Return (U, I) float32, 1 where a user has an item."""
     ones = np.ones(len(data), np.float32)
     return sp.csr_array((ones, data.items, data.offsets), (data.users, len(data.item_ids)))
 
 
-def rank(score: Score, held: Holdout) -> Ints:
-    """(cases, 100) unseen items, best first."""
-    histories = matrix(held.histories)
-    lists = [_best(score(histories[s : s + _BLOCK]), histories[s : s + _BLOCK]) for s in range(0, held.cases, _BLOCK)]
+def rank(score: Score, holdout: Holdout) -> Ints:
+    """Return (cases, 100) int64 unseen items, best first."""
+    histories = matrix(holdout.histories)
+    blocks = [histories[start : start + _BLOCK] for start in range(0, holdout.cases, _BLOCK)]
+    lists = [_best(score(block), block) for block in blocks]
     return np.concatenate(lists) if lists else np.zeros((0, DEPTH), np.int64)
 
 
@@ -126,7 +130,7 @@ def _best(scores: Floats, seen: sp.csr_array) -> Ints:
 
 
 def choose(baseline: Baseline, validation: Holdout) -> Mapping[str, float]:
-    """The parameters with the best NDCG@10 on validation; the test cases are not looked at."""
+    """Return the parameters with the best NDCG@10 on the validation set."""
     if len(baseline.grid) == 1:
         return baseline.grid[0]
     seen, cases = matrix(validation.train), validation.sample(_TUNED_ON, 7)
@@ -135,7 +139,7 @@ def choose(baseline: Baseline, validation: Holdout) -> Mapping[str, float]:
 
 
 def run(validation: Holdout, test: Holdout) -> Iterator[tuple[str, Mapping[str, float], Ints]]:
-    """(name, chosen parameters, lists for the test cases) of each baseline."""
+    """Yield name, chosen parameters and (cases, 100) lists for the test cases of each baseline."""
     for baseline in affordable(len(test.train.item_ids)):
         chosen = choose(baseline, validation)
         yield baseline.name, chosen, rank(baseline.fit(matrix(test.train), **chosen), test)

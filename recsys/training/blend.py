@@ -12,21 +12,22 @@ from recsys.ranking.tree_ranker import RESCORED
 from recsys.training.case_table import CaseTable
 
 START = {name: signal.start for name, signal in SIGNALS.items()}
-"""Weights at which the search begins."""
+"""Weights at which the search starts."""
 GRIDS = {name: signal.grid for name, signal in sorted(SIGNALS.items(), key=lambda row: row[1].turn) if signal.grid}
-"""Weights that are tried, in this order of the signals."""
+"""Weights to try, in the order in which signals are searched."""
 _ROUNDS = 3
+"""Passes over all signals."""
 _SPREAD = 1.5
 """Standard deviation of the scaled blend over a request's best candidates."""
 
 
 def blended(table: CaseTable, weights: Mapping[str, float]) -> Floats:
-    """(n,) float32 scores of the table's n candidates."""
+    """Return the (n,) float32 scores of the table's n candidates."""
     return table.signals @ np.array([weights[name] for name in SIGNALS], np.float32)
 
 
 def choose_weights(table: CaseTable) -> dict[str, float]:
-    """Weights with the best NDCG@10, one signal after the other."""
+    """Return the weights with the best NDCG@10, searched one signal at a time."""
     if not len(table.hit):
         return dict(START)
     best, before = dict(START), table.ndcg(blended(table, START))
@@ -40,8 +41,9 @@ def choose_weights(table: CaseTable) -> dict[str, float]:
 
 
 def scaled(table: CaseTable, weights: Mapping[str, float]) -> dict[str, float]:
-    """The same order, at a scale on which LambdaRank's logistic function tells the best candidates apart: trees then
-    correct the blend, and nothing is left of it where they have nothing to say.
+    """Return the weights at the scale that LambdaRank's logistic function needs. The order of candidates is the same.
+
+    At this scale the function distinguishes the best candidates, so trees learn corrections to the blend.
     """
     if not len(table.hit):
         return dict(weights)

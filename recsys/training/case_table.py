@@ -1,4 +1,4 @@
-"""What the ranking is learned from: the candidates that the served pipeline gathers for validation cases."""
+"""The training data of the ranking: the candidates that the served pipeline gathers for validation cases."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _CANDIDATES = 50
-"""Items asked for: with the sources of the home scenario, about 200 candidates."""
+"""Items requested. With the sources of the home scenario this gives about 200 candidates."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseTable:
-    """n candidates of the c cases whose target is among them; those of case i stand at `offsets[i]:offsets[i + 1]`."""
+    """n candidates of c cases, each with a target among its candidates. Case i has `offsets[i]:offsets[i + 1]`."""
 
     signals: Floats
-    """(n, len(SIGNALS))."""
+    """(n, len(SIGNALS)) float32."""
     hit: Bools
     """(n,) whether the candidate is a target of its case."""
     offsets: Ints
-    """(c + 1,)."""
+    """(c + 1,) int64."""
     history: Floats
-    """(c,) interactions that the user is known by."""
+    """(c,) float32 number of interactions in the user's profile."""
     session: Floats
-    """(c,) those of the session under way."""
+    """(c,) float32 number of interactions in the current session."""
     sources: Ints
-    """(n,) bits of the sources that proposed the candidate."""
+    """(n,) int64 bit mask of the sources that proposed the candidate."""
     users: Ints
-    """(c,) numbers that cases of one user share."""
+    """(c,) int64 the user of the case, as a number."""
     cases: int
-    """All cases, those without a target among their candidates too, which score 0 whatever ranks."""
+    """Number of all cases. Those without a target among their candidates are not in the table and score 0."""
 
     @property
     def owners(self) -> Ints:
@@ -48,7 +48,7 @@ class CaseTable:
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
     def ndcg(self, scores: Floats) -> npt.NDArray[np.float64]:
-        """(c,) NDCG@10 over candidates, several targets allowed; ties count against the target."""
+        """Return (c,) float64 NDCG@10. A case may have several targets. Ties rank the target last."""
         hits = np.flatnonzero(self.hit)
         owner = self.owners[hits]
         sizes = np.diff(self.offsets)[owner]
@@ -59,12 +59,14 @@ class CaseTable:
         return gain / np.cumsum(1.0 / np.log2(np.arange(2, 12)))[np.minimum(np.bincount(owner), 10) - 1]
 
     def mean(self, scores: Floats) -> float:
-        """Mean NDCG@10 over all cases."""
+        """Return the mean NDCG@10 over all cases."""
         return float(self.ndcg(scores).sum() / max(self.cases, 1)) if len(self.hit) else 0.0
 
     def best(self, scores: Floats, n: int) -> CaseTable:
-        """The n best candidates of each case; only of cases with a target among those. A target further down must not
-        stay: trees would learn that what stands there is one.
+        """Return the n best candidates of each case, for cases with a target among these.
+
+        Targets further down are left out: kept beside only the best candidates, they would teach trees that a low score
+        means a target.
         """
         near = ranks(self.offsets, scores) < n
         cases = np.add.reduceat(self.hit & near, self.offsets[:-1], dtype=np.int64) > 0
@@ -82,7 +84,7 @@ class CaseTable:
         )
 
     def features(self, scores: Floats) -> Floats:
-        """(n, len(FEATURES)), see `ranking/tree_ranker.py`."""
+        """Return (n, len(FEATURES)) float32, see `ranking/tree_ranker.py`."""
         return features(self.offsets, self.sources, self.signals, scores, self.history, self.session)
 
 
@@ -98,9 +100,9 @@ class _Case:
     user: int
 
 
-def gather(offline: Offline, held: Holdout) -> CaseTable:
-    """Signals of the candidates that the version serves for the cases."""
-    cases = list(_cases(offline, held))
+def gather(offline: Offline, holdout: Holdout) -> CaseTable:
+    """Return the candidates, with their signals, that the version gathers for the cases."""
+    cases = list(_cases(offline, holdout))
     none = np.zeros(0, np.int64)
     return CaseTable(
         signals=np.concatenate([np.zeros((0, len(SIGNALS)), np.float32), *(case.signals for case in cases)]),
@@ -110,22 +112,22 @@ def gather(offline: Offline, held: Holdout) -> CaseTable:
         session=np.array([case.session for case in cases], np.float32),
         sources=np.concatenate([none, *(case.sources for case in cases)]),
         users=np.array([case.user for case in cases], np.int64),
-        cases=held.cases,
+        cases=holdout.cases,
     )
 
 
-def _cases(offline: Offline, held: Holdout) -> Iterator[_Case]:
-    """Those with a target among their candidates."""
-    place = {item: i for i, item in enumerate(held.train.item_ids)}
-    number = {user: n for n, user in enumerate(dict.fromkeys(held.histories.user_ids))}
-    for first, gathered in offline.gathered(held, _CANDIDATES):
+def _cases(offline: Offline, holdout: Holdout) -> Iterator[_Case]:
+    """Yield the cases with a target among their candidates."""
+    place = {item: i for i, item in enumerate(holdout.train.item_ids)}
+    number = {user: n for n, user in enumerate(dict.fromkeys(holdout.histories.user_ids))}
+    for first, gathered in offline.gathered(holdout, _CANDIDATES):
         candidates = gathered.candidates
         histories, sessions = gathered.histories, gathered.sessions
         items = np.fromiter((place.get(i, -1) for i in candidates.ids.strings()), np.int64, len(candidates.keys))
         for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
             case = first + b
-            targets = held.targets[held.target_offsets[case] : held.target_offsets[case + 1]]
+            targets = holdout.targets[holdout.target_offsets[case] : holdout.target_offsets[case + 1]]
             hit = np.isin(items[start:end], targets)
             if hit.any():
-                mine, user = slice(start, end), number[held.histories.user_ids[case]]
-                yield _Case(gathered.signals[mine], hit, candidates.sources[mine], histories[b], sessions[b], user)
+                own, user = slice(start, end), number[holdout.histories.user_ids[case]]
+                yield _Case(gathered.signals[own], hit, candidates.sources[own], histories[b], sessions[b], user)

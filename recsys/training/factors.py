@@ -1,4 +1,4 @@
-"""Operators as vectors: history @ B is about (sum of context vectors) @ item vectors."""
+"""Low-rank factors of an item operator: history @ B is approximately (sum of context vectors) @ item vectors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from recsys.training.item_operators import Matrix
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """`contexts` and `items` are (I, r) float32: score of item j after item i = contexts[i] @ items[j]."""
+    """`contexts` and `items`: (I, r) float32. The score of item j after item i is contexts[i] @ items[j]."""
 
     contexts: Floats
     items: Floats
 
 
 def factorise(operator: Matrix, dimension: int, seed: int) -> Factors:
-    """The best approximation of rank `dimension` (Eckart and Young 1936), by random projections (Halko et al. 2011)."""
+    """Return the best factors of rank `dimension` (Eckart and Young 1936) by random projections (Halko et al. 2011)."""
     from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - takes a second to import
 
     size = operator.shape[0]
@@ -34,10 +34,12 @@ def factorise(operator: Matrix, dimension: int, seed: int) -> Factors:
 
 
 def from_text(text: Floats, learned: Floats, counts: Floats, ridge: float) -> Floats:
-    """(d + 1, r) float32 that maps [text vector, 1] to learned vectors: ridge regression in which an item counts by how
-    sure its learned vector is, count / (count + 20). Gives items without interactions their place.
+    """Return the (d + 1, r) float32 map from [text vector, 1] to learned vectors, for items without interactions.
+
+    It is a ridge regression with the weight count / (count + 20) of an item, the certainty of its learned vector.
+    `text`: (I, d) float32; `learned`: (I, r) float32; `counts`: (I,) float32 interactions.
     """
-    known = (counts / (counts + 20.0)).astype(np.float32)[:, None]
+    certainty = (counts / (counts + 20.0)).astype(np.float32)[:, None]
     wide = np.concatenate([text, np.ones((len(text), 1), np.float32)], axis=1)
-    regular = wide.T @ (known * wide) + np.diag([*[ridge] * text.shape[1], 1e-3])
-    return np.asarray(np.linalg.solve(regular, wide.T @ (known * learned)), np.float32)
+    regular = wide.T @ (certainty * wide) + np.diag([*[ridge] * text.shape[1], 1e-3])
+    return np.asarray(np.linalg.solve(regular, wide.T @ (certainty * learned)), np.float32)

@@ -1,10 +1,11 @@
-"""Item-to-item operators: matrices B with score(next item) = history @ B, learned in closed form.
+"""Item-to-item operators: matrices B with score(next item) = history @ B, computed in closed form.
 
-`ease`         Steck 2019 (arXiv:1905.03375): the best linear autoencoder with a zero diagonal. Here on a Gram matrix in
-               which two items of a user count by how near they stand in the history, exp(-gap / span): on
-               MovieLens 100K's validation that takes NDCG@10 from 0.126 to 0.135, more than transitions add.
-`local_ease`   the same, each column on its strongest neighbours only: for catalogues whose square does not fit memory.
-`follows`      how often one item came soon after another, 1/lag, over the root of how often anything did.
+`ease`         Steck 2019 (arXiv:1905.03375): the best linear autoencoder with a zero diagonal. Its Gram matrix weights
+               two items of a user by their distance in the history, exp(-gap / span). On MovieLens 100K's validation
+               this raises NDCG@10 from 0.126 to 0.135, more than transitions add.
+`local_ease`   The same with only the strongest neighbours in each column, for catalogues whose (I, I) matrix does not
+               fit in memory.
+`follows`      How often an item came soon after another, weighted 1/lag, over the root of the row's sum.
 """
 
 from __future__ import annotations
@@ -21,43 +22,45 @@ from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats
 
 FLOOR = 0.1
-"""Share of a pair's weight that does not depend on the gap: 0.05 to 0.2 are the same within noise on validation."""
+"""Share of a pair's weight that does not depend on the gap. On validation 0.05 to 0.2 are equal within noise."""
 _LAGS = 10
+"""Largest lag of `follows`."""
 _REACH = 5
-"""Spans after which a pair's nearness counts nothing: exp(-5) = 0.7 % of it."""
+"""Spans beyond which the gap adds nothing to a pair's weight: exp(-5) is 0.7 %."""
 _BLOCK = 512
-"""Rows that are worked on in one go: bounds memory, not the result."""
+"""Rows computed at a time. It bounds memory and does not change the result."""
 
 Matrix: TypeAlias = Floats | sp.csr_array
 """(I, I): dense, or sparse where the catalogue is large."""
 
 
 def grams(data: Interactions, spans: Iterable[float]) -> dict[float, Floats]:
-    """(I, I) float32 for each span: sum over users of weight_a * weight_b * (FLOOR + (1 - FLOOR) * exp(-gap / span)).
+    """Return for each span the (I, I) float32 sum over users of
+    sqrt(weight_a * weight_b) * (FLOOR + (1 - FLOOR) * exp(-gap / span)).
 
-    The part with the gap ends at _REACH spans, so its cost goes by the length of histories and not by their square, and
-    pairs are walked through once for all spans.
+    The second term ends at _REACH spans, so its cost is linear in the length of histories and not quadratic. The pairs
+    are computed once for all spans.
     """
     size, root = len(data.item_ids), np.sqrt(data.weights)
-    made = {span: np.zeros((size, size), np.float32) for span in spans}
-    for lag, before, after in _lagged(data, int(_REACH * max(made))):
+    matrices = {span: np.zeros((size, size), np.float32) for span in spans}
+    for lag, before, after in _lagged(data, int(_REACH * max(matrices))):
         cells = data.items[before] * size + data.items[after]
         pairs = root[before] * root[after]
-        for span, total in made.items():
+        for span, total in matrices.items():
             if lag <= _REACH * span:
                 np.add.at(total.reshape(-1), cells, pairs * np.float32((1 - FLOOR) * np.exp(-lag / span)))
-    for total in made.values():
+    for total in matrices.values():
         np.add(total, total.T, out=total)
     for rows, together in _together(data, root):
-        for total in made.values():
+        for total in matrices.values():
             total[rows] += np.float32(FLOOR) * together
-    for total in made.values():
-        total[np.diag_indices(size)] = data.counts()  # an item stands no distance from itself
-    return made
+    for total in matrices.values():
+        total[np.diag_indices(size)] = data.counts()  # an item has distance 0 from itself
+    return matrices
 
 
 def _together(data: Interactions, root: Floats) -> Iterator[tuple[slice, Floats]]:
-    """(rows, those rows of the plain Gram matrix)."""
+    """Yield slices of rows, and these rows of the plain Gram matrix."""
     seen = sp.csr_array((root, data.items, data.offsets), (data.users, len(data.item_ids)))
     had = sp.csr_array(seen.T)
     for start in range(0, len(data.item_ids), _BLOCK):
@@ -66,22 +69,23 @@ def _together(data: Interactions, root: Floats) -> Iterator[tuple[slice, Floats]
 
 
 def ease(gram_matrix: Floats, ridge: float, dropout: float = 0.0) -> Floats:
-    """(I, I) float32 with a zero diagonal. `ridge` is in interactions; the Gram matrix is left as it is. `dropout` is
-    the share of interactions whose loss the operator is to bear, in expectation (Steck 2020, "Autoencoders that don't
-    overfit towards the identity").
+    """Return the (I, I) float32 operator with a zero diagonal. The (I, I) Gram matrix is not changed.
+
+    `ridge`: in interactions. `dropout`: the share of interactions that are dropped in expectation (Steck 2020,
+    "Autoencoders that don't overfit towards the identity"). Raises LinAlgError when the ridge is too small.
     """
     size = len(gram_matrix)
-    kind = np.float64 if size <= 3000 else np.float32  # double where it costs little
+    kind = np.float64 if size <= 3000 else np.float32  # double precision where it is cheap
     regular: npt.NDArray[Any] = gram_matrix.astype(kind)
     np.fill_diagonal(regular, _regular(regular.diagonal(), ridge, dropout))
-    # The matrix is its own transpose, and in LAPACK's order of columns that one need not be copied.
+    # The matrix is symmetric, and its transpose is in LAPACK's column order and need not be copied.
     factor, failed = scipy.linalg.lapack.get_lapack_funcs("potrf", (regular,))(
         regular.T, lower=True, overwrite_a=True, clean=False
     )
     if failed:
         raise np.linalg.LinAlgError("the Gram matrix is not positive definite; raise the ridge")
     lower, _ = scipy.linalg.lapack.get_lapack_funcs("potri", (factor,))(factor, lower=True, overwrite_c=True)
-    inverse = lower.T  # rows again, and the upper triangle that counts
+    inverse = lower.T  # in row order; only the upper triangle is valid
     for start in range(0, size, _BLOCK):
         end = min(start + _BLOCK, size)
         inverse[end:, start:end] = inverse[start:end, end:].T
@@ -97,7 +101,8 @@ def _regular(diagonal: npt.NDArray[Any], ridge: float, dropout: float) -> npt.ND
 
 
 def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
-    """(I, I) sparse Gram matrix of pairs at most `window` apart, without the floor: memory goes by pairs seen."""
+    """Return the (I, I) sparse Gram matrix of pairs at most `window` apart, without FLOOR. Other pairs take no memory.
+    """
     size = len(data.item_ids)
     total = sp.diags_array(data.counts().astype(np.float32)).tocsr()
     for lag, before, after in _lagged(data, window):
@@ -108,7 +113,7 @@ def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
 
 
 def local_ease(pairs: sp.csr_array, ridge: float, support: int, dropout: float = 0.0) -> sp.csr_array:
-    """EASE where column j may only use the `support` items that go most with j: one small solve a column."""
+    """Return EASE in which column j uses only the `support` items most related to j: a small solve for each column."""
     size = pairs.shape[0]
     diagonal = pairs.diagonal()
     columns, rows, values = [], [], []
@@ -134,7 +139,7 @@ def local_ease(pairs: sp.csr_array, ridge: float, support: int, dropout: float =
 
 
 def follows(data: Interactions) -> sp.csr_array:
-    """(I, I) sparse: weight 1/lag for items up to 10 later, each row over the root of its sum."""
+    """Return (I, I) sparse float32: weight 1/lag for items up to _LAGS later, each row over the root of its sum."""
     size = len(data.item_ids)
     total = sp.csr_array((size, size), dtype=np.float32)
     for lag, before, after in _lagged(data, _LAGS):
@@ -145,7 +150,7 @@ def follows(data: Interactions) -> sp.csr_array:
 
 
 def strongest(operator: Matrix, n: int) -> sp.csr_array:
-    """The n largest weights by size of each row."""
+    """Return the n weights of largest absolute value in each row."""
     if isinstance(operator, np.ndarray):
         blocks = [_strongest(operator[s : s + _BLOCK], n) for s in range(0, len(operator), _BLOCK)]
         return sp.csr_array(sp.vstack(blocks))
@@ -166,7 +171,7 @@ def _strongest(block: Floats, n: int) -> sp.csr_array:
 
 
 def _lagged(data: Interactions, window: int) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """(lag, places, places that many later of the same user)."""
+    """Yield each lag with the positions of interactions, and the positions `lag` later of the same users."""
     before, ages = np.arange(len(data)), data.ages
     for lag in range(1, window + 1):
         before = before[ages[before] >= lag]

@@ -1,4 +1,4 @@
-"""Choosing an operator's parameters on validation cases: one after the other, uphill along each grid."""
+"""The search for an operator's hyperparameters on validation cases: coordinate ascent on a grid."""
 
 from __future__ import annotations
 
@@ -16,34 +16,37 @@ from recsys.index.base import best
 from recsys.training.item_operators import Matrix, ease, grams, local_ease, near_pairs
 
 DENSE_LIMIT = 10_000
-"""Items up to which an I x I inverse is taken: 400 MB a matrix, half a minute an inverse on two cores."""
+"""Items up to which a dense (I, I) inverse is computed: 400 MB a matrix, half a minute an inverse on two cores."""
 _SUPPORT = 100
-"""Neighbours that a column of the sparse route may use."""
+"""Neighbours of a column in the sparse operator."""
 _MIDDLE = 15.0
+"""Span of the sparse operator, the middle one of SPANS."""
 _WINDOWS = 3
-"""Spans that pairs of the sparse route may lie apart; exp(-3) = 5 % of their weight is left there."""
+"""Spans beyond which the sparse operator ignores pairs: exp(-3) is 5 % of their weight."""
 _DROPOUT = 0.25
-"""On validation of MovieLens 100K 0.2 to 0.3 take NDCG@10 from 0.138 to 0.139, whatever the other parameters."""
+"""On MovieLens 100K's validation 0.2 to 0.3 raise NDCG@10 from 0.138 to 0.139, whatever the other parameters."""
 _TUNED_ON = 6000
-"""Validation cases that are scored for every candidate, at most: a standard error of 0.003."""
+"""Most validation cases that score a candidate: a standard error of 0.003."""
 _SCORED = 12_000_000
-"""Cases times items, at most: half a second a candidate. Candidates differ by less than they scatter, for they are
-scored on the same cases."""
+"""Most cases times items that score a candidate: half a second. All candidates are scored on the same cases, so their
+differences have a smaller error than their scores."""
 _BLOCK = 1024
+"""Cases scored at a time."""
 
 Say = Callable[[str, int, int], None]
+"""Progress: the step, what is done and what there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What validation chooses; the defaults are where the search starts."""
+    """Hyperparameters. The search starts at the defaults."""
 
     ridge: float = 100.0
-    """Interactions that speak for no connection between two items, at a span of 15."""
+    """Regularisation of the operator in interactions, at a span of 15."""
     half_life: float = 4.0
-    """Interactions after which a liked item counts half in the short part of a user's vector."""
+    """Interactions after which an item's weight in the short part of a user vector is halved."""
     long_weight: float = 0.1
-    """Weight of the whole history beside the short part."""
+    """Weight of the long part of a user vector; the short part has weight 1."""
 
 
 GRID: dict[str, Sequence[float]] = {
@@ -52,14 +55,14 @@ GRID: dict[str, Sequence[float]] = {
     "long_weight": (0.0, 0.03, 0.1, 0.3, 1.0),
 }
 SPANS = {5.0: 0.3, 15.0: 1.0, 50.0: 3.0}
-"""Interactions apart at which a pair counts for a third -> share of the ridge. The operator is the mean over them: on
-validation as good as the best single one, with 1.5 points more hits among 100, and no span to choose by chance."""
+"""Share of the ridge by span, the distance in interactions at which a pair's weight is about a third.
+
+The operator is the mean over the spans. On validation it is as good as with the best single span, has 1.5 points more
+hits among 100, and no span has to be chosen."""
 
 
 class Grams:
-    """Gram matrices of interactions by span; the search for a ridge needs them often. Sparse past DENSE_LIMIT items,
-    and then of the middle span alone.
-    """
+    """Gram matrices by span, computed once for all ridges. Above DENSE_LIMIT items: a sparse one of the middle span."""
 
     def __init__(self, data: Interactions) -> None:
         dense = len(data.item_ids) <= DENSE_LIMIT
@@ -67,6 +70,7 @@ class Grams:
         self._sparse = None if dense else near_pairs(data, _MIDDLE, int(_WINDOWS * _MIDDLE))
 
     def operator(self, ridge: float) -> Matrix:
+        """Return the (I, I) operator: the mean over the spans."""
         if self._sparse is not None:
             return local_ease(self._sparse, ridge, _SUPPORT, _DROPOUT)
         total = np.zeros_like(self._dense[_MIDDLE])
@@ -77,13 +81,13 @@ class Grams:
 
 
 def ranked(scores: Floats, histories: Interactions, k: int) -> np.ndarray:
-    """(cases, k) unseen items, best first; the scores of seen ones are overwritten."""
+    """Return (cases, k) int64 unseen items, best first. `scores`, (cases, I) float32, is overwritten for seen items."""
     scores[histories.owners, histories.items] = -np.inf
     return best(scores, np.arange(scores.shape[1]), k)[0]
 
 
 def quality(operator: Matrix, cases: Holdout, parameters: Parameters) -> float:
-    """Mean NDCG@10 of the operator's own ranking of all unseen items."""
+    """Return the mean NDCG@10 of all unseen items ranked by the operator."""
     rows = taste_rows(cases.histories, parameters.half_life, parameters.long_weight)
     lists = []
     for start in range(0, cases.cases, _BLOCK):
@@ -96,15 +100,17 @@ def quality(operator: Matrix, cases: Holdout, parameters: Parameters) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
+    """The result of the search."""
+
     parameters: Parameters
     quality: float
     """NDCG@10 on validation."""
     operator: Matrix
-    """Of validation's training part, by these parameters."""
+    """The operator of the validation's training set with these parameters."""
 
 
 def choose(validation: Holdout, seed: int, say: Say) -> Chosen:
-    """What validation prefers."""
+    """Return the parameters with the best NDCG@10 on validation."""
     most = _SCORED // max(len(validation.train.item_ids), 1)
     cases = validation.sample(min(max(most, 1000), _TUNED_ON), seed)
     search = _Search(validation.train, cases, say)
@@ -117,7 +123,7 @@ def choose(validation: Holdout, seed: int, say: Say) -> Chosen:
 
 
 class _Search:
-    """Remembers what was tried; keeps two operators at a time, the best one's and the last one's."""
+    """Remembers scores, and keeps two operators in memory: the best candidate's and the last one's."""
 
     def __init__(self, train: Interactions, cases: Holdout, say: Say) -> None:
         say("choose", 0, 25)
@@ -138,12 +144,12 @@ class _Search:
 
     def score(self, candidate: Parameters) -> float:
         if candidate not in self._scores:
-            self._say("choose", self.tried, 25)  # about what a search takes
+            self._say("choose", self.tried, 25)  # a search tries about 25
             self._scores[candidate] = quality(self.operator(candidate.ridge), self._cases, candidate)
         return self._scores[candidate]
 
     def climb(self, name: str) -> None:
-        """Go along one grid as long as it gets better."""
+        """Move along one grid, in both directions, as long as the score improves."""
         for step in (1, -1):
             while True:
                 grid = GRID[name]

@@ -1,4 +1,4 @@
-"""Trees that correct the blend, learned from validation cases and judged by cross-validation over users."""
+"""Training of the tree ranker, which corrects the blend, with cross-validation over users."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 _FOLDS = 4
 SURE = 1.64
-"""Standard errors that the gain must be above 0: a chance of 95 % that it is one."""
+"""Least gain in standard errors: the gain is then above 0 with 95 % confidence."""
 _TREES = (25, 50, 100, 200)
-"""Numbers that cross-validation chooses from."""
+"""Numbers of trees from which cross-validation chooses."""
 _IN_SESSION = 0.1
-"""Share of cases that must be in a session for trees to look at how far it is: where everybody is asked as of one
-moment hardly anybody is, and what trees make of those few would be said of all who are in one."""
+"""Least share of cases within a session for trees to use the session's length. If all cases are at one moment, hardly
+any user is in a session, and trees would generalise from those few."""
 _SETTINGS = {
     "objective": "lambdarank",
-    "num_leaves": 15,  # with 200 trees: what overfits neither 900 users nor 6,000, with the next three
+    "num_leaves": 15,  # with 200 trees and the next three settings it overfits neither 900 users nor 6,000
     "learning_rate": 0.03,
     "min_data_in_leaf": 200,
     "lambda_l2": 20.0,
@@ -38,7 +38,7 @@ _SETTINGS = {
     "max_bin": 127,
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 1,  # threads of one fit wait for each other in busy loops, minutes on a machine in use
+    "num_threads": 1,  # several threads wait for each other in busy loops: minutes on a busy machine
     "verbosity": -1,
 }
 
@@ -46,10 +46,10 @@ _SETTINGS = {
 def train_ranker(
     table: CaseTable, weights: Mapping[str, float], seed: int, threads: int = 1
 ) -> tuple[str | None, float]:
-    """A LambdaRank model (Burges 2010) in LightGBM's text format whose output is added to the blend's `weights`, and
-    its NDCG@10 by cross-validation over users, of which each of the `threads` takes one part after the other.
+    """Return a LambdaRank model (Burges 2010) in LightGBM's text format, and its NDCG@10 by cross-validation.
 
-    None where its gain is not surer than 95 %: of few users it would only learn their chance.
+    The model's output is added to the blend with these `weights`. None: the gain is not significant at 95 %, or there
+    are too few users. The folds divide the users. `threads`: folds that are trained at the same time.
     """
     if len(np.unique(table.users)) < 10 * _FOLDS:
         return None, 0.0
@@ -73,7 +73,7 @@ def train_ranker(
     gains = [few.ndcg(line) - before for line in ranked]
     chosen = int(np.argmax([gain.sum() for gain in gains]))
     by_user = np.bincount(few.users, gains[chosen])
-    error = float(np.sqrt((by_user**2).sum()))  # of the sum; cases of a user go together
+    error = float(np.sqrt((by_user**2).sum()))  # of the sum; the cases of a user are not independent
     quality = float((before.sum() + gains[chosen].sum()) / max(table.cases, 1))
     if gains[chosen].sum() <= SURE * error:
         return None, quality
@@ -84,7 +84,7 @@ def train_ranker(
 def _fit(
     columns: Floats, table: CaseTable, scores: Floats, keep: npt.NDArray[np.bool_], trees: int, seed: int
 ) -> lightgbm.Booster:
-    import lightgbm  # noqa: PLC0415 - brings scikit-learn and pandas: a second, in which nothing is said
+    import lightgbm  # noqa: PLC0415 - imports scikit-learn and pandas, which takes a second
 
     groups = np.bincount(table.owners[keep], minlength=len(table.offsets) - 1)
     data = lightgbm.Dataset(

@@ -1,4 +1,4 @@
-"""From interactions to a model: choose parameters on validation, learn the ranking there, learn the rest from all."""
+"""Training of a model: hyperparameters and ranking on the validation set, everything else on all interactions."""
 
 from __future__ import annotations
 
@@ -30,46 +30,52 @@ from recsys.tuning.measuring import refuse_hopeless
 from recsys.versions.build import Build, Content, by_text
 
 DIMENSION = 128
-"""Length of item and context factors, the learned part of a vector; docs/training.md says what they are."""
+"""Length of item and context factors, the learned part of a vector; see docs/training.md."""
 _NEAR = 100
-"""Neighbours kept of each item: on validation as good as 400."""
+"""Neighbours of an item: on validation as good as 400."""
 _FOLLOWS = 50
+"""Followers of an item, see `item_operators.follows`."""
 _RIDGE = 10.0
-"""Of the map from texts to factors; texts are unit vectors. On validation 3 to 30 order new films alike."""
+"""Regularisation of the map from texts, which are unit vectors, to factors. On validation 3 to 30 rank new films alike.
+"""
 _TEXT_WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""Weights of the text part to try."""
 _RANKED = 6000
-"""Validation cases that the ranking learns from, at most."""
+"""Most validation cases that the ranking learns from."""
 _SAMPLE = 1000
+"""Users whose scores determine the scale."""
 _SCORES = 20_000_000
-"""Scores held at a time: 80 MB."""
+"""Scores in memory at a time: 80 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """`build` says how versions are laid out; its store is not written to. `split` makes the validation."""
+    """Trains models. `build` describes the versions; nothing is written to its store. `split` separates the validation
+    set, on which hyperparameters are chosen.
+    """
 
     build: Build
     settings: Serving
     seed: int = 7
     split: Split = rolling
     rank: bool = True
-    """Whether trees may be learned."""
+    """Whether a tree ranker may be trained."""
 
     def train(
         self, items: Sequence[Item], texts: Floats, data: Interactions, say: Progress = lambda *_: None
     ) -> Trained:
-        """A model of `data`, whose item ids are those of `items`; `texts` are their (I, d) unit vectors.
+        """Return a model of `data`, which has the item ids of `items`. `texts`: their (I, d) float32 unit vectors.
 
-        Raises VersionError, before anything is learned, when no graph within the limits would find the texts.
+        Raises VersionError, before anything is learned, when no permitted index setting would reach the recall.
         """
         start = time.perf_counter()
         refuse_hopeless(texts, self.build.platform.index, self.build.tuning.ef_search)
-        held = self.split(data)
-        chosen = choose(held, self.seed, say)
+        holdout = self.split(data)
+        chosen = choose(holdout, self.seed, say)
         parameters, quality = chosen.parameters, chosen.quality
-        first = self._assemble(texts, held.train, chosen.operator, parameters, say, attend=True)
-        del chosen  # an operator is what is largest here
-        first, found = self._rank(first, items, texts, held, say)
+        first = self._assemble(texts, holdout.train, chosen.operator, parameters, say, attend=True)
+        del chosen  # free the operator, the largest object here
+        first, ranking_quality = self._rank(first, items, texts, holdout, say)
         model = self._learn(texts, data, parameters, say, first)
         card = ModelCard(
             data_sha256=data.sha256(),
@@ -80,27 +86,27 @@ class Trainer:
             seed=self.seed,
             seconds=round(time.perf_counter() - start, 1),
             parameters=asdict(parameters) | {"text_weight": model.space.text_weight},
-            validation={"operator": quality, **found},
+            validation={"operator": quality, **ranking_quality},
         )
         return replace(model, weights=first.weights, ranker=first.ranker, card=card)
 
     def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
-        """The same parameters, weights and trees on other interactions."""
+        """Return a model of other interactions with the same hyperparameters, weights and trees."""
         chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
-        made = self._learn(texts, data, Parameters(**chosen), say, trained)
-        return replace(made, weights=trained.weights, ranker=trained.ranker, card=trained.card)
+        model = self._learn(texts, data, Parameters(**chosen), say, trained)
+        return replace(model, weights=trained.weights, ranker=trained.ranker, card=trained.card)
 
     def _learn(
         self, texts: Floats, data: Interactions, parameters: Parameters, say: Progress, like: Trained
     ) -> Trained:
-        """`like` has what was chosen: the weight of texts, the balance, and whether there is to be a network."""
+        """Return a model with the choices of `like`: text weight, balance, and whether it has an attention network."""
         say("learn", 0, 3)
         operator = Grams(data).operator(parameters.ridge)
         attend = like.attention is not None and looks_at("attention", like.weights, like.ranker)
-        made = self._assemble(texts, data, operator, parameters, say, attend=attend)
+        model = self._assemble(texts, data, operator, parameters, say, attend=attend)
         chosen = {"text_weight": like.space.text_weight, "balance": like.space.balance}
         keywords = looks_at("affinity", like.weights, like.ranker)
-        return replace(made, space=made.space.model_copy(update=chosen), keywords=keywords)
+        return replace(model, space=model.space.model_copy(update=chosen), keywords=keywords)
 
     def _assemble(
         self,
@@ -119,9 +125,9 @@ class Trainer:
         near, after = strongest(operator, _NEAR), strongest(follows(data), _FOLLOWS)
         counts = data.counts().astype(np.float32)
         scale = _scale(factors.contexts, factors.items, data, parameters)
-        # The product stays the same times 1/scale; item factors of length 1 weigh as much as texts in the graph.
+        # The product of both changes by 1/scale only. Item factors of length 1 weigh as much as texts in the graph.
         length = float(np.sqrt((factors.items[counts > 0] ** 2).sum(axis=1).mean())) if counts.any() else 0.0
-        length = length or 1.0  # nothing goes with anything: no user has two items
+        length = length or 1.0  # no user has two items
         item_factors = factors.items / np.float32(length)
         contexts = factors.contexts * np.float32(length / scale)
         say("learn", 3, 3)
@@ -148,41 +154,43 @@ class Trainer:
         )
 
     def _rank(
-        self, model: Trained, items: Sequence[Item], texts: Floats, held: Holdout, say: Progress
+        self, model: Trained, items: Sequence[Item], texts: Floats, holdout: Holdout, say: Progress
     ) -> tuple[Trained, dict[str, float]]:
-        """The model with its text weight, blend and trees, learned from what a version of it serves."""
-        cases = held.sample(_RANKED, self.seed)
+        """Return the model with text weight, blend and trees, learned from the candidates of a version of it."""
+        cases = holdout.sample(_RANKED, self.seed)
         if not cases.cases:
             return replace(model, space=model.space.model_copy(update={"text_weight": _TEXT_WEIGHTS[1]})), {}
         model = self._with_text_weight(model, texts, cases)
         content = Content(items, by_text(items, texts))
-        with trial(self.build, content, model, held.train, _learned(self.settings)) as offline:
+        with trial(self.build, content, model, holdout.train, _learned(self.settings)) as offline:
             say("rank", 0, 3)
             model = replace(model, space=offline.serve.space)
             table = gather(offline, cases)
         say("rank", 1, 3)
         weights = scaled(table, choose_weights(table))
-        found = {"blend": table.mean(blended(table, weights))}
+        quality = {"blend": table.mean(blended(table, weights))}
         say("rank", 2, 3)
         ranker = None
         if self.rank:
-            ranker, found["trees"] = train_ranker(table, weights, self.seed, self.build.threads)
+            ranker, quality["trees"] = train_ranker(table, weights, self.seed, self.build.threads)
         say("rank", 3, 3)
-        return replace(model, weights=weights, ranker=ranker), found
+        return replace(model, weights=weights, ranker=ranker), quality
 
     def _with_text_weight(self, model: Trained, texts: Floats, cases: Holdout) -> Trained:
-        """The weight of texts beside factors that ranks all unseen items best. Never 0: new items have texts alone."""
+        """Return the model with the text weight that ranks all unseen items best. It is never 0: new items have only
+        texts.
+        """
         cases = cases.sample(max(_SCORES // len(texts), 1), self.seed)
         space = model.space
         rows = taste_rows(cases.histories, space.half_life, space.long_weight)
         learned = (rows @ model.contexts) @ model.items.T
         tastes = faded(cases.histories, self.settings.taste_half_life) @ texts
         alike = (tastes / np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)) @ texts.T
-        found = [
+        qualities = [
             per_case(ranked(learned + np.float32(weight) * alike, cases.histories, 10), cases)["ndcg@10"].mean()
             for weight in _TEXT_WEIGHTS
         ]
-        chosen = _TEXT_WEIGHTS[int(np.argmax(found))]
+        chosen = _TEXT_WEIGHTS[int(np.argmax(qualities))]
         return replace(model, space=space.model_copy(update={"text_weight": chosen}))
 
 
@@ -196,13 +204,13 @@ def _attention(data: Interactions, factors: Factors, seed: int, say: Progress) -
 
 
 def _learned(settings: Serving) -> Serving:
-    """With the home scenario as a trained version serves it."""
+    """Return the settings with the home scenario as a trained version serves it."""
     home = settings.scenarios["home"].model_copy(update={"learned": True})
     return settings.model_copy(update={"scenarios": {**settings.scenarios, "home": home}})
 
 
 def _scale(contexts: Floats, items: Floats, data: Interactions, parameters: Parameters) -> float:
-    """What brings all but one in a thousand of users' best scores within 1."""
+    """Return the divisor with which 99.9 % of users' best scores are at most 1."""
     users = np.flatnonzero(data.lengths)
     if not len(users):
         return 1.0
@@ -212,6 +220,9 @@ def _scale(contexts: Floats, items: Floats, data: Interactions, parameters: Para
 
 
 def _scaled(table: sp.csr_array) -> sp.csr_array:
-    """Brings the largest sum over five likes at 0.6 each, which is 2.3 times the largest weight, within 1."""
+    """Return the table scaled so that the sum over five likes, each decayed by 0.6, is at most 1.
+
+    The largest possible sum is 2.3 times the largest weight.
+    """
     top = float(table.data.max(initial=0.0))
     return table / np.float32(2.3 * top) if top else table

@@ -49,7 +49,7 @@ def test_no_more_is_held_than_twice_what_is_asked_for():
     newest = NewestEvents({"like": EventType(weight=1.0)}, IDS, 100)
     for u in range(1000):
         newest.add([[event(f"u{u}", item, timestamp=NOW + u) for item in IDS]])
-        assert newest.held <= 200 + len(IDS)
+        assert newest.kept <= 200 + len(IDS)
     assert len(newest.interactions()) == 100
     assert newest.interactions().users == 100 // len(IDS)
 
