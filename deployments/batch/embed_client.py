@@ -1,4 +1,4 @@
-"""What `recsys embed` starts: the chunks of a plan through the job in `embed_job.py`."""
+"""The client of the embedding job in `embed_job.py`, for `recsys embed`."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from recsys.jobs.embed import Step
 
 
 class EmbedJob(Settings):
-    """First line of the job's input; a stream of Arrow follows, a batch a chunk."""
+    """The first line of the job's input. An Arrow stream follows, with one record batch for each chunk."""
 
     cluster: Cluster
     workers: int | None
-    """None: a core each of those that are free."""
+    """None: one for each free core."""
     encoder: EncoderSpec
     models: Path
     folder: Path
 
 
 def embedded(plan: Plan, platform: Platform, address: str | None, workers: int | None, cpus: int) -> Iterator[Step]:
-    """Each chunk when it is written, a line of the job's output. See `EmbedJob`; `address` and `cpus`: see `Cluster`.
+    """Yield the job's progress: each chunk when it is written. `workers`: see `EmbedJob`; the others: see `Cluster`.
 
-    RuntimeFailure when the job fails; the same plan goes on with the chunks that are left.
+    Raises RuntimeFailure when the job fails. A repeated call writes the chunks that are missing.
     """
     home = platform.home()
     with (
         cluster_of(home, address, cpus) as (cluster, env),
-        job("deployments.batch.embed_job", env, home / "logs" / "embed.log") as (given, made),
+        job("deployments.batch.embed_job", env, home / "logs" / "embed.log") as (job_input, job_output),
     ):
         order = EmbedJob(
             cluster=cluster, workers=workers, encoder=platform.encoder, models=home / "models", folder=plan.folder
         )
-        given.write(order.model_dump_json().encode() + b"\n")
-        with pa.ipc.new_stream(given, plan.todo[0].schema) as stream:
+        job_input.write(order.model_dump_json().encode() + b"\n")
+        with pa.ipc.new_stream(job_input, plan.todo[0].schema) as stream:
             for rows in plan.todo:
                 [batch] = rows.combine_chunks().to_batches()
                 stream.write_batch(batch)
-        given.close()
-        for line in made:
+        job_input.close()
+        for line in job_output:
             yield msgspec.json.decode(line, type=Step)

@@ -1,6 +1,6 @@
-"""Items to vectors on Ray Data: chunks of a plan go through a pool of actors, each with an encoder of its own.
+"""The embedding job: chunks of a plan are written by a pool of Ray Data actors, each with its own encoder.
 
-Run by `embed_client.py`, as a process of its own.
+`embed_client.py` runs it as a separate process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recsys.jobs.embed import Step
 
 
 class Embedder:
-    """One actor of the pool. The model is loaded once, from `models`; both folders are shared by all nodes."""
+    """An actor of the pool. It loads the model once, from `models`. All nodes share both folders."""
 
     def __init__(self, spec: EncoderSpec, models: Path, folder: Path) -> None:
         self._encoder = load_encoder(spec, models)
@@ -36,11 +36,11 @@ class Embedder:
 
 
 def embed(job: EmbedJob, chunks: list[pa.Table], workers: int) -> Iterator[Written]:
-    """Each chunk when it is written, in no order. An actor that dies is replaced, and its chunk made again."""
+    """Yield each chunk when it is written, in any order. A dead actor is replaced, and its chunk is written again."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    # A table is a block, and a block with batch_size=None is one call: nothing cuts a chunk or joins two.
-    made = ray.data.from_arrow(chunks).map_batches(
+    # Each table is a block, and with batch_size=None each block is one call: a chunk is never cut or joined.
+    results = ray.data.from_arrow(chunks).map_batches(
         Embedder,
         batch_size=None,
         batch_format="pyarrow",
@@ -49,7 +49,7 @@ def embed(job: EmbedJob, chunks: list[pa.Table], workers: int) -> Iterator[Writt
         num_cpus=1,
         fn_constructor_args=(job.encoder, job.models, job.folder),
     )
-    for row in made.iter_rows():
+    for row in results.iter_rows():
         yield Written(row["chunk"], row["items"], row["encoded"])
 
 

@@ -1,4 +1,4 @@
-"""Shards of a version as parallel tasks of a Ray cluster that has the same folders: see the job in `index_job.py`."""
+"""The client of the indexing job in `index_job.py`, on a Ray cluster that sees the same folders."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class IndexJob(Settings):
 
 
 def on_ray(home: Path, address: str | None, cpus: int = 1) -> Indexer:
-    """A core a shard, as many shards at a time as there are cores free. `address` and `cpus`: see `Cluster`."""
+    """Return an indexer that uses one core for each shard, on all free cores. `address` and `cpus`: see `Cluster`."""
 
     def write(folders: Sequence[Path], spec: IndexSpec, _threads: int) -> Iterator[Path]:
         if not folders:
             return
         with (
             cluster_of(home, address, cpus) as (cluster, env),
-            job("deployments.batch.index_job", env, home / "logs" / "index.log") as (given, made),
+            job("deployments.batch.index_job", env, home / "logs" / "index.log") as (job_input, job_output),
         ):
-            given.write(IndexJob(cluster=cluster, spec=spec, folders=tuple(folders)).model_dump_json().encode())
-            given.close()
-            for line in made:
+            job_input.write(IndexJob(cluster=cluster, spec=spec, folders=tuple(folders)).model_dump_json().encode())
+            job_input.close()
+            for line in job_output:
                 yield folders[int(line)]
 
     return write

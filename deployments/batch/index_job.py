@@ -1,4 +1,4 @@
-"""Shards indexed side by side, each by a Ray task. Run by `index_client.py`, as a process of its own."""
+"""The indexing job: each shard is indexed by a Ray task. `index_client.py` runs it as a separate process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.shard.snapshot import write_index
 
 @ray.remote(num_cpus=1)
 def index(number: int, folder: Path, spec: IndexSpec) -> int:
-    """A task whose worker dies is started again, and writes the same file anew."""
+    """Index a shard. Ray restarts a task whose worker dies, and it writes the same file again."""
     write_index(folder, spec, threads=1)
     return number
 

@@ -1,4 +1,4 @@
-"""A batch job's Ray lives in a process of its own: Ray reads its environment once, when it is first imported."""
+"""The process of a batch job. It is separate because Ray reads its environment once, when it is first imported."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from recsys.files import Drafts, replace
 
 
 class Cluster(Settings):
-    """Where a job runs."""
+    """The Ray cluster of a job."""
 
     address: str | None
-    """`host:port` of a cluster's control store; None: a Ray of its own on this machine, which ends with the job."""
+    """`host:port` of a cluster's control store. None: a local Ray, which ends with the job."""
     cpus: int
-    """Cores of a Ray of its own."""
+    """Cores of a local Ray."""
     folder: Path | None = None
-    """Of the files of a Ray of its own."""
+    """Folder for the files of a local Ray."""
 
 
 @contextmanager
 def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Cluster, dict[str, str]]]:
-    """The cluster and the environment for a job on it.
+    """Yield the cluster, and the environment of a job on it.
 
-    The token of the platform that runs in `home` is known; another cluster's is read from Ray's own variables
-    (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH). A Ray of its own is on loopback, with a token of its own, one at a time in a
-    home.
+    For the platform that runs in `home` the environment has its token. For another cluster Ray's own variables
+    (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) are kept. A local Ray listens on loopback and has a token of its own. Raises
+    VersionError while another job has a local Ray in this home.
     """
     if address is not None:
         platform = read_instance(home)
         ours = platform is not None and address == f"127.0.0.1:{platform.ports.gcs}"
         env = ray_environment(platform, os.environ) if platform is not None and ours else dict(os.environ)
         if address.startswith(("127.", "localhost:")):
-            # Ray would look for it at this machine's address in the network: see `machine/environment.py`.
+            # Otherwise Ray connects to this machine's network address: see `machine/environment.py`.
             env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         yield Cluster(address=address, cpus=cpus), env
         return
-    place = home / "batch"  # beside the platform, which may run meanwhile
+    place = home / "batch"  # a folder of its own: the platform may run at the same time
     own = Instance(
         id=instance_id(place), home=place, config_file=Path(), api_url="", dashboard_url="", redis_url="",
         embedded_redis=False, runtime_dir=runtime_dir(place), ports=Ports(),
@@ -62,18 +62,21 @@ def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Clu
 
 @contextmanager
 def job(module: str, env: dict[str, str], log: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    """The module's standard input, to be closed, and output. RuntimeFailure with its last words when it fails."""
+    """Run a module. Yield its standard input, which the caller closes, and its output.
+
+    Raises RuntimeFailure with the last lines of its log when it fails.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - every part is ours
             [sys.executable, "-m", module], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
         )
     if process.stdin is None or process.stdout is None:
-        raise RuntimeError("a pipe was asked for")
+        raise RuntimeError("Popen was given pipes")
     failed = None
     try:
         yield process.stdin, process.stdout
-    except BrokenPipeError as error:  # it ended early, and says why
+    except BrokenPipeError as error:  # it ended early; its log has the reason
         failed = error
     except BaseException:
         process.terminate()

@@ -1,4 +1,4 @@
-"""The job's side of the connection to Ray."""
+"""The connection of a batch job to Ray."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from deployments.batch.job_process import Cluster
 from recsys.errors import RuntimeFailure
 
 _OBJECT_STORE_BYTES = 256 << 20
-"""What is on its way to the workers; what does not fit goes to the disk."""
+"""Memory for chunks on their way to the workers. Ray spills the rest to disk."""
 _KNOCK_S = 5.0
+"""Timeout for a first connection. Ray itself would try for minutes."""
 
 
 @contextmanager
 def connected(cluster: Cluster) -> Iterator[None]:
-    """Until the block ends. RuntimeFailure when the cluster cannot be reached."""
+    """Connect to the cluster for the block. Raises RuntimeFailure when it cannot be reached."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if cluster.address is not None:
             host, _, port = cluster.address.rpartition(":")
-            with socket.create_connection((host, int(port)), _KNOCK_S):  # Ray itself would try for minutes
+            with socket.create_connection((host, int(port)), _KNOCK_S):
                 pass
             ray.init(cluster.address, **quiet)
         else:
@@ -43,7 +44,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
 
 
 def workers_of(wanted: int | None) -> int:
-    """How many cores a job may take: those that are free, or fewer. RuntimeFailure when there are not as many."""
+    """Return the number of workers, one for each free core by default. Raises RuntimeFailure when fewer are free."""
     free = int(ray.available_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
     if not 1 <= (wanted or free) <= free:
         raise RuntimeFailure(

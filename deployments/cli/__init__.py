@@ -7,7 +7,7 @@ import sys
 import typer
 
 from deployments.cli.commands import Commands
-from deployments.cli.our_lines import only_our_lines
+from deployments.cli.log_filter import own_logs_only
 from recsys.errors import RecsysError
 
 
@@ -19,14 +19,14 @@ def make_cli() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
     )
-    cli.callback()(lambda: None)  # typer wants a command or a callback; the commands are those of `Commands`
+    cli.callback()(lambda: None)  # typer requires a command or a callback; `Commands` has the commands
     return cli
 
 
 def main() -> None:
-    """Errors that a user can mend are one line on stderr and exit code 1; anything else is a defect, and shows."""
+    """Run a command. Errors that a user can fix are one line on stderr with exit code 1. Others show a traceback."""
     try:
-        with only_our_lines():
+        with own_logs_only():
             make_cli()()
     except RecsysError as error:
         print(f"recsys: {error}", file=sys.stderr)  # noqa: T201

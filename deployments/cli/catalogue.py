@@ -1,4 +1,4 @@
-"""recsys import: items and events from files into a running platform."""
+"""recsys import: sends items and events from files to a running platform."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def import_items(
 
     Fields: item_id, title, text, created_at, and the declared attributes. See: recsys inspect FILES
     """
-    known, console = read_config(config), out(quiet=json)
-    batches = read_items(files, known.platform.attributes, known.serving.limits, options, 200)
+    serve_config, console = read_config(config), out(quiet=json)
+    batches = read_items(files, serve_config.platform.attributes, serve_config.serving.limits, options, 200)
     sending = Sending("items", LeftOut(console, allow_bad, "items"))
-    _import(batches, known, sending, console, dry_run=dry_run, json=json)
+    _import(batches, serve_config, sending, console, dry_run=dry_run, json=json)
 
 
 def import_events(
@@ -70,11 +70,11 @@ def import_events(
     Fields: user_id, item_id, timestamp, and optionally event_id, type, value, request_id. See: recsys inspect FILES
     Rows that say the same count once.
     """
-    known, console = read_config(config), out(quiet=json)
-    settings = known.serving
+    serve_config, console = read_config(config), out(quiet=json)
+    settings = serve_config.serving
     batches = read_events(files, settings.event_types, settings.limits, options, 1000, default_type=event_type)
     sending = Sending("events", LeftOut(console, allow_bad, "events"), Joined(allow_unknown))
-    _import(batches, known, sending, console, dry_run=dry_run, json=json)
+    _import(batches, serve_config, sending, console, dry_run=dry_run, json=json)
 
 
 def _import(
@@ -88,7 +88,7 @@ def _import(
 ) -> None:
     tls = config.certificate
     with (
-        sending.left_out.told(json=json),
+        sending.left_out.reported(json=json),
         Client(config.api_url, tls[0] if tls else None) as client,
         bars(console) as report,
     ):

@@ -1,4 +1,4 @@
-"""The platform's HTTP API, as the command line uses it."""
+"""The command line's client of the platform's HTTP API."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _JSON = {"content-type": "application/json"}
 
 
 class Client:
-    """Calls are repeated while the platform says 429 or 503; any other refusal raises RuntimeFailure,
-    but for a bulk call of which nothing was taken: its answer has `refused_count`. Threads may share a client.
+    """A client that threads may share. Calls are repeated while the platform answers 429 or 503.
 
-    `certificate`: the API's, None where it speaks plain HTTP. Where the platform asks for an API key, $RECSYS_API_KEY
-    holds it: on a command line others would see it.
+    Any other error status raises RuntimeFailure, except for a bulk call of which every element was refused: its answer
+    has `refused_count`. `certificate`: the API's; None: it speaks plain HTTP. An API key is read from $RECSYS_API_KEY,
+    since other users of the machine can see command lines.
     """
 
     def __init__(self, base_url: str, certificate: Path | None = None, timeout_s: float = 60.0) -> None:
-        # trust_env: no HTTP proxy stands between us and our own platform.
+        # trust_env: do not use an HTTP proxy for the platform on this machine.
         self._http = httpx.Client(
             base_url=base_url, timeout=timeout_s, trust_env=False, headers=_key(), verify=pinned(certificate)
         )
@@ -41,6 +41,7 @@ class Client:
         self._http.close()
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
+        """Return the JSON answer. Raises RuntimeFailure when the platform does not answer or refuses the call."""
         attempts = Retrying(
             retry=retry_if_exception(_passing),
             stop=stop_after_delay(30),
@@ -57,8 +58,8 @@ class Client:
             if (answer := _all_refused(error.response)) is not None:
                 return answer
             raise RuntimeFailure(f"{method} {path}: {error.response.status_code} {_detail(error.response)}") from error
-        found: dict[str, Any] = orjson.loads(response.content)
-        return found
+        answer_body: dict[str, Any] = orjson.loads(response.content)
+        return answer_body
 
     def recommendations(self, user_id: str, k: int) -> dict[str, Any]:
         return self.call("GET", f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k)
@@ -78,7 +79,7 @@ def _passing(error: BaseException) -> bool:
 
 
 def _all_refused(response: httpx.Response) -> dict[str, Any] | None:
-    """The answer to a bulk call of which nothing was taken: it says so by element, as one of which some was."""
+    """Return the answer of a bulk call whose elements were all refused. None: it is another error."""
     try:
         answer: dict[str, Any] = response.json()
     except ValueError:

@@ -1,6 +1,4 @@
-"""The commands by name, each imported when it is called: together they need every library there is, which takes
-seconds.
-"""
+"""The commands by name. Each is imported when it is called: importing all of them takes seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from typer.main import get_command
 COMMANDS = {
     "demo": ("demo", "MovieLens 100K: fetch, build, start everything, show what one event changes."),
     "up": ("starting", "Start the platform of a config file."),
-    "apply": ("applying", "Hand a changed config file to the platform that runs."),
+    "apply": ("config_update", "Hand a changed config file to the platform that runs."),
     "down": ("platform", "Stop what `recsys up` or `recsys demo` started here, and nothing else."),
     "status": ("platform", "Say what runs: versions, replicas and their bounds, log positions."),
     "logs": ("logs", "Show what the parts of the platform say, in one order; also of one that has ended."),
@@ -35,18 +33,18 @@ COMMANDS = {
     ),
     "keys": ("keys", "API keys of the platform."),
 }
-"""Name -> module of this package whose `add_to` adds the command, and its line in `recsys --help`."""
+"""By name: the module of this package whose `add_to` adds the command, and its line in `recsys --help`."""
 
 
 class Commands(TyperGroup):
-    """Lists from the table above and imports the one command that is run."""
+    """The group of all commands. It lists them from COMMANDS and imports only the command that is run."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.commands = {name: TyperCommand(name, help=line) for name, (_, line) in COMMANDS.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is click's
-        """In the order of the table, which click would sort by name."""
+        """Return the names in the order of COMMANDS; click would sort them."""
         return list(COMMANDS)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -55,8 +53,8 @@ class Commands(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """The command itself, a click one, with its options and all that it imports."""
+    """Import a command and return it as a click command with its options."""
     cli = typer.Typer(add_completion=False)
-    cli.callback()(lambda: None)  # makes a group of it, however few the commands are
+    cli.callback()(lambda: None)  # makes it a group also when it has one command
     import_module(f"deployments.cli.{COMMANDS[name][0]}").add_to(cli)
-    return get_command(cli).commands[name]  # type: ignore[attr-defined] # a group's
+    return get_command(cli).commands[name]  # type: ignore[attr-defined] # groups have it

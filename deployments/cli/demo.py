@@ -1,4 +1,4 @@
-"""recsys demo: MovieLens 100K, from nothing to a recommendation that knows the last click."""
+"""recsys demo: MovieLens 100K, from the download to a recommendation that reflects the last event."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from deployments.cli.versions import running_redis
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
 from recsys.data.movielens import Ml100k, fetch_ml100k
-from recsys.encoders.base import fingerprint
+
 from recsys.errors import RuntimeFailure
-from recsys.jobs.build_files import build_files
+from recsys.jobs.build_files import build_files, served_version
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import Joined, Tally
 from recsys.reading.readers import read_events
@@ -38,20 +38,20 @@ def add_to(cli: typer.Typer) -> None:
 
 def demo(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """MovieLens 100K: fetch, build, start everything, show what one event changes. Stays up until `recsys down`."""
-    known, console = read_for_serve(config), out(quiet=json)
-    if Runtime.of(known).status().running:
+    serve_config, console = read_for_serve(config), out(quiet=json)
+    if Runtime.of(serve_config).status().running:
         raise RuntimeFailure("a platform runs here already; stop it first with: recsys down (or: make down)")
     seconds: dict[str, float] = {}
     with phases(console) as say:
         say("MovieLens 100K")
-        data = fetch_ml100k(known.platform.home() / "ml-100k", say)
+        data = fetch_ml100k(serve_config.platform.home() / "ml-100k", say)
         say.end()
     seconds["fetch"] = round(sum(say.seconds.values()), 2)
-    seconds["build"] = _timed(lambda: _build(known, data, console))
-    instance, phase_seconds = start(known, console)
+    seconds["build"] = _timed(lambda: _build(serve_config, data, console))
+    instance, phase_seconds = start(serve_config, console)
     seconds |= {f"start: {phase}": spent for phase, spent in phase_seconds.items()}
     with Client(instance.api_url, instance.certificate) as client:
-        seconds["events"] = _timed(lambda: _send_events(known, data, client, console))
+        seconds["events"] = _timed(lambda: _send_events(serve_config, data, client, console))
         shown = _show(client, console)
     if json:
         print_json({**urls(instance), "seconds": seconds, **shown})
@@ -68,19 +68,15 @@ def _timed(step: Any) -> float:
 
 
 def _build(config: ServeConfig, data: Ml100k, console: Console) -> None:
-    """A version of the films, unless the served one is just that."""
-    store, platform = VersionStore.of(config.platform), config.platform
-    current = store.current()
-    if current is not None:
-        known = store.manifest(current)
-        same_encoder = known.fingerprint == fingerprint(platform.encoder)
-        if same_encoder and known.items >= data.items and len(known.shards) == platform.shards:
-            console.print(f"version {current} is there: {known.items} items, recall@10 {known.recall_at_10:.4f}")
-            return
+    """Build and promote a version of the films, unless the served one has them."""
+    served = served_version(config, at_least=data.items)
+    if served is not None:
+        console.print(f"version {served.version} is there: {served.items} items, recall@10 {served.recall_at_10:.4f}")
+        return
     with bars(console) as report:
         running = running_redis(config)
         manifest = build_files([data.items_file], config, ReadOptions(), report, Tally(), redis_url=running)
-    store.promote(manifest.version)
+    VersionStore.of(config.platform).promote(manifest.version)
     console.print(f"version {manifest.version}: {manifest.items} items, recall@10 {manifest.recall_at_10:.4f}")
 
 
@@ -93,17 +89,17 @@ def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Con
 
 
 def _show(client: Client, console: Console) -> dict[str, Any]:
-    """One user's answers before and after one event."""
+    """Return one user's recommendations before and after one event, and print them."""
     before = client.recommendations(USER, 10)["items"]
-    wanted = {"user_id": USER, "k": 1, "filter": {"must": [{"key": "genres", "eq": "Horror"}]}}
-    liked = client.call("POST", "/v1/recommendations", wanted)["items"][0]
+    query = {"user_id": USER, "k": 1, "filter": {"must": [{"key": "genres", "eq": "Horror"}]}}
+    liked = client.call("POST", "/v1/recommendations", query)["items"][0]
     event = {"event_id": f"demo-{uuid.uuid4().hex}", "user_id": USER, "item_id": liked["item_id"], "type": "like"}
     client.call("POST", "/v1/events", {"events": [event]})
     after = client.recommendations(USER, 10)["items"]
     table = Table("", f"user {USER} before", f"right after liking {liked['title']}", title="Recommendations")
-    known = {item["item_id"] for item in before}
+    earlier = {item["item_id"] for item in before}
     for rank, (old, new) in enumerate(zip(before, after, strict=True), 1):
-        table.add_row(str(rank), old["title"], new["title"] + ("" if new["item_id"] in known else "  [green]new[/]"))
+        table.add_row(str(rank), old["title"], new["title"] + ("" if new["item_id"] in earlier else "  [green]new[/]"))
     console.print(table)
     return {"user_id": USER, "liked": liked["title"], "before": _titles(before), "after": _titles(after)}
 

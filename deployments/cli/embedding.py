@@ -1,4 +1,4 @@
-"""recsys embed: a catalogue and its vectors as Parquet, made on Ray Data."""
+"""recsys embed: writes a catalogue with its vectors as Parquet, on Ray Data."""
 
 from __future__ import annotations
 
@@ -56,26 +56,26 @@ def embed(
     A run that died goes on behind the chunks that it finished. A later run with other items into the same folder
     encodes only texts that have no vector there.
     """
-    known, console = read_config(config), out(quiet=json)
+    serve_config, console = read_config(config), out(quiet=json)
     left_out, folder = LeftOut(console, allow_bad, "items"), folder.resolve()
 
     def run(todo: Plan) -> Iterator[Step]:
-        return embedded(todo, known.platform, address, workers, workers or os.cpu_count() or 1)
+        return embedded(todo, serve_config.platform, address, workers, workers or os.cpu_count() or 1)
 
-    with left_out.told(json=json), bars(console) as report:
-        items = read_catalogue(files, known, options, report, left_out["items"])
-        texts = jobs.texts_to_encode(items, folder, known, report) if dry_run else 0
+    with left_out.reported(json=json), bars(console) as report:
+        items = read_catalogue(files, serve_config, options, report, left_out["items"])
+        texts = jobs.texts_to_encode(items, folder, serve_config, report) if dry_run else 0
     if dry_run:
-        _tell_planned({"items": len(items), "texts": texts}, folder, left_out, console, json=json)
+        _show_planned({"items": len(items), "texts": texts}, folder, left_out, console, json=json)
         return
     with bars(console) as report:
-        done = jobs.embed(items, folder, known, report, run)
+        done = jobs.embed(items, folder, serve_config, report, run)
     left_out.say()
-    _tell(done, folder, left_out, console, json=json)
+    _show(done, folder, left_out, console, json=json)
     left_out.end()
 
 
-def _tell_planned(planned: dict[str, int], folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
+def _show_planned(planned: dict[str, int], folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
     left_out.say()
     if json:
         print_json({"dry_run": True, **planned, **left_out.as_json()})
@@ -87,7 +87,7 @@ def _tell_planned(planned: dict[str, int], folder: Path, left_out: LeftOut, cons
     left_out.end()
 
 
-def _tell(done: Embedded, folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
+def _show(done: Embedded, folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
     if json:
         speed = {"seconds": round(done.seconds, 1), "items_per_s": done.items_per_s, "workers": done.workers}
         counts = {"items": done.items, "encoded": done.encoded, "kept": done.kept, "files": done.files}

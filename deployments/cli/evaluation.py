@@ -1,4 +1,4 @@
-"""recsys evaluate: how good are the recommendations that the platform serves?"""
+"""recsys evaluate: measures the recommendations that the platform serves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from recsys.reading.judgement import FileTallies, Joined
 
 _SHOWN = ("ndcg@10", "hr@10", "hr@100", "recall@20", "mrr", "coverage", "novelty", "intra_list_distance", "cold_share")
 _CONTROLLED = ("ndcg@10", "coverage", "novelty", "intra_list_distance", "cold_share")
-"""What fits beside the names of controls in 80 columns; `--json` has more."""
+"""Metrics that fit beside the names of controls in 80 columns. `--json` has all."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -58,33 +58,33 @@ def evaluate(
     Every event counts 1. All items that a user has not had are ranked. Touches neither the platform nor its versions.
     """
     console = out(quiet=json)
-    known = read_config(config)
+    serve_config = read_config(config)
     left_out, joined = LeftOut(console, allow_bad, "items", "events"), Joined(allow_unknown)
     tallies = FileTallies(left_out["items"], left_out["events"], joined)
-    with left_out.told(json=json), bars(console) as report:
-        folder = data or fetch_ml100k(known.platform.home() / "ml-100k", lambda _: None).items_file.parent
-        found = jobs.evaluate(
-            folder, known, options, protocol, report, seed=seed, with_baselines=baselines, tallies=tallies
+    with left_out.reported(json=json), bars(console) as report:
+        folder = data or fetch_ml100k(serve_config.platform.home() / "ml-100k", lambda _: None).items_file.parent
+        results = jobs.evaluate(
+            folder, serve_config, options, protocol, report, seed=seed, with_baselines=baselines, tallies=tallies
         )
     if plot is not None:
-        _draw(found, plot)
+        _draw(results, plot)
     left_out.say()
     if joined.unknown:
         console.print(str(joined), style="yellow", markup=False, soft_wrap=True)
     if json:
-        print_json({**found, **joined.as_json(), **left_out.as_json()})
+        print_json({**results, **joined.as_json(), **left_out.as_json()})
     else:
-        _show(found)
+        _show(results)
     left_out.end()
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(results: dict[str, Any]) -> None:
     console = Console()
     title = (
-        f"{found['protocol']}: {found['cases']} cases of {found['users']} users, {found['items']} items, "
-        f"{found['events']} events; trained in {found['train_s']} s"
+        f"{results['protocol']}: {results['cases']} cases of {results['users']} users, {results['items']} items, "
+        f"{results['events']} events; trained in {results['train_s']} s"
     )
-    rows = {"served": found["served"], **found.get("baselines", {})}
+    rows = {"served": results["served"], **results.get("baselines", {})}
     table = Table("", *rows)
     for metric in _SHOWN:
         table.add_row(metric, *(f"{row[metric]:.4f}" for row in rows.values()))
@@ -93,10 +93,10 @@ def _show(found: dict[str, Any]) -> None:
                 table.add_row(f"{name:>19}", *(f"{row['ndcg@10_ci'][side]:.3f}" for row in rows.values()), style="dim")
     console.print(title, table)
     controls = Table(Column("control", no_wrap=True), *(name.replace("_", " ") for name in _CONTROLLED))
-    for name, row in found["controls"].items():
+    for name, row in results["controls"].items():
         controls.add_row(name.replace("at most", "≤"), *(f"{row[metric]:.4f}" for metric in _CONTROLLED))
     console.print(controls)
-    short, cold = found["short_histories"], found["cold_items"]
+    short, cold = results["short_histories"], results["cold_items"]
     console.print(
         f"histories cut to {short['known']}: hit rate at 10 {short['served']['hr@10']:.4f}, "
         f"popularity {short['popularity']['hr@10']:.4f}"
@@ -107,16 +107,16 @@ def _show(found: dict[str, Any]) -> None:
             + ", ".join(f"{value:.4f} at {name}" for name, value in cold["served"].items())
             + f"; chance {cold['random']:.4f}"
         )
-    say_tuned(found["index"], console)
-    console.print(f"data {found['data_sha256']}", soft_wrap=True)
-    say_ties(found["tied_last"], console)
+    say_tuned(results["index"], console)
+    console.print(f"data {results['data_sha256']}", soft_wrap=True)
+    say_ties(results["tied_last"], console)
 
 
-def _draw(found: dict[str, Any], path: Path) -> None:
+def _draw(results: dict[str, Any], path: Path) -> None:
     """NDCG@10 with its 95 % intervals."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow, and only a plot needs it
 
-    rows = {"served": found["served"], **found.get("baselines", {})}
+    rows = {"served": results["served"], **results.get("baselines", {})}
     values = [row["ndcg@10"] for row in rows.values()]
     errors = [
         [abs(v - row["ndcg@10_ci"][side]) for v, row in zip(values, rows.values(), strict=True)] for side in (0, 1)
@@ -125,5 +125,5 @@ def _draw(found: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     axes.barh(list(rows), values, xerr=errors, color=["tab:blue", *["tab:gray"] * (len(rows) - 1)], capsize=3)
     axes.invert_yaxis()
-    axes.set_xlabel(f"NDCG@10, {found['protocol']}, 95 % interval")
+    axes.set_xlabel(f"NDCG@10, {results['protocol']}, 95 % interval")
     figure.savefig(path, dpi=150)

@@ -1,4 +1,4 @@
-"""recsys inspect: what files hold, what is odd about them, and which command reads them."""
+"""recsys inspect: shows the content of files, their faults, and the command that reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import read_config
 from recsys.data.parquet_folders import files_of
 from recsys.reading.dialect import ReadOptions
-from recsys.reading.inspection import ROWS, Inspection, Configured, inspect
+from recsys.reading.inspection import ROWS, Configured, Inspection, inspect
 
 _SHARES = {
     "with_title": "have a title",
@@ -23,7 +23,7 @@ _SHARES = {
     "with_created_at": "have a time of creation",
 }
 _ENGLISH = 0.8
-"""Share of English texts under which the default model is warned of."""
+"""Least share of English texts. Below it a line warns that the default model is for English."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def inspect_files(
     Proposes the command that reads each file, and the attributes to declare. Item and event files that are named
     together are joined. Changes nothing.
     """
-    inspections = inspect(files_of(files), options, _known(config))
+    inspections = inspect(files_of(files), options, _configured(config))
     if json:
         print_json([{**asdict(one), "path": str(one.path)} for one in inspections])
         return
@@ -60,12 +60,12 @@ def inspect_files(
             console.print(f"  {command}", markup=False, soft_wrap=True)
 
 
-def _known(config: Path) -> Configured:
-    """What the config file says; the defaults where there is none."""
+def _configured(config: Path) -> Configured:
+    """Return the settings of the config file, or the defaults without one."""
     if not config.exists():
         return Configured()
-    known = read_config(config)
-    platform, serving = known.platform, known.serving
+    serve_config = read_config(config)
+    platform, serving = serve_config.platform, serve_config.serving
     return Configured(platform.attributes, serving.event_types, serving.limits, platform.encoder.max_tokens)
 
 
@@ -112,10 +112,10 @@ def _of_items(facts: dict[str, Any]) -> list[str]:
         )
     languages = facts["languages"]
     if languages:
-        told = ", ".join(f"{language} {share:.0%}" for language, share in list(languages.items())[:4])
+        most = ", ".join(f"{language} {share:.0%}" for language, share in list(languages.items())[:4])
         english = languages.get("English", 0.0)
         warning = "; the default model knows English: name another one under encoder" if english < _ENGLISH else ""
-        lines.append(f"languages, about: {told}{warning}")
+        lines.append(f"languages, about: {most}{warning}")
     return [*lines, *_span(facts, "created", "created")]
 
 

@@ -1,4 +1,4 @@
-"""recsys keys: making API keys."""
+"""recsys keys: creates API keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.files import replace
 
 def add_to(cli: typer.Typer) -> None:
     group = typer.Typer(help="API keys of the platform.", no_args_is_help=True)
-    group.callback()(lambda: None)  # keeps `new` a command of its own
+    group.callback()(lambda: None)  # without a callback typer would make the only command the group itself
     group.command("new")(new)
     cli.add_typer(group, name="keys")
 
@@ -56,13 +56,13 @@ def new(
 
 
 def _add(entry: dict[str, Any], file: Path) -> None:
-    known: list[Any] = []
+    entries: list[Any] = []
     if file.exists():
-        taken = {key.name for key in read_keys(file).keys}
-        if entry["name"] in taken:
+        names = {key.name for key in read_keys(file).keys}
+        if entry["name"] in names:
             raise BadInput(f"{file}: has a key {entry['name']} already; take another name, such as {entry['name']}-2")
-        known = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("keys") or []
-    replace(file, yaml.safe_dump({"keys": [*known, entry]}, sort_keys=False).encode(), mode=0o600)
+        entries = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("keys") or []
+    replace(file, yaml.safe_dump({"keys": [*entries, entry]}, sort_keys=False).encode(), mode=0o600)
 
 
 def _first(error: ValueError) -> str:

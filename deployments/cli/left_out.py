@@ -1,4 +1,4 @@
-"""What files lost on the way in, as commands say it, and the exit code that follows."""
+"""The report of refused rows and dropped values, and the exit code that follows from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.reading.refusals import Refusals
 
 
 class LeftOut:
-    """A tally for each kind of file that a command reads, such as `items`."""
+    """The tallies of a command, one for each kind of file that it reads, such as `items`."""
 
     def __init__(self, console: Console, allow_bad: float | None, *kinds: str) -> None:
         self._console = console
@@ -30,8 +30,8 @@ class LeftOut:
         return sum(tally.refused.count for tally in self.tallies.values())
 
     @contextmanager
-    def told(self, *, json: bool) -> Iterator[None]:
-        """Where the command fails, what was left out is said all the same, before the error."""
+    def reported(self, *, json: bool) -> Iterator[None]:
+        """Report what was left out before an error of the block is shown."""
         try:
             yield
         except RecsysError as error:
@@ -41,7 +41,7 @@ class LeftOut:
             raise
 
     def say(self) -> None:
-        """By reason, with three examples of each."""
+        """Print the reasons, with three examples of each."""
         for kind, tally in self.tallies.items():
             if tally.refused:
                 self._print(f"{tally.refused.count} of {tally.rows} rows of {kind} refused ({tally.share:.1%})")
@@ -57,7 +57,7 @@ class LeftOut:
         return {"bad_rows": self.bad_rows, "read": read}
 
     def end(self) -> None:
-        """Exit code 1 where rows were refused and nobody allowed it."""
+        """Exit with code 1 when rows were refused and `--allow-bad` does not cover them."""
         if all(tally.clean for tally in self.tallies.values()):
             return
         enough = max(tally.enough for tally in self.tallies.values())

@@ -1,4 +1,4 @@
-"""recsys logs."""
+"""recsys logs: shows the log lines of a platform's parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import orjson
 import typer
 
-from deployments.cli.finding import AnyConfig, platform_of_logs
+from deployments.cli.platform_choice import AnyConfig, platform_of_logs
 from deployments.cli.options import Json, out
 from deployments.machine.log_files import PARTS, Line, Logs
 from deployments.machine.processes import instance_processes
@@ -73,8 +73,8 @@ def _chosen(lines: list[Line], earliest: float, level: Level) -> list[Line]:
 def _show(line: Line, *, json: bool) -> None:
     at = datetime.fromtimestamp(line.at, UTC)
     if json:
-        known = {"time": at.isoformat(timespec="milliseconds"), "level": line.level, "part": line.part}
-        typer.echo(orjson.dumps({**known, "replica": line.replica or None, "message": line.message}).decode())
+        fields = {"time": at.isoformat(timespec="milliseconds"), "level": line.level, "part": line.part}
+        typer.echo(orjson.dumps({**fields, "replica": line.replica or None, "message": line.message}).decode())
         return
     name = f"{line.part} {line.replica}".strip()
     text = line.message.replace("\n", "\n    ")
@@ -82,7 +82,7 @@ def _show(line: Line, *, json: bool) -> None:
 
 
 def _earliest(since: str | None) -> float:
-    """Unix seconds. BadInput for what is neither a span nor a time."""
+    """Return the Unix seconds of `--since`. Raises BadInput when it is neither a span nor a time."""
     if since is None:
         return 0.0
     if match := re.fullmatch(r"(\d+)([smhd])", since):

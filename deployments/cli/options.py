@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they show what they do."""
+"""Options that several commands share, and their output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", envvar="RECSYS_CONFIG", help="The Serve config file of the platform.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and no progress.")]
-# What may not be read is told by the readers, in one line: click would print a box about how the command is used.
+# `readable=False`: the readers report unreadable files in one line; click would print the usage of the command.
 _FILES = typer.Argument(help="CSV, TSV, JSON or Parquet files, packed or not; folders of Parquet.", readable=False)
 Files = Annotated[list[Path], _FILES]
 OptionalFiles = Annotated[list[Path] | None, _FILES]
@@ -45,9 +45,10 @@ DEFAULT_CONFIG = Path("configs/local.yaml")
 
 
 def out(*, quiet: bool = False) -> Console:
-    """For people: progress and tables, on stderr, so that a pipe gets results only."""
+    """Return the console for progress and tables. It writes to stderr, so that a pipe gets only results."""
     return Console(stderr=True, quiet=quiet, highlight=False)
 
 
 def print_json(value: Any) -> None:
+    """Print a result to stdout."""
     typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -1,4 +1,4 @@
-"""recsys down, status."""
+"""recsys down and recsys status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.client import Client
-from deployments.cli.finding import AnyConfig, beside, running, running_instances
+from deployments.cli.platform_choice import AnyConfig, beside, running, running_instances
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
 from deployments.cli.progress import phases
 from deployments.cli.scaling import table_of
@@ -79,11 +79,12 @@ def status(config: AnyConfig = None, json: Json = False) -> None:
 
 
 def urls(instance: Instance) -> dict[str, str]:
+    """Return the URLs that a user opens, by name."""
     return {"api": instance.api_url, "docs": f"{instance.api_url}/docs", "dashboard": instance.dashboard_url}
 
 
 def tell_urls(instance: Instance, console: Console) -> None:
-    """And what opens the dashboard."""
+    """Print the URLs, and how to get the dashboard's token."""
     for name, url in urls(instance).items():
         console.print(f"  {name:<10} {url}", soft_wrap=True)
     console.print(f"  {'token':<10} the dashboard asks for it: cat {instance.token_file}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Progress bars for everything that may take over two seconds."""
+"""Progress bars for work that may take more than two seconds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from rich.text import Text
 from recsys.encoders.catalogue import Progress as Report
 
 BYTES = "read"
-"""First word of the phases that count bytes, `read items` and `read events`; all others count what they name."""
+"""First word of phases that count bytes, such as `read items`. Other phases count what they name."""
 
 
 class _Count(ProgressColumn):
-    """`3/8`, or `1.5/4.0 MB`."""
+    """A column such as `3/8`, or `1.5/4.0 MB` for bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Count(ProgressColumn):
 
 @contextmanager
 def bars(console: Console) -> Iterator[Report]:
-    """`report(phase, done, total)`: a bar for each phase that is named; nothing at all before the first is."""
+    """Yield `report(phase, done, total)`, which shows a bar for each phase. Nothing is shown before the first call."""
     columns = (
         TextColumn("{task.description:>11}"),
         BarColumn(),
@@ -61,18 +61,20 @@ def bars(console: Console) -> Iterator[Report]:
     try:
         yield report
     finally:
-        if tasks:  # else it would end with an empty line
+        if tasks:  # without a bar, stopping would print an empty line
             progress.stop()
 
 
 @contextmanager
 def phases(console: Console) -> Iterator[Phases]:
-    """`say(what)`: a spinner with what is being waited for; what was before it becomes a line with its seconds."""
+    """Yield `say(phase)`, which shows a spinner with the phase. The phase before becomes a line with its seconds."""
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         yield Phases(progress)
 
 
 class Phases:
+    """Shows one phase at a time. `seconds`: how long each took."""
+
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.seconds: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""What a user says of files, for every command that reads some."""
+"""The options of every command that reads files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.errors import BadInput
 from recsys.reading.dialect import BadAttributes, Condition, DefaultTime, ReadOptions, TimeUnit
 
 DETECTED = ReadOptions()
-"""Everything as it is detected."""
+"""No option is given: everything is detected."""
 _PANEL = "How files are written (detected where nothing is said)"
 _PARAMETER = "options"
 
@@ -62,7 +62,7 @@ _DEFAULTS = {"no_header": False, "header": False, "bad_attributes": "drop"}
 
 
 def reads_files(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command these options in place of its parameter `options`, which gets them as one `ReadOptions`."""
+    """Replace the parameter `options` of a command by these options. The command gets them as one `ReadOptions`."""
     signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
@@ -76,10 +76,10 @@ def reads_files(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def wrapped(**given: Any) -> Any:
-        said = {name: given.pop(name) for name in _OPTIONS}
-        return command(**given, **{_PARAMETER: options_of(**said)})
+        own = {name: given.pop(name) for name in _OPTIONS}
+        return command(**given, **{_PARAMETER: options_of(**own)})
 
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer looks for it
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped
 
@@ -94,7 +94,7 @@ def options_of(
     text_from: str | None = None,
     **others: Any,
 ) -> ReadOptions:
-    """As one object. Raises BadInput for what is none of them."""
+    """Return the options as one object. Raises BadInput for an invalid value."""
     if header and no_header:
         raise BadInput("say --header or --no-header, not both", field="header")
     return ReadOptions(
@@ -108,10 +108,10 @@ def options_of(
 
 
 def _pairs(option: str, form: str, pairs: Sequence[str]) -> dict[str, str]:
-    made = {}
+    values = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name or not value:
             raise typer.BadParameter(f"{option} {pair}: write it as {form}")
-        made[name] = value
-    return made
+        values[name] = value
+    return values

@@ -1,4 +1,4 @@
-"""recsys scale, hold, release."""
+"""recsys scale, hold and release."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.cli.finding import AnyConfig, running
+from deployments.cli.platform_choice import AnyConfig, running
 from deployments.cli.options import Json, out, print_json
 from deployments.machine.config_change import Change, rescale
 from deployments.machine.instance import Instance
@@ -36,7 +36,7 @@ def scale(
 ) -> None:
     """Change how many replicas a deployment has, live. The config file stays: the next `recsys up` goes by it."""
     bounds = Bounds.parse(replicas)
-    _change(running(config), json, lambda known: bound(known, deployment, bounds))
+    _change(running(config), json, lambda running_config: bound(running_config, deployment, bounds))
 
 
 def hold_(
@@ -45,7 +45,7 @@ def hold_(
     json: Json = False,
 ) -> None:
     """Keep as many replicas as there are now, whatever the load, until `recsys release`."""
-    _change(running(config), json, lambda known: hold(known, deployment, held=True))
+    _change(running(config), json, lambda running_config: hold(running_config, deployment, held=True))
 
 
 def release(
@@ -54,12 +54,13 @@ def release(
     json: Json = False,
 ) -> None:
     """Let the load decide again, within the same bounds."""
-    _change(running(config), json, lambda known: hold(known, deployment, held=False))
+    _change(running(config), json, lambda running_config: hold(running_config, deployment, held=False))
 
 
-def table_of(found: list[Scale]) -> Table:
+def table_of(deployments: list[Scale]) -> Table:
+    """Return the table of deployments with their replicas and bounds."""
     table = Table("deployment", "replicas", "wanted", "bounds", "")
-    for one in found:
+    for one in deployments:
         bounds = str(one.low) if one.low == one.high else f"{one.low} to {one.high}"
         table.add_row(one.deployment, str(one.running), str(one.target), bounds, "held" if one.held else "")
     return table
@@ -74,10 +75,10 @@ def _change(instance: Instance, json: bool, change: Change) -> None:
                 names = ", ".join(waiting)
                 raise RuntimeFailure(f"{names}: not there after {_WITHIN_S:.0f} s; it goes on, see `recsys status`")
             time.sleep(_LOOK_S)
-        found = scales(rollout.details())
+        deployments = scales(rollout.details())
     took_s = time.monotonic() - start
     if json:
-        print_json({"took_s": round(took_s, 3), "deployments": [one.model_dump() for one in found]})
+        print_json({"took_s": round(took_s, 3), "deployments": [one.model_dump() for one in deployments]})
     else:
-        Console().print(table_of(found))
+        Console().print(table_of(deployments))
         out().print(f"{took_s:.1f} s")

@@ -1,4 +1,4 @@
-"""Items or events from files to the running platform, and what came of them."""
+"""Sending of items or events from files to the running platform, with the counts of the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from deployments.cli.client import Client
-from deployments.cli.flights import FLIGHTS, Flights, bulks
+from deployments.cli.bulk_calls import CONCURRENT, BulkCalls, bulks
 from deployments.cli.left_out import LeftOut
 from deployments.cli.progress import BYTES
 from recsys.encoders.catalogue import Progress
@@ -18,16 +18,17 @@ from recsys.reading.readers import Batch
 from recsys.reading.refusals import BadRow
 
 _ASKED = 50
-"""Ids of the first events that the platform is asked for before any is sent."""
+"""Item ids of the first events that are looked up on the platform before any event is sent."""
 _WINDOW = 400_000
-"""Events that are put together by their users before they are sent: some 240 MB. Eight events of one user cost the
-platform half of what they cost one by one."""
+"""Events that are grouped by user before they are sent: about 240 MB. For the platform eight events of one user together
+cost half of what they cost one by one."""
 _NOBODY = "recsys-import"
-"""User whose recommendations show what the catalogue's ids look like. Nothing is known of him."""
+"""An unknown user, whose recommendations show what the catalogue's ids look like."""
 
 
 class Sending:
-    """`what` is items or events, `joined` counts events of unknown items; None: they are items."""
+    """Sends the records of files. `what`: `items` or `events`. `joined` counts events of unknown items; None for items.
+    """
 
     def __init__(self, what: str, left_out: LeftOut, joined: Joined | None = None) -> None:
         self.what = what
@@ -39,31 +40,31 @@ class Sending:
         self._totals = {} if joined is None else {"duplicates": 0, "too_old": 0}
 
     def send(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
-        """Post every batch. Whatever was sent when this fails may be sent again: it counts once.
+        """Post every batch. After a failure the same files may be sent again: a record counts once.
 
-        Raises BadInput, before anything is sent where that can be known, when too many rows are refused or too many
-        events name items that the platform lacks; RuntimeFailure when it does not answer.
+        Raises BadInput when too many rows are refused or too many events name items that the platform lacks, before
+        anything is sent if the first rows show it; RuntimeFailure when the platform does not answer.
         """
-        with ThreadPoolExecutor(FLIGHTS) as pool:
-            flights = Flights(lambda records: self._post(records, client), pool)
+        with ThreadPoolExecutor(CONCURRENT) as pool:
+            calls = BulkCalls(lambda records: self._post(records, client), pool)
             window: list[Any] = []
-            asked = False
+            checked = False
             for batch in ahead(batches, self._tally):
-                if batch.records and self.joined is not None and not asked:
+                if batch.records and self.joined is not None and not checked:
                     self._refuse_strangers(batch.records, client)
-                    asked = True
+                    checked = True
                 window += batch.records
                 if len(window) >= self._window:
-                    self._send(window, flights)
+                    self._send(window, calls)
                     window = []
                 report(f"{BYTES} {self.what}", batch.bytes_read, batch.bytes_total)
-            self._send(window, flights)
-            for records, answer in flights.land():
+            self._send(window, calls)
+            for records, answer in calls.finish():
                 self._count(records, answer)
         self._refuse_unjoined(client)
 
     def look(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
-        """Read all of it and send nothing. Of events the platform, where it runs, is asked for the first items."""
+        """Read every batch and send nothing. If the platform runs, look up the items of the first events there."""
         first: Sequence[Any] = ()
         for batch in ahead(batches, self._tally):
             first = first or batch.records
@@ -72,26 +73,27 @@ class Sending:
             self._refuse_strangers(first, client)
 
     def as_json(self) -> dict[str, Any]:
+        """Return the counts for `--json`."""
         joined = {} if self.joined is None else self.joined.as_json()
         return {"sent": self._sent, **self._totals, **joined, **self.left_out.as_json()}
 
     def planned(self) -> str:
-        """Of `look`."""
+        """Return the line after `look`."""
         return (
             f"would send {self._tally.taken} {self.what}, {self._tally.refused.count} bad rows left out. "
             "Nothing was changed."
         )
 
     def summary(self) -> str:
-        """Of `send`."""
+        """Return the line after `send`."""
         sent = {"sent": self._sent, "bad rows": self._tally.refused.count}
-        told = sent | {name.replace("_", " "): count for name, count in self._totals.items()}
-        return ", ".join(f"{count} {name}" for name, count in told.items())
+        counts = sent | {name.replace("_", " "): count for name, count in self._totals.items()}
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
 
-    def _send(self, window: list[Any], flights: Flights) -> None:
+    def _send(self, window: list[Any], calls: BulkCalls) -> None:
         owner = attrgetter("item_id" if self.joined is None else "user_id")
         for bulk in bulks(window, owner, grouped=self.joined is not None):
-            for records, answer in flights.start(bulk, {owner(record) for record in bulk}):
+            for records, answer in calls.start(bulk, {owner(record) for record in bulk}):
                 self._count(records, answer)
 
     def _post(self, records: Sequence[Any], client: Client) -> dict[str, Any]:
@@ -112,15 +114,15 @@ class Sending:
             self.joined.add([record.item_id for record in records], answer.get("unknown_items", ()))
 
     def _refuse_strangers(self, records: Sequence[Any], client: Client) -> None:
-        """Raises BadInput where the platform has none of the first items."""
-        asked = list(dict.fromkeys(record.item_id for record in records))[:_ASKED]
+        """Raise BadInput when the platform has none of the first events' items."""
+        first = list(dict.fromkeys(record.item_id for record in records))[:_ASKED]
         try:
-            unknown = client.call("POST", "/v1/rank", {"user_id": _NOBODY, "items": asked}).get("unknown_items", ())
-        except RuntimeFailure:  # it does not run, or the key may write and not read: the answers to events will tell
+            unknown = client.call("POST", "/v1/rank", {"user_id": _NOBODY, "items": first}).get("unknown_items", ())
+        except RuntimeFailure:  # it does not run, or the key may not read: the answers to the events will show it
             return
-        if len(unknown) == len(asked):
+        if len(unknown) == len(first):
             strangers = Joined(self.joined.allowed if self.joined else None)
-            strangers.add(asked, unknown)
+            strangers.add(first, unknown)
             if strangers.too_few:
                 raise strangers.wrong(_some_ids(client))
 
@@ -130,7 +132,7 @@ class Sending:
 
 
 def _some_ids(client: Client) -> list[str]:
-    """Of the platform's catalogue; empty where it does not tell."""
+    """Return some ids of the platform's catalogue. Empty: the platform does not answer."""
     try:
         return [item["item_id"] for item in client.recommendations(_NOBODY, 3)["items"]]
     except RuntimeFailure:

@@ -1,4 +1,4 @@
-"""recsys up."""
+"""recsys up: starts a platform."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def add_to(cli: typer.Typer) -> None:
 
 def up(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """Start the platform of a config file: Valkey (when redis_url is unset), Ray, and the application; then return."""
-    known, console = read_for_serve(config), out(quiet=json)
+    serve_config, console = read_for_serve(config), out(quiet=json)
     with bars(console) as report:
-        served, is_new = ensure_version(known, report, redis_url=running_redis(known))
+        served, is_new = ensure_version(serve_config, report, redis_url=running_redis(serve_config))
     if is_new:
         console.print(f"no version was there: serving the empty {served.version}")
-    instance = start(known, console)[0]
+    instance = start(serve_config, console)[0]
     if json:
         print_json({**urls(instance), "token_file": str(instance.token_file)})
     else:
@@ -34,7 +34,7 @@ def up(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
 
 
 def start(config: ServeConfig, console: Console) -> tuple[Instance, dict[str, float]]:
-    """Up; the running instance, and seconds by phase."""
+    """Start the platform. Return the running instance, and the seconds of each phase."""
     with phases(console) as say:
         instance = Runtime.of(config).up(
             config, say, warn=lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""recsys train: events to a version with a model."""
+"""recsys train: builds a version with a model learned from events."""
 
 from __future__ import annotations
 
@@ -90,23 +90,24 @@ def train(
         _retrained(read_config(config), seed, _split(protocol), console, json=json)
         return
     lessons = Lessons(events or (), items or (), options, event_type)
-    known, left_out, joined = read_config(config), LeftOut(console, allow_bad, "items", "events"), Joined(allow_unknown)
-    with left_out.told(json=json), bars(console) as report:
-        url = None if events else _histories(known)
+    serve_config = read_config(config)
+    left_out, joined = LeftOut(console, allow_bad, "items", "events"), Joined(allow_unknown)
+    with left_out.reported(json=json), bars(console) as report:
+        url = None if events else _histories(serve_config)
         tallies = FileTallies(left_out["items"], left_out["events"], joined)
-        given = ready(lessons, known, report, tallies, redis_url=url)
+        given = ready(lessons, serve_config, report, tallies, redis_url=url)
         if promote:
-            store = VersionStore.of(known.platform)
+            store = VersionStore.of(serve_config.platform)
             refuse_shrunken(store, len(given.items), allow_shrink=allow_shrink)
-        told = {"tied_last": given.data.tied_last, **joined.as_json(), **left_out.as_json()}
-        taught = None if dry_run else learn(given, known, report, seed=seed, split=_split(protocol), trees=trees)
+        facts = {"tied_last": given.data.tied_last, **joined.as_json(), **left_out.as_json()}
+        taught = None if dry_run else learn(given, serve_config, report, seed=seed, split=_split(protocol), trees=trees)
     if taught is not None and promote:
-        promoted(known, taught.manifest.version, instead_of=given.base, allow_shrink=allow_shrink)
+        promoted(serve_config, taught.manifest.version, instead_of=given.base, allow_shrink=allow_shrink)
     _say_given(given, left_out, joined, console)
     if taught is None:
-        _show_planned(given, told, console, json=json)
+        _show_planned(given, facts, console, json=json)
     elif json:
-        print_json({**_summary(taught), **told, "promoted": promote})
+        print_json({**_summary(taught), **facts, "promoted": promote})
     else:
         _show(taught, console)
         console.print("serving it" if promote else f"serve it with: recsys promote {taught.manifest.version}")
@@ -114,18 +115,18 @@ def train(
 
 
 def _say_given(given: Ready, left_out: LeftOut, joined: Joined, console: Console) -> None:
-    """What the files lost, and what their events leave open."""
+    """Print what was left out of the files, the unknown items, and a warning about ties."""
     left_out.say()
     if joined.unknown:
         console.print(str(joined), style="yellow", markup=False, soft_wrap=True)
     say_ties(given.data.tied_last, console)
 
 
-def _show_planned(given: Ready, told: dict[str, Any], console: Console, *, json: bool) -> None:
+def _show_planned(given: Ready, facts: dict[str, Any], console: Console, *, json: bool) -> None:
     data = given.data
     if json:
         counts = {"items": len(given.items), "users": data.users, "events": len(data), "data_sha256": data.sha256()}
-        print_json({"dry_run": True, **counts, **told})
+        print_json({"dry_run": True, **counts, **facts})
         return
     console.print(
         f"would learn from {len(data)} likes of {data.users} users, of {len(given.items)} items. Nothing was changed."
@@ -165,7 +166,7 @@ def _retrained(config: ServeConfig, seed: int, split: Split, console: Console, *
 
 
 def _histories(config: ServeConfig) -> str:
-    """The Redis of the running platform, or the configured one."""
+    """Return the URL of the running platform's Redis, or of the configured one."""
     url = Runtime.of(config).running_redis(config)
     if url is None:
         raise RuntimeFailure("no platform runs here, so there are no histories; start it, or name event files")

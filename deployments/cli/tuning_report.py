@@ -1,4 +1,4 @@
-"""What a build chose for recall, and what ties decided, as commands say it."""
+"""The report of the settings that a build chose, and the warning about tied events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recsys.state.tie_breaking import decided_by_ties
 
 
 def say_tuned(tuned: Mapping[str, Any] | None, console: Console) -> None:
-    """Recall by kind of query and what it costs; a line for each try that was not enough. `tuned`: see `tuned_of`."""
+    """Print recall by kind of query and its cost, after a line for each insufficient try. `tuned`: see `tuned_of`."""
     if tuned is None:
         return
     for tried in tuned["tried"][:-1]:
@@ -25,6 +25,6 @@ def say_tuned(tuned: Mapping[str, Any] | None, console: Console) -> None:
 
 
 def say_ties(share: float, console: Console) -> None:
-    """Warn where ties decide. `share`: see `Interactions.tied_last`."""
+    """Print a warning when ties are frequent. `share`: see `Interactions.tied_last`."""
     if (warning := decided_by_ties(share)) is not None:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)

@@ -92,7 +92,7 @@ def build(
         return
     runtime, indexer = Runtime.of(known), _indexer(known, address)
     shrinks = allow_shrink or not promote
-    with left_out.told(json=json), bars(console) as report:
+    with left_out.reported(json=json), bars(console) as report:
         if from_live:
             with runtime.redis(known) as url:
                 work = compact(known, url, report, indexer, then_promote=promote, allow_shrink=allow_shrink)
@@ -130,7 +130,7 @@ def _planned(
     json: bool,
 ) -> PlannedBuild:
     """`files` empty: of what is live."""
-    with left_out.told(json=json), bars(out(quiet=json)) as report:
+    with left_out.reported(json=json), bars(out(quiet=json)) as report:
         if files:
             shrinks = allow_shrink or not promote
             return planned_files(files, config, options, report, left_out["items"], allow_shrink=shrinks)

@@ -1,4 +1,4 @@
-"""Handing a changed config file to the platform that runs."""
+"""The update of a running platform from a changed config file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys.state.redis_url import redacted
 
 
 def planned(instance: Instance, config: ServeConfig) -> list[Change]:
-    """What `apply` would change."""
+    """Return what `apply` would change."""
     with rollout_of(instance) as rollout:
         return _changes(instance, _running(instance, rollout), config)
 
@@ -23,10 +23,10 @@ def planned(instance: Instance, config: ServeConfig) -> list[Change]:
 def apply(
     instance: Instance, config: ServeConfig, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
 ) -> list[Change]:
-    """Hand the config in, and return what it changed once the platform goes by it.
+    """Submit the config, wait until the platform runs it, and return the changes.
 
-    BadInput for what only a start can change, before anything is changed. RuntimeFailure where Serve refuses, or is not
-    there after `timeout_s` seconds.
+    Raises BadInput, before anything is changed, for a setting that takes a restart. Raises RuntimeFailure when Serve
+    refuses the config, or does not run it after `timeout_s` seconds.
     """
     with turn(instance.home), rollout_of(instance) as rollout:
         running = _running(instance, rollout)
@@ -39,7 +39,7 @@ def apply(
 
 
 def refuse_starts(changed: list[Change]) -> None:
-    """Raises BadInput where one of the changes takes a start."""
+    """Raise BadInput when one of the changes takes a restart."""
     if starts := [change for change in changed if change.how == START]:
         steps = ["recsys down", *dict.fromkeys(change.also for change in starts if change.also), "recsys up"]
         names = ", ".join(change.setting for change in starts)
@@ -47,21 +47,21 @@ def refuse_starts(changed: list[Change]) -> None:
 
 
 def _running(instance: Instance, rollout: Rollout) -> dict[str, Any]:
-    """The config by which the platform goes, as Serve tells it, and the part that Serve keeps to itself."""
+    """Return the config that the platform runs: what Serve reports, with the logging config, which it does not."""
     running = running_config(rollout.details())
     return running if instance.logging_config is None else {**running, "logging_config": instance.logging_config}
 
 
 def _changes(instance: Instance, running: dict[str, Any], config: ServeConfig) -> list[Change]:
-    found = changes(running, config.document)
+    differences = changes(running, config.document)
     certificate, redis = config.certificate, config.platform.external_redis()
-    # What Serve is not told: see `for_serve`.
+    # `for_serve` removes these from what Serve is given.
     if instance.certificate != (new := certificate[0] if certificate else None):
-        found.append(Change("http_options.ssl_certfile", _text(instance.certificate), _text(new), START))
+        differences.append(Change("http_options.ssl_certfile", _text(instance.certificate), _text(new), START))
     if redis != (old := None if instance.embedded_redis else instance.redis_url):
-        found = [change for change in found if change.setting != "args.redis_url"]
-        found.append(Change("args.redis_url", old and redacted(old), redis and redacted(redis), START))
-    return found
+        differences = [change for change in differences if change.setting != "args.redis_url"]
+        differences.append(Change("args.redis_url", old and redacted(old), redis and redacted(redis), START))
+    return differences
 
 
 def _text(value: object) -> str | None:
@@ -69,11 +69,11 @@ def _text(value: object) -> str | None:
 
 
 def _with_args_of(running: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the running `args`, letter for letter. Serve goes by their text, and would restart every
-    replica for a default that is written down.
+    """Return the document with exactly the running `args`. Serve compares their text, and would restart every replica
+    for a default that is now written in the file.
     """
-    [theirs, *_], [ours, *others] = running["applications"], document["applications"]
-    application = {name: value for name, value in ours.items() if name != "args"}
-    if "args" in theirs:
-        application["args"] = theirs["args"]
+    [current, *_], [new, *others] = running["applications"], document["applications"]
+    application = {name: value for name, value in new.items() if name != "args"}
+    if "args" in current:
+        application["args"] = current["args"]
     return {**document, "applications": [application, *others]}

@@ -1,8 +1,9 @@
-"""One change of the running Serve config at a time.
+"""Changes of the running Serve config, one at a time.
 
-Serve takes a whole config and has no compare-and-set. So two callers that read, change and submit at the same moment
-would undo each other. A lock file in the platform's home lets the composers and the commands of one machine take turns.
-Where callers share no file system, the look after the submit finds most changes that were undone: they are made again.
+Serve takes a whole config and has no compare-and-set. Two callers that read, change and submit at the same time would
+undo each other's changes. A lock file in the platform's home makes the composers and commands of one machine take
+turns. Callers on other machines do not share it. So the config is read again after the submit, and a lost change is
+repeated.
 """
 
 from __future__ import annotations
@@ -20,19 +21,21 @@ from recsys.files import locked
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
+"""Returns a changed copy of a Serve config."""
+
 TAKEN_OVER_S = 5.0
+"""Seconds to wait until Serve reports a submitted config. Its controller takes one over within half a second."""
 _LOOK_S = 0.1
-"""Serve's controller takes a config over at its next turn, within half a second."""
 _TRIES = 3
 _TURN_S = 30.0
-"""Seconds that a caller waits for its turn: a turn takes `_TRIES` times `TAKEN_OVER_S` at the most."""
+"""Seconds that a caller waits for the lock, which is held for _TRIES times TAKEN_OVER_S at most."""
 
 
 def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The config with the change, once Serve has taken it over, and Serve's details then.
+    """Submit the config with the change. Return it, and Serve's details, once Serve has taken it over.
 
-    `home`: the platform's folder. Raises RuntimeFailure when others are changing the config all the time, and what
-    `change` raises.
+    `home`: the platform's folder. Raises RuntimeFailure when other callers keep undoing the change, and what `change`
+    raises.
     """
     with turn(home):
         for _ in range(_TRIES):
@@ -50,7 +53,7 @@ def rescale(rollout: Rollout, change: Change, home: Path) -> tuple[dict[str, Any
 
 @contextmanager
 def turn(home: Path) -> Iterator[None]:
-    """While it lasts, nobody else on this machine changes the config. RuntimeFailure when others take too long."""
+    """Exclude other changes of the config on this machine. Raises RuntimeFailure when the lock is not free in time."""
     busy = RuntimeFailure("another change of the replicas is under way; try again")
     with locked(home / "run" / "rescaling", busy, _TURN_S):
         yield

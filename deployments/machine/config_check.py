@@ -1,7 +1,7 @@
-"""What stands in a Serve config file, judged before anything is started or handed to replicas.
+"""Checks of a Serve config file, before anything is started or passed to replicas.
 
-Ray's schema knows its own settings. What it passes on unread (`args`, `user_config`, the arguments of a policy), and
-what Serve allows and this application cannot do, is judged here.
+Ray's schema checks its own settings. This module checks what Ray passes on unread (`args`, `user_config`, the arguments
+of a policy), and what Serve allows and this application does not support.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _POLICY = "deployments.autoscaling:Utilisation"
 
 
 def is_ours(application: Mapping[str, Any]) -> bool:
-    """Applications of other builders are not for us to judge."""
+    """Return whether the application is this one. Other applications in the file are not checked."""
     return application.get("import_path") == _BUILDER
 
 
 def judge(application: Mapping[str, Any], platform: Platform, serving: Serving) -> None:
-    """Raises BadInput, in one line, for the first thing that the platform cannot go by.
+    """Raise BadInput, in one line, for the first setting that the platform cannot use.
 
-    `platform` and `serving` are read from the same file already.
+    `platform` and `serving` were read from the same file.
     """
     check(serving, platform)
     for entry in _entries(application):
@@ -41,21 +41,22 @@ def judge(application: Mapping[str, Any], platform: Platform, serving: Serving) 
 
 
 def settings_model(deployment: str) -> type[Settings]:
-    """What a deployment's `user_config` is read as."""
+    """Return the model of a deployment's `user_config`."""
     models: dict[str, type[Settings]] = {"Composer": Serving, "Encoder": EncoderTuning}
     return models.get(deployment, ShardTuning)
 
 
 def judge_complete(application: Mapping[str, Any], shards: int) -> None:
-    """Raises BadInput unless the file names every deployment of the graph, once, and no other: one that is left out
-    would run with Serve's defaults, which allow a replica five requests at a time.
+    """Raise BadInput unless the file names every deployment exactly once, and no other.
+
+    A deployment that is not named would run with Serve's defaults, which allow five requests at a time on a replica.
     """
     names = [entry["name"] for entry in _entries(application)]
-    wanted = ["Composer", "Encoder", *(f"shard-{number}" for number in range(shards))]
+    graph = ["Composer", "Encoder", *(f"shard-{number}" for number in range(shards))]
     for wrong, what in (
-        ([name for name in wanted if name not in names], "is missing: add an entry like its sisters'"),
-        ([name for name in names if name not in wanted], "is one too many: take it out"),
-        ([name for name in wanted if names.count(name) > 1], "stands there twice: take one out"),
+        ([name for name in graph if name not in names], "is missing: add an entry like its sisters'"),
+        ([name for name in names if name not in graph], "is one too many: take it out"),
+        ([name for name in graph if names.count(name) > 1], "stands there twice: take one out"),
     ):
         if wrong:
             raise BadInput(f"deployments: args.shards is {shards}, and {wrong[0]} {what}", field="deployments")
@@ -66,7 +67,7 @@ def _entries(application: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _judge_name(name: str) -> None:
-    """Whether some graph has such a deployment, whatever its number of shards."""
+    """Raise BadInput unless the name is possible with some number of shards."""
     if name in ("Composer", "Encoder") or re.fullmatch(r"shard-(0|[1-9][0-9]*)", name):
         return
     close = get_close_matches(name, ["Composer", "Encoder", "shard-0"], n=1)
@@ -77,18 +78,21 @@ def _judge_name(name: str) -> None:
 
 
 def _judge_scaling(entry: dict[str, Any]) -> None:
-    """Serve allows no replica at all; then nobody is there to say that one is wanted."""
+    """Raise BadInput for bounds below 1, which Serve allows, and for unknown arguments of the policy.
+
+    Without a replica nothing measures the load, so no replica would ever start.
+    """
     for field, value in _counts(entry):
         if isinstance(value, int) and value < 1:
             place = f"{entry['name']}.{field}"
             raise BadInput(f"{place}: must be 1 or more: without a replica nothing measures the load", field=place)
     policy = (entry.get("autoscaling_config") or {}).get("policy") or {}
     if policy.get("policy_function") == _POLICY:
-        known = Targets.__dataclass_fields__
+        targets = Targets.__dataclass_fields__
         for name, value in (policy.get("policy_kwargs") or {}).items():
             place = f"{entry['name']}.autoscaling_config.policy.policy_kwargs.{name}"
-            if name not in known:
-                raise BadInput(f"{place}: is no target; there are {', '.join(known)}", field=place)
+            if name not in targets:
+                raise BadInput(f"{place}: is no target; there are {', '.join(targets)}", field=place)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise BadInput(f"{place}: must be a number over 0", field=place)
 

@@ -1,4 +1,4 @@
-"""What a changed config file changes of the platform that runs, setting by setting, and what each change takes."""
+"""The differences between a config file and the running platform, setting by setting, and what each change takes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ ALL: How = "all replicas restart, in turn"
 START: How = "recsys down, then recsys up"
 
 _ACTOR = ("ray_actor_options", "placement_group", "max_replicas_per_node", "gang_scheduling_config")
-"""Settings of a deployment, by how they begin, for which Serve replaces its replicas: `DeploymentVersion` in
+"""Prefixes of a deployment's settings for which Serve replaces its replicas: `DeploymentVersion` in
 ray/serve/_private/version.py."""
 _CODE = ("autoscaling_config.policy", "request_router_config", "deployment_actors")
-"""Those that Serve counts as code of the application: `get_app_code_version` in ray/serve/_private/deploy_utils.py."""
+"""Prefixes of settings that Serve counts as code of the application: `get_app_code_version` in
+ray/serve/_private/deploy_utils.py."""
 _WHOLE = ("proxy_location", "http_options", "grpc_options", "logging_config")
-"""Settings of all applications."""
+"""Settings of all applications together."""
 _BUILDS = {"shards": "recsys build --from-live --promote", "routing": "recsys build --from-live --promote"}
-"""`args` that a version is built for, and what makes one that fits while the platform is down."""
+"""`args` that a version is built for, and the command that builds a fitting one while the platform is down."""
 _ENCODER = "recsys build FILES --promote"
 
 Flat = dict[str, Any]
@@ -35,25 +36,25 @@ Flat = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One setting that differs between what runs and what is wanted."""
+    """One setting that differs between the running platform and the file."""
 
     setting: str
     """Such as `shard-0.user_config.ef_search`."""
     old: Any
-    """None: it is not set, so that a default of Serve's holds, or it is null."""
+    """None: it is null, or not set, so that Serve's default is used."""
     new: Any
     how: How
     also: str | None = None
     """A command that the change needs between `recsys down` and `recsys up`."""
 
 
-def changes(running: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Change]:
-    """In the order of the wanted file, then what only the running config sets.
+def changes(running: Mapping[str, Any], file: Mapping[str, Any]) -> list[Change]:
+    """Return the changes in the order of the file, then the settings that only the running config has.
 
-    Both are configs of Serve: what it says that it runs, and a config file. Settings of ours count by their
-    value, so that a default which is written down changes nothing.
+    Both are Serve configs. This project's settings are compared by value, so writing a default into the file changes
+    nothing.
     """
-    old, new = (dict(_settings(for_serve(dict(config)))) for config in (running, wanted))
+    old, new = (dict(_settings(for_serve(dict(config)))) for config in (running, file))
     return [
         Change(name, old.get(name), new.get(name), _how(name), _also(name))
         for name in [*new, *(name for name in old if name not in new)]
@@ -62,13 +63,13 @@ def changes(running: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Chang
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - knows Serve's defaults, and takes a second
+    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - has Serve's defaults, and takes a second to import
 
     [application, *_] = config["applications"]
     whole = ServeDeploySchema.model_validate(config).model_dump(mode="json", include={*_WHOLE})
     for name in _WHOLE:
         yield from _flat(name, whole[name])
-    inherited = config.get("logging_config")  # Serve writes it into the applications that have none of their own
+    inherited = config.get("logging_config")  # Serve copies it into applications without one
     for name, value in application.items():
         if name not in ("args", "deployments") and not (name == "logging_config" and value == inherited):
             yield from _flat(f"application.{name}", value)
@@ -90,7 +91,9 @@ def _deployment(entry: Mapping[str, Any], *, ours: bool) -> Iterator[tuple[str, 
 
 
 def _with_defaults(model: type[BaseModel], settings: Any) -> Any:
-    """All settings of the model; as they are where they are wrong, which what runs may be handed past the commands."""
+    """Return all settings of the model. Invalid settings, which other tools may have submitted, are returned as they
+    are.
+    """
     try:
         return model.model_validate(settings or {}).model_dump(mode="json")
     except ValidationError:
@@ -98,7 +101,7 @@ def _with_defaults(model: type[BaseModel], settings: Any) -> Any:
 
 
 def _flat(at: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Each value that is no mapping, by the names that lead to it."""
+    """Yield each value that is not a mapping, with its path."""
     if not isinstance(value, Mapping):
         yield at, value
         return

@@ -1,4 +1,4 @@
-"""Where in the config file a setting stands, so that what is wrong with it is told with its line."""
+"""The line of a setting in the config file, for error messages."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from recsys.errors import BadInput
 
 
 @contextmanager
-def located(file: Path, text: str, known: Mapping[str, Any]) -> Iterator[None]:
-    """Puts the file and the line before the message of a BadInput that names a field."""
+def located(file: Path, text: str, document: Mapping[str, Any]) -> Iterator[None]:
+    """Add the file, and the line of the field if it names one, to the message of a BadInput."""
     try:
         yield
     except BadInput as wrong:
-        place = f"{file}:{line_of(text, known, wrong.field)}" if wrong.field else str(file)
+        place = f"{file}:{line_of(text, document, wrong.field)}" if wrong.field else str(file)
         raise BadInput(f"{place}: {wrong}", field=wrong.field, code=wrong.code) from None
 
 
-def line_of(text: str, known: Mapping[str, Any], field: str) -> int:
-    """The line of a field, from 1; where it is missing, the line of what it is missing from.
+def line_of(text: str, document: Mapping[str, Any], field: str) -> int:
+    """Return the line of a field, from 1. If the field is missing: the line of the object that it is missing from.
 
-    `field`: named from the top of the file, from a deployment by its name, from `args`, or from the Composer's
+    `field`: a path from the top of the file, from a deployment's name, from `args`, or from the Composer's
     `user_config`.
     """
     parts = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field)]
     names = [
-        entry.get("name") for entry in known["applications"][0].get("deployments") or [] if isinstance(entry, dict)
+        entry.get("name") for entry in document["applications"][0].get("deployments") or [] if isinstance(entry, dict)
     ]
     first: Place = ("applications", 0)
     starts: list[Place] = [(), first, (*first, "args")]
@@ -38,5 +38,5 @@ def line_of(text: str, known: Mapping[str, Any], field: str) -> int:
         starts, parts = [(*first, "deployments", names.index(parts[0]))], parts[1:]
     elif "Composer" in names:
         starts.append((*first, "deployments", names.index("Composer"), "user_config"))
-    found = [(depth - len(start), line) for start in starts for line, depth in (line_at(text, (*start, *parts)),)]
-    return max(found, key=lambda one: one[0])[1]
+    matches = [(depth - len(start), line) for start in starts for line, depth in (line_at(text, (*start, *parts)),)]
+    return max(matches, key=lambda one: one[0])[1]

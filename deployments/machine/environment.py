@@ -1,6 +1,6 @@
-"""The environment that Ray must start with, read from Ray 2.60's sources; each variable with its reason.
+"""The environment for Ray, each variable with its reason. The variables are those of Ray 2.60's sources.
 
-Ray reads most of these once, when a process imports it: they must be set before `ray start`, and stay as they are.
+Ray reads most of them once, when a process imports it. They must be set before `ray start` and must not change.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ LATENCY_BUCKETS_MS = "0.5,1,2,3,5,7.5,10,15,20,30,50,75,100,150,200,300,500,1000
 
 @dataclass(frozen=True)
 class Tuning:
-    """What may differ between machines."""
+    """Settings that may differ between machines."""
 
     haproxy_threads: int = 1
-    """One serves over 10,000 requests/s; more only take cores from the replicas."""
+    """One thread serves over 10,000 requests/s. More take cores from the replicas."""
     control_loop_s: float = 0.5
-    """Seconds between two looks of Serve's controller at its replicas; Ray's 0.1 costs a tenth of a core."""
+    """Seconds between two loops of Serve's controller. Ray's default 0.1 takes a tenth of a core."""
     metrics_export_ms: int = 2000
-    """Milliseconds between two exports of a replica's metrics; Ray's 100 costs throughput."""
+    """Milliseconds between two exports of a replica's metrics. Ray's default 100 costs throughput."""
     draining_s: float = 5.0
-    """Seconds for which a replica that is to stop still answers, so that HAProxy learns of it first."""
+    """Seconds for which a stopping replica still answers, so that HAProxy learns of it first."""
 
 
 def ray_environment(instance: Instance, inherited: Mapping[str, str], tuning: Tuning | None = None) -> dict[str, str]:
-    """`inherited` without any RAY_* (they may name another cluster, Redis or token), and with all that ours needs."""
+    """Return `inherited` with the platform's variables, and without RAY_* of the user, which may name another cluster.
+    """
     tuning = tuning or Tuning()
     kept = {name: value for name, value in inherited.items() if not name.startswith("RAY_")}
     return {
@@ -49,23 +50,23 @@ def ray_environment(instance: Instance, inherited: Mapping[str, str], tuning: Tu
 def _platform(instance: Instance, inherited: Mapping[str, str]) -> dict[str, str]:
     root = str(Path(str(deployments.__file__)).parents[1])
     own = {
-        # Marks every process of ours, so that `down` finds all of them and nothing else.
+        # The mark of the platform's processes, by which `down` finds them.
         MARKER: instance.id,
-        # Relative folders in the config file mean the same in a replica, whose working folder is another.
+        # Relative folders in the config file have one meaning, also in replicas, whose working folder is another.
         "RECSYS_HOME": str(Path(inherited.get("RECSYS_HOME", ".")).resolve()),
         # Replicas import deployments and recsys from here, installed or not.
         "PYTHONPATH": os.pathsep.join(filter(None, (root, inherited.get("PYTHONPATH")))),
         # Text is UTF-8 whatever the user's locale; Valkey refuses to start in a locale that is not installed.
         "PYTHONUTF8": "1",
         "LC_ALL": "C.UTF-8",
-        # One thread a replica: the replicas are the parallelism, and threads of several fight over the cores.
+        # One thread for each replica: replicas run in parallel, and more threads would compete for the cores.
         "OMP_NUM_THREADS": "1",
-        # Models come from folders and packages; nothing is looked up on the network while serving.
+        # Models come from folders and packages. Serving looks nothing up on the network.
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
-        # pyarrow's allocator would start a thread, which the fork server must not have.
+        # pyarrow's allocator would start a thread, and a fork server must have no threads.
         "JE_ARROW_MALLOC_CONF": "background_thread:false",
-        # gRPC would ask the user's HTTP proxy for our own ports.
+        # gRPC would connect to the platform's ports through the user's HTTP proxy.
         "no_grpc_proxy": "127.0.0.1,localhost",
     }
     if instance.redis_url:
@@ -78,61 +79,61 @@ def _ray(instance: Instance) -> dict[str, str]:
         # Without a token, a replica's gRPC port unpickles what any local user sends it.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(instance.token_file),
-        # Ray starts workers at nice 15 otherwise: any other program on the machine would starve them.
+        # By default Ray starts workers at nice 15, and any other program on the machine would starve them.
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Despite its name it decides on Linux as well: 0 keeps 127.0.0.1 as the node's address, which Ray would
-        # replace by the network's, and so everything but what ray_internals/loopback mends listens on loopback.
+        # It also works on Linux: with 0 the node's address stays 127.0.0.1, which Ray would replace by the network
+        # address. So everything listens on loopback, together with the changes of ray_internals/loopback.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_START_HOOK": "deployments.ray_internals.loopback.start.keep_to_loopback",
-        # Where workers become forks, see deployments/ray_internals/forking.
+        # Workers are forked, see deployments/ray_internals/forking.
         SOCKET: str(instance.fork_socket),
-        # Where a composer's admin calls hand in a scaled config, and Ray's own commands look.
+        # A composer's admin calls submit a scaled config here, and Ray's own commands use it.
         "RAY_DASHBOARD_ADDRESS": instance.dashboard_url,
-        # The dashboard's own metrics; a busy port only costs them, so it must be ours.
+        # The dashboard's own metrics. With a busy port it silently has none, so the port must be the platform's.
         "DASHBOARD_METRIC_PORT": str(instance.ports.dashboard_metrics),
     }
 
 
 def _serve(ports: Ports, tuning: Tuning) -> dict[str, str]:
     return {
-        # One event loop a replica, gRPC between deployments: 2-3x the throughput.
+        # One event loop for each replica, and gRPC between deployments: 2-3 times the throughput.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # The above would keep a thousand lines back, and a replica that is ended takes them along. Ours are few.
+        # The option above would buffer a thousand log lines, which a killed replica loses. Replicas write few lines.
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         # Implied above, but the proxy's own flag is computed before that takes effect.
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": str(tuning.control_loop_s),
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": str(tuning.metrics_export_ms),
-        # Two platforms on one machine would try each other's: a port that is taken costs a replica another try.
+        # With Ray's range two platforms would try each other's ports, and each busy port takes a replica another try.
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + REPLICA_PORTS),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(tuning.draining_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.ray_internals.shortcut:middlewares",
-        # Ray's start at 1 ms and are coarse where we live.
+        # Ray's buckets start at 1 ms and are coarse at the platform's latencies.
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": LATENCY_BUCKETS_MS,
     }
 
 
 def _haproxy(instance: Instance, tuning: Tuning) -> dict[str, str]:
-    # HAProxy and Ray add a 56-character node id and a suffix, and a socket's path must stay below 108: short names.
+    # Short names: HAProxy and Ray add a 56-character node id and a suffix, and a socket's path has less than 108.
     folder = instance.runtime_dir
     return {
-        # HAProxy sends requests straight to the replicas, past Serve's Python proxy: 5-8x the throughput.
+        # HAProxy sends requests directly to the replicas, without Serve's Python proxy: 5-8 times the throughput.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(instance.haproxy),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(tuning.haproxy_threads),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(instance.ports.haproxy_stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(instance.ports.haproxy_metrics),
-        # An hour otherwise, for which a caller that says nothing may hold one of 4,096 connections.
+        # Ray's default is an hour, for which a silent client may hold one of 4,096 connections.
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "60",
-        # One log line a request, parsed in Python for metrics that the replicas can count themselves.
+        # It would parse a log line for each request in Python, for metrics that the replicas count themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # A HAProxy that was killed is missed after three looks, and started again: 3 s instead of 30.
+        # A killed HAProxy is restarted after three failed checks: 3 s instead of 30.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # The Python proxy that answers while no replica is up.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(instance.ports.fallback),
-        # All of these lie in /tmp/haproxy-serve otherwise, which belongs to whoever came first.
+        # By default these files are in /tmp/haproxy-serve, which belongs to the user who created it first.
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "c"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "a"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m"),

@@ -1,4 +1,4 @@
-"""One running platform: what it is called, where its files and sockets lie, which ports are its own."""
+"""A running platform: its id, the places of its files and sockets, and its ports."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from recsys.errors import RuntimeFailure
 from recsys.files import replace
 
 _HOME = "home"
-"""File in the runtime folder that says whose it is."""
+"""File in the runtime folder with the path of the platform's home."""
 
 
 class Instance(Settings):
-    """What `<home>/run/instance.json` says."""
+    """The content of `<home>/run/instance.json`."""
 
     id: str
-    """Marks the processes; always the same for the same home."""
+    """The mark of its processes. A home always has the same id."""
     home: Path
     config_file: Path
     api_url: str
     certificate: Path | None = None
-    """The API's, where it speaks TLS."""
+    """The API's certificate. None: it speaks plain HTTP."""
     dashboard_url: str
     redis_url: str
-    """Contains the password if the config file's does: the file is for its owner only."""
+    """It may contain a password: only the owner can read the file."""
     embedded_redis: bool
     """Whether the Redis is the Valkey that `up` starts and `down` stops."""
     runtime_dir: Path
-    """Sockets, token and Ray's session: short, since a socket's path must stay below 108 characters."""
+    """Folder of sockets, token and Ray's session. Its path is short: a socket's path has less than 108 characters."""
     redis_prefix: str = "recsys"
     ports: Ports
     logging_config: dict[str, Any] | None = None
-    """Of all applications, as it was handed to Serve, which tells it to nobody."""
+    """The logging config submitted to Serve, which does not report it."""
     pids: tuple[int, ...] = ()
-    """What ran when `up` was done. For the reader: `down` goes by the mark."""
+    """Processes at the end of `up`, for information. `down` finds processes by their mark."""
 
     @property
     def token_file(self) -> Path:
-        """Ray's authentication token; the dashboard's page asks for it."""
+        """File with Ray's authentication token, which the dashboard's page requires."""
         return self.runtime_dir / "token"
 
     @property
@@ -71,12 +71,12 @@ class Instance(Settings):
 
     @property
     def haproxy(self) -> Path:
-        """Not in /tmp, where a careful administrator lets nothing be executed."""
+        """The script that starts HAProxy. It is not in /tmp, which may be mounted noexec."""
         return self.home / "run" / "haproxy"
 
     @property
     def tls_file(self) -> Path:
-        """The API's certificate and key, as HAProxy reads them."""
+        """The API's certificate and key in HAProxy's format."""
         return self.runtime_dir / "tls.pem"
 
     @property
@@ -84,11 +84,12 @@ class Instance(Settings):
         return self.home / "logs"
 
     def write(self) -> None:
+        """Write the state file, and the home's path into the runtime folder."""
         replace(state_file(self.home), self.model_dump_json(indent=2).encode(), mode=0o600)
         replace(self.runtime_dir / _HOME, str(self.home).encode(), mode=0o600)
 
     def prepare(self) -> None:
-        """Makes the folders, empty where nothing may be left of a run before. RuntimeFailure if they are not ours."""
+        """Create the folders, and empty the runtime folder. Raises RuntimeFailure when it belongs to another user."""
         _private_dir(self.runtime_dir.parent)
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
         _private_dir(self.runtime_dir)
@@ -97,7 +98,7 @@ class Instance(Settings):
         self.log_dir.chmod(0o700)  # Ray leaves its folders open to everyone
 
     def remove(self) -> None:
-        """Forgets the state, the sockets and the token. Ray's logs of the session go to `<home>/logs/ray`."""
+        """Delete the state file, the sockets and the token. Ray's logs of the session move to `<home>/logs/ray`."""
         _keep_logs(self.ray_logs, self.log_dir / "ray")
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
         self.haproxy.unlink(missing_ok=True)
@@ -109,8 +110,8 @@ def instance_id(home: Path) -> str:
 
 
 def runtime_root() -> Path:
-    """Of all platforms of this user: each has a folder in it."""
-    return Path("/tmp") / f"recsys-{os.getuid()}"  # noqa: S108 - made 0700, its owner checked
+    """Return the folder with the runtime folders of all platforms of this user."""
+    return Path("/tmp") / f"recsys-{os.getuid()}"  # noqa: S108 - its mode is 0700, and its owner is checked
 
 
 def runtime_dir(home: Path) -> Path:
@@ -122,16 +123,16 @@ def state_file(home: Path) -> Path:
 
 
 def instances() -> list[Instance]:
-    """What this user's `recsys up` wrote and no `down` removed, on this machine, in whichever folders; by home."""
-    known = []
+    """Return this user's platforms on this machine that `up` has started and `down` has not stopped, by home."""
+    written = []
     for file in runtime_root().glob(f"*/{_HOME}"):
-        with suppress(RuntimeFailure, OSError):  # ended meanwhile, or of another release: not the one that is asked for
-            known.append(read_instance(Path(file.read_text())))
-    return sorted((one for one in known if one is not None), key=lambda one: one.home)
+        with suppress(RuntimeFailure, OSError):  # it has ended, or is of another release
+            written.append(read_instance(Path(file.read_text())))
+    return sorted((one for one in written if one is not None), key=lambda one: one.home)
 
 
 def read_instance(home: Path) -> Instance | None:
-    """What `up` wrote, None if nothing; RuntimeFailure if it cannot be read."""
+    """Return what `up` wrote. None: there is nothing. Raises RuntimeFailure when it cannot be read."""
     try:
         return Instance.model_validate_json(state_file(home).read_text())
     except FileNotFoundError:
@@ -144,9 +145,9 @@ def read_instance(home: Path) -> Instance | None:
 
 def _private_dir(path: Path) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise RuntimeFailure(f"{path} belongs to someone else (uid {found.st_uid}): have it removed")
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise RuntimeFailure(f"{path} belongs to someone else (uid {status.st_uid}): have it removed")
     path.chmod(0o700)
 
 

@@ -1,7 +1,7 @@
-"""What the processes of an instance listen on, looked at once they run.
+"""The check that a running platform listens on loopback only.
 
-Most of Ray's sockets are kept on loopback by settings, and some by mending its code (`ray_internals/loopback`). A
-change in Ray could undo either without an error, and its ports would be open to the network.
+Most of Ray's sockets are kept on loopback by settings, and some by changes to its code (`ray_internals/loopback`). A
+new version of Ray could undo either without an error, and open its ports to the network.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from recsys.errors import RuntimeFailure
 
 
 def refuse_if_exposed(instance: str, api_port: int | None = None) -> None:
-    """RuntimeFailure, in one line, if a process of the instance listens beyond loopback.
+    """Raise RuntimeFailure, in one line, when a process of the instance listens beyond loopback.
 
-    `api_port`: the API's, where the config file opens it; None: it is on loopback as well.
+    `api_port`: the API's port, if the config file opens it to the network; None: it is on loopback as well.
     """
-    if found := exposed(instance_processes(instance), api_port):
+    if sockets := exposed(instance_processes(instance), api_port):
         raise RuntimeFailure(
-            f"{', '.join(found)} would be open to the network, though only the API may be, so all was stopped: likely "
-            "a version of Ray that this release does not know; install the one of requirements.lock"
+            f"{', '.join(sockets)} would be open to the network, though only the API may be, so all was stopped: "
+            "likely a version of Ray that this release does not know; install the one of requirements.lock"
         )
 
 
 def exposed(processes: Iterable[psutil.Process], api_port: int | None) -> list[str]:
-    """Each TCP socket that the network reaches, as `name (pid 7) on 0.0.0.0:8265`, without the API's."""
-    found = []
+    """Return the TCP sockets beyond loopback, without the API's, such as `name (pid 7) on 0.0.0.0:8265`."""
+    sockets = []
     for process in processes:
-        with suppress(psutil.Error):  # gone meanwhile
+        with suppress(psutil.Error):  # the process has ended
             for connection in process.net_connections("tcp"):
                 address = connection.laddr
                 if connection.status != psutil.CONN_LISTEN or address.port == api_port or _is_loopback(address.ip):
                     continue
-                found.append(f"{process.name()} (pid {process.pid}) on {address.ip}:{address.port}")
-    return sorted(set(found))
+                sockets.append(f"{process.name()} (pid {process.pid}) on {address.ip}:{address.port}")
+    return sorted(set(sockets))
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Live scaling: the config that Serve runs, with other bounds, handed to it again. It replaces no replica for that."""
+"""Live scaling: the config that Serve runs is submitted again with other bounds. Serve restarts no replica for that."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from recsys.config import Settings
 from recsys.errors import BadInput, NotFound
 
 _HELD_S = 1e9
-"""Added to both delays of a deployment that is held, 31 years, and taken off again when it is released. The bounds
-stay, and still count. (A flag in the policy's arguments would be plainer, but Serve restarts the application when those
-change.)"""
+"""Seconds, 31 years, added to both delays of a held deployment and subtracted on release. Its bounds still hold.
+
+A flag in the policy's arguments would be simpler, but Serve restarts the application when those change."""
 
 _DELAYS = {"upscale_delay_s": 30.0, "downscale_delay_s": 600.0}
-"""With Serve's defaults, of `ray.serve.config.AutoscalingConfig`."""
+"""The delays and Serve's defaults, from `ray.serve.config.AutoscalingConfig`."""
 
 _PARTS = ("proxy_location", "http_options", "grpc_options", "target_capacity")
-"""Of the config that Serve tells us, beside the applications."""
+"""Parts of the config that Serve reports beside the applications."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of the number of replicas, both included."""
+    """Bounds of the number of replicas, both inclusive."""
 
     low: int
     high: int
 
     @classmethod
     def parse(cls, text: str) -> Bounds:
-        """`3`, or `2:6`. BadInput for anything else."""
+        """Return the bounds of `3` or `2:6`. Raises BadInput for anything else."""
         low, colon, high = text.partition(":")
         try:
             return cls.of(int(low), int(high) if colon else int(low))
@@ -42,69 +42,68 @@ class Bounds:
 
     @classmethod
     def of(cls, low: int, high: int) -> Bounds:
-        """BadInput unless 1 <= low <= high <= 1000."""
+        """Return the bounds. Raises BadInput unless 1 <= low <= high <= 1000."""
         if not 1 <= low <= high <= 1000:
             raise BadInput(f"replicas: {low}:{high} must be 1 <= MIN <= MAX <= 1000", field="replicas")
         return cls(low, high)
 
 
 class Scale(Settings):
-    """A deployment as it runs."""
+    """The scale of a running deployment."""
 
     deployment: str
     running: int
     """Replicas that take requests."""
     target: int
-    """Replicas that are wanted now."""
+    """Replicas that the load requires now."""
     low: int
     high: int
-    """Bounds of the target, both included."""
+    """Bounds of the target, both inclusive."""
     held: bool
-    """Whether it stays as it is, whatever the load."""
+    """Whether the number of replicas is kept, whatever the load."""
 
 
 def running_config(details: Mapping[str, Any]) -> dict[str, Any]:
-    """What to hand in for nothing to change, from the answer of `GET /api/serve/applications/`."""
+    """Return the running config from the answer of `GET /api/serve/applications/`."""
     parts = {part: details[part] for part in _PARTS if details.get(part) is not None}
-    applications = [found["deployed_app_config"] for found in details["applications"].values()]
+    applications = [application["deployed_app_config"] for application in details["applications"].values()]
     return copy.deepcopy({**parts, "applications": applications})
 
 
 def scales(details: Mapping[str, Any]) -> list[Scale]:
-    """Every deployment of the first application, by name."""
-    found = []
+    """Return the scale of every deployment of the first application, by name."""
+    deployments = []
     applications: list[dict[str, Any]] = list(details["applications"].values())
     for name, deployment in sorted(applications[0]["deployments"].items() if applications else ()):
         running = sum(replica["state"] == "RUNNING" for replica in deployment["replicas"])
         target, scaling = deployment["target_num_replicas"], deployment["deployment_config"].get("autoscaling_config")
         low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (target, target)
-        found.append(Scale(deployment=name, running=running, target=target, low=low, high=high, held=is_held(scaling)))
-    return found
+        held = is_held(scaling)
+        deployments.append(Scale(deployment=name, running=running, target=target, low=low, high=high, held=held))
+    return deployments
 
 
 def ignored(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
-    """Deployments whose bounds or hold are not those of the config: Serve takes it over a moment after it was handed
-    in.
-    """
+    """Return the deployments whose bounds or hold differ from the config's. Serve takes a config over with a delay."""
     goals = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
-    found = []
+    differing = []
     for one in scales(details):
         goal = goals.get(one.deployment, {})
         scaling, fixed = goal.get("autoscaling_config"), goal.get("num_replicas", one.target)
         low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (fixed, fixed)
         if (one.low, one.high, one.held) != (low, high, is_held(scaling)):
-            found.append(one.deployment)
-    return found
+            differing.append(one.deployment)
+    return differing
 
 
 def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
-    """Deployments that do not run as the config wants them yet."""
+    """Return the deployments that do not yet run as in the config."""
     moving = [one.deployment for one in scales(details) if one.running != one.target]
     return sorted({*moving, *ignored(config, details)})
 
 
 def behind(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
-    """Deployments of which some replica has not been handed the config's `user_config` yet."""
+    """Return the deployments with a replica that does not yet have the config's `user_config`."""
     application = config["applications"][0]
     running = details["applications"][application["name"]]["deployments"]
     return [
@@ -117,12 +116,14 @@ def behind(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
 
 
 def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[str, Any]:
-    """The config with these bounds for a deployment. NotFound if it names none such; BadInput if it cannot scale."""
+    """Return the config with these bounds for a deployment. Raises NotFound when there is no such deployment, and
+    BadInput when it has a fixed number of replicas.
+    """
     changed = copy.deepcopy(dict(config))
     entry = _entry(changed, deployment)
     if "autoscaling_config" in entry:
         entry["autoscaling_config"] |= {"min_replicas": bounds.low, "max_replicas": bounds.high}
-        entry["autoscaling_config"].pop("initial_replicas", None)  # it may lie outside of them
+        entry["autoscaling_config"].pop("initial_replicas", None)  # it may be outside the new bounds
     elif bounds.low == bounds.high:
         entry["num_replicas"] = bounds.low
     else:
@@ -134,9 +135,9 @@ def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[st
 
 
 def hold(config: Mapping[str, Any], deployment: str | None, *, held: bool) -> dict[str, Any]:
-    """The config with a deployment (None: each that scales by load) kept at the replicas it has, or let go again.
+    """Return the config with a deployment held or released. `deployment` None: every one that scales by load.
 
-    NotFound if there is none such; BadInput if it does not scale by load.
+    Raises NotFound when there is no such deployment, and BadInput when it does not scale by load.
     """
     changed = copy.deepcopy(dict(config))
     entries = [_entry(changed, deployment)] if deployment else changed["applications"][0]["deployments"]
@@ -151,20 +152,20 @@ def hold(config: Mapping[str, Any], deployment: str | None, *, held: bool) -> di
 
 
 def _entry(config: dict[str, Any], deployment: str) -> dict[str, Any]:
-    """Its deployment of that name, in whichever case it is written."""
+    """Return the entry of a deployment. The case of its name does not matter."""
     entries: list[dict[str, Any]] = config["applications"][0]["deployments"] if config["applications"] else []
     for entry in entries:
         if entry["name"].lower() == deployment.lower():
             return entry
-    known = ", ".join(sorted(entry["name"] for entry in entries))
-    raise NotFound(f"deployment: {deployment!r} is not one of {known}", field="deployment")
+    names = ", ".join(sorted(entry["name"] for entry in entries))
+    raise NotFound(f"deployment: {deployment!r} is not one of {names}", field="deployment")
 
 
 def is_held(scaling: Mapping[str, Any] | None) -> bool:
-    """Whether this autoscaling_config keeps its deployment as it is, whatever the load."""
+    """Return whether this autoscaling_config holds its deployment."""
     return scaling is not None and all(scaling.get(delay, 0.0) >= _HELD_S for delay in _DELAYS)
 
 
 def let_go(scaling: Mapping[str, Any]) -> dict[str, Any]:
-    """The autoscaling_config of a deployment that is held, as it was before."""
+    """Return the autoscaling_config of a held deployment as it was before."""
     return {**scaling, **{delay: scaling[delay] - _HELD_S for delay in _DELAYS}}

@@ -1,4 +1,4 @@
-"""The log lines of a platform's parts, while it runs and after it ended, in one order."""
+"""The log lines of a platform's parts in order of time, while it runs and after it has ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 from recsys.errors import NotFound
 
 PARTS = ("Composer", "Encoder", "shard-0", "serve", "valkey", "ray", "forking")
-"""What can be asked for; of shards there are as many as the config file has."""
+"""Parts whose logs can be selected. There is a `shard-N` for each shard of the config file."""
 _REPLICA = re.compile(r"replica_.+?_(Composer|Encoder|shard-\d+)_(\w+)\.log")
 _RAY = ("gcs_server.out", "raylet.out", "raylet.err", "dashboard.log", "dashboard_agent.log")
 _LEVELS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR", "C": "CRITICAL", "F": "CRITICAL"}
@@ -29,19 +29,19 @@ class Line:
     """One record of a log."""
 
     at: float
-    """Unix seconds; of a line that says no time, the time of the line before it."""
+    """Unix seconds. A line without a time has the time of the line before it."""
     level: str
     part: str
     """One of `PARTS`, or another shard."""
     replica: str
-    """Empty where the part has none."""
+    """Empty: the part has no replicas."""
     message: str
-    """With the traceback, where there is one; may be several lines."""
+    """The message, with the traceback if there is one. It may have several lines."""
 
 
 @dataclass(slots=True)
 class Source:
-    """A log file, and how far it was read."""
+    """A log file, and the position up to which it was read."""
 
     file: Path
     part: str
@@ -50,7 +50,7 @@ class Source:
     _last: Line | None = field(default=None, repr=False)
 
     def new_lines(self) -> list[Line]:
-        """What was written since the last call, in whole lines; empty where the file is gone or cannot be read."""
+        """Return the complete lines written since the last call. Empty: the file is missing or cannot be read."""
         try:
             with self.file.open("rb") as stream:
                 stream.seek(self._read)
@@ -59,29 +59,29 @@ class Source:
             return []
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
-        found: list[Line] = []
+        lines: list[Line] = []
         for raw in whole.decode("utf-8", "replace").splitlines():
             line = self._line(raw)
-            if line.at == 0.0 and found and not raw.startswith("{"):  # a traceback goes on
-                found[-1] = replace(found[-1], message=f"{found[-1].message}\n{raw}")
+            if line.at == 0.0 and lines and not raw.startswith("{"):  # a line of a traceback
+                lines[-1] = replace(lines[-1], message=f"{lines[-1].message}\n{raw}")
             elif raw.strip():
                 self._last = line if line.at else replace(line, at=self._last.at if self._last else 0.0)
-                found.append(self._last)
-        return found
+                lines.append(self._last)
+        return lines
 
     def _line(self, raw: str) -> Line:
-        """`at` is 0 where the line says no time."""
+        """Return the line, with `at` 0 when it has no time."""
         at, level, message = _parsed(raw)
         return Line(at, level, self.part, self.replica, message)
 
 
 def _parsed(raw: str) -> tuple[float, str, str]:
-    """Time, level and message; time 0 where the line says none."""
+    """Return time, level and message. Time 0: the line has none."""
     if raw.startswith("{"):
         try:
-            known: dict[str, Any] = orjson.loads(raw)
-            message = "\n".join(filter(None, (str(known["message"]), known.get("exc_text"))))
-            return _local(known["asctime"]), str(known["levelname"]), message
+            record: dict[str, Any] = orjson.loads(raw)
+            message = "\n".join(filter(None, (str(record["message"]), record.get("exc_text"))))
+            return _local(record["asctime"]), str(record["levelname"]), message
         except (orjson.JSONDecodeError, KeyError, ValueError, TypeError):
             return 0.0, "INFO", raw
     if match := _RAY_LINE.fullmatch(raw):
@@ -95,12 +95,12 @@ def _parsed(raw: str) -> tuple[float, str, str]:
 
 
 def _local(text: str) -> float:
-    """Of the time in a line, which is this machine's."""
+    """Return Unix seconds of a time in this machine's time zone."""
     return datetime.fromisoformat(text.replace(",", ".")).astimezone().timestamp()
 
 
 class Logs:
-    """The logs of one platform. `parts`: whose lines are wanted, in whichever case; without any, all but Ray's own."""
+    """The logs of one platform. `parts`: the parts to read, in any case; none: all but Ray's own."""
 
     def __init__(self, log_dir: Path, parts: Iterable[str] = ()) -> None:
         self._log_dir = log_dir
@@ -108,17 +108,17 @@ class Logs:
         self._sources: dict[str, Source] = {}
 
     def new_lines(self, ray_logs: Path | None) -> list[Line]:
-        """What was written since the last call, by time. `ray_logs`: where the session that runs writes; None once it
-        has ended, and its logs are kept in the home.
+        """Return the lines written since the last call, in order of time.
 
-        Raises NotFound, with what there is, for a part that has no log.
+        `ray_logs`: folder of the running session's logs; None: it has ended, and its logs are in the home. Raises
+        NotFound for a part without a log.
         """
-        there = dict(_sources(self._log_dir, ray_logs or self._log_dir / "ray"))
-        for name, source in there.items():
+        present = dict(_sources(self._log_dir, ray_logs or self._log_dir / "ray"))
+        for name, source in present.items():
             self._sources.setdefault(name, source).file = source.file
-        known = {source.part for source in self._sources.values()}
-        if missing := sorted(self._parts - {part.lower() for part in known}):
-            raise NotFound(f"{missing[0]} has no log in {self._log_dir}; there are {', '.join(sorted(known))}")
+        parts = {source.part for source in self._sources.values()}
+        if missing := sorted(self._parts - {part.lower() for part in parts}):
+            raise NotFound(f"{missing[0]} has no log in {self._log_dir}; there are {', '.join(sorted(parts))}")
         lines = [line for source in self._sources.values() if self._is_wanted(source) for line in source.new_lines()]
         return sorted(lines, key=lambda line: line.at)
 
@@ -127,7 +127,7 @@ class Logs:
 
 
 def _sources(log_dir: Path, ray: Path) -> Iterator[tuple[str, Source]]:
-    """The log files that there are, by a name that stays when they are moved."""
+    """Yield the existing log files, each with a name that does not change when the file is moved."""
     files = {"valkey": ["valkey.log"], "forking": ["forking.log"], "ray": ["ray-start.log"]}
     for part, names in files.items():
         yield from ((name, Source(log_dir / name, part)) for name in names if (log_dir / name).exists())

@@ -1,4 +1,4 @@
-"""Whether another platform runs already in a Redis, under the same prefix."""
+"""The check that no other platform uses the same Redis and prefix."""
 
 from __future__ import annotations
 
@@ -18,24 +18,23 @@ _LOOK_S = 0.5
 
 
 def refuse_if_another_platform(url: str, prefix: str) -> None:
-    """RuntimeFailure, in one line, if replicas are heard of, though this platform is not up.
+    """Raise RuntimeFailure, in one line, when there are presence records although this platform is not up.
 
-    Replicas that were killed just now are still heard of for a moment. So this waits until nobody is, and refuses when
-    somebody goes on speaking.
+    The records of replicas that were just killed expire after STALE_S. So this waits for them to expire.
     """
     deadline = time.monotonic() + STALE_S + 2
-    while heard := asyncio.run(_heard(url, prefix)):
+    while present := asyncio.run(_present(url, prefix)):
         if time.monotonic() > deadline:
-            one = heard[0]
+            one = present[0]
             name = f"shard-{one.shard}" if isinstance(one, ShardMember) else one.role
             raise RuntimeFailure(
-                f"another platform runs in the Redis at {redacted(url)} under the prefix {prefix!r} ({len(heard)} "
+                f"another platform runs in the Redis at {redacted(url)} under the prefix {prefix!r} ({len(present)} "
                 f"replicas, such as {one.id} of {name}): end it, or give this one a redis_prefix of its own"
             )
         time.sleep(_LOOK_S)
 
 
-async def _heard(url: str, prefix: str) -> list[Member]:
+async def _present(url: str, prefix: str) -> list[Member]:
     async with connect(url, timeout_s=5, prefix=prefix) as redis:
         try:
             return await everyone(redis)

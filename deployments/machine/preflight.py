@@ -1,4 +1,4 @@
-"""What must hold before anything is started; each refusal is one line that names the fix."""
+"""Checks before a platform is started. Each refusal is one line that names the fix."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
 _ENDING_S = 3.0
-"""Replicas may outlive the command that ends them by a moment."""
+"""Seconds to wait for ports of a platform that has just ended: replicas may outlive `recsys down` by a moment."""
 _SHIFTS = range(10, 2000, 10)
-"""Tried in this order for what to propose."""
+"""Offsets that are tried for the proposal of free ports, in this order."""
 
 
-def refuse_if_taken(wanted: Mapping[str, int], host: str = "127.0.0.1") -> None:
-    """RuntimeFailure if a port of `wanted` (use -> port) cannot be listened on, or is wanted twice. It names all that
-    are taken, and how much higher all are free.
+def refuse_if_taken(ports: Mapping[str, int], host: str = "127.0.0.1") -> None:
+    """Raise RuntimeFailure when a port cannot be listened on, or two uses have the same port. `ports`: port by use.
+
+    The message names all busy ports, and the offset at which all are free.
     """
     uses: dict[int, str] = {}
-    for use, port in wanted.items():
+    for use, port in ports.items():
         if port in uses:
             raise RuntimeFailure(f"port {port} is wanted for {uses[port]} and for {use}: give each its own")
         uses[port] = use
@@ -40,20 +41,20 @@ def refuse_if_taken(wanted: Mapping[str, int], host: str = "127.0.0.1") -> None:
 
 
 def _taken(uses: Mapping[int, str], host: str) -> list[int]:
-    """Ports that cannot be listened on, once a platform that was ended just now has let go of its own."""
+    """Return the ports that cannot be listened on. Wait for those of a platform that has just ended."""
     deadline = time.monotonic() + _ENDING_S
-    while taken := [port for port, use in uses.items() if not _is_free(use, port, host)]:
+    while busy := [port for port, use in uses.items() if not _is_free(use, port, host)]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    return taken
+    return busy
 
 
 def _is_free(use: str, port: int, host: str) -> bool:
-    """RuntimeFailure for an address that is not this machine's."""
+    """Return whether a port can be listened on. Raises RuntimeFailure for an address that is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended just now do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not make a port busy
         try:
             probe.bind((host, port))
             probe.listen(1)
@@ -65,7 +66,7 @@ def _is_free(use: str, port: int, host: str) -> bool:
 
 
 def _holder(port: int) -> str:
-    """Who listens there, as far as this user may see it."""
+    """Return the program that listens on a port, for a message. Empty: this user cannot see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
@@ -76,7 +77,7 @@ def _holder(port: int) -> str:
 
 
 def refuse_if_open(host: str, security: Security) -> None:
-    """RuntimeFailure if the API would listen beyond loopback without asking for a key; BadInput for wrong keys."""
+    """Raise RuntimeFailure when the API would listen beyond loopback without keys, and BadInput for invalid keys."""
     keys = load_keys(security)
     if keys is not None or security.allow_no_keys or is_loopback(host):
         return
@@ -88,7 +89,7 @@ def refuse_if_open(host: str, security: Security) -> None:
 
 
 def refuse_if_traces_cannot_leave(tracing: Tracing) -> None:
-    """RuntimeFailure if traces are asked for and what sends them is not installed."""
+    """Raise RuntimeFailure when tracing is configured and its exporter is not installed."""
     if tracing.endpoint is None:
         return
     try:
@@ -107,7 +108,9 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_if_short_of_memory(available: int, needed: int) -> None:
-    """Both in bytes. Ray ends replicas once 95 % of the memory is used, so a tight start fails late and obscurely."""
+    """Raise RuntimeFailure when less memory is available than needed, in bytes. Ray kills replicas at 95 % of the
+    memory, so a start without a reserve would fail later, with an obscure message.
+    """
     if available < needed:
         raise RuntimeFailure(
             f"{available / GIB:.1f} GiB of memory are available and {needed / GIB:.1f} GiB needed: close other programs"
@@ -115,7 +118,7 @@ def refuse_if_short_of_memory(available: int, needed: int) -> None:
 
 
 def available_memory() -> int:
-    """Bytes this process may still use: the machine's, or the container's if that allows less."""
+    """Return the bytes that this process may still use: the machine's, or the container's if they are fewer."""
     return min(psutil.virtual_memory().available, _left_in_container(Path("/sys/fs/cgroup")))
 
 
@@ -125,5 +128,5 @@ def _left_in_container(cgroup: Path) -> int:
         used = int((cgroup / "memory.current").read_text())
         cache = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
-        return 1 << 62  # no container, or an old kernel's: no limit known
+        return 1 << 62  # not in a container, or cgroup v1: the limit is unknown
     return 1 << 62 if limit == "max" else int(limit) - used + int(cache.get("inactive_file", 0))

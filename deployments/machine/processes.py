@@ -1,6 +1,6 @@
-"""Finding and stopping the processes of one instance, and no other.
+"""Finding and stopping the processes of one instance, and no others.
 
-Every process that we start carries RECSYS_INSTANCE=<id> in its environment, and so do those that it starts.
+Every process of a platform has RECSYS_INSTANCE=<id> in its environment, and so do its descendants.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ _POLL_S = 0.02
 
 
 def instance_processes(instance: str) -> list[psutil.Process]:
-    """The marked processes and all that descend from them, without the calling one. Never another user's."""
-    found: dict[int, psutil.Process] = {}
+    """Return the marked processes of this user and their descendants, without the calling process."""
+    processes: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
-        if process.pid not in found and _is_marked(process, instance):
-            found[process.pid] = process
-            # Some of Ray's write their title over their environment (the dashboard's modules): known by descent.
-            found.update((child.pid, child) for child in _descendants(process))
-    found.pop(os.getpid(), None)
-    return [process for process in found.values() if _is_alive(process)]
+        if process.pid not in processes and _is_marked(process, instance):
+            processes[process.pid] = process
+            # Some of Ray's processes (the dashboard's modules) overwrite their environment with their title.
+            processes.update((child.pid, child) for child in _descendants(process))
+    processes.pop(os.getpid(), None)
+    return [process for process in processes.values() if _is_alive(process)]
 
 
 def processes_named(instance: str, words: str) -> list[psutil.Process]:
-    """Those of the instance that have `words` in their command line or their name."""
-    found = []
+    """Return the processes of the instance with `words` in their command line or name."""
+    matching = []
     for process in instance_processes(instance):
         with suppress(psutil.NoSuchProcess):
             if words in " ".join(process.cmdline()) or words in process.name():
-                found.append(process)
-    return found
+                matching.append(process)
+    return matching
 
 
 def _is_marked(process: psutil.Process, instance: str) -> bool:
     try:
         return process.environ().get(MARKER) == instance
-    except psutil.Error:  # gone meanwhile, or not ours to read: then it is not ours at all
+    except psutil.Error:  # it has ended, or belongs to another user
         return False
 
 
@@ -56,20 +56,20 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
 
 
 def stop_instance(instance: str, timeout_s: float = 30.0) -> int:
-    """Ends every process of the instance and says how many there were.
+    """End every process of the instance, and return their number.
 
-    Each step is asked politely and has a third of `timeout_s` seconds before it is killed: the raylet with its
-    workers while it can still sign off, the rest of Ray, and Valkey last, since the others write to it.
-    RuntimeFailure if something outlives even that.
+    There are three steps: the raylet with its workers, so that it can still deregister; the rest of Ray; and Valkey,
+    since the others write to it. A step is terminated, and killed after a third of `timeout_s` seconds. Raises
+    RuntimeFailure when a process remains.
     """
     started = instance_processes(instance)
-    for wanted in (_is_raylet, _is_not_valkey, _is_any):
-        # What is known by descent only would be lost from sight with its parent, so it is kept in mind.
+    for in_step in (_is_raylet, _is_not_valkey, _is_any):
+        # Keep the processes seen so far: without its parent a process that has no mark is not found again.
         alive = {process.pid: process for process in (*started, *instance_processes(instance)) if _is_alive(process)}
-        _stop([process for process in alive.values() if wanted(process)], timeout_s / 3)
-    left = instance_processes(instance)
-    if left:
-        names = ", ".join(f"{_name(process)} (pid {process.pid})" for process in left)
+        _stop([process for process in alive.values() if in_step(process)], timeout_s / 3)
+    remaining = instance_processes(instance)
+    if remaining:
+        names = ", ".join(f"{_name(process)} (pid {process.pid})" for process in remaining)
         raise RuntimeFailure(f"could not stop {names}: end them by hand, then run `recsys down` again")
     return len(started)
 
@@ -82,14 +82,14 @@ def _stop(processes: list[psutil.Process], timeout_s: float) -> None:
 
 def _signal(processes: Iterable[psutil.Process], send: Callable[[psutil.Process], None]) -> None:
     for process in processes:
-        with suppress(psutil.Error):  # gone meanwhile
+        with suppress(psutil.Error):  # it has ended
             send(process)
 
 
 def _outlived(processes: Iterable[psutil.Process], timeout_s: float) -> list[psutil.Process]:
-    """Those still alive after `timeout_s` seconds; returns early once there are none."""
+    """Return the processes alive after `timeout_s` seconds. Return at once when there are none."""
     deadline = time.monotonic() + timeout_s
-    # psutil.wait_procs waits until pid 1 has collected the dead, which in containers takes seconds, or for ever.
+    # psutil.wait_procs waits until pid 1 reaps the dead, which in containers takes seconds or never happens.
     while (alive := [process for process in processes if _is_alive(process)]) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return alive
@@ -98,7 +98,7 @@ def _outlived(processes: Iterable[psutil.Process], timeout_s: float) -> list[psu
 def _is_alive(process: psutil.Process) -> bool:
     try:
         with suppress(psutil.TimeoutExpired):
-            process.wait(0)  # collects a dead child of the calling process; waits for nothing
+            process.wait(0)  # reaps a dead child of the calling process without waiting
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -1,4 +1,4 @@
-"""Starting Ray on this machine alone, with explicit addresses and ports only."""
+"""The start of Ray on this machine, with explicit addresses and ports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from recsys.errors import RuntimeFailure
 def start_ray(
     instance: Instance, env: Mapping[str, str], *, num_cpus: int | None, object_store_bytes: int, timeout_s: float = 120
 ) -> None:
-    """Returns when Ray is up. `num_cpus`: cores that Ray hands out, None for all. RuntimeFailure if not."""
+    """Start Ray, and return when it is up. `num_cpus`: cores that Ray assigns; None: all. Raises RuntimeFailure when it
+    does not start within `timeout_s` seconds.
+    """
     log = instance.log_dir / "ray-start.log"
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
     command += _options(instance, object_store_bytes)
@@ -32,13 +34,13 @@ def start_ray(
 
 
 def start_fork_server(instance: Instance, env: Mapping[str, str]) -> None:
-    """Does not wait: it imports while Ray starts, and workers wait for it, or start without it."""
+    """Start the fork server without waiting. It imports while Ray starts. Workers wait for it, or start without it."""
     with (instance.log_dir / "forking.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "deployments.ray_internals.forking.server"], env=dict(env), stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
-    process.returncode = 0  # it outlives us on purpose, and Popen would complain
+    process.returncode = 0  # it is meant to outlive this process; otherwise Popen warns
 
 
 def _options(instance: Instance, object_store_bytes: int) -> list[str]:
@@ -49,15 +51,15 @@ def _options(instance: Instance, object_store_bytes: int) -> list[str]:
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={ports.dashboard}",
         f"--metrics-export-port={ports.metrics}",
-        # Any free port: a fixed one that another Ray holds costs four seconds of retries before Ray goes on without.
+        # Any free port: with a busy one Ray retries for four seconds and then continues without it.
         "--dashboard-agent-listen-port=0",
-        # Likewise, free ones instead of 10002-19999, where two Rays on one machine meet.
+        # Any free ports, instead of 10002-19999, which two Rays on one machine would share.
         "--min-worker-port=0",
         "--max-worker-port=0",
         f"--object-store-memory={object_store_bytes}",
-        # Its own folder, so that /tmp/ray and its ray_current_cluster stay as they are.
+        # A folder of its own, so that /tmp/ray and its ray_current_cluster do not change.
         f"--temp-dir={instance.ray_dir}",
-        "--include-log-monitor=false",  # it forwards worker output to a driver, and there is none
-        "--no-monitor",  # the autoscaler of machines
+        "--include-log-monitor=false",  # it forwards worker output to a driver, and there is no driver
+        "--no-monitor",  # the autoscaler of cluster nodes
         "--disable-usage-stats",
     ]

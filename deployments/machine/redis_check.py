@@ -1,4 +1,4 @@
-"""What a Redis must be before the platform uses it. Each refusal and each warning is one line that names the fix."""
+"""Checks of a Redis before the platform uses it. Each refusal and each warning is one line that names the fix."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from recsys.state.redis_url import redacted
 log = logging.getLogger(__name__)
 
 LEAST_VERSION = (6, 2)
-"""The first with XTRIM MINID, ZRANGE BYSCORE and ZMSCORE."""
+"""The first version with XTRIM MINID, ZRANGE BYSCORE and ZMSCORE."""
 
 
 def check_redis(url: str, prefix: str = DEFAULT_PREFIX) -> list[str]:
-    """Look at the server behind a URL: one line for each thing that an operator should mend.
+    """Check the server at a URL. Return a warning, in one line, for each setting that an operator should change.
 
-    RuntimeFailure, in one line and without the URL's password, for what the platform cannot work with: no answer, a
+    Raises RuntimeFailure, in one line and without the URL's password, when the platform cannot use it: no answer, a
     version before 6.2, Redis Cluster, a Sentinel or a replica instead of the primary, an eviction policy that drops any
-    key, and refused writes.
+    key, or refused writes.
     """
     try:
         with connect_blocking(url) as client:
-            return _looked(client, redacted(url), PROBE.under(prefix))
+            return _checked(client, redacted(url), PROBE.under(prefix))
     except (RedisError, ValueError, OSError) as error:
-        # A URL's own mistake is described with parts of the URL.
+        # The message of a ValueError quotes the URL, which may have a password.
         why = "the URL is wrong" if isinstance(error, ValueError) else error
         raise RuntimeFailure(f"Redis at {redacted(url)} does not answer ({why}): start it, or mend redis_url") from None
 
 
 def log_check(url: str, prefix: str) -> None:
-    """Log what `check_redis` finds, refusals too: a platform that `serve deploy` started is up, and has to stay up."""
+    """Log the warnings and the refusal of `check_redis`, for a platform that `serve deploy` started and that runs."""
     try:
         for line in check_redis(url, prefix):
             log.warning("%s", line)
@@ -53,7 +53,7 @@ def log_check(url: str, prefix: str) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether a Redis is there, be it one that still loads or asks for another password."""
+    """Return whether a Redis answers, also if it is still loading or requires another password."""
     try:
         with connect_blocking(url) as client:
             client.ping()
@@ -65,7 +65,7 @@ def answers(url: str) -> bool:
 
 
 def refused_writes(url: str, prefix: str = DEFAULT_PREFIX) -> str | None:
-    """Why this Redis takes no writes at the moment, in one line; None: it takes them."""
+    """Return why this Redis refuses writes at the moment, in one line. None: it accepts them."""
     try:
         with connect_blocking(url) as client:
             client.set(PROBE.under(prefix), "1", px=1000)
@@ -77,19 +77,19 @@ def refused_writes(url: str, prefix: str = DEFAULT_PREFIX) -> str | None:
     return None
 
 
-def _looked(client: redis.Redis, place: str, probe: str) -> list[str]:
+def _checked(client: redis.Redis, place: str, probe: str) -> list[str]:
     client.ping()
     hello = _hello(client)
     _refuse_kind(place, hello.get("mode"), hello.get("role"))
-    told, unread = _info(client)
-    version = _version(hello.get("version") or told.get("redis_version"))
+    info, unread = _info(client)
+    version = _version(hello.get("version") or info.get("redis_version"))
     if version is not None and version < LEAST_VERSION:
         raise RuntimeFailure(
             f"Redis at {place} is version {'.'.join(map(str, version))}, and the platform needs "
             f"{'.'.join(map(str, LEAST_VERSION))} or later, or any Valkey: upgrade it, or mend redis_url"
         )
-    _refuse_kind(place, told.get("redis_mode") or told.get("server_mode"), told.get("role"))
-    policy = told.get("maxmemory_policy")
+    _refuse_kind(place, info.get("redis_mode") or info.get("server_mode"), info.get("role"))
+    policy = info.get("maxmemory_policy")
     if policy is not None and policy.startswith("allkeys"):
         raise RuntimeFailure(
             f"Redis at {place} has maxmemory-policy {policy}, which drops histories and the item log without a word "
@@ -99,10 +99,10 @@ def _looked(client: redis.Redis, place: str, probe: str) -> list[str]:
         client.set(probe, "1", px=1000)
     except ResponseError as error:
         raise RuntimeFailure(_refused(place, error)) from None
-    return [f"Redis at {place} {line}" for line in _warnings(told, unread)]
+    return [f"Redis at {place} {line}" for line in _warnings(info, unread)]
 
 
-def _warnings(told: Mapping[str, str], unread: bool) -> list[str]:
+def _warnings(info: Mapping[str, str], unread: bool) -> list[str]:
     lines = []
     if unread:
         lines.append(
@@ -110,19 +110,19 @@ def _warnings(told: Mapping[str, str], unread: bool) -> list[str]:
             "maxmemory-policy noeviction and appendonly yes (ACL SETUSER … +info lets this be checked)"
         )
         return lines
-    policy = told.get("maxmemory_policy")
+    policy = info.get("maxmemory_policy")
     if policy is not None and policy.startswith("volatile"):
         lines.append(
             f"has maxmemory-policy {policy}, which drops keys that have a lifetime, histories among them where users "
             "have one: set it to noeviction"
         )
-    if told.get("aof_enabled") == "0":
+    if info.get("aof_enabled") == "0":
         lines.append("has appendonly no: a crash loses what came since its last snapshot; set appendonly yes")
     return lines
 
 
 def _hello(client: redis.Redis) -> dict[str, str]:
-    """What the server says of itself to any user; empty where it does not know HELLO (before 6.0, some proxies)."""
+    """Return the answer to HELLO, which needs no permission. Empty: the server lacks it (before 6.0, some proxies)."""
     try:
         answer: Any = client.execute_command("HELLO", 2)  # type: ignore[no-untyped-call]
     except ResponseError:
@@ -132,15 +132,15 @@ def _hello(client: redis.Redis) -> dict[str, str]:
 
 
 def _info(client: redis.Redis) -> tuple[dict[str, str], bool]:
-    """INFO's fields as far as the user may read them, and whether they were refused."""
-    told: dict[str, str] = {}
+    """Return the fields of INFO that the user may read, and whether a section was refused."""
+    info: dict[str, str] = {}
     try:
         for section in ("server", "replication", "memory", "persistence"):
-            found: Any = client.info(section)
-            told |= {_text(name): _text(value) for name, value in found.items()}
-    except ResponseError:  # NOPERM, or a service that renamed the command
-        return told, True
-    return told, False
+            fields: Any = client.info(section)
+            info |= {_text(name): _text(value) for name, value in fields.items()}
+    except ResponseError:  # NOPERM, or a service that has renamed the command
+        return info, True
+    return info, False
 
 
 def _refuse_kind(place: str, mode: str | None, role: str | None) -> None:
@@ -173,8 +173,8 @@ def _refused(place: str, error: ResponseError) -> str:
     return f"Redis at {place} refuses writes ({' '.join(str(error).split())[:200]}): {fix}"
 
 
-def _version(said: str | None) -> tuple[int, int] | None:
-    parts = (said or "").split(".")
+def _version(text: str | None) -> tuple[int, int] | None:
+    parts = (text or "").split(".")
     if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
         return None
     return int(parts[0]), int(parts[1])

@@ -1,4 +1,4 @@
-"""Handing the Serve config to a running cluster, as `serve deploy` does, and waiting until it serves."""
+"""The rollout of a Serve config on a running cluster, as by `serve deploy`, with waiting until it serves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_S = 0.2
 
 
 class Rollout:
-    """Serve's REST API at a dashboard. `logs` is where an error says that more can be read."""
+    """A client of Serve's REST API at a dashboard. `logs`: the folder that error messages refer to."""
 
     def __init__(self, dashboard_url: str, token: str, logs: Path) -> None:
         self._logs = logs
@@ -33,7 +33,7 @@ class Rollout:
             base_url=dashboard_url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=60.0,
-            trust_env=False,  # no HTTP proxy stands between us and loopback
+            trust_env=False,  # do not use an HTTP proxy for loopback
         )
 
     def __enter__(self) -> Self:
@@ -45,47 +45,47 @@ class Rollout:
         self._http.close()
 
     def submit(self, config: dict[str, Any]) -> None:
-        """The config becomes the cluster's goal. RuntimeFailure if Serve refuses it."""
-        self._ask("PUT", json=for_serve(config))
+        """Submit a config. Raises RuntimeFailure when Serve refuses it."""
+        self._request("PUT", json=for_serve(config))
 
     def applications(self) -> dict[str, dict[str, Any]]:
-        """Each application as Serve describes it: status, message, deployments."""
+        """Return each application as Serve describes it: status, message, deployments."""
         return dict(self.details()["applications"])
 
     def details(self) -> dict[str, Any]:
-        """All that Serve says: the applications with their config, their deployments and replicas."""
-        return dict(self._ask("GET").json())
+        """Return Serve's answer: the applications with their config, their deployments and replicas."""
+        return dict(self._request("GET").json())
 
     def wait(self, api_url: str, on_phase: OnPhase, timeout_s: float, certificate: Path | None = None) -> None:
-        """Returns once every application runs and `api_url` leads to a replica, both within `timeout_s` seconds.
+        """Wait until every application runs and a replica answers at `api_url`.
 
-        `certificate`: the API's, None where it speaks plain HTTP.
-
-        RuntimeFailure with the deployment's own message as soon as Serve gives one up.
+        `certificate`: the API's; None: it speaks plain HTTP. Raises RuntimeFailure after `timeout_s` seconds, and with
+        the deployment's own message as soon as a deployment fails.
         """
         deadline = time.monotonic() + timeout_s
-        said = ""
+        shown = ""
         while waiting := list(self._unready()):
             if time.monotonic() > deadline:
                 raise RuntimeFailure(f"not up after {timeout_s:.0f} s: {'; '.join(waiting)} (logs: {self._logs})")
-            if (phase := ", ".join(waiting)) != said:
-                on_phase(said := phase)
+            if (phase := ", ".join(waiting)) != shown:
+                on_phase(shown := phase)
             time.sleep(_POLL_S)
         on_phase("HTTP")
         self._wait_for_http(api_url, max(deadline - time.monotonic(), 5.0), pinned(certificate))
 
     def take_over(self, config: dict[str, Any], on_phase: OnPhase, timeout_s: float) -> None:
-        """Returns once a changed config that was submitted is what runs, replicas included.
+        """Wait until all replicas run a changed config that was submitted.
 
-        RuntimeFailure with the deployment's own message as soon as Serve gives one up, or after `timeout_s` seconds.
+        Raises RuntimeFailure after `timeout_s` seconds, and with the deployment's own message as soon as a deployment
+        fails.
         """
-        deadline, said = time.monotonic() + timeout_s, ""
+        deadline, shown = time.monotonic() + timeout_s, ""
         while waiting := sorted({*self._unready(), *late(config, details := self.details()), *behind(config, details)}):
             if time.monotonic() > deadline:
                 names = ", ".join(waiting)
                 raise RuntimeFailure(f"{names}: not there after {timeout_s:.0f} s; it goes on, see `recsys status`")
-            if (phase := ", ".join(waiting)) != said:
-                on_phase(said := phase)
+            if (phase := ", ".join(waiting)) != shown:
+                on_phase(shown := phase)
             time.sleep(_POLL_S)
 
     def _unready(self) -> Iterator[str]:
@@ -106,7 +106,7 @@ class Rollout:
                 f"the replicas run, but {api_url} does not lead to them (logs: {self._logs / 'serve'})"
             ) from None
 
-    def _ask(self, method: str, **options: Any) -> httpx.Response:
+    def _request(self, method: str, **options: Any) -> httpx.Response:
         try:
             response = self._http.request(method, _PATH, **options)
         except httpx.HTTPError as error:
@@ -117,12 +117,12 @@ class Rollout:
 
 
 def rollout_of(instance: Instance) -> Rollout:
-    """To the platform that runs."""
+    """Return the client for a running platform."""
     return Rollout(instance.dashboard_url, instance.token, instance.log_dir / "ray")
 
 
 def _is_routed(api_url: httpx.URL, verify: SSLContext | bool) -> bool:
-    """HAProxy learns of the replicas a moment after Serve calls the application running."""
+    """Return whether HAProxy routes to a replica. It learns of replicas shortly after Serve reports them as running."""
     try:
         with httpx.Client(trust_env=False, timeout=5.0, verify=verify) as client:
             routes = client.get(api_url.copy_with(path="/-/routes"))
@@ -133,7 +133,7 @@ def _is_routed(api_url: httpx.URL, verify: SSLContext | bool) -> bool:
 
 
 def _reason(application: dict[str, Any]) -> str:
-    """The most telling message: a deployment's own, else the application's."""
+    """Return the message of a failed deployment, else the application's."""
     for name, deployment in application["deployments"].items():
         if deployment["status"] in _FAILED and deployment["message"]:
             return f"{name}: {_last(deployment['message'])}"
@@ -141,5 +141,5 @@ def _reason(application: dict[str, Any]) -> str:
 
 
 def _last(message: str) -> str:
-    """The last line that says something: a traceback ends with what went wrong."""
+    """Return the last line that is not blank: a traceback ends with the error."""
     return next((line.strip() for line in reversed(message.splitlines()) if line.strip()), "")

@@ -1,7 +1,7 @@
-"""The life of a platform on one machine: `up`, `down`, `status`.
+"""The life cycle of a platform on one machine: `up`, `down`, `status`.
 
-Nothing here touches a Ray cluster or a Redis that it did not start: addresses and ports are explicit, and processes
-are known by the mark that they carry.
+Only the Ray cluster and the Redis that it has started are touched: addresses and ports are explicit, and processes are
+found by their mark.
 """
 
 from __future__ import annotations
@@ -41,27 +41,29 @@ from recsys.state.redis_url import redacted
 
 
 class Resources(Settings):
-    """What the platform may take of the machine."""
+    """The platform's share of the machine."""
 
     num_cpus: int | None = None
-    """Cores that Ray hands out; None: as many as there are."""
+    """Cores that Ray assigns. None: all."""
     object_store_bytes: int = 256 << 20
-    """Shared memory for Ray's objects; batch jobs use it, serving hardly does."""
+    """Shared memory for Ray's objects. Batch jobs use it; serving hardly does."""
     memory_needed: int = 4 * GIB
     """Bytes that must be available at the start."""
 
 
 class Status(Settings):
+    """The state of a platform."""
+
     running: bool
     """Whether any process of the platform is alive."""
     instance: Instance | None = None
     processes: int = 0
     applications: Mapping[str, str] = Field(default_factory=dict)
-    """Application -> Serve's status of it; empty if the dashboard does not answer."""
+    """Serve's status of each application. Empty: the dashboard does not answer."""
 
 
 class Runtime:
-    """The platform of one home, the folder that `Platform.home()` names. `ports`: None for those of the config file."""
+    """The platform of one home, see `Platform.home()`. `ports` None: those of the config file."""
 
     def __init__(self, home: Path, ports: Ports | None = None, resources: Resources | None = None) -> None:
         self._home = home.resolve()
@@ -83,11 +85,11 @@ class Runtime:
         tuning: Tuning | None = None,
         warn: Callable[[str], None] = lambda _line: None,
     ) -> Instance:
-        """Starts all that the config file asks for and returns once it serves; on any failure nothing stays.
+        """Start the platform of the config file, and return once it serves. After any failure nothing keeps running.
 
-        `timeout_s`: seconds for the applications, once Ray is up. `memory`: bytes available on this machine.
-        `warn`: told each thing, in one line, that is not refused and should be mended.
-        RuntimeFailure, or BadInput for the config file; each is one line that names the fix.
+        `timeout_s`: seconds for the applications, once Ray is up. `memory`: returns the bytes available on this
+        machine. `warn`: called with a line for each setting that should be changed. Raises RuntimeFailure, or BadInput
+        for the config file; each is one line that names the fix.
         """
         on_phase("checks")
         with self._locked():
@@ -95,7 +97,7 @@ class Runtime:
             instance = self._instance(config)
             try:
                 self._start(instance, config, on_phase, timeout_s, tuning)
-            except BaseException:  # Ctrl-C as well
+            except BaseException:  # also Ctrl-C
                 on_phase("stopping what was started")
                 self._clear(instance)
                 raise
@@ -104,14 +106,16 @@ class Runtime:
         return instance
 
     def running(self) -> Instance:
-        """RuntimeFailure where no platform runs."""
+        """Return the running instance. Raises RuntimeFailure when the platform does not run."""
         instance = read_instance(self._home)
         if instance is None or not instance_processes(self._id):
             raise RuntimeFailure("the platform is not up; start it with: recsys up")
         return instance
 
     def down(self, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 30.0) -> int:
-        """Stops the platform, complete or not, and says how many processes there were. RuntimeFailure if one stays."""
+        """Stop the platform, complete or not, and return the number of its processes. Raises RuntimeFailure when one
+        remains.
+        """
         with self._locked():
             on_phase("stopping")
             stopped = stop_instance(self._id, timeout_s)
@@ -132,9 +136,9 @@ class Runtime:
         )
 
     def running_redis(self, config: ServeConfig) -> str | None:
-        """Where Redis is; None: it is the embedded one, and that does not run.
+        """Return the URL of the platform's Redis. None: it is the embedded one, which does not run.
 
-        RuntimeFailure when it runs and cannot be reached from here, as from another container on the same folder.
+        Raises RuntimeFailure when it runs and cannot be reached from here, such as from another container.
         """
         if url := config.platform.external_redis():
             return url
@@ -153,12 +157,12 @@ class Runtime:
 
     @contextmanager
     def redis(self, config: ServeConfig) -> Iterator[str]:
-        """Where Redis is, for as long as a command needs it: the embedded one is started where none runs."""
+        """Yield the URL of the platform's Redis. The embedded one is started for the block if it does not run."""
         if url := self.running_redis(config):
             yield url
             return
         with self._locked():
-            self._refuse_if_served_elsewhere()  # again: it may have come meanwhile
+            self._refuse_if_served_elsewhere()  # check again, now with the lock
             instance = self._instance(config)
             instance.prepare()
             env = ray_environment(instance, os.environ)
@@ -173,7 +177,7 @@ class Runtime:
 
     @contextmanager
     def redis_if_used(self, config: ServeConfig) -> Iterator[str | None]:
-        """As `redis`, but None where nothing was ever written: then no server is started either."""
+        """As `redis`, but yield None, and start no server, when nothing was ever written."""
         if not (self._home / "valkey").exists() and self.running_redis(config) is None:
             yield None
             return
@@ -193,7 +197,7 @@ class Runtime:
         refuse_if_traces_cannot_leave(config.serving.tracing)
         if tls := config.certificate:
             joined(*tls)
-        # Of the range for replicas Serve passes over ports that are taken, as they are for a minute after a platform.
+        # Serve skips busy ports in the range for replicas. Some are busy for a minute after a platform has ended.
         ports = (self._ports or config.platform.ports).model_dump(exclude={"replicas"})
         api = {"the API, http_options.port": port}
         refuse_if_taken({**api, **{f"args.ports.{use}": number for use, number in ports.items()}})
@@ -206,7 +210,7 @@ class Runtime:
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _refuse_if_served_elsewhere(self) -> None:
-        """RuntimeFailure if a Valkey that cannot be seen from here writes into our folder."""
+        """Raise RuntimeFailure when a Valkey that is not visible from here uses the home's folder."""
         folder = self._home / "valkey"
         if is_served(folder):
             raise RuntimeFailure(
@@ -238,7 +242,7 @@ class Runtime:
         self, instance: Instance, config: ServeConfig, on_phase: OnPhase, timeout_s: float, tuning: Tuning | None
     ) -> None:
         instance.prepare()
-        instance.write()  # from here on, `down` knows what to remove
+        instance.write()  # from here on, `down` can remove everything
         replace(instance.token_file, os.urandom(32).hex().encode(), mode=0o600)
         tls, api_port = config.certificate, config.http_address[1]
         if tls:
@@ -269,14 +273,15 @@ class Runtime:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One `up` or `down` at a time in a home."""
+        """Allow one `up` or `down` at a time in a home."""
         busy = RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it")
         with locked(self._home / "run" / "lock", busy):
             yield
 
 
 def _refuse_if_another_platform(url: str, prefix: str) -> None:
-    from deployments.machine.prefix_conflict import refuse_if_another_platform  # noqa: PLC0415 - brings half of recsys; only `up` asks
+    # Imported here: it imports half of recsys, and only `up` needs it
+    from deployments.machine.prefix_conflict import refuse_if_another_platform  # noqa: PLC0415
 
     refuse_if_another_platform(url, prefix)
 
@@ -284,6 +289,6 @@ def _refuse_if_another_platform(url: str, prefix: str) -> None:
 def _application_states(instance: Instance) -> dict[str, str]:
     try:
         with rollout_of(instance) as rollout:
-            return {name: str(found["status"]) for name, found in rollout.applications().items()}
+            return {name: str(application["status"]) for name, application in rollout.applications().items()}
     except (RuntimeFailure, OSError):
         return {}

@@ -1,4 +1,4 @@
-"""Reading the Serve config file: the only configuration there is."""
+"""Reading of the Serve config file, the only configuration of a platform."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - compared with, never bound
 
 @dataclass(frozen=True, slots=True)
 class ServeConfig(Config):
-    """A Serve config file, read and judged once by a command and passed on to all that it calls."""
+    """A Serve config file. A command reads and checks it once, and passes it on."""
 
     document: dict[str, Any]
-    """The file as it is; `for_serve` makes of it what Serve is given."""
+    """The content of the file. `for_serve` converts it to what Serve is given."""
     file: Path
-    """Where it was read; for messages, and for `recsys up`, which notes it."""
+    """The path of the file, for messages and for `instance.json`."""
 
     @classmethod
     def of(cls, document: dict[str, Any], file: Path = Path()) -> Self:
-        """Raises BadInput, in one line that names the field, for a setting of ours that is wrong.
+        """Return the config of a document. Raises BadInput, in one line that names the field, for an invalid setting.
 
-        The platform is the `args` of the first application, `serving` the Composer's `user_config`, and `tuning` that
-        of shard-0. Of applications of other builders nothing else is judged.
+        `platform` is read from the `args` of the first application, `serving` from the Composer's `user_config`, and
+        `tuning` from shard-0's. An application of another builder is not checked further.
         """
         application = document["applications"][0]
         platform = parsed(Platform, application.get("args"), "applications[0].args")
@@ -47,7 +47,7 @@ class ServeConfig(Config):
 
     @property
     def api_url(self) -> str:
-        """Where this machine reaches the API that the file describes."""
+        """The API's URL on this machine."""
         host, port = self.http_address
         prefix = (self.document["applications"][0].get("route_prefix") or "/").rstrip("/")
         name = "127.0.0.1" if host in ALL_INTERFACES else f"[{host}]" if ":" in host else host
@@ -55,15 +55,15 @@ class ServeConfig(Config):
 
     @property
     def http_address(self) -> tuple[str, int]:
-        """Host and port that the API listens on; Serve's defaults are every interface and 8000."""
+        """Host and port that the API listens on. Serve's defaults are all interfaces and 8000."""
         options = self._http_options
         return str(options.get("host") or ALL_INTERFACES[0]), int(options.get("port") or 8000)
 
     @property
     def certificate(self) -> tuple[Path, Path] | None:
-        """The API's TLS certificate, with those that vouch for it, and its key; None: the API speaks plain HTTP.
+        """The files of the API's TLS certificate chain and its key. None: the API speaks plain HTTP.
 
-        BadInput for what HAProxy is not told here: an encrypted key, and certificates asked of callers.
+        Raises BadInput for an encrypted key and for client certificates, which are not supported.
         """
         options = self._http_options
         for option, fix in (
@@ -81,9 +81,9 @@ class ServeConfig(Config):
 
 
 def read_config(file: Path) -> ServeConfig:
-    """The file once our schema has passed it, without Ray's, which takes a second to import.
+    """Read a file and check it by this project's schema. Ray's takes a second to import.
 
-    BadInput, in one line with the file's line, for the first thing that is wrong.
+    Raises BadInput, in one line with the line in the file, for the first fault.
     """
     text, document = _read(file)
     with located(file, text, document):
@@ -91,11 +91,11 @@ def read_config(file: Path) -> ServeConfig:
 
 
 def read_for_serve(file: Path) -> ServeConfig:
-    """The file once Ray's schema has passed it as well, and it names the whole graph: for what hands it to Serve.
+    """Read a file that is given to Serve. Check it by Ray's schema too, and that it names every deployment.
 
-    BadInput as `read_config` raises it.
+    Raises BadInput as `read_config` does.
     """
-    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second, which other commands do without
+    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second; other commands do not need it
 
     text, document = _read(file)
     with located(file, text, document):
@@ -103,7 +103,7 @@ def read_for_serve(file: Path) -> ServeConfig:
             ServeDeploySchema.model_validate(document)
         except ValidationError as error:
             raise _refused(error) from None
-        # Ray's schema passes over what it does not know, and a typing mistake would quietly leave the default.
+        # Ray's schema ignores unknown keys, so a misspelt one would silently leave the default.
         for where in _unknown(ServeDeploySchema, document):
             raise BadInput(f"{where} is no setting of Ray Serve", field=where)
         config = ServeConfig.of(document, file)
@@ -113,10 +113,10 @@ def read_for_serve(file: Path) -> ServeConfig:
 
 
 def for_serve(document: dict[str, Any]) -> dict[str, Any]:
-    """What Serve is given.
+    """Return the document that Serve is given.
 
-    Without TLS, which HAProxy ends: Serve would tell the replicas behind it to speak it. Without a Redis URL that holds
-    a password: Serve writes the arguments of an application into its log. Replicas have it from $RECSYS_REDIS_URL.
+    It has no TLS, which HAProxy terminates: Serve would configure the replicas for it. It has no Redis URL with a
+    password: Serve logs an application's arguments. Replicas read the URL from $RECSYS_REDIS_URL.
     """
     options = document.get("http_options") or {}
     plain = {name: value for name, value in options.items() if not name.startswith("ssl_")}
@@ -130,7 +130,7 @@ def for_serve(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown(schema: type[BaseModel], value: Any, at: str = "") -> Iterator[str]:
-    """The places of keys that the schema, and those within it, do not have."""
+    """Yield the paths of keys that the schema and its nested schemas do not have."""
     for key, inner in value.items():
         if key not in schema.model_fields:
             yield f"{at}{key}"
@@ -143,7 +143,7 @@ def _unknown(schema: type[BaseModel], value: Any, at: str = "") -> Iterator[str]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The pydantic models within an annotation such as list[Model] | None."""
+    """Yield the pydantic models in an annotation such as list[Model] | None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -158,7 +158,7 @@ def _user_config(application: dict[str, Any], deployment: str) -> Any:
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
-    """The text, and the document with at least one application."""
+    """Return the text and the document of a file. Raises BadInput unless it has an application."""
     try:
         text = file.read_text(encoding="utf-8")
         document = parse_yaml(text)

@@ -1,4 +1,4 @@
-"""TLS between our own commands and our own API."""
+"""TLS between the commands and the API."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from recsys.errors import RuntimeFailure
 
 
 def pinned(certificate: Path | None) -> ssl.SSLContext | bool:
-    """What httpx's `verify` takes: just this certificate is trusted, whatever name it was made for, since our commands
-    ask for the API at 127.0.0.1. True, the usual check, where there is none.
+    """Return a value for httpx's `verify` that trusts only this certificate. None: the usual verification.
+
+    The certificate's name is not checked, since the commands connect to 127.0.0.1. Raises RuntimeFailure when it cannot
+    be read.
     """
     if certificate is None:
         return True
@@ -19,12 +21,12 @@ def pinned(certificate: Path | None) -> ssl.SSLContext | bool:
     except OSError as error:
         raise RuntimeFailure(f"http_options.ssl_certfile: {certificate} cannot be used: {error}") from None
     context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself, not who signed it
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trust the certificate itself, whoever signed it
     return context
 
 
 def joined(certificate: Path, key: Path) -> str:
-    """Both in one text, as HAProxy reads them. RuntimeFailure when one cannot be read or they do not fit."""
+    """Return both in one text for HAProxy. Raises RuntimeFailure when one cannot be read or they do not match."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
         return f"{certificate.read_text()}\n{key.read_text()}"

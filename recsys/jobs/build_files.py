@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from recsys.config import Config, Platform
 from recsys.data.vector_chunks import VECTOR
 from recsys.datatypes import Item
+from recsys.encoders.base import fingerprint
 from recsys.encoders.catalogue import Progress
 from recsys.errors import VersionError
 from recsys.jobs.item_files import OnBatch, read_catalogue
@@ -122,6 +123,16 @@ def ensure_version(config: Config, say: Progress, *, redis_url: str | None = Non
             "or routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
         )
     return manifest, False
+
+
+def served_version(config: Config, *, at_least: int) -> Manifest | None:
+    """Return the served version if it has the config file's encoder and shards, and this number of items."""
+    store, platform = VersionStore.of(config.platform), config.platform
+    current = store.current()
+    manifest = None if current is None else store.manifest(current)
+    if manifest is None or manifest.items < at_least or not manifest.fits(platform):
+        return None
+    return manifest if manifest.fingerprint == fingerprint(platform.encoder) else None
 
 
 async def _trimmed(redis_url: str, platform: Platform) -> list[str]:

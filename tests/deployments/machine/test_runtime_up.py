@@ -21,7 +21,7 @@ import trustme
 import yaml
 
 from deployments.cli.client import Client
-from deployments.cli.finding import running_instances
+from deployments.cli.platform_choice import running_instances
 from deployments.machine.instance import Instance, instance_id, runtime_dir, state_file
 from deployments.machine.preflight import GIB
 from deployments.machine.processes import MARKER, instance_processes, stop_instance

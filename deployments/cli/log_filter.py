@@ -1,4 +1,4 @@
-"""What a command writes is its own: no log lines and no warnings of the libraries that it uses."""
+"""The filter for log lines and warnings of libraries, which commands do not show."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _OURS = ("recsys", "deployments")
 
 
 @contextmanager
-def only_our_lines() -> Iterator[None]:
-    """While it lasts, warnings of our own loggers go to stderr, and what libraries log or warn goes nowhere.
+def own_logs_only() -> Iterator[None]:
+    """Within the block, warnings of this project's loggers go to stderr, and those of libraries are discarded.
 
-    Some libraries set up logging for the whole process when they are imported, as onnxruntime's quantisation does. Then
-    every HTTP request of a command would be a line. They leave a root logger alone that has a handler.
+    Some libraries, such as onnxruntime's quantisation, configure logging for the whole process when they are imported.
+    Then every HTTP request of a command would print a line. They do not if the root logger has a handler.
     """
     with ExitStack() as stack:
         _handle(stack, logging.root, logging.NullHandler())

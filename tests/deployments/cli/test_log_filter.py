@@ -21,8 +21,8 @@ def test_what_libraries_log_and_warn_is_shown_to_nobody() -> None:
     """Also after one of them has set up logging for the whole process; our own warnings are shown."""
     code = """
 import logging, warnings
-from deployments.cli.our_lines import only_our_lines
-with only_our_lines():
+from deployments.cli.log_filter import own_logs_only
+with own_logs_only():
     import onnxruntime.quantization.matmul_nbits_quantizer
     logging.getLogger("httpx").info("HTTP Request")
     logging.getLogger("other").error("broken")

@@ -1,4 +1,4 @@
-"""recsys apply."""
+"""recsys apply: updates a running platform from a changed config file."""
 
 from __future__ import annotations
 
@@ -38,44 +38,44 @@ def apply(
     console = out(quiet=json)
     with phases(console) as say:
         say("checks")
-        known = read_for_serve(config)
-        instance = Runtime.of(known).running()
-        changed = planned(instance, known)
+        serve_config = read_for_serve(config)
+        instance = Runtime.of(serve_config).running()
+        changed = planned(instance, serve_config)
         say.end()
-    told: dict[str, Any] = {"config": str(config), "changes": [asdict(change) for change in changed]}
+    report: dict[str, Any] = {"config": str(config), "changes": [asdict(change) for change in changed]}
     if not json:
-        _tell(changed, console)
+        _show(changed, console)
     refuse_starts(changed)
     if dry_run or not changed:
         if json:
-            print_json({**told, "applied": False})
+            print_json({**report, "applied": False})
         else:
             console.print(
                 "nothing was changed" if changed else f"the platform goes by {config} already", soft_wrap=True
             )
         return
     with phases(console) as say:
-        hand_in(instance, known, say)
+        hand_in(instance, serve_config, say)
         say.end()
     with Client(instance.api_url, instance.certificate) as client:
         refused = client.call("GET", "/v1/status")["refused_settings"]
     for name, reason in refused.items():
         raise RuntimeFailure(f"{name} goes by the settings of before: {reason}")
     if json:
-        print_json({**told, "applied": True})
+        print_json({**report, "applied": True})
     else:
         console.print(f"the platform goes by {config}", soft_wrap=True)
 
 
-def _tell(changed: list[Change], console: Console) -> None:
+def _show(changed: list[Change], console: Console) -> None:
     if not changed:
         return
     table = Table(*(Column(name, overflow="fold") for name in ("setting", "old", "new", "how")))
     for change in changed:
         also = f", with {change.also} between" if change.also else ""
-        table.add_row(change.setting, _shown(change.old), _shown(change.new), change.how + also)
+        table.add_row(change.setting, _text(change.old), _text(change.new), change.how + also)
     console.print(table, markup=False)
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     return "-" if value is None else str(value)

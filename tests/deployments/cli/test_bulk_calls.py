@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.cli.flights import BULK, FLIGHTS, Answer, Flights, bulks
+from deployments.cli.bulk_calls import BULK, CONCURRENT, Answer, BulkCalls, bulks
 from recsys.data.records import EventIn
 from recsys.errors import RuntimeFailure
 
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(FLIGHTS) as pool:
+    with ThreadPoolExecutor(CONCURRENT) as pool:
         yield pool
 
 
@@ -43,17 +43,17 @@ def test_bulks_hold_each_event_once_and_users_together(users: list[int]) -> None
 
 
 def test_as_many_calls_are_under_way_as_there_may_be(pool: ThreadPoolExecutor) -> None:
-    together = threading.Barrier(FLIGHTS, timeout=20)
+    together = threading.Barrier(CONCURRENT, timeout=20)
 
     def post(records: Sequence[Any]) -> Answer:
         together.wait()
         return {"refused_count": 0, "of": records}
 
-    flights = Flights(post, pool)
-    landed = [one for n in range(2 * FLIGHTS) for one in flights.start([n], {f"u{n}"})]
-    landed += flights.land()
-    assert [records for records, _ in landed] == [[n] for n in range(2 * FLIGHTS)]
-    assert all(answer["of"] == records for records, answer in landed)
+    calls = BulkCalls(post, pool)
+    answered = [one for n in range(2 * CONCURRENT) for one in calls.start([n], {f"u{n}"})]
+    answered += calls.finish()
+    assert [records for records, _ in answered] == [[n] for n in range(2 * CONCURRENT)]
+    assert all(answer["of"] == records for records, answer in answered)
 
 
 def test_what_concerns_one_owner_is_sent_in_its_order(pool: ThreadPoolExecutor) -> None:
@@ -69,10 +69,10 @@ def test_what_concerns_one_owner_is_sent_in_its_order(pool: ThreadPoolExecutor) 
         under_way.remove(owner)
         return {}
 
-    flights = Flights(post, pool)
+    calls = BulkCalls(post, pool)
     for n in range(40):
-        flights.start([n], {f"i{n % 2}"})
-    flights.land()
+        calls.start([n], {f"i{n % 2}"})
+    calls.finish()
     assert [n for n in order if n % 2] == list(range(1, 40, 2))
     assert [n for n in order if n % 2 == 0] == list(range(0, 40, 2))
 
@@ -81,7 +81,7 @@ def test_what_a_call_raises_is_raised(pool: ThreadPoolExecutor) -> None:
     def post(_records: Sequence[Any]) -> Answer:
         raise RuntimeFailure("does not answer")
 
-    flights = Flights(post, pool)
-    flights.start([1], {"u"})
+    calls = BulkCalls(post, pool)
+    calls.start([1], {"u"})
     with pytest.raises(RuntimeFailure, match="does not answer"):
-        flights.land()
+        calls.finish()

@@ -1,4 +1,4 @@
-"""Which platform a command means that is not told a config file."""
+"""The choice of the platform for commands that work without a config file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _NOT_UP = "the platform is not up; start it with: recsys up"
 
 
 def running(config: Path | None) -> Instance:
-    """The platform that runs: of the config file, where one is named; else of configs/local.yaml, where that one is up;
-    else the only one that this user runs on the machine.
+    """Return the running platform of the config file. Without one, return that of configs/local.yaml if it runs, else
+    the only platform that this user runs on the machine.
 
-    Raises RuntimeFailure, naming those that run, where that is none or several.
+    Raises RuntimeFailure, naming the running platforms, when there is none or more than one.
     """
     home, others = _home_of(config), running_instances()
     if home is not None and (instance := _up(home)) is not None:
@@ -42,7 +42,7 @@ def running(config: Path | None) -> Instance:
 
 
 def platform_of_logs(config: Path | None) -> tuple[Instance | None, Path]:
-    """The platform as `running` finds it, and its home; None and a home where it has ended."""
+    """Return the platform as `running` does, and its home. None with a home: the platform has ended."""
     home = _home_of(config)
     if home is not None and (config is not None or not running_instances()):
         return _up(home), home
@@ -51,17 +51,18 @@ def platform_of_logs(config: Path | None) -> tuple[Instance | None, Path]:
 
 
 def running_instances() -> list[Instance]:
+    """Return the platforms of this user that run on the machine."""
     return [one for one in instances() if instance_processes(one.id)]
 
 
 def beside(others: list[Instance]) -> str:
-    """The platforms that run, for the end of a message; empty where there are none."""
+    """Return the names of running platforms for the end of a message. Empty: there are none."""
     named = ", ".join(f"{one.home} (--config {one.config_file})" for one in others)
     return f"; running: {named}" if named else ""
 
 
 def _home_of(config: Path | None) -> Path | None:
-    """Of the config file, or of configs/local.yaml where that is there."""
+    """Return the home of the config file, or of configs/local.yaml if it exists."""
     if config is None and not DEFAULT_CONFIG.exists():
         return None
     return read_config(config or DEFAULT_CONFIG).platform.home()

@@ -1,4 +1,4 @@
-"""Bulk calls, several under way at a time: while the platform works on one, the next rows are read."""
+"""Concurrent bulk calls: while the platform works on one, the next rows are read."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from concurrent.futures import Executor, Future
 from itertools import groupby
 from typing import Any
 
-FLIGHTS = 3
-"""Calls under way at a time: one that is answered, one that the platform works on, one that waits there."""
+CONCURRENT = 3
+"""Calls at a time: one whose answer is read, one that the platform works on, and one that waits there."""
 BULK = 1000
-"""Records of one call at the most."""
+"""Most records of one call."""
 
 Answer = dict[str, Any]
-Landed = tuple[Sequence[Any], Answer]
+Answered = tuple[Sequence[Any], Answer]
 
 
 def bulks(records: Sequence[Any], owner: Callable[[Any], str], *, grouped: bool) -> Iterator[list[Any]]:
-    """The records in lists of at most `BULK`. `grouped`: each owner's together, by time.
+    """Yield the records in lists of at most BULK. `grouped`: each owner's together, in order of time.
 
-    The platform's work on events goes by the user: fifty events of one user cost little more than one.
+    The platform handles events by user: fifty events of one user cost little more than one.
     """
     if not grouped:
         yield from (list(records[at : at + BULK]) for at in range(0, len(records), BULK))
@@ -40,9 +40,9 @@ def bulks(records: Sequence[Any], owner: Callable[[Any], str], *, grouped: bool)
         yield bulk
 
 
-class Flights:
-    """Calls `post` with lists of records in the pool. What concerns the same owner is sent one after another: of two
-    rows about one item the later one stays.
+class BulkCalls:
+    """Calls `post` with lists of records in a thread pool. Calls with records of one owner are sequential, so that the
+    later of two rows about one item wins.
     """
 
     def __init__(self, post: Callable[[Sequence[Any]], Answer], pool: Executor) -> None:
@@ -50,19 +50,19 @@ class Flights:
         self._pool = pool
         self._under_way: deque[tuple[Sequence[Any], set[str], Future[Answer]]] = deque()
 
-    def start(self, records: Sequence[Any], owners: set[str]) -> list[Landed]:
-        """Return those that had to land before, with their answers. Raises what one of them raised."""
-        landed = []
-        while self._under_way and (len(self._under_way) >= FLIGHTS or self._meets(owners)):
-            landed.append(self._next())
+    def start(self, records: Sequence[Any], owners: set[str]) -> list[Answered]:
+        """Start a call. Return the calls that had to finish first, with their answers. Raises what one of them did."""
+        answered = []
+        while self._under_way and (len(self._under_way) >= CONCURRENT or self._meets(owners)):
+            answered.append(self._next())
         self._under_way.append((records, owners, self._pool.submit(self._post, records)))
-        return landed
+        return answered
 
-    def land(self) -> list[Landed]:
-        """Wait for all that are under way. Raises what one of them raised."""
+    def land(self) -> list[Answered]:
+        """Wait for all calls, and return them with their answers. Raises what one of them raised."""
         return [self._next() for _ in range(len(self._under_way))]
 
-    def _next(self) -> Landed:
+    def _next(self) -> Answered:
         records, _, future = self._under_way.popleft()
         return records, future.result()
 
