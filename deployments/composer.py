@@ -47,16 +47,16 @@ class RemoteShard:
         self._items = handle.options(method_name="items")
 
     async def search(self, query: ShardQuery) -> CandidateSet:
-        found: CandidateSet = await self._search.remote(query)
-        return found
+        answer: CandidateSet = await self._search.remote(query)
+        return answer
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
-        found: tuple[tuple[str, ...], Floats] = await self._vectors.remote(version, item_ids)
-        return found
+        answer: tuple[tuple[str, ...], Floats] = await self._vectors.remote(version, item_ids)
+        return answer
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
-        found: list[Item] = await self._items.remote(version, item_ids)
-        return found
+        answer: list[Item] = await self._items.remote(version, item_ids)
+        return answer
 
 
 @serve.deployment(name="Composer")
@@ -71,11 +71,11 @@ class Composer:
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
             call = encode.remote(version, texts)
             try:
-                made: Floats = await self._traces.call("encode", call)
+                encoded: Floats = await self._traces.call("encode", call)
             except asyncio.CancelledError:
                 call.cancel()  # type: ignore[no-untyped-call] # Serve does not, and the encoder would go on for nobody
                 raise
-            return made
+            return encoded
 
         self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         self._looking = asyncio.create_task(asyncio.to_thread(log_check, platform.redis(), platform.redis_prefix))

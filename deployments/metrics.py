@@ -47,8 +47,8 @@ class RayTelemetry:
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         if name not in self._histograms:
-            known = METRICS[name]
-            self._histograms[name] = metrics.Histogram(name, known.help, list(known.buckets), _labels(name))
+            metric = METRICS[name]
+            self._histograms[name] = metrics.Histogram(name, metric.help, list(metric.buckets), _labels(name))
         self._histograms[name].observe(value, labels)
 
 

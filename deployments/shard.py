@@ -34,8 +34,8 @@ class ShardDeployment:
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:
-            made: Floats = await encode.remote(version, texts)
-            return made
+            encoded: Floats = await encode.remote(version, texts)
+            return encoded
 
         self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         store = VersionStore.of(platform)

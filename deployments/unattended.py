@@ -80,8 +80,8 @@ def rebuild_task(config: Config) -> dict[str, str]:
     from recsys.jobs.compact import compact  # noqa: PLC0415 - a composer need not hold what builds
 
     os.nice(_NICE)
-    made = asyncio.run(compact(config, config.platform.redis(), then_promote=True))
-    return {"version": made.version}
+    outcome = asyncio.run(compact(config, config.platform.redis(), then_promote=True))
+    return {"version": outcome.version}
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -91,8 +91,8 @@ def retraining_task(config: Config) -> dict[str, str]:
 
     os.nice(_NICE)
     try:
-        made = asyncio.run(retrain(config, config.platform.redis()))
+        outcome = asyncio.run(retrain(config, config.platform.redis()))
     except TooFewEvents as few:
         return {"result": str(few)}
-    version = {} if made.manifest is None else {"version": made.manifest.version}
-    return {**version, "result": made.result, "comparison": made.comparison.model_dump_json()}
+    version = {} if outcome.manifest is None else {"version": outcome.manifest.version}
+    return {**version, "result": outcome.result, "comparison": outcome.comparison.model_dump_json()}

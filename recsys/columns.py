@@ -59,12 +59,12 @@ class StringColumn:
         return StringColumn(self.blob[at], offsets)
 
 
-def find(known: Keys, wanted: Keys) -> Rows:
-    """(n,) int64: where each of the wanted keys stands in the known ones, which are sorted; -1 where it does not."""
-    if not len(known):
+def find(keys: Keys, wanted: Keys) -> Rows:
+    """Return the (n,) int64 position of each wanted key in the sorted `keys`, -1 where it is missing."""
+    if not len(keys):
         return np.full(len(wanted), -1)
-    at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[at] == wanted, at, -1)
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[at] == wanted, at, -1)
 
 
 class Column(Generic[S]):

@@ -49,12 +49,12 @@ class CheckedRoute(APIRoute):
         ]
 
 
-def check_names(given: list[str], known: list[str]) -> None:
-    """Raises BadInput for a name of a query string that is not known, or that is there twice."""
+def check_names(given: list[str], names: list[str]) -> None:
+    """Raise BadInput for a name of a query string that is not one of `names`, or that is given twice."""
     for name in given:
         field = printable(name[:64])
-        if name not in known:
-            there = f"the parameters are {listed(known)}" if known else "this call has no parameters"
+        if name not in names:
+            there = f"the parameters are {listed(names)}" if names else "this call has no parameters"
             raise BadInput(f"{field}: is not known; {there}", field=field, code="unknown_field")
         if given.count(name) > 1:
             raise BadInput(f"{field}: is given {given.count(name)} times; give it once", field=field)

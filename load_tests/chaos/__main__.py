@@ -41,8 +41,8 @@ def main() -> None:
                 faults += asyncio.run(alone(stage, args, name, fault))
     report.write(args.out / "chaos.json", faults, fresh)
     report.show(faults, fresh)
-    if found := report.broken(faults, fresh):
-        raise SystemExit("\n".join(found))
+    if broken := report.broken(faults, fresh):
+        raise SystemExit("\n".join(broken))
 
 
 def wanted(args: argparse.Namespace, name: str) -> bool:
@@ -150,8 +150,8 @@ async def final_state(url: str, ledger: Ledger) -> list[str]:
     async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
         histories = {}
         for user in ledger.events:
-            found = (await http.get(f"/v1/users/{user}", params={"limit": 1000})).raise_for_status().json()
-            histories[user] = [event["event_id"] for event in found["history"]]
+            answer = (await http.get(f"/v1/users/{user}", params={"limit": 1000})).raise_for_status().json()
+            histories[user] = [event["event_id"] for event in answer["history"]]
         titles: dict[str, str | None] = {}
         for item in ledger.titles:
             answer = await http.get(f"/v1/items/{item}")

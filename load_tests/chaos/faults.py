@@ -82,20 +82,20 @@ def corrupt_snapshot(stage: Stage) -> None:
     """One byte of a version's vectors changes before it is promoted: it must be refused, the live one stays."""
     live = stage.status()["index_version"]
     stage.recsys("build", stage.data / "items.jsonl")
-    made = next(v for v in stage.versions() if v != live)
-    path = next((stage.home / "versions" / made).rglob("vectors.npy"))
+    version = next(v for v in stage.versions() if v != live)
+    path = next((stage.home / "versions" / version).rglob("vectors.npy"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     try:
-        stage.recsys("promote", made)
+        stage.recsys("promote", version)
     except subprocess.CalledProcessError:
         pass
     else:
         raise FaultFailed("a version with a changed file was promoted")
     if stage.status()["index_version"] != live:
         raise FaultFailed("the live version changed")
-    shutil.rmtree(stage.home / "versions" / made)
+    shutil.rmtree(stage.home / "versions" / version)
 
 
 def swap_versions(stage: Stage, times: int = 10) -> None:

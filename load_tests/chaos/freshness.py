@@ -28,7 +28,7 @@ async def freshness(url: str) -> dict[str, Any]:
             await _json(http, "POST", "/v1/events", json={"events": [event]})
             slate = await _json(http, "GET", f"/v1/users/{user}/recommendations")
             took["event"].append(time.perf_counter() - start)
-            stale += shown in {found["item_id"] for found in slate["items"]}
+            stale += shown in {item["item_id"] for item in slate["items"]}
             took["upsert"].append(await _visible(http, "PUT", f"/v1/items/{item}", json={"title": f"Fresh film {n}"}))
             took["delete"].append(await _visible(http, "DELETE", f"/v1/items/{item}"))
         items = [{"item_id": f"batch-{n}", "title": f"Film number {n} of a batch"} for n in range(_BATCH)]

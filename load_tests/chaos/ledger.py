@@ -65,17 +65,17 @@ class Ledger:
         """The rules that an answer to a request sent at `asked_at` breaks."""
         items = [item["item_id"] for item in slate["items"]]
         degraded = slate["degraded"]
-        found = []
+        breaks = []
         if len(set(items)) < len(items):
-            found.append(f"an item twice: {items}")
+            breaks.append(f"an item twice: {items}")
         if len(items) < k and not degraded:
-            found.append(f"{len(items)} of {k} items, and not degraded")
+            breaks.append(f"{len(items)} of {k} items, and not degraded")
         self.versions.add(slate["index_version"])
-        found += [f"{i} was deleted before" for i in items if self.gone.get(i, asked_at) < asked_at]
+        breaks += [f"{i} was deleted before" for i in items if self.gone.get(i, asked_at) < asked_at]
         if user is not None and "profiles" not in degraded:
             seen = self.seen.get(user, {})
-            found += [f"{i} was seen by user {user}" for i in items if seen.get(i, asked_at) < asked_at]
-        return found
+            breaks += [f"{i} was seen by user {user}" for i in items if seen.get(i, asked_at) < asked_at]
+        return breaks
 
     def lost(self, histories: dict[str, Iterable[str]], items: dict[str, str | None]) -> list[str]:
         """Acknowledged writes that are not in the final state: histories are event ids, items titles."""

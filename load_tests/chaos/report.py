@@ -33,26 +33,26 @@ def show(faults: list[dict[str, Any]], freshness: dict[str, Any] | None) -> None
 
 def broken(faults: list[dict[str, Any]], freshness: dict[str, Any] | None) -> list[str]:
     """The promises that were not kept."""
-    found = []
+    broken_promises = []
     for row in faults:
         name = row["name"]
-        found += [f"{name}: {row['writes_lost']} acknowledged writes lost"] * bool(row["writes_lost"])
-        found += [f"{name}: {row['rule_breaks']} answers break a rule"] * bool(row["rule_breaks"])
-        found += [f"{name}: no read answered for {row['gap_s']} s"] * (row["gap_s"] > BACK_WITHIN_S)
-        found += [f"{name}: {row['problem']}"] * bool(row["problem"])
-        found += [f"{name}: {row['failed']} requests failed"] * bool(name in _HARMLESS and row["failed"])
+        broken_promises += [f"{name}: {row['writes_lost']} acknowledged writes lost"] * bool(row["writes_lost"])
+        broken_promises += [f"{name}: {row['rule_breaks']} answers break a rule"] * bool(row["rule_breaks"])
+        broken_promises += [f"{name}: no read answered for {row['gap_s']} s"] * (row["gap_s"] > BACK_WITHIN_S)
+        broken_promises += [f"{name}: {row['problem']}"] * bool(row["problem"])
+        broken_promises += [f"{name}: {row['failed']} requests failed"] * bool(name in _HARMLESS and row["failed"])
     if freshness:
-        found += [f"{freshness['stale_events']} events were not in the next recommendation"] * bool(
+        broken_promises += [f"{freshness['stale_events']} events were not in the next recommendation"] * bool(
             freshness["stale_events"]
         )
-        found += [
+        broken_promises += [
             f"{kind}: p99 {freshness[kind]['p99']} ms, over {UPSERT_MS}"
             for kind in ("upsert", "delete")
             if freshness[kind]["p99"] > UPSERT_MS
         ]
         batch = freshness["batch_of_1000_items"]
-        found += [f"a batch of 1,000 items took {batch} ms, over {BATCH_MS}"] * (batch > BATCH_MS)
-    return found
+        broken_promises += [f"a batch of 1,000 items took {batch} ms, over {BATCH_MS}"] * (batch > BATCH_MS)
+    return broken_promises
 
 
 def write(file: Path, faults: list[dict[str, Any]], freshness: dict[str, Any] | None) -> None:

@@ -137,8 +137,8 @@ class ObjectStore(Servers):
     def away(self, seconds: float) -> None:
         """Connections are refused."""
         store = boto3.client("s3")
-        found = store.get_paginator("list_objects_v2").paginate(Bucket=_BUCKET)
-        keys = [entry["Key"] for page in found for entry in page.get("Contents", ())]
+        pages = store.get_paginator("list_objects_v2").paginate(Bucket=_BUCKET)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         self._kept = {key: store.get_object(Bucket=_BUCKET, Key=key)["Body"].read() for key in keys}
         self.stop()
         time.sleep(seconds)

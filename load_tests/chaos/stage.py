@@ -74,16 +74,16 @@ class Stage:
         self.servers.stop()
 
     def write_config(self, replicas: dict[str, int]) -> dict[str, Any]:
-        known = yaml.safe_load((ROOT / "configs/local.yaml").read_text())
-        known["http_options"]["port"] = _PORT
-        [application] = known["applications"]
+        document = yaml.safe_load((ROOT / "configs/local.yaml").read_text())
+        document["http_options"]["port"] = _PORT
+        [application] = document["applications"]
         application["args"] |= {"data_dir": str(self.home), **self.servers.args}
         for deployment in application["deployments"]:
             deployment.pop("autoscaling_config", None)
             deployment["num_replicas"] = replicas.get(deployment["name"], 1)
             if deployment["name"] == "Composer":
                 deployment["user_config"]["max_waiting"] = _WAITING
-        self.config_file.write_text(yaml.safe_dump(known))
+        self.config_file.write_text(yaml.safe_dump(document))
         return read_for_serve(self.config_file).document
 
     def scale(self, **replicas: int) -> None:
@@ -155,17 +155,17 @@ class Stage:
             if status["degraded"] or counts != [wanted["shard-0"], wanted["shard-1"]]:
                 return False
             for _ in range(4):  # both composers
-                asked = httpx.post(f"{self.url}/v1/search", json={"text": f"film {time.time()}"}, trust_env=False)
-                if asked.status_code != 200 or asked.json()["degraded"]:
+                answer = httpx.post(f"{self.url}/v1/search", json={"text": f"film {time.time()}"}, trust_env=False)
+                if answer.status_code != 200 or answer.json()["degraded"]:
                     return False
             return all(len(self.replicas(name)) == count for name, count in wanted.items())
         except (httpx.HTTPError, KeyError, ValueError):
             return False
 
     def versions(self) -> list[str]:
-        found = [found["version"] for found in json.loads(self.recsys("versions", "--json"))]
-        self.published |= {*found}
-        return found
+        names = [row["version"] for row in json.loads(self.recsys("versions", "--json"))]
+        self.published |= {*names}
+        return names
 
 
 def eventually(test: Callable[[], bool], within_s: float) -> bool:

@@ -98,17 +98,17 @@ class Bench:
             config = self.platform_config()
             code = _code(config)
             (folder / "platform.yaml").write_text(yaml.safe_dump(config))
-        known = json.loads(marker.read_text()) if marker.exists() and not again else {}
-        if known.get("code") != code:
+        measured = json.loads(marker.read_text()) if marker.exists() and not again else {}
+        if measured.get("code") != code:
             print(f"building {kind} for {self.work.items} items", flush=True)
             marker.unlink(missing_ok=True)
             if kind == "platform":
                 shutil.rmtree(folder / "data", ignore_errors=True)
             command = [sys.executable, "-m", "load_tests.comparison.prepare", str(folder), kind]
             subprocess.run([*command, json.dumps(asdict(self.work))], cwd=ROOT, check=True, timeout=_BUILT_WITHIN_S)
-            known = {**json.loads(marker.read_text()), "code": code}
-            marker.write_text(json.dumps(known))
-        return {name: value for name, value in known.items() if name != "code"}
+            measured = {**json.loads(marker.read_text()), "code": code}
+            marker.write_text(json.dumps(measured))
+        return {name: value for name, value in measured.items() if name != "code"}
 
     def platform_config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load(self.config.read_text())

@@ -41,20 +41,20 @@ def main() -> None:
         chosen = contenders(bench, args.only)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
             bench.prepare(needed, again=args.rebuild)
-        found, answers = measure(chosen, work, args)
+        runs, answers = measure(chosen, work, args)
     recall, overlap = judge(answers, work)
     workload_run = {**asdict(work), "seconds": args.seconds, "repeats": args.repeats}
-    result = results.summary(found, workload_run, overlap, recall, encoders(args))
+    result = results.summary(runs, workload_run, overlap, recall, encoders(args))
     results.write(result, args.out / "compare.json")
-    results.plot(found, args.out / "compare.png")
-    results.show(found, result)
+    results.plot(runs, args.out / "compare.png")
+    results.show(runs, result)
     print(f"written: {args.out / 'compare.json'}, {args.out / 'compare.png'}")
     if overlap is not None and overlap < SAME:
         raise SystemExit(f"the contenders answer differently: overlap@10 is {overlap}, under {SAME}")
 
 
 def encoders(args: argparse.Namespace) -> dict[str, Any] | None:
-    """What `parts/encoder_bench.py` found, in a process of its own; None when the run is of some contenders only."""
+    """What `parts/encoder_bench.py` runs, in a process of its own; None when the run is of some contenders only."""
     if args.only:
         return None
     out = args.out / "encoder.json"
@@ -67,8 +67,8 @@ def encoders(args: argparse.Namespace) -> dict[str, Any] | None:
         "--rounds=3",
     ]
     subprocess.run(command, cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
-    found: dict[str, Any] = json.loads(out.read_text())
-    return found
+    timings: dict[str, Any] = json.loads(out.read_text())
+    return timings
 
 
 def measure(

@@ -88,14 +88,14 @@ def main() -> None:
     Path("/proc/self/clear_refs").write_text("5")  # forget the largest size so far: making vectors is no building
     before, start, cpu = _mib("VmRSS"), time.perf_counter(), time.process_time()
     files = build()
-    found = {
+    summary = {
         "build_s": round(time.perf_counter() - start, 2),
         "build_cpu_s": round(time.process_time() - cpu, 2),
         "build_mib": round(_mib("VmHWM") - before, 1),
         "index_bytes": sum(file.stat().st_size for file in files if file.suffix in _INDEX),
         "version_bytes": sum(file.stat().st_size for file in files),
     }
-    (folder / f"{kind}.json").write_text(json.dumps(found))
+    (folder / f"{kind}.json").write_text(json.dumps(summary))
 
 
 def _mib(field: str) -> float:

@@ -16,26 +16,26 @@ from rich.table import Table
 
 from load_tests.comparison.wrk import Measured
 
-Found = dict[str, list[Measured]]
+Runs = dict[str, list[Measured]]
 OURS, MONOLITH, NAIVE, NOOP, BARE = "recsys", "monolith-2", "naive", "noop", "noop-bare"
 
 
-def ratios(found: Found, encoders: dict[str, Any] | None) -> dict[str, float | None]:
+def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | None]:
     """None where a contender or a number of clients was not measured."""
     return {
-        "vs_naive": _over(_peak(found, OURS), _peak(found, NAIVE)),
-        "vs_monolith": _over(_peak(found, OURS), _peak(found, MONOLITH)),
-        "vs_noop": _over(_peak(found, OURS), _peak(found, NOOP)),
-        "vs_noop_bare": _over(_peak(found, OURS), _peak(found, BARE)),
-        "p50_vs_monolith": _over(_at(found, OURS, 1, "p50_ms"), _at(found, MONOLITH, 1, "p50_ms")),
-        "p99_vs_monolith": _over(_at(found, OURS, 32, "p99_ms"), _at(found, MONOLITH, 32, "p99_ms")),
+        "vs_naive": _over(_peak(runs_of, OURS), _peak(runs_of, NAIVE)),
+        "vs_monolith": _over(_peak(runs_of, OURS), _peak(runs_of, MONOLITH)),
+        "vs_noop": _over(_peak(runs_of, OURS), _peak(runs_of, NOOP)),
+        "vs_noop_bare": _over(_peak(runs_of, OURS), _peak(runs_of, BARE)),
+        "p50_vs_monolith": _over(_at(runs_of, OURS, 1, "p50_ms"), _at(runs_of, MONOLITH, 1, "p50_ms")),
+        "p99_vs_monolith": _over(_at(runs_of, OURS, 32, "p99_ms"), _at(runs_of, MONOLITH, 32, "p99_ms")),
         "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],
         "encoder_int8_cosine": encoders and encoders["encoder_int8_cosine"],
     }
 
 
 def summary(
-    found: Found,
+    runs_of: Runs,
     workload: dict[str, Any],
     overlap: float | None,
     recall: dict[str, float],
@@ -44,8 +44,8 @@ def summary(
     return {
         "machine": machine(),
         "workload": {**workload, "recall_at_10": recall},
-        "contenders": {name: [asdict(run) for run in runs] for name, runs in found.items()},
-        "ratios": ratios(found, encoders),
+        "contenders": {name: [asdict(run) for run in runs] for name, runs in runs_of.items()},
+        "ratios": ratios(runs_of, encoders),
         "overlap_at_10": overlap,
     }
 
@@ -65,15 +65,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write(found: dict[str, Any], file: Path) -> None:
+def write(result: dict[str, Any], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=2) + "\n")
+    file.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def show(found: Found, result: dict[str, Any]) -> None:
-    clients = sorted({run.clients for runs in found.values() for run in runs})
+def show(runs_of: Runs, result: dict[str, Any]) -> None:
+    clients = sorted({run.clients for runs in runs_of.values() for run in runs})
     table = Table("contender", "", *(f"{n} clients" for n in clients))
-    for name, runs in found.items():
+    for name, runs in runs_of.items():
         by_clients = {run.clients: run for run in runs}
         for label, column in (("requests/s", "rps"), ("p50 ms", "p50_ms"), ("p99 ms", "p99_ms"), ("errors", "errors")):
             cells = [f"{getattr(by_clients[n], column):,.5g}" if n in by_clients else "" for n in clients]
@@ -86,7 +86,7 @@ def show(found: Found, result: dict[str, Any]) -> None:
         console.print(f"{name:>22} {'-' if value is None else value}")
 
 
-def plot(found: Found, file: Path) -> None:
+def plot(runs_of: Runs, file: Path) -> None:
     import matplotlib as mpl  # noqa: PLC0415 - takes a second
 
     mpl.use("Agg")
@@ -95,10 +95,10 @@ def plot(found: Found, file: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
     panels = {"rps": "requests/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
     for axis, (column, label) in zip(axes, panels.items(), strict=True):
-        for name, runs in found.items():
+        for name, runs in runs_of.items():
             axis.plot([run.clients for run in runs], [getattr(run, column) for run in runs], marker="o", label=name)
         axis.set(xlabel="connections", ylabel=label, xscale="log")
-        axis.set_xticks(clients := sorted({run.clients for runs in found.values() for run in runs}), map(str, clients))
+        axis.set_xticks(clients := sorted({run.clients for runs in runs_of.values() for run in runs}), map(str, clients))
         axis.minorticks_off()
         if column != "rps":
             axis.set_yscale("log")
@@ -108,12 +108,12 @@ def plot(found: Found, file: Path) -> None:
     plt.close(figure)
 
 
-def _peak(found: Found, name: str) -> float | None:
-    return max((run.rps for run in found.get(name, [])), default=None)
+def _peak(runs_of: Runs, name: str) -> float | None:
+    return max((run.rps for run in runs_of.get(name, [])), default=None)
 
 
-def _at(found: Found, name: str, clients: int, column: str) -> float | None:
-    return next((getattr(run, column) for run in found.get(name, []) if run.clients == clients), None)
+def _at(runs_of: Runs, name: str, clients: int, column: str) -> float | None:
+    return next((getattr(run, column) for run in runs_of.get(name, []) if run.clients == clients), None)
 
 
 def _over(ours: float | None, theirs: float | None) -> float | None:

@@ -57,12 +57,12 @@ class Workload:
         inner = min(48, d)
         centres = _unit(rng.standard_normal((self.clusters, d), np.float32))
         basis = rng.standard_normal((inner, d), np.float32) / np.float32(np.sqrt(d * inner))
-        made = np.empty((self.items, d), np.float32)
+        vectors = np.empty((self.items, d), np.float32)
         for start in range(0, self.items, 50_000):  # a million items need no second copy of themselves
             part = slice(start, start + 50_000)
-            noise = rng.standard_normal((len(made[part]), inner), np.float32) @ basis
-            made[part] = _unit(centres[self._own[part]] + noise)
-        return made
+            noise = rng.standard_normal((len(vectors[part]), inner), np.float32) @ basis
+            vectors[part] = _unit(centres[self._own[part]] + noise)
+        return vectors
 
     @cached_property
     def likes(self) -> npt.NDArray[np.int64]:
@@ -93,7 +93,7 @@ class Workload:
 
     def events(self, at_once: int = 1000) -> Iterator[list[dict[str, Any]]]:
         """Bodies of POST /v1/events that give the platform the same tastes. Repeating them changes nothing."""
-        made = [
+        records = [
             {
                 "event_id": f"bench-{user}-{n}",
                 "user_id": user_id(user),
@@ -104,8 +104,8 @@ class Workload:
             for user, liked in enumerate(self.likes.tolist())
             for n, item in enumerate(liked)
         ]
-        for start in range(0, len(made), at_once):
-            yield made[start : start + at_once]
+        for start in range(0, len(records), at_once):
+            yield records[start : start + at_once]
 
 
 def item_id(number: int) -> str:

@@ -121,10 +121,10 @@ def asked_of_each(candidates: int, shards: int) -> int:
     return next(k for k in range(1, candidates + 1) if shards * binom.sf(k, candidates, 1 / shards) <= HIDDEN)
 
 
-def tails(found: dict[str, Any], shards: int) -> dict[str, str]:
+def tails(measured: dict[str, Any], shards: int) -> dict[str, str]:
     """Of the simulated number of shards that is next above."""
-    near = min((row["shards"] for row in found["rows"] if row["shards"] >= shards), default=1000)
-    waits, cut, _, both = (row for row in found["rows"] if row["shards"] == near)
+    near = min((row["shards"] for row in measured["rows"] if row["shards"] >= shards), default=1000)
+    waits, cut, _, both = (row for row in measured["rows"] if row["shards"] == near)
     deadline = f"{cut['deadline_ms']:.0f} ms"
     more = "≥ " if "p99_ms" in waits["beyond"] else ""
     return {

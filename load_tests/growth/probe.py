@@ -36,14 +36,14 @@ def probe(url: str, target: str, users: int, rate: float, calls: int, seconds: f
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port or 80, timeout=10)
     _needs_one_shard(connection)
-    found: list[float] = []
+    samples: list[float] = []
     failed, end = 0, time.monotonic() + seconds
     beside = background(url, target, users, _CONNECTIONS, rate, seconds + 5)
     try:
-        while len(found) + failed < calls and time.monotonic() < end:
+        while len(samples) + failed < calls and time.monotonic() < end:
             if beside.poll() is not None:
                 raise SystemExit("wrk, which makes the load beside, ended before its time")
-            user = (len(found) + failed) * 7919 % users + 1
+            user = (len(samples) + failed) * 7919 % users + 1
             try:
                 connection.request("GET", target.replace("USER", str(user)))
                 answer = connection.getresponse()
@@ -56,14 +56,14 @@ def probe(url: str, target: str, users: int, rate: float, calls: int, seconds: f
             if answer.status != 200 or stage is None or b'"degraded":[]' not in body:
                 failed += 1
             else:
-                found.append(float(stage[1]))
+                samples.append(float(stage[1]))
     finally:
         beside.terminate()
         _wait(beside)
         connection.close()
-    if failed > FAILED_AT_MOST * (len(found) + failed):
-        raise SystemExit(f"{failed} of {len(found) + failed} calls failed: lower --rate, or see the platform's status")
-    return Probed(found, failed)
+    if failed > FAILED_AT_MOST * (len(samples) + failed):
+        raise SystemExit(f"{failed} of {len(samples) + failed} calls failed: lower --rate, or see the platform's status")
+    return Probed(samples, failed)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -97,8 +97,8 @@ def main() -> None:
         ]
     ]
     show(rows)
-    found = {**measured, "latencies_ms": len(latencies), "one_shard_ms": at, "rows": rows}
-    results.write(found, args.out / "tail.json")
+    result = {**measured, "latencies_ms": len(latencies), "one_shard_ms": at, "rows": rows}
+    results.write(result, args.out / "tail.json")
     print(f"written: {args.out / 'tail.json'}")
 
 

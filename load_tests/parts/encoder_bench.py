@@ -90,8 +90,8 @@ def main(
 
 
 def _films(data: Path) -> list[str]:
-    found = fetch_ml100k(data / "ml-100k", print)
-    rows = map(json.loads, found.items_file.read_text().splitlines())
+    data_set = fetch_ml100k(data / "ml-100k", print)
+    rows = map(json.loads, data_set.items_file.read_text().splitlines())
     return [f"{row['title']}. {row['text']}" if row["text"] else row["title"] for row in rows]
 
 
@@ -110,27 +110,27 @@ def _serve(spec: EncoderSpec, models: Path, threads: int, pipe: Connection) -> N
     encoder = load_encoder(spec, models, threads=threads)
     encoder.encode(["the first text"])
     pipe.send((time.perf_counter() - start, (psutil.Process().memory_info().rss - bare) / 2**20))
-    while (asked := pipe.recv())[0] != "stop":
-        texts = asked[1]
-        if asked[0] == "encode":
+    while (message := pipe.recv())[0] != "stop":
+        texts = message[1]
+        if message[0] == "encode":
             pipe.send(np.concatenate([encoder.encode(texts[i : i + 32]) for i in range(0, len(texts), 32)]))
-        elif asked[0] == "rss":
+        elif message[0] == "rss":
             pipe.send(psutil.Process().memory_info().rss / 2**20)
         else:
             start = time.perf_counter()
-            for i in range(0, len(texts), asked[2]):
-                encoder.encode(texts[i : i + asked[2]])
+            for i in range(0, len(texts), message[2]):
+                encoder.encode(texts[i : i + message[2]])
             pipe.send(len(texts) / (time.perf_counter() - start))
 
 
 def _row(
     contender: Contender, single: list[Contender], reference: dict[str, Floats], films: list[str], sentences: list[str]
 ) -> dict[str, Any]:
-    made = {"films": contender.ask("encode", films), "sentences": contender.ask("encode", sentences)}
-    cosines = {name: (vectors * reference[name]).sum(1) for name, vectors in made.items()}
+    vectors_of = {"films": contender.ask("encode", films), "sentences": contender.ask("encode", sentences)}
+    cosines = {name: (vectors * reference[name]).sum(1) for name, vectors in vectors_of.items()}
     kept = [
         len(set(a) & set(b)) / NEIGHBOURS
-        for a, b in zip(_nearest(made["films"]), _nearest(reference["films"]), strict=True)
+        for a, b in zip(_nearest(vectors_of["films"]), _nearest(reference["films"]), strict=True)
     ]
     rates = {name: round(statistics.median(values), 1) for name, values in contender.texts_per_s.items()}
     torch = next(c for c in single if c.backend == "torch").texts_per_s

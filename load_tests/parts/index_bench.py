@@ -104,9 +104,9 @@ def _walks(indexes: dict[str, VectorIndex], queries: Floats, ef: int) -> dict[st
 
 def _recall(index: VectorIndex, queries: Floats, truth: np.ndarray, ef: int, k: int, vectors: Floats) -> float:
     index.tune(ShardTuning(ef_search=ef))
-    found, _ = index.search(queries, k)
-    exact = np.einsum("mkd,md->mk", vectors[found], queries)
-    kept = np.take_along_axis(found, np.argsort(-exact, axis=1)[:, :10], axis=1)
+    neighbours, _ = index.search(queries, k)
+    exact = np.einsum("mkd,md->mk", vectors[neighbours], queries)
+    kept = np.take_along_axis(neighbours, np.argsort(-exact, axis=1)[:, :10], axis=1)
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, kept, strict=True)]))
 
 

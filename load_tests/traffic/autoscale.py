@@ -40,10 +40,10 @@ class Replicas(threading.Thread):
     def run(self) -> None:
         while not self.over.wait(_LOOK_S):
             try:
-                found = self._http.get("/v1/admin/deployments").raise_for_status().json()["deployments"]
+                deployments = self._http.get("/v1/admin/deployments").raise_for_status().json()["deployments"]
             except httpx.HTTPError:
                 continue  # the load test counts what is not answered
-            counts = {d["deployment"]: {"running": d["running"], "target": d["target"]} for d in found}
+            counts = {d["deployment"]: {"running": d["running"], "target": d["target"]} for d in deployments}
             self.seen.append({"at": time.time(), "deployments": counts})
 
 
@@ -66,10 +66,10 @@ def main() -> None:
             watch.join()
             for deployment in before:
                 _bound(http, deployment["deployment"], deployment["low"], deployment["high"])
-    found = _found(args, watch.seen)
-    (args.out / "autoscale.json").write_text(json.dumps(found, indent=1))
-    _draw(found, args.out / "autoscale.png")
-    print(json.dumps({k: v for k, v in found.items() if k not in ("traffic", "replicas")}, indent=1))
+    report = _report(args, watch.seen)
+    (args.out / "autoscale.json").write_text(json.dumps(report, indent=1))
+    _draw(report, args.out / "autoscale.png")
+    print(json.dumps({k: v for k, v in report.items() if k not in ("traffic", "replicas")}, indent=1))
     raise SystemExit(failed)
 
 
@@ -97,7 +97,7 @@ def _load(args: argparse.Namespace) -> int:
     return subprocess.run(command, cwd=_ROOT, stdin=subprocess.DEVNULL, check=False).returncode
 
 
-def _found(args: argparse.Namespace, seen: list[dict[str, Any]]) -> dict[str, Any]:
+def _report(args: argparse.Namespace, seen: list[dict[str, Any]]) -> dict[str, Any]:
     """Both series in seconds since the load began, and what is to be read off them."""
     rows = json.loads((args.out / "surge.seconds.json").read_text())
     start = rows[0]["at"]
@@ -133,20 +133,20 @@ def _more(look: dict[str, Any]) -> bool:
     return any(count["running"] > 1 for name, count in look.items() if name != "at_s")
 
 
-def _draw(found: dict[str, Any], file: Path) -> None:
+def _draw(report: dict[str, Any], file: Path) -> None:
     mpl.use("Agg")
     figure, (load, time_, count) = plt.subplots(3, 1, figsize=(10, 9), sharex=True, layout="constrained")
-    at = [t["at_s"] for t in found["traffic"]]
-    load.plot(at, [t["requests"] for t in found["traffic"]], color="black")
+    at = [t["at_s"] for t in report["traffic"]]
+    load.plot(at, [t["requests"] for t in report["traffic"]], color="black")
     load.set_ylabel("requests/s")
-    load.set_title(f"{found['peak_requests_s']} requests/s from a tenth of it, {found['machine']['cores']} cores")
-    time_.plot(at, [t["p99_ms"] for t in found["traffic"]], label="p99 of each second")
-    time_.plot(at, [t["p50_ms"] for t in found["traffic"]], label="p50")
-    time_.axhline(found["target_p99_ms"], linestyle="--", color="red", label="target")
+    load.set_title(f"{report['peak_requests_s']} requests/s from a tenth of it, {report['machine']['cores']} cores")
+    time_.plot(at, [t["p99_ms"] for t in report["traffic"]], label="p99 of each second")
+    time_.plot(at, [t["p50_ms"] for t in report["traffic"]], label="p50")
+    time_.axhline(report["target_p99_ms"], linestyle="--", color="red", label="target")
     time_.set_yscale("log")
     time_.set_ylabel("ms")
     time_.legend()
-    looks = found["replicas"]
+    looks = report["replicas"]
     names = [name for name in looks[0] if name != "at_s"]
     for i, name in enumerate(names):
         shift = 0.04 * (i - len(names) / 2)  # so that equal lines do not hide each other
@@ -155,7 +155,7 @@ def _draw(found: dict[str, Any], file: Path) -> None:
     count.set_xlabel("seconds")
     count.legend()
     for axes in (load, time_, count):
-        axes.axvspan(*found["surge_s"], color="orange", alpha=0.12)
+        axes.axvspan(*report["surge_s"], color="orange", alpha=0.12)
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
 

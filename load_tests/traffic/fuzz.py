@@ -58,13 +58,13 @@ def fuzz(host: str, examples: int, seed: int = 1, key: str | None = None) -> Fuz
 
 def _statuses(events: Path) -> Counter[int]:
     """Of every answer that the event log holds."""
-    found: Counter[int] = Counter()
+    statuses: Counter[int] = Counter()
     for line in events.read_text(encoding="utf-8").splitlines():
         recorder = json.loads(line).get("ScenarioFinished", {}).get("recorder", {})
         for call in recorder.get("interactions", {}).values():
             if response := call.get("response"):
-                found[response["status_code"]] += 1
-    return found
+                statuses[response["status_code"]] += 1
+    return statuses
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

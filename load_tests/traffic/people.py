@@ -56,19 +56,19 @@ class World:
         self.tops = _unit(np.stack([self.films[films[:50]].mean(axis=0) for films in self.lists]))
 
     def _lists(self) -> list[Ints]:
-        rng, made = self.rng, []
+        rng, rankings = self.rng, []
         for genre in range(len(GENRES)):
             films = np.flatnonzero(self.genres[:, genre])
             for value, spread in ((-self.fame, 0.6), (-self.years, 1.0), (self.fame, 1.2)):
-                made.append(films[np.argsort(value[films] + rng.normal(0, spread, len(films)))])
+                rankings.append(films[np.argsort(value[films] + rng.normal(0, spread, len(films)))])
         for year in range(1990, 2001):
             films = np.flatnonzero(self.years == year)
-            made.append(films[np.argsort(self.fame[films] + rng.normal(0, 0.5, len(films)))])
+            rankings.append(films[np.argsort(self.fame[films] + rng.normal(0, 0.5, len(films)))])
         for _ in range(40):
             film = rng.choice(FILMS, p=_softmax(self.fame))
             near = self.films @ self.films[film] + 0.075 * self.fame
-            made.append(np.argsort(rng.normal(0, 0.05, FILMS) - near)[:300])
-        return made
+            rankings.append(np.argsort(rng.normal(0, 0.05, FILMS) - near)[:300])
+        return rankings
 
     def person(self) -> list[tuple[int, int]]:
         """Films and Unix seconds, in order."""

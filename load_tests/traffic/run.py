@@ -36,13 +36,13 @@ def main() -> None:
         )  # fmt: skip
     if not summary.exists():
         raise SystemExit(f"Locust did not run: see {log}")
-    found = json.loads(summary.read_text())
+    report = json.loads(summary.read_text())
     console = Console(width=140)
-    console.print(table(found))
-    for error, times in found["errors"].items():
+    console.print(table(report))
+    for error, times in report["errors"].items():
         console.print(f"{times} x {error}", markup=False)
     console.print(f"written: {html}, {summary}")
-    if found["errors"] or not found["calls"]:
+    if report["errors"] or not report["calls"]:
         raise SystemExit(1)
 
 

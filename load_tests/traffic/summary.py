@@ -38,7 +38,7 @@ def write_summary(environment: Environment, tally: Tally) -> None:
         for name, entry in sorted(entries.items())
         if not name.endswith(BUSY)
     ]
-    found = {
+    report = {
         "url": environment.host,
         "shape": options.shape,
         "peak": options.peak,
@@ -46,7 +46,7 @@ def write_summary(environment: Environment, tally: Tally) -> None:
         "calls": calls,
         "errors": {f"{e.name}: {e.error}": e.occurrences for e in environment.stats.errors.values()},
     }
-    Path(options.summary).write_text(json.dumps(found, indent=2) + "\n")
+    Path(options.summary).write_text(json.dumps(report, indent=2) + "\n")
 
 
 def _row(entry: StatsEntry, busy: int, degraded: int) -> dict[str, Any]:
@@ -65,9 +65,9 @@ def _row(entry: StatsEntry, busy: int, degraded: int) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> Table:
-    columns = list(found["calls"][0]) if found["calls"] else ["call"]
-    made = Table(*columns, title=f"{found['shape']}, up to {found['peak']} requests/s for {found['seconds']} s")
-    for call in found["calls"]:
-        made.add_row(*(str(call[column]) for column in columns))
-    return made
+def table(report: dict[str, Any]) -> Table:
+    columns = list(report["calls"][0]) if report["calls"] else ["call"]
+    rows = Table(*columns, title=f"{report['shape']}, up to {report['peak']} requests/s for {report['seconds']} s")
+    for call in report["calls"]:
+        rows.add_row(*(str(call[column]) for column in columns))
+    return rows

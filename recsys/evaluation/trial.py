@@ -18,11 +18,14 @@ from recsys.versions.store import VersionStore
 
 @contextmanager
 def trial(
-    build: Build, content: Content, trained: Trained | None, known: Interactions, settings: Serving
+    build: Build, content: Content, trained: Trained | None, interactions: Interactions, settings: Serving
 ) -> Iterator[Offline]:
-    """`known` gives the items' likes and trends, and tastes to measure recall with; `build`'s store is not touched."""
+    """Serve a temporary version of the content. `interactions` give likes, trends, and tastes for measuring recall.
+
+    Nothing is written to the store of `build`.
+    """
     with tempfile.TemporaryDirectory(prefix="recsys-trial-") as folder:
         store = VersionStore(Path(folder))
-        content = replace(content, histories=known)
+        content = replace(content, histories=interactions)
         version = replace(build, store=store).publish(content, trained=trained).version
-        yield Offline(store, version, known, settings, build.tuning)
+        yield Offline(store, version, interactions, settings, build.tuning)

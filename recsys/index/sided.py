@@ -112,8 +112,8 @@ class SidedGraph:
         nodes, scores = self._of_side(codes, k)
         if self._body is not None and hidden < self._own:
             wide = min(k + min(hidden, 2 * k), self._own)
-            found, likeness = self._body.search(codes, wide)
-            nodes, scores = _merged(nodes, scores, *self._without_hidden(found, likeness), k)
+            hits, likeness = self._body.search(codes, wide)
+            nodes, scores = _merged(nodes, scores, *self._without_hidden(hits, likeness), k)
         short = np.flatnonzero((nodes >= 0).sum(axis=1) < min(k, len(self) - np.count_nonzero(self._hidden.view)))
         if len(short):
             nodes[short], scores[short] = self._read(codes[short], k)

@@ -130,11 +130,11 @@ class _Want:
 
 def _wants(serve: Serve, batch: Sequence[Prepared]) -> list[_Want]:
     """By request; requests of a kind share theirs, and a batch has few kinds."""
-    known: dict[tuple[int, int, bool], _Want] = {}
+    by_kind: dict[tuple[int, int, bool], _Want] = {}
     wants = []
     for prepared in batch:
         kind = (id(prepared.scenario), prepared.query.k, prepared.query.items is not None)
-        wants.append(known.get(kind) or known.setdefault(kind, _Want.of(prepared, serve)))
+        wants.append(by_kind.get(kind) or by_kind.setdefault(kind, _Want.of(prepared, serve)))
     return wants
 
 

@@ -38,21 +38,21 @@ class Trees:
                 nodes.setdefault(feature, []).append((_below(threshold), number, mask))
         self._values = values.ravel()
         self._first = np.arange(len(trees)) * LEAVES
-        self._tables = [(feature, *_table(found, len(trees))) for feature, found in nodes.items()]
+        self._tables = [(feature, *_table(of_feature, len(trees))) for feature, of_feature in nodes.items()]
         bits = np.arange(1 << LEAVES)
         self._leaf = np.log2(np.maximum(bits & -bits, 1)).astype(np.uint8)
 
     def score(self, table: Floats) -> Floats:
         """(n,) float32, the sum over trees for each row of a (n, features) float32 table without NaN."""
         at = [(masks, np.searchsorted(edges, table[:, feature])) for feature, edges, masks in self._tables]
-        made = np.empty(len(table), np.float32)
+        sums = np.empty(len(table), np.float32)
         for start in range(0, len(table), _TOGETHER):
             part = slice(start, min(start + _TOGETHER, len(table)))
             left = np.full((part.stop - start, len(self._first)), 0xFFFF, np.uint16)
             for masks, places in at:
                 left &= masks.take(places[part], axis=0)
-            made[part] = self._values.take(self._leaf.take(left) + self._first).sum(axis=1)
-        return made
+            sums[part] = self._values.take(self._leaf.take(left) + self._first).sum(axis=1)
+        return sums
 
 
 class _Tree:

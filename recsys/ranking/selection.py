@@ -37,41 +37,41 @@ class Controls(msgspec.Struct, frozen=True):
     explore: float = 0.0
 
 
-def top(candidates: CandidateSet, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str] = ()) -> list[Ints]:
+def top(candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str] = ()) -> list[Ints]:
     """For each request the positions of its k best candidates, best first; equal scores go by key. `grouped` names the
     columns of `candidates.groups`.
     """
-    k = [a.k for a in asked]
+    k = [a.k for a in controls]
     requests = candidates.requests
-    over = _over_caps(candidates, requests, scores, asked, grouped)
+    over = _over_caps(candidates, requests, scores, controls, grouped)
     order = np.lexsort((-scores, over, requests))
     slates = []
     sizes = np.diff(candidates.offsets)
-    spread = [b for b, a in enumerate(asked) if a.diversity > 0 and sizes[b]]
+    spread = [b for b, a in enumerate(controls) if a.diversity > 0 and sizes[b]]
     for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
         slates.append(order[start:end][: k[b]])
     if spread:
         pools = [order[candidates.offsets[b] : candidates.offsets[b + 1]][: max(POOL, 3 * k[b])] for b in spread]
         pools = [pool[: max(int((~over[pool]).sum()), k[b])] for b, pool in zip(spread, pools, strict=True)]
-        share = np.array([asked[b].diversity for b in spread])
+        share = np.array([controls[b].diversity for b in spread])
         picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), share)
         for b, chosen in zip(spread, picked, strict=True):
             slates[b] = chosen[: k[b]]
-    for b in [b for b, a in enumerate(asked) if a.explore > 0 and sizes[b]]:
+    for b in [b for b, a in enumerate(controls) if a.explore > 0 and sizes[b]]:
         ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
-        slates[b] = _with_new(slates[b], _new(candidates, ranked, over), asked[b].explore)
+        slates[b] = _with_new(slates[b], _new(candidates, ranked, over), controls[b].explore)
     return slates
 
 
 def _over_caps(
-    candidates: CandidateSet, requests: Ints, scores: Floats, asked: Sequence[Controls], grouped: Sequence[str]
+    candidates: CandidateSet, requests: Ints, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str]
 ) -> npt.NDArray[np.bool_]:
     """(n,) candidates that come after as many better ones with the same value as their request allows: of equal items
     one.
     """
     over = _equal_to_a_better_one(candidates, requests, scores)
     for column, name in enumerate(grouped):
-        caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in asked], np.int64)
+        caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in controls], np.int64)
         values = candidates.groups[:, column]
         order = np.lexsort((-scores, values, requests))
         fresh = np.ones(len(order), bool)
@@ -90,10 +90,10 @@ def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Flo
     twins = np.where(candidates.sources & BITS["asked"], np.uint64(0), candidates.twins)
     several = np.flatnonzero(repeated(requests, twins))
     if len(several):
-        mine = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))
-        age = -np.nan_to_num(candidates.columns[mine, 2], nan=-np.inf)
-        mine = mine[np.lexsort((candidates.keys[mine], age, -scores[mine], requests[mine]))]
-        over[mine] = repeated(requests[mine], twins[mine])
+        group = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))
+        age = -np.nan_to_num(candidates.columns[group, 2], nan=-np.inf)
+        group = group[np.lexsort((candidates.keys[group], age, -scores[group], requests[group]))]
+        over[group] = repeated(requests[group], twins[group])
     return over
 
 
@@ -109,16 +109,16 @@ def _new(candidates: CandidateSet, ranked: Ints, over: npt.NDArray[np.bool_]) ->
 
 def _with_new(slate: Ints, new: Ints, share: float) -> Ints:
     """The slate with the best new items at equal distances, as many as the share asks for, itself counted."""
-    wanted = min(int(share * len(slate) + 0.5), len(new))
-    if np.isin(new, slate).sum() >= wanted:
+    count = min(int(share * len(slate) + 0.5), len(new))
+    if np.isin(new, slate).sum() >= count:
         return slate
-    chosen = new[:wanted]
-    rest = slate[~np.isin(slate, chosen)][: len(slate) - wanted]
-    made = np.empty_like(slate)
+    chosen = new[:count]
+    rest = slate[~np.isin(slate, chosen)][: len(slate) - count]
+    mixed = np.empty_like(slate)
     places = np.zeros(len(slate), bool)
-    places[np.arange(1, wanted + 1) * len(slate) // wanted - 1] = True
-    made[places], made[~places] = chosen, rest
-    return made
+    places[np.arange(1, count + 1) * len(slate) // count - 1] = True
+    mixed[places], mixed[~places] = chosen, rest
+    return mixed
 
 
 def _mmr(

@@ -147,9 +147,9 @@ def measure(
     candidates: CandidateSet, moment: Moment, wanted: Collection[str] = tuple(SIGNALS)
 ) -> npt.NDArray[np.float32]:
     """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known or `wanted` counts 0."""
-    made = np.zeros((len(candidates.keys), len(SIGNALS)), np.float32)
+    table = np.zeros((len(candidates.keys), len(SIGNALS)), np.float32)
     for column, (name, signal) in enumerate(SIGNALS.items()):
         if name in wanted:
-            made[:, column] = signal.compute(candidates, moment)
-    np.nan_to_num(made, copy=False)
-    return np.clip(made, -1.0, 1.0, out=made)
+            table[:, column] = signal.compute(candidates, moment)
+    np.nan_to_num(table, copy=False)
+    return np.clip(table, -1.0, 1.0, out=table)

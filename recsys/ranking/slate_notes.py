@@ -55,8 +55,8 @@ def _only(prepared: Prepared, kept: set[str]) -> Prepared:
     return structs.replace(prepared, query=query, profile=profile)
 
 
-def reasons(prepared: Prepared, found: Sequence[bool]) -> tuple[str, ...]:
-    """Notes of an empty slate; `found` is whether each of its probes found anything."""
-    known = (*restrictions(prepared), NOTHING)
-    why = known[found.index(False)] if False in found else known[max(len(known) - 2, 0)]
+def reasons(prepared: Prepared, probes: Sequence[bool]) -> tuple[str, ...]:
+    """Return the notes of an empty slate. `probes`: whether each of its probe queries has a result."""
+    possible = (*restrictions(prepared), NOTHING)
+    why = possible[probes.index(False)] if False in probes else possible[max(len(possible) - 2, 0)]
     return (*notes(prepared, ()), why)

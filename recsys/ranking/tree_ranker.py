@@ -37,8 +37,8 @@ def features(
     rank = ranks(offsets, scores)
     best = np.full(len(histories), -np.inf, np.float32)
     np.maximum.at(best, requests, scores)
-    made = np.empty((len(scores), len(FEATURES)), np.float32)
-    made[:, : len(SIGNALS)] = signals
+    table = np.empty((len(scores), len(FEATURES)), np.float32)
+    table[:, : len(SIGNALS)] = signals
     extra = (
         scores,
         scores - best[requests],
@@ -47,8 +47,8 @@ def features(
         np.log1p(sessions)[requests],
     )
     for column, values in enumerate((*extra, np.bitwise_count(sources)), len(SIGNALS)):
-        made[:, column] = values
-    return made
+        table[:, column] = values
+    return table
 
 
 def ranks(offsets: Ints, scores: Floats) -> Ints:
@@ -82,9 +82,9 @@ class Ranker:
         """(n,) float32, to be added to the blend of each row of `features`."""
         return self._trees.score(table[:, self._columns])
 
-    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
+    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, with_trees: npt.NDArray[np.bool_]) -> Floats:
         """(n,) scores, with the trees' word on the best RESCORED candidates of the requests that ask for it."""
-        rows = np.flatnonzero(asked[candidates.requests] & (table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4))
-        made = scores.copy()
-        made[rows] += self.score(table[rows])
-        return made
+        rows = np.flatnonzero(with_trees[candidates.requests] & (table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4))
+        corrected = scores.copy()
+        corrected[rows] += self.score(table[rows])
+        return corrected

@@ -163,7 +163,7 @@ class ShardReplica:
             return wire.encode(await self.search(wire.decode_query(payload)))
         lookup = wire.decode_lookup(payload)
         if method == wire.VECTORS:
-            return wire.encode(wire.Found(*await self.vectors(lookup.version, lookup.item_ids)))
+            return wire.encode(wire.ItemVectors(*await self.vectors(lookup.version, lookup.item_ids)))
         if method == wire.ITEMS:
             return wire.encode(await self.items(lookup.version, lookup.item_ids))
         raise ValueError(f"there is no method {method}")

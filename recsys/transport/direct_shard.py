@@ -64,7 +64,7 @@ class DirectShard:
         answer = await self._call(version, wire.VECTORS, lookup, lambda: self._fallback.vectors(version, item_ids))
         if not isinstance(answer, bytes):
             return answer
-        vectors = wire.decode_found(answer)
+        vectors = wire.decode_vectors(answer)
         return vectors.item_ids, vectors.vectors
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:

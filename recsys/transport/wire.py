@@ -30,7 +30,7 @@ class Lookup(msgspec.Struct, frozen=True, array_like=True):
     item_ids: list[str]
 
 
-class Found(msgspec.Struct, frozen=True, array_like=True):
+class ItemVectors(msgspec.Struct, frozen=True, array_like=True):
     """(n,) ids and their (n, d) float32 vectors."""
 
     item_ids: tuple[str, ...]
@@ -68,7 +68,7 @@ decode_lookup = msgspec.msgpack.Decoder(Lookup).decode
 decode_items = msgspec.msgpack.Decoder(list[Item]).decode
 _query = msgspec.msgpack.Decoder(ShardQuery, dec_hook=_array_in).decode
 _candidates = msgspec.msgpack.Decoder(CandidateSet, dec_hook=_array_in).decode
-_found = msgspec.msgpack.Decoder(Found, dec_hook=_array_in).decode
+_item_vectors = msgspec.msgpack.Decoder(ItemVectors, dec_hook=_array_in).decode
 
 _QUERY_ARRAYS = (
     "vectors", "vector_request", "vector_role", "vector_source", "vector_k", "trail", "trail_weights", "trail_offsets",
@@ -112,16 +112,16 @@ def decode_candidates(payload: bytes) -> CandidateSet:
     return answer
 
 
-def decode_found(payload: bytes) -> Found:
+def decode_vectors(payload: bytes) -> ItemVectors:
     """Raises msgspec.ValidationError for anything else than (n,) ids and their (n, d) float32 vectors."""
-    found = _found(payload)
-    shape = found.vectors.shape
-    if shape != (expected := (len(found.item_ids), shape[-1])):
+    answer = _item_vectors(payload)
+    shape = answer.vectors.shape
+    if shape != (expected := (len(answer.item_ids), shape[-1])):
         raise _misfit(("vectors",), (shape,), (expected,))
-    return found
+    return answer
 
 
 def _misfit(names: Sequence[str], shapes: Sequence[object], expected: Sequence[object]) -> msgspec.ValidationError:
     """The error about the first array whose shape is another than expected."""
-    name, shape, wanted = next(row for row in zip(names, shapes, expected, strict=True) if row[1] != row[2])
-    return msgspec.ValidationError(f"the array has shape {shape} and has to have {wanted} - at `$.{name}`")
+    name, shape, required = next(row for row in zip(names, shapes, expected, strict=True) if row[1] != row[2])
+    return msgspec.ValidationError(f"the array has shape {shape} and has to have {required} - at `$.{name}`")

@@ -19,11 +19,11 @@ def simple(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]] | None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--serialized-runtime-env-context", default="{}")
     parser.add_argument("--language")
-    known, command = parser.parse_known_args(arguments)
-    wanted = json.loads(known.serialized_runtime_env_context)
+    parsed, command = parser.parse_known_args(arguments)
+    wanted = json.loads(parsed.serialized_runtime_env_context)
     variables = wanted.pop("env_vars", {})
     same_python = wanted.pop("py_executable", sys.executable) == sys.executable
-    if known.language != "PYTHON" or not same_python or any(wanted.values()) or "$" in "".join(variables.values()):
+    if parsed.language != "PYTHON" or not same_python or any(wanted.values()) or "$" in "".join(variables.values()):
         return None
     return command, variables
 
@@ -32,6 +32,6 @@ if __name__ == "__main__":
     del sys.path[0]  # this folder
     from deployments.ray_internals.forking.client import forked
 
-    asked = simple(sys.argv[1:])
-    if asked is None or not forked(asked[0], {**os.environ, **asked[1]}):
+    request = simple(sys.argv[1:])
+    if request is None or not forked(request[0], {**os.environ, **request[1]}):
         runpy.run_module("ray._private.workers.setup_worker", run_name="__main__", alter_sys=True)

@@ -38,7 +38,7 @@ def test_messages_come_back_as_they_went():
         assert wire.encode(wire.decode_candidates(answer)) == answer
     payload = wire.encode(ANSWER)
     assert wire.encode(wire.decode_candidates(payload)) == payload
-    found = wire.decode_found(wire.encode(wire.Found(("a", "b"), np.ones((2, 3), np.float32))))
+    found = wire.decode_vectors(wire.encode(wire.ItemVectors(("a", "b"), np.ones((2, 3), np.float32))))
     assert found.item_ids == ("a", "b")
     assert found.vectors.tolist() == [[1.0] * 3] * 2
 
@@ -114,7 +114,7 @@ def test_columns_of_an_answer_that_do_not_match_are_refused():
         with pytest.raises(msgspec.ValidationError, match=rf"has to have .* - at `\$\.{name}"):
             wire.decode_candidates(wire.encode(replace(ANSWER, **{name: value})))
     with pytest.raises(msgspec.ValidationError, match=r"\(1, 3\) and has to have \(2, 3\) - at `\$\.vectors`"):
-        wire.decode_found(wire.encode(wire.Found(("a", "b"), np.ones((1, 3), np.float32))))
+        wire.decode_vectors(wire.encode(wire.ItemVectors(("a", "b"), np.ones((1, 3), np.float32))))
 
 
 def test_memory_that_is_no_whole_array_is_refused():
@@ -122,7 +122,7 @@ def test_memory_that_is_no_whole_array_is_refused():
     for dtype, shape, memory in (("<f4", [2, 3], bytes(20)), ("<f4", [1, 2], bytes(7))):
         payload = msgspec.msgpack.encode([["a"] * shape[0], [dtype, shape, memory]])
         with pytest.raises(msgspec.ValidationError, match=r"at `\$"):
-            wire.decode_found(payload)
+            wire.decode_vectors(payload)
 
 
 def test_a_query_crosses_unchanged():
