@@ -87,7 +87,7 @@ class Composer:
         await self._follower.start(_PATIENCE_S)
         proof = await secret(self._redis)
         clients = [
-            DirectShard(number, partial(self._follower.replicas, number), proof, RemoteShard(handle), telemetry)
+            DirectShard(number, partial(self._follower.members.replicas, number), proof, RemoteShard(handle), telemetry)
             for number, handle in enumerate(shards)
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
@@ -101,7 +101,7 @@ class Composer:
         work = jobs(platform, lambda: self._gateway.settings, self._follower.drift, tuning)
         self._schedule = Schedule(self._redis, work, telemetry)
         self._schedule.start()
-        self._gate = Gate(lambda: self._follower.composer_count, telemetry)
+        self._gate = Gate(lambda: self._follower.members.composer_count, telemetry)
         await self._gate.configure(self._gateway.settings.security)
         self._gate.start()
         await self._gateway.warm_up()

@@ -40,23 +40,23 @@ def router(gateway: Gateway) -> APIRouter:
         retrained: Mapping[str, Any] = {}
         refused: Mapping[str, str] = {}
         try:
-            await gateway.follower.refresh()
+            await gateway.follower.members.refresh()
             rebuilt, retrained = await gateway.unattended()
             refused = await gateway.refused_settings()
         except (RedisError, OSError):
             degraded = ["redis"]
-        follower = gateway.follower
+        members = gateway.follower.members
         shards: list[dict[str, Any]] = []
         for number in range(gateway.platform.shards):
-            replicas = [_replica(member, serve.version) for member in follower.replicas(number)]
+            replicas = [_replica(member, serve.version) for member in members.replicas(number)]
             shards.append({"shard": number, "replicas": replicas})
-        composers = [{"id": m.id, "serving": m.serving} for m in follower.composers]
+        composers = [{"id": m.id, "serving": m.serving} for m in members.composers]
         body = {
             "index_version": serve.version,
             "promoted_version": gateway.follower.promoted,
             "rejected": [
                 {"version": version, "by": m.id, "reason": reason}
-                for m in follower.members
+                for m in members.all
                 for version, reason in m.rejected.items()
             ],
             "model_version": serve.model,

@@ -17,6 +17,12 @@ from pydantic import Field
 from deployments.machine.environment import Tuning, ray_environment
 from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.listening_sockets import refuse_if_exposed
+from deployments.machine.platform_redis import (
+    check_external,
+    refuse_if_served_elsewhere,
+    running_redis,
+    start_embedded,
+)
 from deployments.machine.preflight import (
     GIB,
     available_memory,
@@ -28,16 +34,16 @@ from deployments.machine.preflight import (
 )
 from deployments.machine.processes import instance_processes, stop_instance
 from deployments.machine.ray_head import start_fork_server, start_ray
-from deployments.machine.redis_check import answers, check_redis
+
 from deployments.machine.rollout import OnPhase, rollout_of
 from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import joined
-from deployments.machine.valkey import is_served, start_valkey, valkey_url
+from deployments.machine.valkey import valkey_url
 from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
 from recsys.files import locked, replace
-from recsys.state.redis_url import redacted
+
 
 
 class Resources(Settings):
@@ -120,7 +126,7 @@ class Runtime:
             on_phase("stopping")
             stopped = stop_instance(self._id, timeout_s)
             if not stopped:
-                self._refuse_if_served_elsewhere()
+                refuse_if_served_elsewhere(self._home)
             instance = read_instance(self._home)
             if instance is not None:
                 instance.remove()
@@ -136,24 +142,8 @@ class Runtime:
         )
 
     def running_redis(self, config: ServeConfig) -> str | None:
-        """Return the URL of the platform's Redis. None: it is the embedded one, which does not run.
-
-        Raises RuntimeFailure when it runs and cannot be reached from here, such as from another container.
-        """
-        if url := config.platform.external_redis():
-            return url
-        instance = read_instance(self._home)
-        if instance is not None and answers(instance.redis_url):
-            return instance.redis_url
-        if instance is not None and instance_processes(self._id):
-            return instance.redis_url
-        if instance is not None and not instance.embedded_redis:
-            raise RuntimeFailure(
-                f"the platform of {self._home} was started with the Redis at {redacted(instance.redis_url)}, which "
-                "does not answer: start it, set redis_url, or run `recsys down` to forget it"
-            )
-        self._refuse_if_served_elsewhere()
-        return None
+        """See `platform_redis.running_redis`."""
+        return running_redis(self._home, config)
 
     @contextmanager
     def redis(self, config: ServeConfig) -> Iterator[str]:
@@ -162,15 +152,11 @@ class Runtime:
             yield url
             return
         with self._locked():
-            self._refuse_if_served_elsewhere()  # check again, now with the lock
+            refuse_if_served_elsewhere(self._home)  # check again, now with the lock
             instance = self._instance(config)
             instance.prepare()
-            env = ray_environment(instance, os.environ)
             try:
-                start_valkey(
-                    self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
-                    env=env, appendfsync=config.platform.appendfsync,
-                )  # fmt: skip
+                start_embedded(instance, config, ray_environment(instance, os.environ))
                 yield instance.redis_url
             finally:
                 self._clear(instance)
@@ -191,7 +177,7 @@ class Runtime:
                 "use it, or end it with `recsys down`"
             )
         if config.platform.external_redis() is None:
-            self._refuse_if_served_elsewhere()
+            refuse_if_served_elsewhere(self._home)
         host, port = config.http_address
         refuse_if_open(host, config.serving.security)
         refuse_if_traces_cannot_leave(config.serving.tracing)
@@ -202,21 +188,8 @@ class Runtime:
         api = {"the API, http_options.port": port}
         refuse_if_taken({**api, **{f"args.ports.{use}": number for use, number in ports.items()}})
         refuse_if_taken(api, host)
-        if url := config.platform.external_redis():
-            prefix = config.platform.redis_prefix
-            for line in check_redis(url, prefix):
-                warn(line)
-            _refuse_if_another_platform(url, prefix)
+        check_external(config, warn)
         refuse_if_short_of_memory(memory(), self._resources.memory_needed)
-
-    def _refuse_if_served_elsewhere(self) -> None:
-        """Raise RuntimeFailure when a Valkey that is not visible from here uses the home's folder."""
-        folder = self._home / "valkey"
-        if is_served(folder):
-            raise RuntimeFailure(
-                f"{folder} is written by a Valkey that cannot be reached from here, such as one of another container: "
-                "run the command there, end it there, or let both use a Redis of your own (redis_url)"
-            )
 
     def _instance(self, config: ServeConfig) -> Instance:
         folder = runtime_dir(self._home)
@@ -253,10 +226,7 @@ class Runtime:
         start_fork_server(instance, env)
         if instance.embedded_redis:
             on_phase("Valkey")
-            start_valkey(
-                self._home / "valkey", instance.valkey_socket, instance.log_dir / "valkey.log",
-                env=env, appendfsync=config.platform.appendfsync,
-            )  # fmt: skip
+            start_embedded(instance, config, env)
         on_phase("Ray")
         start_ray(
             instance, env, num_cpus=self._resources.num_cpus, object_store_bytes=self._resources.object_store_bytes
@@ -278,12 +248,6 @@ class Runtime:
         with locked(self._home / "run" / "lock", busy):
             yield
 
-
-def _refuse_if_another_platform(url: str, prefix: str) -> None:
-    # Imported here: it imports half of recsys, and only `up` needs it
-    from deployments.machine.prefix_conflict import refuse_if_another_platform  # noqa: PLC0415
-
-    refuse_if_another_platform(url, prefix)
 
 
 def _application_states(instance: Instance) -> dict[str, str]:

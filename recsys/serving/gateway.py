@@ -239,6 +239,6 @@ class Gateway:
 
     async def _visible(self, newest: Mapping[int, str]) -> bool:
         """Wait until all shards have applied their newest change. Return False when that takes over five seconds."""
-        return await self.follower.until(
+        return await self.follower.members.until(
             lambda group: all(applied(group, n, sequence) for n, sequence in newest.items()), _VISIBLE_WITHIN_S
         )

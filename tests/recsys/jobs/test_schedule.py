@@ -245,8 +245,8 @@ async def test_a_replica_tells_its_drift(make_world):
     version = world.store.current()
 
     async def told() -> Drift | None:
-        await world.follower.refresh()
-        state = world.follower.replicas(0)[0].versions.get(version)
+        await world.follower.members.refresh()
+        state = world.follower.members.replicas(0)[0].versions.get(version)
         return state.drift if state else None
 
     assert (await eventually(told)).log_share == 0.0

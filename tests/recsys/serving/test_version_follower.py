@@ -303,10 +303,10 @@ async def test_a_key_has_its_share_while_nobody_is_heard(make_world, own_redis):
     world: World = await small(make_world, redis=own_redis)
     for name in ("b", "c"):
         await Presence(own_redis, ComposerMember(name), ()).say()
-    assert await eventually(lambda: world.follower.composer_count == 3)
+    assert await eventually(lambda: world.follower.members.composer_count == 3)
     await own_redis.config_set("maxmemory", 1)
     await asyncio.sleep(1.5)
-    assert world.follower.composer_count == 3
+    assert world.follower.members.composer_count == 3
 
 
 async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
@@ -315,7 +315,7 @@ async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
     before = await looks(world)
     writes = [world.gateway.upsert([Item(f"n{n}", "new")], wait_visible=True) for n in range(40)]
     assert all(w.visible for written in await asyncio.gather(*writes) for w in written)
-    assert not await world.follower.until(lambda group: False, 0.2)
+    assert not await world.follower.members.until(lambda group: False, 0.2)
     assert 0 < await looks(world) - before < 40 * 10
 
 

@@ -55,12 +55,12 @@ async def test_two_platforms_on_one_redis_do_not_see_each_other(two, redis, tmp_
     await other.gateway.record([event(ODD[0], "forest-3")])
     [written] = await one.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True)
     assert written.visible
-    await eventually(lambda: len(other.follower.members) >= 3)
+    await eventually(lambda: len(other.follower.members.all) >= 3)
 
     assert await histories(one) == {user: ["sea-0", "sea-1"] for user in ODD}
     assert await histories(other) == {ODD[0]: ["forest-3"]}
-    assert len([m for m in one.follower.members if isinstance(m, ShardMember)]) == 2
-    assert len([m for m in other.follower.members if isinstance(m, ShardMember)]) == 3
+    assert len([m for m in one.follower.members.all if isinstance(m, ShardMember)]) == 2
+    assert len([m for m in other.follower.members.all if isinstance(m, ShardMember)]) == 3
     assert (await one.gateway.item("sea-new")).title == "sea wave"
     with pytest.raises(NotFound):
         await other.gateway.item("sea-new")
