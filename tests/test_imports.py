@@ -111,7 +111,8 @@ def test_what_is_declared_is_imported():
     names = {re.match(r"[\w.-]+", line)[0].lower() for line in declared}
     sources = [path for folder in ("recsys", "deployments", "load_tests") for path in (ROOT / folder).rglob("*.py")]
     modules = set().union(*map(imported, sources))
-    used = {name.lower() for module in modules for name in packages_distributions().get(module, [])}
+    distributions = packages_distributions()  # reads the metadata of every package
+    used = {name.lower() for module in modules for name in distributions.get(module, [])}
     assert names - used - UNIMPORTED == set()
 
 

@@ -17,32 +17,32 @@ from recsys.config import Security, Tracing
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30
-_ENDING_S = 3.0
+ENDING_S = 3.0
 """Seconds to wait for ports of a platform that has just ended: replicas may outlive `recsys down` by a moment."""
 _SHIFTS = range(10, 2000, 10)
 """Offsets that are tried for the proposal of free ports, in this order."""
 
 
-def refuse_if_taken(ports: Mapping[str, int], host: str = "127.0.0.1") -> None:
-    """Raise RuntimeFailure when a port cannot be listened on, or two uses have the same port. `ports`: port by use.
+def refuse_if_taken(ports: Mapping[str, int], host: str = "127.0.0.1", within_s: float = ENDING_S) -> None:
+    """Raise RuntimeFailure when a port is still busy after `within_s` seconds, or two uses have the same port.
 
-    The message names all busy ports, and the offset at which all are free.
+    `ports`: port by use. The message names all busy ports, and the offset at which all are free.
     """
     uses: dict[int, str] = {}
     for use, port in ports.items():
         if port in uses:
             raise RuntimeFailure(f"port {port} is wanted for {uses[port]} and for {use}: give each its own")
         uses[port] = use
-    if taken := _taken(uses, host):
+    if taken := _taken(uses, host, within_s):
         named = ", ".join(f"port {port} ({uses[port]}) is taken{_holder(port)}" for port in taken)
         free = (shift for shift in _SHIFTS if all(p + shift < 65536 and _is_free("", p + shift, host) for p in uses))
         higher = f"; {shift} higher {'is' if len(uses) == 1 else 'all are'} free" if (shift := next(free, None)) else ""
         raise RuntimeFailure(f"{named}: stop that program or set another port{higher}")
 
 
-def _taken(uses: Mapping[int, str], host: str) -> list[int]:
+def _taken(uses: Mapping[int, str], host: str, within_s: float) -> list[int]:
     """Return the ports that cannot be listened on. Wait for those of a platform that has just ended."""
-    deadline = time.monotonic() + _ENDING_S
+    deadline = time.monotonic() + within_s
     while busy := [port for port, use in uses.items() if not _is_free(use, port, host)]:
         if time.monotonic() > deadline:
             break

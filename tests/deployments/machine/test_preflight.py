@@ -30,7 +30,7 @@ def taken(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_a_taken_port_is_named_with_its_use_and_its_holder(taken: int) -> None:
     with pytest.raises(RuntimeFailure, match=rf"port {taken} \(dashboard\) is taken by .* \(pid {os.getpid()}\)"):
-        refuse_if_taken({"dashboard": taken})
+        refuse_if_taken({"dashboard": taken}, within_s=0)
 
 
 def test_a_port_that_is_let_go_of_is_waited_for() -> None:
@@ -45,7 +45,7 @@ def test_a_port_that_is_let_go_of_is_waited_for() -> None:
 
 def test_a_port_held_on_loopback_is_taken_for_all_interfaces_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(RuntimeFailure, match="is taken"):
-        refuse_if_taken({"the API": server.getsockname()[1]}, "0.0.0.0")
+        refuse_if_taken({"the API": server.getsockname()[1]}, "0.0.0.0", within_s=0)
 
 
 def test_a_free_port_passes() -> None:
@@ -123,7 +123,7 @@ def test_all_ports_that_are_taken_are_named_and_free_ones_proposed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         ports = {"args.ports.gcs": one.getsockname()[1], "args.ports.dashboard": other.getsockname()[1]}
         with pytest.raises(RuntimeFailure) as caught:
-            refuse_if_taken(ports)
+            refuse_if_taken(ports, within_s=0)
     said = str(caught.value)
     assert all(f"port {port} ({use}) is taken" in said for use, port in ports.items())
     match = re.search(r"; (\d+) higher all are free$", said)

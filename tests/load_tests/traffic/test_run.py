@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -52,7 +53,7 @@ class _Api(http.server.BaseHTTPRequestHandler):
 
 
 def load(folder, spoilt, shape="spike"):
-    """Exit code and summary of a short load on a server with such answers."""
+    """Folder, process and summary of a short load on a server with such answers."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
         server.spoilt, server.turns, server.ids = spoilt, itertools.count(), itertools.count(1000)
         server.daemon_threads = True
@@ -63,33 +64,47 @@ def load(folder, spoilt, shape="spike"):
             command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120, check=False
         )
         server.shutdown()
-    return done, json.loads((folder / f"{shape}.json").read_text())
+    return folder, done, json.loads((folder / f"{shape}.json").read_text())
 
 
-def test_a_429_is_counted_apart_and_is_no_error(tmp_path):
-    done, found = load(tmp_path, lambda *_: RETRY_LATER)
+def degraded(status, body):
+    return status, {**body, "degraded": ["shard-0"]}
+
+
+def short(status, body):
+    """One item too few."""
+    return status, {**body, "items": body["items"][1:]} if "items" in body else body
+
+
+@pytest.fixture(scope="module")
+def loads(tmp_path_factory):
+    """The loads on servers with each kind of spoilt answers, run at the same time: each takes seconds of waiting."""
+    kinds = {"busy": lambda *_: RETRY_LATER, "degraded": degraded, "short": short}
+    with ThreadPoolExecutor(len(kinds)) as pool:
+        running = {name: pool.submit(load, tmp_path_factory.mktemp(name), spoilt) for name, spoilt in kinds.items()}
+        return {name: one.result() for name, one in running.items()}
+
+
+def test_a_429_is_counted_apart_and_is_no_error(loads):
+    folder, done, found = loads["busy"]
     assert done.returncode == 0, done.stdout + done.stderr
     assert found["errors"] == {}
     busy, answered = (sum(call[column] for call in found["calls"]) for column in ("busy_429", "requests"))
     assert busy / (busy + answered) == pytest.approx(0.25, abs=0.06)
     assert {"rps", "p50_ms", "p95_ms", "p99_ms", "p99.9_ms", "errors", "degraded_share"} <= set(found["calls"][0])
     assert "busy_429" in done.stdout
-    assert "<html" in (tmp_path / "spike.html").read_text()
+    assert "<html" in (folder / "spike.html").read_text()
 
 
-def test_answers_that_miss_something_are_a_share_and_no_error(tmp_path):
-    done, found = load(tmp_path, lambda status, body: (status, {**body, "degraded": ["shard-0"]}))
+def test_answers_that_miss_something_are_a_share_and_no_error(loads):
+    _, done, found = loads["degraded"]
     assert done.returncode == 0, done.stdout + done.stderr
     most = max(found["calls"], key=lambda call: call["requests"])
     assert 0.05 < most["degraded_share"] < 0.6
 
 
-def test_a_wrong_answer_is_an_error(tmp_path):
+def test_a_wrong_answer_is_an_error(loads):
     """One item too few."""
-
-    def short(status, body):
-        return status, {**body, "items": body["items"][1:]} if "items" in body else body
-
-    done, found = load(tmp_path, short)
+    _, done, found = loads["short"]
     assert done.returncode == 1
     assert any("9 items instead of 10" in error for error in found["errors"])
