@@ -1,16 +1,15 @@
-"""API keys: who may call, what each may do, and how often.
+"""API keys: the callers, their scopes and their rate limits.
 
-A key is 32 random bytes in text form. Kept is only its SHA-256: a slow hash (bcrypt, argon2) protects passwords that
-people choose and others guess; nobody guesses 256 random bits, and a slow one would cost each request what it costs
-the guesser. So keys are made here (`new_key`) and never chosen.
+A key is 32 random bytes as text, made by `new_key`. Only its SHA-256 is stored. A slow hash (bcrypt, argon2) protects
+passwords that can be guessed. 256 random bits cannot be guessed, and a slow hash would slow down every request.
 
     keys:
-      - name: shop                # in logs and errors, never the key
-        sha256: 9f2c…             # 64 hex digits, as `recsys keys new` prints them
+      - name: shop                # in logs and errors, which never show the key
+        sha256: 9f2c…             # 64 hex digits, printed by `recsys keys new`
         scopes: [read, write]
-        rate: 200                 # requests/s; left out: as many as come
-        burst: 400                # requests at once; left out: as `rate`
-        expires: 2027-01-31T00:00:00Z   # left out: never
+        rate: 200                 # requests/s; default: no limit
+        burst: 400                # requests at once; default: as `rate`
+        expires: 2027-01-31T00:00:00Z   # default: never
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ from recsys.errors import BadInput
 Scope = Literal["read", "write", "admin"]
 
 PREFIX = "recsys_"
-"""Tells a secret scanner, and whoever finds one, what it is."""
+"""Prefix of keys, by which secret scanners recognise them."""
 LARGEST_FILE = 1 << 20
-"""Bytes of a key file; some thousand keys."""
+"""Most bytes of a key file: some thousand keys."""
 
 
 class ApiKey(Settings):
-    """An entry of the file: what is kept of a key. Scopes do not imply each other."""
+    """An entry of the key file. Scopes do not imply each other."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
     scopes: frozenset[Scope] = Field(min_length=1)
     rate: float | None = Field(None, gt=0, le=1_000_000)
-    """Requests/s over time, of all composers together; None: no limit."""
+    """Mean requests/s on all composers together. None: no limit."""
     burst: float | None = Field(None, ge=1, le=1_000_000)
-    """Requests that may come at once; None: as many as `rate`, at least one."""
+    """Requests that may come at once. None: `rate`, at least one."""
     expires: AwareDatetime | None = None
-    """From then on the key opens nothing; None: never."""
+    """Time from which the key is invalid. None: never."""
 
 
 class _File(Settings):
@@ -57,16 +56,16 @@ class _File(Settings):
 
 
 class KeyRing:
-    """The keys that are valid. Two for one caller are valid together, so that one can replace the other."""
+    """The valid keys. A caller may have two, so that one can replace the other."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self.keys = tuple(keys)
         self._by_digest = {bytes.fromhex(key.sha256): key for key in self.keys}
 
     def find(self, presented: bytes) -> ApiKey | None:
-        """The entry of a key as the caller sent it; None if there is none, or it has expired."""
+        """Return the entry of a key as the caller sent it. None: it is unknown or has expired."""
         digest = hashlib.sha256(presented).digest()
-        # Python's hash of bytes is keyed anew in each process, so the look-up's time says nothing of what is stored.
+        # Python's hash of bytes has a random key in each process, so the time of a look-up reveals nothing.
         key = self._by_digest.get(digest)
         if key is None or not hmac.compare_digest(bytes.fromhex(key.sha256), digest):
             return None
@@ -76,13 +75,13 @@ class KeyRing:
 
 
 def new_key() -> tuple[str, str]:
-    """A key, to be shown once, and the `sha256` of its entry."""
+    """Return a new key, to be shown once, and the `sha256` of its entry."""
     key = PREFIX + secrets.token_urlsafe(32)
     return key, hashlib.sha256(key.encode()).hexdigest()
 
 
 def parse_keys(text: str, where: str) -> KeyRing:
-    """Of YAML or JSON. BadInput names the entry and the field, and repeats no value."""
+    """Return the keys in a YAML or JSON text. Raises BadInput naming the entry and the field, and no value."""
     try:
         content: Any = parse_yaml(text)
     except (yaml.YAMLError, RecursionError) as error:
@@ -105,7 +104,7 @@ def parse_keys(text: str, where: str) -> KeyRing:
 
 
 def read_keys(path: Path) -> KeyRing:
-    """BadInput when the file is missing, wrong, or open to others than its owner."""
+    """Return the keys in a file. Raises BadInput when it is missing, invalid, or accessible to other users."""
     try:
         with path.open(encoding="utf-8") as file:
             mode = path.stat().st_mode & 0o777

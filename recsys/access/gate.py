@@ -1,6 +1,6 @@
-"""The gate that every call passes: is the key known, may it do this, is it not too often.
+"""The gate of every call: checks the API key, its scope, and its rate limit.
 
-The keys come from a file that is looked at every few seconds, so that they change without a restart.
+The key file is read again after a change, within seconds and without a restart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def load_keys(security: Security) -> KeyRing | None:
-    """None where neither a file nor $RECSYS_API_KEYS is set: then every call is open. BadInput for what is wrong."""
+    """Return the configured keys. None: neither a file nor $RECSYS_API_KEYS is set, and calls need no key.
+
+    Raises BadInput for invalid keys.
+    """
     path = security.keys_path()
     if path is not None:
         return read_keys(path)
@@ -31,7 +34,7 @@ def load_keys(security: Security) -> KeyRing | None:
 
 
 class Gate:
-    """`composers` says how many composers share a key's rate: each grants its part of it."""
+    """`composers` returns the number of composers that share a key's rate. Each grants an equal part of it."""
 
     def __init__(self, composers: Callable[[], int] = lambda: 1, telemetry: Telemetry = SILENT) -> None:
         self._composers = composers
@@ -40,16 +43,16 @@ class Gate:
         self._buckets: dict[str, TokenBucket] = {}
         self._seen: tuple[int, ...] = ()
         self._fault = ""
-        """What was last wrong with the file; empty: nothing is."""
+        """The last fault of the file. Empty: there is none."""
         self._background = Background(telemetry)
 
     @property
     def open(self) -> bool:
-        """Whether no key is asked for."""
+        """Whether calls need no key."""
         return self._ring is None
 
     def admit(self, presented: bytes | None, scope: Scope) -> str | None:
-        """The name of the key; None where none is asked for. Raises Unauthenticated, Forbidden or RateLimited."""
+        """Return the name of the key. None: calls need no key. Raises Unauthenticated, Forbidden or RateLimited."""
         if self._ring is None:
             return None
         if presented is None:
@@ -65,8 +68,8 @@ class Gate:
         return key.name
 
     async def configure(self, security: Security) -> None:
-        """Takes over the settings and reads the keys. BadInput when they cannot be read: then nothing changes."""
-        seen = await self._signature_of(security)  # before the file is read: a change on the way is seen later
+        """Apply the settings and read the keys. Raises BadInput, and changes nothing, when they cannot be read."""
+        seen = await self._signature_of(security)  # before the file is read, so that a later change is noticed
         ring = await asyncio.to_thread(load_keys, security)
         self._security, self._seen = security, seen
         self._adopt(ring)
@@ -81,7 +84,7 @@ class Gate:
         return self._background.healthy()
 
     async def _look(self) -> None:
-        """Reads the file again where it has changed."""
+        """Read the file again if it has changed."""
         seen = await self._signature_of(self._security)
         if seen == self._seen:
             self._share()
@@ -89,8 +92,8 @@ class Gate:
         try:
             ring = await asyncio.to_thread(load_keys, self._security)
         except BadInput as error:
-            if str(error) != self._fault:  # a file can change twice on its way to one fault
-                log.error("%s; the keys read last stay valid", error)  # noqa: TRY400 - the message says it all
+            if str(error) != self._fault:  # a file may change several times with the same fault
+                log.error("%s; the keys read last stay valid", error)  # noqa: TRY400 - the message is sufficient
             self._fault = str(error)
         else:
             self._fault = ""
@@ -112,7 +115,7 @@ class Gate:
         self._share()
 
     def _share(self) -> None:
-        """Sets each bucket to this composer's part."""
+        """Set each bucket to this composer's part of the rate."""
         composers = max(1, self._composers())
         for key in self._ring.keys if self._ring else ():
             if key.name in self._buckets:
@@ -127,7 +130,7 @@ def _limits(key: ApiKey) -> tuple[float, float]:
 
 
 def _signature(path: Path) -> tuple[int, ...]:
-    """Changes when the file does; a link counts as what it leads to."""
+    """Return a value that changes with the file. Links are followed."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What an encoder is, where its weights lie, and the fingerprint of both."""
+"""The encoder protocol, the folder of its weights, and the fingerprint of both."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from recsys.datatypes import Floats
 from recsys.errors import VersionError
 
 REVISION = 1
-"""Of the export: raise it with every change in `recsys/encoders` that changes vectors."""
+"""Revision of the export. Raise it with every change in `recsys/encoders` that changes vectors."""
 
 
 class Encoder(Protocol):
+    """Encodes texts to unit vectors."""
+
     fingerprint: str
-    """Same fingerprint, same vectors: a hash of the settings and the weights."""
+    """Hash of the settings and the weights. Equal fingerprints give equal vectors."""
     dimension: int
 
     def encode(self, texts: Sequence[str]) -> Floats:
-        """(len(texts), dimension) float32, each of length 1."""
+        """Return (len(texts), dimension) float32 unit vectors."""
 
 
 def model_folder(spec: EncoderSpec) -> Path:
-    """Where the weights are. Raises VersionError when they are not there."""
+    """Return the folder of the weights. Raises VersionError when they are missing."""
     if not spec.model.startswith("package:"):
         folder = Path(spec.model)
     else:
@@ -41,9 +43,10 @@ def model_folder(spec: EncoderSpec) -> Path:
 
 
 def fingerprint(spec: EncoderSpec) -> str:
-    """16 hex digits over the settings that change vectors and, for real weights, every file of the model.
+    """Return 16 hex digits: a hash of the settings that change vectors and, with weights, of every file of the model.
 
-    Of an exported model it covers what it is made of and how, not the bytes that come out: it is the same everywhere.
+    For an exported model it covers the source and the export's revision and not the exported bytes, so that it is the
+    same on every machine.
     """
     digest = hashlib.sha256(f"{spec.kind}:{spec.dimension}:{spec.max_tokens}".encode())
     if spec.kind != "hashing":

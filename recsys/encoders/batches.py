@@ -1,4 +1,4 @@
-"""Texts of many lengths in few, tight batches."""
+"""Batches of texts with similar lengths, for little padding."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Rows of each batch: long texts first, so that a batch holds texts of like length and little padding.
+    """Yield the (n,) int64 rows of each batch, longest texts first, so that a batch has similar lengths.
 
-    A batch has at most `batch_tokens` tokens, padding included, and at least one text.
+    A batch has at most `batch_tokens` tokens with padding, and at least one text.
     """
     order = np.argsort(-np.asarray(lengths, np.int64), kind="stable")
     start = 0
@@ -22,7 +22,7 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[NDArray[np.
 
 
 def padded(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and attention mask, each (rows, longest row); padding is 0 and masked."""
+    """Return token ids and attention mask, each (rows, longest row) int64. Padding is 0 in both."""
     ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
     mask = np.zeros_like(ids)
     for i, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Encoding a catalogue piece by piece; a build that dies goes on behind the pieces that it finished."""
+"""Encoding of a catalogue in pieces. An interrupted build continues after its finished pieces."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from recsys.encoders.loading import load_encoder, prepare_encoder
 from recsys.files import whole
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase, how much of it is done, and of how much."""
+"""Called with a phase, what is done, and the total."""
 
 
 TOGETHER = 256
-"""Texts a piece: some seconds of work, which is what a killed build loses."""
+"""Texts of a piece: some seconds of work, which a killed build loses."""
 
 
 class WhenNeeded:
-    """The platform's encoder, exported if its backend needs that, and loaded with the first text that is to be encoded:
-    a compaction often has none.
+    """The platform's encoder. It is exported at once if its backend needs that, and loaded for the first text: a
+    compaction often has none to encode.
     """
 
     def __init__(self, platform: Platform, threads: int, progress: Progress) -> None:
@@ -44,20 +44,20 @@ class WhenNeeded:
 
 
 def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progress) -> Floats:
-    """(len(texts), d) float32; every piece is kept in `folder`, by a hash of its texts and the encoder."""
+    """Return (len(texts), d) float32. Each piece is stored in `folder` by a hash of its texts and the encoder."""
     folder.mkdir(parents=True, exist_ok=True)
     vectors = np.zeros((len(texts), encoder.dimension), np.float32)
     for start in range(0, len(texts), TOGETHER):
         progress("encode", start, len(texts))
         part = texts[start : start + TOGETHER]
         vectors[start : start + len(part)] = _piece(encoder, part, folder)
-    if len(texts):  # nothing to do is no phase: its bar would count on beside the others
+    if len(texts):  # an empty phase would show a bar that never ends
         progress("encode", len(texts), len(texts))
     return vectors
 
 
 def encode_all(encoder: Encoder, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:
-    """(len(items), d) float32, in memory alone."""
+    """Return (len(items), d) float32. Nothing is stored."""
     vectors = np.zeros((len(items), encoder.dimension), np.float32)
     for start in range(0, len(items), TOGETHER):
         progress("encode", start, len(items))

@@ -1,4 +1,4 @@
-"""From a sentence-transformers model to an exported one, once, when a version is built."""
+"""The export of a sentence-transformers model to ONNX, once, when a version is built."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from recsys.errors import VersionError
 from recsys.files import checksums
 
 _OPSET = 20
-"""The first with Gelu as one operator; of the exporter's parts of it onnxruntime fuses nothing."""
+"""The first opset with Gelu as one operator. onnxruntime does not fuse the parts that the exporter writes before."""
 _LAYOUT = ["Transformer", "Pooling", "Normalize"]
 _OTHERWISE = "set encoder.backend: torch"
 
 
 def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, threads: int = 1) -> None:
-    """Write `<models>/<fingerprint>`, all at once. Raises VersionError when the model cannot be exported well."""
-    # Plain attention: of scaled_dot_product_attention the exporter makes a slower graph.
+    """Write `<models>/<fingerprint>` atomically. Raises VersionError when the model cannot be exported correctly."""
+    # Plain attention: the exporter writes a slower graph for scaled_dot_product_attention.
     model = read_model(spec, source, attention="eager")
     pooling = _pooling(model, source)
     with draft(models, fingerprint) as folder:
@@ -55,7 +55,7 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
 
 
 class _Pipeline(torch.nn.Module):
-    """Transformer, mean over the tokens that are no padding, length 1."""
+    """Transformer, mean over the tokens without padding, scaled to length 1."""
 
     def __init__(self, transformer: torch.nn.Module) -> None:
         super().__init__()
@@ -69,10 +69,10 @@ class _Pipeline(torch.nn.Module):
 
 
 def _pooling(model: SentenceTransformer, source: Path) -> str:
-    """`mean`; VersionError for whatever `_Pipeline` does not do."""
+    """Return `mean`. Raises VersionError for a model that differs from `_Pipeline`."""
     modules: list[Any] = list(model)
     layout = [type(module).__name__ for module in modules]
-    # Without a Normalize module the vectors are normalised all the same: see `vectors_of`.
+    # Without a Normalize module the vectors are normalised as well: see `vectors_of`.
     if layout not in (_LAYOUT, _LAYOUT[:2]):
         raise VersionError(f"{source} is made of {', '.join(layout)}, not {', '.join(_LAYOUT)}: {_OTHERWISE}")
     mode = modules[1].get_config_dict().get("pooling_mode")

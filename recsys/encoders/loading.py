@@ -1,4 +1,4 @@
-"""An encoder made ready: exported when a version is built, loaded where texts are encoded."""
+"""Export of an encoder when a version is built, and loading where texts are encoded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsys.errors import VersionError
 
 
 def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> None:
-    """Export the model into `models` if its backend needs that and it is not there whole. For `recsys build`."""
+    """Export the model into `models` if its backend needs that and no intact export exists."""
     if spec.kind == "hashing" or spec.backend == "torch":
         return
     from recsys.encoders.exported import read  # noqa: PLC0415
@@ -20,18 +20,18 @@ def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> Non
     try:
         read(models, installed)
     except VersionError:
-        # The exporter brings torch, and seconds with it: imported only when there is something to export.
+        # The exporter imports torch, which takes seconds: import it only for an export.
         from recsys.encoders.export import export  # noqa: PLC0415
 
         export(spec, model_folder(spec), models, installed, threads)
 
 
 def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None, threads: int = 1) -> Encoder:
-    """Ready to encode, on `threads` threads.
+    """Return the encoder, which uses `threads` threads.
 
-    `models`: where exported models lie. `expected`: the fingerprint that a version was built with, under which an
-    exported model is found without the weights it was made of; None: that of the weights which are installed.
-    Raises VersionError when there is none, it was changed, or it makes other vectors here than where it was made.
+    `models`: folder of exported models. `expected`: the fingerprint of a version's encoder, for which an exported model
+    needs no weights; None: that of the installed weights. Raises VersionError when the model is missing or was changed,
+    or gives other vectors than where it was exported.
     """
     if spec.kind == "hashing":
         return HashingEncoder(spec)
@@ -45,7 +45,7 @@ def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None
             f"encoder.model: the version was built with {expected}, and {spec.model} is now {installed}; "
             "install the weights it was built with, or `recsys build` again"
         )
-    # Importing torch takes seconds: only a process that encodes with it pays for it.
+    # Importing torch takes seconds: only a process that encodes with it imports it.
     from recsys.encoders.torch_encoder import TorchEncoder  # noqa: PLC0415
 
     return TorchEncoder(spec, model_folder(spec), installed, threads)

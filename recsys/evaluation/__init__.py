@@ -1,1 +1,1 @@
-"""How good recommendations are."""
+"""Evaluation of recommendations."""

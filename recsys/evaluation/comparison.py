@@ -1,4 +1,4 @@
-"""Whether a model that was trained anew may take the place of the served one, by what both recommend on one holdout."""
+"""The comparison of a retrained model with the served version on one holdout, which decides whether it is served."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ METRIC = "ndcg@10"
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """What a candidate and the served version are compared by."""
+    """The cases and the rule by which a candidate is compared with the served version."""
 
     holdout: Holdout
     """The newest events, which neither version has learned from."""
     data: Interactions
-    """All events at hand, held out or not."""
+    """All events, held out or not."""
     served_version: str
     basis: Literal["unseen", "untrained"]
     """See `Comparison.basis`."""
     margin: float
-    """By how much the candidate's NDCG@10 may be under that of the served version."""
+    """The candidate's NDCG@10 may be lower than the served version's by this much."""
 
     def sample(self, cases: int, seed: int) -> Exam:
-        """At most this many of the cases, drawn at random."""
+        """Return the exam on a random sample of at most this many cases."""
         return replace(self, holdout=self.holdout.sample(cases, seed))
 
     def compare(self, candidate: Ints, served: Ints, seconds: float, seed: int = 7) -> Comparison:
-        """Judge (cases, k) lists of both. The mean gap decides; the interval is for whoever reads it.
+        """Return the comparison of both versions' (cases, k) lists. The mean gap decides; its interval is information.
 
-        `seconds`: what it took so far, the candidate's training included. `seed`: of the bootstrap.
+        `seconds`: the time so far, with the candidate's training. `seed`: seed of the bootstrap.
         """
         gap = better(candidate, served, self.holdout, METRIC, seed)
         scores = [float(per_case(lists, self.holdout)[METRIC].mean()) for lists in (candidate, served)]

@@ -1,5 +1,5 @@
-"""A version served in this process: real shards and the real `recommend_many`, with histories from memory instead of
-Redis. What training and evaluation look at is what the platform would have answered.
+"""A version served in this process, with real shards, the real `recommend_many`, and histories from memory instead of
+Redis. So training and evaluation use the answers that the platform would give.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from recsys.transport.shard_clients import Shards
 from recsys.versions.store import VersionStore
 
 _BUDGET_S = 600.0
-"""Nothing is late here."""
+"""Time budget of a batch: no shard is ever late offline."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Weighted(Taste):
-    """Events that carry their own weight as `value`."""
+    """Taste for events that have their weight as `value`."""
 
     def weight(self, event: Interaction) -> float:
         return event.value or 0.0
 
-    def speaks(self, event: Interaction) -> bool:  # noqa: ARG002 - every one does
+    def speaks(self, event: Interaction) -> bool:  # noqa: ARG002 - every event counts
         return True
 
 
@@ -62,8 +62,9 @@ class _Local:
 
 
 class _Histories:
-    """Profiles folded from the histories of a holdout, whose case numbers stand for user ids. All are asked at one
-    moment, so each history is moved in time by what its case's own moment is away from it.
+    """Profiles folded from the histories of a holdout. The user ids are case numbers.
+
+    All cases are answered at one moment, so each history is shifted in time from its case's own moment to that.
     """
 
     def __init__(self, shards: Shards, holdout: Holdout, now: float, settings: Serving) -> None:
@@ -92,7 +93,8 @@ class _Histories:
 
 
 class Offline:
-    """`popularity` gives the items' likes and trends; `settings` what a scenario is. Shards are loaded once."""
+    """A version whose shards are loaded once. `popularity`: the interactions that give items their likes and trends.
+    """
 
     def __init__(
         self, store: VersionStore, version: str, popularity: Interactions, settings: Serving, tuning: ShardTuning
@@ -109,15 +111,18 @@ class Offline:
         self._now = float(popularity.times.max()) if len(popularity) else 0.0
 
     def changed(self, **home: object) -> Offline:
-        """The same version with other settings of the home scenario."""
+        """Return the same version with other settings of the home scenario."""
         other = copy.copy(self)
         scenario = self._settings.scenarios["home"].model_copy(update=home)
         scenarios = {**self._settings.scenarios, "home": scenario}
-        other._settings = self._settings.model_copy(update={"scenarios": scenarios})  # noqa: SLF001 - of our own kind
+        other._settings = self._settings.model_copy(update={"scenarios": scenarios})  # noqa: SLF001 - of this class
         return other
 
     def lists(self, holdout: Holdout, say: Callable[[int, int], None], k: int = DEPTH, **options: object) -> Ints:
-        """(cases, 100) item places, as `recommend_many` answers. `options` go into each RecQuery."""
+        """Return the answers of `recommend_many` as (cases, 100) int64 item positions, padded with -1.
+
+        `k`: items requested. `options` are fields of each RecQuery.
+        """
         place = {item: i for i, item in enumerate(holdout.train.item_ids)}
         lists = np.full((holdout.cases, DEPTH), -1, np.int64)
         recommender = self._recommender(holdout)
@@ -133,7 +138,7 @@ class Offline:
         return lists
 
     def gathered(self, holdout: Holdout, k: int) -> Iterator[tuple[int, Gathered]]:
-        """(first case, what would have been ranked) of each batch."""
+        """Yield for each batch its first case, and the candidates before ranking."""
         recommender = self._recommender(holdout)
         with _loop() as loop:
             for start, queries in self._batches(holdout, k, {}):
@@ -153,12 +158,14 @@ class Offline:
 
 
 def _loop() -> closing[asyncio.AbstractEventLoop]:
-    """One for all batches: asyncio.run prints every result into the signal handler's error, half a second a batch."""
+    """Return one event loop for all batches. `asyncio.run` would cost half a second a batch: its signal handler formats
+    the whole result.
+    """
     return closing(asyncio.new_event_loop())
 
 
 def _counts(data: Interactions, half_life_s: float) -> Counts:
-    """Likes and trends of the items, one like a user and item, as `state/item_counts.py` has it."""
+    """Return likes and trends of the items, with one like for each user and item as in `state/item_counts.py`."""
     likes = data.counts()
     newest = float(data.times.max()) if len(data) else 0.0
     faded = data.weights * np.exp2((data.times - newest) / half_life_s)

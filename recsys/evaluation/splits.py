@@ -1,4 +1,4 @@
-"""What is kept from training to judge by: histories, and what came after them."""
+"""Splits of interactions into a training set and held-out cases: a history and the interactions after it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from recsys.data.interactions import Interactions
 Ints = npt.NDArray[np.int64]
 
 _ROLLS = 5
-"""Positions before the last one that validation predicts: one a user is too noisy to choose parameters by (the standard
-error of NDCG@10 over MovieLens 100K's 943 users is 0.008, larger than what most parameters change)."""
+"""Interactions of each user that validation predicts. One would be too noisy: the standard error of NDCG@10 over
+MovieLens 100K's 943 users is 0.008, more than most parameters change."""
 
 _FEWEST = 50
-"""Users that a moment for all must leave to choose parameters by."""
+"""Least users with interactions after a common moment for choosing parameters on them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """`train` is all that may be learned from; case i asks what follows history i, and `targets` are the answer.
+    """A training set and cases: history i is given, and its targets are to be predicted.
 
-    `histories` has a row a case (a user may have several); the targets of case i stand at
-    `target_offsets[i]:target_offsets[i + 1]`, none of them in its history. `now` is (cases,) Unix seconds.
+    `train`: the interactions that may be learned from. `histories`: one for each case; a user may have several cases.
+    `targets`: int64 item positions; case i has `target_offsets[i]:target_offsets[i + 1]`, none of them in its history.
+    `now`: (cases,) float64 Unix seconds of each prediction.
     """
 
     train: Interactions
@@ -39,14 +40,14 @@ class Holdout:
         return self.histories.users
 
     def select(self, cases: Ints) -> Holdout:
-        """Only the given cases."""
+        """Return the given cases."""
         parts = [self.targets[self.target_offsets[c] : self.target_offsets[c + 1]] for c in cases.tolist()]
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)])
         targets = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         return Holdout(self.train, self.histories.select(cases), targets, offsets, self.now[cases])
 
     def sample(self, most: int, seed: int) -> Holdout:
-        """At most this many cases, drawn at random."""
+        """Return a random sample of at most this many cases."""
         if self.cases <= most:
             return self
         return self.select(np.sort(np.random.default_rng(seed).choice(self.cases, most, replace=False)))
@@ -56,14 +57,16 @@ Split = Callable[[Interactions], Holdout]
 
 
 def leave_last_out(data: Interactions) -> Holdout:
-    """The last interaction of every user that has three is to be predicted from those before it."""
+    """Hold out the last interaction of every user with three or more."""
     return _last(data, 1)
 
 
 def rolling(data: Interactions) -> Holdout:
-    """Validation of `leave_last_out`'s training part: each user's last interaction there (of the whole, the last but
-    one) and up to four before it, each from what came before; the model learns from nothing behind the first of them.
-    At most a quarter of a history is kept back.
+    """Hold out each user's last interactions, up to five and a quarter of the history. Each is predicted from those
+    before it.
+
+    It is the validation split of `leave_last_out`'s training set. The model learns from no interaction after the first
+    one held out.
     """
     return _last(data, _ROLLS)
 
@@ -82,22 +85,22 @@ def _last(data: Interactions, most: int) -> Holdout:
 
 
 def by_time(data: Interactions, share: float = 0.1) -> Holdout:
-    """One moment for all: what lies after it (this share of the interactions) is to be predicted, for every user with a
-    history before it, from that history.
+    """Hold out this share of the interactions, all those after a common moment, of every user with a history before it.
     """
     return since(data, float(np.quantile(data.times, 1.0 - share)) if len(data) else 0.0)
 
 
 def upcoming(data: Interactions) -> Holdout:
-    """What a live platform is asked for next: one moment for all, as trends and popularity are those of a moment too.
-    `rolling` where so few users come back after it that chance would choose.
+    """Split by a common moment, as a live platform predicts: trends and popularity are those of one moment too.
+
+    If fewer than _FEWEST users come back after it, split by `rolling`.
     """
     holdout = by_time(data)
     return holdout if holdout.cases >= _FEWEST else rolling(data)
 
 
 def since(data: Interactions, moment: float) -> Holdout:
-    """What lies after the moment, in Unix seconds, is to be predicted from what does not; see `by_time`."""
+    """Hold out the interactions after the moment, in Unix seconds; see `by_time`."""
     before = data.times <= moment
     train, after = data.where(before), data.where(~before)
     users = np.flatnonzero((train.lengths > 0) & (after.lengths > 0))

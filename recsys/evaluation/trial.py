@@ -1,4 +1,4 @@
-"""A version that nobody publishes: built for a moment, served in this process, and gone."""
+"""A temporary version, which is built, served in this process, and deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card of a model: how it came about, and how good it is."""
+"""The card of a model: how it was trained and how good it is."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Comparison(BaseModel):
-    """Two versions on the newest events, which neither has learned from. Kept in the model card."""
+    """The comparison of two versions on the newest events, which neither has learned from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     publish: bool
-    """Whether the candidate may be served: its score is at most `margin` under that of the served version."""
+    """Whether the candidate may be served: its NDCG@10 is at most `margin` lower than the served version's."""
     reason: str
     candidate: float
-    """NDCG@10, mean over the cases; see `evaluation/metrics.py`."""
+    """Mean NDCG@10 over the cases; see `evaluation/metrics.py`."""
     served: float
-    """The same of the version that was served then."""
+    """Mean NDCG@10 of the version that was served."""
     served_version: str
     basis: Literal["unseen", "untrained"]
-    """Why it is fair: the served version was trained before all held-out events, or learned nothing at all."""
+    """Why it is fair: the served version was trained before all held-out events, or not trained at all."""
     gap: float
     """Candidate minus served."""
     low: float
-    """Of the 95 % interval of the gap: bootstrap over the cases, which are the same for both."""
+    """Lower end of the gap's 95 % interval, by bootstrap over the cases, which are the same for both."""
     high: float
     margin: float
     cases: int
-    """Users known before the moment who did something after it."""
+    """Users with events both before and after the moment."""
     events: int
-    """Held out: all after the moment, those of new users too."""
+    """Held-out events: all after the moment, also those of new users."""
     since: float
-    """The moment, in Unix seconds: what came after it is held out."""
+    """The moment, in Unix seconds, after which events are held out."""
     at: float
-    """Unix seconds, when it was made."""
+    """Unix seconds of the comparison."""
     seconds: float
-    """What it took, the candidate's training included."""
+    """Duration, with the candidate's training."""
     data_sha256: str
-    """Of all events at hand, held out or not."""
+    """Checksum of all events, held out or not."""
 
 
 class ModelCard(BaseModel):
-    """How a model came about, and how good it was on the interactions that were kept from it."""
+    """How a model was trained, and how good it was on held-out interactions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data_sha256: str
-    """Of the interactions that it was trained on."""
+    """Checksum of the training interactions."""
     users: int
     items: int
     events: int
     until: float | None = None
-    """Unix seconds of the newest of them; None: trained before this was noted."""
+    """Unix seconds of the newest training interaction. None: not recorded."""
     seed: int
     seconds: float
-    """What training took."""
+    """Duration of the training."""
     parameters: dict[str, float]
-    """Chosen on validation."""
+    """Hyperparameters chosen on validation."""
     validation: dict[str, float]
-    """NDCG@10 over the validation cases: of the operator, of the served blend, of the ranker."""
+    """NDCG@10 over the validation cases: of the operator, of the served blend, and of the tree ranker."""
     comparison: Comparison | None = None
-    """With the version served before it; None: it was published without one."""
+    """Comparison with the version served before. None: there was none."""

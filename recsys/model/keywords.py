@@ -1,4 +1,4 @@
-"""Attribute affinity: how much an item's keywords (genres, brands, authors) are those of what was liked last."""
+"""Attribute affinity: the similarity of an item's keywords (genres, brands, authors) to those of the last likes."""
 
 from __future__ import annotations
 
@@ -13,39 +13,41 @@ from recsys.config import AttributeType
 from recsys.datatypes import Floats, Item, Rows
 
 HALF_LIFE = 10.0
-"""Likes after which a like's keywords count half; on validation of MovieLens 100K 3 to 100 are alike."""
+"""Likes after which a like's keywords have half the weight. On MovieLens 100K's validation 3 to 100 are equal."""
 _VALUES = 20_000
-"""Keywords kept at most, the most frequent."""
+"""Most keywords, the most frequent ones."""
 _CELLS = 1 << 21
-"""Requests x keywords laid out at a time: 8 MB."""
+"""Requests times keywords computed at a time: 8 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Keywords of a version's items. `table` is (S, V) sparse float32, a row of length 1 or 0 for each of the version's
-    items, in the order of their keys; `own` (n,) the rows of one shard's items, by slot.
+    """Keywords of a version's items.
+
+    `table`: (S, V) sparse float32, a row of length 1 or 0 for each item of the version, in the order of keys. `own`:
+    (n,) int64, the rows of one shard's items by slot.
     """
 
     table: sp.csr_array
     own: Rows
 
     def scores(self, likes: sp.csr_array, requests: Rows, slots: Rows) -> Floats:
-        """(n,) float32, 0 to 1: the cosine of each candidate's keywords and those of its request's likes.
+        """Return (n,) float32 in 0..1: the cosine of each candidate's keywords to those of its request's likes.
 
-        `likes` is (B, S), what each item weighs. A slot of -1 (an item that came later) scores 0.
+        `likes`: (B, S) sparse, the weight of each liked item. A slot of -1, an item added later, scores 0.
         """
         cosines = np.zeros(len(slots), np.float32)
-        there = np.flatnonzero(slots >= 0)
+        placed = np.flatnonzero(slots >= 0)
         step = max(_CELLS // max(self.table.shape[1], 1), 1)
         for first in range(0, likes.shape[0], step):
             tastes = (likes[first : first + step] @ self.table).toarray()
             tastes /= np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)
-            mine = there[(requests[there] >= first) & (requests[there] < first + step)]
-            cosines[mine] = self._cosines(tastes, requests[mine] - first, self.own[slots[mine]])
+            part = placed[(requests[placed] >= first) & (requests[placed] < first + step)]
+            cosines[part] = self._cosines(tastes, requests[part] - first, self.own[slots[part]])
         return cosines
 
     def _cosines(self, tastes: Floats, requests: Rows, rows: Rows) -> Floats:
-        """(n,) inner products of rows of the table with their requests' tastes."""
+        """Return (n,) float32 inner products of rows of the table with their requests' tastes."""
         starts = self.table.indptr[rows]
         sizes = self.table.indptr[rows + 1] - starts
         owners = np.repeat(np.arange(len(rows)), sizes)
@@ -55,8 +57,10 @@ class Traits:
 
 
 def keyword_table(items: Sequence[Item], kinds: Iterable[tuple[str, AttributeType]]) -> sp.csr_array:
-    """(n, V) sparse float32 rows of length 1: the keywords of each item, each by its rarity, log(n / items that have
-    it) (Spärck Jones 1972). Keywords that one item alone has say nothing of others, and those that all have nothing.
+    """Return (n, V) sparse float32 rows of length 1: each item's keywords, weighted by log(n / number of items with it)
+    (Spärck Jones 1972).
+
+    Keywords of a single item, and of all items, are left out: they relate no items.
     """
     declared = [key for key, kind in kinds if kind in ("keyword", "keyword[]")]
     codes: dict[tuple[str, str], int] = {}

@@ -1,5 +1,5 @@
-"""What a version learned of its items, as a shard holds it: context vectors, places for new items, neighbour rows, the
-network that reads the last likes, and the keywords that are compared with theirs.
+"""The learned part of a shard's items: context vectors, maps for new items, neighbour rows, the attention network, and
+keywords.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ _NOTHING = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """`contexts` is (n, r) float32 by slot. `item_map` and `context_map` are (d + 1, r) float32: [text vector, 1] @ map
-    places an item that nobody has touched yet.
+    """The learned part of n items. `contexts`: (n, r) float32 by slot. `item_map`, `context_map`: (d + 1, r) float32.
+
+    [text vector, 1] @ map gives the vector of an item without interactions.
     """
 
     contexts: Floats
     item_map: Floats
     context_map: Floats
     half_life: float
-    """Likes; of `near`."""
+    """Half-life, in likes, of the weights of `near`."""
     links: Links
     attention: Attention | None
     attended: Rows
-    """(n,) by slot, rows of the network's items; -1: it does not know the item. Empty without a network."""
+    """(n,) int64 by slot: rows of the network's items; -1: the network lacks the item. Empty without a network."""
     traits: Traits | None = None
-    """None: the version does not look at keywords."""
+    """None: the version does not use keywords."""
 
     @property
     def dimension(self) -> int:
         return self.item_map.shape[1]
 
     def place(self, texts: Floats) -> tuple[Floats, Floats]:
-        """(n, d) text vectors -> (n, r) item and (n, r) context factors."""
+        """Return (n, r) item factors and (n, r) context factors for (n, d) text vectors."""
         wide = np.concatenate([texts, np.ones((len(texts), 1), np.float32)], axis=1)
         return wide @ self.item_map, wide @ self.context_map
 
     def expected(self, trail: Keys, trail_offsets: Rows, offsets: Rows, slots: Rows) -> Floats:
-        """(n,) `Attention.scores` of candidates by slot; 0 without a network, and for items that came later (-1)."""
+        """Return (n,) `Attention.scores` of candidates by slot; 0 without a network, and for items added later (-1)."""
         if self.attention is None:
             return np.zeros(len(slots), np.float32)
         rows = np.full(len(slots), -1)
@@ -55,13 +56,13 @@ class Learned:
         return self.attention.scores(trail, trail_offsets, offsets, rows)
 
     def alike(self, likes: Likes, requests: Rows, slots: Rows) -> Floats:
-        """(n,) `Traits.scores` of candidates by slot; 0 where keywords are not looked at."""
+        """Return (n,) `Traits.scores` of candidates by slot; 0 if the version does not use keywords."""
         if self.traits is None:
             return np.zeros(len(slots), np.float32)
         return self.traits.scores(likes.faded(0.5 ** (1.0 / HALF_LIFE)), requests, slots)
 
     def save(self, folder: Path) -> None:
-        """`contexts.npy`, which replicas on a machine share, and `learned.npz`."""
+        """Write `contexts.npy`, which the replicas of a machine map into memory, and `learned.npz`."""
         np.save(folder / "contexts.npy", self.contexts, allow_pickle=False)
         links = self.links
         parts: dict[str, Any] = {
@@ -82,7 +83,7 @@ class Learned:
 
     @classmethod
     def load(cls, folder: Path) -> Learned | None:
-        """None: the version learned nothing."""
+        """Read what `save` wrote. None: the version has no model."""
         if not (folder / "learned.npz").exists():
             return None
         contexts = np.load(folder / "contexts.npy", mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""Neighbour rows: what goes with the last likes, summed for a batch's candidates."""
+"""Neighbour rows: the sum over the last likes of their weights for a batch's candidates."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from recsys.columns import find
 from recsys.datatypes import Floats, Keys, Rows
 
 FADING = (None, 0.6, 0.0)
-"""How the last likes fade, like by like, in each signal of neighbour rows: near (None: by the version's half-life),
-next, and near to the very last like alone."""
+"""The decay by like in each signal: near (None: by the version's half-life), next, and near to the last like alone."""
 _CELLS = 1 << 22
-"""Requests x items up to which sums of neighbour rows are laid out densely: 16 MB."""
+"""Requests times items up to which sums of neighbour rows are dense: 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likes:
-    """Those of the last likes that the version knows: (l,) each, the request, the row in `Links.sources`, how many came
-    after it, and what it weighs; `size` requests of `items` items.
+    """The last likes, of items in the version. All arrays are (l,).
+
+    `owners`: request. `at`: row in `Links.sources`. `places`: number of later likes of the request. `weights`: float32.
+    There are `size` requests and `items` items.
     """
 
     owners: Rows
@@ -31,18 +32,18 @@ class Likes:
     items: int
 
     def faded(self, factor: float) -> sp.csr_array:
-        """(size, items) float32: each weighs `factor` of the one after it."""
+        """Return (size, items) sparse float32: the weights, multiplied by `factor` for each later like."""
         faded = (self.weights * np.float32(factor) ** self.places).astype(np.float32)
-        use = faded > 1e-3  # less than a thousandth changes no order
+        use = faded > 1e-3  # a smaller weight does not change the order
         return sp.csr_array((faded[use], (self.owners[use], self.at[use])), (self.size, self.items))
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Neighbour rows: what goes with each item of the version (`near`) and what comes after it (`follows`).
+    """Neighbour rows: the items related to each item of the version (`near`), and those that follow it (`follows`).
 
-    `sources` is (S,) uint64, sorted keys of all the version's items, whichever shard owns them; `near` and `follows`
-    are (S, n) sparse float32, whose columns are this shard's items in the order of the snapshot, its *slots*.
+    `sources`: (S,) uint64 sorted keys of the version's items on all shards. `near` and `follows`: (S, n) sparse
+    float32. Their columns are this shard's items in the order of the snapshot, its *slots*.
     """
 
     sources: Keys
@@ -50,7 +51,7 @@ class Links:
     follows: sp.csr_array
 
     def likes(self, trail: Keys, trail_offsets: Rows, weights: Floats) -> Likes:
-        """`trail` and `weights` are (t,), newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`."""
+        """Return the likes of (t,) keys and weights, newest first, with (B + 1,) offsets of the requests."""
         size = len(trail_offsets) - 1
         owners = np.repeat(np.arange(size), np.diff(trail_offsets))
         places = np.arange(len(trail)) - trail_offsets[owners]
@@ -59,8 +60,9 @@ class Links:
         return Likes(owners[learned], at[learned], places[learned], weights[learned], size, len(self.sources))
 
     def scores(self, likes: Likes, half_life: float, requests: Rows, slots: Rows) -> Floats:
-        """(n, 3) float32 for n pairs of request and slot: sums of the rows of the request's last likes. A slot of -1
-        (an item that came later) scores 0.
+        """Return (n, 3) float32 for n pairs of request and slot: sums over the request's last likes.
+
+        A slot of -1, an item added later, scores 0.
         """
         out = np.zeros((len(requests), len(FADING)), np.float32)
         for column, fading in enumerate(FADING):
@@ -76,5 +78,5 @@ def _cells(sums: sp.csr_array, requests: Rows, slots: Rows) -> Floats:
         return np.zeros(len(requests), np.float32)
     if sums.shape[0] * sums.shape[1] <= _CELLS:
         return np.asarray(sums.toarray()[requests, safe], np.float32)
-    sums.sort_indices()  # then each cell is found by halving
+    sums.sort_indices()  # so that each cell is found by binary search
     return np.asarray(sums[requests, safe], np.float32).ravel()

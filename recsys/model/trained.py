@@ -1,4 +1,4 @@
-"""What training gives, and how a build lays it out over shards."""
+"""A trained model, and its layout over a catalogue and its shards."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ _ARRAYS = ("items", "contexts", "known", "item_map", "context_map")
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model of I items, to be built into a version.
+    """A model of I items, to be built into a version. Its factors are not yet balanced (see `space.py`).
 
-    Nothing in here is balanced (see `space.py`): a layout is.
-
-    `items` and `contexts` are (I, r) float32, row i of `item_ids[i]`; `near` and `follows` (I, I) sparse float32; the
-    maps (d + 1, r) float32, see `learned.py`. `known` is (I,) bool: items that somebody touched.
+    `items` and `contexts`: (I, r) float32, row i is item `item_ids[i]`. `near` and `follows`: (I, I) sparse float32.
+    The maps: (d + 1, r) float32, see `learned.py`. `known`: (I,) bool, the items with interactions.
     """
 
     item_ids: Sequence[str]
@@ -42,21 +40,21 @@ class Trained:
     item_map: Floats
     context_map: Floats
     attention: Attention | None
-    """None: the blend was better without."""
+    """None: the blend is better without it."""
     keywords: bool
-    """Whether shards are to compare keywords, see `keywords.py`."""
+    """Whether shards compare keywords, see `keywords.py`."""
     space: Space
     weights: Mapping[str, float]
     ranker: str | None
-    """LightGBM's text format; None: the blend was better on validation."""
+    """The tree ranker in LightGBM's text format. None: the blend was not worse on validation."""
     card: ModelCard
 
     def save(self, path: Path) -> None:
-        """All but what the manifest and `ranker.txt` hold."""
+        """Write everything except what the manifest and `ranker.txt` hold."""
         np.savez(path, allow_pickle=False, item_ids=np.array(list(self.item_ids), np.str_), **self._arrays())
 
     def _arrays(self) -> dict[str, Any]:
-        """All that was learned of items, by name."""
+        """Return the arrays of the model by name."""
         arrays: dict[str, Any] = {name: getattr(self, name) for name in _ARRAYS}
         for name in ("near", "follows"):
             table = getattr(self, name)
@@ -67,7 +65,7 @@ class Trained:
     def read(
         cls, path: Path, space: Space, weights: Mapping[str, float], ranker: str | None, card: ModelCard
     ) -> Trained:
-        """What `save` wrote, with what stands beside it."""
+        """Read what `save` wrote. The other arguments are those of the manifest and `ranker.txt`."""
         with np.load(path, allow_pickle=False) as stored:
             size = len(stored["item_ids"])
             tables = {
@@ -92,7 +90,7 @@ class Trained:
         )
 
     def digest(self) -> bytes:
-        """SHA-256 of all that a build takes over: two models with the same one give the same version."""
+        """Return the SHA-256 of the model. Models with equal digests give equal versions."""
         settings = (self.space, sorted(self.weights.items()), self.ranker, self.keywords, self.card, *self.item_ids)
         digest = hashlib.sha256(repr(settings).encode())
         for name, array in self._arrays().items():
@@ -104,8 +102,9 @@ class Trained:
         return replace(self, space=self.space.model_copy(update={"balance": balance}))
 
     def layout(self, catalogue: Sequence[Item], texts: Floats, declared: Mapping[str, AttributeType]) -> Layout:
-        """For a catalogue that may differ from the one trained on; `texts` are its (n, d) unit vectors, `declared` its
-        attributes.
+        """Return the layout for a catalogue, which may differ from the trained one.
+
+        `texts`: its (n, d) float32 unit vectors; `declared`: its attributes.
         """
         item_ids = [item.item_id for item in catalogue]
         place = {item: i for i, item in enumerate(self.item_ids)}
@@ -127,7 +126,7 @@ class Trained:
 
 
 def looks_at(signal: str, weights: Mapping[str, float], ranker: str | None) -> bool:
-    """Trees learned from every signal, whatever the blend makes of it."""
+    """Return whether a model uses a signal: trees use all, the blend those with a weight."""
     return ranker is not None or weights.get(signal, 0.0) > 0
 
 
@@ -136,22 +135,22 @@ _NONE = Links(np.zeros(0, np.uint64), sp.csr_array((0, 0)), sp.csr_array((0, 0))
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A model laid over a catalogue by the balance of its space; `vectors` is (n, width) float32, row i is item i."""
+    """A model with a catalogue of n items, balanced. `vectors`: (n, width) float32, row i is item i."""
 
     trained: Trained
     vectors: Floats
     contexts: Floats
     at: Rows
-    """(n,) the item's row in the model; -1: the model does not know it."""
+    """(n,) int64: the item's row in the model; -1: the model lacks it."""
     attended: Rows
-    """(n,) the item's row in the network, see `Learned`."""
+    """(n,) int64: the item's row in the network, see `Learned`."""
     by_key: Rows
     keys: np.ndarray
     words: sp.csr_array | None
-    """Keywords in the order of `keys`; None: they are not looked at."""
+    """Keywords in the order of `keys`. None: the model does not use them."""
 
     def part(self, mine: Rows) -> Learned:
-        """What the shard that owns these items holds."""
+        """Return the learned part of a shard that owns these items."""
         t = self.trained
         links = Links(self.keys, self._columns(t.near, mine), self._columns(t.follows, mine))
         attended = self.attended if t.attention is None else self.attended[mine]
@@ -161,7 +160,7 @@ class Layout:
         return Learned(self.contexts[mine], *maps, t.space.half_life, links, t.attention, attended, traits)
 
     def _columns(self, table: sp.csr_array, mine: Rows) -> sp.csr_array:
-        """The rows of all items in order of their keys, the columns of these alone; empty for unknown items."""
+        """Return the rows of all items in the order of keys, with the columns of `mine`. Unknown items are empty."""
         size = table.shape[0]
         rows, columns = self.at[self.by_key], self.at[mine]
         pick_rows = _picker(rows, size)
@@ -170,6 +169,6 @@ class Layout:
 
 
 def _picker(places: Rows, size: int) -> sp.csr_array:
-    """(len(places), size): row i takes places[i], or nothing for -1."""
+    """Return (len(places), size) sparse: row i selects places[i], or nothing for -1."""
     at = np.flatnonzero(places >= 0)
     return sp.csr_array((np.ones(len(at), np.float32), (at, places[at])), (len(places), size))

@@ -1,9 +1,9 @@
-"""Trees over a whole batch at once: QuickScorer (Lucchese et al., SIGIR 2015) in numpy.
+"""Scoring of trees for a whole batch at once: QuickScorer (Lucchese et al., SIGIR 2015) in numpy.
 
-A tree's leaves are bits, left to right. A node whose test fails (value > threshold) clears the bits of its left side;
-the lowest bit of what is left is the leaf. All nodes of a feature fail from some value on, so their masks are made
-beforehand, one row for each interval between thresholds. A batch is then one search and one AND a feature, for all rows
-and trees together: a third to a fifth of what LightGBM takes to walk the trees row by row.
+The leaves of a tree are bits, left to right. A node whose test fails (value > threshold) clears the bits of its left
+subtree, and the lowest remaining bit is the leaf. A node of a feature fails for all values above its threshold. So the
+masks are computed in advance, one row for each interval between thresholds. A batch takes one search and one AND for
+each feature, for all rows and trees together: a third to a fifth of the time of LightGBM, which walks trees by row.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from recsys.datatypes import Floats
 from recsys.errors import VersionError
 
 LEAVES = 16
-"""Of a tree, at most: the bits of a mask."""
+"""Most leaves of a tree: the bits of a mask."""
 _TOGETHER = 256
-"""Rows a piece: with 200 trees the masks are 100 KB, which stays in the cache."""
+"""Rows scored at a time: with 200 trees the masks have 100 KB, which stay in the cache."""
 
 Masks = npt.NDArray[np.uint16]
 
 
 class Trees:
-    """`model` is what LightGBM's `dump_model` gives. Raises VersionError for splits that are no thresholds."""
+    """Trees of LightGBM's `dump_model`. Raises VersionError for splits that are not thresholds."""
 
     def __init__(self, model: Mapping[str, Any]) -> None:
         trees = [_Tree(info["tree_structure"]) for info in model["tree_info"]]
@@ -43,7 +43,7 @@ class Trees:
         self._leaf = np.log2(np.maximum(bits & -bits, 1)).astype(np.uint8)
 
     def score(self, table: Floats) -> Floats:
-        """(n,) float32, the sum over trees for each row of a (n, features) float32 table without NaN."""
+        """Return (n,) float32: the sum over trees for each row of an (n, features) float32 table without NaN."""
         at = [(masks, np.searchsorted(edges, table[:, feature])) for feature, edges, masks in self._tables]
         sums = np.empty(len(table), np.float32)
         for start in range(0, len(table), _TOGETHER):
@@ -56,7 +56,7 @@ class Trees:
 
 
 class _Tree:
-    """`leaves` are values, left to right; `nodes` (feature, threshold, bits that stay when the test fails)."""
+    """`leaves`: values, left to right. `nodes`: feature, threshold, and the bits that remain when the test fails."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self.leaves: list[float] = []
@@ -79,13 +79,14 @@ class _Tree:
 
 
 def _below(threshold: float) -> np.float32:
-    """The largest float32 that is not over it: float32 values then compare as they do with the threshold itself."""
+    """Return the largest float32 not above the threshold, with which float32 values compare as with the threshold."""
     rounded = np.float32(threshold)
     return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded
 
 
 def _table(nodes: list[tuple[np.float32, int, int]], trees: int) -> tuple[Floats, Masks]:
-    """(t,) sorted thresholds of a feature, and (t + 1, trees) masks by how many of them a value is over."""
+    """Return (t,) sorted thresholds of a feature, and (t + 1, trees) masks by the number of thresholds under a value.
+    """
     edges = np.unique(np.array([edge for edge, _, _ in nodes], np.float32))
     masks = np.full((len(edges) + 1, trees), 0xFFFF, np.uint16)
     for edge, tree, mask in nodes:

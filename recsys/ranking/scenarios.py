@@ -1,4 +1,4 @@
-"""What a scenario may name: signals, sources, attributes."""
+"""The check that scenarios name existing signals, sources and attributes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from recsys.shard import sources
 
 
 def check(settings: Serving, platform: Platform) -> None:
-    """Raises BadInput, with the field, for the first name in a scenario that means nothing: a source, a signal with a
-    weight, or a cap on what is no declared keyword attribute.
+    """Raise BadInput, with the field, for the first unknown source or signal in a scenario, and for the first cap on
+    anything but a declared keyword attribute.
     """
     for name, scenario in settings.scenarios.items():
         place = f"scenarios.{name}"
         for n, source in enumerate(scenario.sources or ()):
-            _known(f"{place}.sources.{n}.source", source.source, sources.DEFAULT)
+            _check_name(f"{place}.sources.{n}.source", source.source, sources.DEFAULT)
         for signal in scenario.weights or ():
-            _known(f"{place}.weights.{signal}", signal, SIGNALS)
+            _check_name(f"{place}.weights.{signal}", signal, SIGNALS)
         for key in scenario.caps:
             if platform.attributes.get(key) not in ("keyword", "keyword[]"):
                 field = f"{place}.caps.{key}"
                 raise BadInput(f"{field}: declare it under args.attributes as keyword or keyword[]", field=field)
 
 
-def _known(field: str, name: str, names: Iterable[str]) -> None:
+def _check_name(field: str, name: str, names: Iterable[str]) -> None:
     if name not in names:
         raise BadInput(f"{field}: there is no {name!r}; there are {', '.join(names)}", field=field)

@@ -1,4 +1,4 @@
-"""Ordering the candidates of a batch: blend the signals, cap, spread the top by MMR, keep k, leave room for the new."""
+"""The selection of a batch's slates: blend the signals, apply caps, diversify by MMR, keep k, and add new items."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from recsys.shard.sources import BITS
 Ints = npt.NDArray[np.int64]
 
 POOL = 50
-"""Best-scored candidates that diversity chooses among; three times k where that is more."""
+"""Best candidates among which MMR chooses; three times k if that is more."""
 
 
 def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[str, float]]) -> Floats:
-    """(n,) scores: weight times signal, summed, with each request's own weights."""
+    """Return (n,) float32 scores: the sum of weight times signal, with the weights of each candidate's request."""
     table = np.array([[w.get(name, 0.0) for name in SIGNALS] for w in weights], np.float32)
     return np.einsum("ns,ns->n", signals, table[requests])
 
 
 class Controls(msgspec.Struct, frozen=True):
-    """What a request wants of its slate beside relevance; see `config.Scenario`."""
+    """Requirements of a slate beside relevance; see `config/scenarios.py`."""
 
     k: int
     diversity: float = 0.0
@@ -38,8 +38,9 @@ class Controls(msgspec.Struct, frozen=True):
 
 
 def top(candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str] = ()) -> list[Ints]:
-    """For each request the positions of its k best candidates, best first; equal scores go by key. `grouped` names the
-    columns of `candidates.groups`.
+    """Return for each request the positions of its k best candidates, best first. Equal scores are ordered by key.
+
+    `grouped`: the attributes in the columns of `candidates.groups`.
     """
     k = [a.k for a in controls]
     requests = candidates.requests
@@ -66,9 +67,7 @@ def top(candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], 
 def _over_caps(
     candidates: CandidateSet, requests: Ints, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str]
 ) -> npt.NDArray[np.bool_]:
-    """(n,) candidates that come after as many better ones with the same value as their request allows: of equal items
-    one.
-    """
+    """Return (n,) bool: the candidates above a cap of their request, and all but one of equal items."""
     over = _equal_to_a_better_one(candidates, requests, scores)
     for column, name in enumerate(grouped):
         caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in controls], np.int64)
@@ -82,11 +81,11 @@ def _over_caps(
 
 
 def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Floats) -> npt.NDArray[np.bool_]:
-    """(n,) candidates whose equal has a better score, of equal scores the newer, then the smaller key."""
+    """Return (n,) bool: the candidates with an equal item of a better score, else newer, else with a smaller key."""
     over = np.zeros(len(scores), bool)
-    if not any_repeated(requests, candidates.twins):  # nearly always, and told in one sort
+    if not any_repeated(requests, candidates.twins):  # the usual case, found by one sort
         return over
-    # Items that were asked for are all put in their order.
+    # Items that the request itself names are all ranked.
     twins = np.where(candidates.sources & BITS["asked"], np.uint64(0), candidates.twins)
     several = np.flatnonzero(repeated(requests, twins))
     if len(several):
@@ -98,8 +97,9 @@ def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Flo
 
 
 def _new(candidates: CandidateSet, ranked: Ints, over: npt.NDArray[np.bool_]) -> Ints:
-    """The new items of a request, those most like what was asked, or else like the taste, first: what only a few did
-    with them is mostly chance, and would put them before those that nobody has touched yet.
+    """Return the new items of a request, ordered by similarity to its query, or to the taste without a query.
+
+    They are not ordered by score: a few interactions are mostly chance, and would rank before items with none.
     """
     new = ranked[candidates.columns[ranked, 0] < NEW_LIKES]
     alike = candidates.likeness[new, QUERY]
@@ -108,7 +108,7 @@ def _new(candidates: CandidateSet, ranked: Ints, over: npt.NDArray[np.bool_]) ->
 
 
 def _with_new(slate: Ints, new: Ints, share: float) -> Ints:
-    """The slate with the best new items at equal distances, as many as the share asks for, itself counted."""
+    """Return the slate with this share of new items, placed at equal distances. New items in the slate count."""
     count = min(int(share * len(slate) + 0.5), len(new))
     if np.isin(new, slate).sum() >= count:
         return slate
@@ -124,9 +124,9 @@ def _with_new(slate: Ints, new: Ints, share: float) -> Ints:
 def _mmr(
     candidates: CandidateSet, scores: Floats, pools: list[Ints], k: int, share: npt.NDArray[np.float64]
 ) -> list[Ints]:
-    """Maximal marginal relevance (Carbonell and Goldstein 1998), all requests in step:
+    """Return slates by maximal marginal relevance (Carbonell and Goldstein 1998), one step for all requests at a time:
 
-    next = argmax of (1 - share) * relevance - share * (largest cosine to what is chosen), relevance scaled to 0..1.
+    next = argmax of (1 - share) * relevance - share * (largest cosine to the chosen items), with relevance in 0..1.
     """
     width = max(map(len, pools))
     at = np.zeros((len(pools), width), np.int64)

@@ -1,4 +1,4 @@
-"""What a batch is answered from, and how long it may take."""
+"""The version that answers a batch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recsys.ranking.tree_ranker import Ranker
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """The version that a batch is answered from; it never changes on the way."""
+    """The version that answers a batch. It does not change during the batch."""
 
     version: str
     model: str
     space: Space
     fingerprint: str
-    """Of the version's encoder."""
+    """Fingerprint of the version's encoder."""
     weights: Mapping[str, float] | None = None
-    """The blend that the version learned; None: it learned nothing."""
+    """The learned weights of signals. None: the version has no model."""
     ranker: Ranker | None = None
-    """None: the blend decides."""
+    """The tree ranker. None: the blend ranks."""

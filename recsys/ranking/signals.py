@@ -1,9 +1,9 @@
-"""The ranking signals: each gives one number between -1 and 1 for every candidate of a batch, by a row of the table.
+"""The ranking signals, one row of the table each: a number between -1 and 1 for every candidate of a batch.
 
-Everything else follows from the table: the weights that a scenario may have, the vectors that a batch sends to the
-shards, the grids of the training, the features of the trees and what an explanation says. docs/contributing.md says how
-a signal is added. Signals of what a version learned are 0 where it learned nothing. Training scales what it learns so
-that all but a few of the best scores lie within -1 and 1.
+The table determines the weights that a scenario may have, the vectors that a batch sends to the shards, the grids of
+the training, the features of the trees, and the explanations. docs/contributing.md describes how to add a signal.
+Learned signals are 0 for a version without a model. Training scales them so that nearly all best scores are within -1
+and 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BUSY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What signals need beside the candidates."""
+    """The inputs of signals beside the candidates."""
 
     now: float
     """Unix seconds."""
@@ -39,26 +39,26 @@ class Signal:
     """A row of the table."""
 
     says: str
-    """What the number means, in an explanation."""
+    """The meaning of the number, for explanations."""
     compute: Compute
-    """(n,) floats of n candidates; NaN where it is not known, which counts 0."""
+    """Returns (n,) floats for n candidates. NaN, unknown, counts 0."""
     roles: tuple[int, ...] = ()
-    """The vectors that it compares candidates with, by their role in `ShardQuery.vector_role`: a batch sends them where
-    the signal has a weight, even if no source looks for their neighbours."""
+    """Roles, in `ShardQuery.vector_role`, of the vectors that candidates are compared with. A batch sends them if the
+    signal has a weight, even if no source searches their neighbours."""
     trail: bool = False
-    """Whether shards measure it by the last likes (`shard/trail_measures.py`), which a batch then sends."""
+    """Whether shards compute it from the last likes (`shard/trail_measures.py`), which a batch then sends."""
     weight: float = 0.0
-    """In a scenario that gives no weights."""
+    """Weight in a scenario without weights."""
     start: float = 0.0
-    """The weight at which training begins its search."""
+    """Weight at which training starts its search."""
     grid: tuple[float, ...] = ()
-    """Weights that training tries; empty: it stays at `start`."""
+    """Weights that training tries. Empty: the weight stays at `start`."""
     turn: int = 0
-    """Training tries the grid with the smallest one first."""
+    """Training searches the signals in this order."""
 
 
 def _likeness(column: int) -> Compute:
-    """What shards measured in a column of `CandidateSet.likeness`."""
+    """Return a signal that is a column of `CandidateSet.likeness`, which shards compute."""
     return lambda candidates, _: candidates.likeness[:, column]
 
 
@@ -71,18 +71,18 @@ def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
 
 
 def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:
-    """Likes that are left of the trends now; 0 where there were none."""
+    """Return (n,) float64 decayed likes, from the logarithms in `trends`; 0 without any."""
     return np.exp2(np.minimum(trends - now / half_life_s, 60.0))
 
 
 def trend(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
-    """Saturates: a/(a + 10) for a likes that are left after decay."""
+    """Return a/(a + 10) for a likes after decay."""
     left = trend_now(c.columns[:, 1], moment.now, moment.trend_half_life_s)
     return left / (left + _BUSY)
 
 
 def recency(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
-    """1 for an item created now (or later), halving every half-life; 0 when its age is not known."""
+    """Return 1 for an item created now or later, halved every half-life; 0 without a creation time."""
     age = np.maximum(moment.now - c.columns[:, 2], 0.0)
     return np.exp2(-age / moment.recency_half_life_s)
 
@@ -124,11 +124,11 @@ SIGNALS = {
         "cosine to the nearest of the items liked last",
         because, roles=tuple(range(BECAUSE, ROLES)), weight=0.3, grid=(0.0, 0.03, 0.1, 0.4), turn=6,
     ),
-    "popularity": Signal(  # hardly to be held against an item: what nobody knows would come before all that is known
+    "popularity": Signal(  # hardly negative: otherwise items without likes would rank before all others
         "likes on a log scale, 1 for the most liked item of the shards that answered",
         popularity, weight=0.4, grid=(-0.2, -0.05, 0.0, 0.05, 0.2, 0.8), turn=7,
     ),
-    "trend": Signal(  # decides most where one moment is held out for all, and little where everybody's last is
+    "trend": Signal(  # important when a common moment is held out, hardly when each user's last interaction is
         "likes of late, half of the full signal at 10 within a trend half-life",
         trend, weight=0.3, grid=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8), turn=8,
     ),
@@ -140,13 +140,13 @@ SIGNALS = {
 """By name, in the order of the columns of `measure`."""
 
 DEFAULT = {name: signal.weight for name, signal in SIGNALS.items() if signal.weight}
-"""Weights of a scenario that gives none."""
+"""Weights of a scenario without weights."""
 
 
 def measure(
     candidates: CandidateSet, moment: Moment, wanted: Collection[str] = tuple(SIGNALS)
 ) -> npt.NDArray[np.float32]:
-    """(n, len(SIGNALS)) float32, columns in the order of SIGNALS; what is not known or `wanted` counts 0."""
+    """Return (n, len(SIGNALS)) float32 in the order of SIGNALS. Values that are unknown or not `wanted` are 0."""
     table = np.zeros((len(candidates.keys), len(SIGNALS)), np.float32)
     for column, (name, signal) in enumerate(SIGNALS.items()):
         if name in wanted:

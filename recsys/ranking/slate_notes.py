@@ -1,4 +1,4 @@
-"""What an answer says of itself beside its items: why it is empty or short, and what it could not look at."""
+"""Notes of an answer: why its slate is empty or short, and what was not considered."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from recsys.datatypes import Recommendation
 from recsys.ranking.batch_query import Prepared
 
 HISTORY_LIMIT = "history_limit"
-"""The user's history is cut at `history` events: items of older ones can come back."""
+"""The user's history is cut at `history` events. Items of older events may be recommended again."""
 FEWER = "fewer_than_k"
-"""Fewer items than asked for are left by the filter, the exclusions and what the user has seen."""
+"""The filter, the exclusions and the seen items leave fewer items than requested."""
 NOTHING = "nothing_found"
-"""The scenario's sources have nothing, whatever is left out."""
+"""The scenario's sources have no candidates even without restrictions."""
 _FILTER, _EXCLUDED, _SEEN = "filter_matches_nothing", "excluded", "everything_seen"
 
 _NO_KEYS = np.zeros(0, np.uint64)
 
 
 def notes(prepared: Prepared, items: Sequence[Recommendation]) -> tuple[str, ...]:
-    """Of a slate; `reasons` has those of an empty one. None where items were given to rank."""
+    """Return the notes of a slate; see `reasons` for an empty one. There are none if the request names the items."""
     query = prepared.query
     if query.items is not None:
         return ()
@@ -31,7 +31,7 @@ def notes(prepared: Prepared, items: Sequence[Recommendation]) -> tuple[str, ...
 
 
 def restrictions(prepared: Prepared) -> tuple[str, ...]:
-    """What keeps items out of this slate, as the reason that it would be for an empty one."""
+    """Return the restrictions of a request, each as the reason that it would be for an empty slate."""
     query = prepared.query
     seen = len(prepared.profile.seen) > 0 and not query.include_seen
     given = {_FILTER: query.filter is not None, _EXCLUDED: bool(query.exclude), _SEEN: seen}
@@ -39,8 +39,10 @@ def restrictions(prepared: Prepared) -> tuple[str, ...]:
 
 
 def probes(prepared: Prepared) -> list[Prepared]:
-    """The same request with the first restriction alone, with the first two and so on, but for the whole of it. The
-    first that finds nothing tells why there is nothing; where all find something it is the last restriction.
+    """Return the request with its first restriction, with its first two, and so on, without the complete one.
+
+    The first probe without a result has the restriction that empties the slate. If all have results, it is the last
+    restriction.
     """
     reasons = restrictions(prepared)
     return [_only(prepared, set(reasons[:n])) for n in range(1, len(reasons))]

@@ -1,4 +1,4 @@
-"""The slates that are made of the ranked candidates: only winners become names, reasons and explanations."""
+"""The slates of a batch: ids, titles, reasons and explanations of the selected candidates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet
 from recsys.shard.sources import BITS
 
 _NAMED = [tuple(source for source, bit in BITS.items() if bits & bit) for bits in range(2 * max(BITS.values()))]
-"""Sources by their bits."""
+"""Names of sources by bit mask."""
 
 
 def recommendations(
@@ -25,8 +25,8 @@ def recommendations(
     scores: Floats,
     chosen: Sequence[npt.NDArray[np.int64]],
 ) -> list[tuple[Recommendation, ...]]:
-    """For each request its slate, best first. `signals` is (n, len(SIGNALS)) and `scores` (n,) of the n candidates;
-    `chosen[b]` are the positions of request b's winners among them, best first.
+    """Return the slate of each request, best first. `signals`: (n, len(SIGNALS)) and `scores`: (n,) float32 of the n
+    candidates. `chosen[b]`: positions of request b's selected candidates, best first.
     """
     picked = np.concatenate(chosen)
     nearest = np.nan_to_num(candidates.likeness[picked, BECAUSE:ROLES], nan=-np.inf).argmax(axis=1).tolist()
@@ -56,18 +56,18 @@ def _explanation(row: Floats) -> dict[str, float]:
 
 
 class _Reasons:
-    """Why a request's items are there: few answers for many items, each made once."""
+    """The reasons of a request's items. Few are distinct, and each is built once."""
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        self._known: dict[tuple[int, int], tuple[dict[str, str], ...]] = {}
+        self._by_key: dict[tuple[int, int], tuple[dict[str, str], ...]] = {}
 
     def of(self, bits: int, nearest: int) -> tuple[dict[str, str], ...]:
-        """`nearest`: place of the item liked lately that is most alike; it matters only where that is the reason."""
+        """Return the reasons of an item. `bits`: its sources; `nearest`: position of the most similar recent like."""
         key = (bits, nearest if bits & BITS["because_you_liked"] else 0)
-        if key not in self._known:
-            self._known[key] = tuple(self._reason(source, nearest) for source in _NAMED[bits])
-        return self._known[key]
+        if key not in self._by_key:
+            self._by_key[key] = tuple(self._reason(source, nearest) for source in _NAMED[bits])
+        return self._by_key[key]
 
     def _reason(self, source: str, nearest: int) -> dict[str, str]:
         prepared = self._prepared

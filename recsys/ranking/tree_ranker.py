@@ -1,7 +1,7 @@
 """Learned ranking: trees over the signals of a whole batch's candidates at once.
 
-LightGBM, because LambdaRank's reference implementation is there and its models are plain text: a published model is
-read as text and never unpickled. `quickscorer.py` scores them.
+LightGBM trains them: it has the reference implementation of LambdaRank, and its models are plain text, which is never
+unpickled. `quickscorer.py` scores them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "session", "sources")
 """Columns of `features`."""
 RESCORED = 60
-"""Best candidates of a request, by the blend, that trees look at: what is further down reaches no first page."""
+"""Best candidates of a request, by the blend, that trees rescore. Others do not reach a first page."""
 
 
 def features(
@@ -52,7 +52,7 @@ def features(
 
 
 def ranks(offsets: Ints, scores: Floats) -> Ints:
-    """(n,) place of each candidate within its request, from 0 for the best."""
+    """Return (n,) int64: the rank of each candidate within its request, from 0 for the best."""
     requests = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     order = np.lexsort((-scores, requests))
     place = np.empty(len(scores), np.int64)
@@ -64,10 +64,10 @@ _RANK = FEATURES.index("rank")
 
 
 class Ranker:
-    """A published model: what it gives is added to the blend."""
+    """A published model, whose output is added to the blend."""
 
     def __init__(self, text: str) -> None:
-        import lightgbm  # noqa: PLC0415 - and with it scikit-learn and pandas: half of a replica's imports
+        import lightgbm  # noqa: PLC0415 - it imports scikit-learn and pandas: half of a replica's imports
 
         try:
             model = lightgbm.Booster(model_str=text)
@@ -75,16 +75,19 @@ class Ranker:
             raise VersionError(f"the ranking model cannot be read: {error}") from error
         if not set(model.feature_name()) <= set(FEATURES):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
-        self._columns = [FEATURES.index(name) for name in model.feature_name()]  # one of before may know fewer
+        self._columns = [FEATURES.index(name) for name in model.feature_name()]  # an older model may have fewer
         self._trees = Trees(model.dump_model())
 
     def score(self, table: Floats) -> Floats:
-        """(n,) float32, to be added to the blend of each row of `features`."""
+        """Return (n,) float32, to be added to the blend of each row of `features`."""
         return self._trees.score(table[:, self._columns])
 
-    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, with_trees: npt.NDArray[np.bool_]) -> Floats:
-        """(n,) scores, with the trees' word on the best RESCORED candidates of the requests that ask for it."""
-        rows = np.flatnonzero(with_trees[candidates.requests] & (table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4))
+    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, enabled: npt.NDArray[np.bool_]) -> Floats:
+        """Return (n,) scores, with the trees' output added for the best RESCORED candidates of each request in the
+        (B,) bool `enabled`.
+        """
+        best = table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4
+        rows = np.flatnonzero(enabled[candidates.requests] & best)
         corrected = scores.copy()
         corrected[rows] += self.score(table[rows])
         return corrected
