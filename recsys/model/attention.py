@@ -1,8 +1,8 @@
-"""Self-attention over the last likes: what comes next, by a network of one block (Kang and McAuley 2018,
+"""Self-attention over the last likes: the next item, predicted by a network of one block (Kang and McAuley 2018,
 "Self-Attentive Sequential Recommendation").
 
-Only the newest like asks, so what it asks and what it is told can each be one product with a matrix that training folds
-from several: an answer costs about the same however many likes are read.
+Only the newest like attends to the others. So its query, and the value that it receives, are each one product with a
+matrix that training multiplied from several, and the cost hardly depends on the number of likes.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from recsys.datatypes import Floats, Keys, Rows
 
 _PREFIX = "attention_"
 _FLAT = 1e-5
-"""Keeps a vector without variance from being divided by 0, as in PyTorch's LayerNorm."""
+"""Added to the variance, as in PyTorch's LayerNorm, so that a constant vector is not divided by 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """A network of H heads that knows V items by d numbers each, and reads L likes; all float32 but `keys`.
+    """A network of H heads over L likes, with V items of d dimensions. All arrays are float32 but `keys`.
 
-    `keys` is (V,) uint64, sorted; `items` (V, d), `mean` (d,) theirs. With x_l the vectors of the likes times the root
-    of d, newest first, and n_l those normalised: a = softmax((n_0 @ ask + ask_bias) . n_l + place[:, l]) of each head;
-    z = x_0 + (sum of a_l n_l) @ tell + tell_bias; y = z + relu(norm(z) @ wide + wide_bias) @ narrow + narrow_bias. The
-    inner product of norm(y) * gain + shift with an item, less that with the mean, is its score.
+    `keys`: (V,) uint64, sorted. `items`: (V, d). `mean`: (d,), their mean. Let x_l be the vectors of the likes times the
+    root of d, newest first, and n_l these normalised. Each head has a = softmax((n_0 @ ask + ask_bias) . n_l +
+    place[:, l]). Then z = x_0 + (sum of a_l n_l) @ tell + tell_bias, and y = z + relu(norm(z) @ wide + wide_bias) @
+    narrow + narrow_bias. An item's score is its inner product with norm(y) * gain + shift, less that of the mean.
     """
 
     keys: Keys
     items: Floats
     mean: Floats
     ask: Floats
-    """(d, H * d): the products of query and key matrices."""
+    """(d, H * d): products of query and key matrices."""
     ask_bias: Floats
     place: Floats
-    """(H, L): what nearness counts."""
+    """(H, L): bias by the position of a like."""
     tell: Floats
-    """(H * d, d): the products of value and output matrices."""
+    """(H * d, d): products of value and output matrices."""
     tell_bias: Floats
     wide: Floats
     wide_bias: Floats
@@ -50,47 +50,48 @@ class Attention:
     shift: Floats
 
     def find(self, keys: Keys) -> Rows:
-        """(n,) rows of `items`; -1: not known."""
+        """Return (n,) rows of `items`; -1: the network lacks the item."""
         return find(self.keys, keys)
 
     def expected(self, trail: Keys, trail_offsets: Rows) -> tuple[Rows, Floats, Floats]:
-        """(r,) requests of whose likes some are known, (r, d) vectors of what they expect, (r,) scores of the average
-        item, which are to be taken off.
+        """Return (r,) the requests with a like in the network, (r, d) the vectors that they expect next, and (r,) the
+        scores of the mean item, to be subtracted.
 
-        `trail` is (t,), newest first, those of request b at `trail_offsets[b]:trail_offsets[b + 1]`.
+        `trail`: (t,) keys, newest first. Request b has `trail_offsets[b]:trail_offsets[b + 1]`.
         """
         likes = self._grid(self.find(trail), trail_offsets)
-        asking = np.flatnonzero(likes[:, 0] >= 0)
-        likes = likes[asking]
+        requests = np.flatnonzero(likes[:, 0] >= 0)
+        likes = likes[requests]
         heads, size = len(self.place), self.items.shape[1]
         vectors = self.items[likes] * np.float32(np.sqrt(size))
-        likened = _normal(vectors)
-        questions = (likened[:, 0] @ self.ask + self.ask_bias).reshape(-1, heads, size)
-        heed = questions @ likened.transpose(0, 2, 1) + self.place
-        heed[np.broadcast_to((likes < 0)[:, None], heed.shape)] = -np.inf
-        heed = np.exp(heed - heed.max(axis=2, keepdims=True))
-        heed /= heed.sum(axis=2, keepdims=True)
-        told = (heed @ likened).reshape(-1, heads * size) @ self.tell + self.tell_bias
-        state = vectors[:, 0] + told
+        normal = _normal(vectors)
+        queries = (normal[:, 0] @ self.ask + self.ask_bias).reshape(-1, heads, size)
+        weights = queries @ normal.transpose(0, 2, 1) + self.place
+        weights[np.broadcast_to((likes < 0)[:, None], weights.shape)] = -np.inf
+        weights = np.exp(weights - weights.max(axis=2, keepdims=True))
+        weights /= weights.sum(axis=2, keepdims=True)
+        context = (weights @ normal).reshape(-1, heads * size) @ self.tell + self.tell_bias
+        state = vectors[:, 0] + context
         state += np.maximum(_normal(state) @ self.wide + self.wide_bias, 0.0) @ self.narrow + self.narrow_bias
-        wanted: Floats = _normal(state) * self.gain + self.shift
-        average: Floats = wanted @ self.mean
-        return asking, wanted, average
+        expected: Floats = _normal(state) * self.gain + self.shift
+        average: Floats = expected @ self.mean
+        return requests, expected, average
 
     def scores(self, trail: Keys, trail_offsets: Rows, offsets: Rows, rows: Rows) -> Floats:
-        """(n,) of candidates at `rows`, request b's at `offsets[b]:offsets[b + 1]`. An item that is not known (-1)
-        scores 0, as the average item does, and so does every item where no like is known.
+        """Return (n,) float32 scores of the candidates at `rows`. Request b has `offsets[b]:offsets[b + 1]`.
+
+        An unknown item (-1) scores 0, as the mean item does. So does every item of a request without a known like.
         """
         scores = np.zeros(len(rows), np.float32)
         vectors = self.items[rows]
-        for b, wanted, average in zip(*self.expected(trail, trail_offsets), strict=True):
-            mine = slice(offsets[b], offsets[b + 1])
-            scores[mine] = vectors[mine] @ wanted - average
+        for b, expected, average in zip(*self.expected(trail, trail_offsets), strict=True):
+            own = slice(offsets[b], offsets[b + 1])
+            scores[own] = vectors[own] @ expected - average
         scores[rows < 0] = 0.0
         return scores
 
     def _grid(self, rows: Rows, offsets: Rows) -> Rows:
-        """(B, L) the known likes, newest first, then -1."""
+        """Return (B, L) int64: the known likes of each request, newest first, padded with -1."""
         size, length = len(offsets) - 1, self.place.shape[1]
         owners = np.repeat(np.arange(size), np.diff(offsets))[rows >= 0]
         counts = np.bincount(owners, minlength=size)
@@ -101,12 +102,12 @@ class Attention:
         return grid
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """For a file of several arrays; see `read`."""
+        """Return the arrays by name, for a file that `read` reads."""
         return {_PREFIX + f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def read(cls, stored: Mapping[str, npt.NDArray[np.generic]]) -> Attention | None:
-        """What `arrays` gave; None: nothing."""
+        """Return the network stored by `arrays`. None: there is none."""
         if f"{_PREFIX}keys" not in stored:
             return None
         return cls(**{f.name: stored[_PREFIX + f.name] for f in fields(cls)})  # type: ignore[arg-type]

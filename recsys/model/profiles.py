@@ -1,7 +1,4 @@
-"""Folding interactions into a user's profile: pure functions of what was there and what is new.
-
-`taste.py` says which words about an item count.
-"""
+"""Folding of events into a user's profile, as pure functions. `taste.py` decides which events about an item count."""
 
 from __future__ import annotations
 
@@ -16,17 +13,17 @@ from recsys.model.space import Space
 from recsys.model.taste import Taste, standing
 
 RECENT = 3
-"""Liked items that a profile keeps with their vectors, for what is like them."""
+"""Last likes that a profile keeps with their vectors, for similar items."""
 TRAIL = 20
-"""Likes that a profile keeps by key, for what goes with exactly them: at a half-life of 4 the ones before weigh 3 %."""
+"""Last likes that a profile keeps by key, for items related to them. At a half-life of 4, earlier ones weigh 3 %."""
 SESSION_GAP_S = 1800.0
-"""Seconds without an event that end a session, as web analytics agree."""
+"""Seconds without an event that end a session, the convention of web analytics."""
 
 
 def position(profile: UserProfile, now: float) -> int:
-    """Items liked in the session that is under way at `now`, in Unix seconds; 0: a new one begins.
+    """Return the items liked in the session at `now`, in Unix seconds. 0: a new session begins.
 
-    Each counts once, as in what is learned from: an item that is viewed, clicked and bought is one.
+    Each item counts once, as in training: an item that is viewed, clicked and bought is one.
     """
     return profile.session if now - profile.session_at <= SESSION_GAP_S else 0
 
@@ -39,18 +36,18 @@ def fold(
     sequence: int,
     space: Space | None = None,
 ) -> UserProfile | None:
-    """The profile after further events, oldest first, as of the user's change number `sequence`.
+    """Return the profile after further events, oldest first. `sequence`: the number of the user's last change.
 
-    `vectors` are the items' contexts, (width,) float32; an item without one counts as seen and not as liked. `space`
-    None: text alone.
+    `vectors`: the items' contexts, (width,) float32. An item without one counts as seen and not as liked. `space` None:
+    texts alone.
 
-    `taste <- decay ** m * taste + sum of decay ** (m - number) * weight * vector` over the likes that stand and whose
-    items have vectors, m of them, each part of the taste with its own decay. A like of an item that is liked already
-    replaces the one before: right after that one it does not age the others. Folding one by one and folding all at once
-    give the same. Every item of an event counts as seen.
+    `taste <- decay ** m * taste + sum of decay ** (m - number) * weight * vector` over the m likes that count and whose
+    items have vectors. Each part of the taste has its own decay. A like of an item that is already liked replaces the
+    earlier one, and does not age the others if it follows directly. Folding events one by one or all at once gives the
+    same profile. Every item of an event counts as seen.
 
-    None when the events take back, or repeat, a like of which the profile holds no more than its share of the taste:
-    then the profile is to be made of the whole history. Never None for the profile of an unknown user.
+    None: the events cancel or repeat a like that is older than the profile's trail, so that its share of the taste is
+    unknown. The caller then folds the whole history. It is never None for the profile of an unknown user.
     """
     space = space or Space(text=len(profile.taste))
     items = _Items.of(profile, events)
