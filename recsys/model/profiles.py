@@ -46,7 +46,7 @@ def fold(
     earlier one, and does not age the others if it follows directly. Folding events one by one or all at once gives the
     same profile. Every item of an event counts as seen.
 
-    None: the events cancel or repeat a like that is older than the profile's trail, so that its share of the taste is
+    None: the events cancel a like, or repeat one that is older than the profile's trail, whose share of the taste is
     unknown. The caller then folds the whole history. It is never None for the profile of an unknown user.
     """
     space = space or Space(text=len(profile.taste))
