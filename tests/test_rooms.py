@@ -40,7 +40,7 @@ SPOKEN = {
     "columns.py",
     "files.py",
 }
-"""What everyone speaks: the only files that stand in recsys/ itself. The settings in config/ belong to them."""
+"""What every room may import: the only files that stand in recsys/ itself. The settings in config/ belong to them."""
 
 CONFIG = "config/"
 """Its `__init__` is the public face of the settings: it has the names that the other files define."""

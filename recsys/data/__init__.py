@@ -1,1 +1,1 @@
-"""What comes from outside, as records, and what makes it acceptable."""
+"""Records from outside, and their validation."""

@@ -1,1 +1,1 @@
-"""Vector engines under one contract."""
+"""Vector engines with one contract."""

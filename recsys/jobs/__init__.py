@@ -1,1 +1,1 @@
-"""What takes minutes and ends in a published version or a report, by command or by schedule."""
+"""Jobs of minutes that end in a version or a report, started by a command or by the schedule."""

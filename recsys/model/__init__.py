@@ -1,1 +1,1 @@
-"""What a version knows of users and items."""
+"""User profiles, learned item vectors, and the attention network."""

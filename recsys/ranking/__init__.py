@@ -1,1 +1,1 @@
-"""From candidates to slates: pure functions of a batch."""
+"""From candidates to slates, as pure functions of a batch."""

@@ -1,1 +1,1 @@
-"""Files that people bring: what they are, and how they become items, events and vectors."""
+"""Users' files: their detection, and their conversion to items, events and vectors."""

@@ -1,1 +1,1 @@
-"""What answers requests and takes writes."""
+"""Answers to requests, and writes."""

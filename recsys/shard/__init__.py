@@ -1,1 +1,1 @@
-"""One shard of one version in memory, and its search."""
+"""One shard of a version in memory, and its search."""

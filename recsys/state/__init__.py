@@ -1,1 +1,1 @@
-"""What replicas share while they run, all of it in Redis."""
+"""State that replicas share at run time, all of it in Redis."""

@@ -1,1 +1,1 @@
-"""How calls travel: coalesced, over one line a replica, around what is late."""
+"""Calls between replicas: coalescing, connections, wire format and circuit breakers."""

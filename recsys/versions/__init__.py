@@ -1,1 +1,1 @@
-"""Versions: built, checked, stored, promoted, kept."""
+"""Versions: building, checking, storage, promotion and retention."""
