@@ -58,7 +58,7 @@ class BulkCalls:
         self._under_way.append((records, owners, self._pool.submit(self._post, records)))
         return answered
 
-    def land(self) -> list[Answered]:
+    def finish(self) -> list[Answered]:
         """Wait for all calls, and return them with their answers. Raises what one of them raised."""
         return [self._next() for _ in range(len(self._under_way))]
 

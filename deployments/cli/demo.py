@@ -21,7 +21,6 @@ from deployments.cli.versions import running_redis
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
 from recsys.data.movielens import Ml100k, fetch_ml100k
-
 from recsys.errors import RuntimeFailure
 from recsys.jobs.build_files import build_files, served_version
 from recsys.reading.dialect import ReadOptions

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import orjson
 import typer
 
-from deployments.cli.platform_choice import AnyConfig, platform_of_logs
 from deployments.cli.options import Json, out
+from deployments.cli.platform_choice import AnyConfig, platform_of_logs
 from deployments.machine.log_files import PARTS, Line, Logs
 from deployments.machine.processes import instance_processes
 from recsys.errors import BadInput

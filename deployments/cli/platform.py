@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.client import Client
-from deployments.cli.platform_choice import AnyConfig, beside, running, running_instances
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.platform_choice import AnyConfig, beside, running, running_instances
 from deployments.cli.progress import phases
 from deployments.cli.scaling import table_of
 from deployments.machine.instance import Instance

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deployments.cli.platform_choice import AnyConfig, running
 from deployments.cli.options import Json, out, print_json
+from deployments.cli.platform_choice import AnyConfig, running
 from deployments.machine.config_change import Change, rescale
 from deployments.machine.instance import Instance
 from deployments.machine.live_scaling import Bounds, Scale, bound, hold, late, scales

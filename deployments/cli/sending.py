@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any
 
-from deployments.cli.client import Client
 from deployments.cli.bulk_calls import CONCURRENT, BulkCalls, bulks
+from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
 from deployments.cli.progress import BYTES
 from recsys.encoders.catalogue import Progress
@@ -27,8 +27,7 @@ _NOBODY = "recsys-import"
 
 
 class Sending:
-    """Sends the records of files. `what`: `items` or `events`. `joined` counts events of unknown items; None for items.
-    """
+    """Sends the records of files. `what`: `items` or `events`. `joined` counts events of unknown items, None: items."""
 
     def __init__(self, what: str, left_out: LeftOut, joined: Joined | None = None) -> None:
         self.what = what

@@ -34,8 +34,7 @@ class Tuning:
 
 
 def ray_environment(instance: Instance, inherited: Mapping[str, str], tuning: Tuning | None = None) -> dict[str, str]:
-    """Return `inherited` with the platform's variables, and without RAY_* of the user, which may name another cluster.
-    """
+    """Return `inherited` with the platform's variables, without the user's RAY_*, which may name another cluster."""
     tuning = tuning or Tuning()
     kept = {name: value for name, value in inherited.items() if not name.startswith("RAY_")}
     return {

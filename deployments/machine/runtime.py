@@ -34,7 +34,6 @@ from deployments.machine.preflight import (
 )
 from deployments.machine.processes import instance_processes, stop_instance
 from deployments.machine.ray_head import start_fork_server, start_ray
-
 from deployments.machine.rollout import OnPhase, rollout_of
 from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import joined
@@ -43,7 +42,6 @@ from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.config import Ports, Settings
 from recsys.errors import RuntimeFailure
 from recsys.files import locked, replace
-
 
 
 class Resources(Settings):
@@ -247,7 +245,6 @@ class Runtime:
         busy = RuntimeFailure(f"another `recsys up` or `down` is at work in {self._home}: wait for it")
         with locked(self._home / "run" / "lock", busy):
             yield
-
 
 
 def _application_states(instance: Instance) -> dict[str, str]:

@@ -45,8 +45,8 @@ def start_valkey(
     """Start the server, wait until it has loaded its data and answers, and return its pid.
 
     `appendfsync`: with `always` no acknowledged write is lost; with `everysec` a power failure may lose the last
-    second. Raises RuntimeFailure when there is no binary, another server uses the folder, this one dies, or `timeout_s` seconds
-    pass.
+    second. Raises RuntimeFailure when there is no binary, another server uses the folder, this one dies, or `timeout_s`
+    seconds pass.
     """
     binary = _binary()
     try:

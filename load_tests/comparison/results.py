@@ -98,7 +98,9 @@ def plot(runs_of: Runs, file: Path) -> None:
         for name, runs in runs_of.items():
             axis.plot([run.clients for run in runs], [getattr(run, column) for run in runs], marker="o", label=name)
         axis.set(xlabel="connections", ylabel=label, xscale="log")
-        axis.set_xticks(clients := sorted({run.clients for runs in runs_of.values() for run in runs}), map(str, clients))
+        axis.set_xticks(
+            clients := sorted({run.clients for runs in runs_of.values() for run in runs}), map(str, clients)
+        )
         axis.minorticks_off()
         if column != "rps":
             axis.set_yscale("log")

@@ -62,7 +62,9 @@ def probe(url: str, target: str, users: int, rate: float, calls: int, seconds: f
         _wait(beside)
         connection.close()
     if failed > FAILED_AT_MOST * (len(samples) + failed):
-        raise SystemExit(f"{failed} of {len(samples) + failed} calls failed: lower --rate, or see the platform's status")
+        raise SystemExit(
+            f"{failed} of {len(samples) + failed} calls failed: lower --rate, or see the platform's status"
+        )
     return Probed(samples, failed)
 
 

@@ -40,8 +40,7 @@ def content_hash(fingerprint: str, text: str) -> str:
 
 
 def write_chunk(folder: Path, rows: pa.Table, encoder: Encoder) -> Written:
-    """Write a chunk of the plan: copy the vectors that exist and encode the others. A killed run leaves no part of it.
-    """
+    """Write a chunk of the plan atomically: copy the vectors that exist and encode the others."""
     name = rows.column(CHUNK)[0].as_py()
     kept = _kept(folder, rows)
     hashes = rows.column(HASH).to_pylist()

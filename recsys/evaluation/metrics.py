@@ -80,8 +80,7 @@ def over_lists(lists: Ints, holdout: Holdout, vectors: Floats) -> dict[str, floa
 
 
 def judge(lists: Ints, holdout: Holdout, vectors: Floats, seed: int = 7) -> dict[str, float | list[float]]:
-    """Return the means of all metrics, and for each accuracy its 95 % interval as `<name>_ci`, by bootstrap over cases.
-    """
+    """Return the means of all metrics, and each accuracy's 95 % interval as `<name>_ci`, by bootstrap over cases."""
     cases = per_case(lists, holdout)
     drawn = _resampled(holdout.cases, seed)
     means: dict[str, float | list[float]] = {name: float(values.mean()) for name, values in cases.items()}

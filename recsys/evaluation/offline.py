@@ -93,8 +93,7 @@ class _Histories:
 
 
 class Offline:
-    """A version whose shards are loaded once. `popularity`: the interactions that give items their likes and trends.
-    """
+    """A version whose shards are loaded once. `popularity`: interactions that give items their likes and trends."""
 
     def __init__(
         self, store: VersionStore, version: str, popularity: Interactions, settings: Serving, tuning: ShardTuning

@@ -85,8 +85,7 @@ def _last(data: Interactions, most: int) -> Holdout:
 
 
 def by_time(data: Interactions, share: float = 0.1) -> Holdout:
-    """Hold out this share of the interactions, all those after a common moment, of every user with a history before it.
-    """
+    """Hold out this share of the interactions, those after a common moment, of every user with a history before it."""
     return since(data, float(np.quantile(data.times, 1.0 - share)) if len(data) else 0.0)
 
 

@@ -126,8 +126,8 @@ def exam_of(data: Interactions, served: Manifest, rules: Retrain) -> Exam:
     if holdout.cases < rules.least_cases:
         when = datetime.fromtimestamp(moment, UTC)
         raise TooFewEvents(
-            f"nothing was trained: {holdout.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have new "
-            f"events since, and {rules.least_cases} are needed to compare (retrain.least_cases)"
+            f"nothing was trained: {holdout.cases} users who were known before {when:%Y-%m-%d %H:%M:%S} UTC{why} have "
+            f"new events since, and {rules.least_cases} are needed to compare (retrain.least_cases)"
         )
     basis: Literal["unseen", "untrained"] = "untrained" if until is None else "unseen"
     return Exam(holdout, data, served.version, basis, rules.margin)

@@ -42,7 +42,7 @@ class Job:
     name: str
     """The name in the log."""
     key: str
-    """Redis key of its last run; see `job_runs.py`."""
+    """Redis key of its last run; see `state/job_runs.py`."""
     enabled: Callable[[], bool]
     """Returns whether the settings enable it."""
     due: Callable[[float, float, float], str | None]

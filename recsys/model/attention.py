@@ -25,8 +25,8 @@ _FLAT = 1e-5
 class Attention:
     """A network of H heads over L likes, with V items of d dimensions. All arrays are float32 but `keys`.
 
-    `keys`: (V,) uint64, sorted. `items`: (V, d). `mean`: (d,), their mean. Let x_l be the vectors of the likes times the
-    root of d, newest first, and n_l these normalised. Each head has a = softmax((n_0 @ ask + ask_bias) . n_l +
+    `keys`: (V,) uint64, sorted. `items`: (V, d). `mean`: (d,), their mean. Let x_l be the vectors of the likes times
+    the root of d, newest first, and n_l these normalised. Each head has a = softmax((n_0 @ ask + ask_bias) . n_l +
     place[:, l]). Then z = x_0 + (sum of a_l n_l) @ tell + tell_bias, and y = z + relu(norm(z) @ wide + wide_bias) @
     narrow + narrow_bias. An item's score is its inner product with norm(y) * gain + shift, less that of the mean.
     """

@@ -85,8 +85,7 @@ def _below(threshold: float) -> np.float32:
 
 
 def _table(nodes: list[tuple[np.float32, int, int]], trees: int) -> tuple[Floats, Masks]:
-    """Return (t,) sorted thresholds of a feature, and (t + 1, trees) masks by the number of thresholds under a value.
-    """
+    """Return (t,) sorted thresholds of a feature, and (t + 1, trees) masks by the number of thresholds passed."""
     edges = np.unique(np.array([edge for edge, _, _ in nodes], np.float32))
     masks = np.full((len(edges) + 1, trees), 0xFFFF, np.uint16)
     for edge, tree, mask in nodes:

@@ -37,7 +37,9 @@ class Controls(msgspec.Struct, frozen=True):
     explore: float = 0.0
 
 
-def top(candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str] = ()) -> list[Ints]:
+def top(
+    candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str] = ()
+) -> list[Ints]:
     """Return for each request the positions of its k best candidates, best first. Equal scores are ordered by key.
 
     `grouped`: the attributes in the columns of `candidates.groups`.

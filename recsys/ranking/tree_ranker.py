@@ -82,7 +82,9 @@ class Ranker:
         """Return (n,) float32, to be added to the blend of each row of `features`."""
         return self._trees.score(table[:, self._columns])
 
-    def rescored(self, candidates: CandidateSet, table: Floats, scores: Floats, enabled: npt.NDArray[np.bool_]) -> Floats:
+    def rescored(
+        self, candidates: CandidateSet, table: Floats, scores: Floats, enabled: npt.NDArray[np.bool_]
+    ) -> Floats:
         """Return (n,) scores, with the trees' output added for the best RESCORED candidates of each request in the
         (B,) bool `enabled`.
         """

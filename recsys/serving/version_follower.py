@@ -84,8 +84,7 @@ class VersionFollower:
         return self._promoted[0] if self._promoted else None
 
     def drift(self) -> list[Drift]:
-        """Return the drift of all replicas that measured the served version. Raises VersionError before one is served.
-        """
+        """Return the drift of replicas that measured the served version. Raises VersionError before one is served."""
         return drifts(self.members.group, self.serve.version)
 
     def can_answer(self) -> bool:

@@ -101,8 +101,7 @@ def _regular(diagonal: npt.NDArray[Any], ridge: float, dropout: float) -> npt.ND
 
 
 def near_pairs(data: Interactions, span: float, window: int) -> sp.csr_array:
-    """Return the (I, I) sparse Gram matrix of pairs at most `window` apart, without FLOOR. Other pairs take no memory.
-    """
+    """Return the (I, I) sparse Gram matrix of pairs at most `window` apart, without FLOOR."""
     size = len(data.item_ids)
     total = sp.diags_array(data.counts().astype(np.float32)).tocsr()
     for lag, before, after in _lagged(data, window):

@@ -204,7 +204,7 @@ async def _shard(
 
 
 def _declared(item: Item, base: Manifest, declared: Mapping[str, AttributeType]) -> Item:
-    """Return the item with the attributes that the platform declares now. Raise BadInput for a value of another type."""
+    """Return the item with the attributes declared now. Raise BadInput for a value of another type."""
     if dict(declared) == base.attributes:
         return item
     attributes = {name: value for name, value in item.attributes.items() if name in declared}

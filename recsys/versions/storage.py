@@ -99,8 +99,7 @@ class Folder:
 
 
 class ObjectStore:
-    """An object store. An object appears whole or not at all. The manifest is written last: it makes a version visible.
-    """
+    """An object store. Objects appear atomically. The manifest is written last and makes a version visible."""
 
     shared = True
 

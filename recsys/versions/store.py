@@ -159,8 +159,7 @@ class VersionStore:
         return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
 
     def files(self, version: str, shard: int) -> Path:
-        """Return the folder of a shard's files, each checked. Raises VersionError when one is missing or was changed.
-        """
+        """Return the folder of a shard's files, all checked. Raises VersionError when one is missing or was changed."""
         manifest = self.manifest(version)
         if shard >= len(manifest.shards):
             raise VersionError(f"version {version} has {len(manifest.shards)} shards, and shard-{shard} was asked for")

@@ -12,7 +12,7 @@ import pytest
 from recsys.config import Limits, Serving
 from recsys.errors import BadInput
 from recsys.reading.dialect import ReadOptions
-from recsys.reading.inspection import Inspection, Configured, inspect
+from recsys.reading.inspection import Configured, Inspection, inspect
 from recsys.reading.languages import language_of, shares
 from recsys.reading.readers import read_events, read_items
 
