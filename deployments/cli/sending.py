@@ -20,8 +20,8 @@ from recsys.reading.refusals import BadRow
 _ASKED = 50
 """Item ids of the first events that are looked up on the platform before any event is sent."""
 _WINDOW = 400_000
-"""Events that are grouped by user before they are sent: about 240 MB. For the platform eight events of one user together
-cost half of what they cost one by one."""
+"""Events that are grouped by user before they are sent: about 240 MB. Eight events of one user together take
+the platform half the work that they take one by one."""
 _NOBODY = "recsys-import"
 """An unknown user, whose recommendations show what the catalogue's ids look like."""
 
