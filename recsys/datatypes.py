@@ -188,6 +188,15 @@ class Batch:
     """Shard -> milliseconds after `began` at which it was called and had answered; infinity: it has not."""
 
 
+class SearchPlan(msgspec.Struct, frozen=True):
+    """How the neighbours of a query with a filter were looked for, in the shards that answered."""
+
+    plans: tuple[str, ...]
+    """Names of `shard/plans.py`."""
+    matches: int
+    """Live items that match the filter, counted and not estimated."""
+
+
 class Slate(msgspec.Struct, frozen=True):
     """The answer to one query, best first."""
 
@@ -204,3 +213,5 @@ class Slate(msgspec.Struct, frozen=True):
     """Milliseconds that each stage of the batch took."""
     batch: Batch | None = None
     """None: it was not answered in a batch."""
+    search: SearchPlan | None = None
+    """Of a query that asks for explanations. None: it does not, or no neighbours were looked for under a filter."""

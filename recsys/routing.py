@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recsys.config import RoutingSpec
-from recsys.datatypes import Filter, Item, item_key
+from recsys.datatypes import Condition, Filter, Item, item_key
 
 
 def shard_of(text: str, shards: int) -> int:
@@ -22,7 +24,12 @@ class Router:
         """The shard that an item belongs to. Items without the routing attribute live together."""
         if self.spec.attribute is None or self.spec.by == "hash":
             return shard_of(item.item_id, self.shards)
-        return shard_of(str(item.attributes.get(self.spec.attribute, "")), self.shards)
+        owners = self.of_value(str(item.attributes.get(self.spec.attribute, "")))
+        return owners[0] if len(owners) == 1 else owners[shard_of(item.item_id, len(owners))]
+
+    def of_value(self, value: str) -> Sequence[int]:
+        """The shards that hold the items with this value of the routing attribute."""
+        return self.spec.placed.get(value) or (shard_of(value, self.shards),)
 
     def holders(self, item_id: str) -> list[int]:
         """The shards that may hold an item of which only the id is known."""
@@ -38,10 +45,51 @@ class Router:
         """The feed that a shard follows."""
         return shard if self.spec.by == "hash" else 0
 
+    @property
+    def pins(self) -> bool:
+        """Whether a filter may name the shards that it needs."""
+        return self.spec.by == "attribute" and self.shards > 1
+
     def matching(self, given: Filter | None) -> set[int]:
-        """The shards that can hold a match: all, unless a `must` pins the routing attribute to some values."""
-        if given is not None and self.spec.by == "attribute":
-            for condition in given.must:
-                if condition.key == self.spec.attribute and condition.op == "any":
-                    return {shard_of(str(v), self.shards) for v in condition.values}
-        return set(range(self.shards))
+        """The shards that can hold a match: all, unless conditions pin the routing attribute to some values, as one of
+        `must` does, or all of `should` together. At least one, though nothing can match.
+        """
+        everywhere = set(range(self.shards))
+        if given is None or not self.pins:
+            return everywhere
+        shards = everywhere
+        for condition in given.must:
+            if self._pinned(condition):
+                shards = shards & self._of_values(condition)
+        if given.should and all(self._pinned(condition) for condition in given.should):
+            shards = shards & set().union(*(self._of_values(condition) for condition in given.should))
+        return shards or {0}
+
+    def _pinned(self, condition: Condition) -> bool:
+        return condition.key == self.spec.attribute and condition.op == "any"
+
+    def _of_values(self, condition: Condition) -> set[int]:
+        return {shard for value in condition.values for shard in self.of_value(str(value))}
+
+
+def placement(counts: Mapping[str, int], shards: int) -> dict[str, list[int]]:
+    """Shards for the values of a routing attribute, by how many items have each, so that shards are about equally full.
+
+    A value of more items than an even share is split into as many pieces as it has shares, rounded up; then the pieces
+    are placed, largest first, each in the shard that has least so far, and no two of one value in the same. Graham's
+    rule (1969): no shard gets more than 4/3 of what the best placement would give the fullest.
+    """
+    share = max(sum(counts.values()) / max(shards, 1), 1.0)
+    pieces = [
+        (count / parts, value)
+        for value, count in counts.items()
+        for parts in [max(min(math.ceil(count / share), shards), 1)]
+        for _ in range(parts)
+    ]
+    filled, placed = [0.0] * shards, dict[str, list[int]]()
+    for size, value in sorted(pieces, key=lambda piece: (-piece[0], piece[1])):
+        taken = placed.setdefault(value, [])
+        shard = min((n for n in range(shards) if n not in taken), key=lambda n: (filled[n], n))
+        taken.append(shard)
+        filled[shard] += size
+    return {value: sorted(taken) for value, taken in sorted(placed.items())}

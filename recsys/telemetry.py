@@ -70,8 +70,18 @@ METRICS: dict[str, Metric] = {
         "counter", "Replicas of a shard that did not prove that they know the channels' secret", ("shard",)
     ),
     # Shards.
-    "recsys_recall_ratio": Metric("gauge", "recall@10 of searches answered again exactly, over the last of them"),
+    "recsys_recall_ratio": Metric(
+        "gauge",
+        "recall@10 of searches answered again exactly, over the last of them, by shape of the filter (none: no filter)",
+        ("shape",),
+    ),
     "recsys_recall_queries_total": Metric("counter", "Searches answered again exactly"),
+    "recsys_filtered_searches_total": Metric(
+        "counter",
+        "Requests whose neighbours were looked for under a filter: by plan (a request may count under two), and by the "
+        "share of items that match (wide: a fifth or more, middle: a fiftieth or more, narrow)",
+        ("plan", "shape"),
+    ),
     "recsys_items": Metric("gauge", "Live items", ("version",)),
     "recsys_freshness_seconds": Metric("histogram", "From a change's entry in the log to its application", (), SECONDS),
     "recsys_log_lag_seconds": Metric("gauge", "How far the replica is behind the newest entry of its log"),

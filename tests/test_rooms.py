@@ -84,6 +84,7 @@ STAGE_HANDS = {
     "comparison/cluster.py",
     "comparison/prepare.py",
     "parts/encoder_bench.py",
+    "parts/filter_bench.py",
     "parts/index_bench.py",
 }
 """Of load_tests/, what sets the stage for a measurement, in processes of their own, and what measures a part alone;

@@ -14,7 +14,7 @@ from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
 from recsys.data.filters import compile_filter
-from recsys.datatypes import Recommendation, RecQuery
+from recsys.datatypes import Recommendation, RecQuery, SearchPlan
 from recsys.errors import BadInput
 from recsys.serving.gateway import Gateway
 
@@ -134,6 +134,8 @@ class _Body(msgspec.Struct, omit_defaults=True, gc=False):
     unknown_items: tuple[str, ...] | None = None
     """Only where items were given to rank."""
     notes: tuple[str, ...] = ()
+    search: SearchPlan | None = None
+    """Only where explanations were asked for."""
 
 
 class _Json(Response):
@@ -171,5 +173,6 @@ async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str
         slate.items,
         None if query.items is None else slate.unknown_items,
         slate.notes,
+        slate.search,
     )
     return _Json(_json(body), timing)

@@ -105,6 +105,15 @@ class RecommendedItem(BaseModel):
     )
 
 
+class SearchPlanOut(BaseModel):
+    """How the neighbours of a query with a filter were looked for."""
+
+    plans: list[Literal["post_filter", "exact"]]
+    """`exact`: all matches were scored; `post_filter`: the graph was walked, and what does not match was dropped."""
+    matches: int
+    """Items that match the filter in the shards that answered."""
+
+
 class SlateOut(BaseModel):
     """An answer; `degraded` names the parts that are missing from it."""
 
@@ -118,6 +127,8 @@ class SlateOut(BaseModel):
     unknown_items: list[str] | None = None
     notes: list[str] | None = None
     """What bounds the answer, and why it is empty or short: see docs/http-api.md. Left out when there are none."""
+    search: SearchPlanOut | None = None
+    """With `explain` and a filter; left out otherwise."""
 
 
 class RefusedOut(BaseModel):

@@ -21,6 +21,10 @@ COMMANDS = {
     "release": ("scaling", "Let the load decide again, within the same bounds."),
     "inspect": ("inspecting", "Look at files before anything is done with them: format, columns, a profile, odd rows."),
     "import": ("catalogue", "Send items or events from files to the running platform."),
+    "partition": (
+        "partitioning",
+        "Propose which shards hold which values of an attribute, from the served items or from item files.",
+    ),
     "embed": ("embedding", "Encode whole item files into a folder of Parquet, for `recsys build FOLDER`."),
     "build": ("versions", "Build an index version: encode, index, measure recall, publish beside the others."),
     "versions": ("versions", "List the published versions."),

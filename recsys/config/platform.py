@@ -22,6 +22,10 @@ class RoutingSpec(Settings):
     """`hash` of the item id spreads evenly; `attribute` keeps one value (a language, say) in one shard."""
     attribute: str | None = None
     """The keyword attribute that routes; needed with `by: attribute`, ignored otherwise."""
+    placed: dict[str, Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = Field(default_factory=dict)
+    """Value of the attribute -> the numbers of the shards that hold its items: several for a value that most items
+    have, the same one for several small values. A value that is not named has one shard, which its hash chooses.
+    `recsys partition` proposes it from what the items are. None is needed for values of about the same size."""
 
     @model_validator(mode="after")
     def _attribute_is_named(self) -> RoutingSpec:
@@ -91,6 +95,11 @@ class Platform(Settings):
         key = self.routing.attribute
         if self.routing.by == "attribute" and key is not None and self.attributes.get(key) != "keyword":
             raise ValueError(f"routing.attribute: {key!r} must be declared under attributes as keyword")
+        for value, shards in self.routing.placed.items():
+            if max(shards) >= self.shards or len(set(shards)) < len(shards):
+                raise ValueError(
+                    f"routing.placed: {value!r} is in shards {shards}; name different ones from 0 to {self.shards - 1}"
+                )
         return self
 
     def home(self) -> Path:

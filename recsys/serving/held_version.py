@@ -20,7 +20,9 @@ from recsys.serving.encoder_calls import Encode
 from recsys.serving.log_applier import TOGETHER, LogApplier
 from recsys.serving.popularity_feed import PopularityFeed
 from recsys.shard.drift import measure
+from recsys.shard.filtered_recall import FilteredRecall
 from recsys.shard.live_recall import LiveRecall
+from recsys.shard.plan_costs import measured
 from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
@@ -67,6 +69,7 @@ class HeldVersion:
         self.version = manifest.version
         self.shard = shard
         self.recall = LiveRecall()
+        self.filtered_recall = FilteredRecall()
         self.drift: Drift | None = None
         """As measured last; None: not yet."""
         self._manifest = manifest
@@ -189,6 +192,7 @@ async def _load(manifest: Manifest, source: ShardSource) -> tuple[Shard, Popular
     await feed.follow(shard)
     # The first search reads the memory map from the disk: nobody's request should wait for that.
     await asyncio.to_thread(_warm_up, shard)
+    shard.planner.costs = await asyncio.to_thread(measured, shard)
     log.info("shard-%d has loaded version %s with %d items", source.number, manifest.version, shard.items.live)
     return shard, feed
 

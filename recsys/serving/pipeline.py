@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.config import Serving
-from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, Slate, UserProfile
+from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, SearchPlan, Slate, UserProfile
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position
 from recsys.model.space import Space
@@ -22,6 +22,7 @@ from recsys.ranking.slates import recommendations
 from recsys.ranking.tree_ranker import features
 from recsys.serving.profile_loading import Loaded, Profiles
 from recsys.shard.candidates import CandidateSet
+from recsys.shard.plans import named
 from recsys.transport.clock import Clock
 from recsys.transport.shard_clients import Shards
 
@@ -132,11 +133,14 @@ class Recommender:
                     items=items,
                     index_version=serve.version,
                     model_version=serve.model,
-                    degraded=tuple(dict.fromkeys((*prepared.missing, *missing))),
+                    degraded=tuple(
+                        dict.fromkeys((*prepared.missing, *self._shards.concerning(prepared.query.filter, missing)))
+                    ),
                     unknown_items=tuple(i for i in prepared.query.items or () if i not in present),
                     notes=why.get(b) or notes(prepared, items),
                     stages=clock.laps,
                     batch=statistics,
+                    search=_search_plan(candidates, b) if prepared.query.explain else None,
                 )
             )
         clock.lap("ranking")
@@ -199,6 +203,11 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
     if serve.ranker is None or not any(by_trees):
         return gathered.scores
     return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(by_trees))
+
+
+def _search_plan(candidates: CandidateSet, request: int) -> SearchPlan | None:
+    searched = candidates.searched.get(request)
+    return None if searched is None else SearchPlan(named(searched.plans), searched.matches)
 
 
 def _names(candidates: CandidateSet, request: int) -> set[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from recsys.serving.held_version import HeldVersion
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import BEAT_S, Pulse
-from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.candidates import CandidateSet, Searched, ShardQuery
+from recsys.shard.plans import named, shape
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry, ItemLog, after
@@ -40,6 +42,7 @@ class ShardWatch:
             del self._open[key]
             self._telemetry.observe("recsys_answer_seconds", time.monotonic() - start, queue="search")
         version.recall.offer(query)
+        version.filtered_recall.offer(query)
 
     def search(self, shard: Shard, query: ShardQuery) -> CandidateSet:
         """The search itself, in whichever thread does it."""
@@ -49,7 +52,14 @@ class ShardWatch:
         self.meter.batch(took_s, 0.0)  # composers decide how large a batch is
         self._telemetry.observe("recsys_batch_requests", query.size, queue="search")
         self._telemetry.observe("recsys_batch_seconds", took_s, queue="search")
+        if candidates.searched:
+            self._count_plans(candidates.searched.values(), shard.items.live)
         return candidates
+
+    def _count_plans(self, searched: Iterable[Searched], live: int) -> None:
+        counted = Counter((plan, shape(s.matches, live)) for s in searched for plan in named(s.plans))
+        for (plan, matching), requests in counted.items():
+            self._telemetry.add("recsys_filtered_searches_total", requests, plan=plan, shape=matching)
 
     def applied(self, entries: Sequence[Entry]) -> None:
         """Measure how old entries of the log are that became visible. Their sequence is Redis' time in milliseconds."""
@@ -83,8 +93,20 @@ class ShardWatch:
                 break
         ratio = next((v.recall.ratio for v in newest_first if v.recall.ratio is not None), None)
         if ratio is not None:
-            self._telemetry.set("recsys_recall_ratio", ratio)
+            self._telemetry.set("recsys_recall_ratio", ratio, shape="none")
+        if share:
+            spent_s += await self._measure_filtered(newest_first)
         await asyncio.sleep(max(spent_s / share if share else 0.0, BEAT_S))
+
+    async def _measure_filtered(self, newest_first: Sequence[HeldVersion]) -> float:
+        """Answer one search under a filter again, exactly. Return the CPU seconds that it took."""
+        for version in newest_first:
+            if spent_s := await asyncio.to_thread(version.filtered_recall.measure, version.shard):
+                self._telemetry.add("recsys_recall_queries_total")
+                for kind, ratio in version.filtered_recall.ratios.items():
+                    self._telemetry.set("recsys_recall_ratio", ratio, shape=kind)
+                return spent_s
+        return 0.0
 
     async def _lag_s(self, cursor: str) -> float:
         """Seconds since the oldest entry behind the cursor was written; 0.0 when there is none."""

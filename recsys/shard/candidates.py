@@ -6,7 +6,8 @@ Both messages are columnar and hold a whole batch of B requests, so one call a s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,42 @@ class ShardQuery:
     def size(self) -> int:
         return len(self.filters)
 
+    def part(self, requests: npt.NDArray[np.int64]) -> ShardQuery:
+        """The same of some of its requests, given in ascending order, which are numbered from 0 there."""
+        chosen = np.zeros(self.size, bool)
+        chosen[requests] = True
+        numbers = np.cumsum(chosen) - 1
+        vectors = chosen[self.vector_request]
+        likes, excluded = (
+            np.repeat(chosen, np.diff(offsets)) for offsets in (self.trail_offsets, self.exclude_offsets)
+        )
+        return replace(
+            self,
+            vectors=self.vectors[vectors],
+            vector_request=numbers[self.vector_request[vectors]],
+            vector_role=self.vector_role[vectors],
+            vector_source=self.vector_source[vectors],
+            vector_k=self.vector_k[vectors],
+            trail=self.trail[likes],
+            trail_weights=self.trail_weights[likes],
+            trail_offsets=_offsets(np.diff(self.trail_offsets)[requests]),
+            column_k=self.column_k[requests],
+            filters=tuple(self.filters[request] for request in requests.tolist()),
+            exclude=self.exclude[excluded],
+            exclude_offsets=_offsets(np.diff(self.exclude_offsets)[requests]),
+            asked=tuple(self.asked[request] for request in requests.tolist()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """How the neighbours of a request that has a filter were looked for."""
+
+    plans: int
+    """Bits of `plans.PLANS`."""
+    matches: int
+    """Live items that match the filter."""
+
 
 @dataclass(frozen=True, slots=True)
 class CandidateSet:
@@ -77,6 +114,7 @@ class CandidateSet:
     groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
     twins     (n,) uint64 of 48 bits, the same for equal items, see `equal_items.py`; 0: equal to none
     top_count the most likes of any item that the shard holds, which popularity is measured against
+    searched  request -> how its neighbours were looked for; only of requests with a filter, and none that look for none
     """
 
     offsets: npt.NDArray[np.int64]
@@ -90,11 +128,20 @@ class CandidateSet:
     groups: Keys
     twins: Keys
     top_count: float
+    searched: dict[int, Searched] = field(default_factory=dict)
 
     @property
     def requests(self) -> npt.NDArray[np.int64]:
         """(n,) the request of each candidate."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def spread(self, requests: npt.NDArray[np.int64], size: int) -> CandidateSet:
+        """The same as the answer to a batch of `size` requests, of which it was asked for these, in ascending order."""
+        counts = np.zeros(size, np.int64)
+        counts[requests] = np.diff(self.offsets)
+        numbers = requests.tolist()
+        searched = {numbers[request]: searched for request, searched in self.searched.items()}
+        return replace(self, offsets=_offsets(counts), searched=searched)
 
     @classmethod
     def merge(cls, parts: list[CandidateSet]) -> CandidateSet:
@@ -122,7 +169,25 @@ class CandidateSet:
             groups=np.concatenate([p.groups for p in parts])[order],
             twins=np.concatenate([p.twins for p in parts])[order],
             top_count=max(p.top_count for p in parts),
+            searched=_merged([p.searched for p in parts]),
         )
+
+
+def _merged(parts: Sequence[Mapping[int, Searched]]) -> dict[int, Searched]:
+    """All plans of all shards, and their matches together."""
+    merged: dict[int, Searched] = {}
+    for part in parts:
+        for request, searched in part.items():
+            other = merged.get(request, Searched(0, 0))
+            merged[request] = Searched(other.plans | searched.plans, other.matches + searched.matches)
+    return merged
+
+
+def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n + 1,) where each of n parts of these sizes begins, and where the last ends."""
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
 
 
 def tag(requests: npt.NDArray[np.int64], keys: Keys) -> Keys:

@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.datatypes import Filter, Floats, Keys, Rows
-from recsys.index.base import best
-from recsys.shard.candidates import ShardQuery
+from recsys.shard.candidates import Searched, ShardQuery
 from recsys.shard.equal_items import repeated
+from recsys.shard.exact import exact
+from recsys.shard.match_depth import observed
+from recsys.shard.plans import PLANS, in_steps
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS
@@ -18,8 +21,8 @@ from recsys.shard.sources import BITS
 _WIDER = (1, 4, 16)
 """How many times the wanted neighbours a walk may look for in the place of excluded ones. After the last every match is
 scored."""
-_BLOCK = 1 << 16
-"""Rows scored in one product, so that memory stays bounded however many match."""
+_WALKS = 3
+"""Walks under a filter, each deeper than the one before, after which every match is scored."""
 _DEEP = 1 << 12
 """Rows that exact scoring looks at for items that are not equal."""
 _COPIED = 1 << 14
@@ -46,58 +49,116 @@ class _Vectors:
         return cls(places, query.vectors[places], requests, query.vector_k[places], excluded)
 
 
-def nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
-    """Proposals of the sources that go by vectors. `excluded`: see `proposals.eligible`."""
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """What the sources propose that go by vectors, and how it was found for each request that has a filter."""
+
+    proposals: list[Proposals]
+    searched: dict[int, Searched]
+
+
+def nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> Nearest:
+    """`excluded`: see `proposals.eligible`."""
     groups: dict[tuple[Filter | None, bool], list[int]] = {}
     for place in np.flatnonzero(query.vector_k).tolist():
         new = bool(query.vector_source[place] == BITS["new"])
         groups.setdefault((query.filters[query.vector_request[place]], new), []).append(place)
-    return [
-        part
-        for (given, new), places in groups.items()
-        for part in (
-            _among_newest(shard, query, excluded, given, np.array(places))
-            if new
-            else _among_matches(shard, query, excluded, given, np.array(places))
-        )
-    ]
+    proposals: list[Proposals] = []
+    searched: dict[int, Searched] = {}
+    for (given, new), places in groups.items():
+        if new:
+            proposals.append(_among_newest(shard, query, excluded, given, np.array(places)))
+        elif given is None:
+            proposals += _among_all(shard, query, excluded, np.array(places))
+        else:
+            found, searches = _among_matches(shard, query, excluded, given, np.array(places))
+            proposals += found
+            searched.update(searches)
+    return Nearest(proposals, searched)
 
 
-def _among_newest(
-    shard: Shard, query: ShardQuery, excluded: Keys, given: Filter | None, places: Ints
-) -> list[Proposals]:
+def _among_newest(shard: Shard, query: ShardQuery, excluded: Keys, given: Filter | None, places: Ints) -> Proposals:
     """Neighbours among the newest items that match the filter: few, so all are scored."""
     newest = shard.lists.newest(given)
-    return [_scored(shard, query, _Vectors.of(query, places), newest, excluded)]
+    return _scored(shard, query, _Vectors.of(query, places), newest, excluded)
 
 
-def _among_matches(
-    shard: Shard, query: ShardQuery, excluded: Keys, given: Filter | None, places: Ints
-) -> list[Proposals]:
-    """Neighbours among all items that match the filter.
+def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) -> list[Proposals]:
+    """Neighbours among all items.
 
-    Walk the graph for some more rows than are wanted, and drop what is excluded or does not match. Vectors that are
-    left with too few walk again for more of them; in the end every match is scored.
+    Walk the graph for some more rows than are wanted, and drop what is excluded. Vectors that are left with too few
+    walk again for more of them; in the end every item is scored.
     """
-    matching = shard.lists.count(given)
-    share = max(matching, 1) / max(shard.items.live, 1)
-    exact = given is not None and matching <= shard.tuning.exact_below
+    live = shard.items.live
     proposals: list[Proposals] = []
     for wider in _WIDER:
         vectors = _Vectors.of(query, places)
-        k = math.ceil(int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max()) / share)
-        # Past a quarter of the matches a walk reads more than scoring them in one product does.
-        if exact or k * 4 >= matching:
+        k = int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max())
+        # Past a quarter of the items a walk reads more than scoring them in one product does.
+        if k * 4 >= live:
             break
         rows = _walk(shard, vectors.queries, k)
-        chosen = _best_of(shard, rows, eligible(shard, vectors.requests, rows, excluded, given), vectors.wanted)
+        chosen = _best_of(shard, rows, eligible(shard, vectors.requests, rows, excluded, None), vectors.wanted)
         enough = chosen.sum(axis=1) >= vectors.wanted
         bits = query.vector_source[places]
         if np.count_nonzero(enough) == len(places):  # nearly always
             return [*proposals, Proposals.of(vectors.requests, rows, chosen, bits)]
         proposals.append(Proposals.of(vectors.requests[enough], rows[enough], chosen[enough], bits[enough]))
         places = places[~enough]
-    return [*proposals, _scored(shard, query, _Vectors.of(query, places), shard.lists.matches(given), excluded)]
+    return [*proposals, _scored(shard, query, _Vectors.of(query, places), shard.lists.matches(None), excluded)]
+
+
+def _among_matches(
+    shard: Shard, query: ShardQuery, excluded: Keys, given: Filter, places: Ints
+) -> tuple[list[Proposals], dict[int, Searched]]:
+    """Neighbours among the items that match the filter, each vector by the plan that is cheapest for it.
+
+    A walk that finds too few matches tells how few there are near the query, and the plan is chosen again. In the end
+    every match is scored.
+    """
+    matching = shard.lists.count(given)
+    proposals: list[Proposals] = []
+    plans = dict.fromkeys(query.vector_request[places].tolist(), 0)
+    depths = _depths(shard, _Vectors.of(query, places), given, matching)
+    for _ in range(_WALKS):
+        walking = shard.planner.walking(depths, matching, shard.tuning.ef_search)
+        left, deeper = [places[~walking]], [depths[~walking]]
+        for here in in_steps(depths, walking):
+            some, k = _Vectors.of(query, places[here]), math.ceil(depths[here].max())
+            rows = _walk(shard, some.queries, k)
+            keep = eligible(shard, some.requests, rows, excluded, given)
+            chosen = _best_of(shard, rows, keep, some.wanted)
+            enough = chosen.sum(axis=1) >= some.wanted
+            bits = query.vector_source[some.places]
+            proposals.append(Proposals.of(some.requests[enough], rows[enough], chosen[enough], bits[enough]))
+            _note(plans, some.requests, "post_filter")
+            left.append(some.places[~enough])
+            deeper.append(observed(k, keep[~enough].sum(axis=1), some.wanted[~enough]))
+        places, depths = np.concatenate(left), np.minimum(np.concatenate(deeper), shard.items.live)
+        if not len(places) or not walking.any():
+            break
+    if len(places):
+        vectors = _Vectors.of(query, places)
+        proposals.append(_scored(shard, query, vectors, shard.lists.matches(given), excluded))
+        _note(plans, vectors.requests, "exact")
+    return proposals, {request: Searched(bits, matching) for request, bits in plans.items()}
+
+
+def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> npt.NDArray[np.float64]:
+    """(m,) how many of its nearest rows each vector is to look at, see `match_depth.py`; infinite where all matches are
+    scored in any case.
+    """
+    wanted = vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)
+    shortest = wanted.astype(np.float64)
+    few = matching <= shard.tuning.exact_below
+    if few or not shard.planner.walking(shortest, matching, shard.tuning.ef_search).any():
+        return np.full(len(wanted), np.inf)
+    return shard.depths.estimate(vectors.queries, wanted, shard.lists.mask(given), matching)
+
+
+def _note(plans: dict[int, int], requests: Ints, plan: str) -> None:
+    for request in requests.tolist():
+        plans[request] |= PLANS[plan]
 
 
 def _walk(shard: Shard, queries: Floats, k: int) -> Rows:
@@ -110,7 +171,7 @@ def _scored(shard: Shard, query: ShardQuery, vectors: _Vectors, matches: Rows, e
     """The nearest of the matches by their exact scores. Where equal items fill the first rows, more are looked at."""
     k = int((vectors.wanted + vectors.excluded).max())
     while True:
-        rows, _ = exact(shard, vectors.queries, matches, k)
+        rows, _ = exact(shard.items, vectors.queries, matches, k)
         keep = eligible(shard, vectors.requests, rows, excluded, None)
         if k >= min(len(matches), _DEEP) or not shard.items.twins.any:
             break
@@ -140,20 +201,6 @@ def _distinct(shard: Shard, rows: Rows, keep: Bools) -> Bools:
         later = repeated(line, twins.keys.view[rows[line, column]])
         distinct[line[later], column[later]] = False
     return distinct
-
-
-def exact(shard: Shard, queries: Floats, rows: Rows, k: int, block: int = _BLOCK) -> tuple[Rows, Floats]:
-    """(m, w) the k best of the rows for each of the (m, d) queries, and their scores, best first; w < k where there are
-    not k rows. `block`: rows scored in one product.
-    """
-    top_rows = np.zeros((len(queries), 0), np.int64)
-    top_scores = np.zeros((len(queries), 0), np.float32)
-    for start in range(0, len(rows), block):
-        part = rows[start : start + block]
-        part_rows, scores = best(queries @ shard.items.vectors(part).T, part, min(k, len(part)))
-        top_rows, top_scores = np.hstack([top_rows, part_rows]), np.hstack([top_scores, scores])
-    order = np.argsort(-top_scores, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(top_rows, order, 1), np.take_along_axis(top_scores, order, 1)
 
 
 def _by_likeness(shard: Shard, queries: Floats, rows: Rows) -> Rows:

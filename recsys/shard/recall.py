@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.config import Source
-from recsys.datatypes import Floats, Keys, Rows
+from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.errors import VersionError
 from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
-from recsys.shard.neighbours import exact
+from recsys.shard.exact import exact
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS, COLUMNS
@@ -38,8 +38,8 @@ _TIE = 1e-6
 """Scores that differ by less, relative to the larger of 1 and the score, are equal: float32 sums differ by order."""
 
 
-def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
-    """One request for each of the (m, d) unit vectors: its k neighbours, no filter, nothing excluded."""
+def nearest_query(version: str, vectors: Floats, k: int, given: Filter | None = None) -> ShardQuery:
+    """One request for each of the (m, d) unit vectors: its k neighbours that match the filter, nothing excluded."""
     m = len(vectors)
     return ShardQuery(
         version=version,
@@ -52,7 +52,7 @@ def nearest_query(version: str, vectors: Floats, k: int) -> ShardQuery:
         trail_weights=np.zeros(0, np.float32),
         trail_offsets=np.zeros(m + 1, np.int64),
         column_k=np.zeros((m, len(COLUMNS)), np.int64),
-        filters=(None,) * m,
+        filters=(given,) * m,
         exclude=np.zeros(0, np.uint64),
         exclude_offsets=np.zeros(m + 1, np.int64),
         asked=((),) * m,
@@ -102,17 +102,18 @@ class Exact:
     """Exact answers of some shards to m queries, which several walks can be compared with.
 
     `wanted` is (m,) int64: distinct vectors among the k nearest, fewer where copies fill all candidates of a request.
-    `least` is (m,) float32: the score of the last of them.
+    `least` is (m,) float32: the score of the last of them. `filter` None: all items count.
     """
 
     shards: Sequence[Shard]
     queries: Floats
     wanted: Rows
     least: Floats
+    filter: Filter | None = None
 
     @classmethod
-    def of(cls, shards: Sequence[Shard], queries: Floats, k: int = 10) -> Exact:
-        parts = [_nearest(shard, queries, max(k, CANDIDATES)) for shard in shards]
+    def of(cls, shards: Sequence[Shard], queries: Floats, k: int = 10, given: Filter | None = None) -> Exact:
+        parts = [_nearest(shard, queries, max(k, CANDIDATES), given) for shard in shards]
         names = np.hstack([np.zeros((len(queries), 0), np.uint64), *(names for names, _ in parts)])
         scores = np.hstack([np.zeros((len(queries), 0), np.float32), *(scores for _, scores in parts)])
         wanted, least = np.zeros(len(queries), np.int64), np.full(len(queries), np.inf, np.float32)
@@ -121,7 +122,7 @@ class Exact:
             first = np.sort(np.unique(names[q, there], return_index=True)[1])[:k]
             if len(first):
                 wanted[q], least[q] = len(first), scores[q, there[first[-1]]]
-        return cls(shards, queries, wanted, least)
+        return cls(shards, queries, wanted, least, given)
 
     def recall(self) -> float:
         """Share of the wanted vectors that the served search finds now; 1.0 where none is wanted.
@@ -130,7 +131,7 @@ class Exact:
         """
         if not self.wanted.sum():
             return 1.0
-        candidates, hits = _served(self.shards, self.queries, 0), 0
+        candidates, hits = _served(self.shards, self.queries, 0, self.filter), 0
         scores, requests = candidates.likeness[:, QUERY], candidates.requests
         least = self.least - np.float32(_TIE) * np.maximum(np.abs(self.least), 1)
         near = scores >= least[requests]
@@ -210,8 +211,8 @@ def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
     return queries
 
 
-def _served(shards: Sequence[Shard], queries: Floats, k: int) -> CandidateSet:
-    query = nearest_query(shards[0].version, queries, max(k, CANDIDATES))
+def _served(shards: Sequence[Shard], queries: Floats, k: int, given: Filter | None = None) -> CandidateSet:
+    query = nearest_query(shards[0].version, queries, max(k, CANDIDATES), given)
     return CandidateSet.merge([search(shard, query) for shard in shards])
 
 
@@ -237,7 +238,8 @@ def _names(vectors: Floats) -> Keys:
     return names
 
 
-def _nearest(shard: Shard, queries: Floats, k: int) -> tuple[Keys, Floats]:
-    """(m, w) names and scores of the nearest live items, best first; w < k where there are not k items."""
-    rows, scores = exact(shard, queries, shard.items.live_rows(), k, _BLOCK)
+def _nearest(shard: Shard, queries: Floats, k: int, given: Filter | None = None) -> tuple[Keys, Floats]:
+    """(m, w) names and scores of the nearest live items that match, best first; w < k where there are not k of them."""
+    rows = shard.items.live_rows() if given is None else shard.lists.matches(given)
+    rows, scores = exact(shard.items, queries, rows, k, _BLOCK)
     return _names(shard.items.vectors(rows.ravel())).reshape(rows.shape), scores

@@ -5,6 +5,7 @@
 | the best rows of each column | 16 for each of 8,192 rows | changed rows leave it and find their place |
 | a mask for each filter | 1 for each row | rows that came are tested; no row's attributes ever change |
 | answers for a column and a filter | 8 for each row of the list | all are dropped |
+| how many rows match a filter | few | all are dropped |
 
 When masks or answers take too much memory, those used longest ago are dropped.
 """
@@ -32,6 +33,8 @@ BEST = 1 << 13
 """Best rows kept of each column. If a filter leaves too few of them, the shard looks at all its rows."""
 LEAST = 1 << 10
 """Least rows of an answer that took a look at all rows: the next request may want more of them."""
+_COUNTED = 1 << 12
+"""Filters whose number of matches is kept."""
 CACHED = 64 << 20
 """Bytes of masks and answers that a shard keeps."""
 
@@ -50,8 +53,10 @@ class RowLists:
             CACHED // 2, getsizeof=lambda answer: _weight(answer[0])
         )
         """Rows, best first, and whether there are no others."""
+        self._counts: LRUCache[Filter, int] = LRUCache(_COUNTED)
+        """Live rows that match."""
         self._seen = -1
-        """Changes of the table that the answers contain."""
+        """Changes of the table that answers and counts contain."""
 
     @property
     def bytes(self) -> int:
@@ -75,7 +80,16 @@ class RowLists:
 
     def count(self, given: Filter | None) -> int:
         """How many live rows match the filter (None: all do)."""
-        return self._items.live if given is None else int(np.count_nonzero(self._alive(given)))
+        if given is None:
+            return self._items.live
+        with self._lock:
+            seen, counted = self._renewed(), self._counts.get(given)
+        if counted is None:
+            counted = int(np.count_nonzero(self._alive(given)))
+            with self._lock:
+                if seen == self._seen:
+                    self._counts[given] = counted
+        return counted
 
     def matches(self, given: Filter | None) -> Rows:
         """Live rows that match the filter (None: all do), in ascending order."""
@@ -126,11 +140,17 @@ class RowLists:
     def _cached(self, what: str, given: Filter | None) -> tuple[tuple[Rows, bool] | None, int]:
         """The cached answer, and how many changes of the table it contains; None: there is none."""
         with self._lock:
-            end = self._items.journal.end
-            if end != self._seen:
-                self._answers.clear()
-                self._seen = end
+            end = self._renewed()
             return self._answers.get((what, given)), end
+
+    def _renewed(self) -> int:
+        """Number of changes of the table; what was kept of before them is dropped. Call it with the lock."""
+        end = self._items.journal.end
+        if end != self._seen:
+            self._answers.clear()
+            self._counts.clear()
+            self._seen = end
+        return end
 
     def _keep(self, what: str, given: Filter | None, rows: Rows, seen: int, *, complete: bool) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
-from recsys.shard.candidates import CandidateSet, ShardQuery, firsts, tag
+from recsys.shard.candidates import CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Ints, Proposals, eligible
 from recsys.shard.shard import Shard
@@ -18,9 +18,9 @@ _COLUMN_BITS = np.array([BITS[column] for column in COLUMNS])
 def search(shard: Shard, query: ShardQuery) -> CandidateSet:
     """The candidates of every request of the batch, each item once a request, with all that ranking needs of them."""
     excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), query.exclude)
-    return _assemble(
-        shard, query, [*nearest(shard, query, excluded), *_columns(shard, query, excluded), *_asked(shard, query)]
-    )
+    near = nearest(shard, query, excluded)
+    proposals = [*near.proposals, *_columns(shard, query, excluded), *_asked(shard, query)]
+    return _assemble(shard, query, proposals, near.searched)
 
 
 def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
@@ -70,7 +70,9 @@ def _asked(shard: Shard, query: ShardQuery) -> list[Proposals]:
     return proposals
 
 
-def _assemble(shard: Shard, query: ShardQuery, proposals: list[Proposals]) -> CandidateSet:
+def _assemble(
+    shard: Shard, query: ShardQuery, proposals: list[Proposals], searched: dict[int, Searched]
+) -> CandidateSet:
     items = shard.items
     none = np.zeros(0, np.int64)
     rows = np.concatenate([none, *(p.rows for p in proposals)])
@@ -103,6 +105,7 @@ def _assemble(shard: Shard, query: ShardQuery, proposals: list[Proposals]) -> Ca
         groups=items.attributes.groups(query.grouped, rows),
         twins=items.twins.keys.view[rows],
         top_count=shard.top_count,
+        searched=searched,
     )
 
 

@@ -11,6 +11,8 @@ from recsys.config import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import VectorIndex
 from recsys.shard.item_table import ItemTable
+from recsys.shard.match_depth import Depths
+from recsys.shard.plans import Costs, Planner
 from recsys.shard.row_lists import RowLists
 from recsys.state.item_counts import Counts
 from recsys.state.item_log import START_OF_LOG
@@ -32,6 +34,9 @@ class Shard:
         self.items = items
         self.index = index
         self.lists = RowLists(items)
+        self.depths = Depths(items)
+        self.planner = Planner(Costs.usual(items.width))
+        """How the matches of a filter are looked for. Replicas measure its costs when they have loaded the shard."""
         self.cursor = cursor
         """Id of the last log entry applied."""
         self.snapshot = cursor

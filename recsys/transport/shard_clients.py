@@ -7,7 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from recsys.datatypes import Floats, Item
+import numpy as np
+
+from recsys.datatypes import Filter, Floats, Item
 from recsys.routing import Router
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.transport.breaker import Breaker
@@ -44,16 +46,44 @@ class Shards:
         self.router = router
 
     async def search(self, query: ShardQuery, clock: Clock) -> tuple[CandidateSet | None, tuple[str, ...]]:
-        """Candidates of the shards that answered in what is left on the clock; None when none did."""
-        shards = sorted(set().union(*(self.router.matching(f) for f in query.filters)))
+        """Candidates of the shards that answered in what is left on the clock; None when none did.
+
+        Each shard is asked for the requests whose filters it can hold a match of.
+        """
+        requests = self._requests(query)
+        shards = sorted(requests)
 
         def call(n: int) -> asyncio.Future[CandidateSet]:
-            searching = asyncio.ensure_future(self._clients[n].search(query))
+            some = requests[n]
+            answer = self._clients[n].search(query) if some is None else self._asked(n, query, some)
+            searching = asyncio.ensure_future(answer)
             clock.follow(f"shard-{n}", searching)
             return searching
 
         parts, missing = await self._gather(shards, call, clock.left(), self._breakers)
         return (CandidateSet.merge(list(parts.values())) if parts else None), missing
+
+    def _requests(self, query: ShardQuery) -> Mapping[int, Sequence[int] | None]:
+        """Shard -> the requests of the batch that it is asked for; None: all of them."""
+        if not (self.router.pins and any(query.filters)):
+            return dict.fromkeys(range(self.router.shards))
+        by_shard: dict[int, list[int]] = {}
+        for request, given in enumerate(query.filters):
+            for shard in self.router.matching(given):
+                by_shard.setdefault(shard, []).append(request)
+        return {shard: None if len(own) == query.size else own for shard, own in by_shard.items()}
+
+    async def _asked(self, shard: int, query: ShardQuery, requests: Sequence[int]) -> CandidateSet:
+        """Its answer to some requests, as that to the whole batch."""
+        chosen = np.array(requests)
+        return (await self._clients[shard].search(query.part(chosen))).spread(chosen, query.size)
+
+    def concerning(self, given: Filter | None, missing: Sequence[str]) -> Sequence[str]:
+        """Of the shards that are missing in the answer to a batch, those that could hold a match of this filter."""
+        if not (missing and self.router.pins):
+            return missing
+        asked = {f"shard-{shard}" for shard in self.router.matching(given)}
+        return [shard for shard in missing if shard in asked]
 
     async def vectors(
         self, version: str, item_ids: Iterable[str], budget_s: float, *, bulk: bool = False

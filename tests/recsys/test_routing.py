@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recsys.config import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item
-from recsys.routing import Router, shard_of
+from recsys.routing import Router, placement, shard_of
 
 BY_HASH = RoutingSpec()
 BY_LANGUAGE = RoutingSpec(by="attribute", attribute="language")
@@ -40,18 +40,73 @@ def test_a_filter_on_the_routing_attribute_reaches_every_match(languages, shards
 
 
 def test_filters_that_pin_nothing_ask_all():
-    """Routed by hash, or with the attribute in should, must_not, exists: any shard may hold a match."""
+    """Routed by hash, or with the attribute beside others in should, in must_not, exists: all shards are asked."""
     pinned = Condition("language", "any", ("de",))
     assert Router(BY_HASH, 5).matching(Filter(must=(pinned,))) == set(range(5))
     router = Router(BY_LANGUAGE, 5)
     for given_filter in (
         None,
-        Filter(should=(pinned,)),
+        Filter(should=(pinned, Condition("year", "exists"))),
         Filter(must_not=(pinned,)),
         Filter(must=(Condition("language", "exists"),)),
         Filter(must=(Condition("year", "any", (1.0,)),)),
     ):
         assert router.matching(given_filter) == set(range(5))
+
+
+SPREAD = RoutingSpec(by="attribute", attribute="language", placed={"en": [0, 2, 3], "de": [1], "fr": [1]})
+
+
+def test_a_value_lives_where_it_is_placed():
+    """A large one over all of its shards, about evenly; small ones together; one that is not named by its hash."""
+    router = Router(SPREAD, 4)
+    owners = [router.owner(Item(f"i{i}", attributes={"language": "en"})) for i in range(3000)]
+    assert set(owners) == {0, 2, 3}
+    assert min(owners.count(shard) for shard in (0, 2, 3)) > 900
+    assert {router.owner(Item(f"i{i}", attributes={"language": x})) for i in range(9) for x in ("de", "fr")} == {1}
+    assert router.of_value("it") == (shard_of("it", 4),)
+
+
+def test_a_filter_on_placed_values_asks_their_shards():
+    """Of one `must` its values', of several those that all of them leave, of `should` alone those of all of it; at
+    least one shard, though nothing can match.
+    """
+    router = Router(SPREAD, 4)
+    english, german = (Condition("language", "any", (x,)) for x in ("en", "de"))
+    both, year = Condition("language", "any", ("en", "de")), Condition("year", "exists")
+    assert router.matching(Filter(must=(english, year))) == {0, 2, 3}
+    assert router.matching(Filter(must=(both, german))) == {1}
+    assert router.matching(Filter(should=(english, german))) == {0, 1, 2, 3}
+    assert router.matching(Filter(should=(german, german))) == {1}
+    assert router.matching(Filter(should=(german, year))) == {0, 1, 2, 3}
+    assert len(router.matching(Filter(must=(english, german)))) == 1
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 10_000), max_size=30), st.integers(1, 12))
+def test_a_placement_fills_shards_about_equally(counts, shards):
+    """Every value is in shards that exist, in none of them twice; none is fuller than an even share by more than a
+    piece, which is at most an even share.
+    """
+    placed = placement(counts, shards)
+    assert placed.keys() == counts.keys()
+    filled = [0.0] * shards
+    for value, own in placed.items():
+        assert len(set(own)) == len(own) >= 1
+        assert set(own) <= set(range(shards))
+        for shard in own:
+            filled[shard] += counts[value] / len(own)
+    share = sum(counts.values()) / shards
+    assert max(filled) <= 2 * max(share, 1) + 1e-6
+
+
+def test_a_skewed_value_is_split_and_small_ones_share():
+    """Half of all items in two of four shards, the rest around them."""
+    counts = {"en": 5000, "de": 2000, **{f"l{n}": 300 for n in range(10)}}
+    placed = placement(counts, 4)
+    assert len(placed["en"]) == 2
+    assert len(placed["de"]) == 1
+    filled = [sum(counts[v] / len(own) for v, own in placed.items() if shard in own) for shard in range(4)]
+    assert max(filled) <= 1.1 * min(filled)
 
 
 def test_items_without_the_attribute_live_together():

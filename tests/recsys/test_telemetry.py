@@ -7,7 +7,9 @@ import re
 from collections import Counter, defaultdict
 from typing import Any
 
-from recsys.datatypes import Item, RecQuery
+from msgspec import structs
+
+from recsys.datatypes import Condition, Filter, Item, RecQuery
 from recsys.serving.measures import Recording
 from recsys.telemetry import METRICS
 from recsys.transport.coalescing import Coalescer, Flight
@@ -131,12 +133,22 @@ async def test_a_shard_measures_freshness_recall_and_its_log(make_world):
         return ledger.counted["recsys_recall_queries_total",]
 
     assert await eventually(asked_and_measured)
-    assert await eventually(lambda: ledger.gauges.get(("recsys_recall_ratio",)) is not None)
-    assert 0.5 < ledger.gauges["recsys_recall_ratio",] <= 1.0
+    assert await eventually(lambda: ledger.gauges.get(("recsys_recall_ratio", "none")) is not None)
+    assert 0.5 < ledger.gauges["recsys_recall_ratio", "none"] <= 1.0
     assert await eventually(lambda: ledger.gauges.get(("recsys_log_entries",)) == 1)
     assert ledger.gauges["recsys_log_lag_seconds",] == 0.0
     assert ledger.gauges["recsys_items", world.store.current()] == 49
     assert ledger.observed["recsys_batch_requests", "search"]
+
+
+async def test_a_shard_counts_how_filters_are_searched(make_world):
+    ledger = Ledger()
+    world: World = await make_world(telemetry=ledger, shards=1)
+    given = Filter(must=(Condition("topic", "any", ("sea",)),))
+    asked = RecQuery(k=3, scenario="similar", like_item="sea-1")
+    await asyncio.gather(*(world.gateway.recommend(structs.replace(asked, filter=f)) for f in (given, given, None)))
+    assert ledger.counted["recsys_filtered_searches_total", "exact", "wide"] == 2
+    assert await eventually(lambda: ledger.gauges.get(("recsys_recall_ratio", "wide")) == 1.0)
 
 
 async def test_the_codes_of_refusals_are_those_of_the_api():

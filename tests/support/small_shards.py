@@ -12,6 +12,7 @@ from recsys.datatypes import Filter, Item, item_keys
 from recsys.index.base import engine
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.item_table import ItemTable
+from recsys.shard.plans import Costs, Planner
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
@@ -24,6 +25,16 @@ D = 16
 
 FLOOR = 3.0
 """Trends below this are past: items whose likes came with a name of two letters."""
+
+
+class Walks(Planner):
+    """A planner that walks wherever it may, however many matches there are."""
+
+    def __init__(self) -> None:
+        super().__init__(Costs.usual(D))
+
+    def walking(self, depths: Any, matching: int, least_ef: int) -> Any:
+        return np.isfinite(depths)
 
 
 def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shard:

@@ -185,6 +185,16 @@ async def test_explain_shows_the_signals(make_world):
     assert plain.items[0].signals is None
 
 
+async def test_explain_shows_how_a_filter_was_searched(make_http):
+    """Asked for, an answer says the plan and how many items match, over all shards; otherwise nothing of it."""
+    http = await make_http(shards=2)
+    path, given = "/v1/items/sea-1/similar", '{"must": [{"key": "topic", "eq": "sea"}]}'
+    shown = (await http.get(path, params={"filter": given, "explain": "true"})).json()
+    assert shown["search"] == {"plans": ["exact"], "matches": 12}
+    assert "search" not in (await http.get(path, params={"filter": given})).json()
+    assert "search" not in (await http.get(path, params={"explain": "true"})).json()
+
+
 @pytest.mark.parametrize("trouble", ["raises", "late"])
 async def test_the_answer_goes_on_without_a_shard_and_says_so(make_world, trouble):
     """A shard that raises or is late is named in `degraded`; the items are those of the others."""
@@ -371,6 +381,32 @@ async def test_a_filter_on_the_routing_attribute_asks_only_the_owner(make_world)
     slate = await world.gateway.recommend(RecQuery(k=100, filter=only("sea")))
     assert set(ids(slate)) == {f"sea-{i}" for i in range(12)}
     assert sum(client.searches for client in world.clients) == 1
+
+
+async def test_each_request_of_a_batch_asks_its_own_shards(make_world):
+    """Of queries for different topics that travel together each shard gets its own, one topic being in two shards; the
+    answers are those of a platform that asks all shards. A shard that is away is missing to those alone that need it.
+    """
+    placed = {"sea": [0, 1], "space": [2]}
+    world = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic", placed=placed))
+    asked: dict[int, list[int]] = {}
+    for number, client in enumerate(world.clients):
+        search = client.search
+
+        async def counted(query, number=number, search=search):
+            asked.setdefault(number, []).append(query.size)
+            return await search(query)
+
+        client.search = counted
+    queries = [RecQuery(k=100, filter=only(topic), diversity=0.0) for topic in ("sea", "space", "sea")]
+    together = await asyncio.gather(*map(world.gateway.recommend, queries))
+    for topic, slate in zip(("sea", "space", "sea"), together, strict=True):
+        assert set(ids(slate)) == {f"{topic}-{i}" for i in range(12)}
+    assert {n: sum(sizes) for n, sizes in asked.items()} == {0: 2, 1: 2, 2: 1}
+    world.clients[2].error = OSError("gone")
+    sea, space = await asyncio.gather(*map(world.gateway.recommend, queries[:2]), return_exceptions=True)
+    assert sea.degraded == ()
+    assert isinstance(space, Unavailable) or space.degraded == ("shard-2",)
 
 
 async def test_the_encoder_down_stops_text_search_and_item_writes_only(make_world):

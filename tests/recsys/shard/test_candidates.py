@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, item_key, item_keys
-from recsys.shard.candidates import CandidateSet, contains, tag
+from recsys.shard.candidates import CandidateSet, Searched, contains, tag
+from recsys.shard.recall import nearest_query
+from recsys.shard.sources import COLUMNS
 from recsys.shard.trail_measures import LIKENESS
 
 
@@ -48,6 +50,44 @@ def rows_of(c: CandidateSet) -> list[list[tuple[Any, ...]]]:
 
 
 answer = st.dictionaries(st.sampled_from(["a", "bb", "ü", "dd/ d", "e", "ff"]), st.integers(1, 63), max_size=5)
+
+
+@given(st.data(), st.integers(1, 6))
+def test_a_part_of_a_batch_is_answered_as_the_whole_would_be(data, size):
+    """Its requests keep their vectors, likes, exclusions, filters and ids; its answer stands at their places."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    counts = rng.integers(0, 4, (3, size))
+    of = np.repeat(np.arange(size), counts[0])
+    whole = dataclasses.replace(
+        nearest_query("v", rng.random((len(of), 3)).astype(np.float32), 5),
+        vector_request=of,
+        trail=np.repeat(np.arange(size), counts[1]).astype(np.uint64),
+        trail_weights=np.ones(counts[1].sum(), np.float32),
+        trail_offsets=np.cumsum([0, *counts[1]]),
+        column_k=np.arange(size)[:, None].repeat(len(COLUMNS), 1),
+        filters=(None,) * size,
+        exclude=np.repeat(np.arange(size), counts[2]).astype(np.uint64),
+        exclude_offsets=np.cumsum([0, *counts[2]]),
+        asked=tuple((f"i{n}",) for n in range(size)),
+    )
+    chosen = np.array(sorted(data.draw(st.sets(st.integers(0, size - 1), min_size=1))))
+    part = whole.part(chosen)
+    assert part.size == len(chosen)
+    for new, old in enumerate(chosen.tolist()):
+        np.testing.assert_array_equal(part.vectors[part.vector_request == new], whole.vectors[of == old])
+        for values, offsets, size_of in ((part.trail, part.trail_offsets, 1), (part.exclude, part.exclude_offsets, 2)):
+            own = values[offsets[new] : offsets[new + 1]]
+            assert own.tolist() == [old] * counts[size_of][old]
+        assert part.column_k[new].tolist() == whole.column_k[old].tolist()
+        assert part.asked[new] == whole.asked[old]
+    answers = [{"a": 1, "bb": 2}, {"ü": 3}, {}]
+    lines = [answers[n % 3] for n in range(len(chosen))]
+    spread = dataclasses.replace(part_of(0, lines), searched={0: Searched(1, 5)}).spread(chosen, size)
+    assert spread.searched == {int(chosen[0]): Searched(1, 5)}
+    got = rows_of(spread)
+    assert [len(line) for line in got] == [
+        len(lines[chosen.tolist().index(n)]) if n in chosen else 0 for n in range(size)
+    ]
 
 
 @given(st.integers(1, 4).flatmap(lambda b: st.lists(st.lists(answer, min_size=b, max_size=b), min_size=1, max_size=4)))

@@ -21,7 +21,7 @@ from recsys.shard.sketches import Sketcher
 from recsys.shard.sources import BITS, COLUMNS
 from recsys.shard.trail_measures import LIKENESS
 from recsys.state.item_counts import Counts
-from tests.support.small_shards import FLOOR, Asked, D, answers, make_shard, query_of
+from tests.support.small_shards import FLOOR, Asked, D, Walks, answers, make_shard, query_of
 from tests.support.world import unit_rows
 
 EVEN = Filter(must=(Condition("parity", "any", ("even",)),))
@@ -126,7 +126,9 @@ def test_a_small_shard_answers_exactly(data, n):
 @pytest.fixture(scope="module")
 def large() -> Shard:
     # 3,000 items with exact answers only for filters that leave under 50: walks, widening and scoring all happen.
-    return make_shard(3000, exact_below=50, ef_search=200)
+    shard = make_shard(3000, exact_below=50, ef_search=200)
+    shard.planner = Walks()
+    return shard
 
 
 def random_batch(rng: np.random.Generator, size: int, shard: Shard) -> list[Asked]:
@@ -177,6 +179,7 @@ def test_a_batch_is_the_sum_of_its_requests(large):
 def test_a_user_who_has_seen_almost_everything_gets_the_rest(name):
     """1,000 items, all but four excluded: those four come, from every source, whatever the filter leaves of them."""
     shard = make_shard(1000, name, exact_below=10)
+    shard.planner = Walks()
     left = ["i1", "i2", "i707", "i708"]
     seen = [f"i{i}" for i in range(1000) if f"i{i}" not in left]
     vector = unit_rows(np.ones((1, D)))[0]
@@ -207,6 +210,7 @@ def test_sketches_only_when_asked_for():
 def test_a_tombstone_counts_before_the_index_has_it(filtered):
     """Between the two steps of a delete the item is gone from every answer already."""
     shard = make_shard(500, exact_below=0)
+    shard.planner = Walks()
     row = shard.items.row("i2")
     vector = shard.items.vectors(np.array([row]))[0]
     asked = [Asked([(QUERY, "similar", 3, vector)], {"popular": 500}, filtered)]
@@ -218,6 +222,7 @@ def test_a_tombstone_counts_before_the_index_has_it(filtered):
 def test_a_match_that_goes_meanwhile_opens_no_door():
     """All but one item match, and one of those goes just after the matches were counted: the one stays out."""
     shard = make_shard(500, exact_below=0)
+    shard.planner = Walks()
     other = "i3"
     shard.upsert([Item(other, attributes={"hundreds": "0"})], shard.items.vectors(shard.items.rows([other])))
     counted, listed = shard.lists.count(ALL), shard.lists.mask(ALL)

@@ -1,0 +1,299 @@
+"""Searches under filters: the planner of a shard beside each single plan, in one process.
+
+    python -m load_tests.parts.filter_bench                                    # 20,000 items, under a minute
+    python -m load_tests.parts.filter_bench --items 200000 --output var/filters.json   # as in docs/benchmarks.md
+
+Filters leave 50 to 0.01 % of the items: by one attribute, by two of them, by what an item is not, and by where the
+items lie, around the query (`near`), anywhere but around it (`far`), and as far from it as items lie (`opposite`).
+Times are of the thread that searches, in µs a query: of each query the plans are timed in turn and the fastest of
+`--rounds` counts. Ratio: the planner's time over that of the best single plan of the row. Recall counts the ten exactly
+nearest matches among the 50 candidates that a shard gives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from load_tests.comparison.workload import Workload
+from recsys.config import IndexSpec, ShardTuning
+from recsys.datatypes import Condition, Filter, Floats, Item, Rows
+from recsys.index.base import engine
+from recsys.shard.candidates import ShardQuery
+from recsys.shard.item_table import ItemTable
+from recsys.shard.neighbours import Nearest, nearest
+from recsys.shard.plan_costs import measured
+from recsys.shard.plans import Planner, named
+from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.shard import Shard
+from recsys.shard.sketches import Sketcher
+
+SHARES = (0.5, 0.2, 0.1, 0.04, 0.01, 0.001, 0.0001)
+NUMBERS = ("first", "second", "third", "place", "height")
+NOTHING = np.zeros(0, np.uint64)
+
+
+@dataclass(frozen=True)
+class World:
+    """Items with five numbers between 0 and 1, a keyword, and the queries that are asked.
+
+    first, second: at random. third: like the first, with some noise. place: similar items have similar ones. height:
+    from the least to the greatest likeness to one direction. cluster: a number as a word.
+    """
+
+    shard: Shard
+    vectors: Floats
+    numbers: dict[str, Floats]
+    queries: Floats
+    origins: Rows
+    """(m,) the item that each query lies near."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table: a filter for each query."""
+
+    name: str
+    filters: Sequence[Filter]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`us` by plan: mean microseconds a query."""
+
+    name: str
+    share: float
+    plans: str
+    recall: float
+    short: int
+    """Queries that got fewer candidates than match."""
+    us: dict[str, float]
+
+    @property
+    def ratio(self) -> float:
+        return self.us["planner"] / min(us for plan, us in self.us.items() if plan != "planner")
+
+
+class Always(Planner):
+    """Walks, or never does."""
+
+    def __init__(self, planner: Planner, *, walks: bool) -> None:
+        super().__init__(planner.costs)
+        self._walks = walks
+
+    def walking(self, depths: np.ndarray, matching: int, least_ef: int) -> np.ndarray:  # noqa: ARG002
+        return np.full(len(depths), self._walks) & np.isfinite(depths)
+
+
+class Shares:
+    """Depths by the share of the items that match, wherever they lie: what a planner without a sample would take."""
+
+    def __init__(self, items: ItemTable) -> None:
+        self._items = items
+
+    def estimate(self, queries: Floats, wanted: Rows, mask: np.ndarray, matching: int) -> np.ndarray:  # noqa: ARG002
+        return np.minimum(1.3 * wanted * self._items.live / max(matching, 1), self._items.live)
+
+
+def main() -> None:
+    args = _arguments()
+    world = make_world(args.items, args.dimension, args.queries, args.engine, args.ef)
+    costs = world.shard.planner.costs
+    print(f"costs: {json.dumps({name: float(f'{cost:.3g}') for name, cost in asdict(costs).items()})}")
+    outcomes = [measure(world, case, args.batch, args.rounds) for case in cases(world)]
+    show(outcomes, f"{args.items:,} items of {args.dimension} dimensions, {args.engine}, ef_search {args.ef}, "
+                   f"{args.queries} queries in batches of {args.batch}")  # fmt: skip
+    equal = all(equivalent(world, given, other) for given, other in equivalents(world))
+    print(f"equivalent filters give equal answers: {'yes' if equal else 'NO'}")
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps([asdict(outcome) | {"ratio": outcome.ratio} for outcome in outcomes]))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--dimension", type=int, default=96)
+    parser.add_argument("--queries", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=1, help="queries of a call")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engine", default="hnsw")
+    parser.add_argument("--ef", type=int, default=128, help="ef_search of the shard")
+    parser.add_argument("--output", type=Path, help="JSON file")
+    return parser.parse_args()
+
+
+def make_world(items: int, dimension: int, queries: int, name: str, ef: int) -> World:
+    work = Workload(items=items, dimension=dimension, shards=1, users=1)
+    vectors, rng = work.vectors, np.random.default_rng(3)
+    clusters = np.argmax(vectors @ vectors[rng.choice(items, 200, replace=False)].T, axis=1)
+    first = rng.random(items)
+    numbers = {
+        "first": first,
+        "second": rng.random(items),
+        "third": np.clip(first + rng.normal(0, 0.05, items), 0, 1),
+        "place": _ranks(np.lexsort((vectors[:, 0], clusters))),
+        "height": _ranks(np.argsort(vectors @ vectors.mean(axis=0) + 0.5 * vectors[:, 1])),
+    }
+    table = ItemTable(dict.fromkeys(NUMBERS, "number") | {"cluster": "keyword"}, dimension, Sketcher.fit(vectors))
+    rows = zip(*(numbers[key].tolist() for key in NUMBERS), strict=True)
+    table.adopt(
+        [
+            Item(f"i{n}", "", "", dict(zip(NUMBERS, row, strict=True)) | {"cluster": str(own)}, None)
+            for n, (row, own) in enumerate(zip(rows, clusters.tolist(), strict=True))
+        ],
+        vectors,
+    )
+    spec = IndexSpec.of(name)
+    index = engine(spec).create(spec, dimension)
+    index.add(np.arange(items), vectors, 2)
+    shard = Shard("bench", table, index)
+    shard.tune(ShardTuning(ef_search=ef))
+    shard.planner.costs = measured(shard)
+    origins = rng.choice(items, queries, replace=False)
+    asked = vectors[origins] + rng.standard_normal((queries, dimension)).astype(np.float32) * np.float32(
+        0.5 / math.sqrt(dimension)
+    )
+    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    return World(shard, vectors, numbers, asked, origins)
+
+
+def _ranks(order: Rows) -> Floats:
+    """(n,) the place of each row in the order, from 0 to 1."""
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(len(order)) / len(order)
+    return ranks
+
+
+def between(key: str, low: float, high: float) -> Condition:
+    return Condition(key, "range", low=low, high=high, high_open=True)
+
+
+def cases(world: World) -> Iterator[Case]:
+    m, place = len(world.queries), world.numbers["place"][world.origins]
+    for share in SHARES:
+        percent, root = f"{share * 100:g} %", math.sqrt(share)
+        both = Filter(must=(between("first", 0, root), between("second", 0, root)))
+        alike = Filter(must=(between("first", 0, share), between("third", 0, share)))
+        if share != 0.04:
+            yield Case(percent, [Filter(must=(between("first", 0, share),))] * m)
+        yield Case(f"{percent}, AND", [both] * m)
+        yield Case(f"{percent}, AND alike", [alike] * m)
+        yield Case(f"{percent}, NOT", [Filter(must_not=(between("first", share, 2),))] * m)
+        low = np.clip(place - share / 2, 0, 1 - share)
+        yield Case(f"{percent}, near", [Filter(must=(between("place", x, x + share),)) for x in low.tolist()])
+        low = np.clip((place + 0.5) % 1 - share / 2, 0, 1 - share)
+        yield Case(f"{percent}, far", [Filter(must=(between("place", x, x + share),)) for x in low.tolist()])
+        height = world.numbers["height"][world.origins]
+        low = np.where(height > 0.5, 0.0, 1 - share)
+        yield Case(f"{percent}, opposite", [Filter(must=(between("height", x, x + share),)) for x in low.tolist()])
+
+
+def equivalents(world: World) -> Iterator[tuple[Filter, Filter]]:
+    clusters = sorted({str(i) for i in range(200)})
+    some, rest = tuple(clusters[:60]), tuple(clusters[60:])
+    yield Filter(must=(Condition("cluster", "any", some),)), Filter(must_not=(Condition("cluster", "any", rest),))
+    yield (
+        Filter(should=tuple(Condition("cluster", "any", (c,)) for c in some)),
+        Filter(must=(Condition("cluster", "any", some),)),
+    )
+    for share in SHARES:
+        below, above = between("first", 0, share), between("first", share, 2)
+        yield Filter(must=(below,)), Filter(must_not=(above,))
+        listed = tuple(
+            np.sort(world.numbers["first"])[: int(np.count_nonzero(world.numbers["first"] < share))].tolist()
+        )
+        if len(listed) <= 1000:
+            yield Filter(must=(below,)), Filter(must=(Condition("first", "any", listed),))
+
+
+def ask(world: World, places: Rows, filters: Sequence[Filter]) -> ShardQuery:
+    query = nearest_query("bench", world.queries[places], CANDIDATES)
+    return replace(query, filters=tuple(filters[place] for place in places.tolist()))
+
+
+def proposed(found: Nearest, requests: int) -> list[Rows]:
+    """The rows that each request gets."""
+    rows = np.concatenate([p.rows for p in found.proposals])
+    of = np.concatenate([p.requests for p in found.proposals])
+    return [np.unique(rows[of == request]) for request in range(requests)]
+
+
+def equivalent(world: World, given: Filter, other: Filter) -> bool:
+    places, m = np.arange(min(len(world.queries), 20)), len(world.queries)
+    answers = [
+        proposed(nearest(world.shard, ask(world, places, [each] * m), NOTHING), len(places)) for each in (given, other)
+    ]
+    return all(np.array_equal(a, b) for a, b in zip(*answers, strict=True))
+
+
+def measure(world: World, case: Case, batch: int, rounds: int) -> Outcome:
+    shard = world.shard
+    planner, depths = shard.planner, shard.depths
+    contenders: dict[str, tuple[Planner, object]] = {
+        "planner": (planner, depths),
+        "exact": (Always(planner, walks=False), depths),
+        "post_filter": (Always(planner, walks=True), Shares(shard.items)),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    hits, wanted, short, plans, matching = 0, 0, 0, Counter[str](), 0
+    for start in range(0, len(world.queries), batch):
+        places = np.arange(start, min(start + batch, len(world.queries)))
+        query = ask(world, places, case.filters)
+        for given in query.filters:
+            assert given is not None
+            shard.lists.matches(given)  # what is cached by the first contender is not the cost of that contender
+        for name, (shard.planner, shard.depths) in contenders.items():  # type: ignore[assignment]
+            best = min(_cpu(lambda query=query: nearest(shard, query, NOTHING)) for _ in range(rounds))
+            taken[name].append(best * 1e6 / len(places))
+        shard.planner, shard.depths = planner, depths
+        found = nearest(shard, query, NOTHING)
+        for request, rows in enumerate(proposed(found, len(places))):
+            matches = shard.lists.matches(query.filters[request])
+            scores = world.vectors[matches] @ query.vectors[request]
+            nearest_ten = matches[np.argsort(-scores)[:10]]
+            hits, wanted = hits + len(np.intersect1d(rows, nearest_ten)), wanted + len(nearest_ten)
+            short += len(rows) < min(CANDIDATES, len(matches))
+            plans.update(["+".join(named(found.searched[request].plans))])
+            matching += len(matches)
+    return Outcome(
+        case.name,
+        matching / len(world.queries) / shard.items.live,
+        " ".join(f"{plan} {count}" for plan, count in plans.most_common()),
+        hits / wanted if wanted else 1.0,
+        short,
+        {name: mean(us) for name, us in taken.items()},
+    )
+
+
+def _cpu(call: Callable[[], object]) -> float:
+    """Seconds of this thread."""
+    start = time.thread_time()
+    call()
+    return time.thread_time() - start
+
+
+def show(outcomes: Sequence[Outcome], title: str) -> None:
+    table = Table("filter", "match", "planner chose", "recall@10", "short", "planner", "exact", "post_filter", "ratio",
+                  title=title)  # fmt: skip
+    for o in outcomes:
+        times = (f"{o.us[plan]:,.0f}" for plan in ("planner", "exact", "post_filter"))
+        table.add_row(o.name, f"{o.share:.3%}", o.plans, f"{o.recall:.4f}", str(o.short), *times, f"{o.ratio:.2f}")
+    Console(width=130).print(table)
+    print(f"least recall {min(o.recall for o in outcomes):.4f}, largest ratio {max(o.ratio for o in outcomes):.2f}, "
+          f"answers with fewer than match {sum(o.short for o in outcomes)}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+"""Searches under filters: whatever plan is chosen, all that match are found, and the nearest of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.config import IndexSpec, ShardTuning
+from recsys.datatypes import Condition, Filter, Item
+from recsys.index.base import engine
+from recsys.shard.candidates import QUERY, CandidateSet, Searched
+from recsys.shard.item_table import ItemTable
+from recsys.shard.match_depth import Depths, observed
+from recsys.shard.plan_costs import measured
+from recsys.shard.plans import PLANS, Costs, Planner, in_steps, named, shape
+from recsys.shard.recall import Exact, nearest_query
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+from recsys.shard.sketches import Sketcher
+from tests.support.small_shards import Asked, D, Walks, answers
+from tests.support.world import unit_rows
+
+CENTRES = 40
+
+
+def make(n: int, name: str = "hnsw", **tuning: Any) -> Shard:
+    """Items in 40 clusters. `u` is at random, `v` nearly the same, `place` puts similar items side by side."""
+    rng = np.random.default_rng(1)
+    own = np.sort(rng.integers(0, CENTRES, n))
+    vectors = unit_rows(rng.standard_normal((CENTRES, D))[own] + 0.35 * rng.standard_normal((n, D))).astype(np.float32)
+    drawn = rng.random(n)
+    u, v = drawn.tolist(), np.clip(drawn + rng.normal(0, 0.02, n), 0, 1).tolist()
+    items = [
+        Item(f"i{i}", "", "", {"u": u[i], "v": v[i], "place": i / n, "step": i % 10, "own": f"c{own[i]}"})
+        for i in range(n)
+    ]
+    declared: Any = {"u": "number", "v": "number", "place": "number", "step": "number", "own": "keyword"}
+    table = ItemTable(declared, D, Sketcher.fit(vectors))
+    table.adopt(items, vectors)
+    spec = IndexSpec.of(name)
+    index = engine(spec).create(spec, D)
+    index.add(np.arange(n), vectors)
+    shard = Shard("v", table, index)
+    shard.tune(ShardTuning(**({"exact_below": 0, "ef_search": 100} | tuning)))
+    return shard
+
+
+SMALL = make(1500)
+SMALL.delete([f"i{i}" for i in range(0, 1500, 17)])
+
+
+class Scores(Planner):
+    """Never walks."""
+
+    def walking(self, depths: Any, matching: int, least_ef: int) -> Any:
+        return np.zeros(len(depths), bool)
+
+
+class Coin(Planner):
+    """Walks or does not, at random."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(Costs.usual(D))
+        self._rng = np.random.default_rng(seed)
+
+    def walking(self, depths: Any, matching: int, least_ef: int) -> Any:
+        return np.isfinite(depths) & (self._rng.random(len(depths)) < 0.7)
+
+
+planners = st.one_of(
+    st.just(Planner(Costs.usual(D))), st.just(Walks()), st.just(Scores(Costs.usual(D))), st.integers(0, 99).map(Coin)
+)
+numbers = st.sampled_from([0.0, 0.0005, 0.01, 0.1, 0.2, 0.5, 0.8, 1.0])
+
+
+def between(key: str, low: float, high: float) -> Condition:
+    return Condition(key, "range", low=low, high=high, high_open=True)
+
+
+@st.composite
+def conditions(draw: Any) -> Condition:
+    if draw(st.booleans()):
+        low, high = sorted((draw(numbers), draw(numbers)))
+        return between(draw(st.sampled_from(["u", "v", "place"])), low, high)
+    return Condition("own", "any", tuple(draw(st.lists(st.integers(0, CENTRES).map("c{}".format), min_size=1))))
+
+
+some = st.lists(conditions(), max_size=2).map(tuple)
+filters = st.builds(Filter, some, some, some)
+
+
+def matches(shard: Shard, asked: Filter) -> set[str]:
+    return set(shard.ids(shard.lists.matches(asked)))
+
+
+def line(shard: Shard, seed: int, k: int, asked: Filter, exclude: Any = ()) -> dict[str, tuple[int, np.ndarray]]:
+    vector = unit_rows(np.random.default_rng(seed).standard_normal((1, D)))[0]
+    return answers(shard, [Asked([(QUERY, "similar", k, vector)], filter=asked, exclude=list(exclude))])[0]
+
+
+@settings(max_examples=80)
+@given(filters, planners, st.integers(0, 30), st.integers(1, 80), st.lists(st.integers(0, 1500), max_size=30))
+def test_a_filter_never_returns_fewer_than_match(asked, planner, seed, k, excluded):
+    """Whatever the planner chooses, and whatever is excluded: k items, or all that are left, and none besides."""
+    SMALL.planner = planner
+    out = {f"i{i}" for i in excluded}
+    got = line(SMALL, seed, k, asked, out)
+    left = matches(SMALL, asked) - out
+    assert set(got) <= left
+    assert len(got) >= min(k, len(left))
+
+
+LISTED = tuple(float(x) for x in range(3, 7))
+STEPS = Filter(must=(Condition("step", "any", LISTED),))
+EQUAL = [
+    (STEPS, Filter(must=(Condition("step", "range", low=3, high=6),))),
+    (STEPS, Filter(must=(Condition("step", "range", low=2, high=7, low_open=True, high_open=True),))),
+    (STEPS, Filter(must_not=(Condition("step", "any", (0.0, 1.0, 2.0, 7.0, 8.0, 9.0)),))),
+    (STEPS, Filter(should=tuple(Condition("step", "any", (x,)) for x in LISTED))),
+    (STEPS, Filter(must=(Condition("step", "range", low=3), Condition("step", "range", high=6)))),
+    (STEPS, Filter(must=(Condition("step", "exists"),), must_not=(Condition("step", "range", high=2),
+                                                                  Condition("step", "range", low=7)))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "other"), EQUAL)
+@given(planner=st.sampled_from([Planner(Costs.usual(D)), Walks(), Scores(Costs.usual(D))]), seed=st.integers(0, 50),
+       k=st.integers(1, 80))  # fmt: skip
+@settings(max_examples=15)
+def test_filters_that_match_the_same_give_the_same(asked, other, planner, seed, k):
+    """A list and a range, what is in and what is not out, one of several and all of them: equal to the bit."""
+    SMALL.planner = planner
+    one, two = line(SMALL, seed, k, asked), line(SMALL, seed, k, other)
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[i][1], two[i][1], equal_nan=True) for i in one)
+
+
+@pytest.fixture(scope="module", params=["hnsw", "hnsw_int8"])
+def large(request: pytest.FixtureRequest) -> Shard:
+    return make(12_000, request.param)
+
+
+def shapes(place: float, share: float) -> dict[str, Filter]:
+    """Filters that leave so many items, for a query that lies at this place."""
+    near = min(max(place - share / 2, 0.0), 1 - share)
+    far = min(max((place + 0.5) % 1 - share / 2, 0.0), 1 - share)
+    root = math.sqrt(share)
+    return {
+        "alone": Filter(must=(between("u", 0, share),)),
+        "and": Filter(must=(between("u", 0, root), between("step", 0, round(10 * root)))),
+        "and alike": Filter(must=(between("u", 0, share), between("v", 0, share))),
+        "not": Filter(must_not=(between("u", share, 2),)),
+        "near": Filter(must=(between("place", near, near + share),)),
+        "far": Filter(must=(between("place", far, far + share),)),
+    }
+
+
+@pytest.mark.parametrize(("share", "walks"), [*((share, False) for share in (0.5, 0.2, 0.1, 0.04, 0.01, 0.001)),
+                                              *((share, True) for share in (0.5, 0.2, 0.04))])  # fmt: skip
+def test_the_nearest_matches_are_found_wherever_they_lie(large, share, walks):
+    """Filters alone, AND-ed, negated and correlated with where the query lies: recall@10 of 0.99 in each."""
+    large.planner = Walks() if walks else Planner(replace(Costs.usual(D), walk=1e-8))
+    rows = np.random.default_rng(5).choice(12_000, 12, replace=False)
+    vectors = unit_rows(large.items.vectors(rows) + 0.05 * np.random.default_rng(6).standard_normal((12, D)))
+    found: dict[str, list[float]] = {}
+    for vector, row in zip(vectors.astype(np.float32), rows.tolist(), strict=True):
+        for name, asked in shapes(row / 12_000, share).items():
+            found.setdefault(name, []).append(Exact.of([large], vector[None], 10, asked).recall())
+    assert min(float(np.mean(shares)) for shares in found.values()) >= 0.99
+
+
+def test_an_answer_says_how_it_was_found_and_how_many_match():
+    """A rare filter is scored, a wide one walked for, and without a filter nothing is said. Of several shards all plans
+    are told, and their matches add up.
+    """
+    shard = make(9000)
+    shard.planner = Planner(Costs(call=0.0, row=1.0, product=1.0, walk=4.0, power=1.0))
+    wide, rare = Filter(must=(between("u", 0, 0.5),)), Filter(must=(between("u", 0, 0.004),))
+    vectors = shard.items.vectors(np.array([5, 6, 7]))
+    query = replace(nearest_query("v", vectors, 10), filters=(None, wide, rare))
+    found = search(shard, query)
+    assert set(found.searched) == {1, 2}
+    assert [named(found.searched[b].plans) for b in (1, 2)] == [("post_filter",), ("exact",)]
+    assert [found.searched[b].matches for b in (1, 2)] == [shard.lists.count(wide), shard.lists.count(rare)]
+    twice = CandidateSet.merge([found, replace(found, searched={1: Searched(PLANS["exact"], 5)})])
+    assert named(twice.searched[1].plans) == ("post_filter", "exact")
+    assert twice.searched[1].matches == shard.lists.count(wide) + 5
+
+
+@settings(max_examples=200)
+@given(st.lists(st.floats(1, 1e5), min_size=1, max_size=20), st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1),
+       st.floats(0, 10))  # fmt: skip
+def test_by_its_own_costs_a_choice_takes_at_most_twice_the_best_single_plan(depths, matching, row, product, walk):
+    """Of a batch some queries may walk and others be scored: together they take no more than twice as long as when all
+    walk or all are scored, whichever is faster.
+    """
+    planner = Planner(Costs(call=1.0, row=row, product=product, walk=walk, power=1.0))
+    depth = np.array(depths)
+    walks = planner.costs.walks(np.maximum(depth, 64))
+    walking = planner.walking(depth, matching, 64)
+    scored = int(np.count_nonzero(~walking))
+    taken = walks[walking].sum() + (planner.costs.exact(matching, scored) if scored else 0.0)
+    best = min(walks.sum(), planner.costs.exact(matching, len(depth)))
+    assert taken <= 2 * best * (1 + 1e-9)
+
+
+@given(st.lists(st.tuples(st.floats(1, 1e6), st.booleans()), min_size=1, max_size=30))
+def test_walks_of_like_depth_share_a_call(pairs):
+    """Each that walks is in one step, with none that needs less than two thirds of its depth; no other is in any."""
+    depths, walking = np.array([d for d, _ in pairs]), np.array([w for _, w in pairs])
+    masks = list(in_steps(depths, walking))
+    assert np.array_equal(np.sum(masks, axis=0) if masks else np.zeros(len(depths)), walking)
+    assert all(depths[mask].max() <= 1.5 * depths[mask].min() * (1 + 1e-9) for mask in masks)
+
+
+def real_depth(shard: Shard, vector: Any, asked: Filter, wanted: int) -> int:
+    rows = shard.items.live_rows()
+    order = rows[np.argsort(-(shard.items.vectors(rows) @ vector))]
+    return int(np.flatnonzero(np.isin(order, shard.lists.matches(asked)))[wanted - 1]) + 1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.1])
+def test_depths_follow_where_the_matches_lie(large, share):
+    """Matches anywhere: about the wanted over their share. All around the query: hardly more than are wanted. Anywhere
+    but there: more, and never so few that a walk for them had no chance.
+    """
+    depths, rows = Depths(large.items), np.random.default_rng(8).choice(12_000, 40, replace=False)
+    wanted, ratios = np.array([20]), {"alone": [], "near": [], "far": []}
+    for row in rows.tolist():
+        vector = large.items.vectors(np.array([row]))
+        for name, told in ratios.items():
+            asked = shapes(row / 12_000, share)[name]
+            mask, matching = large.lists.mask(asked), large.lists.count(asked)
+            estimated = depths.estimate(vector, wanted, mask, matching)[0]
+            told.append(estimated / real_depth(large, vector[0], asked, 20))
+            if name == "near":
+                assert estimated <= 1.5 * 20 / share
+    middle = {name: float(np.median(values)) for name, values in ratios.items()}
+    assert 0.8 < middle["alone"] < 2
+    assert 0.8 < middle["near"] < 2.5
+    assert middle["far"] > 0.7
+
+
+def test_a_walk_that_finds_too_few_tells_how_deep_the_next_one_has_to_go():
+    """In proportion to what it found, at least twice as deep, and far deeper where it found nothing."""
+    deeper = observed(100, np.array([40, 5, 0]), np.array([50, 50, 50]))
+    assert deeper.tolist() == pytest.approx([200.0, 1300.0, 13000.0])
+
+
+def test_the_sample_follows_a_table_that_grows():
+    """Drawn when the table was empty, it is drawn anew when there are items, and items that went do not count."""
+    shard = make(3000, "flat")
+    empty = Depths(ItemTable({}, D, Sketcher.fit(np.zeros((0, D), np.float32))))
+    vector = shard.items.vectors(np.array([3]))
+    assert empty.estimate(vector, np.array([5]), np.zeros(0, bool), 0).tolist() == [1.0]
+    gone = Filter(must=(between("u", 0, 0.5),))
+    shard.delete(sorted(matches(shard, gone))[:1400])
+    left = shard.lists.count(gone)
+    estimated = shard.depths.estimate(vector, np.array([5]), shard.lists.mask(gone), left)[0]
+    assert estimated >= 0.3 * 5 * shard.items.live / max(left, 1)
+
+
+def test_costs_are_measured_on_what_was_loaded(large):
+    """Every cost is above zero and finite, and more work costs more; a shard of few items is not measured."""
+    costs = measured(large)
+    assert 0 < costs.walk < 1e-3
+    assert 0 <= costs.power <= 1.5
+    assert 0 < costs.row + costs.product < 1e-5
+    assert costs.exact(10_000, 1) < costs.exact(10_000, 8)
+    assert measured(make(100)) == Costs.usual(D)
+
+
+def test_shapes():
+    """By the share of live items that match; the bounds belong to the wider shape."""
+    assert [shape(n, 1000) for n in (1000, 200, 199, 20, 19, 0)] == [
+        "wide", "wide", "middle", "middle", "narrow", "narrow",
+    ]  # fmt: skip
+    assert shape(0, 0) == "narrow"
