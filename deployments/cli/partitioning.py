@@ -47,7 +47,7 @@ def partition(
     platform = known.platform if shards is None else known.platform.model_copy(update={"shards": shards})
     left_out = LeftOut(console, None, "items")
     if files:
-        with left_out.told(json=json), bars(console) as report:
+        with left_out.reported(json=json), bars(console) as report:
             items = read_catalogue(files, known, options, report, left_out["items"])
     else:
         items = served_items(VersionStore.of(known.platform))

@@ -8,10 +8,13 @@ the query.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.datatypes import Floats, Rows
 from recsys.shard.item_table import ItemTable
 from recsys.shard.row_lists import Mask
+
+Depth = npt.NDArray[np.float64]
 
 _SAMPLED = 1 << 10
 """Rows of a sample. One query is compared with 1,024 of 96 dimensions in about 10 µs."""
@@ -36,7 +39,7 @@ class Depths:
         self._sample: tuple[Rows, Floats, int] = np.zeros(0, np.int64), np.zeros((0, items.width), np.float32), 0
         """Rows, their vectors, and how many items there were when they were drawn."""
 
-    def estimate(self, queries: Floats, wanted: Rows, mask: Mask, matching: int) -> Floats:
+    def estimate(self, queries: Floats, wanted: Rows, mask: Mask, matching: int) -> Depth:
         """(m,) float64: nearest rows of each of the (m, d) queries among which `wanted` match.
 
         `mask`: by row, whether it matches, see `RowLists.mask`. `matching`: how many live rows do.
@@ -73,6 +76,6 @@ class Depths:
         return rows, vectors
 
 
-def observed(looked_at: int, matched: Rows, wanted: Rows) -> Floats:
+def observed(looked_at: int, matched: Rows, wanted: Rows) -> Depth:
     """(m,) float64: the same after a walk that looked at so many rows, of which `matched` matched, too few."""
     return np.maximum(2.0 * looked_at, _MORE * wanted * looked_at / np.maximum(matched, 0.5))

@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.shard.candidates import Searched, ShardQuery
 from recsys.shard.equal_items import repeated
 from recsys.shard.exact import exact
-from recsys.shard.match_depth import observed
+from recsys.shard.match_depth import Depth, observed
 from recsys.shard.plans import PLANS, in_steps
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.shard import Shard
@@ -144,7 +143,7 @@ def _among_matches(
     return proposals, {request: Searched(bits, matching) for request, bits in plans.items()}
 
 
-def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> npt.NDArray[np.float64]:
+def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> Depth:
     """(m,) how many of its nearest rows each vector is to look at, see `match_depth.py`; infinite where all matches are
     scored in any case.
     """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
+from recsys.datatypes import Floats
 from recsys.shard.exact import exact
 from recsys.shard.plans import Costs
 from recsys.shard.shard import Shard
@@ -18,6 +20,8 @@ _TOGETHER = 8
 """Queries scored in one call, to tell reading a row from scoring it."""
 _K = 50
 """Neighbours of the shorter walk; the longer one looks for eight times its candidates."""
+_WALKED = 2
+"""Queries walked for."""
 _ROUNDS = 3
 """The fastest of so many counts."""
 
@@ -37,11 +41,15 @@ def measured(shard: Shard) -> Costs:
     product = max(together - long, 0.0) / ((_TOGETHER - 1) * _MANY)
     row = max((long - short) / (_MANY - _FEW) - product, 0.0)
     ef = max(shard.tuning.ef_search, _K)
-    near, far = (
-        _seconds(lambda k=k: [shard.index.search(query[None], k) for query in queries[:2]]) / 2 for k in (_K, 8 * ef)
-    )
+    near, far = (_seconds(partial(_walk, shard, queries[:_WALKED], k)) / _WALKED for k in (_K, 8 * ef))
     power = min(max(math.log(far / near) / math.log(8.0), 0.0), 1.5)
     return Costs(max(short - _FEW * (row + product), 0.0), row, product, near / ef**power, power)
+
+
+def _walk(shard: Shard, queries: Floats, k: int) -> None:
+    """One by one, as queries with filters of their own come."""
+    for query in queries:
+        shard.index.search(query[None], k)
 
 
 def _seconds(call: Callable[[], object]) -> float:
