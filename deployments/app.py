@@ -6,7 +6,7 @@ from ray.serve import Application
 from deployments.composer import Composer
 from deployments.encoder import EncoderDeployment
 from deployments.shard import ShardDeployment
-from recsys.config import Platform
+from recsys.config.platform import Platform
 
 
 class AppArgs(Platform):

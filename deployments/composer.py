@@ -19,7 +19,9 @@ from deployments.machine.redis_check import log_check
 from deployments.metrics import RayTelemetry
 from deployments.unattended import jobs
 from recsys.access.gate import Gate
-from recsys.config import Platform, Serving, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.jobs.schedule import Schedule
 from recsys.ranking.scenarios import check

@@ -9,7 +9,8 @@ from ray import serve
 
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
-from recsys.config import EncoderTuning, Platform
+from recsys.config.platform import Platform
+from recsys.config.tuning import EncoderTuning
 from recsys.datatypes import Floats
 from recsys.serving.encoder_replica import EncoderReplica
 from recsys.serving.settings_follower import HeldSettings

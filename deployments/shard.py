@@ -13,7 +13,8 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
-from recsys.config import Platform, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.shard_replica import ShardReplica

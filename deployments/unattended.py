@@ -10,7 +10,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from recsys.config import Config, Platform, Serving, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.errors import TooFewEvents
 from recsys.jobs.schedule import Job, rebuild_due, retraining_due
 from recsys.state import redis_keys

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.config import RoutingSpec
+from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item, item_key
 
 

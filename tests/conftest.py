@@ -16,7 +16,7 @@ from deployments.machine.instance import instance_id
 from deployments.machine.processes import instance_processes
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_for_serve
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.data.movielens import Ml100k, fetch_ml100k
 from tests.support.live import REPOSITORY, Live, films, free_ports, local_config, ratings, recsys
 

@@ -10,7 +10,9 @@ import yaml
 from pydantic import BaseModel
 
 from deployments.machine.serve_config import read_for_serve
-from recsys.config import EncoderTuning, Platform, Serving, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import EncoderTuning, ShardTuning
 from tests.support.live import LOCAL, REPOSITORY
 
 FILES = [

@@ -64,7 +64,7 @@ def copy(tmp_path: Path, shared_valkey: Valkey) -> Copy:
 WORLD = """
 import asyncio, sys
 from pathlib import Path
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import RecQuery
 from recsys.state.connection import connect
 from recsys.transport import wire
@@ -98,7 +98,7 @@ def test_an_engine_is_added_by_one_file(copy: Copy) -> None:
     """Named in the config with a setting of its own, it is built, kept in the manifest and served."""
     copy.add(
         "recsys/index/toy.py",
-        "from recsys.config import IndexSpec\n"
+        "from recsys.config.index import IndexSpec\n"
         "from recsys.index import flat\n\n\n"
         "class Spec(IndexSpec):\n"
         "    engine: str = 'toy'\n"

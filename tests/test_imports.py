@@ -85,7 +85,7 @@ def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all():
     """A replica unpickles its arguments: an AppArgs among them would bring every deployment's libraries."""
     code = (
         "from deployments.app import AppArgs, build_app\n"
-        "from recsys.config import Platform\n"
+        "from recsys.config.platform import Platform\n"
         "app = build_app(AppArgs(shards=2))\n"
         "seen, found = [app._bound_deployment], []\n"
         "while seen:\n"

@@ -43,7 +43,7 @@ SPOKEN = {
 """What every room may import: the only files that stand in recsys/ itself. The settings in config/ belong to them."""
 
 CONFIG = "config/"
-"""Its `__init__` is the public face of the settings: it has the names that the other files define."""
+"""A file for each section of the settings; they belong to recsys/ itself."""
 
 PLACES: Mapping[str, tuple[str, ...]] = {
     "torch": (
@@ -287,7 +287,7 @@ def test_a_load_test_that_looks_inside_is_found(tmp_path):
     package = tmp_path / "load_tests"
     (package / "growth").mkdir(parents=True)
     (package / "comparison").mkdir()
-    (package / "growth/a.py").write_text("from recsys.config import Platform")
+    (package / "growth/a.py").write_text("from recsys.config.platform import Platform")
     (package / "growth/b.py").write_text("from load_tests.comparison.cluster import up")
     (package / "comparison/cluster.py").write_text("import ray")
     assert hands(sources(package)) == ["growth/a.py", "growth/b.py"]

@@ -15,7 +15,7 @@ from deployments.api.docs_page import ASSETS
 from deployments.machine.preflight import is_loopback
 from recsys.access.api_keys import Scope
 from recsys.access.gate import Gate
-from recsys.config import Security
+from recsys.config.security import Security
 from recsys.errors import WrongHost
 
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)})

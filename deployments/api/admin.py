@@ -18,7 +18,7 @@ from deployments.machine.live_scaling import Bounds, Scale, bound, hold, scales
 from deployments.machine.preflight import is_loopback
 from deployments.machine.rollout import Rollout
 from recsys.access.gate import Gate
-from recsys.config import Settings
+from recsys.config.base import Settings
 from recsys.errors import Forbidden, RuntimeFailure, Unavailable
 
 

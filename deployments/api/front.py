@@ -22,7 +22,7 @@ from deployments.api.callers import HttpCaller
 from deployments.api.problems import answer_to
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
-from recsys.config import Serving
+from recsys.config.serving import Serving
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

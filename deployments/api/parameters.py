@@ -9,7 +9,8 @@ from fastapi import Path, Query
 from pydantic import BeforeValidator, ValidationError
 
 from deployments.api.routes import over_bulk
-from recsys.config import AttributeType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.serving import Limits
 from recsys.data.filters import FilterIn, compile_filter
 from recsys.data.records import Id
 from recsys.data.wording import refusal

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from recsys.config import Limits
+from recsys.config.serving import Limits
 from recsys.data.bounds import VALUES_EACH, VALUES_ONE, values_in
 from recsys.data.wording import listed, printable, refusal
 from recsys.errors import BadInput, TooLarge

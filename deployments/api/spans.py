@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from recsys.config import Tracing
+from recsys.config.serving import Tracing
 from recsys.datatypes import RecQuery, Slate
 from recsys.errors import BadInput
 

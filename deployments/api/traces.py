@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys.config import Tracing
+from recsys.config.serving import Tracing
 from recsys.errors import BadInput
 
 if TYPE_CHECKING:

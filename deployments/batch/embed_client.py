@@ -9,7 +9,9 @@ import msgspec
 import pyarrow as pa
 
 from deployments.batch.job_process import Cluster, cluster_of, job
-from recsys.config import EncoderSpec, Platform, Settings
+from recsys.config.base import Settings
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform
 from recsys.data.embedding_plan import Plan
 from recsys.jobs.embed import Step
 

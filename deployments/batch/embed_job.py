@@ -16,7 +16,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from deployments.batch.embed_client import EmbedJob
 from deployments.batch.ray_connection import connected, workers_of
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.data.vector_chunks import Written, write_chunk
 from recsys.encoders.loading import load_encoder
 from recsys.errors import RecsysError

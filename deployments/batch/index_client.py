@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import SerializeAsAny
 
 from deployments.batch.job_process import Cluster, cluster_of, job
-from recsys.config import IndexSpec, Settings
+from recsys.config.base import Settings
+from recsys.config.index import IndexSpec
 from recsys.versions.build import Indexer
 
 

@@ -9,7 +9,7 @@ import ray
 
 from deployments.batch.index_client import IndexJob
 from deployments.batch.ray_connection import connected, workers_of
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 from recsys.errors import RecsysError
 from recsys.shard.snapshot import write_index
 

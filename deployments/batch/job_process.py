@@ -13,7 +13,8 @@ from typing import IO
 from deployments.machine.environment import ray_environment
 from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.valkey import last_lines
-from recsys.config import Ports, Settings
+from recsys.config.base import Settings
+from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 from recsys.files import Drafts, replace
 

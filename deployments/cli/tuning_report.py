@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 from recsys.state.tie_breaking import decided_by_ties
 
 

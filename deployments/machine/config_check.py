@@ -11,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from recsys.config import EncoderTuning, Platform, Serving, Settings, ShardTuning
+from recsys.config.base import Settings
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import EncoderTuning, ShardTuning
 from recsys.errors import BadInput
 from recsys.ranking.scenarios import check
 from recsys.serving.scaling import Targets

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from deployments.machine.config_check import is_ours, settings_model
 from deployments.machine.live_scaling import is_held, let_go
 from deployments.machine.serve_config import for_serve
-from recsys.config import Platform
+from recsys.config.platform import Platform
 
 How = Literal["live", "its replicas restart, in turn", "all replicas restart, in turn", "recsys down, then recsys up"]
 LIVE: How = "live"

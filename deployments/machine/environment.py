@@ -14,7 +14,7 @@ import deployments
 from deployments.machine.instance import Instance
 from deployments.machine.processes import MARKER
 from deployments.ray_internals.forking.client import SOCKET
-from recsys.config import REPLICA_PORTS, Ports
+from recsys.config.platform import REPLICA_PORTS, Ports
 
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,7.5,10,15,20,30,50,75,100,150,200,300,500,1000,2000,5000"
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from recsys.config import Ports, Settings
+from recsys.config.base import Settings
+from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 from recsys.files import replace
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.config import Settings
+from recsys.config.base import Settings
 from recsys.errors import BadInput, NotFound
 
 _HELD_S = 1e9

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 
 from recsys.access.gate import load_keys
-from recsys.config import Security, Tracing
+from recsys.config.security import Security
+from recsys.config.serving import Tracing
 from recsys.errors import RuntimeFailure
 
 GIB = 1 << 30

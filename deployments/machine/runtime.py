@@ -39,7 +39,8 @@ from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import joined
 from deployments.machine.valkey import valkey_url
 from deployments.ray_internals.loopback.haproxy import haproxy_script
-from recsys.config import Ports, Settings
+from recsys.config.base import Settings
+from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 from recsys.files import locked, replace
 

@@ -12,7 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.machine.config_check import is_ours, judge, judge_complete
 from deployments.machine.config_lines import located
-from recsys.config import Config, Platform, Serving, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.data.yaml_text import parse_yaml
 from recsys.errors import BadInput
 from recsys.serving.settings_follower import parsed

@@ -27,7 +27,7 @@ from load_tests.chaos.ledger import Ledger
 from load_tests.chaos.servers import Servers
 from load_tests.comparison.bench import ROOT
 from load_tests.comparison.cluster import PORT_SHIFT
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.versions.store import VersionStore
 
 _REPLICAS = {"Composer": 2, "shard-0": 2, "shard-1": 2}

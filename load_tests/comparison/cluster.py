@@ -17,7 +17,7 @@ from typing import Any
 from deployments.machine import runtime
 from deployments.machine.preflight import GIB
 from deployments.machine.serve_config import read_for_serve
-from recsys.config import Ports
+from recsys.config.platform import Ports
 
 PORT_SHIFT = 137
 """Added to every port that the platform has by default."""

@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recsys.config import Backend, EncoderSpec
+from recsys.config.encoder import Backend, EncoderSpec
 from recsys.data.movielens import fetch_ml100k
 from recsys.datatypes import Floats
 from recsys.encoders.loading import load_encoder, prepare_encoder

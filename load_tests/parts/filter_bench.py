@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from load_tests.comparison.workload import Workload
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Floats, Item, Rows
 from recsys.index.base import engine
 from recsys.shard.candidates import ShardQuery

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from load_tests.comparison.workload import Workload
-from recsys.config import IndexSpec, ShardTuning, engine_names
+from recsys.config.index import IndexSpec, engine_names
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
 from recsys.index.base import VectorIndex, engine
 from recsys.shard.recall import CANDIDATES, sample_queries

@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AwareDatetime, Field, ValidationError
 
-from recsys.config import Settings
+from recsys.config.base import Settings
 from recsys.data.yaml_text import parse_yaml
 from recsys.errors import BadInput
 

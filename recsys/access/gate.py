@@ -13,7 +13,8 @@ from pathlib import Path
 
 from recsys.access.api_keys import ApiKey, KeyRing, Scope, parse_keys, read_keys
 from recsys.access.token_bucket import TokenBucket
-from recsys.config import KEYS_VARIABLE, Security
+from recsys.config.environment import KEYS_VARIABLE
+from recsys.config.security import Security
 from recsys.errors import BadInput, Forbidden, RateLimited, Unauthenticated
 from recsys.serving.background import Background
 from recsys.telemetry import SILENT, Telemetry

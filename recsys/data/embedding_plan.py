@@ -23,7 +23,7 @@ from pathlib import Path
 import orjson
 import pyarrow as pa
 
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.data.parquet_folders import SUCCESS
 from recsys.data.vector_chunks import CHUNK, HASH, MAKING, SOURCE, content_hash, hashes_of, is_whole
 from recsys.datatypes import AttributeValue, Item

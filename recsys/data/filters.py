@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, PlainValidator, model_validator
 
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
 from recsys.data.canonical import canonical
 from recsys.data.records import FLOAT_MAX, carried, day_of, unix_seconds

@@ -27,7 +27,7 @@ from recsys.files import sha256
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from recsys.config import AttributeType
+    from recsys.config.platform import AttributeType
 
 REQUIREMENT = "recbole==1.2.1"
 WHEEL = "recbole-1.2.1-py3-none-any.whl"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from recsys.config import AttributeType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.serving import Limits
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS
 from recsys.data.canonical import canonical
 from recsys.data.records import FLOAT_MAX, EventIn, ItemIn, day_of, unix_seconds

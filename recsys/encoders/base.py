@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder, fingerprint
 from recsys.encoders.loading import load_encoder, prepare_encoder

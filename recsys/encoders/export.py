@@ -11,7 +11,7 @@ import onnx
 import torch
 from sentence_transformers import SentenceTransformer
 
-from recsys.config import Backend, EncoderSpec
+from recsys.config.encoder import Backend, EncoderSpec
 from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft
 from recsys.encoders.onnx_encoder import Graph, check, tokenizer
 from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS

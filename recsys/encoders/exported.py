@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recsys.config import Backend
+from recsys.config.encoder import Backend
 from recsys.errors import VersionError
 from recsys.files import sha256, sync
 

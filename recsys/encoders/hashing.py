@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.datatypes import Floats
 from recsys.encoders.base import fingerprint
 

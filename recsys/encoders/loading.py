@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.encoders.base import Encoder, fingerprint, model_folder
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.datatypes import Floats
 from recsys.encoders.quiet_libraries import quietly
 from recsys.errors import VersionError

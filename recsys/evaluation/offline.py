@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.config import Serving, ShardTuning
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Interaction, Item, RecQuery, UserProfile
 from recsys.evaluation.metrics import DEPTH, Ints

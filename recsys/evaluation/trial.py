@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions
 from recsys.evaluation.offline import Offline
 from recsys.model.trained import Trained

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, doubled

@@ -12,7 +12,8 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from recsys.config import IndexSpec, ShardTuning, engine_module
+from recsys.config.index import IndexSpec, engine_module
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 
 NO_ROW = -1

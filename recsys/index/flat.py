@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from recsys.columns import Column
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import best
 from recsys.index.graph import GraphIndex, load_nodes

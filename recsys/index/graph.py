@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from recsys.config import ShardTuning
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW

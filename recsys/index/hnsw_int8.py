@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import ShardTuning
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index import hnsw

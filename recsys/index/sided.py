@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.columns import Column
-from recsys.config import ShardTuning
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, best

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from recsys.config import Config, Platform
+from recsys.config.platform import Platform
+from recsys.config.whole import Config
 from recsys.data.vector_chunks import VECTOR
 from recsys.datatypes import Item
 from recsys.encoders.base import fingerprint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from recsys.config import Config
+from recsys.config.whole import Config
 from recsys.encoders.catalogue import Progress
 from recsys.jobs.patient_redis import patient_redis
 from recsys.jobs.promote import settle

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from recsys.config import Config
+from recsys.config.whole import Config
 from recsys.data.embedding_plan import Plan, alone, plan, to_encode
 from recsys.data.vector_chunks import Written
 from recsys.datatypes import Item

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.config import Config, Serving
+from recsys.config.serving import Serving
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item
 from recsys.encoders.catalogue import Progress, encode_all

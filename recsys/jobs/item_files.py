@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recsys.config import Config
+from recsys.config.whole import Config
 from recsys.datatypes import Item
 from recsys.encoders.catalogue import Progress
 from recsys.reading.dataset_folder import items_of

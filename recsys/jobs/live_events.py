@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from redis.asyncio import Redis
 
-from recsys.config import EventType
+from recsys.config.scenarios import EventType
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction
 from recsys.encoders.catalogue import Progress

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.config import Platform, RoutingSpec
+from recsys.config.platform import Platform, RoutingSpec
 from recsys.datatypes import Item
 from recsys.errors import BadInput
 from recsys.routing import Router, placement

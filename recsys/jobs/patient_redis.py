@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import Unavailable
 from recsys.state.connection import connect
 

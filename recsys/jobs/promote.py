@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.jobs.patient_redis import patient_redis
 from recsys.versions import promotion

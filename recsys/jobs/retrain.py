@@ -17,7 +17,9 @@ from typing import Literal
 
 import numpy as np
 
-from recsys.config import Config, Retrain, Serving
+from recsys.config.serving import Serving
+from recsys.config.unattended import Retrain
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats
 from recsys.encoders.base import Encoder

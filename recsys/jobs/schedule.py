@@ -20,7 +20,7 @@ from cronsim import CronSim
 from redis.asyncio import Redis
 from redis.exceptions import LockError, RedisError
 
-from recsys.config import Rebuild, Retrain
+from recsys.config.unattended import Rebuild, Retrain
 from recsys.serving.background import Background
 from recsys.state import redis_keys
 from recsys.state.job_runs import last_run, record_end, record_first, record_start, unix_seconds_of

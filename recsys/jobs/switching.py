@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import RuntimeFailure, VersionError
 from recsys.jobs.patient_redis import patient_redis
 from recsys.state.membership import ComposerMember, Member

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recsys.config import Config, EventType, Serving
+from recsys.config.scenarios import EventType
+from recsys.config.serving import Serving
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.data.records import EventIn
 from recsys.datatypes import Interaction, Item

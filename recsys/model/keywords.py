@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows
 
 HALF_LIFE = 10.0

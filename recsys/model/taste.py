@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.config import EventType
+from recsys.config.scenarios import EventType
 from recsys.datatypes import Interaction
 from recsys.model.space import Space
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.model.attention import Attention
 from recsys.model.card import ModelCard

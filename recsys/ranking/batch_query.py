@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recsys.config import Scenario
+from recsys.config.scenarios import Scenario
 from recsys.datatypes import Floats, Keys, RecQuery, UserProfile, item_keys
 from recsys.ranking import signals
 from recsys.ranking.selection import Controls

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from recsys.config import Platform, Serving
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
 from recsys.errors import BadInput
 from recsys.ranking.signals import SIGNALS
 from recsys.shard import sources

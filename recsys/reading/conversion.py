@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.data.canonical import canonical
 from recsys.data.validation import checked_attribute
 from recsys.data.wording import path

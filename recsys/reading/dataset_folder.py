@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recsys.config import AttributeType, EventType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.scenarios import EventType
+from recsys.config.serving import Limits
 from recsys.data.interactions import Interactions
 from recsys.data.records import EventIn, ItemIn
 from recsys.datatypes import Interaction, Item

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.errors import BadInput
 from recsys.reading.column_names import proposed
 

@@ -15,7 +15,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.config import AttributeType, EventType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.scenarios import EventType
+from recsys.config.serving import Limits
 from recsys.errors import BadInput
 from recsys.reading import column_profile
 from recsys.reading.column_kinds import Kind, kind_of

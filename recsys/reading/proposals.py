@@ -11,7 +11,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.config import AttributeType, EventType
+from recsys.config.platform import AttributeType
+from recsys.config.scenarios import EventType
 from recsys.reading.column_kinds import Kind
 from recsys.reading.column_names import proposed, squeezed
 from recsys.reading.dialect import Dialect, ReadOptions

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from recsys.config import AttributeType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.serving import Limits
 from recsys.data.parquet_folders import files_of
 from recsys.data.records import EventIn, ItemIn, R, validate_each
 from recsys.data.validation import check_event, check_item

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Floats
 from recsys.errors import BadInput, RecsysError, Unavailable
 from recsys.transport.coalescing import Caller, Coalescer, Flight

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from cachetools import LRUCache
 
-from recsys.config import EncoderTuning
+from recsys.config.tuning import EncoderTuning
 from recsys.data.wording import shown
 from recsys.datatypes import Floats
 from recsys.encoders.base import Encoder

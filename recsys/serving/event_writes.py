@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Interaction
 from recsys.errors import Unavailable
 from recsys.ranking.served_version import Serve

@@ -13,7 +13,8 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import Platform, Serving
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
 from recsys.datatypes import Interaction, Item, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste

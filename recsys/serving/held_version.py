@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import ShardTuning
+from recsys.config.tuning import ShardTuning
 from recsys.errors import Rewound, Unavailable
 from recsys.routing import Router
 from recsys.serving.background import Background

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, SearchPlan, Slate, UserProfile
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position

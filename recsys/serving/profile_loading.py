@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from redis.exceptions import RedisError
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Floats, Interaction, UserProfile
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste

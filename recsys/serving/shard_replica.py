@@ -13,7 +13,8 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import Platform, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item
 from recsys.errors import Unavailable, VersionError
 from recsys.serving.background import Background

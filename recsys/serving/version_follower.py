@@ -12,7 +12,7 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.ranking.served_version import Serve
 from recsys.serving.background import Background

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.columns import Column
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.datatypes import CREATED_AT, AttributeValue, Condition, Filter, Keys, Rows, item_key
 
 Mask = npt.NDArray[np.bool_]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import orjson
 
 from recsys.columns import Column, Strings
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.index.base import NO_ROW
 from recsys.model.learned import Learned

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.config import Source
+from recsys.config.scenarios import Source
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.errors import VersionError
 from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recsys.config import ShardTuning
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import VectorIndex
 from recsys.shard.item_table import ItemTable

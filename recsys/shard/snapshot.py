@@ -20,7 +20,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.config import AttributeType, IndexSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
 from recsys.index.base import engine

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions, faded, taste_rows
 from recsys.datatypes import Floats, Item
 from recsys.encoders.catalogue import Progress

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.config import AttributeType, IndexSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import AttributeType
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item
 from recsys.model.trained import Layout, Trained

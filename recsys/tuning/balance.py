@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
 from recsys.index.base import engine
 from recsys.shard.recall import CANDIDATES, sample

@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 from recsys.shard.recall import CANDIDATES, Exact, sample, sample_queries, self_lookup

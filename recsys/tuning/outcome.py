@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 
 TastesOf = Literal["users", "walks", "items"]
 """What tastes are measured with, see `probe_queries.py`."""

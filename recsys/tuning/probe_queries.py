@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions, faded, taste_rows
 from recsys.datatypes import Floats, Rows
 from recsys.model.trained import Layout

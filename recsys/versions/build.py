@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from recsys.config import Config, IndexSpec, Platform, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder

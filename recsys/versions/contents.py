@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
-from recsys.config import AttributeType, Platform
+from recsys.config.platform import AttributeType, Platform
 from recsys.data.validation import check_attributes
 from recsys.datatypes import Floats, Item
 from recsys.encoders.catalogue import Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.versions.store import VersionStore
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SerializeAsAny
 
-from recsys.config import AttributeType, EncoderSpec, IndexSpec, Platform, RoutingSpec
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import AttributeType, Platform, RoutingSpec
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.tuning.outcome import Tuned

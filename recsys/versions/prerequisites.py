@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.encoders.base import model_folder
 from recsys.errors import RuntimeFailure, VersionError
 from recsys.index.base import engine

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.state import redis_keys
 from recsys.state.item_log import ItemLog, after

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.files import Drafts, sha256
 from recsys.model.space import Space

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.telemetry import METRICS
 from tests.support.live import REPOSITORY
 

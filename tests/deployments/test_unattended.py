@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from deployments import unattended
-from recsys.config import Platform, Serving, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 
 
 class Remote:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import RoutingSpec
+from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item
 from recsys.routing import Router, placement, shard_of
 

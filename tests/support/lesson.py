@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Floats
 from recsys.encoders.catalogue import encode_all
 from recsys.evaluation.splits import Holdout, leave_last_out

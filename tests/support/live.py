@@ -25,7 +25,7 @@ from deployments.machine.processes import processes_named
 from deployments.machine.rollout import Rollout
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_for_serve
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.data.movielens import Ml100k
 
 REPOSITORY = Path(__file__).parents[2]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.encoders.hashing import HashingEncoder
 from recsys.model.trained import Trained

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Item, item_keys
 from recsys.index.base import engine
 from recsys.shard.candidates import CandidateSet, ShardQuery

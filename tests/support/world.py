@@ -15,7 +15,11 @@ import numpy as np
 import orjson
 from redis.asyncio import Redis
 
-from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Interaction, Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.routing import Router

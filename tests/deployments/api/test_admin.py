@@ -20,7 +20,7 @@ from deployments.machine import config_change
 from deployments.machine.config_change import rescale
 from deployments.machine.live_scaling import Bounds, bound, running_config
 from recsys.access.gate import Gate
-from recsys.config import Security
+from recsys.config.security import Security
 from recsys.errors import RuntimeFailure
 
 

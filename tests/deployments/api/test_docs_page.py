@@ -13,7 +13,7 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.api_keys import new_key
 from recsys.access.gate import Gate
-from recsys.config import Security
+from recsys.config.security import Security
 
 
 class Page(HTMLParser):

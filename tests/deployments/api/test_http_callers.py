@@ -23,7 +23,9 @@ from deployments.api.callers import HttpCaller
 from deployments.api.traces import Traces
 from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.access.gate import Gate
-from recsys.config import Limits, Ports, Security, Serving
+from recsys.config.platform import Ports
+from recsys.config.security import Security
+from recsys.config.serving import Limits, Serving
 from recsys.datatypes import RecQuery
 from recsys.errors import CallerGone, Overloaded, Unavailable
 from recsys.shard.recall import nearest_query

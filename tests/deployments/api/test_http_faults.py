@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.errors import Unavailable
 from tests.support.world import World
 

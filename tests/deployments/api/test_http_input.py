@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import Limits, Serving
+from recsys.config.serving import Limits, Serving
 from recsys.data.bounds import FIELDS, KEYWORDS, values_in
 from recsys.data.filters import FilterIn, compile_filter
 

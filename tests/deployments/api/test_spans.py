@@ -23,7 +23,8 @@ from deployments.api.app import make_api
 from deployments.api.spans import Tracer
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
-from recsys.config import Security, Tracing
+from recsys.config.security import Security
+from recsys.config.serving import Tracing
 from recsys.errors import BadInput
 from tests.support.receiver import attributes, receiver
 from tests.support.world import World, eventually

@@ -15,7 +15,7 @@ from deployments.batch.job_process import Cluster
 from deployments.batch.ray_connection import connected
 from deployments.machine.instance import instance_id
 from deployments.machine.processes import instance_processes
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.data.parquet_folders import files_of
 from recsys.data.vector_chunks import content_hash
 from recsys.encoders.hashing import HashingEncoder

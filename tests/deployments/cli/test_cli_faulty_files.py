@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from deployments.machine.serve_config import read_config
-from recsys.config import Limits, Serving
+from recsys.config.serving import Limits, Serving
 from recsys.errors import BadInput
 from recsys.reading.readers import read_events, read_items
 from recsys.versions.store import VersionStore

@@ -14,7 +14,7 @@ import pytest
 from deployments.cli import finding
 from deployments.machine.instance import Instance, instance_id, instances, runtime_dir
 from deployments.machine.processes import MARKER
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from tests.support.command import Recsys
 from tests.support.live import local_config
 

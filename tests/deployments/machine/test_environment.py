@@ -8,7 +8,7 @@ import ray
 
 from deployments.machine.environment import Tuning, ray_environment
 from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir, state_file
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 
 RAY = Path(ray.__file__).parent

@@ -18,7 +18,8 @@ from deployments.machine.preflight import (
     refuse_if_traces_cannot_leave,
 )
 from deployments.machine.redis_check import check_redis
-from recsys.config import Security, Tracing
+from recsys.config.security import Security
+from recsys.config.serving import Tracing
 from recsys.errors import BadInput, RuntimeFailure
 
 

@@ -28,7 +28,7 @@ from deployments.machine.processes import MARKER, instance_processes, stop_insta
 from deployments.machine.runtime import Resources, Runtime
 from deployments.machine.serve_config import read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.errors import BadInput, RuntimeFailure
 from tests.support.live import free_ports
 

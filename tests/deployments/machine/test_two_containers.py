@@ -20,7 +20,7 @@ from deployments.machine.instance import Instance, instance_id, read_instance, r
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig
 from deployments.machine.valkey import is_served, start_valkey, valkey_url
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 
 OWN_PIDS = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]

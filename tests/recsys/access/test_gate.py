@@ -12,7 +12,8 @@ from recsys.access import token_bucket
 from recsys.access.api_keys import new_key
 from recsys.access.gate import Gate
 from recsys.access.token_bucket import TokenBucket
-from recsys.config import KEYS_VARIABLE, Security
+from recsys.config.environment import KEYS_VARIABLE
+from recsys.config.security import Security
 from recsys.errors import BadInput, Forbidden, RateLimited, Unauthenticated
 
 READ, READ_DIGEST = new_key()

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.data.embedding_plan import alone, plan
 from recsys.data.parquet_folders import SUCCESS, files_of
 from recsys.data.vector_chunks import MAKING, content_hash, write_chunk

@@ -8,7 +8,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from recsys.config import Limits, Serving
+from recsys.config.serving import Limits, Serving
 from recsys.data.movielens import ATTRIBUTES, WHEEL, fetch_ml100k, natural_title
 from recsys.errors import RuntimeFailure
 from recsys.reading.readers import read_events, read_items

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import AttributeType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.serving import Limits
 from recsys.data.canonical import canonical
 from recsys.data.records import EventIn, ItemIn, Refused, unix_seconds, validate_each
 from recsys.data.validation import check_attributes, check_event, check_item

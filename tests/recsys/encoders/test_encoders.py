@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.config import Backend, EncoderSpec
+from recsys.config.encoder import Backend, EncoderSpec
 from recsys.encoders import onnx_encoder
 from recsys.encoders.base import fingerprint, model_folder
 from recsys.encoders.batches import by_length, padded
@@ -156,7 +156,7 @@ def test_other_weights_than_the_versions_are_refused(models):
 def test_loading_a_model_says_nothing():
     """In a process of its own, for libraries log once: what they say is for no reader of `recsys build`."""
     code = (
-        "from pathlib import Path; from recsys.config import EncoderSpec;"
+        "from pathlib import Path; from recsys.config.encoder import EncoderSpec;"
         "from recsys.encoders.base import model_folder;"
         "from recsys.encoders.torch_encoder import read_model;"
         "spec = EncoderSpec(); read_model(spec, model_folder(spec))"

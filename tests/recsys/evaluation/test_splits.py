@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction
 from recsys.evaluation.splits import by_time, leave_last_out, rolling, upcoming

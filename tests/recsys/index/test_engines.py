@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import recsys.index
-from recsys.config import IndexSpec, Platform, engine_names
+from recsys.config.index import IndexSpec, engine_names
+from recsys.config.platform import Platform
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, VersionError
 from recsys.index.base import engine
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 from recsys.index import flat
 from recsys.index.graph import GraphIndex, load_nodes
 
@@ -144,7 +145,7 @@ def test_the_library_of_an_engine_is_imported_when_an_index_is_made() -> None:
     """Reading the config file, which every command and every replica does, takes no engine's library."""
     code = (
         "import sys\n"
-        "from recsys.config import IndexSpec, engine_names\n"
+        "from recsys.config.index import IndexSpec, engine_names\n"
         "[IndexSpec.of(name) for name in engine_names()]\n"
         "assert not {'faiss', 'hnswlib'} & set(sys.modules)\n"
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.config import IndexSpec, ShardTuning, engine_names
+from recsys.config.index import IndexSpec, engine_names
+from recsys.config.tuning import ShardTuning
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, best, engine
 from recsys.index.nodes import Nodes

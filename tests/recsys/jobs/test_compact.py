@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.config import Config, Serving, ShardTuning
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.errors import VersionError
 from recsys.jobs.compact import compact, foreseen
 from tests.support.own_valkey import Valkey

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.config import EventType, Serving
+from recsys.config.scenarios import EventType
+from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions
 from recsys.jobs.live_events import NewestEvents, live_events
 from recsys.reading.dataset_folder import weighted

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.config import Config, EncoderSpec, Retrain, Serving, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.unattended import Retrain
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction, RecQuery
 from recsys.encoders.catalogue import encode_all

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from recsys.config import Rebuild, Retrain
+from recsys.config.unattended import Rebuild, Retrain
 from recsys.datatypes import Item
 from recsys.errors import VersionError
 from recsys.jobs import schedule

@@ -9,7 +9,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from recsys.config import Serving, ShardTuning
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import item_keys
 from recsys.evaluation.offline import Offline

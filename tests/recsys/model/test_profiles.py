@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import EventType, Serving
+from recsys.config.scenarios import EventType
+from recsys.config.serving import Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
 from recsys.model.profiles import RECENT, SESSION_GAP_S, TRAIL, fold, position
 from recsys.model.space import Space

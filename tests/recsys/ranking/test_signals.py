@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from recsys.config import Platform, Scenario, Serving, Source
+from recsys.config.platform import Platform
+from recsys.config.scenarios import Scenario, Source
+from recsys.config.serving import Serving
 from recsys.errors import BadInput, VersionError
 from recsys.ranking import signals
 from recsys.ranking.scenarios import check

@@ -8,7 +8,7 @@ import pytest
 from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Condition, Filter, RecQuery
 from recsys.state import redis_keys
 from tests.support.world import catalogue, event

@@ -20,7 +20,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.access.api_keys import parse_keys
-from recsys.config import EncoderSpec, IndexSpec, Limits, Platform, Serving, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.serving import Limits, Serving
+from recsys.config.tuning import ShardTuning
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, VersionError
 from recsys.files import sha256

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.config import Limits, Serving
+from recsys.config.serving import Limits, Serving
 from recsys.errors import BadInput
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.inspection import Configured, Inspection, inspect

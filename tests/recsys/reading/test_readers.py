@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.config import AttributeType, EncoderSpec, Limits
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import AttributeType
+from recsys.config.serving import Limits
 from recsys.data.embedding_plan import alone, plan
 from recsys.data.vector_chunks import write_chunk
 from recsys.datatypes import Item

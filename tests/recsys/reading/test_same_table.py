@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.config import AttributeType, Limits
+from recsys.config.platform import AttributeType
+from recsys.config.serving import Limits
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.readers import read_events, read_items
 

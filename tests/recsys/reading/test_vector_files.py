@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.config import EncoderSpec, Limits
+from recsys.config.encoder import EncoderSpec
+from recsys.config.serving import Limits
 from recsys.data.parquet_folders import SUCCESS, files_of
 from recsys.data.vector_chunks import content_hash
 from recsys.datatypes import Item

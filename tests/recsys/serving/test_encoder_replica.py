@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.config import EncoderSpec, EncoderTuning, Platform, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import EncoderTuning, ShardTuning
 from recsys.datatypes import Floats
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, VersionError

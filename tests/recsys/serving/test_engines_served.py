@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.config import IndexSpec, engine_names
+from recsys.config.index import IndexSpec, engine_names
 from recsys.datatypes import Item, RecQuery
 from tests.support.world import catalogue
 

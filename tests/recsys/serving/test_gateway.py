@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.config import EncoderSpec, Limits, Platform, RoutingSpec, Serving
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform, RoutingSpec
+from recsys.config.serving import Limits, Serving
 from recsys.datatypes import Condition, Filter, Item, RecQuery
 from recsys.errors import BadInput, NotFound, Overloaded, Unavailable
 from recsys.ranking.signals import SIGNALS

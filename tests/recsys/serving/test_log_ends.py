@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.config import Config, Platform, RoutingSpec, Serving, ShardTuning
+from recsys.config.platform import Platform, RoutingSpec
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.datatypes import Item, RecQuery
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from redis.exceptions import NoPermissionError
 
-from recsys.config import RoutingSpec
+from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Interaction, unknown_user
 from recsys.ranking.signals import trend_now
 from recsys.serving import popularity_feed

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from recsys.config import EventType, Serving
+from recsys.config.scenarios import EventType
+from recsys.config.serving import Serving
 from recsys.datatypes import RecQuery, UserProfile
 from recsys.model.profiles import Taste
 from recsys.serving.profile_rebuilding import LACKING_S, Rebuilder, lacking_ttl

@@ -8,7 +8,8 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from recsys.config import Serving, ShardTuning
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.errors import BadInput
 from recsys.serving.settings_follower import HeldSettings, refusals
 from recsys.state import redis_keys

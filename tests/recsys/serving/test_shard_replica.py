@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import Unavailable, VersionError

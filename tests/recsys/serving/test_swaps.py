@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from recsys.config import EncoderSpec, Platform, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item, RecQuery, Slate
 from recsys.encoders.hashing import HashingEncoder
 from recsys.versions.build import Build

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from deployments.api import operations, problems
-from recsys.config import EncoderSpec, Platform
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import VersionError
 from recsys.files import sha256

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 from recsys.datatypes import Item, RecQuery
 from recsys.index.base import engine
 from recsys.shard.candidates import QUERY

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Item
 from recsys.index.base import engine
 from recsys.shard.candidates import QUERY, CandidateSet, Searched

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from recsys.config import Platform
+from recsys.config.platform import Platform
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import NotFound
 from recsys.state import redis_keys

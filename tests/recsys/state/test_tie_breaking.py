@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction, Item, item_keys
 from recsys.encoders.catalogue import encode_all

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from recsys.config import Serving
+from recsys.config.serving import Serving
 from recsys.datatypes import Interaction, UserProfile, item_keys, unknown_user
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste

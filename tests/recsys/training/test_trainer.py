@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys.config import Serving, ShardTuning
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Item
 from recsys.encoders.catalogue import encode_all

@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from recsys.config import RoutingSpec
+from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Floats, Item
 from recsys.routing import Router
 from recsys.transport import breaker as breaker_module

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys.config import EncoderSpec, IndexSpec, Platform, Serving, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
-from recsys.config import Config, EncoderSpec, Platform, RoutingSpec, Serving, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform, RoutingSpec
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.datatypes import Item, RecQuery
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, NotFound, VersionError
@@ -258,7 +262,10 @@ async def test_attributes_that_are_declared_otherwise(make_world):
 
 SCRIPT = """
 import asyncio, sys
-from recsys.config import Config, Platform, Serving, ShardTuning
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.encoders import catalogue
 from recsys.encoders.hashing import HashingEncoder
 from recsys.jobs.compact import compact

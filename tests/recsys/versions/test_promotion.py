@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from fsspec.core import url_to_fs
 
-from recsys.config import Config, EncoderSpec, Platform, Serving, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import VersionError

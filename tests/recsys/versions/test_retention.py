@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recsys.config import EncoderSpec, Platform, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.versions.build import Build, Content

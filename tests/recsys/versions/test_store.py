@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from fsspec.core import url_to_fs
 
-from recsys.config import EncoderSpec, IndexSpec, Platform, RoutingSpec, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform, RoutingSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Item
 from recsys.encoders import catalogue as encoding
 from recsys.encoders.hashing import HashingEncoder

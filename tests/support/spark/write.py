@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from pyspark.sql.types import ArrayType, DoubleType, FloatType, IntegerType, StringType, StructField, StructType
 
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.encoders.loading import load_encoder, prepare_encoder
 
 HERE = Path(__file__).parent
