@@ -22,11 +22,12 @@ from recsys.access.gate import Gate
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Filter, Floats, Item
 from recsys.jobs.schedule import Schedule
 from recsys.ranking.scenarios import check
 from recsys.serving.background import Background
 from recsys.serving.gateway import Gateway
+from recsys.serving.live_scenarios import LOOK_S
 from recsys.serving.measures import BEAT_S
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.version_follower import VersionFollower
@@ -47,6 +48,7 @@ class RemoteShard:
         self._search = handle.options(method_name="search")
         self._vectors = handle.options(method_name="vectors")
         self._items = handle.options(method_name="items")
+        self._page = handle.options(method_name="page")
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         answer: CandidateSet = await self._search.remote(query)
@@ -59,6 +61,10 @@ class RemoteShard:
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         answer: list[Item] = await self._items.remote(version, item_ids)
         return answer
+
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
+        found: list[Item] = await self._page.remote(version, after, limit, given)
+        return found
 
 
 @serve.deployment(name="Composer")
@@ -110,6 +116,7 @@ class Composer:
         self._gateway.meter.begin()
         self._background = Background(telemetry)
         self._background.start("beat", self._gateway.beat, BEAT_S)
+        self._background.start("scenarios", self._gateway.scenarios.look, LOOK_S)
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()

@@ -15,7 +15,7 @@ from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Filter, Floats, Item
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.shard_replica import ShardReplica
 from recsys.shard.candidates import CandidateSet, ShardQuery
@@ -60,6 +60,9 @@ class ShardDeployment:
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         return await self._replica.items(version, item_ids)
+
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
+        return await self._replica.page(version, after, limit, given)
 
     async def tuning(self) -> ShardTuning:
         return self._replica.tuning

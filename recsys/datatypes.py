@@ -45,6 +45,12 @@ class Item:
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
     created_at: float | None = None
     """Unix seconds; None: unknown, never counted as new."""
+    hidden: bool = False
+    """Whether it is kept out of every answer."""
+    available_from: float | None = None
+    """Unix seconds before which no answer has it; None: no such bound."""
+    available_until: float | None = None
+    """Unix seconds from which on no answer has it; None: no such bound."""
 
     def passage(self) -> str:
         """What the encoder reads."""
@@ -113,6 +119,17 @@ def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserPro
 Op = Literal["any", "range", "exists"]
 CREATED_AT = "created_at"
 """Every item's own time can be filtered by, without being declared."""
+ITEM_ID = "item_id"
+"""So can its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A value that is known only with the request."""
+
+    of: Literal["user", "context"]
+    name: str
+    """Of a declared attribute of users, or of the context of requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +144,8 @@ class Condition:
     low_open: bool = False
     high_open: bool = False
     exists: bool = True
+    references: tuple[Reference, ...] = ()
+    """Further values of `any`. Shards never see them: see `data/references.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +155,47 @@ class Filter:
     must: tuple[Condition, ...] = ()
     should: tuple[Condition, ...] = ()
     must_not: tuple[Condition, ...] = ()
+    also: tuple[Filter, ...] = ()
+    """Filters that an item has to match as well."""
+
+    def with_(self, other: Filter | None) -> Filter:
+        """What matches both."""
+        if other is None:
+            return self
+        also = (*self.also, *other.also)
+        if self.should and other.should:
+            should, also = self.should, (*also, Filter(should=other.should))
+        else:
+            should = self.should or other.should
+        return Filter((*self.must, *other.must), should, (*self.must_not, *other.must_not), also)
+
+
+RuleKind = Literal["boost", "bury", "fresh", "pin", "promote"]
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """What an operator wants of the items that match a filter. `data/rules.py` says what each kind does."""
+
+    name: str
+    kind: RuleKind
+    filter: Filter | None = None
+    """None: all items."""
+    starts_at: float = -math.inf
+    """Unix seconds from which on it holds."""
+    ends_at: float = math.inf
+    """Unix seconds at which it ends."""
+    weight: float = 0.0
+    """Added to the score of a match, times its freshness where the kind is `fresh`; 0 for `pin` and `promote`."""
+    half_life_s: float = math.inf
+    """Seconds after `created_at` in which the freshness of a match halves."""
+    position: int = 0
+    """Place from 1, of `pin`."""
+    share: float = 0.0
+    """Of the places of a slate, of `promote`."""
+
+    def active(self, now: float) -> bool:
+        """Whether it holds at `now`, in Unix seconds."""
+        return self.starts_at <= now < self.ends_at
 
 
 class RecQuery(msgspec.Struct, frozen=True):
@@ -160,6 +220,12 @@ class RecQuery(msgspec.Struct, frozen=True):
     explore: float | None = None
     """0 to 1, share of places for new items; None: the scenario's."""
     explain: bool = False
+    rules: tuple[Rule, ...] = ()
+    """Beside the scenario's; one of the same name replaces it."""
+    context: Mapping[str, AttributeValue] = msgspec.field(default_factory=dict)
+    """What the caller says of the moment, by declared name."""
+    basket: tuple[Interaction, ...] = ()
+    """Events that count for this answer alone, and are not stored."""
     since: float | None = None
     """By time.monotonic(): when its caller began to wait, which the budget counts from; None: when its batch leaves."""
 
@@ -175,6 +241,9 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reasons: tuple[dict[str, str], ...]
     signals: dict[str, float] | None = None
     """What the score is made of; None unless asked for."""
+    contributions: dict[str, float] | None = None
+    """What each part adds to the score, which is their sum: signals with a weight, `trees`, and rules as
+    `rule:NAME`. None unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class Front:
         try:
             needed = scope_of(method, path)
             if needed is not None:
-                self._gate.admit(scope["recsys.presented"], needed)
+                scope["recsys.key"] = self._gate.admit(scope["recsys.presented"], needed)
                 if self._gate.open and not is_local(scope["recsys.host"]):
                     check_host(scope["recsys.host"], self._settings().security)
             hot = _HOT.fullmatch(path) if method == "GET" else None
@@ -156,7 +156,7 @@ def _for_browsers(answer: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     return CORSMiddleware(
         answer,
         allow_origins=origins,
-        allow_methods=("GET", "POST", "PUT", "DELETE"),
+        allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
         allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-ID"),
         expose_headers=("Retry-After", "Server-Timing", "X-Request-ID"),
         allow_credentials=False,

@@ -9,28 +9,41 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from deployments.api.parameters import FilterText, ItemId, check_bulk, check_k, filter_of
+from deployments.api.parameters import (
+    FilterText,
+    ItemId,
+    basket_of,
+    check_bulk,
+    check_k,
+    context_in,
+    context_of,
+    filter_of,
+)
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
+from recsys.config.scenarios import Kind
 from recsys.data.filters import compile_filter
+from recsys.data.rules import compile_rules
 from recsys.datatypes import Recommendation, RecQuery, SearchPlan
 from recsys.errors import BadInput
+from recsys.ranking.scenarios import known_of
 from recsys.serving.gateway import Gateway
 
 
 def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of GET /v1/users/{user_id}/recommendations, the hottest: front.py calls it past FastAPI."""
-    declared, ids, read = gateway.platform.attributes, id_adapter(), parameters(RecommendQuery)
+    platform, ids, read = gateway.platform, id_adapter(), parameters(RecommendQuery)
 
     async def recommendations_of_user(request: Request) -> Response:
         """Recommendations for a user, who need not be known."""
         wishes = read(request)
         query = RecQuery(
             k=check_k(wishes.k, gateway.settings.limits),
-            scenario=wishes.scenario,
+            scenario=_scenario(gateway, wishes.scenario, "home"),
             user_id=path_id(request, "user_id", ids),
-            filter=filter_of(wishes.filter, declared),
+            filter=filter_of(wishes.filter, platform),
+            context=context_in(wishes.context, platform),
             include_seen=wishes.include_seen,
             diversity=wishes.diversity,
             explain=wishes.explain,
@@ -43,7 +56,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
-    declared = gateway.platform.attributes
+    platform, declared, known = gateway.platform, gateway.platform.attributes, known_of(gateway.platform)
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 
     routes.get(  # the id is read in the body, see parsing.py
@@ -52,24 +65,27 @@ def router(gateway: Gateway) -> APIRouter:
         openapi_extra=documented("user_id", RecommendQuery),
     )(user_recommendations(gateway))
 
-    def query_of(request: Request, body: RecommendBody | SearchBody, scenario: str) -> RecQuery:
+    def query_of(request: Request, body: RecommendBody | SearchBody, call: Kind) -> RecQuery:
         check_bulk(len(body.exclude), "exclude", gateway.settings.limits)
         return RecQuery(
             k=check_k(body.k, gateway.settings.limits),
-            scenario=scenario,
+            scenario=_scenario(gateway, body.scenario, call),
             user_id=body.user_id,
-            filter=compile_filter(body.filter, declared),
+            filter=compile_filter(body.filter, declared, known=known),
             exclude=tuple(body.exclude),
             include_seen=body.include_seen,
             diversity=body.diversity,
             explain=body.explain,
+            rules=compile_rules(body.rules, declared, known=known),
+            context=context_of(body.context, platform),
+            basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
         )
 
     @routes.post("/recommendations", **slate_out)
     async def recommendations(request: Request, body: RecommendBody) -> Response:
         """Recommendations with all that can be said of them in a body."""
-        return await _answer(gateway, request, query_of(request, body, body.scenario))
+        return await _answer(gateway, request, query_of(request, body, "home"))
 
     @routes.post("/rank", **slate_out)
     async def rank(request: Request, body: RankBody) -> Response:
@@ -78,12 +94,15 @@ def router(gateway: Gateway) -> APIRouter:
         items = tuple(dict.fromkeys(body.items))
         query = RecQuery(
             k=len(items),
-            scenario="rank",
+            scenario=_scenario(gateway, body.scenario, "rank"),
             user_id=body.user_id,
             items=items,
             include_seen=True,
             diversity=0.0,
             explain=body.explain,
+            rules=compile_rules(body.rules, declared, known=known),
+            context=context_of(body.context, platform),
+            basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
         )
         return await _answer(gateway, request, query)
@@ -93,15 +112,16 @@ def router(gateway: Gateway) -> APIRouter:
         request: Request,
         item_id: ItemId,
         k: Annotated[int, Query(ge=1)] = 10,
+        scenario: Annotated[str, Query(max_length=64)] = "similar",
         filter: FilterText = None,  # noqa: A002
         explain: Annotated[bool, Query()] = False,
     ) -> Response:
         """The neighbours of an item; 404 when there is no such item."""
         query = RecQuery(
             k=check_k(k, gateway.settings.limits),
-            scenario="similar",
+            scenario=_scenario(gateway, scenario, "similar"),
             like_item=item_id,
-            filter=filter_of(filter, declared),
+            filter=filter_of(filter, platform),
             explain=explain,
             since=request.scope["recsys.caller"].since,
         )
@@ -119,6 +139,15 @@ def router(gateway: Gateway) -> APIRouter:
         return await _answer(gateway, request, query_of(request, body, "search"), text=body.text)
 
     return routes
+
+
+def _scenario(gateway: Gateway, name: str, call: Kind) -> str:
+    """The name, if the scenario is for this call. Raises BadInput."""
+    known = gateway.settings.scenarios
+    if name in known and known[name].call(name) == call:
+        return name
+    names = ", ".join(sorted(other for other, scenario in known.items() if scenario.call(other) == call))
+    raise BadInput(f"scenario: {name!r} is none of those for this call, which are {names}", field="scenario")
 
 
 class _Body(msgspec.Struct, omit_defaults=True, gc=False):

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, Field, Strict
 from recsys.data.bounds import Bounded
 from recsys.data.canonical import canonical
 from recsys.data.filters import FilterIn
-from recsys.data.records import Id
+from recsys.data.records import Id, UnixSeconds
+from recsys.data.rules import REQUEST_RULES, RuleIn
 from recsys.ranking.signals import SIGNALS
 
 K = Annotated[int, Field(ge=1, description="Items wanted; the limit is `limits.k` of the configuration.")]
@@ -21,6 +22,12 @@ StrictK = Annotated[K, Strict()]
 StrictDiversity = Annotated[Diversity, Strict()]
 Flag = Annotated[bool, Strict()]
 Ids = list[Id]
+BASKET = 50
+"""Events that one read may carry."""
+Rules = Annotated[list[RuleIn], Field(max_length=REQUEST_RULES)]
+Context = Annotated[
+    dict[str, Any], Field(max_length=64, description="What is known of the moment, by the names of `args.context`.")
+]
 
 
 def _not_blank(text: str) -> str:
@@ -31,6 +38,18 @@ def _not_blank(text: str) -> str:
 
 class Body(Bounded):
     """A list in it is no longer than `limits.bulk`: see routes.py."""
+
+
+class BasketEvent(Body):
+    item_id: Id
+    type: str = Field("view", max_length=64)
+    """One of the configured event types."""
+    value: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
+    timestamp: UnixSeconds | None = None
+    """RFC 3339 or Unix seconds; null: now, in the order of the list."""
+
+
+Basket = Annotated[list[BasketEvent], Field(max_length=BASKET)]
 
 
 class RecommendBody(Body):
@@ -46,6 +65,11 @@ class RecommendBody(Body):
     diversity: StrictDiversity = None
     explain: Flag = False
     """Whether each item carries the signals that its score is made of."""
+    rules: Rules = Field([])
+    """Beside those of the scenario."""
+    context: Context = Field({})
+    events: Basket = Field([])
+    """What the user did just now. It counts for this answer alone and is not stored."""
 
 
 class RecommendQuery(Body):
@@ -58,25 +82,35 @@ class RecommendQuery(Body):
     diversity: Diversity = None
     include_seen: bool = False
     explain: bool = False
+    context: str | None = None
+    """What is known of the moment, as a JSON object by the names of `args.context`."""
 
 
 class RankBody(Body):
     user_id: Id | None = None
+    scenario: str = Field("rank", max_length=64)
     items: Ids = Field(min_length=1)
     """The items to put in order."""
     explain: Flag = False
+    rules: Rules = Field([])
+    context: Context = Field({})
+    events: Basket = Field([])
 
 
 class SearchBody(Body):
     text: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
     user_id: Id | None = None
     """null: not personalised."""
+    scenario: str = Field("search", max_length=64)
     k: StrictK = 10
     filter: FilterIn | None = None
     exclude: Ids = Field([])
     include_seen: Flag = True
     diversity: StrictDiversity = None
     explain: Flag = False
+    rules: Rules = Field([])
+    context: Context = Field({})
+    events: Basket = Field([])
 
 
 class EventsBody(Body):
@@ -89,7 +123,7 @@ class EventsBody(Body):
 
 class ItemsBody(Body):
     items: list[Any]
-    """Objects of item_id, title, text, attributes, created_at."""
+    """Objects of item_id, title, text, attributes, created_at, hidden, available_from, available_until."""
 
 
 class RecommendedItem(BaseModel):
@@ -101,8 +135,13 @@ class RecommendedItem(BaseModel):
     source: str
     reasons: list[dict[str, str]]
     signals: dict[str, float] | None = Field(
-        None, description="Where asked for: " + "; ".join(f"`{name}` {signal.says}" for name, signal in SIGNALS.items())
+        None,
+        description="Where asked for: "
+        + "; ".join(f"`{name}` {signal.says}" for name, signal in SIGNALS.items())
+        + "; `rule:NAME` 1 for what a rule matches, or how fresh it is",
     )
+    contributions: dict[str, float] | None = None
+    """Where asked for: what each part adds to the score, which is their sum."""
 
 
 class SearchPlanOut(BaseModel):
@@ -178,6 +217,15 @@ class ItemOut(BaseModel):
     text: str
     attributes: dict[str, bool | str | float | list[str]]
     created_at: float | None
+    hidden: bool
+    available_from: float | None
+    available_until: float | None
+
+
+class ListedOut(BaseModel):
+    items: list[ItemOut]
+    next_cursor: str | None
+    """null: this is the last page."""
 
 
 class UserOut(BaseModel):
@@ -186,13 +234,45 @@ class UserOut(BaseModel):
     """Events that are known."""
     history_limit: int
     """Events that are kept of a user, up to a tenth more; the oldest go."""
+    attributes: dict[str, bool | str | float | list[str]]
     history: list[dict[str, Any]]
     """Newest first."""
+
+
+class AttributesBody(Body):
+    attributes: dict[str, Any] = Field(max_length=64)
+    """By the names of `args.user_attributes`; null takes one away."""
+
+
+class AttributesOut(BaseModel):
+    user_id: str
+    attributes: dict[str, bool | str | float | list[str]]
+
+
+class MergeBody(Body):
+    from_user: Id
+    """Whose events and attributes the user gets. That user is forgotten then."""
+
+
+class MergedOut(BaseModel):
+    user_id: str
+    from_user: str
+    accepted: int
+    """Events that the user has got."""
+    duplicates: int
+    """Events whose event_id the user had already."""
+    too_old: int
+    """Events as old as what has left the user's history, or from before the user was erased."""
 
 
 class ErasedOut(BaseModel):
     user_id: str
     events_erased: int
+
+
+class ForgottenOut(BaseModel):
+    user_id: str
+    event_id: str
 
 
 class Problem(BaseModel):

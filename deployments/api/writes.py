@@ -1,4 +1,4 @@
-"""Events, items, and what is known of users."""
+"""Events and items."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Query, Response
 
-from deployments.api.parameters import ItemId, UserId, check_bulk
+from deployments.api.parameters import FilterText, ItemId, check_bulk, filter_of
 from deployments.api.problems import AllRefused, refused_out
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import (
-    ErasedOut,
     EventsBody,
     EventsOut,
     ItemOut,
     ItemsBody,
     ItemsOut,
-    UserOut,
+    ListedOut,
     WrittenOut,
 )
 from recsys.data.canonical import canonical
-from recsys.data.records import EventIn, ItemIn, Refused, validate_each
+from recsys.data.item_patch import patched
+from recsys.data.records import EventIn, Id, ItemIn, Refused, item_of, validate_each
 from recsys.data.validation import check_event, check_item
-from recsys.datatypes import Interaction, Item
+from recsys.datatypes import Interaction
 from recsys.errors import BadInput, Conflict
 from recsys.serving.gateway import Gateway, Written
 from recsys.state.users import MICROSECOND
@@ -44,7 +44,7 @@ Version = Annotated[
 
 
 def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["events, items, users"], route_class=CheckedRoute)
+    routes = APIRouter(prefix="/v1", tags=["events, items"], route_class=CheckedRoute)
     declared = gateway.platform.attributes
 
     @routes.post("/events", response_model=EventsOut)
@@ -59,7 +59,7 @@ def router(gateway: Gateway) -> APIRouter:
         untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)
         interactions = [_interaction(e, now + i * MICROSECOND) for i, e in good]
         recorded = await gateway.record(interactions, untimed, fold=body.profiles == "now")
-        return _json({**asdict(recorded), **refused_out(refused)})
+        return json_answer({**asdict(recorded), **refused_out(refused)})
 
     @routes.post("/items", response_model=ItemsOut)
     async def items(body: ItemsBody, wait: Wait = None, version: Version = None) -> Response:
@@ -68,46 +68,51 @@ def router(gateway: Gateway) -> APIRouter:
         check_bulk(len(body.items), "items", limits)
         good, refused = validate_each(ItemIn, body.items, lambda i: check_item(i, declared, limits))
         refuse_if_all("items", good, refused)
-        written = [_item(item) for _, item in good]
+        written = [item_of(item) for _, item in good]
         became = await gateway.upsert(written, wait_visible=wait is not None, version=version)
-        return _json(_items_out(good, became, refused))
+        return json_answer(_items_out(good, became, refused))
 
     @routes.put("/items/{item_id}", response_model=WrittenOut)
     async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace one item; an item_id in the body must be the path's."""
-        given = body.setdefault("item_id", item_id)
-        if given != item_id and not (isinstance(given, str) and canonical(given) == item_id):
-            raise BadInput(
-                "item_id: the body names another item than the path; leave it out of the body", field="item_id"
-            )
+        _named_alike(body, item_id)
         good, refused = validate_each(ItemIn, [body], lambda i: check_item(i, declared, gateway.settings.limits))
         if refused:
             raise _alone(refused[0])
         [(_, item)] = good
-        [became] = await gateway.upsert([_item(item)], wait_visible=wait is not None, version=version)
-        return _json(asdict(_written(became)))
+        [became] = await gateway.upsert([item_of(item)], wait_visible=wait is not None, version=version)
+        return json_answer(asdict(_written(became)))
+
+    @routes.patch("/items/{item_id}", response_model=WrittenOut)
+    async def patch_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None, version: Version = None) -> Response:
+        """Change what the body names of an item; null takes a field or an attribute away. 404 when it is not there."""
+        _named_alike(body, item_id)
+        limits = gateway.settings.limits
+        changed = await gateway.change(
+            item_id, lambda item: patched(item, body, declared, limits), wait_visible=wait is not None, version=version
+        )
+        return json_answer(asdict(changed))
+
+    @routes.get("/items", response_model=ListedOut)
+    async def list_items(
+        limit: Annotated[int, Query(ge=1)] = 100,
+        cursor: Annotated[Id | None, Query(description="`next_cursor` of the page before.")] = None,
+        filter: FilterText = None,  # noqa: A002
+    ) -> Response:
+        """All items, hidden ones too, page by page. One that is there all the while comes exactly once."""
+        check_bulk(limit, "limit", gateway.settings.limits)
+        listed = await gateway.items(cursor, limit, filter_of(filter, gateway.platform))
+        following = listed[-1].item_id if len(listed) == limit else None
+        return json_answer({"items": [asdict(item) for item in listed], "next_cursor": following})
 
     @routes.get("/items/{item_id}", response_model=ItemOut)
     async def get_item(item_id: ItemId) -> Response:
-        return _json(asdict(await gateway.item(item_id)))
+        return json_answer(asdict(await gateway.item(item_id)))
 
     @routes.delete("/items/{item_id}", response_model=WrittenOut)
     async def delete_item(item_id: ItemId, wait: Wait = None, version: Version = None) -> Response:
         """Take an item out of every answer; 404 when it is not there."""
-        return _json(asdict(await gateway.delete(item_id, wait_visible=wait is not None, version=version)))
-
-    @routes.get("/users/{user_id}", response_model=UserOut)
-    async def get_user(user_id: UserId, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-        """What is known of a user; one that was never heard of has no events."""
-        history = await gateway.history(user_id)
-        newest = [asdict(event) for event in reversed(history[-limit:])]
-        kept = gateway.settings.history
-        return _json({"user_id": user_id, "events": len(history), "history_limit": kept, "history": newest})
-
-    @routes.delete("/users/{user_id}", response_model=ErasedOut)
-    async def erase_user(user_id: UserId) -> Response:
-        """Forget a user: history and profile."""
-        return _json({"user_id": user_id, "events_erased": await gateway.erase(user_id)})
+        return json_answer(asdict(await gateway.delete(item_id, wait_visible=wait is not None, version=version)))
 
     return routes
 
@@ -120,9 +125,11 @@ def _interaction(event: EventIn, now: float) -> Interaction:
     )
 
 
-def _item(item: ItemIn) -> Item:
-    attributes = {key: value for key, value in item.attributes.items() if value is not None}
-    return Item(item.item_id, item.title, item.text, attributes, item.created_at)
+def _named_alike(body: dict[str, Any], item_id: str) -> None:
+    """Give the body the path's id. Raises BadInput where it has another."""
+    given = body.setdefault("item_id", item_id)
+    if given != item_id and not (isinstance(given, str) and canonical(given) == item_id):
+        raise BadInput("item_id: the body names another item than the path; leave it out of the body", field="item_id")
 
 
 def refuse_if_all(what: str, good: Sequence[object], refused: Sequence[Refused]) -> None:
@@ -156,5 +163,5 @@ def _alone(wrong: Refused) -> BadInput:
     return BadInput(message, field=wrong.field or "body", code=wrong.code)
 
 
-def _json(body: object) -> Response:
+def json_answer(body: object) -> Response:
     return Response(orjson.dumps(body), media_type="application/json")

@@ -89,6 +89,10 @@ class Platform(Settings):
     index: SerializeAsAny[IndexSpec] = Field(default_factory=IndexSpec.of)
     attributes: dict[Name, AttributeType] = Field(default_factory=dict)
     """Declared attributes of items: what filters may name. Undeclared ones are refused."""
+    user_attributes: dict[Name, AttributeType] = Field(default_factory=dict)
+    """Declared attributes of users, which filters may compare items with."""
+    context: dict[Name, AttributeType] = Field(default_factory=dict)
+    """What reads may say of their moment (device, country, hour), for filters as well."""
 
     @model_validator(mode="after")
     def _routes_by_a_keyword(self) -> Platform:

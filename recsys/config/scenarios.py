@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,10 @@ class EventType(Settings):
     """The smallest `value` that counts as liked; None: any event of the type is a like."""
 
 
+Kind = Literal["home", "similar", "search", "rank"]
+"""A call: recommendations, neighbours of an item, neighbours of a text, given items in order."""
+
+
 class Source(Settings):
     """Where candidates come from, and how many a shard gives."""
 
@@ -33,6 +37,8 @@ class Source(Settings):
 class Scenario(Settings):
     """One kind of slate: its sources, its blend, its spread."""
 
+    kind: Kind | None = None
+    """The call that it is for; None: the one of its own name, else `home`."""
     sources: tuple[Source, ...] | None = None
     """None: all that recsys/shard/sources.py has, each with its own `k`."""
     weights: dict[Name, Weight] | None = None
@@ -48,6 +54,26 @@ class Scenario(Settings):
     explore: float = Field(0.0, ge=0.0, le=1.0)
     """Share of the places for new items, those with fewer than five likes; needs the source `new`. They stand at equal
     distances, each the best of them for the user."""
+    rules: tuple[dict[str, Any], ...] = Field((), max_length=32)
+    """What is boosted, buried, kept fresh, pinned or promoted, and when; recsys/data/rules.py has their fields."""
+    filter: dict[str, Any] | None = None
+    """Items that do not match it are in none of its slates; a filter of a request holds beside it."""
+    min_relevance: float | None = Field(None, ge=-1.0, le=1.0)
+    """The least inner product of an item with what was asked for, else with the user's taste; None: any. It leaves out
+    nothing where neither is known, and nothing of items that were given to rank."""
+    rotation: float = Field(0.0, ge=0.0, le=100.0)
+    """What is taken off the score of an item that was shown again and again and ignored; half of it after one time."""
+    rotation_half_life_s: float = Field(86_400.0, ge=60)
+    """Seconds after which a time that an item was shown counts half."""
+    fallback: Name | None = None
+    """The scenario that fills the slate where this one has fewer items than are asked for."""
+
+    def call(self, name: str) -> Kind:
+        """The call that a scenario of this name is for."""
+        return self.kind or _CALLS.get(name, "home")
+
+
+_CALLS: dict[str, Kind] = {"home": "home", "similar": "similar", "search": "search", "rank": "rank"}
 
 
 def default_event_types() -> dict[str, EventType]:

@@ -137,6 +137,9 @@ def _table(items: Sequence[Item], fingerprint: str, declared: Mapping[str, Attri
         "title": pa.array([item.title for item in items], pa.string()),
         "text": pa.array([item.text for item in items], pa.string()),
         "created_at": pa.array([_microseconds(item.created_at) for item in items], _MOMENT),
+        "hidden": pa.array([item.hidden for item in items], pa.bool_()),
+        "available_from": pa.array([_microseconds(item.available_from) for item in items], _MOMENT),
+        "available_until": pa.array([_microseconds(item.available_until) for item in items], _MOMENT),
         HASH: pa.array([content_hash(fingerprint, item.passage()) for item in items], pa.string()),
     }
     if declared:  # Parquet has no struct without fields

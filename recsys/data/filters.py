@@ -5,6 +5,7 @@ A filter is checked once against the declaration and compiled to frozen tuples. 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, PlainValidator, model_validator
@@ -14,11 +15,11 @@ from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
 from recsys.data.canonical import canonical
 from recsys.data.records import FLOAT_MAX, carried, day_of, unix_seconds
 from recsys.data.wording import misfit, undeclared
-from recsys.datatypes import CREATED_AT, Condition, Filter
+from recsys.datatypes import CREATED_AT, ITEM_ID, Condition, Filter, Reference
 from recsys.errors import BadInput
 
 
-def _scalar(value: object) -> str | float | bool:
+def _scalar(value: object) -> str | float | bool | Reference:
     """Validate without a union: pydantic would add the union's branches to the field name of an error."""
     if isinstance(value, str):
         if len(value) > KEYWORD_CHARS:
@@ -26,12 +27,32 @@ def _scalar(value: object) -> str | float | bool:
         if not carried(value):
             raise ValueError("holds a lone surrogate, which UTF-8 cannot carry; remove it")
         return canonical(value)
+    if isinstance(value, dict):
+        return _reference(value)
     if not isinstance(value, int | float):
         raise misfit("a string, a number, true or false", value)
     return value
 
 
-Scalar = Annotated[str | float | bool, PlainValidator(_scalar, json_schema_input_type=str | float | bool)]
+def _reference(value: Mapping[object, object]) -> Reference:
+    [(of, name), *more] = value.items() if value else [(None, None)]
+    if more or of not in ("user", "context") or not isinstance(name, str) or len(name) > 64:
+        raise ValueError('is an object, which has to be {"user": NAME} or {"context": NAME}')
+    return Reference("user" if of == "user" else "context", name)
+
+
+BUILT_IN: dict[str, AttributeType] = {CREATED_AT: "datetime", ITEM_ID: "keyword"}
+"""What filters may name without being declared."""
+
+Scalar = Annotated[
+    str | float | bool | Reference,
+    PlainValidator(_scalar, json_schema_input_type=str | float | bool | dict[str, str]),
+]
+"""A value, or where it stands: `{"user": NAME}`, `{"context": NAME}`."""
+
+Known = Mapping[str, Mapping[str, AttributeType]]
+"""`user` and `context` -> what is declared of them."""
+NOTHING_KNOWN: Known = {}
 
 
 class ConditionIn(Bounded):
@@ -68,29 +89,38 @@ class FilterIn(Bounded):
     must_not: list[ConditionIn] = Field([], max_length=32)
 
 
-def compile_filter(given: FilterIn | None, declared: dict[str, AttributeType]) -> Filter | None:
+def compile_filter(
+    given: FilterIn | None,
+    declared: Mapping[str, AttributeType],
+    at: str = "filter",
+    known: Known = NOTHING_KNOWN,
+) -> Filter | None:
     """Return the filter, checked against the declared attributes. None: it has no condition.
 
-    Raises BadInput naming the condition.
+    Raises BadInput naming the condition. `at`: where the filter stands in the input. `known`: what it may refer to.
     """
     if given is None or not (given.must or given.should or given.must_not):
         return None
-    parts = {
-        part: tuple(_compile(c, declared, f"filter.{part}[{i}]") for i, c in enumerate(getattr(given, part)))
+    must, should, must_not = (
+        tuple(_compile(c, declared, f"{at}.{part}[{i}]", known) for i, c in enumerate(getattr(given, part)))
         for part in ("must", "should", "must_not")
-    }
-    return Filter(**parts)
+    )
+    return Filter(must, should, must_not)
 
 
-def _compile(given: ConditionIn, declared: dict[str, AttributeType], at: str) -> Condition:
-    kind = declared.get(given.key, "datetime" if given.key == CREATED_AT else None)
+def _compile(given: ConditionIn, declared: Mapping[str, AttributeType], at: str, known: Known) -> Condition:
+    kind = declared.get(given.key, BUILT_IN.get(given.key))
     if kind is None:
-        raise undeclared(f"{at}.key", sorted({*declared, CREATED_AT}), given.key)
+        raise undeclared(f"{at}.key", sorted({*declared, *BUILT_IN}), given.key)
     if given.exists is not None:
         return Condition(given.key, "exists", exists=given.exists)
     values = [given.eq] if given.eq is not None else given.any
     if values is not None:
-        return Condition(given.key, "any", tuple(_value(v, kind, f"{at}.{given.key}") for v in values))
+        plain = tuple(_value(v, kind, f"{at}.{given.key}") for v in values if not isinstance(v, Reference))
+        references = [v for v in values if isinstance(v, Reference)]
+        for reference in references:
+            _check_reference(reference, kind, f"{at}.{given.key}", known)
+        return Condition(given.key, "any", plain, references=tuple(references))
     if kind in ("keyword", "keyword[]", "boolean"):
         raise BadInput(f"{at}: {given.key!r} is a {kind}; a range needs a number, date or datetime", field=at)
     low, high = (given.gt, given.gte), (given.lt, given.lte)
@@ -106,7 +136,20 @@ def _compile(given: ConditionIn, declared: dict[str, AttributeType], at: str) ->
     )
 
 
-def _value(value: str | float, kind: AttributeType, at: str) -> str | float:
+def _check_reference(reference: Reference, kind: AttributeType, at: str, known: Known) -> None:
+    there = known.get(reference.of, {})
+    if reference.name not in there:
+        under = "context" if reference.of == "context" else "user_attributes"
+        raise undeclared(at, sorted(there), reference.name, under=under)
+    if there[reference.name].removesuffix("[]") != kind.removesuffix("[]"):
+        raise BadInput(
+            f"{at}: {reference.of}.{reference.name} is a {there[reference.name]}, and the attribute a {kind}", field=at
+        )
+
+
+def _value(value: str | float | Reference, kind: AttributeType, at: str) -> str | float:
+    if isinstance(value, Reference):
+        raise BadInput(f"{at}: a range cannot refer to {value.of}.{value.name}; give a value", field=at)
     if kind in ("keyword", "keyword[]"):
         if isinstance(value, str):
             return value

@@ -29,6 +29,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from recsys.data.bounds import FIELDS, KEYWORDS, too_many_fields
 from recsys.data.canonical import canonical
 from recsys.data.wording import clipped, fault, misfit, printable, shown
+from recsys.datatypes import AttributeValue, Item
 from recsys.errors import BadInput
 
 if TYPE_CHECKING:
@@ -164,12 +165,29 @@ class ItemIn(Record):
     """By declared name; null says the same as leaving the name out."""
     created_at: UnixSeconds | None = None
     """Unix seconds; None: not known, the item is never counted as new."""
+    hidden: Annotated[bool, Field(strict=True)] = False
+    """Whether it is kept out of every answer."""
+    available_from: UnixSeconds | None = None
+    """Unix seconds before which no answer has it; None: no such bound."""
+    available_until: UnixSeconds | None = None
+    """Unix seconds from which on no answer has it; None: no such bound."""
 
     @model_validator(mode="after")
     def _says_something(self) -> ItemIn:
         if not (self.text.strip() or self.title.strip()):
             raise ValueError("title and text are both empty: give at least one of them")
+        start, end = self.available_from, self.available_until
+        if start is not None and end is not None and start >= end:
+            raise ValueError("available_from must lie before available_until")
         return self
+
+
+def item_of(record: ItemIn) -> Item:
+    """The item in a record that was checked."""
+    attributes: dict[str, AttributeValue] = {
+        key: value for key, value in record.attributes.items() if value is not None
+    }
+    return Item(**{**dict(record), "attributes": attributes})
 
 
 class EventIn(Record):

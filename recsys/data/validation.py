@@ -15,16 +15,22 @@ from recsys.datatypes import AttributeValue
 from recsys.errors import BadInput
 
 
-def check_attributes(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> dict[str, AttributeValue]:
+def check_attributes(
+    attributes: Mapping[str, Any],
+    declared: Mapping[str, AttributeType],
+    at: str = "attributes",
+    under: str = "attributes",
+) -> dict[str, AttributeValue]:
     """Return the values as they are stored: str, list[str], finite float, bool or Unix seconds. Nulls are left out.
 
-    Raises BadInput with field `attributes.NAME` for an undeclared name and for a value of another type.
+    Raises BadInput with field `attributes.NAME` for an undeclared name and for a value of another type. `at`: what
+    stands in the place of `attributes`. `under`: where they are declared in the config file.
     """
     checked: dict[str, AttributeValue] = {}
     for name, value in attributes.items():
-        field = path(("attributes", name))
+        field = path((at, name))
         if name not in declared:
-            raise undeclared(field, declared)
+            raise undeclared(field, declared, under=under)
         if value is None:
             continue
         try:

@@ -109,6 +109,8 @@ def _reason(error: Mapping[str, Any], kind: type[BaseModel] | None, loc: tuple[i
     if error["type"] == "value_error":
         return code, printable(str(context["error"]))
     words = _WORDS.get(error["type"])
+    if error["type"] == "string_pattern_mismatch" and "x00" not in context.get("pattern", "x00"):
+        words = "{input} is no such name; it has to match {pattern}"
     if words is None:
         return code, printable(str(error["msg"]))
     return code, words.format(input=shown(error["input"]), **{name: printable(str(v)) for name, v in context.items()})
@@ -171,12 +173,15 @@ def misfit(expected: str, value: object) -> ValueError:
     return ValueError(f"must be {expected}, not {shown(value)}")
 
 
-def undeclared(field: str, declared: Iterable[str], name: str | None = None) -> BadInput:
-    """Return the error for an undeclared attribute. `name` None: the field's path already ends with it."""
+def undeclared(field: str, declared: Iterable[str], name: str | None = None, *, under: str = "attributes") -> BadInput:
+    """Return the error for an undeclared attribute of an item, a user, a request or a filter.
+
+    `name` None: the field's path already ends with it. `under`: where in `args` it would be declared.
+    """
     return BadInput(
         f"{field}: {'' if name is None else shown(name) + ' '}is not declared; declared are: "
         f"{listed(declared) or 'none'}; "
-        "add it under args.attributes of the config file",
+        f"add it under args.{under} of the config file",
         field=field,
         code="undeclared_attribute",
     )

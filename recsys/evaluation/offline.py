@@ -15,7 +15,7 @@ import numpy as np
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
-from recsys.datatypes import Floats, Interaction, Item, RecQuery, UserProfile
+from recsys.datatypes import Filter, Floats, Interaction, Item, RecQuery, UserProfile
 from recsys.evaluation.metrics import DEPTH, Ints
 from recsys.evaluation.splits import Holdout
 from recsys.model.profiles import fold
@@ -25,6 +25,7 @@ from recsys.routing import Router
 from recsys.serving.pipeline import Gathered, Recommender
 from recsys.serving.profile_loading import Loaded
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.listing import page
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.state.item_counts import Counts
@@ -60,6 +61,9 @@ class _Local:
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:  # noqa: ARG002
         return [item for item in map(self._shard.item, item_ids) if item is not None]
+
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:  # noqa: ARG002
+        return page(self._shard, after, limit, given)
 
 
 class _Histories:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from recsys.datatypes import Floats, Interaction, UserProfile, item_keys
 from recsys.model.space import Space
@@ -76,6 +77,22 @@ def fold(
         session=session,
         cut=profile.cut,
     )
+
+
+def with_basket(
+    profile: UserProfile,
+    events: Sequence[Interaction],
+    vectors: Mapping[str, Floats],
+    taste: Taste,
+    space: Space,
+) -> UserProfile:
+    """The profile for one answer, with events that are not stored.
+
+    Where they take back likes that only the history could tell, those stand.
+    """
+    ordered = sorted(events, key=lambda event: event.timestamp)
+    folded = fold(profile, ordered, vectors, taste, profile.sequence, space)
+    return profile if folded is None else structs.replace(folded, stale=profile.stale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.config.scenarios import Scenario
-from recsys.datatypes import Floats, Keys, RecQuery, UserProfile, item_keys
+from recsys.datatypes import Filter, Floats, Keys, RecQuery, Rule, UserProfile, item_keys
 from recsys.ranking import signals
+from recsys.ranking.rules import BatchRules
 from recsys.ranking.selection import Controls
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import SIGNALS, Moment
 from recsys.shard import sources
 from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, TASTE, ShardQuery
 from recsys.shard.sources import BITS, COLUMNS
+from recsys.state.shown_items import Shown
 
 _TRENDING = 0.0
 """log2 of the likes that must be left after decay for an item to count as trending: one."""
@@ -35,10 +37,20 @@ class Prepared(msgspec.Struct, frozen=True):
     """(width,) query of the text or item asked for; None: only the user's taste counts."""
     missing: tuple[str, ...]
     """Parts that are missing from this query's answer already."""
+    rules: tuple[Rule, ...] = ()
+    """Of the scenario and of the query, whether they hold now or not."""
+    filter: Filter | None = None
+    """The scenario's and the query's."""
+    shown: Shown | None = None
+    """What the user was shown; None: the scenario does not rotate."""
 
     @property
     def diversity(self) -> float:
         return self.scenario.diversity if self.query.diversity is None else self.query.diversity
+
+    @property
+    def least_relevance(self) -> float | None:
+        return None if self.query.items is not None else self.scenario.min_relevance
 
     @property
     def controls(self) -> Controls:
@@ -64,7 +76,9 @@ class Prepared(msgspec.Struct, frozen=True):
         return {name: max(k, self.query.k) for name, k in wanted.items()}
 
 
-def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment, left_s: float = math.inf) -> ShardQuery:
+def shard_query(
+    serve: Serve, batch: Sequence[Prepared], moment: Moment, rules: BatchRules, left_s: float = math.inf
+) -> ShardQuery:
     """One message for the whole batch, which waits `left_s` seconds for the answer."""
     wants = _wants(serve, batch)
     rows = [
@@ -87,7 +101,7 @@ def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment, left_s:
         trail_weights=np.concatenate([_NO_WEIGHTS if p is None else p.trail_weights for p in liked]),
         trail_offsets=trail_offsets,
         column_k=np.array([want.columns for want in wants], np.int64),
-        filters=tuple(p.query.filter for p in batch),
+        filters=tuple(p.filter for p in batch),
         exclude=exclude,
         exclude_offsets=exclude_offsets,
         asked=tuple(p.query.items or () for p in batch),
@@ -95,6 +109,9 @@ def shard_query(serve: Serve, batch: Sequence[Prepared], moment: Moment, left_s:
         sketches=any(p.diversity > 0 for p in batch),
         grouped=grouped(batch),
         left_s=left_s,
+        now=moment.now,
+        rule_filters=rules.filters,
+        rule_wants=rules.wants([0 if p.query.items is not None else p.query.k for p in batch]) if rules.filters else (),
     )
 
 
@@ -145,7 +162,8 @@ def _rows(serve: Serve, request: int, prepared: Prepared, want: _Want) -> list[t
     rows = []
     for role, source, vector in _roles(prepared, serve):
         k = want.sources.get(source, 0) if source is not None else 0
-        if k or want.weighed[role]:
+        measured = role in (QUERY, TASTE) and prepared.least_relevance is not None
+        if k or want.weighed[role] or measured:
             rows.append((request, role, BITS[source] if source is not None and k else 0, k, vector))
     return rows
 

@@ -1,4 +1,7 @@
-"""The selection of a batch's slates: blend the signals, apply caps, diversify by MMR, keep k, and add new items."""
+"""The selection of a batch's slates: blend the signals, apply caps, diversify by MMR, keep k, and add new items.
+
+What rules pin and promote is put in its places last.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats
+from recsys.ranking.placement import Placement, placed
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import QUERY, TASTE, CandidateSet, tag
 from recsys.shard.equal_items import any_repeated, repeated
@@ -35,6 +39,8 @@ class Controls(msgspec.Struct, frozen=True):
     diversity: float = 0.0
     caps: Mapping[str, int] = msgspec.field(default_factory=dict)
     explore: float = 0.0
+    placements: tuple[Placement, ...] = ()
+    """What its rules pin and promote, in their order."""
 
 
 def top(
@@ -63,6 +69,9 @@ def top(
     for b in [b for b, a in enumerate(controls) if a.explore > 0 and sizes[b]]:
         ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
         slates[b] = _with_new(slates[b], _new(candidates, ranked, over), controls[b].explore)
+    for b in [b for b, a in enumerate(controls) if a.placements and sizes[b]]:
+        ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
+        slates[b] = placed(slates[b], ranked, controls[b].placements)
     return slates
 
 

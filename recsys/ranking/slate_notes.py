@@ -34,7 +34,7 @@ def restrictions(prepared: Prepared) -> tuple[str, ...]:
     """Return the restrictions of a request, each as the reason that it would be for an empty slate."""
     query = prepared.query
     seen = len(prepared.profile.seen) > 0 and not query.include_seen
-    given = {_FILTER: query.filter is not None, _EXCLUDED: bool(query.exclude), _SEEN: seen}
+    given = {_FILTER: prepared.filter is not None, _EXCLUDED: bool(query.exclude), _SEEN: seen}
     return tuple(reason for reason, holds in given.items() if holds)
 
 
@@ -50,11 +50,10 @@ def probes(prepared: Prepared) -> list[Prepared]:
 
 def _only(prepared: Prepared, kept: set[str]) -> Prepared:
     query = prepared.query
-    query = structs.replace(
-        query, k=1, filter=query.filter if _FILTER in kept else None, exclude=query.exclude if _EXCLUDED in kept else ()
-    )
+    query = structs.replace(query, k=1, exclude=query.exclude if _EXCLUDED in kept else ())
     profile = prepared.profile if _SEEN in kept else structs.replace(prepared.profile, seen=_NO_KEYS)
-    return structs.replace(prepared, query=query, profile=profile)
+    given = prepared.filter if _FILTER in kept else None
+    return structs.replace(prepared, query=query, profile=profile, filter=given, rules=())
 
 
 def reasons(prepared: Prepared, probes: Sequence[bool]) -> tuple[str, ...]:

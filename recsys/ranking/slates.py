@@ -10,7 +10,7 @@ from msgspec import structs
 
 from recsys.datatypes import Floats, Recommendation
 from recsys.ranking.batch_query import Prepared
-from recsys.ranking.signals import SIGNALS
+from recsys.ranking.explanations import Explanations
 from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet
 from recsys.shard.sources import BITS
 
@@ -21,12 +21,12 @@ _NAMED = [tuple(source for source, bit in BITS.items() if bits & bit) for bits i
 def recommendations(
     batch: Sequence[Prepared],
     candidates: CandidateSet,
-    signals: Floats,
     scores: Floats,
     chosen: Sequence[npt.NDArray[np.int64]],
+    explanations: Explanations,
 ) -> list[tuple[Recommendation, ...]]:
-    """Return the slate of each request, best first. `signals`: (n, len(SIGNALS)) and `scores`: (n,) float32 of the n
-    candidates. `chosen[b]`: positions of request b's selected candidates, best first.
+    """Return the slate of each request, best first. `scores`: (n,) float32 of the n candidates. `chosen[b]`: positions
+    of request b's selected candidates, best first.
     """
     picked = np.concatenate(chosen)
     nearest = np.nan_to_num(candidates.likeness[picked, BECAUSE:ROLES], nan=-np.inf).argmax(axis=1).tolist()
@@ -34,7 +34,7 @@ def recommendations(
     bits = candidates.sources[picked].tolist()
     rounded = np.round(scores[picked].astype(np.float64), 6).tolist()
     slates, start = [], 0
-    for prepared, winners in zip(batch, chosen, strict=True):
+    for b, (prepared, winners) in enumerate(zip(batch, chosen, strict=True)):
         reason = _Reasons(prepared)
         items = [
             Recommendation(
@@ -44,15 +44,14 @@ def recommendations(
         ]
         if prepared.query.explain:
             items = [
-                structs.replace(item, signals=_explanation(signals[i])) for item, i in zip(items, winners, strict=True)
+                structs.replace(
+                    item, signals=explanations.signals_of(i), contributions=explanations.contributions_of(b, i)
+                )
+                for item, i in zip(items, winners.tolist(), strict=True)
             ]
         slates.append(tuple(items))
         start += len(winners)
     return slates
-
-
-def _explanation(row: Floats) -> dict[str, float]:
-    return dict(zip(SIGNALS, map(float, row), strict=True))
 
 
 class _Reasons:

@@ -87,6 +87,15 @@ def by_distinct(column: pa.Array, convert: Callable[[str], Any]) -> tuple[list[A
     return converted, {at: faults[code] for at, code in enumerate(codes) if code in faults} if faults else {}
 
 
+_OWN: Mapping[str, AttributeType] = {
+    "created_at": "datetime",
+    "hidden": "boolean",
+    "available_from": "datetime",
+    "available_until": "datetime",
+}
+"""What items have beside ids, texts and attributes."""
+
+
 class Converter:
     """Converts the rows of one file."""
 
@@ -105,7 +114,11 @@ class Converter:
         if self._options.text_from:
             columns["text"] = self._joined(rows)
         refused: Wrong = {}
-        optional = {"created_at": self._created(rows, now)} if "created_at" in self._reading.columns else {}
+        optional = {
+            name: self._created(rows, now) if name == "created_at" else self._attribute(rows, name, kind)
+            for name, kind in _OWN.items()
+            if name in self._reading.columns
+        }
         attributes = {
             name: self._attribute(rows, name, kind)
             for name, kind in self._declared.items()

@@ -11,7 +11,7 @@ from recsys.config.platform import AttributeType
 from recsys.config.scenarios import EventType
 from recsys.config.serving import Limits
 from recsys.data.interactions import Interactions
-from recsys.data.records import EventIn, ItemIn
+from recsys.data.records import EventIn, ItemIn, item_of
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
 from recsys.model.taste import Taste
@@ -112,9 +112,7 @@ def items_of(
     items: list[Item] = []
     for batch in read_items(paths, declared, limits or Limits(), options):
         tally(batch)
-        for record in batch.records:
-            attributes = {key: value for key, value in record.attributes.items() if value is not None}
-            items.append(Item(record.item_id, record.title, record.text, attributes, record.created_at))
+        items.extend(map(item_of, batch.records))
         say("read items", batch.bytes_read, batch.bytes_total)
     return in_catalogue_order(items)
 

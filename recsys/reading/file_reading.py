@@ -20,7 +20,7 @@ _SAMPLE_ROWS = 1000
 _TOLD = 12
 """Unused columns that the summary names."""
 _IDS = ("item_id", "user_id", "event_id", "request_id")
-_TIMES = ("timestamp", "created_at")
+_TIMES = ("timestamp", "created_at", "available_from", "available_until")
 _DECLARED_AS = {"image": "keyword", "link": "keyword", "empty": "keyword", "text": "keyword"}
 
 

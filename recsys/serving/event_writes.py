@@ -56,7 +56,7 @@ class EventWriter:
         by_user: dict[str, list[Counted]] = {}
         for call in calls:
             for place, event in enumerate(call.events):
-                by_user.setdefault(event.user_id, []).append(self._counted(event, place not in call.untimed))
+                by_user.setdefault(event.user_id, []).append(self.counted(event, timed=place not in call.untimed))
         try:
             appended = await self._users.append(by_user, serve.version, serve.space.unknown_user())
         except (RedisError, OSError) as error:
@@ -78,6 +78,7 @@ class EventWriter:
             results.append(Recorded(len(new), len(call.events) - len(new) - old, old, items))
         return results
 
-    def _counted(self, event: Interaction, timed: bool) -> Counted:
+    def counted(self, event: Interaction, *, timed: bool = True) -> Counted:
+        """The event with what it counts for."""
         weight = max(self._profiles.taste.weight(event), 0.0)
         return Counted(event, weight, self._router.feed(event.item_id), timed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -15,24 +15,31 @@ from redis.exceptions import RedisError
 
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.datatypes import Interaction, Item, RecQuery, Slate
+from recsys.datatypes import AttributeValue, Filter, Interaction, Item, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
+from recsys.ranking.scenarios import compiled
 from recsys.routing import Router
 from recsys.serving.encoder_calls import Encode, QueryTexts, within
 from recsys.serving.event_writes import EventWriter, Recorded, Told
+from recsys.serving.item_changes import Edit, ItemChanger
 from recsys.serving.item_writes import ItemWriter
+from recsys.serving.live_scenarios import LiveScenarios
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import Pulse, Recording
 from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.profile_rebuilding import Rebuilder
 from recsys.serving.profile_warming import Active
+from recsys.serving.request_facts import RequestFacts
+from recsys.serving.rotation import Rotation
 from recsys.serving.settings_follower import refusals
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys
 from recsys.state.job_runs import last_run
 from recsys.state.membership import applied
+from recsys.state.shown_items import ShownItems
+from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.coalescing import Caller, Coalescer, Flight
@@ -75,12 +82,19 @@ class Gateway:
         self._encode = encode
         self._active = Active()
         self._rebuilders: list[Rebuilder] = []
+        self.scenarios = LiveScenarios(redis, platform, self._apply)
         self.configure(Serving())
 
     def configure(self, settings: Serving) -> None:
-        """Take over settings for the batches to come; requests under way end under the ones they began with."""
+        """Take over settings for the batches to come; requests under way end under the ones they began with. What edits
+        say of scenarios goes on top.
+        """
+        self.scenarios.configure(settings)
+
+    def _apply(self, settings: Serving) -> None:
         self.settings = settings
         self._items = ItemWriter(self._redis, self._router, kept_s=2 * settings.write_budget_s + 60)
+        self._changer = ItemChanger(self._redis, self._router, self._shards, self._encode, self._items, settings)
         self.users = UserStore(
             self._redis,
             ttl_s=settings.profile_ttl_s,
@@ -92,8 +106,11 @@ class Gateway:
         profiles = self._profiles = ProfileLoader(self.users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
         self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
-        recommender = Recommender(self._shards, profiles, settings)
-        events = EventWriter(self.users, profiles, settings, self._router)
+        rotates = any(scenario.rotation for scenario in settings.scenarios.values())
+        self.rotation = Rotation(ShownItems(self._redis), settings.scenarios) if rotates else None
+        self.about = UserAttributes(self._redis, settings.user_ttl_s)
+        recommender = self._recommender(settings, self.rotation)
+        events = self._writer = EventWriter(self.users, profiles, settings, self._router)
         self.slates: Coalescer[RecQuery, Slate] = Coalescer(
             lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
@@ -111,6 +128,11 @@ class Gateway:
             landed=lambda flight: self._landed("events", flight),
         )
         self._texts = QueryTexts(self._encode, settings, lambda flight: self._landed("texts", flight))
+
+    def _recommender(self, settings: Serving, rotation: Rotation | None = None) -> Recommender:
+        own = compiled(settings, self.platform)
+        known = self.about if self.platform.user_attributes else None
+        return Recommender(self._shards, self._profiles, settings, facts=RequestFacts(own, rotation, known))
 
     async def stop(self) -> None:
         """End the work behind the requests."""
@@ -158,6 +180,20 @@ class Gateway:
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
 
+    async def preview(
+        self, settings: Serving, queries: Sequence[RecQuery], text: str | None = None
+    ) -> list[Slate | Exception]:
+        """What the queries would be answered under other settings; nothing is noted. `text`: what all search for."""
+        serve, caller = self.follower.serve, Caller()
+        if text is not None:
+            vector = await self._texts.vector(serve.version, text, caller, self.settings.budget_s)
+            queries = [structs.replace(q, vector=vector, encoder=serve.fingerprint) for q in queries]
+        return await self._recommender(settings).recommend_many(queries, serve)
+
+    def lately(self, count: int) -> list[str]:
+        """Users who came last to this composer."""
+        return self._active.newest()[:count]
+
     async def record(
         self, events: Sequence[Interaction], untimed: frozenset[int] = frozenset(), *, fold: bool = True
     ) -> Recorded:
@@ -189,6 +225,15 @@ class Gateway:
             for item, one in zip(items, logged.items, strict=True)
         ]
 
+    async def change(self, item_id: str, edit: Edit, *, wait_visible: bool, version: int | None = None) -> Written:
+        """Write what `edit` makes of an item. Raises NotFound, Conflict, Unavailable, and what `edit` raises."""
+        serve = self.follower.serve
+        logged = await self._changer.change(item_id, edit, serve, self.item, self._visible, version)
+        if isinstance(changed := logged.items[0], Conflict):
+            raise changed
+        visible = await self._visible(logged.newest) if wait_visible else None
+        return Written(item_id, *changed, visible)
+
     async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
         """Delete an item. Raises NotFound when there is none, and Conflict after a later write or a higher version."""
         ticket = await self._items.ticket()
@@ -213,6 +258,17 @@ class Gateway:
             raise Unavailable(f"{', '.join(missing)} may hold the item and does not answer; try again")
         raise NotFound(f"item_id: there is no item {item_id!r}", field="item_id")
 
+    async def items(self, after: str | None, limit: int, given: Filter | None) -> list[Item]:
+        """Items behind the id `after`, hidden ones too, in the order of `shard/listing.py`.
+
+        Raises Unavailable when a shard does not answer.
+        """
+        version = self.follower.serve.version
+        items, missing = await self._shards.page(version, after, limit, given, self.settings.write_budget_s)
+        if missing:
+            raise Unavailable(f"{', '.join(missing)} does not answer, and the page would not be whole; try again")
+        return items
+
     async def history(self, user_id: str) -> list[Interaction]:
         """A user's events, oldest first; empty for an unknown user. Raises Unavailable when Redis does not answer."""
         try:
@@ -223,9 +279,52 @@ class Gateway:
     async def erase(self, user_id: str) -> int:
         """Forget a user. Return how many events were deleted. Raises Unavailable when Redis does not answer."""
         try:
+            await self.about.erase(user_id)
             return await self.users.erase(user_id)
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
+
+    async def forget(self, user_id: str, event_id: str) -> None:
+        """Delete one event of a user. Raises NotFound, and Unavailable when Redis does not answer."""
+        try:
+            forgotten = await self.users.forget(user_id, event_id, self._writer.counted)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the event store does not answer; nothing may be deleted yet: call again") from error
+        if not forgotten:
+            raise NotFound(f"event_id: the user has no event {event_id!r}", field="event_id")
+
+    async def attributes(self, user_id: str) -> dict[str, AttributeValue]:
+        """What is known of a user beside events. Raises Unavailable when Redis does not answer."""
+        try:
+            return (await self.about.load([user_id]))[user_id]
+        except (RedisError, OSError) as error:
+            raise Unavailable("the store of users does not answer; try again") from error
+
+    async def describe(
+        self, user_id: str, attributes: Mapping[str, AttributeValue], gone: Sequence[str] = (), *, whole: bool
+    ) -> dict[str, AttributeValue]:
+        """Store attributes of a user, `whole`: in the place of all others. Return what is known then."""
+        try:
+            if whole:
+                await self.about.replace(user_id, attributes)
+            else:
+                await self.about.change(user_id, attributes, gone)
+        except (RedisError, OSError) as error:
+            raise Unavailable("the store of users does not answer; send the attributes again") from error
+        return await self.attributes(user_id)
+
+    async def merge(self, user_id: str, other: str) -> Recorded:
+        """Give a user the history and the attributes of another one, who is forgotten then. What the user has stays.
+
+        The same call may be made again. Raises Unavailable: then it has to be.
+        """
+        moved = [replace(event, user_id=user_id) for event in await self.history(other)]
+        own, theirs = await self.attributes(user_id), await self.attributes(other)
+        recorded = await self.record(moved)
+        if new := {name: value for name, value in theirs.items() if name not in own}:
+            await self.describe(user_id, new, whole=False)
+        await self.erase(other)
+        return recorded
 
     async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""

@@ -25,15 +25,18 @@ from recsys.state.item_log import Change, Delete, Upsert, fields_of
 
 _WRITE = """
 -- KEYS: for each item its ticket and its version, then the log of each of its changes.
--- ARGV: ticket, its lifetime in seconds, version or '', its lifetime; for each item the number of changes, for each of
+-- ARGV: ticket, its lifetime in seconds, version or '', its lifetime, the ticket of each item's last write or '' for
+-- whichever it is; for each item the number of changes, for each of
 -- these the number of its fields, and the fields.
 local ticket, version = tonumber(ARGV[1]), ARGV[3]
-local key, arg, answers = 1, 5, {}
+local expected = ARGV[5]
+local key, arg, answers = 1, 6, {}
 while key <= #KEYS do
   local last, highest, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
   key, arg = key + 2, arg + 1
   local why = ''
-  if tonumber(redis.call('GET', last) or '0') > ticket then
+  local before = redis.call('GET', last) or '0'
+  if tonumber(before) > ticket or (expected ~= '' and before ~= expected) then
     why = 'later'
   elseif version ~= '' and tonumber(redis.call('GET', highest) or '-1') > tonumber(version) then
     why = redis.call('GET', highest)
@@ -90,13 +93,26 @@ class ItemWriter:
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
 
+    async def last(self, item_id: str) -> int:
+        """The ticket of the item's last write; 0: it was so long ago that none of before is under way."""
+        try:
+            return int(await self._redis.get(redis_keys.written(item_id)) or 0)
+        except (RedisError, OSError) as error:
+            raise Unavailable(_AWAY) from error
+
     async def upsert(
-        self, items: Sequence[Item], vectors: Floats, fingerprint: str, ticket: int, version: int | None = None
+        self,
+        items: Sequence[Item],
+        vectors: Floats,
+        fingerprint: str,
+        ticket: int,
+        version: int | None = None,
+        expected: int | None = None,
     ) -> Logged:
         """Write (n, d) `vectors` of n items, which the encoder with this fingerprint made.
 
-        `version`: the caller's, of all the items; None: the order of tickets alone decides. Raises Unavailable when
-        Redis does not confirm.
+        `version`: the caller's, of all the items; None: the order of tickets alone decides. `expected`: what `last`
+        said of each item; it is left out when another write came since. Raises Unavailable when Redis does not confirm.
         """
         changes: list[list[tuple[int, Change]]] = []
         for item, vector in zip(items, vectors, strict=True):
@@ -104,7 +120,7 @@ class ItemWriter:
             # Routed by an attribute, an item moves when the attribute changes: the others must let go of it.
             others = [(n, Delete(item.item_id)) for n in self._router.holders(item.item_id) if n != owner]
             changes.append([(owner, Upsert(item, vector, fingerprint)), *others])
-        return await self._write([item.item_id for item in items], changes, ticket, version)
+        return await self._write([item.item_id for item in items], changes, ticket, version, expected)
 
     async def delete(self, item_id: str, ticket: int, version: int | None = None) -> Logged:
         """An entry in every shard that may hold the item; the first stands for it."""
@@ -118,10 +134,15 @@ class ItemWriter:
         return logged
 
     async def _write(
-        self, item_ids: Sequence[str], changes: Sequence[Sequence[tuple[int, Change]]], ticket: int, version: int | None
+        self,
+        item_ids: Sequence[str],
+        changes: Sequence[Sequence[tuple[int, Change]]],
+        ticket: int,
+        version: int | None,
+        expected: int | None = None,
     ) -> Logged:
         keys: list[redis_keys.Key] = []
-        args: list[Any] = [ticket, self._kept_s, "" if version is None else version, _VERSION_S]
+        args: list[Any] = [ticket, self._kept_s, _or_empty(version), _VERSION_S, _or_empty(expected)]
         for item_id, own in zip(item_ids, changes, strict=True):
             keys += [
                 redis_keys.written(item_id),
@@ -145,6 +166,10 @@ class ItemWriter:
             newest |= {shard: at.decode() for (shard, _), at in zip(own, sequences, strict=True)}
             written.append((own[0][0], sequences[0].decode()))
         return Logged(written, newest)
+
+
+def _or_empty(number: int | None) -> int | str:
+    return "" if number is None else number
 
 
 def _conflict(item_id: str, why: str, version: int | None) -> Conflict:

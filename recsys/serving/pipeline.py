@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from recsys.config.serving import Serving
 from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, SearchPlan, Slate, UserProfile
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
-from recsys.model.profiles import position
+from recsys.model.profiles import position, with_basket
 from recsys.model.space import Space
+from recsys.model.taste import Taste
 from recsys.ranking.batch_query import Prepared, grouped, shard_query
+from recsys.ranking.explanations import Explanations
+from recsys.ranking.relevance import relevant
+from recsys.ranking.rules import BatchRules, placements, with_effects
 from recsys.ranking.selection import blend, top
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import SIGNALS, Moment, measure
@@ -21,6 +27,8 @@ from recsys.ranking.slate_notes import notes, probes, reasons
 from recsys.ranking.slates import recommendations
 from recsys.ranking.tree_ranker import features
 from recsys.serving.profile_loading import Loaded, Profiles
+from recsys.serving.request_facts import NO_FACTS, Facts, RequestFacts
+from recsys.serving.slate_filling import fill, rest_of
 from recsys.shard.candidates import CandidateSet
 from recsys.shard.plans import named
 from recsys.transport.clock import Clock
@@ -40,6 +48,8 @@ class Gathered:
     """Shards that did not answer."""
     now: float
     """Unix seconds."""
+    rules: BatchRules
+    """Those that hold now."""
 
     @property
     def histories(self) -> Floats:
@@ -58,14 +68,24 @@ class Gathered:
 
 
 class Recommender:
-    """`now` gives Unix seconds; an evaluation looks at the past with it."""
+    """`now` gives Unix seconds; an evaluation looks at the past with it. `facts`: what is
+    known beside profiles; None: nothing.
+    """
 
     def __init__(
-        self, shards: Shards, profiles: Profiles, settings: Serving, now: Callable[[], float] = time.time
+        self,
+        shards: Shards,
+        profiles: Profiles,
+        settings: Serving,
+        now: Callable[[], float] = time.time,
+        facts: RequestFacts | None = None,
     ) -> None:
         self._shards = shards
         self._profiles = profiles
         self._now = now
+        self._facts = facts or RequestFacts()
+        self._rotation = self._facts.rotation
+        self._taste = Taste(settings.event_types, settings.taste_half_life)
         self.settings = settings
 
     async def recommend_many(self, queries: Sequence[RecQuery], serve: Serve) -> list[Slate | Exception]:
@@ -80,6 +100,18 @@ class Recommender:
         budget_s = self.settings.budget_s
         oldest = min((q.since for q in queries if q.since is not None), default=None)
         clock = Clock(budget_s, None if oldest is None else max(oldest, time.monotonic() - budget_s / 2))
+        slates = await self._recommend(queries, serve, clock)
+        scenarios = [self.settings.scenarios.get(query.scenario) for query in queries]
+        lacking = {
+            n: more for n, one in enumerate(zip(queries, slates, scenarios, strict=True)) if (more := rest_of(*one))
+        }
+        if not lacking:  # nearly always
+            return slates
+        return fill(
+            slates, dict(zip(lacking, await self._recommend(list(lacking.values()), serve, clock), strict=True))
+        )
+
+    async def _recommend(self, queries: Sequence[RecQuery], serve: Serve, clock: Clock) -> list[Slate | Exception]:
         prepared = await self._prepare(queries, serve, clock)
         batch = [p for p in prepared if isinstance(p, Prepared)]
         slates = iter(await self._answer(batch, serve, clock) if batch else [])
@@ -89,12 +121,19 @@ class Recommender:
         """Each query with its user's profile and its own vector, or the error that is its own."""
         users = dict.fromkeys(q.user_id for q in queries if q.user_id is not None)
         items = [q.like_item for q in queries if q.like_item is not None]
-        loaded = await self._profiles.load(list(users), items, serve, clock.left())
+        items += [event.item_id for q in queries for event in q.basket]
+        profiles = self._profiles.load(list(users), items, serve, clock.left())
+        if self._facts.needed(queries):
+            loaded, facts = await asyncio.gather(profiles, self._facts.load(queries, clock.left() / 2))
+        else:  # nearly always
+            loaded, facts = await profiles, NO_FACTS
         clock.lap("profiles")
         unknown = serve.space.unknown_user()
-        return [self._prepared(query, serve, loaded, unknown) for query in queries]
+        return [self._prepared(query, serve, loaded, unknown, facts) for query in queries]
 
-    def _prepared(self, query: RecQuery, serve: Serve, loaded: Loaded, unknown: UserProfile) -> Prepared | Exception:
+    def _prepared(
+        self, query: RecQuery, serve: Serve, loaded: Loaded, unknown: UserProfile, facts: Facts
+    ) -> Prepared | Exception:
         scenario = self.settings.scenarios.get(query.scenario)
         if scenario is None:
             names = ", ".join(sorted(self.settings.scenarios))
@@ -102,15 +141,20 @@ class Recommender:
         if query.encoder is not None and query.encoder != serve.fingerprint:
             return Outdated("the version changed while the text was encoded; try again")
         vector = _vector(query, serve.space, loaded.vectors)
-        missing = tuple(part for part in loaded.missing if part != "profiles")
+        lacking = tuple(part for part in loaded.missing if part != "profiles")
         if query.like_item is not None and vector is None:
-            if any(part.startswith("shard") for part in missing):
+            if any(part.startswith("shard") for part in lacking):
                 return Unavailable("the shard that may hold the item does not answer; try again")
             return NotFound(f"item_id: there is no item {query.like_item!r}", field="item_id")
         profile = unknown if query.user_id is None else loaded.profiles.get(query.user_id)
         if profile is None or profile.stale:
-            return Prepared(query, scenario, profile or unknown, vector, ("profiles", *missing))
-        return Prepared(query, scenario, profile, vector, missing)
+            lacking = ("profiles", *lacking)
+        profile = profile or unknown
+        if query.basket:
+            profile = with_basket(profile, query.basket, loaded.vectors, self._taste, serve.space)
+        wishes = self._facts.wishes(query, facts, rotates=scenario.rotation > 0)
+        missing = (*lacking, *wishes.missing)
+        return Prepared(query, scenario, profile, vector, missing, wishes.rules, wishes.filter, wishes.shown)
 
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
         # Trees and explanations look at every signal, the blend at those that have a weight.
@@ -120,9 +164,18 @@ class Recommender:
         if gathered is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
-        scores = _ranked(gathered, serve)
-        chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch))
-        lists = recommendations(batch, candidates, signals, scores, chosen)
+        ranked = _ranked(gathered, serve)
+        effects = gathered.rules.effects(candidates, gathered.now)
+        if self._rotation is not None:
+            effects += self._rotation.effects(batch, candidates, gathered.now)
+        scores, controls = with_effects(ranked, effects), [p.controls for p in batch]
+        if effects:
+            placing = placements(gathered.rules, effects, candidates.offsets)
+            controls = [structs.replace(c, placements=own) for c, own in zip(controls, placing, strict=True)]
+        chosen = top(candidates, scores, controls, grouped(batch))
+        weights = [p.weights(serve) for p in batch]
+        explanations = Explanations(signals, weights, gathered.scores, ranked, effects)
+        lists = recommendations(batch, candidates, scores, chosen, explanations)
         why = await self._why_empty(batch, lists, missing, serve, clock)
         statistics = Batch(clock.began, len(batch), clock.calls)
         slates: list[Slate | Exception] = []
@@ -143,6 +196,8 @@ class Recommender:
                     search=_search_plan(candidates, b) if prepared.query.explain else None,
                 )
             )
+        if self._rotation is not None:
+            self._rotation.note(batch, slates, gathered.now)
         clock.lap("ranking")
         return slates
 
@@ -179,14 +234,16 @@ class Recommender:
         self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[str]
     ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
-        query = shard_query(serve, batch, moment, max(clock.left(), 0.0))
+        rules = BatchRules.of([p.rules for p in batch], moment.now)
+        query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0))
         candidates, missing = await self._shards.search(query, clock)
         clock.lap("candidates")
         if candidates is None:
             return None
+        candidates = relevant(candidates, batch)
         signals = measure(candidates, moment, wanted)
         scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
-        return Gathered(batch, candidates, signals, scores, missing, moment.now)
+        return Gathered(batch, candidates, signals, scores, missing, moment.now, rules)
 
 
 def _vector(query: RecQuery, space: Space, contexts: Mapping[str, Floats]) -> Floats | None:

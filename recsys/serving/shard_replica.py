@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Filter, Floats, Item
 from recsys.errors import Unavailable, VersionError
 from recsys.serving.background import Background
 from recsys.serving.encoder_calls import Encode
@@ -25,6 +25,7 @@ from recsys.serving.shard_watch import ShardWatch
 from recsys.serving.standstill import LOOK_S, Standstill
 from recsys.serving.version_rejections import Rejections
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.listing import page
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry, ItemLog
 from recsys.state.membership import ComposerMember, ShardMember
@@ -158,10 +159,17 @@ class ShardReplica:
         items = map(self._loaded(version).shard.item, item_ids)
         return [item for item in items if item is not None]
 
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
+        """See `shard/listing.py`."""
+        return await asyncio.to_thread(page, self._loaded(version).shard, after, limit, given)
+
     async def _answer(self, method: int, payload: bytes) -> bytes:
         """A call that came over the channel."""
         if method == wire.SEARCH:
             return wire.encode(await self.search(wire.decode_query(payload)))
+        if method == wire.PAGE:
+            asked = wire.decode_page(payload)
+            return wire.encode(await self.page(asked.version, asked.after, asked.limit, asked.filter))
         lookup = wire.decode_lookup(payload)
         if method == wire.VECTORS:
             return wire.encode(wire.ItemVectors(*await self.vectors(lookup.version, lookup.item_ids)))
@@ -251,4 +259,5 @@ class ShardReplica:
 
 def _light(query: ShardQuery) -> bool:
     """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
-    return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not any(query.filters)
+    filtered = any(query.filters) or bool(query.rule_filters)
+    return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not filtered

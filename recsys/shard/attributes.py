@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recsys.columns import Column
+from recsys.columns import Column, Strings
 from recsys.config.platform import AttributeType
-from recsys.datatypes import CREATED_AT, AttributeValue, Condition, Filter, Keys, Rows, item_key
+from recsys.datatypes import CREATED_AT, ITEM_ID, AttributeValue, Condition, Filter, Keys, Rows, item_key, item_keys
 
 Mask = npt.NDArray[np.bool_]
 
@@ -71,6 +71,23 @@ class _Numbers:
         return above & below
 
 
+class _Ids:
+    """The items' own ids, in columns that their owner extends."""
+
+    def __init__(self, keys: Column[np.uint64], ids: Strings) -> None:
+        self._keys = keys
+        self._ids = ids
+
+    def mask(self, condition: Condition, n: int, start: int) -> Mask:
+        if condition.op == "exists":
+            return np.full(n - start, condition.exists)
+        values = [str(value) for value in condition.values]
+        mask = np.isin(self._keys.view[start:n], item_keys(values))
+        for row in np.flatnonzero(mask).tolist():  # two ids may share a key
+            mask[row] = self._ids[start + row] in values
+        return mask
+
+
 def _mark(mask: Mask, postings: Column[np.int64], start: int) -> None:
     rows = postings.view
     first, end = np.searchsorted(rows, (start, start + len(mask)))
@@ -80,19 +97,28 @@ def _mark(mask: Mask, postings: Column[np.int64], start: int) -> None:
 class Attributes:
     """The declared attributes of all rows of a shard."""
 
-    def __init__(self, declared: Mapping[str, AttributeType], created_at: Column[np.float64] | None = None) -> None:
-        """`created_at`: the items' own times, in a column that its owner extends; None: filters cannot test them."""
-        self._columns: dict[str, _Keywords | _Numbers] = {
+    def __init__(
+        self,
+        declared: Mapping[str, AttributeType],
+        created_at: Column[np.float64] | None = None,
+        ids: tuple[Column[np.uint64], Strings] | None = None,
+    ) -> None:
+        """`created_at`: the items' own times, and `ids`: their keys and ids, in columns that their owner extends; None:
+        filters cannot test them.
+        """
+        self._columns: dict[str, _Keywords | _Numbers | _Ids] = {
             key: _Keywords() if kind in ("keyword", "keyword[]") else _Numbers() for key, kind in declared.items()
         }
-        self._extended = list(self._columns)
+        self._extended = {key: column for key, column in self._columns.items() if not isinstance(column, _Ids)}
         if created_at is not None:
             self._columns.setdefault(CREATED_AT, _Numbers(created_at))
+        if ids is not None:
+            self._columns.setdefault(ITEM_ID, _Ids(*ids))
 
     def extend(self, first_row: int, attributes: Sequence[Mapping[str, AttributeValue]]) -> None:
         """Add rows, of which the first has the number `first_row`."""
-        for key in self._extended:
-            self._columns[key].extend(first_row, [a.get(key) for a in attributes])
+        for key, column in self._extended.items():
+            column.extend(first_row, [a.get(key) for a in attributes])
 
     def mask(self, given: Filter, n: int, start: int = 0) -> Mask:
         """(n - start,) bool: which of the rows from `start` up to n match."""
@@ -103,6 +129,8 @@ class Attributes:
             mask &= np.logical_or.reduce([self._test(c, n, start) for c in given.should])
         for condition in given.must_not:
             mask &= ~self._test(condition, n, start)
+        for other in given.also:
+            mask &= self.mask(other, n, start)
         return mask
 
     def groups(self, keys: Sequence[str], rows: Rows) -> Keys:

@@ -59,6 +59,12 @@ class ShardQuery:
     """Attributes whose values are wanted of each candidate, for caps."""
     left_s: float = math.inf
     """Seconds for which the answer is of use, from the moment at which the shard gets the query."""
+    now: float | None = None
+    """Unix seconds at which items have to be available; None: as in the search before."""
+    rule_filters: tuple[Filter, ...] = ()
+    """Filters of rules: the shard tells of each candidate which of them match it."""
+    rule_wants: tuple[tuple[int, int, int], ...] = ()
+    """(request, place in `rule_filters`, k): candidates of the source `promoted`."""
 
     @property
     def size(self) -> int:
@@ -88,6 +94,7 @@ class ShardQuery:
             exclude=self.exclude[excluded],
             exclude_offsets=_offsets(np.diff(self.exclude_offsets)[requests]),
             asked=tuple(self.asked[request] for request in requests.tolist()),
+            rule_wants=tuple((int(numbers[b]), place, k) for b, place, k in self.rule_wants if chosen[b]),
         )
 
 
@@ -113,6 +120,7 @@ class CandidateSet:
     sketches  (n, w) int8, or (n, 0) when not asked for
     groups    (n, g) uint64, key of the first value of each attribute asked for; 0: the item has none
     twins     (n,) uint64 of 48 bits, the same for equal items, see `equal_items.py`; 0: equal to none
+    matches   (n, m) uint8, a bit for each of `ShardQuery.rule_filters`, see `rule_matches.py`
     top_count the most likes of any item that the shard holds, which popularity is measured against
     searched  request -> how its neighbours were looked for; only of requests with a filter, and none that look for none
     """
@@ -127,6 +135,7 @@ class CandidateSet:
     sketches: npt.NDArray[np.int8]
     groups: Keys
     twins: Keys
+    matches: npt.NDArray[np.uint8]
     top_count: float
     searched: dict[int, Searched] = field(default_factory=dict)
 
@@ -168,8 +177,28 @@ class CandidateSet:
             sketches=np.concatenate([p.sketches for p in parts])[order],
             groups=np.concatenate([p.groups for p in parts])[order],
             twins=np.concatenate([p.twins for p in parts])[order],
+            matches=np.concatenate([p.matches for p in parts])[order],
             top_count=max(p.top_count for p in parts),
             searched=_merged([p.searched for p in parts]),
+        )
+
+    def kept(self, keep: npt.NDArray[np.bool_]) -> CandidateSet:
+        """Those of the n candidates that are marked."""
+        rows = np.flatnonzero(keep)
+        counts = np.bincount(self.requests[rows], minlength=len(self.offsets) - 1)
+        return replace(
+            self,
+            offsets=_offsets(counts),
+            keys=self.keys[rows],
+            sources=self.sources[rows],
+            likeness=self.likeness[rows],
+            columns=self.columns[rows],
+            ids=self.ids.take(rows),
+            titles=self.titles.take(rows),
+            sketches=self.sketches[rows],
+            groups=self.groups[rows],
+            twins=self.twins[rows],
+            matches=self.matches[rows],
         )
 
 

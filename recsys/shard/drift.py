@@ -14,7 +14,7 @@ _QUERIES = 16
 
 def measure(shard: Shard) -> Drift:
     """Compare the shard with its snapshot. Reads every vector once; may run beside searches and the writer."""
-    rows = shard.items.live_rows()
+    rows = shard.items.stored_rows()
     return Drift(
         log_share=float(np.count_nonzero(rows >= shard.items.snapshot_rows) / max(len(rows), 1)),
         dead_share=(len(shard.items) - len(rows)) / max(len(shard.items), 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +16,7 @@ from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.index.base import NO_ROW
 from recsys.model.learned import Learned
 from recsys.shard.attributes import Attributes
+from recsys.shard.availability import Availability
 from recsys.shard.changed_rows import Journal
 from recsys.shard.equal_items import Twins
 from recsys.shard.item_vectors import ItemVectors
@@ -36,21 +39,27 @@ class ItemTable:
         self.keys = Column(np.uint64)
         self.created_at = Column(np.float64)
         """Unix seconds; NaN: unknown."""
-        self.attributes = Attributes(declared, self.created_at)
+        self.attributes = Attributes(declared, self.created_at, (self.keys, self.ids))
         self.counts = Column(np.float64)
         """Weighted likes, never decayed."""
         self.most_likes = 0.0
-        """The largest of `counts` among the items that are alive."""
+        """The largest of `counts` among the items that are stored."""
         self.trends = Column(np.float64)
         """Decayed likes as log2; -inf: none yet. See `serving/popularity_feed.py`."""
+        self.stored = Column(np.bool_)
+        """Which rows are the rows of items."""
         self.alive = Column(np.bool_)
+        """Which of them may be in an answer at the moment: the others are hidden, or it is not their time."""
+        self.shown = 0
+        """How many rows are alive."""
+        self.availability = Availability(time.time())
         self.sketches = Column(np.int8, (sketcher.width,))
         self.generation = 0
-        """Grows with every row that comes or goes: what was derived from an older generation is stale."""
+        """Grows with every row that begins or ends to be alive: what was derived from an older generation is stale."""
         self.recounts = 0
         """Grows with every change of likes or trends."""
         self.journal = Journal()
-        """Rows that came, went, or have other likes or trends."""
+        """Rows that came, went, were hidden or shown, or have other likes or trends."""
         self.slots = Column(np.int64)
         """The item's row in the snapshot, by which learned data is looked up; -1: the item came later."""
         self.dimension = dimension
@@ -61,6 +70,8 @@ class ItemTable:
         self.twins = Twins(self.width - dimension)
         self._sketcher = sketcher
         self._rows: dict[str, int] = {}
+        self._changing = threading.Lock()
+        """Held by the writer, and by a search at a moment at which items begin or end to be available."""
         self._vectors = ItemVectors(dimension, learned)
 
     def __len__(self) -> int:
@@ -68,7 +79,7 @@ class ItemTable:
 
     @property
     def live(self) -> int:
-        """Items that can be recommended."""
+        """Items that are stored, whether they may be shown now or not."""
         return len(self._rows)
 
     @property
@@ -97,9 +108,10 @@ class ItemTable:
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
         self.twins.adopt(items, self._vectors.adopt(vectors)[:, self.dimension :])
-        rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), alive=True)
+        rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), stored=True)
         self.slots.view[:] = np.arange(len(items))
         self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
+        self.shown = int(np.count_nonzero(self.alive.view))
         self.journal.add(rows)
 
     def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
@@ -116,7 +128,7 @@ class ItemTable:
         self.twins.append(items, wide[:, self.dimension :])
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
-        rows = self._extend(items, sketches, alive=False)
+        rows = self._extend(items, sketches, stored=False)
         self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present]
         return rows
 
@@ -149,10 +161,12 @@ class ItemTable:
         # What people think of an item outlives a change of its text.
         self.counts.view[new], self.trends.view[new] = self.counts.view[old], self.trends.view[old]
         born = np.fromiter(last.values(), np.int64, len(last))
-        self.alive.view[np.concatenate([born, old])] = np.arange(len(born) + len(old)) < len(born)
-        self._rows.update(last)
-        self.generation += 1
-        self.journal.add(np.concatenate([old, rows]))
+        changed = np.concatenate([born, old])
+        with self._changing:
+            self.stored.view[changed] = np.arange(len(changed)) < len(born)
+            self.alive.view[changed] = self.stored.view[changed] & self.availability.is_open(changed)
+            self._rows.update(last)
+            self._changed(np.concatenate([old, rows]))
         return np.concatenate([old, np.setdiff1d(rows, born)])
 
     def delete(self, item_ids: Sequence[str]) -> Rows:
@@ -160,9 +174,9 @@ class ItemTable:
         rows = self.rows(list(dict.fromkeys(item_ids)))
         for item_id in item_ids:
             self._rows.pop(item_id, None)
-        self.alive.view[rows] = False
-        self.generation += 1
-        self.journal.add(rows)
+        with self._changing:
+            self.stored.view[rows] = self.alive.view[rows] = False
+            self._changed(rows)
         self._recount_most(was=self.counts.view[rows])
         return rows
 
@@ -179,25 +193,45 @@ class ItemTable:
             self.most_likes = max(self.most_likes, float(likes.max()))
             self._recount_most(was=was[was > likes])
             self.recounts += 1
-            self.journal.add(rows[changed])
+            with self._changing:
+                self.journal.add(rows[changed])
+
+    def set_clock(self, now: float) -> None:
+        """Show and hide the items that are available from, or until, a moment that has passed. `now`: Unix seconds."""
+        if self.availability.steady(now):
+            return
+        with self._changing:
+            rows = self.availability.move(now)
+            rows = rows[self.stored.view[rows]]
+            self.alive.view[rows] = self.availability.is_open(rows)
+            self._changed(rows)
+
+    def _changed(self, rows: Rows) -> None:
+        """Note rows that began or ended to be alive."""
+        self.shown = int(np.count_nonzero(self.alive.view))
+        self.generation += 1
+        self.journal.add(rows)
 
     def _recount_most(self, was: npt.NDArray[np.float64]) -> None:
         """Update `most_likes` after items that had these likes were deleted, or lost some."""
         if self.most_likes and (was >= self.most_likes).any():
-            alive = self.alive.view
-            self.most_likes = float(self.counts.view[: len(alive)].max(where=alive, initial=0.0))
+            stored = self.stored.view
+            self.most_likes = float(self.counts.view[: len(stored)].max(where=stored, initial=0.0))
 
     def item(self, row: int) -> Item:
         """The item of a row."""
-        stored = orjson.loads(self.documents[row])
-        return Item(self.ids[row], self.titles[row], stored["text"], stored["attributes"], stored["created_at"])
+        return Item(self.ids[row], self.titles[row], **orjson.loads(self.documents[row]))
+
+    def stored_rows(self) -> Rows:
+        """Rows of all items, in ascending order."""
+        return np.flatnonzero(self.stored.view.copy())
 
     def live_rows(self) -> Rows:
-        """Rows of the items that can be recommended, in ascending order."""
+        """Rows of the items that may be shown now, in ascending order."""
         # Copy first: `flatnonzero` counts and then fills, so a deletion between the two passes would give garbage rows.
         return np.flatnonzero(self.alive.view.copy())
 
-    def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, alive: bool) -> Rows:
+    def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, stored: bool) -> Rows:
         first = len(self)
         ids = [item.item_id for item in items]
         self.ids.extend(ids)
@@ -210,13 +244,23 @@ class ItemTable:
         self.trends.extend(np.full(len(items), -np.inf))
         self.slots.extend(np.full(len(items), -1))
         self.sketches.extend(sketches)
-        self.alive.extend(np.full(len(items), alive))
+        rows = np.arange(first, first + len(items))
+        with self._changing:
+            self.availability.extend(items)
+            self.stored.extend(np.full(len(items), stored))
+            self.alive.extend(stored & self.availability.is_open(rows))
         self.generation += 1
-        return np.arange(first, first + len(items))
+        return rows
 
 
 def _document(item: Item) -> str:
     """What only a read of the item itself needs, as JSON."""
-    return orjson.dumps(
-        {"text": item.text, "attributes": dict(item.attributes), "created_at": item.created_at}
-    ).decode()
+    document = {
+        "text": item.text,
+        "attributes": dict(item.attributes),
+        "created_at": item.created_at,
+        "hidden": item.hidden,
+        "available_from": item.available_from,
+        "available_until": item.available_until,
+    }
+    return orjson.dumps(document).decode()

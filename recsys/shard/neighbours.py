@@ -88,11 +88,12 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     Walk the graph for some more rows than are wanted, and drop what is excluded. Vectors that are left with too few
     walk again for more of them; in the end every item is scored.
     """
-    live = shard.items.live
+    live, shown = shard.items.live, max(shard.items.shown, 1)
     proposals: list[Proposals] = []
     for wider in _WIDER:
         vectors = _Vectors.of(query, places)
         k = int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max())
+        k = -(-k * live // shown)  # rows that may not be shown now stand among the others
         # Past a quarter of the items a walk reads more than scoring them in one product does.
         if k * 4 >= live:
             break

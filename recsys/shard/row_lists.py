@@ -81,7 +81,7 @@ class RowLists:
     def count(self, given: Filter | None) -> int:
         """How many live rows match the filter (None: all do)."""
         if given is None:
-            return self._items.live
+            return self._items.shown
         with self._lock:
             seen, counted = self._renewed(), self._counts.get(given)
         if counted is None:

@@ -8,6 +8,7 @@ from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.shard.candidates import CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Ints, Proposals, eligible
+from recsys.shard.rule_matches import matches, promoted
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS, COLUMNS, SOURCES
 from recsys.shard.trail_measures import LIKENESS, Trails, measure
@@ -17,10 +18,12 @@ _COLUMN_BITS = np.array([BITS[column] for column in COLUMNS])
 
 def search(shard: Shard, query: ShardQuery) -> CandidateSet:
     """The candidates of every request of the batch, each item once a request, with all that ranking needs of them."""
+    if query.now is not None:
+        shard.items.set_clock(query.now)
     excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), query.exclude)
     near = nearest(shard, query, excluded)
     proposals = [*near.proposals, *_columns(shard, query, excluded), *_asked(shard, query)]
-    return _assemble(shard, query, proposals, near.searched)
+    return _assemble(shard, query, [*proposals, *promoted(shard, query, excluded)], near.searched)
 
 
 def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
@@ -66,6 +69,7 @@ def _asked(shard: Shard, query: ShardQuery) -> list[Proposals]:
     for b, ids in enumerate(query.asked):
         if ids:
             rows = shard.items.rows(ids)
+            rows = rows[shard.items.alive.view[rows]]
             proposals.append(Proposals(np.full(len(rows), b), rows, np.full(len(rows), BITS["asked"])))
     return proposals
 
@@ -104,6 +108,7 @@ def _assemble(
         sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
         groups=items.attributes.groups(query.grouped, rows),
         twins=items.twins.keys.view[rows],
+        matches=matches(shard, query, rows),
         top_count=shard.top_count,
         searched=searched,
     )

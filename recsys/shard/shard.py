@@ -101,7 +101,7 @@ class Shard:
 
     def pages(self, size: int) -> list[Rows]:
         """The rows of all items, `size` at a time."""
-        rows = self.items.live_rows()
+        rows = self.items.stored_rows()
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def ids(self, rows: Rows) -> list[str]:

@@ -37,6 +37,9 @@ _SCHEMA = pa.schema(
         pa.field("text", pa.string(), nullable=False),
         pa.field("attributes", pa.string(), nullable=False),  # JSON
         pa.field("created_at", pa.float64()),  # Unix seconds
+        pa.field("hidden", pa.bool_()),
+        pa.field("available_from", pa.float64()),  # Unix seconds
+        pa.field("available_until", pa.float64()),  # Unix seconds
     ]
 )
 
@@ -56,6 +59,9 @@ def write_rows(
         "text": [i.text for i in items],
         "attributes": [orjson.dumps(dict(i.attributes)).decode() for i in items],
         "created_at": [i.created_at for i in items],
+        "hidden": [i.hidden for i in items],
+        "available_from": [i.available_from for i in items],
+        "available_until": [i.available_until for i in items],
     }
     pq.write_table(pa.table(columns, schema=_SCHEMA), folder / "items.parquet", compression="zstd")
 
@@ -78,7 +84,9 @@ def write_indexes(folders: Sequence[Path], spec: IndexSpec, threads: int) -> Ite
 def read_items(folder: Path) -> list[Item]:
     """The items in the folder, in the order of their rows."""
     rows = pq.read_table(folder / "items.parquet", schema=_SCHEMA).to_pylist()
-    return [Item(r["item_id"], r["title"], r["text"], orjson.loads(r["attributes"]), r["created_at"]) for r in rows]
+    return [
+        Item(**{**row, "attributes": orjson.loads(row["attributes"]), "hidden": bool(row["hidden"])}) for row in rows
+    ]
 
 
 def read_shard(

@@ -55,6 +55,7 @@ SOURCES = {
     "recent": CandidateSource("created last", 10, ages),
     "asked": CandidateSource("named by the request, to be ranked"),
     "new": CandidateSource("with hardly any likes, nearest to the user's taste; for `explore`", 10),
+    "promoted": CandidateSource("matches of a rule that pins or promotes items"),
 }
 """By name. A candidate carries the bits of all sources that proposed it; the first of them names it in the answer."""
 

@@ -12,6 +12,8 @@ whole keys: see `user_of`.
 | sequence:USER | string | number of the user's last change, drawn from sequences |
 | profile:USER | string | the cached user vector, see `profile_codec.py`; expires |
 | early:USER | string | the same for a version that is about to be served; expires within minutes |
+| about:USER | hash | attribute of the user -> its value as JSON, see `user_attributes.py`; expires |
+| shown:USER | string | which items the user was shown lately, see `shown_items.py`; expires |
 | floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
 | tickets | string | how many item writes there were: each draws its place, see `serving/item_writes.py` |
 | written:ITEM | string | the place of the item's last write, while an older one may be under way; expires |
@@ -29,6 +31,7 @@ whole keys: see `user_of`.
 | heard:ROLE | sorted set | replica by the milliseconds at which its record was written last, by Redis' clock |
 | changed:ROLE | sorted set | replica by the number of its record's last change; the newest number stands at "" |
 | settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
+| scenarios | hash | number of an edit of the scenarios -> the edit, and `version`: the newest, see `scenario_log.py` |
 | probe | string | written to see whether Redis takes writes; gone after a second |
 | secret | string | 32 bytes that composers and shards prove to know, see `transport/handshake.py` |
 """
@@ -59,6 +62,7 @@ RETRAINING = Key("retraining")
 REBUILDING = Key("rebuilding")
 SWITCHING = Key("switching")
 SETTINGS = Key("settings")
+SCENARIOS = Key("scenarios")
 PROBE = Key("probe")
 SECRET = Key("secret")
 
@@ -94,6 +98,14 @@ def profile(user_id: str) -> Key:
 
 def early(user_id: str) -> Key:
     return Key(f"early:{user_id}")
+
+
+def about(user_id: str) -> Key:
+    return Key(f"about:{user_id}")
+
+
+def shown(user_id: str) -> Key:
+    return Key(f"shown:{user_id}")
 
 
 def floor(user_id: str) -> Key:

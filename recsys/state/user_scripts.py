@@ -68,6 +68,25 @@ if redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXISTS', KEYS[2]) == 1 
 end
 """
 
+FORGET = (
+    COUNTING
+    + """
+-- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences. ARGV: the sequence of which the
+-- rest is told; event id; half-life; prefixes of counters, feeds; item and feed; then for each other event about the
+-- item: timestamp, weight
+if (call('GET', KEYS[3]) or '0') ~= ARGV[1] then return -1 end
+if call('HDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
+call('ZREM', KEYS[2], ARGV[2])
+local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[3]), count = ARGV[4], touched = ARGV[5]}
+local _, born, before = kept(to, ARGV[6])
+local after = ''
+for i = 8, #ARGV, 2 do after = heard(after, tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
+keep(to, ARGV[6], tonumber(ARGV[7]), born, before, after)
+call('SET', KEYS[3], tell(to), 'KEEPTTL')
+return 1
+"""
+)
+
 ERASE = (
     COUNTING
     + """

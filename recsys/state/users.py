@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from recsys.state.histories import StoredEvent, StoredHistory, write_event
 from recsys.state.item_counts import grain
 from recsys.state.lua_calls import Call, run_many
 from recsys.state.profile_cache import ProfileCache
-from recsys.state.user_scripts import APPEND, ERASE
+from recsys.state.user_scripts import APPEND, ERASE, FORGET
 
 _FLOOR_TTL_S = 400 * 86_400
 """Seconds for which an erased user's old events are refused, where users' keys live for ever."""
@@ -79,6 +79,7 @@ class UserStore:
         self._counting = [repr(float(trend_half_life_s)), redis_keys.count(""), redis_keys.touched("")]
         self._append = redis.register_script(APPEND)
         self._erase = redis.register_script(ERASE)
+        self._forget = redis.register_script(FORGET)
 
     async def stored(self, user_ids: Sequence[str]) -> list[StoredHistory]:
         """The users' histories as stored. Parse them off the event loop: `StoredHistory.events` takes milliseconds."""
@@ -167,6 +168,24 @@ class UserStore:
         return int(
             await self._erase(keys=[*_keys_of(user_id), redis_keys.early(user_id)], args=[ttl_s, *self._counting])
         )
+
+    async def forget(self, user_id: str, event_id: str, counted: Callable[[Interaction], Counted]) -> bool:
+        """Delete one event, and take back what it added to its item. False: there is no such event.
+
+        `counted` says what an event counts for. An event that is sent again afterwards counts again.
+        """
+        while True:
+            history = (await self.stored([user_id]))[0]
+            events = await asyncio.to_thread(history.events)
+            gone = next((event for event in events if event.event_id == event_id), None)
+            if gone is None:
+                return False
+            others = [counted(e) for e in events if e.item_id == gone.item_id and e.event_id != event_id]
+            args: list[str | float] = [history.sequence, event_id, *self._counting, gone.item_id, counted(gone).feed]
+            for other in others:
+                args += [repr(other.event.timestamp), repr(grain(other.weight))]
+            if (outcome := int(await self._forget(keys=_keys_of(user_id), args=args))) >= 0:
+                return outcome > 0
 
 
 def _keys_of(user_id: str) -> list[redis_keys.Key]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Filter, Floats, Item
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.membership import ShardMember
 from recsys.telemetry import SILENT, Telemetry
@@ -70,6 +70,13 @@ class DirectShard:
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         lookup = wire.Lookup(version, list(item_ids))
         answer = await self._call(version, wire.ITEMS, lookup, lambda: self._fallback.items(version, item_ids))
+        return wire.decode_items(answer) if isinstance(answer, bytes) else answer
+
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
+        message = wire.Page(version, after, limit, given)
+        answer = await self._call(
+            version, wire.PAGE, message, lambda: self._fallback.page(version, after, limit, given)
+        )
         return wire.decode_items(answer) if isinstance(answer, bytes) else answer
 
     async def _call(

@@ -12,6 +12,7 @@ import numpy as np
 from recsys.datatypes import Filter, Floats, Item
 from recsys.routing import Router
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.listing import order_of
 from recsys.transport.breaker import Breaker
 from recsys.transport.clock import Clock
 
@@ -32,6 +33,7 @@ class ShardClient(Protocol):
     async def search(self, query: ShardQuery) -> CandidateSet: ...
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]: ...
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]: ...
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]: ...
 
 
 class Shards:
@@ -112,6 +114,17 @@ class Shards:
             sorted(owned), lambda n: self._clients[n].items(version, owned[n]), budget_s, self._lookups
         )
         return {item.item_id: item for items in parts.values() for item in items}, missing
+
+    async def page(
+        self, version: str, after: str | None, limit: int, given: Filter | None, budget_s: float
+    ) -> tuple[list[Item], tuple[str, ...]]:
+        """Up to `limit` items behind the id `after`, see `shard/listing.py`."""
+        shards = sorted(self.router.matching(given))
+        parts, missing = await self._gather(
+            shards, lambda n: self._clients[n].page(version, after, limit, given), budget_s, self._lookups
+        )
+        items = {item.item_id: item for part in parts.values() for item in part}
+        return [items[i] for i in sorted(items, key=order_of)[:limit]], missing
 
     def _by_holder(self, item_ids: Iterable[str]) -> dict[int, list[str]]:
         owned: dict[int, list[str]] = {}

@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Filter, Floats, Item
 from recsys.shard.candidates import NUMBERS, CandidateSet, ShardQuery
 from recsys.shard.sources import COLUMNS
 from recsys.shard.trail_measures import LIKENESS
 
-SEARCH, VECTORS, ITEMS = range(1, 4)
+SEARCH, VECTORS, ITEMS, PAGE = range(1, 5)
 """Methods of a shard."""
 
 
@@ -28,6 +28,15 @@ class Lookup(msgspec.Struct, frozen=True, array_like=True):
 
     version: str
     item_ids: list[str]
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True):
+    """Ask for items one page after another, see `shard/listing.py`."""
+
+    version: str
+    after: str | None
+    limit: int
+    filter: Filter | None
 
 
 class ItemVectors(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +74,7 @@ def _array_in(kind: Any, value: Any) -> Any:
 
 encode = msgspec.msgpack.Encoder(enc_hook=_array_out).encode
 decode_lookup = msgspec.msgpack.Decoder(Lookup).decode
+decode_page = msgspec.msgpack.Decoder(Page).decode
 decode_items = msgspec.msgpack.Decoder(list[Item]).decode
 _query = msgspec.msgpack.Decoder(ShardQuery, dec_hook=_array_in).decode
 _candidates = msgspec.msgpack.Decoder(CandidateSet, dec_hook=_array_in).decode
@@ -76,8 +86,8 @@ _QUERY_ARRAYS = (
 )  # fmt: skip
 _query_shapes = attrgetter(*(f"{name}.shape" for name in _QUERY_ARRAYS))
 _CANDIDATE_ARRAYS = (
-    "keys", "offsets", "sources", "likeness", "columns", "sketches", "groups", "twins", "ids.blob", "ids.offsets",
-    "titles.blob", "titles.offsets",
+    "keys", "offsets", "sources", "likeness", "columns", "sketches", "groups", "twins", "matches", "ids.blob",
+    "ids.offsets", "titles.blob", "titles.offsets",
 )  # fmt: skip
 _candidate_shapes = attrgetter(*(f"{name}.shape" for name in _CANDIDATE_ARRAYS))
 
@@ -104,9 +114,9 @@ def decode_candidates(payload: bytes) -> CandidateSet:
     shapes = _candidate_shapes(answer)
     size = answer.keys.size
     n, strings, likeness, columns = (size,), (size + 1,), (size, LIKENESS), (size, NUMBERS)
-    sketches, groups = (size, shapes[5][-1]), (size, shapes[6][-1])
+    sketches, groups, matches = (size, shapes[5][-1]), (size, shapes[6][-1]), (size, shapes[8][-1])
     offsets, ids, titles = (answer.offsets.size,), (answer.ids.blob.size,), (answer.titles.blob.size,)
-    expected = (n, offsets, n, likeness, columns, sketches, groups, n, ids, strings, titles, strings)
+    expected = (n, offsets, n, likeness, columns, sketches, groups, n, matches, ids, strings, titles, strings)
     if shapes != expected:
         raise _misfit(_CANDIDATE_ARRAYS, shapes, expected)
     return answer

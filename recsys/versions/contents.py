@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -212,4 +213,4 @@ def _declared(item: Item, base: Manifest, declared: Mapping[str, AttributeType])
         checked = check_attributes(attributes, declared)
     except BadInput as wrong:
         raise BadInput(f"item {item.item_id!r}: {wrong}; send it anew or declare the attribute as before") from None
-    return Item(item.item_id, item.title, item.text, checked, item.created_at)
+    return dataclasses.replace(item, attributes=checked)

@@ -20,7 +20,7 @@ from recsys.config.index import IndexSpec
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Floats, Interaction, Item
+from recsys.datatypes import Filter, Floats, Interaction, Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.routing import Router
 from recsys.serving.gateway import Gateway
@@ -94,6 +94,9 @@ class LocalShard:
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         return await (await self._next()).items(version, item_ids)
+
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
+        return await (await self._next()).page(version, after, limit, given)
 
     async def _next(self) -> ShardReplica:
         if self.delay_s:

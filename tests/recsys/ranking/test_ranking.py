@@ -36,6 +36,7 @@ def candidates(
         sketches=np.zeros((n, 0), np.int8) if sketches is None else sketches,
         groups=np.zeros((n, 0), np.uint64) if groups is None else groups,
         twins=np.zeros(n, np.uint64) if twins is None else twins,
+        matches=np.zeros((n, 0), np.uint8),
         top_count=top_count,
     )
 

@@ -34,6 +34,7 @@ def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
         sketches=np.full((n, 2), shard, np.int8),
         groups=np.full((n, 1), shard, np.uint64),
         twins=np.full(n, shard, np.uint64),
+        matches=np.full((n, 1), shard, np.uint8),
         top_count=float(shard),
     )
 

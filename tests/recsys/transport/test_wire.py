@@ -159,6 +159,7 @@ def test_items_and_empty_answers_cross():
         sketches=np.zeros((0, 0), np.int8),
         groups=np.zeros((0, 0), np.uint64),
         twins=np.zeros(0, np.uint64),
+        matches=np.zeros((0, 0), np.uint8),
         top_count=0.0,
     )
     crossed = wire.decode_candidates(wire.encode(none))

@@ -1,0 +1,45 @@
+"""What a score is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recsys.datatypes import Floats
+from recsys.ranking.rules import Effect
+from recsys.ranking.signals import SIGNALS
+
+TREES = "trees"
+"""The contribution of the trees, which is no signal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanations:
+    """Of the n candidates of a batch."""
+
+    signals: Floats
+    """(n, len(SIGNALS))"""
+    weights: Sequence[Mapping[str, float]]
+    """Of each request."""
+    blended: Floats
+    """(n,) scores before the trees."""
+    ranked: Floats
+    """(n,) scores after the trees, before the rules."""
+    effects: Sequence[Effect]
+
+    def signals_of(self, row: int) -> dict[str, float]:
+        """Signals of one candidate, those of rules and of rotation among them."""
+        signals = dict(zip(SIGNALS, map(float, self.signals[row]), strict=True))
+        return signals | {effect.name: signal for effect in self.effects if (signal := effect.of(row)) is not None}
+
+    def contributions_of(self, request: int, row: int) -> dict[str, float]:
+        """What adds up to the score of one of a request's candidates."""
+        places = {name: place for place, name in enumerate(SIGNALS)}
+        weights = self.weights[request]
+        parts = {name: weight * float(self.signals[row, places[name]]) for name, weight in weights.items() if weight}
+        if trees := float(self.ranked[row]) - float(self.blended[row]):
+            parts[TREES] = trees
+        for effect in self.effects:
+            if effect.weight and (signal := effect.of(row)) is not None:
+                parts[effect.name] = effect.weight * signal
+        return parts

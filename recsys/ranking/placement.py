@@ -1,0 +1,78 @@
+"""Places that rules give: items pinned to a position, and items promoted to a share of the slate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """What a rule of kind `pin` or `promote` does to one request's slate."""
+
+    rows: Ints
+    """Its matches among the candidates of the batch, in ascending order."""
+    position: int = 0
+    """From 1; 0: it promotes."""
+    share: float = 0.0
+
+
+def placed(slate: Ints, ranked: Ints, placements: Sequence[Placement]) -> Ints:
+    """The slate with what rules pin and promote, as long as before. `ranked`: all candidates of it, best first.
+
+    A pin takes the best match that no pin before it has; where its place is taken, the next free one. A promotion that
+    has fewer matches in the slate than its share brings in the best of the others, at equal distances. The items that
+    leave for them are the last that neither match it nor count for a promotion before it. The others stay in order.
+    """
+    pinned = _pinned(len(slate), ranked, [p for p in placements if p.position])
+    taken = np.fromiter(pinned.values(), np.int64, len(pinned))
+    rest = slate[~np.isin(slate, taken)][: len(slate) - len(taken)]
+    others = ranked[~np.isin(ranked, np.concatenate([taken, rest]))]
+    kept = np.zeros(0, np.int64)
+    for promotion in placements:
+        if promotion.position:
+            continue
+        wanted = int(promotion.share * len(slate) + 0.5) - int(np.isin(taken, promotion.rows).sum())
+        rest = _promoted(rest, others, kept, promotion.rows, wanted)
+        others = ranked[~np.isin(ranked, np.concatenate([taken, rest]))]
+        kept = np.concatenate([kept, rest[np.isin(rest, promotion.rows)][: max(wanted, 0)]])
+    made = np.empty_like(slate)
+    free = np.ones(len(slate), bool)
+    free[list(pinned)] = False
+    made[list(pinned)] = taken
+    made[free] = rest
+    return made
+
+
+def _pinned(size: int, ranked: Ints, pins: Sequence[Placement]) -> dict[int, int]:
+    """Place from 0 -> the candidate that is pinned to it."""
+    pinned: dict[int, int] = {}
+    for pin in pins:
+        matches = ranked[np.isin(ranked, pin.rows)]
+        matches = matches[~np.isin(matches, list(pinned.values()))]
+        free = [place for place in range(size) if place not in pinned]
+        if len(matches) and free:
+            place = next((place for place in free if place >= pin.position - 1), free[-1])
+            pinned[place] = int(matches[0])
+    return pinned
+
+
+def _promoted(slate: Ints, others: Ints, kept: Ints, matches: Ints, wanted: int) -> Ints:
+    """The slate with at least `wanted` matches, if there are so many and enough items may leave for them."""
+    mine = np.isin(slate, matches)
+    entering = others[np.isin(others, matches)][: max(wanted - int(mine.sum()), 0)]
+    may_leave = np.flatnonzero(~mine & ~np.isin(slate, kept))
+    entering = entering[: len(may_leave)]
+    if not len(entering):
+        return slate
+    stays = np.ones(len(slate), bool)
+    stays[may_leave[len(may_leave) - len(entering) :]] = False
+    made = np.empty_like(slate)
+    places = np.zeros(len(slate), bool)
+    places[np.arange(1, len(entering) + 1) * len(slate) // len(entering) - 1] = True
+    made[places], made[~places] = entering, slate[stays]
+    return made

@@ -1,0 +1,82 @@
+"""Changes of parts of an item. No change is lost, whatever else is written at the same moment.
+
+An item is read, edited, and written back as a whole, unless another write came in between: then it is read again. It is
+read when every replica has applied what the log holds, so that no acknowledged write is missing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from recsys.config.serving import Serving
+from recsys.datatypes import Floats, Item
+from recsys.errors import Conflict, Unavailable
+from recsys.ranking.served_version import Serve
+from recsys.routing import Router
+from recsys.serving.encoder_calls import Encode, within
+from recsys.serving.item_writes import ItemWriter, Logged
+from recsys.state.item_log import ItemLog
+from recsys.transport.shard_clients import Shards
+
+_TRIES = 20
+"""Times that an item is read and written back before a change gives up: each try but the last lost to another write."""
+
+Edit = Callable[[Item], Item]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemChanger:
+    redis: Redis
+    router: Router
+    shards: Shards
+    encode: Encode
+    writer: ItemWriter
+    settings: Serving
+
+    async def change(
+        self,
+        item_id: str,
+        edit: Edit,
+        serve: Serve,
+        read: Callable[[str], Awaitable[Item]],
+        visible: Callable[[Mapping[int, str]], Awaitable[bool]],
+        version: int | None = None,
+    ) -> Logged:
+        """Write what `edit` makes of the item.
+
+        `read` gives the item, or raises NotFound. `visible` waits until the replicas have applied these entries of the
+        shards' logs. Raises what `edit` raises, Conflict when other writes come before this one again and again or the
+        caller's `version` is under the item's, and Unavailable.
+        """
+        for _ in range(_TRIES):
+            ticket, last = await self.writer.ticket(), await self.writer.last(item_id)
+            if not await visible(await self._ends(item_id)):
+                raise Unavailable("the shards are behind with the item log; nothing was changed: try again")
+            item = await read(item_id)
+            edited = edit(item)
+            vector = await self._vector(item, edited, serve)
+            logged = await self.writer.upsert([edited], vector, serve.fingerprint, ticket, version, last)
+            outcome = logged.items[0]
+            if not isinstance(outcome, Conflict) or outcome.field == "version":
+                return logged
+        return logged
+
+    async def _ends(self, item_id: str) -> dict[int, str]:
+        """The newest entry of each log that may hold the item."""
+        holders = self.router.holders(item_id)
+        try:
+            return dict(zip(holders, await ItemLog(self.redis).newest(holders), strict=True))
+        except (RedisError, OSError) as error:
+            raise Unavailable("the item log does not answer; nothing was changed: try again") from error
+
+    async def _vector(self, item: Item, edited: Item, serve: Serve) -> Floats:
+        """(1, d) the text vector: the one that the shard has, where title and text stay as they are."""
+        if edited.passage() == item.passage():
+            vectors, _ = await self.shards.vectors(serve.version, [item.item_id], self.settings.budget_s)
+            if item.item_id in vectors:
+                return vectors[item.item_id][None, : serve.space.text]
+        return await within(self.settings.write_budget_s, self.encode(serve.version, [edited.passage()]))

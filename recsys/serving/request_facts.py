@@ -1,0 +1,117 @@
+"""What a batch needs of its users beside their profiles: what they were shown, and what is known of them.
+
+It is loaded beside the profiles, and only where a scenario or a filter of the batch asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import structs
+from redis.exceptions import RedisError
+
+from recsys.data.references import refers, resolved
+from recsys.datatypes import AttributeValue, Filter, RecQuery, Rule
+from recsys.ranking.rules import merged
+from recsys.ranking.scenarios import Compiled
+from recsys.serving.rotation import Rotation
+from recsys.state.shown_items import NOTHING, Shown
+from recsys.state.user_attributes import UserAttributes
+
+_NOTHING = Compiled()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """By user id."""
+
+    attributes: Mapping[str, Mapping[str, AttributeValue]] = field(default_factory=dict)
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    """`user_attributes`, where Redis did not give them in time."""
+
+
+NO_FACTS = Facts()
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What a query and its scenario ask for together, with the facts in it."""
+
+    rules: tuple[Rule, ...]
+    filter: Filter | None
+    shown: Shown | None
+    missing: tuple[str, ...]
+
+
+class RequestFacts:
+    """`compiled`: rules and filters of scenarios. `rotation`: None where none rotates. `users`: None where no user can
+    have attributes.
+    """
+
+    def __init__(
+        self,
+        compiled: Mapping[str, Compiled] | None = None,
+        rotation: Rotation | None = None,
+        users: UserAttributes | None = None,
+    ) -> None:
+        self._compiled = compiled or {}
+        self.rotation = rotation
+        self._users = users
+
+    def needed(self, queries: Sequence[RecQuery]) -> bool:
+        """Whether there is anything to load; nearly never."""
+        return self.rotation is not None or (self._users is not None and any(map(self._refers, queries)))
+
+    async def load(self, queries: Sequence[RecQuery], budget_s: float) -> Facts:
+        knowing = [] if self._users is None else [q for q in queries if q.user_id is not None and self._refers(q)]
+        attributes, shown = await asyncio.gather(self._attributes(knowing, budget_s), self._shown(queries, budget_s))
+        lacking = attributes is None
+        return Facts(attributes or {}, shown, ("user_attributes",) if lacking else ())
+
+    def wishes(self, query: RecQuery, facts: Facts, *, rotates: bool) -> Wishes:
+        """`rotates`: whether the query's scenario does."""
+        own = self._compiled.get(query.scenario, _NOTHING)
+        rules, given = query.rules, query.filter
+        if own is not _NOTHING:
+            rules, given = merged(own.rules, rules), given if own.filter is None else own.filter.with_(given)
+        missing: tuple[str, ...] = ()
+        if refers(given) or any(refers(rule.filter) for rule in rules):
+            user = {} if query.user_id is None else facts.attributes.get(query.user_id, {})
+            known = {"user": user, "context": query.context}
+            given = None if given is None else resolved(given, known)
+            rules = tuple(_with(rule, known) for rule in rules)
+            missing = facts.missing
+        shown = None
+        if rotates and query.user_id is not None and query.items is None:
+            shown = facts.shown.get(query.user_id, NOTHING)
+        return Wishes(rules, given, shown, missing)
+
+    def _refers(self, query: RecQuery) -> bool:
+        """To attributes of its user."""
+        own = self._compiled.get(query.scenario, _NOTHING)
+        rules = (*own.rules, *query.rules)
+        return (
+            refers(query.filter, "user") or refers(own.filter, "user") or any(refers(r.filter, "user") for r in rules)
+        )
+
+    async def _attributes(
+        self, queries: Sequence[RecQuery], budget_s: float
+    ) -> dict[str, dict[str, AttributeValue]] | None:
+        """None: they did not come in time."""
+        if not queries or self._users is None:
+            return {}
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(budget_s):
+                return await self._users.load(sorted({q.user_id for q in queries if q.user_id is not None}))
+        return None
+
+    async def _shown(self, queries: Sequence[RecQuery], budget_s: float) -> dict[str, Shown]:
+        return {} if self.rotation is None else await self.rotation.load(queries, budget_s)
+
+
+def _with(rule: Rule, known: Mapping[str, Mapping[str, AttributeValue]]) -> Rule:
+    return rule if rule.filter is None else structs.replace(rule, filter=resolved(rule.filter, known))

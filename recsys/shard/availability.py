@@ -1,0 +1,76 @@
+"""When items may be shown: hidden ones never, others within their bounds of time.
+
+Few items have bounds. Their rows are looked at again whenever the clock passes a bound of any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.columns import Column
+from recsys.datatypes import Item, Rows
+
+Bools = npt.NDArray[np.bool_]
+
+
+class Availability:
+    """Columns over a shard's rows. `now` is in Unix seconds, here and below."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        """The moment of which `is_open` tells."""
+        self._opens = Column(np.float64)
+        self._closes = Column(np.float64)
+        """Unix seconds; a hidden item opens at infinity."""
+        self._bounded = Column(np.int64)
+        """Rows with a finite bound."""
+        self._steady = (-np.inf, np.inf)
+        """From when on, and until when, nothing changes."""
+
+    def extend(self, items: Sequence[Item]) -> None:
+        """Add a row for each item."""
+        first = len(self._opens)
+        opens = np.array([np.inf if i.hidden else _or(i.available_from, -np.inf) for i in items], np.float64)
+        closes = np.array([_or(i.available_until, np.inf) for i in items], np.float64)
+        self._opens.extend(opens)
+        self._closes.extend(closes)
+        bounded = (opens != np.inf) & (np.isfinite(opens) | np.isfinite(closes))
+        if bounded.any():
+            self._bounded.extend(np.flatnonzero(bounded) + first)
+            self._settle()
+
+    def is_open(self, rows: Rows) -> Bools:
+        """(n,) bool: which of the rows may be shown."""
+        return self._open_at(rows, self.now)
+
+    def steady(self, now: float) -> bool:
+        """Whether the same rows may be shown at `now`."""
+        start, end = self._steady
+        return start <= now < end
+
+    def move(self, now: float) -> Rows:
+        """Set the clock. Return the rows for which that changes anything."""
+        rows = self._bounded.view
+        changed = self._open_at(rows, now) != self._open_at(rows, self.now)
+        self.now = now
+        self._settle()
+        return rows[changed]
+
+    def _open_at(self, rows: Rows, now: float) -> Bools:
+        return (self._opens.view[rows] <= now) & (now < self._closes.view[rows])
+
+    def _settle(self) -> None:
+        rows = self._bounded.view
+        bounds = np.concatenate([self._opens.view[rows], self._closes.view[rows]])
+        past = bounds <= self.now
+        self._steady = (
+            float(bounds.max(where=past, initial=-np.inf)),
+            float(bounds.min(where=~past, initial=np.inf)),
+        )
+
+
+def _or(bound: float | None, otherwise: float) -> float:
+    return otherwise if bound is None else bound
