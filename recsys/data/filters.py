@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, PlainValidator, model_validator
 from recsys.config.platform import AttributeType
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
 from recsys.data.canonical import canonical
-from recsys.data.records import FLOAT_MAX, carried, day_of, unix_seconds
+from recsys.data.records import FLOAT_MAX, day_of, encodable, unix_seconds
 from recsys.data.wording import misfit, undeclared
 from recsys.datatypes import CREATED_AT, ITEM_ID, Condition, Filter, Reference
 from recsys.errors import BadInput
@@ -24,7 +24,7 @@ def _scalar(value: object) -> str | float | bool | Reference:
     if isinstance(value, str):
         if len(value) > KEYWORD_CHARS:
             raise ValueError(f"has {len(value)} characters; at most {KEYWORD_CHARS} are allowed: shorten it")
-        if not carried(value):
+        if not encodable(value):
             raise ValueError("holds a lone surrogate, which UTF-8 cannot carry; remove it")
         return canonical(value)
     if isinstance(value, dict):

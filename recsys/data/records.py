@@ -114,7 +114,7 @@ def _attributes(given: object) -> dict[str, AttributeIn]:
 
 
 def _why_no_attribute(name: str, value: object) -> str | None:
-    if not carried(name):
+    if not encodable(name):
         return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
     entries = value if isinstance(value, list) else [value]
     if len(entries) > KEYWORDS:
@@ -127,12 +127,12 @@ def _why_no_attribute(name: str, value: object) -> str | None:
         fits = value is None or isinstance(value, str)
     if not fits:
         return f"must be a string, a finite number, true, false or a list of strings, not {shown(value)}"
-    if not all(carried(entry) for entry in entries if isinstance(entry, str)):
+    if not all(encodable(entry) for entry in entries if isinstance(entry, str)):
         return "holds a lone surrogate, which UTF-8 cannot carry; remove it"
     return None
 
 
-def carried(text: str) -> bool:
+def encodable(text: str) -> bool:
     """Return whether UTF-8 can encode the text. It cannot encode a lone surrogate, such as half of an emoji."""
     if text.isascii():
         return True

@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from recsys.data.canonical import canonical
+from recsys.data.records import encodable
 from recsys.errors import BadInput
 from recsys.reading.dialect import Compression, Dialect, ReadOptions
 from recsys.reading.packed_files import PARQUET_MAGIC, compression_of, file_errors, file_size, lines_of, unpacked
 from recsys.reading.separators import has_header, separator_of
-from recsys.reading.table_reading import Lines, is_text, json_document, json_record, not_text, split_rows
+from recsys.reading.table_reading import Lines, json_document, json_record, not_text, split_rows
 from recsys.reading.tables import arrow_names, flattened
 from recsys.reading.text_encoding import encoding_of
 
@@ -147,7 +148,7 @@ def _table(path: Path, dialect: Dialect, lines: Sequence[str], options: ReadOpti
         return replace(dialect, header=False, columns=tuple(str(at) for at in range(1, width + 1)))
     if isinstance(first, str):
         raise BadInput(f"{path}: the header cannot be read: {first}")
-    if not is_text("".join(first)):
+    if not encodable("".join(first)):
         raise BadInput(f"{path}: the header cannot be read: {not_text(dialect.encoding)}")
     names = [canonical(cell) or str(at) for at, cell in enumerate(first, 1)]
     return replace(dialect, columns=tuple(names))

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from recsys.data.records import encodable
 from recsys.errors import BadInput
 from recsys.reading.dialect import Dialect
 from recsys.reading.packed_files import file_errors, lines_of, text_of, unpacked
@@ -149,21 +150,10 @@ def split_rows(lines: Lines, dialect: Dialect) -> Iterator[tuple[int, list[str] 
             continue
         if row is None:
             return
-        if not all(map(is_text, consumed)):
+        if not all(map(encodable, consumed)):
             yield number, not_text(dialect.encoding)
         elif row and not (len(row) == 1 and not row[0].strip() and len(dialect.columns) > 1):
             yield number, row
-
-
-def is_text(line: str) -> bool:
-    """Return whether all bytes of a line were valid in the encoding."""
-    if line.isascii():
-        return True
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def not_text(encoding: str) -> str:
@@ -195,7 +185,7 @@ def json_record(line: str, encoding: str = "utf-8") -> dict[str, Any] | str | No
     except orjson.JSONDecodeError as error:
         if line.isspace():
             return None
-        if not is_text(line):
+        if not encodable(line):
             return not_text(encoding)
         return f"is not JSON: {error.msg}, at column {error.colno}"
     return record if isinstance(record, dict) else "is not a JSON object; the format is one object a line"
