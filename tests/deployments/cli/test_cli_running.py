@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from deployments.cli import finding
+from deployments.cli import platform_choice
 from deployments.machine.instance import Instance, instance_id, instances, runtime_dir
 from deployments.machine.processes import MARKER
 from recsys.config.platform import Ports
@@ -55,7 +55,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no platform ran but those of the test: that of the session may run beside it, in another process."""
-    monkeypatch.setattr(finding, "instances", lambda: [one for one in instances() if tmp_path in one.home.parents])
+    monkeypatch.setattr(platform_choice, "instances", lambda: [one for one in instances() if tmp_path in one.home.parents])
 
 
 @pytest.fixture

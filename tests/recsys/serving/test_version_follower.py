@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
-from fastapi import FastAPI
 from redis.exceptions import RedisError
 
-from deployments.api import operations, problems
 from recsys.config.encoder import EncoderSpec
-from recsys.config.platform import Platform
-from recsys.datatypes import Item, RecQuery
+from recsys.datatypes import Item
 from recsys.errors import VersionError
-from recsys.files import sha256
 from recsys.serving import shard_replica as replica_module
-from recsys.serving import version_follower as following_module
 from recsys.serving.background import forever
 from recsys.serving.popularity_feed import PopularityFeed
 from recsys.serving.shard_replica import ShardReplica
@@ -27,9 +21,8 @@ from recsys.state.item_log import Delete, ItemLog, Upsert
 from recsys.state.membership import ComposerMember, ShardMember, VersionState
 from recsys.state.presence import Presence, everyone
 from recsys.versions.fallbacks import Servable
-from recsys.versions.manifest import RANKER
-from recsys.versions.store import MANIFEST
-from tests.support.world import World, catalogue, event, eventually
+from tests.support.broken_versions import answers, damage, response_of, small, unopenable
+from tests.support.world import World, event, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -38,39 +31,8 @@ def _hurried(hurried, monkeypatch):
     monkeypatch.setattr(replica_module, "FOLLOW_S", 0.1)
 
 
-def small(make_world: Any, **options: Any) -> Any:
-    return make_world(**({"shards": 1, "replicas": 2, "items": catalogue(3)} | options))
-
-
-def unopenable(world: World) -> str:
-    """A version that shards load and composers cannot open: its ranker is of a newer release."""
-    version = world.publish().version
-    folder = world.store.folder(version)
-    (folder / RANKER).write_text("trees of a release to come\n")
-    ours = world.store.manifest(version).model_copy(update={"ranker_sha256": sha256(folder / RANKER)})
-    (folder / MANIFEST).write_text(ours.model_dump_json())
-    return version
-
-
-def damage(world: World, version: str, shard: int = 0) -> None:
-    (world.store.folder(version) / f"shard-{shard}" / "index.bin").write_bytes(b"damaged")
-
-
-async def answers(world: World) -> bool:
-    slate = await world.gateway.recommend(RecQuery(k=5))
-    return len(slate.items) == 5 and not slate.degraded
-
-
 async def held_by_all(world: World, *versions: str) -> bool:
     return all(set(r.versions) == set(versions) for client in world.clients for r in client.replicas)
-
-
-async def asked(world: World, path: str) -> httpx.Response:
-    app = FastAPI()
-    app.include_router(operations.router(world.gateway))
-    problems.install(app)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://recsys") as client:
-        return await client.get(path)
 
 
 async def test_a_version_that_composers_cannot_open_takes_nothing_away(make_world):
@@ -85,7 +47,7 @@ async def test_a_version_that_composers_cannot_open_takes_nothing_away(make_worl
     assert world.follower.serve.version == old
     assert await answers(world)
     assert world.follower.healthy()
-    said = (await asked(world, "/v1/status")).json()
+    said = (await response_of(world, "/v1/status")).json()
     assert (said["index_version"], said["promoted_version"]) == (old, new)
     assert [(r["version"], r["by"]) for r in said["rejected"]] == [(new, "composer")]
     world.store.promote(world.publish().version)
@@ -147,99 +109,6 @@ async def test_nothing_is_dropped_while_no_composer_has_spoken(make_world):
     assert await eventually(lambda: held_by_all(world, old, world.store.current()))
     await asyncio.sleep(1.5)
     assert await held_by_all(world, old, world.store.current())
-
-
-async def test_a_new_composer_serves_what_its_sisters_serve(make_world):
-    """CURRENT cannot be loaded: a composer that starts now takes the version before, at once, and is ready."""
-    world: World = await small(make_world)
-    old, bad = world.store.current(), world.publish().version
-    world.store.promote(bad)
-    damage(world, bad)
-    late = VersionFollower("late", world.store, world.redis, world.platform)
-    await late.start(30)
-    assert late.serve.version == old
-    assert late.can_answer()
-    await late.stop()
-    assert await eventually(lambda: any(bad in r.rejections.reasons for r in world.clients[0].replicas))
-
-    async def told() -> bool:
-        said = (await asked(world, "/v1/status")).json()
-        return {(r["version"], "checksum" in r["reason"]) for r in said["rejected"]} == {(bad, True)}
-
-    assert await eventually(told)
-
-
-@pytest.mark.parametrize("damaged", [(0,), (1,), (0, 1)])
-async def test_a_cold_start_goes_back_to_the_newest_version_that_can_be_served(make_world, damaged):
-    """Whichever shards CURRENT cannot be loaded by: all agree on a version before, and follow the next promotion."""
-    started: World = await make_world(shards=2, items=catalogue(3))
-    versions = [started.store.current(), *(started.publish().version for _ in range(2))]
-    for version in versions[1:]:
-        started.store.promote(version)
-    assert await eventually(lambda: started.follower.serve.version == versions[2])
-    await started.__aexit__(None, None, None)
-    await started.redis.flushall()
-    for shard in damaged:
-        damage(started, versions[2], shard)
-        damage(started, versions[1], shard)
-    again: World = await make_world(shards=2, items=catalogue(3))
-    assert again.follower.serve.version == versions[0]
-    assert await answers(again)
-    assert (await asked(again, "/readyz")).status_code == 200
-    good = again.publish().version
-    again.store.promote(good)
-    assert await eventually(lambda: again.follower.serve.version == good)
-
-
-async def test_a_composer_that_starts_when_nothing_can_be_loaded_says_so(make_world, tmp_path, redis):
-    """Nothing opens: the error names the reason, and nothing runs on behind it."""
-    world: World = await small(make_world)
-    (world.store.folder(world.store.current()) / MANIFEST).write_text("{}")
-    await world.redis.flushall()
-    late = VersionFollower("late", world.store, world.redis, Platform(shards=2))  # a shard is missing, so none is ready
-    with pytest.raises(VersionError, match="manifest"):
-        await late.start(0.3)
-    assert not late.healthy()
-
-
-async def test_ready_means_that_it_can_answer(make_world, monkeypatch):
-    """Not while no shard holds what is served; and again as soon as one does. Health is another thing: a new composer
-    could not do better.
-    """
-    world: World = await small(make_world)
-    assert (await asked(world, "/readyz")).json()["status"] == "ready"
-    await asyncio.gather(*(r.stop() for r in world.clients[0].replicas))
-
-    async def ready() -> bool:
-        return (await asked(world, "/readyz")).status_code == 200
-
-    async def unready() -> bool:
-        return not await ready()
-
-    assert await eventually(unready)
-    answer = await asked(world, "/readyz")
-    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert (await asked(world, "/healthz")).status_code == 200
-    monkeypatch.setattr(following_module, "HELPLESS_S", 0.0)
-    assert world.follower.healthy()
-    world.clients[0].replicas.clear()
-    await world.add_replica(0)
-    assert await eventually(ready)
-
-
-async def test_a_composer_that_cannot_serve_what_shards_hold_is_not_healthy(make_world, monkeypatch):
-    """Another process may open what this one cannot."""
-    monkeypatch.setattr(following_module, "HELPLESS_S", 0.0)
-    world: World = await small(make_world)
-    assert world.follower.healthy()
-    new = unopenable(world)
-    damage(world, world.follower.serve.version)
-    world.store.promote(new)
-    for replica in [*world.clients[0].replicas]:
-        await replica.stop()
-    world.clients[0].replicas.clear()
-    await world.add_replica(0)  # which holds the new one alone
-    assert await eventually(lambda: not world.follower.healthy())
 
 
 async def test_a_store_that_fails_in_its_own_way_ends_nothing(make_world, monkeypatch):
