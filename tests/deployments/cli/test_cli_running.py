@@ -55,7 +55,11 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no platform ran but those of the test: that of the session may run beside it, in another process."""
-    monkeypatch.setattr(platform_choice, "instances", lambda: [one for one in instances() if tmp_path in one.home.parents])
+
+    def own() -> list[Instance]:
+        return [one for one in instances() if tmp_path in one.home.parents]
+
+    monkeypatch.setattr(platform_choice, "instances", own)
 
 
 @pytest.fixture
