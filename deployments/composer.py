@@ -30,6 +30,7 @@ from recsys.serving.gateway import Gateway
 from recsys.serving.live_scenarios import LOOK_S
 from recsys.serving.measures import BEAT_S
 from recsys.serving.settings_follower import HeldSettings
+from recsys.serving.slate_loops import keep_log
 from recsys.serving.version_follower import VersionFollower
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.connection import connect
@@ -117,6 +118,7 @@ class Composer:
         self._background = Background(telemetry)
         self._background.start("beat", self._gateway.beat, BEAT_S)
         self._background.start("scenarios", self._gateway.scenarios.look, LOOK_S)
+        keep_log(self._background, self._gateway, self._redis, telemetry)
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()

@@ -228,6 +228,8 @@ class RecQuery(msgspec.Struct, frozen=True):
     """Events that count for this answer alone, and are not stored."""
     since: float | None = None
     """By time.monotonic(): when its caller began to wait, which the budget counts from; None: when its batch leaves."""
+    request_id: str | None = None
+    """What events name the answer by; None: the answer is not logged."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -284,3 +286,7 @@ class Slate(msgspec.Struct, frozen=True):
     """None: it was not answered in a batch."""
     search: SearchPlan | None = None
     """Of a query that asks for explanations. None: it does not, or no neighbours were looked for under a filter."""
+    variant: str = ""
+    """Of the experiment that the answer is part of; empty: of none."""
+    propensities: tuple[float, ...] | None = None
+    """The probability with which each item came to its place; None: 1, for no chance was in it."""

@@ -69,6 +69,29 @@ METRICS: dict[str, Metric] = {
     "recsys_channel_refused_total": Metric(
         "counter", "Replicas of a shard that did not prove that they know the channels' secret", ("shard",)
     ),
+    # The log of answers and outcomes, of composers.
+    "recsys_logged_slates_total": Metric(
+        "counter",
+        "Recommendations for the log of answers: written, or lost for want of room in the composer (queue_full) or in "
+        "Redis (log_full)",
+        ("result",),
+    ),
+    "recsys_slate_log_queue": Metric("gauge", "Recommendations that wait in the composer to be logged"),
+    "recsys_slate_log_lag_seconds": Metric(
+        "gauge", "Age of the oldest entry of the log (answers, outcomes) that is in no file yet", ("stream",)
+    ),
+    "recsys_outcomes_answers": Metric(
+        "gauge", "Answers of the last day, as last joined with what came of them", ("scenario", "variant")
+    ),
+    "recsys_outcomes_click_through_ratio": Metric(
+        "gauge", "Share of the items of these answers that were clicked", ("scenario", "variant")
+    ),
+    "recsys_outcomes_conversion_ratio": Metric(
+        "gauge", "Share of these answers of which an item was bought", ("scenario", "variant")
+    ),
+    "recsys_outcomes_value_per_answer": Metric(
+        "gauge", "Value of what was bought of these answers, by answer", ("scenario", "variant")
+    ),
     # Shards.
     "recsys_recall_ratio": Metric(
         "gauge",

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("",),
     ("encoders", "model", "state"),
-    ("index", "data"),
+    ("index", "data", "outcomes"),
     ("shard", "reading"),
     ("ranking", "transport", "tuning"),
     ("versions",),
@@ -61,9 +61,10 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "implicit": ("training/baselines.py",),
     "faiss": ("index/",),
     "hnswlib": ("index/",),
-    "pyarrow": ("data/", "reading/", "shard/snapshot.py"),
-    "redis": ("state/", "serving/", "versions/", "jobs/"),
-    "fsspec": ("versions/storage.py",),
+    "pyarrow": ("data/", "outcomes/", "reading/", "shard/snapshot.py"),
+    "redis": ("state/", "outcomes/", "serving/", "versions/", "jobs/"),
+    "fsspec": ("outcomes/log_files.py", "versions/storage.py"),
+    "duckdb": ("outcomes/joining.py",),
     "cronsim": ("jobs/", "config/unattended.py"),
     **dict.fromkeys(
         ("ray", "starlette", "fastapi", "uvicorn", "httpx", "opentelemetry", "typer", "rich", "pandas"), ()

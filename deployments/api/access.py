@@ -31,7 +31,7 @@ SCHEMES = {
 
 def scope_of(method: str, path: str) -> Scope | None:
     """None: open to everyone."""
-    if path.startswith("/v1/admin"):
+    if path.startswith(("/v1/admin", "/v1/metrics")):
         return "admin"
     if method in _SAFE:
         return None if path in _OPEN else "read"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from deployments.api import access, admin, docs_page, operations, problems, reads, scenarios, users, writes
+from deployments.api import access, admin, docs_page, operations, outcomes, problems, reads, scenarios, users, writes
 from deployments.api.front import Front
 from deployments.api.schemas import Problem
 from deployments.api.traces import Traces
@@ -41,7 +41,7 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces) -> Front:
         redoc_url=None,
         redirect_slashes=False,  # /v1/items/ is an item without an id: nothing is there
     )
-    for part in (reads, writes, users, operations):
+    for part in (reads, writes, users, operations, outcomes):
         app.include_router(part.router(gateway))
     app.include_router(admin.router(gate, gateway.platform.home()))
     app.include_router(scenarios.router(gateway, gate))

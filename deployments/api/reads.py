@@ -48,6 +48,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
             diversity=wishes.diversity,
             explain=wishes.explain,
             since=request.scope["recsys.caller"].since,
+            request_id=request.scope["recsys.request_id"],
         )
         return await _answer(gateway, request, query)
 
@@ -80,6 +81,7 @@ def router(gateway: Gateway) -> APIRouter:
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
+            request_id=request.scope["recsys.request_id"],
         )
 
     @routes.post("/recommendations", **slate_out)
@@ -104,6 +106,7 @@ def router(gateway: Gateway) -> APIRouter:
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
+            request_id=request.scope["recsys.request_id"],
         )
         return await _answer(gateway, request, query)
 
@@ -124,6 +127,7 @@ def router(gateway: Gateway) -> APIRouter:
             filter=filter_of(filter, platform),
             explain=explain,
             since=request.scope["recsys.caller"].since,
+            request_id=request.scope["recsys.request_id"],
         )
         return await _answer(gateway, request, query)
 

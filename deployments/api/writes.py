@@ -25,7 +25,7 @@ from deployments.api.schemas import (
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
 from recsys.data.records import EventIn, Id, ItemIn, Refused, item_of, validate_each
-from recsys.data.validation import check_event, check_item
+from recsys.data.validation import check_event, check_item, check_outcome
 from recsys.datatypes import Interaction
 from recsys.errors import BadInput, Conflict
 from recsys.serving.gateway import Gateway, Written
@@ -52,8 +52,9 @@ def router(gateway: Gateway) -> APIRouter:
         """Record interactions. Each counts once by its event_id, and the next recommendation knows it."""
         settings, now = gateway.settings, time.time()
         check_bulk(len(body.events), "events", settings.limits)
+        types = settings.event_types
         good, refused = validate_each(
-            EventIn, body.events, lambda e: check_event(e, settings.event_types, settings.limits, now)
+            EventIn, body.events, lambda e: check_outcome(check_event(e, types, settings.limits, now), types)
         )
         refuse_if_all("events", good, refused)
         untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)

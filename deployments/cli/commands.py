@@ -35,6 +35,7 @@ COMMANDS = {
         "evaluation",
         "Train on a part, serve it in this process as the platform would, and judge it on the rest.",
     ),
+    "report": ("report", "Say what came of the answers: impressions, clicks, conversions, value."),
     "keys": ("keys", "API keys of the platform."),
 }
 """By name: the module of this package whose `add_to` adds the command, and its line in `recsys --help`."""

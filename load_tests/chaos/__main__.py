@@ -17,6 +17,7 @@ from load_tests.chaos.data_path import ELSEWHERE
 from load_tests.chaos.faults import FAULTS, Fault
 from load_tests.chaos.freshness import freshness
 from load_tests.chaos.ledger import Ledger
+from load_tests.chaos.shopping import Shopping
 from load_tests.chaos.stage import FaultFailed, Stage, eventually
 from load_tests.chaos.traffic import Record, Traffic
 from load_tests.comparison.bench import ROOT
@@ -98,18 +99,20 @@ async def under_load(stage: Stage, traffic: Traffic, name: str, fault: Fault) ->
     traffic.record = Record()
     before, stop, start = traffic.ledger.acknowledged, asyncio.Event(), time.monotonic()
     load = asyncio.create_task(traffic.run(stop))
-    await asyncio.sleep(_CALM_S)
-    harmed, problem = time.monotonic(), ""
-    try:
-        await asyncio.to_thread(fault, stage)
-    except FaultFailed as error:
-        problem = str(error)
-    if not await asyncio.to_thread(eventually, stage.whole, _RECOVERED_WITHIN_S):
-        problem = problem or f"not whole again after {_RECOVERED_WITHIN_S:.0f} s"
-    recovered = time.monotonic() - harmed
-    await asyncio.sleep(_CALM_S)
-    stop.set()
-    await load
+    async with Shopping(stage.url, name) as shopping:
+        await asyncio.sleep(_CALM_S)
+        harmed, problem = time.monotonic(), ""
+        try:
+            await asyncio.to_thread(fault, stage)
+        except FaultFailed as error:
+            problem = str(error)
+        if not await asyncio.to_thread(eventually, stage.whole, _RECOVERED_WITHIN_S):
+            problem = problem or f"not whole again after {_RECOVERED_WITHIN_S:.0f} s"
+        recovered = time.monotonic() - harmed
+        await asyncio.sleep(_CALM_S)
+        stop.set()
+        await load
+    problem = problem or "; ".join(shopping.wrong[:3])
     return await row(stage, traffic, name, start, before, recovered, problem)
 
 

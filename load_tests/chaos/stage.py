@@ -25,6 +25,7 @@ from deployments.machine.serve_config import read_for_serve
 from deployments.machine.valkey import start_valkey
 from load_tests.chaos.ledger import Ledger
 from load_tests.chaos.servers import Servers
+from load_tests.chaos.shopping import SCENARIO
 from load_tests.comparison.bench import ROOT
 from load_tests.comparison.cluster import PORT_SHIFT
 from recsys.config.platform import Ports
@@ -83,6 +84,8 @@ class Stage:
             deployment["num_replicas"] = replicas.get(deployment["name"], 1)
             if deployment["name"] == "Composer":
                 deployment["user_config"]["max_waiting"] = _WAITING
+                scenarios = deployment["user_config"]["scenarios"]
+                scenarios[SCENARIO] = scenarios["home"]
         self.config_file.write_text(yaml.safe_dump(document))
         return read_for_serve(self.config_file).document
 

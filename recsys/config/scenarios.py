@@ -16,9 +16,14 @@ class EventType(Settings):
 
     weight: Weight = 1.0
     """Pull of a liked item on the user's vector and on popularity. 0 or less: the item counts as seen, and the user's
-    likes of it before are taken back. That an item was merely shown is not to be sent as an event."""
+    likes of it before are taken back."""
     liked_from: float | None = None
     """The smallest `value` that counts as liked; None: any event of the type is a like."""
+    kept: bool = True
+    """Whether the event becomes part of the user's history. False: it only says what came of an answer. It moves no
+    taste and no popularity, teaches nothing, and its item does not count as seen; `weight` says nothing then."""
+    counts_as: Literal["impression", "click", "conversion"] | None = None
+    """What an event of the type is to the answer that it names; None: nothing that a report counts."""
 
 
 Kind = Literal["home", "similar", "search", "rank"]
@@ -79,11 +84,12 @@ _CALLS: dict[str, Kind] = {"home": "home", "similar": "similar", "search": "sear
 def default_event_types() -> dict[str, EventType]:
     return {
         "view": EventType(weight=0.2),
-        "click": EventType(weight=0.5),
+        "click": EventType(weight=0.5, counts_as="click"),
         "like": EventType(weight=1.0),
-        "purchase": EventType(weight=1.5),
+        "purchase": EventType(weight=1.5, counts_as="conversion"),
         "rating": EventType(weight=1.0, liked_from=4.0),
         "dislike": EventType(weight=0.0),
+        "impression": EventType(weight=0.0, kept=False, counts_as="impression"),
     }
 
 

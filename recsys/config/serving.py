@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from recsys.config.base import Name, Settings
 from recsys.config.scenarios import EventType, Scenario, default_event_types, default_scenarios
 from recsys.config.security import Security
+from recsys.config.slate_log import SlateLog
 from recsys.config.unattended import Rebuild, Retrain
 
 
@@ -71,6 +72,7 @@ class Serving(Settings):
     max_waiting: int = Field(2000, ge=1)
     """Requests that may wait in one composer; past that it answers 429."""
     limits: Limits = Limits()
+    slate_log: SlateLog = SlateLog()
     rebuild: Rebuild = Rebuild()
     retrain: Retrain = Retrain()
     security: Security = Security()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from recsys.config.platform import AttributeType
+from recsys.config.scenarios import EventType
 from recsys.config.serving import Limits
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS
 from recsys.data.canonical import canonical
@@ -123,5 +124,17 @@ def check_event(event: EventIn, event_types: Collection[str], limits: Limits, no
             f"timestamp: lies {ahead:.0f} s in the future; at most {limits.clock_skew_s:g} s are allowed: "
             "set the sender's clock, or send no timestamp",
             field="timestamp",
+        )
+    return event
+
+
+def check_outcome(event: EventIn, event_types: Mapping[str, EventType]) -> EventIn:
+    """The event as it is. BadInput for one that neither becomes part of a history nor names an answer."""
+    if event.request_id is None and not event_types[event.type].kept:
+        raise BadInput(
+            f"request_id: is missing; an event of type {event.type} says what came of an answer: give that one's "
+            "request_id",
+            field="request_id",
+            code="missing",
         )
     return event

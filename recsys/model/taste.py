@@ -29,20 +29,25 @@ class Taste:
     """Likes after which a like has half the weight."""
 
     def weight(self, event: Interaction) -> float:
-        """Return the weight of an event. 0: it is not a like, or its type is no longer declared."""
+        """Return the weight of an event. 0: it is not a like, or its type is not kept or no longer declared."""
         kind = self.types.get(event.type)
-        if kind is None or (kind.liked_from is not None and (event.value is None or event.value < kind.liked_from)):
+        if (
+            kind is None
+            or not kind.kept
+            or (kind.liked_from is not None and (event.value is None or event.value < kind.liked_from))
+        ):
             return 0.0
         return kind.weight
 
     def speaks(self, event: Interaction) -> bool:
-        """Return whether the event counts. One whose type is no longer declared does not."""
-        return event.type in self.types
+        """Return whether the event counts. One whose type is not kept, or no longer declared, does not."""
+        kind = self.types.get(event.type)
+        return kind is not None and kind.kept
 
     @property
     def fingerprint(self) -> bytes:
         """8 bytes that change with the settings. A profile made with another fingerprint is outdated."""
-        types = sorted((name, kind.weight, kind.liked_from) for name, kind in self.types.items())
+        types = sorted((name, kind.weight, kind.liked_from) for name, kind in self.types.items() if kind.kept)
         return hashlib.blake2b(repr((types, self.half_life)).encode(), digest_size=8).digest()
 
     @property

@@ -13,6 +13,7 @@ from recsys.errors import Unavailable
 from recsys.ranking.served_version import Serve
 from recsys.routing import Router
 from recsys.serving.profile_loading import ProfileLoader
+from recsys.serving.slate_writer import SlateWriter
 from recsys.state.users import Counted, UserStore
 
 
@@ -42,8 +43,13 @@ class Recorded:
 
 
 class EventWriter:
-    def __init__(self, users: UserStore, profiles: ProfileLoader, settings: Serving, router: Router) -> None:
+    """`slates`: the log, which has the outcomes that are part of no history."""
+
+    def __init__(
+        self, users: UserStore, profiles: ProfileLoader, settings: Serving, router: Router, slates: SlateWriter
+    ) -> None:
         self._users = users
+        self._slates = slates
         self._router = router
         self._profiles = profiles
         self._settings = settings
@@ -54,11 +60,17 @@ class EventWriter:
         Raises Unavailable when Redis does not confirm: then the callers send the events again, with the same ids.
         """
         by_user: dict[str, list[Counted]] = {}
+        outcomes: list[Interaction] = []
         for call in calls:
             for place, event in enumerate(call.events):
-                by_user.setdefault(event.user_id, []).append(self.counted(event, timed=place not in call.untimed))
+                if self._is_kept(event):
+                    by_user.setdefault(event.user_id, []).append(self.counted(event, timed=place not in call.untimed))
+                else:
+                    outcomes.append(event)
         try:
-            appended = await self._users.append(by_user, serve.version, serve.space.unknown_user())
+            if outcomes:
+                await self._slates.tell(outcomes)
+            appended = await self._users.append(by_user, serve.version, serve.space.unknown_user()) if by_user else {}
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; send the events again, with the same ids") from error
         folding = {event.user_id for call in calls if call.fold for event in call.events}
@@ -67,16 +79,24 @@ class EventWriter:
         too_old = {(u, e.event_id) for u, a in appended.items() for e in a.too_old}
         results: list[Recorded | Exception] = []
         for call in calls:
-            new, old = [], 0
+            new, old, logged = [], 0, 0
             for event in call.events:
                 key = (event.user_id, event.event_id)
+                if not self._is_kept(event):
+                    logged += 1
+                    continue
                 old += key in too_old
                 if key in fresh:
                     fresh.remove(key)  # sent again in this batch, it is a duplicate
                     new.append(event)
             items = tuple(dict.fromkeys(e.item_id for e in new if e.item_id in unknown))
-            results.append(Recorded(len(new), len(call.events) - len(new) - old, old, items))
+            accepted = len(new) + logged
+            results.append(Recorded(accepted, len(call.events) - accepted - old, old, items))
         return results
+
+    def _is_kept(self, event: Interaction) -> bool:
+        kind = self._settings.event_types.get(event.type)
+        return kind is None or kind.kept
 
     def counted(self, event: Interaction, *, timed: bool = True) -> Counted:
         """The event with what it counts for."""

@@ -18,6 +18,8 @@ from recsys.config.serving import Serving
 from recsys.datatypes import AttributeValue, Filter, Interaction, Item, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
+from recsys.outcomes.joining import Question, Report, report
+from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
 from recsys.routing import Router
 from recsys.serving.encoder_calls import Encode, QueryTexts, within
@@ -34,6 +36,7 @@ from recsys.serving.profile_warming import Active
 from recsys.serving.request_facts import RequestFacts
 from recsys.serving.rotation import Rotation
 from recsys.serving.settings_follower import refusals
+from recsys.serving.slate_writer import SlateWriter
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys
 from recsys.state.job_runs import last_run
@@ -81,6 +84,9 @@ class Gateway:
         self._shards = Shards(clients, self._router)
         self._encode = encode
         self._active = Active()
+        self.answers = SlateWriter(redis, telemetry)
+        self.log_files = LogFiles.of(platform)
+        self._reporting = asyncio.Lock()
         self._rebuilders: list[Rebuilder] = []
         self.scenarios = LiveScenarios(redis, platform, self._apply)
         self.configure(Serving())
@@ -93,6 +99,7 @@ class Gateway:
 
     def _apply(self, settings: Serving) -> None:
         self.settings = settings
+        self.answers.configure(settings.slate_log)
         self._items = ItemWriter(self._redis, self._router, kept_s=2 * settings.write_budget_s + 60)
         self._changer = ItemChanger(self._redis, self._router, self._shards, self._encode, self._items, settings)
         self.users = UserStore(
@@ -102,6 +109,7 @@ class Gateway:
             user_ttl_s=settings.user_ttl_s,
             settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
             trend_half_life_s=settings.trend_half_life_s,
+            log=self.answers.log,
         )
         profiles = self._profiles = ProfileLoader(self.users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
@@ -110,7 +118,7 @@ class Gateway:
         self.rotation = Rotation(ShownItems(self._redis), settings.scenarios) if rotates else None
         self.about = UserAttributes(self._redis, settings.user_ttl_s)
         recommender = self._recommender(settings, self.rotation)
-        events = self._writer = EventWriter(self.users, profiles, settings, self._router)
+        events = self._writer = EventWriter(self.users, profiles, settings, self._router, self.answers)
         self.slates: Coalescer[RecQuery, Slate] = Coalescer(
             lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
@@ -138,6 +146,7 @@ class Gateway:
         """End the work behind the requests."""
         for rebuilder in self._rebuilders:
             await rebuilder.stop()
+        await self.answers.stop()
 
     async def warm_up(self) -> None:
         """Answer a first request for nobody. It opens connections and fills caches that the next one needs."""
@@ -150,6 +159,7 @@ class Gateway:
         """Publish the composer's measurements; once a second."""
         self._pulse.beat([self.follower.serve.version])
         self.follower.beat()
+        self.answers.beat()
         self._telemetry.set("recsys_queue_requests", len(self.slates), queue="recommend")
         self._telemetry.set("recsys_queue_requests", len(self._events), queue="events")
         self._telemetry.set("recsys_queue_requests", len(self._texts.queue), queue="texts")
@@ -164,8 +174,14 @@ class Gateway:
         self._pulse.landed(queue, flight, self.settings.max_batch, works=False)
 
     async def recommend(self, query: RecQuery, caller: Caller | None = None) -> Slate:
-        """`caller`: who waits, and since when, from which the budget counts; None: one who came at this moment."""
-        return await self.slates.submit(query, caller)
+        """A slate, which is logged where the query has a `request_id`.
+
+        `caller`: who waits, and since when, from which the budget counts; None: one who came at this moment.
+        """
+        slate = await self.slates.submit(query, caller)
+        if query.request_id is not None:
+            self.answers.add(query, slate)
+        return slate
 
     async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
         """A slate for a text: `query` with the text's vector. Raises Unavailable when no encoder answers."""
@@ -325,6 +341,18 @@ class Gateway:
             await self.describe(user_id, new, whole=False)
         await self.erase(other)
         return recorded
+
+    def outcome_roles(self) -> dict[str, str]:
+        """Event type -> what an event of it is to the answer that it names; types that are nothing are left out."""
+        return {name: kind.counts_as for name, kind in self.settings.event_types.items() if kind.counts_as}
+
+    async def outcomes(self, question: Question) -> Report:
+        """What came of the answers of a period; one report at a time. Raises Unavailable if the log cannot be read."""
+        async with self._reporting:
+            try:
+                return await asyncio.to_thread(report, self.log_files, question)
+            except OSError as error:
+                raise Unavailable(f"the log of answers cannot be read: {error}") from error
 
     async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""

@@ -32,6 +32,13 @@ whole keys: see `user_of`.
 | changed:ROLE | sorted set | replica by the number of its record's last change; the newest number stands at "" |
 | settings | hash | deployment -> its last right `user_config`, and why a later one is refused, as JSON |
 | scenarios | hash | number of an edit of the scenarios -> the edit, and `version`: the newest, see `scenario_log.py` |
+| answers · outcomes | stream | what was answered and what came of it, until it is in files, see `slate_log.py` |
+| waiting:STREAM | hash | `rows` that wait in one of these, and `lost`: those left out since its last entry |
+| writer:COMPOSER | string | number of a composer's last write to `answers`; expires |
+| token:HASH | string | 8 random bytes that stand for a user in the log, or `erased`; expires |
+| collecting | string | the lock of the composer that writes the files of the log |
+| summary | string | what came of the answers of the last day, as JSON, for the metrics of all composers; expires |
+| summarising | string | the lock of the composer that makes it |
 | probe | string | written to see whether Redis takes writes; gone after a second |
 | secret | string | 32 bytes that composers and shards prove to know, see `transport/handshake.py` |
 """
@@ -65,6 +72,11 @@ SETTINGS = Key("settings")
 SCENARIOS = Key("scenarios")
 PROBE = Key("probe")
 SECRET = Key("secret")
+ANSWERS = Key("answers")
+OUTCOMES = Key("outcomes")
+COLLECTING = Key("collecting")
+SUMMARY = Key("summary")
+SUMMARISING = Key("summarising")
 
 
 def events(user_id: str) -> Key:
@@ -111,6 +123,23 @@ def shown(user_id: str) -> Key:
 def floor(user_id: str) -> Key:
     """By a hash of the id, for it outlives an erased user."""
     return Key(f"floor:{hashlib.blake2b(user_id.encode(), digest_size=16).hexdigest()}")
+
+
+def token(user_id: str) -> Key:
+    """By the hash that a script can make as well: the log must not need the user's id."""
+    return Key(f"token:{hashlib.sha1(user_id.encode(), usedforsecurity=False).hexdigest()}")
+
+
+TOKENS = Key("token:")
+"""What `token` begins with."""
+
+
+def waiting(stream: Key) -> Key:
+    return Key(f"waiting:{stream}")
+
+
+def writer(composer: str) -> Key:
+    return Key(f"writer:{composer}")
 
 
 class PresenceKeys(NamedTuple):

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from recsys.state.item_counts import COUNTING
+from recsys.state.slate_log import ERASED, ERASED_S, LOGGING, TOKEN_BYTES
 
 APPEND = (
     COUNTING
+    + LOGGING
+    + f"""
+local function log_outcomes(lines)
+  local users = string.rep(token(KEYS[8], ARGV[7], ARGV[8]), #lines)
+  admit(KEYS[9], KEYS[10], tonumber(ARGV[9]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
+    'users', users)
+end
+"""
     + """
--- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences
+-- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting
 -- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark; half-life of trends in
---       seconds; prefixes of counters and feeds; then for each event: id, timestamp, JSON, item, weight, feed
-local fresh, old, before, gone = {}, {}, call('GET', KEYS[3]), {}
+--       seconds; prefixes of counters and feeds; of the log: a new token, seconds that it lives, rows that may wait;
+--       then for each event: id, timestamp, JSON, item, weight, feed, line of the log ('': it names no answer)
+local fresh, old, before, gone, lines = {}, {}, call('GET', KEYS[3]), {}, {}
 local floor = call('GET', KEYS[5])
 local from = tonumber(floor or '-inf')
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
 local written = 0
-for i = 7, #ARGV, 6 do
-  local place, time = (i - 7) / 6, tonumber(ARGV[i + 1])
+for i = 10, #ARGV, 7 do
+  local place, time = (i - 10) / 7, tonumber(ARGV[i + 1])
   if time <= from then
     old[#old + 1] = place
   elseif call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
@@ -27,8 +37,10 @@ for i = 7, #ARGV, 6 do
     fresh[#fresh + 1] = place
     call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
     say(to, ARGV[i + 3], tonumber(ARGV[i + 5]), time, tonumber(ARGV[i + 4]))
+    if ARGV[i + 6] ~= '' then lines[#lines + 1] = ARGV[i + 6] end
   end
 end
+if #lines > 0 then log_outcomes(lines) end
 if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
 local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
 if over > math.floor(tonumber(ARGV[1]) / 10) then
@@ -90,7 +102,8 @@ return 1
 ERASE = (
     COUNTING
     + """
--- KEYS: as above, and early. ARGV: seconds for which older events are refused; half-life; prefixes of counters, feeds
+-- KEYS: as above up to sequences, then early and token. ARGV: seconds for which older events are refused; half-life;
+--       prefixes of counters, feeds
 local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[6])
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
 for _, item in ipairs(said) do unsay(to, item, math.huge) end
@@ -98,6 +111,9 @@ tell(to)
 local time = call('TIME')
 call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[8])
 call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
+"""
+    + f"""
+call('SET', KEYS[9], '{ERASED}', 'EX', {ERASED_S})
 return count
 """
 )

@@ -22,10 +22,14 @@ from recsys.state.histories import StoredEvent, StoredHistory, write_event
 from recsys.state.item_counts import grain
 from recsys.state.lua_calls import Call, run_many
 from recsys.state.profile_cache import ProfileCache
+from recsys.state.slate_columns import encode_outcome
+from recsys.state.slate_log import SlateLog, fresh_token
 from recsys.state.user_scripts import APPEND, ERASE, FORGET
 
 _FLOOR_TTL_S = 400 * 86_400
 """Seconds for which an erased user's old events are refused, where users' keys live for ever."""
+
+_OUTCOMES = (redis_keys.OUTCOMES, redis_keys.waiting(redis_keys.OUTCOMES))
 
 MICROSECOND = 1e-6
 """Seconds between events of one call that came without a time."""
@@ -59,7 +63,8 @@ class Appended:
 class UserStore:
     """`ttl_s`: seconds that an unused profile stays cached. `history`: events kept of each user. `user_ttl_s`: seconds
     after the last event in which a user's keys expire; None: never. `settings`: what profiles are made with, see
-    `Taste.fingerprint`. `trend_half_life_s`: seconds in which half of a trend fades.
+    `Taste.fingerprint`. `trend_half_life_s`: seconds in which half of a trend fades. `log`: where events that name an
+    answer are logged; None: nowhere.
     """
 
     def __init__(
@@ -71,12 +76,14 @@ class UserStore:
         user_ttl_s: int | None = None,
         settings: bytes = bytes(8),
         trend_half_life_s: float = 86_400.0,
+        log: SlateLog | None = None,
     ) -> None:
         self.profiles = ProfileCache(redis, ttl_s=ttl_s, settings=settings)
         self._redis = redis
         self._history = history
         self._user_ttl_s = user_ttl_s
         self._counting = [repr(float(trend_half_life_s)), redis_keys.count(""), redis_keys.touched("")]
+        self._log = log
         self._append = redis.register_script(APPEND)
         self._erase = redis.register_script(ERASE)
         self._forget = redis.register_script(FORGET)
@@ -142,11 +149,13 @@ class UserStore:
         call = secrets.token_urlsafe(6)
         for user_id, counted in events.items():
             args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
+            args += [b"", 0, 0] if self._log is None else [fresh_token(), self._log.token_s, self._log.most]
             for c in counted:
                 e = c.event
                 document = write_event(StoredEvent(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
-                args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed]
-            calls.append((_keys_of(user_id), args))
+                line = b"" if self._log is None or e.request_id is None else encode_outcome(e)
+                args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed, line]
+            calls.append(([*_keys_of(user_id), redis_keys.token(user_id), *_OUTCOMES], args))
         outcomes: dict[str, tuple[Appended, Sequence[Counted]]] = {}
         answers = await run_many(self._redis, self._append, calls)
         for (user_id, counted), answer in zip(events.items(), answers, strict=True):
@@ -159,15 +168,15 @@ class UserStore:
         return outcomes
 
     async def erase(self, user_id: str) -> int:
-        """Forget a user: history, cache, and what the likes added to items. Return how many events were removed.
+        """Forget a user: history, cache, what the likes added to items, and the token that stands for the user in the
+        log of answers. Return how many events were removed.
 
         Events of before this moment that are sent again, by a retry or an import, are not taken for `user_ttl_s`
         seconds, 400 days where that is None.
         """
         ttl_s = self._user_ttl_s or _FLOOR_TTL_S
-        return int(
-            await self._erase(keys=[*_keys_of(user_id), redis_keys.early(user_id)], args=[ttl_s, *self._counting])
-        )
+        keys = [*_keys_of(user_id), redis_keys.early(user_id), redis_keys.token(user_id)]
+        return int(await self._erase(keys=keys, args=[ttl_s, *self._counting]))
 
     async def forget(self, user_id: str, event_id: str, counted: Callable[[Interaction], Counted]) -> bool:
         """Delete one event, and take back what it added to its item. False: there is no such event.

@@ -16,6 +16,7 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.serving import held_version
+from recsys.state import slate_stream
 from recsys.state.connection import connect
 from recsys.versions.store import VersionStore
 from tests.support.lesson import Lesson
@@ -80,6 +81,12 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions that nobody serves are dropped soon, so that a test sees whether they are dropped at all."""
     monkeypatch.setattr(held_version, "LINGER_S", 0.3)
     monkeypatch.setattr(held_version, "WITHDRAWN_S", 0.3)
+
+
+@pytest.fixture
+def short_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots of the log of answers are over soon."""
+    monkeypatch.setattr(slate_stream, "SLOT_MS", 50)
 
 
 @pytest.fixture

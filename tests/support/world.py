@@ -126,6 +126,7 @@ class World:
             "encoder": EncoderSpec(kind="hashing", dimension=DIMENSION),
             "index": IndexSpec.of("hnsw"),
             "attributes": ATTRIBUTES,
+            "data_dir": root.parent / "home",
         }
         self.platform = Platform(shards=shards, **(options | platform))
         self.store = VersionStore(root)

@@ -1,0 +1,157 @@
+"""Where the files of the log lie: beside the versions, in a folder or in an object store, one folder an hour.
+
+<root>/answers/2026-11-27T22/1795816790000.parquet    a slot of ten seconds, by the milliseconds at which it begins
+<root>/answers/2026-11-27T22/hour.parquet             the hour, once all its slots are in it
+<root>/outcomes/…                                     the same
+
+The hour is that in which Redis took the rows. A file appears whole or not at all. Whoever writes one that is there
+keeps the entries of the stream that it holds, so no order of writers, restarts and repetitions loses or doubles a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from recsys import files
+from recsys.config import Platform
+
+WHOLE = "hour.parquet"
+_HOUR = "%Y-%m-%dT%H"
+HOUR_MS = 3_600_000
+
+
+def hour_of(ms: int) -> str:
+    """The hour's name, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime(_HOUR)
+
+
+def begin_of(hour: str) -> int:
+    """Milliseconds at which the hour of this name begins. Raises ValueError for what is no such name."""
+    return round(datetime.strptime(hour, _HOUR).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+class LogFiles:
+    """Every method raises OSError when the storage cannot be reached or refuses."""
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url).rstrip("/")
+        self._opened: tuple[AbstractFileSystem, str] | None = None
+
+    @classmethod
+    def of(cls, platform: Platform) -> LogFiles:
+        if platform.versions_url is not None:
+            return cls(f"{platform.versions_url.rstrip('/')}/slate-log")
+        return cls(platform.home() / "slate-log")
+
+    @property
+    def remote(self) -> AbstractFileSystem | None:
+        """The file system that paths are of; None: this machine's own."""
+        return None if isinstance(self._fs, LocalFileSystem) else self._fs
+
+    def hours(self, kind: str) -> list[str]:
+        """Names of the hours that have files, oldest first."""
+        found = []
+        for name in self._listed(kind):
+            with contextlib.suppress(ValueError):
+                begin_of(name)
+                found.append(name)
+        return sorted(found)
+
+    def sizes(self, kind: str, hour: str) -> dict[str, int]:
+        """Names of the hour's files, with their bytes."""
+        return {name: size for name, size in self._listed(f"{kind}/{hour}").items() if name.endswith(".parquet")}
+
+    def path(self, kind: str, hour: str, name: str) -> str:
+        """As the file system has it, for a library that reads by itself."""
+        path = self._at(f"{kind}/{hour}/{name}")
+        return path if self.remote is None else str(self._fs.unstrip_protocol(path))
+
+    def read(self, kind: str, hour: str, name: str) -> pa.Table | None:
+        """None where there is no such file."""
+        with self._reached():
+            try:
+                content = self._fs.cat_file(self._at(f"{kind}/{hour}/{name}"))
+            except FileNotFoundError:
+                return None
+        return pq.read_table(io.BytesIO(content))
+
+    def merge(self, kind: str, hour: str, name: str, table: pa.Table) -> None:
+        """Write a file, with the entries that it holds already and the table does not."""
+        before = self.read(kind, hour, name)
+        sink = io.BytesIO()
+        pq.write_table(table if before is None else united([before, table]), sink, compression="zstd")
+        path = self._at(f"{kind}/{hour}/{name}")
+        with self._reached():
+            if self.remote is None:
+                files.replace(Path(path), sink.getvalue())
+            else:
+                self._fs.pipe_file(path, sink.getvalue())
+
+    def remove(self, kind: str, hour: str, name: str) -> None:
+        """Delete a file, which another process may have done already."""
+        with self._reached(), contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(f"{kind}/{hour}/{name}"))
+
+    def remove_hour(self, kind: str, hour: str) -> None:
+        with self._reached(), contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._at(f"{kind}/{hour}"), recursive=True)
+
+    def _listed(self, folder: str) -> dict[str, int]:
+        with self._reached():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._at(folder), detail=True)
+            except FileNotFoundError:
+                return {}
+        return {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: int(one.get("size") or 0) for one in found}
+
+    def _at(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @property
+    def _fs(self) -> AbstractFileSystem:
+        return self._open()[0]
+
+    @property
+    def _root(self) -> str:
+        return self._open()[1]
+
+    def _open(self) -> tuple[AbstractFileSystem, str]:
+        if self._opened is None:
+            with self._reached():
+                fs, root = url_to_fs(self.url)
+            self._opened = fs, str(root).rstrip("/")
+        return self._opened
+
+    @contextmanager
+    def _reached(self) -> Iterator[Any]:
+        """Each store's library has errors of its own, and many of them are no OSError."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
+
+
+def united(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows of the tables, each once, in the order of the stream."""
+    rows = pa.concat_tables(tables).sort_by([("entry", "ascending"), ("place", "ascending")]).combine_chunks()
+    if rows.num_rows < 2:
+        return rows
+    changes = [pc.not_equal(rows[key].slice(1), rows[key].slice(0, rows.num_rows - 1)) for key in ("entry", "place")]
+    first = pa.chunked_array([pa.array([True]), *pc.or_(*changes).chunks])
+    return rows.filter(first)

@@ -1,0 +1,95 @@
+"""What came of the answers of the last day, for Prometheus: one composer joins, all of them tell the same."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import LockError
+
+from recsys.outcomes.joining import Group, Question, report
+from recsys.outcomes.log_files import LogFiles
+from recsys.state import redis_keys
+from recsys.telemetry import SILENT, Telemetry
+
+TELL_S = 30.0
+"""Seconds between two looks."""
+_PERIOD_S = 86_400.0
+_KEPT_S = 300.0
+"""Seconds for which a summary stands, at the least."""
+_SHARE = 0.01
+"""Share of a core that joining may take: the longer it took, the longer a summary stands."""
+_LOCK_S = 600.0
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Of one scenario and variant."""
+
+    scenario: str
+    variant: str
+    answers: int
+    click_through: float | None
+    conversion: float | None
+    value_per_answer: float | None
+
+
+_read = msgspec.json.Decoder(list[Line]).decode
+
+
+class Summary:
+    """`roles` tells what each event type is to an answer; `window_s` how long an event counts."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        files: LogFiles,
+        roles: Callable[[], Mapping[str, str]],
+        window_s: Callable[[], float],
+        telemetry: Telemetry = SILENT,
+    ) -> None:
+        self._redis = redis
+        self._files = files
+        self._roles = roles
+        self._window_s = window_s
+        self._telemetry = telemetry
+
+    async def step(self) -> None:
+        """Tell what is known, after joining anew where that is too old."""
+        known = await self._redis.get(redis_keys.SUMMARY)
+        lines = await self._renewed() if known is None else _read(known)
+        for line in lines or ():
+            labels = {"scenario": line.scenario, "variant": line.variant}
+            self._telemetry.set("recsys_outcomes_answers", line.answers, **labels)
+            for name, value in (
+                ("recsys_outcomes_click_through_ratio", line.click_through),
+                ("recsys_outcomes_conversion_ratio", line.conversion),
+                ("recsys_outcomes_value_per_answer", line.value_per_answer),
+            ):
+                if value is not None:
+                    self._telemetry.set(name, value, **labels)
+
+    async def _renewed(self) -> Sequence[Line] | None:
+        lock = self._redis.lock(redis_keys.SUMMARISING, timeout=_LOCK_S, blocking=False)
+        if not await lock.acquire():
+            return None
+        try:
+            now = time.time()
+            question = Question(now - _PERIOD_S, now, ("scenario", "variant"), self._window_s(), self._roles())
+            found = await asyncio.to_thread(report, self._files, question)
+            lines = [_line(group) for group in found.groups]
+            kept_s = max(_KEPT_S, (time.time() - now) / _SHARE)
+            await self._redis.set(redis_keys.SUMMARY, msgspec.json.encode(lines), ex=round(kept_s))
+            return lines
+        finally:
+            with contextlib.suppress(LockError):
+                await lock.release()
+
+
+def _line(group: Group) -> Line:
+    scenario, variant = map(str, group.key)
+    of = group.measures
+    return Line(scenario, variant, of.answers, of.click_through, of.conversion, of.value_per_answer)
