@@ -32,7 +32,7 @@ _LOCK_S = 15
 _SETTLED_MS = 60_000
 """Milliseconds after its end at which an hour is made one file."""
 
-_LARGEST = 64 << 20
+LARGEST = 64 << 20
 """Bytes of an hour's files past which they stay as they are: they are large enough, and all in memory at once would be
 much.
 """
@@ -136,7 +136,7 @@ def tidy(files: LogFiles, name: str, now_ms: int, keep_hours: int) -> None:
 def _make_one(files: LogFiles, name: str, hour: str) -> None:
     sizes = files.sizes(name, hour)
     slots = [file for file in sizes if file != WHOLE]
-    if not slots or sum(sizes.values()) > _LARGEST:
+    if not slots or sum(sizes.values()) > LARGEST:
         return
     tables = [table for file in slots if (table := files.read(name, hour, file)) is not None]
     if tables:

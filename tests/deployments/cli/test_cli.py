@@ -43,6 +43,7 @@ def test_help_names_every_command(run: Recsys) -> None:
         "versions",
         "promote",
         "rollback",
+        "report",
     }
     assert all(name in done.out for name in names)
 

@@ -112,7 +112,7 @@ def test_hours_that_are_kept_no_longer_go(files):
 
 def test_large_hours_stay_in_slots(files, monkeypatch):
     """All of one in memory at once would be much."""
-    monkeypatch.setattr(collecting, "_LARGEST", 100)
+    monkeypatch.setattr(collecting, "LARGEST", 100)
     begin = begin_of("2026-11-27T20")
     files.merge("answers", "2026-11-27T20", f"{begin}.parquet", table(begin, "a"))
     tidy(files, "answers", begin + HOUR_MS, keep_hours=2)

@@ -147,7 +147,7 @@ def test_every_key_is_listed_with_its_bound() -> None:
 
 BOUNDED = {
     "sequences", "log", "trimmed", "reencoders", "reencoded", "rebuild", "retraining", "members", "heard", "changed",
-    "settings", "secret", "touched", "tickets",
+    "settings", "secret", "touched", "tickets", "answers", "outcomes", "waiting",
 }  # fmt: skip
 """Kinds without a lifetime, each bounded by the number of shards, replicas or deployments, or by trimming."""
 
@@ -157,7 +157,9 @@ async def test_what_is_not_bounded_has_a_lifetime(make_world, redis):
     world = await make_world()
     for user in ODD:
         await world.gateway.record([event(user, "sea-0"), event(user, "no-such-item", type="view")])
-    await world.gateway.recommend(RecQuery(k=3, user_id=ODD[0]))
+    await world.gateway.recommend(RecQuery(k=3, user_id=ODD[0], request_id="r"))
+    await world.gateway.record([event("v", "sea-0", request_id="r", type=kind) for kind in ("click", "impression")])
+    await world.gateway.answers.step()
     await world.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True, version=7)
     await world.gateway.record([event("v", "sea-new")])
     await world.gateway.delete("sea-new", wait_visible=True)

@@ -56,7 +56,7 @@ async def test_what_is_saved_is_what_is_loaded(store, user, redis):
     assert (await store.histories([user]))[0] == list(done.fresh)
     assert await store.erase(user) == 3
     left = {k.decode().removeprefix("recsys:") async for k in redis.scan_iter()}
-    assert left <= {redis_keys.SEQUENCES, redis_keys.touched(0), redis_keys.floor(user)}
+    assert left <= {redis_keys.SEQUENCES, redis_keys.touched(0), redis_keys.floor(user), redis_keys.token(user)}
 
 
 async def test_users_do_not_meet(store):
