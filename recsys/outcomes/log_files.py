@@ -26,7 +26,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from recsys import files
-from recsys.config import Platform
+from recsys.config.platform import Platform
 
 WHOLE = "hour.parquet"
 _HOUR = "%Y-%m-%dT%H"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config import SlateLog as Settings
+from recsys.config.slate_log import SlateLog as Settings
 from recsys.datatypes import Interaction, RecQuery, Slate
 from recsys.state.slate_columns import Answer
 from recsys.state.slate_log import SlateLog

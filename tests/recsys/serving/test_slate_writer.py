@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import RedisError
 
-from recsys.config import Serving, SlateLog
+from recsys.config.serving import Serving
+from recsys.config.slate_log import SlateLog
 from recsys.datatypes import RecQuery
 from recsys.serving.slate_writer import SlateWriter
 from recsys.state import redis_keys
