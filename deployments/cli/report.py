@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from deployments.cli.client import Client
-from deployments.cli.finding import AnyConfig, running
 from deployments.cli.options import Json, print_json
+from deployments.cli.platform_choice import AnyConfig, running
 
 _COUNTS = ("answers", "items", "impressions", "clicks", "conversions", "value")
 _RATIOS = ("click_through", "click_through_seen", "answer_click_through", "conversion")
