@@ -87,6 +87,7 @@ STAGE_HANDS = {
     "parts/encoder_bench.py",
     "parts/filter_bench.py",
     "parts/index_bench.py",
+    "parts/plans_left_out.py",
 }
 """Of load_tests/, what sets the stage for a measurement, in processes of their own, and what measures a part alone;
 nothing that measures the platform imports them."""

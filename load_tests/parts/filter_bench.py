@@ -66,7 +66,7 @@ class Case:
     """A row of the table: a filter for each query."""
 
     name: str
-    filters: Sequence[Filter]
+    filters: Sequence[Filter | None]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Always(Planner):
         super().__init__(planner.costs)
         self._walks = walks
 
-    def walking(self, depths: np.ndarray, matching: int, least_ef: int) -> np.ndarray:  # noqa: ARG002
+    def walking(self, depths: np.ndarray, matching: int, least_ef: int, spent: np.ndarray) -> np.ndarray:  # noqa: ARG002
         return np.full(len(depths), self._walks) & np.isfinite(depths)
 
 
@@ -130,7 +130,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1, help="queries of a call")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engine", default="hnsw")
-    parser.add_argument("--ef", type=int, default=128, help="ef_search of the shard")
+    parser.add_argument("--ef", type=int, default=256, help="ef_search of the shard")
     parser.add_argument("--output", type=Path, help="JSON file")
     return parser.parse_args()
 
@@ -182,7 +182,9 @@ def between(key: str, low: float, high: float) -> Condition:
 
 
 def cases(world: World) -> Iterator[Case]:
-    m, place = len(world.queries), world.numbers["place"][world.origins]
+    m = len(world.queries)
+    yield Case("none", [None] * m)
+    place = world.numbers["place"][world.origins]
     for share in SHARES:
         percent, root = f"{share * 100:g} %", math.sqrt(share)
         both = Filter(must=(between("first", 0, root), between("second", 0, root)))
@@ -219,7 +221,7 @@ def equivalents(world: World) -> Iterator[tuple[Filter, Filter]]:
             yield Filter(must=(below,)), Filter(must=(Condition("first", "any", listed),))
 
 
-def ask(world: World, places: Rows, filters: Sequence[Filter]) -> ShardQuery:
+def ask(world: World, places: Rows, filters: Sequence[Filter | None]) -> ShardQuery:
     query = nearest_query("bench", world.queries[places], CANDIDATES)
     return replace(query, filters=tuple(filters[place] for place in places.tolist()))
 
@@ -253,7 +255,6 @@ def measure(world: World, case: Case, batch: int, rounds: int) -> Outcome:
         places = np.arange(start, min(start + batch, len(world.queries)))
         query = ask(world, places, case.filters)
         for given in query.filters:
-            assert given is not None
             shard.lists.matches(given)  # what is cached by the first contender is not the cost of that contender
         for name, (shard.planner, shard.depths) in contenders.items():  # type: ignore[assignment]
             best = min(_cpu(lambda query=query: nearest(shard, query, NOTHING)) for _ in range(rounds))
@@ -266,7 +267,8 @@ def measure(world: World, case: Case, batch: int, rounds: int) -> Outcome:
             nearest_ten = matches[np.argsort(-scores)[:10]]
             hits, wanted = hits + len(np.intersect1d(rows, nearest_ten)), wanted + len(nearest_ten)
             short += len(rows) < min(CANDIDATES, len(matches))
-            plans.update(["+".join(named(found.searched[request].plans))])
+            searched = found.searched.get(request)
+            plans.update(["walk" if searched is None else "+".join(named(searched.plans))])
             matching += len(matches)
     return Outcome(
         case.name,

@@ -120,9 +120,10 @@ def _among_matches(
     proposals: list[Proposals] = []
     plans = dict.fromkeys(query.vector_request[places].tolist(), 0)
     depths = _depths(shard, _Vectors.of(query, places), given, matching)
+    spent = np.zeros(len(places))
     for _ in range(_WALKS):
-        walking = shard.planner.walking(depths, matching, shard.tuning.ef_search)
-        left, deeper = [places[~walking]], [depths[~walking]]
+        walking = shard.planner.walking(depths, matching, shard.tuning.ef_search, spent)
+        left, deeper, taken = [places[~walking]], [depths[~walking]], [spent[~walking]]
         for here in in_steps(depths, walking):
             some, k = _Vectors.of(query, places[here]), math.ceil(depths[here].max())
             rows = _walk(shard, some.queries, k)
@@ -134,7 +135,9 @@ def _among_matches(
             _note(plans, some.requests, "post_filter")
             left.append(some.places[~enough])
             deeper.append(observed(k, keep[~enough].sum(axis=1), some.wanted[~enough]))
+            taken.append(spent[here][~enough] + shard.planner.costs.walks(np.maximum(k, shard.tuning.ef_search)))
         places, depths = np.concatenate(left), np.minimum(np.concatenate(deeper), shard.items.live)
+        spent = np.concatenate(taken)
         if not len(places) or not walking.any():
             break
     if len(places):
@@ -151,7 +154,8 @@ def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> De
     wanted = vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)
     shortest = wanted.astype(np.float64)
     few = matching <= shard.tuning.exact_below
-    if few or not shard.planner.walking(shortest, matching, shard.tuning.ef_search).any():
+    free = np.zeros(len(wanted))
+    if few or not shard.planner.walking(shortest, matching, shard.tuning.ef_search, free).any():
         return np.full(len(wanted), np.inf)
     return shard.depths.estimate(vectors.queries, wanted, shard.lists.mask(given), matching)
 

@@ -74,11 +74,16 @@ class Planner:
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
 
-    def walking(self, depths: npt.NDArray[np.float64], matching: int, least_ef: int) -> npt.NDArray[np.bool_]:
+    def walking(
+        self, depths: npt.NDArray[np.float64], matching: int, least_ef: int, spent: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
         """(m,) bool: which of m queries under one filter walk for the nearest `depths` rows. For the others the
         matches are scored, in one call; so they are where the depth is infinite.
+
+        `spent`: (m,) seconds of walks that found too few. With them no query walks for longer than scoring its matches
+        takes, so that in the end it takes at most twice as long.
         """
-        walks = np.where(np.isfinite(depths), self.costs.walks(np.maximum(depths, least_ef)), np.inf)
+        walks = spent + np.where(np.isfinite(depths), self.costs.walks(np.maximum(depths, least_ef)), np.inf)
         walking = walks < self.costs.exact(matching, len(depths)) / len(depths)
         scored = ~walking
         # What scoring costs a query was counted with all of them. The fewer share it, the more it costs each.

@@ -34,7 +34,7 @@ class Walks(Planner):
     def __init__(self) -> None:
         super().__init__(Costs.usual(D))
 
-    def walking(self, depths: Any, matching: int, least_ef: int) -> Any:
+    def walking(self, depths: Any, matching: int, least_ef: int, spent: Any) -> Any:
         return np.isfinite(depths)
 
 

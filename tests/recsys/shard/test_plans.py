@@ -59,7 +59,7 @@ SMALL.delete([f"i{i}" for i in range(0, 1500, 17)])
 class Scores(Planner):
     """Never walks."""
 
-    def walking(self, depths: Any, matching: int, least_ef: int) -> Any:
+    def walking(self, depths: Any, matching: int, least_ef: int, spent: Any) -> Any:
         return np.zeros(len(depths), bool)
 
 
@@ -70,7 +70,7 @@ class Coin(Planner):
         super().__init__(Costs.usual(D))
         self._rng = np.random.default_rng(seed)
 
-    def walking(self, depths: Any, matching: int, least_ef: int) -> Any:
+    def walking(self, depths: Any, matching: int, least_ef: int, spent: Any) -> Any:
         return np.isfinite(depths) & (self._rng.random(len(depths)) < 0.7)
 
 
@@ -204,11 +204,20 @@ def test_by_its_own_costs_a_choice_takes_at_most_twice_the_best_single_plan(dept
     planner = Planner(Costs(call=1.0, row=row, product=product, walk=walk, power=1.0))
     depth = np.array(depths)
     walks = planner.costs.walks(np.maximum(depth, 64))
-    walking = planner.walking(depth, matching, 64)
+    walking = planner.walking(depth, matching, 64, np.zeros(len(depth)))
     scored = int(np.count_nonzero(~walking))
     taken = walks[walking].sum() + (planner.costs.exact(matching, scored) if scored else 0.0)
     best = min(walks.sum(), planner.costs.exact(matching, len(depth)))
     assert taken <= 2 * best * (1 + 1e-9)
+
+
+def test_walks_that_found_too_few_count():
+    """A query that has walked for nearly as long as scoring takes does not walk again, however short the next walk."""
+    planner = Planner(Costs(call=0.0, row=1.0, product=0.0, walk=1.0, power=1.0))
+    depths, spent = np.array([100.0, 100.0, 100.0]), np.array([0.0, 800.0, 950.0])
+    assert planner.walking(depths[:1], 1000, 1, spent[:1]).tolist() == [True]
+    assert planner.walking(depths[1:2], 1000, 1, spent[1:2]).tolist() == [True]
+    assert planner.walking(depths[2:], 1000, 1, spent[2:]).tolist() == [False]
 
 
 @given(st.lists(st.tuples(st.floats(1, 1e6), st.booleans()), min_size=1, max_size=30))
