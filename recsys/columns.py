@@ -59,6 +59,9 @@ class StringColumn:
         return StringColumn(self.blob[at], offsets)
 
 
+NO_STRINGS = StringColumn(np.zeros(0, np.uint8), np.zeros(1, np.int64))
+
+
 def find(keys: Keys, wanted: Keys) -> Rows:
     """Return the (n,) int64 position of each wanted key in the sorted `keys`, -1 where it is missing."""
     if not len(keys):

@@ -8,11 +8,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import ModelWrapValidatorHandler, field_validator, model_validator
 
 from recsys.config.base import Settings
+
+Originals = Literal["float32", "float16", "none"]
 
 ENGINES = "recsys.engines"
 """Group of entry points by which another package brings engines: name -> module."""
@@ -51,8 +53,23 @@ class IndexSpec(Settings):
     vectors of a byte a component: a third of the memory. docs/operations.md says which one when. An engine of
     several kinds has the kind behind a colon."""
 
+    originals: Originals = "float32"
+    """The vectors that a shard keeps beside the index, to score candidates with: `float32`; `float16`, half the memory,
+    with scores that are right to three digits; `none`: candidates are scored with the vectors that the index holds,
+    which are rounded where the engine rounds. The files of a version always have the vectors."""
+
     exact: ClassVar[bool] = False
     """Whether a search reads every vector: then nothing is to be measured or raised."""
+
+    holds_vectors: ClassVar[bool] = False
+    """Whether the engine's index gives back its vectors, see `base.HoldsVectors`; `originals: none` needs it."""
+
+    efforts: ClassVar[tuple[int, ...]] = (16, 32, 64, 128, 256, 512)
+    """Values of `ShardTuning.ef_search` that `recsys tune` tries, in ascending order."""
+
+    cost_growth: ClassVar[float] = 0.5
+    """How the cost of a search grows with the number of vectors: n times as many cost n to this power as much. With it
+    `recsys tune` compares engines on samples: 1 for one that reads every vector, near 0 for a graph."""
 
     @classmethod
     def of(cls, engine: str = "hnsw", **settings: Any) -> IndexSpec:
@@ -81,6 +98,19 @@ class IndexSpec(Settings):
         if engine != name:
             raise ValueError(f"{name} has no kinds; leave out {engine.removeprefix(name)!r}")
         return engine
+
+    @model_validator(mode="after")
+    def _originals_are_somewhere(self) -> Self:
+        if self.originals == "none" and not self.holds_vectors:
+            raise ValueError(f"originals: {self.engine} does not give its vectors back; set float16 or float32")
+        return self
+
+    @classmethod
+    def trials(cls, items: int, dimension: int) -> list[dict[str, Any]]:  # noqa: ARG003 - for those that override it
+        """Settings that `recsys tune` tries for so many vectors. Empty: it tries the engine only where it is named, as
+        it is by default.
+        """
+        return []
 
     def stronger(self) -> Iterator[IndexSpec]:
         """What a build tries when too little is found, cheapest first: the same with settings raised."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,14 @@ class Spec(IndexSpec):
     """More find more, and take memory and time of a build."""
     ef_search_limit: int = Field(4096, ge=1, le=100_000)
     """How far a build may raise the shards' `ef_search` when recall is too low."""
+
+    holds_vectors: ClassVar[bool] = True
+    efforts: ClassVar[tuple[int, ...]] = (50, 100, 200, 400, 800, 1600)
+    cost_growth: ClassVar[float] = 0.3
+
+    @classmethod
+    def trials(cls, items: int, dimension: int) -> list[dict[str, Any]]:  # noqa: ARG003 - see `IndexSpec.trials`
+        return [{"trees": 20}, {"trees": 100}]
 
     def ef_searches(self, ef_search: int) -> list[int]:
         """Doubled within `ef_search_limit`."""
@@ -70,7 +78,10 @@ class AnnoyBody:
         return nodes, scores
 
     def vectors(self, start: int, stop: int) -> Floats:
-        part = [self._forest.get_item_vector(node) for node in range(start, stop)]
+        return self.at(np.arange(start, stop))
+
+    def at(self, nodes: Rows) -> Floats:
+        part = [self._forest.get_item_vector(node) for node in nodes.tolist()]
         return np.array(part, np.float32).reshape(-1, self._dimension)
 
     def tune(self, tuning: ShardTuning) -> None:

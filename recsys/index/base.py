@@ -52,6 +52,15 @@ class VectorIndex(Protocol):
         """Write everything that `load` needs into this file, and into one beside it that ends in `.npz`."""
 
 
+class HoldsVectors(VectorIndex, Protocol):
+    """An index of an engine whose `Spec.holds_vectors` is set."""
+
+    def vectors(self, rows: Rows) -> Floats:
+        """(n, d) float32 vectors of the rows as the index holds them, rounded where it rounds. Zeros for a row that is
+        not here.
+        """
+
+
 class Engine(Protocol):
     """What an engine's module offers. A library is imported within `create` and `load`: whatever reads the config file
     imports the module.

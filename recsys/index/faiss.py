@@ -7,11 +7,12 @@ refinement (RFlat and its like) four times as many neighbours are taken from the
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ _DEFAULT = "HNSW32"
 _POINTS = 39
 """Vectors a centroid that training is to have, at the least: faiss' own rule, under which it complains."""
 _REFINED = 4
+_FEWEST_LISTS = 8
 _FEWEST_NSG = 1000
 """Under some hundred vectors faiss makes no NSG."""
 _FACTORY = re.compile(r"[A-Za-z0-9_,()x.\[\]-]{1,200}")
@@ -42,6 +44,15 @@ class Spec(IndexSpec):
     """Candidates kept while an HNSW is built; a factory without one does not look at it."""
     ef_search_limit: int = Field(512, ge=1, le=100_000)
     """How far a build may raise the shards' `ef_search` when recall is too low."""
+
+    holds_vectors: ClassVar[bool] = True
+    efforts: ClassVar[tuple[int, ...]] = (4, 8, 16, 32, 64, 128, 256, 512)
+
+    @classmethod
+    def trials(cls, items: int, dimension: int) -> list[dict[str, Any]]:
+        """Inverted lists over vectors, bytes, product codes and bits; the shard scores what they propose."""
+        lists = _lists(items)
+        return [{"engine": f"faiss:IVF{lists},{code}"} for code in _codes(dimension)] if lists else []
 
     @field_validator("engine")
     @classmethod
@@ -94,6 +105,11 @@ class FaissBody:
         part: Floats = self._index.reconstruct_n(start, stop - start)
         return part
 
+    def at(self, nodes: Rows) -> Floats:
+        _faiss().omp_set_num_threads(self._threads)
+        part: Floats = self._index.reconstruct_batch(nodes)
+        return part
+
     def tune(self, tuning: ShardTuning) -> None:
         self._threads = tuning.threads
         space = _faiss().ParameterSpace()
@@ -106,6 +122,20 @@ class FaissBody:
     def dump(self) -> npt.NDArray[np.uint8]:
         data: npt.NDArray[np.uint8] = _faiss().serialize_index(self._index)
         return data
+
+
+def _lists(items: int) -> int:
+    """Lists of an IVF: four times the root, in powers of two, and as few as training has vectors for; 0: too few."""
+    most = min(4 * math.sqrt(items), items / _POINTS)
+    return 1 << int(math.log2(most)) if most >= _FEWEST_LISTS else 0
+
+
+def _codes(dimension: int) -> list[str]:
+    """Of a vector of d components: 4 d bytes, d bytes, d / 4 bytes, the same made for scans in registers, d bits."""
+    codes = ["Flat", "SQ8"]
+    if dimension % 4 == 0:
+        codes += [f"PQ{dimension // 4}", f"PQ{dimension // 2}x4fs"]
+    return [*codes, "RaBitQ"]
 
 
 def _faiss() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,13 @@ class Spec(IndexSpec):
 
     engine: str = "flat"
     exact: ClassVar[bool] = True
+    holds_vectors: ClassVar[bool] = True
+    efforts: ClassVar[tuple[int, ...]] = (ShardTuning().ef_search,)
+    cost_growth: ClassVar[float] = 1.0
+
+    @classmethod
+    def trials(cls, items: int, dimension: int) -> list[dict[str, Any]]:  # noqa: ARG003 - see `IndexSpec.trials`
+        return [{}]
 
 
 class FlatIndex:
@@ -54,6 +61,10 @@ class FlatIndex:
         if self._hidden:
             scores[:, list(self._hidden)] = -np.inf
         return best(scores, np.arange(len(self)), k)
+
+    def vectors(self, nodes: Rows) -> Floats:
+        vectors: Floats = self._vectors.view[nodes]
+        return vectors
 
     def tune(self, tuning: ShardTuning) -> None:
         """Nothing to tune: the answer is exact."""

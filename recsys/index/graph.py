@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -58,6 +58,13 @@ class Graph(Protocol):
 
     def tune(self, tuning: ShardTuning) -> None: ...
     def save(self, path: Path) -> None: ...
+
+
+class HoldingGraph(Graph, Protocol):
+    """A graph that gives back its vectors."""
+
+    def vectors(self, nodes: Rows) -> Floats:
+        """(n, d) float32 of nodes that are not hidden, as the graph holds them."""
 
 
 class GraphIndex:
@@ -118,6 +125,18 @@ class GraphIndex:
                 nodes = np.pad(nodes, none, constant_values=NO_ROW)
                 scores = np.pad(scores, none, constant_values=-np.inf)
             return self.nodes.spread(nodes, scores, k, _SPARE, _ALIKE)
+
+    def vectors(self, rows: Rows) -> Floats:
+        """See `base.HoldsVectors`; only of a `HoldingGraph`."""
+        with self._lock.shared():
+            nodes = self.nodes.of_rows(rows)
+            here = nodes >= 0
+            some = cast("HoldingGraph", self.graph).vectors(nodes[here])
+        if len(some) == len(rows):
+            return some
+        vectors = np.zeros((len(rows), some.shape[1]), np.float32)
+        vectors[here] = some
+        return vectors
 
     @property
     def mixed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,16 @@ class Spec(IndexSpec):
     """How far a build may raise the shards' `ef_search` when recall is too low; a walk's time grows with it."""
     m_limit: int = Field(64, ge=4, le=128)
     """How far a build may raise `m`, and `ef_construction` with it, when `ef_search_limit` is not enough."""
+
+    holds_vectors: ClassVar[bool] = True
+    efforts: ClassVar[tuple[int, ...]] = (50, 64, 96, 128, 192, 256, 384, 512)
+    """A walk keeps at least as many candidates as it is asked for, which are 50."""
+    cost_growth: ClassVar[float] = 0.15
+    """The steps of a walk grow with the logarithm of the number of nodes."""
+
+    @classmethod
+    def trials(cls, items: int, dimension: int) -> list[dict[str, Any]]:  # noqa: ARG003 - see `IndexSpec.trials`
+        return [{"m": 8}, {"m": 16}, {"m": 32, "ef_construction": 400}]
 
     def stronger(self) -> Iterator[IndexSpec]:
         """With twice as many links and candidates each time, within `m_limit`."""
@@ -110,6 +120,11 @@ class HnswGraph:
             else:
                 return nearest
         return np.zeros((len(codes), 0), np.int64), np.zeros((len(codes), 0), np.float32)
+
+    def vectors(self, nodes: Rows) -> Floats:
+        if not len(nodes):
+            return np.zeros((0, self._graph.dim), np.float32)
+        return np.asarray(self._graph.get_items(nodes, return_type="numpy"), np.float32)
 
     def tune(self, tuning: ShardTuning) -> None:
         self._graph.set_ef(tuning.ef_search)

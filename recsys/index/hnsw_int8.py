@@ -164,6 +164,11 @@ class Int8Graph:
             scores, nodes = np.where(missing, np.float32(-np.inf), scores), np.where(missing, NO_ROW, nodes)
         return nodes, scores
 
+    def vectors(self, nodes: Rows) -> Floats:
+        _faiss().omp_set_num_threads(self._tuning.threads)
+        codes: Floats = self._graph.reconstruct_batch(nodes)
+        return codes * np.float32(1 / (self._scale or 1.0))
+
     def tune(self, tuning: ShardTuning) -> None:
         self._tuning = tuning
 

@@ -64,6 +64,10 @@ class Nodes:
             nodes[missing] = [self._recent.get(h, -1) for h in hashes[missing].tolist()]
         return nodes
 
+    def of_rows(self, rows: Rows) -> Rows:
+        """(n,) int64 nodes of rows that are or were here; -1 for one that was removed."""
+        return self._node.view[rows].astype(np.int64)
+
     def create(self, nodes: Rows, hashes: Keys, exact: Keys) -> None:
         """Add nodes, which have no rows yet. Their numbers go on from `len(self)`, in any order.
 

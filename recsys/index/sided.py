@@ -40,6 +40,9 @@ class Body(Protocol):
     def vectors(self, start: int, stop: int) -> Floats:
         """(stop - start, d) as the body holds them, rounded where it rounds."""
 
+    def at(self, nodes: Rows) -> Floats:
+        """(n, d) the same of some nodes."""
+
     def tune(self, tuning: ShardTuning) -> None: ...
 
     def dump(self) -> npt.NDArray[np.uint8]:
@@ -138,6 +141,14 @@ class SidedGraph:
             likeness[:, self._hidden.view[start:stop]] = -np.inf
             nodes, scores = _merged(nodes, scores, *best(likeness, np.arange(start, stop), k), k)
         return nodes, scores
+
+    def vectors(self, nodes: Rows) -> Floats:
+        vectors = np.empty((len(nodes), self._side.view.shape[1]), np.float32)
+        inside = nodes < self._own
+        if self._body is not None:
+            vectors[inside] = self._body.at(nodes[inside])
+        vectors[~inside] = self._side.view[nodes[~inside] - self._own]
+        return vectors
 
     def tune(self, tuning: ShardTuning) -> None:
         self._tuning = tuning

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from recsys.columns import Column, Strings
+from recsys.columns import NO_STRINGS, Column, StringColumn, Strings
 from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.index.base import NO_ROW
@@ -20,7 +20,11 @@ from recsys.shard.availability import Availability
 from recsys.shard.changed_rows import Journal
 from recsys.shard.equal_items import Twins
 from recsys.shard.item_vectors import ItemVectors
+from recsys.shard.rows_by_id import RowsById
 from recsys.shard.sketches import Sketcher
+
+_BLOCK = 1 << 14
+"""Vectors sketched in one product: 25 MB at 384 dimensions."""
 
 
 class ItemTable:
@@ -35,7 +39,10 @@ class ItemTable:
     ) -> None:
         self.ids = Strings()
         self.titles = Strings()
-        self.documents = Strings()
+        self._stored = NO_STRINGS
+        """Documents of the snapshot's rows: a map of their file, of which memory holds only what somebody reads."""
+        self._documents = Strings()
+        """Of the rows behind them."""
         self.keys = Column(np.uint64)
         self.created_at = Column(np.float64)
         """Unix seconds; NaN: unknown."""
@@ -69,7 +76,7 @@ class ItemTable:
         self.width = dimension + (learned.dimension if learned else 0)
         self.twins = Twins(self.width - dimension)
         self._sketcher = sketcher
-        self._rows: dict[str, int] = {}
+        self._rows = RowsById(self.ids)
         self._changing = threading.Lock()
         """Held by the writer, and by a search at a moment at which items begin or end to be available."""
         self._vectors = ItemVectors(dimension, learned)
@@ -92,8 +99,12 @@ class ItemTable:
 
     def rows(self, item_ids: Sequence[str]) -> Rows:
         """Rows of the items that are here, in the order of the ids."""
-        rows = (self._rows.get(i) for i in item_ids)
-        return np.fromiter((row for row in rows if row is not None), np.int64)
+        rows = self.find(item_ids)
+        return rows[rows != NO_ROW]
+
+    def find(self, item_ids: Sequence[str]) -> Rows:
+        """(n,) int64 row of each item; NO_ROW for one that is not here."""
+        return self._rows.find(item_ids)
 
     def contexts(self, rows: Rows) -> Floats:
         """(len(rows), width) float32: what a like of the item adds to a user, see `model/space.py`."""
@@ -103,14 +114,35 @@ class ItemTable:
         """(len(rows), width) float32."""
         return self._vectors.at(rows)
 
-    def adopt(self, items: Sequence[Item], vectors: Floats) -> None:
-        """Fill an empty table. The (n, width) float32 `vectors` are kept as they are, so a memory map stays one."""
+    @property
+    def rounded(self) -> bool:
+        """Whether `vectors` gives others than the version was built of; `truth` gives those."""
+        return self._vectors.rounded
+
+    def truth(self, rows: Rows) -> Floats:
+        """(len(rows), width) float32 as the version was built of them: for measurements, see `ItemVectors.truth`."""
+        return self._vectors.truth(rows)
+
+    def leave_out_vectors(self, held: Callable[[Rows], Floats], stored: Callable[[], npt.NDArray[np.floating]]) -> None:
+        """Keep the vectors that were adopted no longer, see `ItemVectors.leave_out`."""
+        self._vectors.leave_out(held, stored)
+
+    def adopt(
+        self, items: Sequence[Item], vectors: npt.NDArray[np.floating], documents: StringColumn | None = None
+    ) -> None:
+        """Fill an empty table. The (n, width) float32 or float16 `vectors` are kept as they are, so a memory map stays
+        one, and so are the `documents` of the items; None: they are made.
+        """
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
         self.twins.adopt(items, self._vectors.adopt(vectors)[:, self.dimension :])
-        rows = self._extend(items, self._sketcher.sketch(vectors[:, : self.dimension]), stored=True)
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(items), _BLOCK)]
+        texts = (np.asarray(vectors[block, : self.dimension], np.float32) for block in blocks)
+        sketches = np.concatenate([self.sketches.view[:0], *map(self._sketcher.sketch, texts)])
+        self._stored = document_column(items) if documents is None else documents
+        rows = self._extend(items, sketches, stored=True)
         self.slots.view[:] = np.arange(len(items))
-        self._rows.update(zip((item.item_id for item in items), rows.tolist(), strict=True))
+        self._rows.adopt(self.keys.view)
         self.shown = int(np.count_nonzero(self.alive.view))
         self.journal.add(rows)
 
@@ -122,14 +154,15 @@ class ItemTable:
         two are equal.
         """
         texts = self._settled(items, np.asarray(vectors, np.float32))
-        present = [self._rows.get(item.item_id, NO_ROW) for item in items]
-        wide = self._vectors.widened(texts, np.array(present, np.int64))
+        present = self.find([item.item_id for item in items])
+        wide = self._vectors.widened(texts, present)
         self._vectors.extend(wide)
         self.twins.append(items, wide[:, self.dimension :])
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
+        self._documents.extend([_document(item) for item in items])
         rows = self._extend(items, sketches, stored=False)
-        self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present]
+        self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present.tolist()]
         return rows
 
     def _settled(self, items: Sequence[Item], texts: Floats) -> Floats:
@@ -156,11 +189,10 @@ class ItemTable:
         A row and the one that it replaces change places in one store, so a reader meets exactly one of the two.
         """
         last = dict(zip((item.item_id for item in items), rows.tolist(), strict=True))
-        replaced = {i: row for i in last if (row := self._rows.get(i)) is not None}
-        old, new = np.array(list(replaced.values()), np.int64), np.array([last[i] for i in replaced], np.int64)
+        born, before = np.fromiter(last.values(), np.int64, len(last)), self.find(list(last))
+        old, new = before[before != NO_ROW], born[before != NO_ROW]
         # What people think of an item outlives a change of its text.
         self.counts.view[new], self.trends.view[new] = self.counts.view[old], self.trends.view[old]
-        born = np.fromiter(last.values(), np.int64, len(last))
         changed = np.concatenate([born, old])
         with self._changing:
             self.stored.view[changed] = np.arange(len(changed)) < len(born)
@@ -173,7 +205,7 @@ class ItemTable:
         """Mark the items as deleted. Return the rows that they had."""
         rows = self.rows(list(dict.fromkeys(item_ids)))
         for item_id in item_ids:
-            self._rows.pop(item_id, None)
+            self._rows.remove(item_id)
         with self._changing:
             self.stored.view[rows] = self.alive.view[rows] = False
             self._changed(rows)
@@ -182,7 +214,7 @@ class ItemTable:
 
     def count(self, item_ids: Sequence[str], counts: npt.ArrayLike, trends: npt.ArrayLike) -> None:
         """Take over likes and trends of n items, (n,) float64 each. Ids of items that are not here are passed over."""
-        rows = np.fromiter((self._rows.get(i, NO_ROW) for i in item_ids), np.int64, len(item_ids))
+        rows = self.find(item_ids)
         present = rows >= 0
         rows, likes, latest = rows[present], np.asarray(counts)[present], np.asarray(trends)[present]
         was = self.counts.view[rows]
@@ -220,7 +252,9 @@ class ItemTable:
 
     def item(self, row: int) -> Item:
         """The item of a row."""
-        return Item(self.ids[row], self.titles[row], **orjson.loads(self.documents[row]))
+        later = row - len(self._stored)
+        document = self._stored[row] if later < 0 else self._documents[later]
+        return Item(self.ids[row], self.titles[row], **orjson.loads(document))
 
     def stored_rows(self) -> Rows:
         """Rows of all items, in ascending order."""
@@ -236,7 +270,6 @@ class ItemTable:
         ids = [item.item_id for item in items]
         self.ids.extend(ids)
         self.titles.extend([item.title for item in items])
-        self.documents.extend([_document(item) for item in items])
         self.attributes.extend(first, [item.attributes for item in items])
         self.keys.extend(item_keys(ids))
         self.created_at.extend(np.array([item.created_at for item in items], np.float64))
@@ -251,6 +284,11 @@ class ItemTable:
             self.alive.extend(stored & self.availability.is_open(rows))
         self.generation += 1
         return rows
+
+
+def document_column(items: Sequence[Item]) -> StringColumn:
+    """The documents of the items, in their order, as `ItemTable.adopt` takes them."""
+    return StringColumn.of([_document(item) for item in items])
 
 
 def _document(item: Item) -> str:

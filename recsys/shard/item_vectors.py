@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 
 from recsys.columns import Column
 from recsys.datatypes import Floats, Rows
@@ -18,18 +21,47 @@ class ItemVectors:
         self._dimension = dimension
         self._learned = learned
         self._width = dimension + (learned.dimension if learned else 0)
-        self._snapshot: Floats = np.zeros((0, self._width), np.float32)
+        self._snapshot: npt.NDArray[np.floating] = np.zeros((0, self._width), np.float32)
+        self._snapshot_rows = 0
+        self._held: Callable[[Rows], Floats] | None = None
+        """Gives the vectors of the snapshot's rows where they are not kept here; None: they are."""
+        self._stored: Callable[[], npt.NDArray[np.floating]] | None = None
+        """Opens the snapshot's file where its vectors are not kept here."""
         self._added = Column(np.float32, (self._width,))
 
     @property
     def snapshot_rows(self) -> int:
         """The first so many rows came with the snapshot."""
-        return len(self._snapshot)
+        return self._snapshot_rows
 
-    def adopt(self, vectors: Floats) -> Floats:
-        """Take over the (n, width) vectors of a snapshot, which may be a read-only map of its file, and return them."""
+    def adopt(self, vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Take over the (n, width) float32 or float16 vectors of a snapshot, which may be a read-only map of its file,
+        and return them.
+        """
         self._snapshot = np.asarray(vectors)  # a plain view: numpy's memmap class does Python work at every use
+        self._snapshot_rows = len(vectors)
         return self._snapshot
+
+    def leave_out(self, held: Callable[[Rows], Floats], stored: Callable[[], npt.NDArray[np.floating]]) -> None:
+        """Keep the vectors of the snapshot no longer. `held` gives those of rows as the index holds them; `stored`
+        opens their file, for measurements.
+        """
+        self._held, self._stored = held, stored
+        self._snapshot = self._snapshot[:0]
+
+    @property
+    def rounded(self) -> bool:
+        """Whether `at` gives other vectors than the version was built of."""
+        return self._held is not None
+
+    def truth(self, rows: Rows) -> Floats:
+        """(len(rows), width) float32 as the version was built of them, for measurements: read from the file where they
+        are not in memory.
+        """
+        stored = self._stored
+        if stored is None:
+            return self.at(rows)
+        return self._joined(rows, lambda some: np.asarray(stored()[some], np.float32))
 
     def extend(self, vectors: Floats) -> None:
         """Add the (n, width) vectors of the next n rows."""
@@ -37,13 +69,18 @@ class ItemVectors:
 
     def at(self, rows: Rows) -> Floats:
         """(len(rows), width) float32."""
+        return self._joined(rows, self._held or self._kept)
+
+    def _kept(self, rows: Rows) -> Floats:
+        return np.asarray(self._snapshot[rows], np.float32)
+
+    def _joined(self, rows: Rows, of_snapshot: Callable[[Rows], Floats]) -> Floats:
         if not len(self._added):
-            return np.asarray(self._snapshot[rows])
-        first_added = len(self._snapshot)
+            return of_snapshot(rows)
         vectors = np.empty((len(rows), self._width), np.float32)
-        old = rows < first_added
-        vectors[old] = self._snapshot[rows[old]]
-        vectors[~old] = self._added.view[rows[~old] - first_added]
+        old = rows < self._snapshot_rows
+        vectors[old] = of_snapshot(rows[old])
+        vectors[~old] = self._added.view[rows[~old] - self._snapshot_rows]
         return vectors
 
     def contexts(self, rows: Rows, slots: Rows) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from recsys.config.scenarios import Source
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.errors import VersionError
+from recsys.index.base import NO_ROW
 from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
 from recsys.shard.exact import exact
 from recsys.shard.search import search
@@ -64,7 +65,7 @@ def nearest_query(version: str, vectors: Floats, k: int, given: Filter | None = 
 
 def distinct(vectors: Floats) -> Rows:
     """The first row of each distinct vector, in order."""
-    return np.sort(np.unique(_names(vectors), return_index=True)[1])
+    return np.sort(np.unique(vector_names(vectors), return_index=True)[1])
 
 
 def sample(vectors: Floats, n: int, seed: int = 7) -> Floats:
@@ -132,10 +133,10 @@ class Exact:
         if not self.wanted.sum():
             return 1.0
         candidates, hits = _served(self.shards, self.queries, 0, self.filter), 0
-        scores, requests = candidates.likeness[:, QUERY], candidates.requests
+        requests = candidates.requests
+        names, scores = _of_items(self.shards, candidates, self.queries)
         least = self.least - np.float32(_TIE) * np.maximum(np.abs(self.least), 1)
         near = scores >= least[requests]
-        names = _of_items(self.shards, candidates)
         for q, wanted in enumerate(self.wanted.tolist()):
             mine = slice(candidates.offsets[q], candidates.offsets[q + 1])
             hits += min(wanted, len(np.unique(names[mine][near[mine]])))
@@ -157,17 +158,17 @@ def self_lookup(shard: Shard, n: int, seed: int = 7) -> float:
     if not len(rows):
         return 1.0
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-    names = np.concatenate([_names(shard.items.vectors(block)) for block in blocks])
+    names = np.concatenate([vector_names(shard.items.truth(block)) for block in blocks])
     picked = np.random.default_rng(seed).permutation(rows[np.unique(names, return_index=True)[1]])[:n]
-    vectors = shard.items.vectors(picked)
-    names, wide = _names(vectors), min(CANDIDATES, len(rows))
+    vectors = shard.items.truth(picked)
+    names, wide = vector_names(vectors), min(CANDIDATES, len(rows))
     exact, _ = _nearest(shard, vectors, wide)
     expected = (exact == names[:, None]).any(axis=1)
     if not expected.any():
         return 1.0
     walked, _ = shard.index.search(vectors[expected], wide)
     present = walked >= 0
-    walked_names = _names(shard.items.vectors(np.maximum(walked, 0).ravel())).reshape(walked.shape)
+    walked_names = vector_names(shard.items.truth(np.maximum(walked, 0).ravel())).reshape(walked.shape)
     return float(((walked_names == names[expected, None]) & present).any(axis=1).mean())
 
 
@@ -216,18 +217,23 @@ def _served(shards: Sequence[Shard], queries: Floats, k: int, given: Filter | No
     return CandidateSet.merge([search(shard, query) for shard in shards])
 
 
-def _of_items(shards: Sequence[Shard], candidates: CandidateSet) -> Keys:
-    """(n,) the name of each candidate's vector, see `_names`."""
+def _of_items(shards: Sequence[Shard], candidates: CandidateSet, queries: Floats) -> tuple[Keys, Floats]:
+    """(n,) the name of each candidate's vector, see `vector_names`, and its score, both by the vectors that the version
+    was built of.
+    """
     ids, names = candidates.ids.strings(), np.zeros(len(candidates.keys), np.uint64)
+    scores = candidates.likeness[:, QUERY].copy()
     for shard in shards:
-        rows = [shard.items.row(item) for item in ids]
-        here = np.array([row is not None for row in rows], bool)
-        present = np.array([row for row in rows if row is not None], np.int64)
-        names[here] = _names(shard.items.vectors(present))
-    return names
+        rows = shard.items.find(ids)
+        here = rows != NO_ROW
+        vectors = shard.items.truth(rows[here])
+        names[here] = vector_names(vectors)
+        if shard.items.rounded:
+            scores[here] = np.einsum("nd,nd->n", vectors, queries[candidates.requests[here]])
+    return names, scores
 
 
-def _names(vectors: Floats) -> Keys:
+def vector_names(vectors: Floats) -> Keys:
     """(n,) uint64: a hash of each vector. Two different vectors share one with a probability under 2^-32."""
     factors = np.random.default_rng(0).integers(0, 1 << 64, vectors.shape[1], np.uint64)
     names = np.zeros(len(vectors), np.uint64)
@@ -241,5 +247,5 @@ def _names(vectors: Floats) -> Keys:
 def _nearest(shard: Shard, queries: Floats, k: int, given: Filter | None = None) -> tuple[Keys, Floats]:
     """(m, w) names and scores of the nearest live items that match, best first; w < k where there are not k of them."""
     rows = shard.items.live_rows() if given is None else shard.lists.matches(given)
-    rows, scores = exact(shard.items, queries, rows, k, _BLOCK)
-    return _names(shard.items.vectors(rows.ravel())).reshape(rows.shape), scores
+    rows, scores = exact(shard.items, queries, rows, k, _BLOCK, truth=True)
+    return vector_names(shard.items.truth(rows.ravel())).reshape(rows.shape), scores

@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
-from recsys.index.base import VectorIndex
+from recsys.index.base import NO_ROW, VectorIndex
 from recsys.shard.item_table import ItemTable
 from recsys.shard.match_depth import Depths
 from recsys.shard.plans import Costs, Planner
@@ -97,7 +97,8 @@ class Shard:
 
     def present(self, item_ids: Sequence[str]) -> list[str]:
         """The items that are here, of these."""
-        return [i for i in item_ids if self.items.row(i) is not None]
+        here = self.items.find(item_ids) != NO_ROW
+        return [item_id for item_id, present in zip(item_ids, here.tolist(), strict=True) if present]
 
     def pages(self, size: int) -> list[Rows]:
         """The rows of all items, `size` at a time."""
@@ -111,8 +112,11 @@ class Shard:
     def vectors_of(self, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         """Ids of the items that are here, and their (n, width) float32 contexts, see `model/space.py`."""
         # Each id is looked up once: the writer may delete an item between two looks.
-        rows = {i: row for i in dict.fromkeys(item_ids) if (row := self.items.row(i)) is not None}
-        return tuple(rows), self.items.contexts(np.fromiter(rows.values(), np.int64, len(rows)))
+        ids = list(dict.fromkeys(item_ids))
+        rows = self.items.find(ids)
+        here = rows != NO_ROW
+        present = tuple(item_id for item_id, is_here in zip(ids, here.tolist(), strict=True) if is_here)
+        return present, self.items.contexts(rows[here])
 
     def item(self, item_id: str) -> Item | None:
         row = self.items.row(item_id)

@@ -3,7 +3,8 @@
 | file | holds |
 | --- | --- |
 | `items.parquet` | the items, row by row |
-| `vectors.npy` | (n, width) float32 |
+| `documents.npy`, `documents_at.npy` | JSON of what only a read of the item itself needs, and where each begins |
+| `vectors.npy` | (n, width) float32; float16 where `index.originals` is not float32 |
 | `sketch.npy` | the directions of sketches |
 | `index.bin` | the engine's own file |
 | `index.npz` | the rows of each node of the index |
@@ -13,20 +14,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.config.index import IndexSpec
+from recsys.columns import StringColumn
+from recsys.config.index import IndexSpec, Originals
 from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
-from recsys.index.base import engine
+from recsys.index.base import HoldsVectors, engine
 from recsys.model.learned import Learned
-from recsys.shard.item_table import ItemTable
+from recsys.shard.item_table import ItemTable, document_column
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 
@@ -45,11 +50,19 @@ _SCHEMA = pa.schema(
 
 
 def write_rows(
-    folder: Path, items: Sequence[Item], vectors: Floats, sketcher: Sketcher, learned: Learned | None = None
+    folder: Path,
+    items: Sequence[Item],
+    vectors: Floats,
+    sketcher: Sketcher,
+    learned: Learned | None = None,
+    originals: Originals = "float32",
 ) -> None:
-    """Write all files but the index. Row i of every file is item i."""
+    """Write all files but the index. Row i of every file is item i. `originals`: see `IndexSpec`."""
     folder.mkdir(parents=True)
-    np.save(folder / "vectors.npy", vectors, allow_pickle=False)
+    write_vectors(folder, vectors, originals)
+    documents = document_column(items)
+    np.save(folder / "documents.npy", documents.blob, allow_pickle=False)
+    np.save(folder / "documents_at.npy", documents.offsets, allow_pickle=False)
     np.save(folder / "sketch.npy", sketcher.directions, allow_pickle=False)
     if learned is not None:
         learned.save(folder)
@@ -66,9 +79,20 @@ def write_rows(
     pq.write_table(pa.table(columns, schema=_SCHEMA), folder / "items.parquet", compression="zstd")
 
 
+def write_vectors(folder: Path, vectors: Floats, originals: Originals) -> None:
+    """Write the (n, width) vectors, rounded where the shard keeps them so, or not at all."""
+    kind = np.float32 if originals == "float32" else np.float16
+    np.save(folder / "vectors.npy", vectors.astype(kind, copy=False), allow_pickle=False)
+
+
+def read_vectors(folder: Path) -> Floats:
+    """(n, width) float32."""
+    return np.load(folder / "vectors.npy", allow_pickle=False).astype(np.float32, copy=False)
+
+
 def write_index(folder: Path, spec: IndexSpec, threads: int) -> None:
     """Index the vectors in the folder. Nearly all of a build's time is spent here; it reads files and nothing else."""
-    vectors = np.load(folder / "vectors.npy", allow_pickle=False)
+    vectors = read_vectors(folder)
     index = engine(spec).create(spec, vectors.shape[1])
     index.add(np.arange(len(vectors)), vectors, threads)
     index.save(folder / "index.bin")
@@ -92,7 +116,8 @@ def read_items(folder: Path) -> list[Item]:
 def read_shard(
     folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
 ) -> Shard:
-    """The shard in the folder. Its vectors stay a read-only map of their file, which replicas on one machine share.
+    """The shard in the folder. Its vectors stay a read-only map of their file, which replicas on one machine share;
+    with `originals: none` the shard takes those of the index.
 
     `cursor`: the log entry up to which the files hold the log. Raises VersionError for files with other content than
     `write_rows` and `write_index` write.
@@ -106,12 +131,26 @@ def read_shard(
 def _read_shard(
     folder: Path, version: str, spec: IndexSpec, declared: Mapping[str, AttributeType], cursor: str
 ) -> Shard:
-    vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    vectors = _mapped(folder, "vectors.npy")
     if not len(vectors):  # an empty file cannot be mapped
         vectors = np.zeros(vectors.shape, np.float32)
     sketcher, learned = Sketcher(np.load(folder / "sketch.npy", allow_pickle=False)), Learned.load(folder)
     texts = vectors.shape[1] - (learned.dimension if learned else 0)
     table = ItemTable(declared, texts, sketcher, learned)
-    table.adopt(read_items(folder), vectors)
+    table.adopt(read_items(folder), vectors, _documents(folder))
     index = engine(spec).load(folder / "index.bin", spec, vectors.shape[1])
+    if spec.originals == "none":
+        table.leave_out_vectors(cast("HoldsVectors", index).vectors, partial(_mapped, folder, "vectors.npy"))
     return Shard(version, table, index, cursor)
+
+
+def _documents(folder: Path) -> StringColumn:
+    offsets = _mapped(folder, "documents_at.npy")
+    if not offsets[-1]:  # an empty file cannot be mapped
+        return StringColumn(np.zeros(0, np.uint8), np.asarray(offsets))
+    return StringColumn(np.asarray(_mapped(folder, "documents.npy")), np.asarray(offsets))
+
+
+def _mapped(folder: Path, name: str) -> npt.NDArray[Any]:
+    mapped: npt.NDArray[Any] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    return mapped

@@ -191,7 +191,7 @@ class Build:
             shutil.rmtree(folders[number], ignore_errors=True)
             own = [items[i] for i in rows[number].tolist()]
             learned = None if layout is None else layout.part(rows[number])
-            write_rows(folders[number], own, vectors[rows[number]], sketcher, learned)
+            write_rows(folders[number], own, vectors[rows[number]], sketcher, learned, plan.spec.originals)
         indexed = self.indexer([folders[number] for number in todo], plan.spec, self.threads)
         for done, folder in enumerate(indexed, count - len(todo) + 1):
             replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": checksums(folder)}))

@@ -170,7 +170,9 @@ def _read_cut(path: Path) -> Cut | None:
 def _snapshot(store: VersionStore, base: Manifest, shard: int) -> tuple[list[Item], Floats]:
     folder = store.files(base.version, shard)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
-    return read_items(folder), np.array(vectors[:, : base.encoder.dimension])  # the text part, see `model/space.py`
+    return read_items(folder), np.array(
+        vectors[:, : base.encoder.dimension], np.float32
+    )  # the text part, see `model/space.py`
 
 
 async def _shard(

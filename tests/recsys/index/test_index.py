@@ -26,6 +26,9 @@ TOLERANCE = {"hnsw_int8": 0.015, "faiss:IVF16,SQ8": 0.015}
 """How far a score may lie from the inner product, where an engine rounds: 16 components, each off by half a step of
 1.25 / 127 at the most and by a third of that on average."""
 
+HELD = {"hnsw_int8": 0.006, "faiss:IVF16,SQ8": 0.006}
+"""How far a component that is given back may lie from the vector's: half a step of 1.25 / 127."""
+
 EFFORT = {"faiss:NSG16": 1000}
 """`ef_search` where the default finds under 99 % of these vectors."""
 
@@ -158,6 +161,26 @@ class TestEveryEngine:
         assert len(loaded) == 199
         loaded.add(np.array([400]), DIAGONAL[:1])
         assert loaded.search(DIAGONAL[:1], 1)[0].tolist() == [[400]]
+
+    def test_vectors_are_given_back_as_they_are_held(self, name, tmp_path):
+        """Where the engine says so: within what it rounds, in any order, zeros for a row that was removed; also after
+        loading and beside what came later.
+        """
+        spec = IndexSpec.of(name)
+        if not spec.holds_vectors:
+            pytest.skip(f"{name} does not give its vectors back")
+        index, vectors = make(name), random_vectors(1200)
+        index.add(np.arange(1190), vectors[:1190])
+        index.save(tmp_path / "index.bin")
+        loaded = engine(spec).load(tmp_path / "index.bin", spec, DIMENSION)
+        loaded.add(np.arange(1190, 1200), vectors[1190:])
+        loaded.remove(np.array([3]))
+        rows = np.array([1195, 3, 700, 0, 700])
+        held = loaded.vectors(rows)
+        expected = vectors[rows] * np.array([1, 0, 1, 1, 1], np.float32)[:, None]
+        assert (held.shape, held.dtype) == ((5, DIMENSION), np.float32)
+        np.testing.assert_allclose(held, expected, atol=HELD.get(name, 1e-6))
+        assert loaded.vectors(rows[:0]).shape == (0, DIMENSION)
 
     def test_an_empty_index_can_be_saved(self, name, tmp_path):
         """A shard without items has an index file too, and grows after loading."""

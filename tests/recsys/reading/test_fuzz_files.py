@@ -161,7 +161,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return root / made.version
 
 
-FILES = ("items.parquet", "vectors.npy", "sketch.npy", "index.bin", "index.npz")
+FILES = ("items.parquet", "documents.npy", "documents_at.npy", "vectors.npy", "sketch.npy", "index.bin", "index.npz")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -76,7 +76,15 @@ def test_the_manifest_says_what_the_version_is(store):
     assert 0.95 <= manifest.recall_at_10 <= 1.0
     assert manifest.fingerprint == HashingEncoder(manifest.encoder).fingerprint
     files = {p.name for p in (store.folder(manifest.version) / "shard-0").iterdir()}
-    expected = {"items.parquet", "vectors.npy", "sketch.npy", "index.bin", "index.npz"}
+    expected = {
+        "items.parquet",
+        "documents.npy",
+        "documents_at.npy",
+        "vectors.npy",
+        "sketch.npy",
+        "index.bin",
+        "index.npz",
+    }
     assert set(manifest.shards[0].sha256) == files == expected
 
 
@@ -175,7 +183,9 @@ def test_promote_and_rollback(store):
         store.rollback()
 
 
-@pytest.mark.parametrize("name", ["items.parquet", "vectors.npy", "sketch.npy", "index.bin", "index.npz"])
+@pytest.mark.parametrize(
+    "name", ["items.parquet", "documents.npy", "vectors.npy", "sketch.npy", "index.bin", "index.npz"]
+)
 @pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
 def test_a_damaged_file_is_refused_by_name(store, name, damage):
     """Neither promoted, nor rolled back to, nor loaded; the served version stays."""
