@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test test-quick check load compare scaling chaos fuzz lock clean
+.PHONY: install demo down test test-quick check load compare compare-ann scaling chaos fuzz lock clean
 
 install: $(STAMP)
 
@@ -51,6 +51,12 @@ load: $(STAMP)
 compare: $(STAMP)
 	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m load_tests.comparison.compare $(ARGS)
+
+# Our shard with each engine beside the libraries and stores themselves; ARGS="--sets clustered --items 20000". What it
+# compares with is installed beside, from the package index.
+compare-ann: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r load_tests/ann/requirements.txt
+	$(BIN)/python -m load_tests.ann $(ARGS)
 
 # Cost as items, shards, candidates and clients grow, the tail of many shards, and the paper arithmetic; 30 minutes.
 # Goes on where it stopped; delete var/scaling.json to measure anew.

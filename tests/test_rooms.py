@@ -77,6 +77,8 @@ LATE = {("lightgbm", "ranking/tree_ranker.py")}
 """(package, file) that is imported inside a function only: a replica that ranks without trees does not wait for it."""
 
 STAGE_HANDS = {
+    "ann/films.py",
+    "ann/ours.py",
     "chaos/__main__.py",
     "chaos/faults.py",
     "chaos/stage.py",
@@ -88,6 +90,7 @@ STAGE_HANDS = {
     "parts/filter_bench.py",
     "parts/index_bench.py",
     "parts/plans_left_out.py",
+    "parts/shard_memory.py",
 }
 """Of load_tests/, what sets the stage for a measurement, in processes of their own, and what measures a part alone;
 nothing that measures the platform imports them."""

@@ -35,6 +35,7 @@ COMMANDS = {
         "evaluation",
         "Train on a part, serve it in this process as the platform would, and judge it on the rest.",
     ),
+    "tune": ("tuning", "Find the cheapest index that meets a target of recall, memory and latency."),
     "report": ("report", "Say what came of the answers: impressions, clicks, conversions, value."),
     "keys": ("keys", "API keys of the platform."),
 }

@@ -81,7 +81,7 @@ def ready(
     """
     check_tools(config.platform, training=True)
     of_items, of_events = _options(lessons, config)
-    events = _Events.open(lessons, of_events, config.serving)
+    events = EventFiles.open(lessons, of_events, config.serving)
     store = VersionStore.of(config.platform)
     base = None if lessons.items else _base(store)
     from_files = base is None
@@ -128,14 +128,14 @@ def _options(lessons: Lessons, config: Config) -> tuple[ReadOptions, ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
-class _Events:
+class EventFiles:
     """Event files whose columns are checked and whose rows are not yet read."""
 
     batches: Iterator[Batch[EventIn]]
     types: Mapping[str, EventType]
 
     @classmethod
-    def open(cls, lessons: Lessons, options: ReadOptions, serving: Serving) -> _Events:
+    def open(cls, lessons: Lessons, options: ReadOptions, serving: Serving) -> EventFiles:
         batches = read_events(
             lessons.events, serving.event_types, serving.limits, options, _ROWS, default_type=lessons.event_type
         )

@@ -39,9 +39,9 @@ class ItemTable:
     ) -> None:
         self.ids = Strings()
         self.titles = Strings()
-        self._stored = NO_STRINGS
+        self._snapshot_documents = NO_STRINGS
         """Documents of the snapshot's rows: a map of their file, of which memory holds only what somebody reads."""
-        self._documents = Strings()
+        self._later_documents = Strings()
         """Of the rows behind them."""
         self.keys = Column(np.uint64)
         self.created_at = Column(np.float64)
@@ -139,7 +139,7 @@ class ItemTable:
         blocks = [slice(start, start + _BLOCK) for start in range(0, len(items), _BLOCK)]
         texts = (np.asarray(vectors[block, : self.dimension], np.float32) for block in blocks)
         sketches = np.concatenate([self.sketches.view[:0], *map(self._sketcher.sketch, texts)])
-        self._stored = document_column(items) if documents is None else documents
+        self._snapshot_documents = document_column(items) if documents is None else documents
         rows = self._extend(items, sketches, stored=True)
         self.slots.view[:] = np.arange(len(items))
         self._rows.adopt(self.keys.view)
@@ -160,7 +160,7 @@ class ItemTable:
         self.twins.append(items, wide[:, self.dimension :])
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
-        self._documents.extend([_document(item) for item in items])
+        self._later_documents.extend([_document(item) for item in items])
         rows = self._extend(items, sketches, stored=False)
         self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present.tolist()]
         return rows
@@ -252,8 +252,8 @@ class ItemTable:
 
     def item(self, row: int) -> Item:
         """The item of a row."""
-        later = row - len(self._stored)
-        document = self._stored[row] if later < 0 else self._documents[later]
+        later = row - len(self._snapshot_documents)
+        document = self._snapshot_documents[row] if later < 0 else self._later_documents[later]
         return Item(self.ids[row], self.titles[row], **orjson.loads(document))
 
     def stored_rows(self) -> Rows:

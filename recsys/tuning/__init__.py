@@ -1,1 +1,1 @@
-"""How a build chooses the settings with which its indexes find what exact search finds."""
+"""How the settings are chosen with which indexes find what exact search finds."""

@@ -1,0 +1,178 @@
+"""One contender in a process of its own: `python -m load_tests.ann.contender build|serve NAME DATA FOLDER …`.
+
+The process that built is gone when the next one opens what it saved and is measured: its memory is what serving takes.
+Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+K, BATCH, THREADS = 10, 32, 2
+_ALONE = 1000
+"""Queries that are timed one by one."""
+_ROUNDS = 3
+NAMES = {
+    "hnswlib": "load_tests.ann.raw.hnswlib",
+    "usearch": "load_tests.ann.raw.usearch",
+    "voyager": "load_tests.ann.raw.voyager",
+    "qdrant-edge": "load_tests.ann.raw.qdrant",
+    "pgvector": "load_tests.ann.raw.pgvector",
+    "milvus": "load_tests.ann.raw.milvus",
+    "recsys": "load_tests.ann.ours",
+}
+"""Name -> module with a class `Driver`. `recsys:ENGINE` is our shard with that engine."""
+
+
+class Driver(Protocol):
+    """What a module brings. `kind`: what stands behind the colon of the name."""
+
+    efforts: tuple[int, ...]
+    """What is tried until the recall is reached, ascending."""
+
+    def __init__(self, kind: str) -> None: ...
+
+    def build(self, vectors: Floats, folder: Path, threads: int) -> None:
+        """Index (n, d) unit vectors and save all that `open` needs; end what was started for it."""
+
+    def open(self, folder: Path, dimension: int) -> None: ...
+
+    def tune(self, effort: int) -> None: ...
+
+    def search(self, queries: Floats) -> Ints:
+        """(m, d) -> (m, 10) rows, best first, on one thread; -1 where there are fewer."""
+
+    def other(self) -> Self:
+        """For another thread: the same index, another connection."""
+
+    def servers(self) -> list[psutil.Process]:
+        """Processes that it runs beside this one."""
+
+    def close(self) -> None: ...
+
+
+def driver(name: str) -> Driver:
+    module, _, kind = name.partition(":")
+    made: Driver = import_module(NAMES[module]).Driver(kind)
+    return made
+
+
+def main() -> None:
+    action, name, data, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
+    contender = driver(name)
+    if action == "build":
+        found = build(contender, data, folder)
+    else:
+        found = serve(contender, data, folder, float(sys.argv[5]), float(sys.argv[6]))
+    print(json.dumps(found), flush=True)
+
+
+def build(contender: Driver, data: Path, folder: Path) -> dict[str, Any]:
+    vectors = np.load(data / "vectors.npy")
+    start = time.perf_counter()
+    contender.build(vectors, folder, THREADS)
+    return {"build_s": round(time.perf_counter() - start, 1)}
+
+
+def serve(contender: Driver, data: Path, folder: Path, recall: float, seconds: float) -> dict[str, Any]:
+    queries, truth = np.load(data / "queries.npy"), np.load(data / "truth.npy")
+    contender.open(folder, queries.shape[1])
+    try:
+        return measure(contender, queries, truth, recall, seconds)
+    finally:
+        contender.close()
+
+
+def measure(contender: Driver, queries: Floats, truth: Ints, recall: float, seconds: float) -> dict[str, Any]:
+    """At the smallest effort that reaches the recall, else at the largest."""
+    batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
+    found, effort = 0.0, contender.efforts[0]
+    for effort in contender.efforts:
+        contender.tune(effort)
+        found = recall_of(np.concatenate([contender.search(batch) for batch in batches]), truth)
+        if found >= recall:
+            break
+    cpu, asked = _cpu(contender), 0
+    rates = []
+    for _ in range(_ROUNDS):
+        count, taken = _for(seconds / _ROUNDS, contender.search, batches)
+        rates.append(count / taken)
+        asked += count
+    cpu_us = (_cpu(contender) - cpu) / asked * 1e6
+    return {
+        "effort": effort,
+        "recall": round(found, 4),
+        "reached": found >= recall,
+        "queries_s": round(float(np.median(rates))),
+        "queries_s_2_threads": round(_two_threads(contender, batches, effort, seconds)),
+        "cpu_us": round(cpu_us, 1),
+        **_alone(contender, queries),
+        "process_mib": round(_memory(contender) / 2**20, 1),
+    }
+
+
+def recall_of(rows: Ints, truth: Ints) -> float:
+    """Share of the ten exactly nearest that are among the answers."""
+    return float((rows[:, :, None] == truth[:, None, :]).any(axis=1).mean())
+
+
+def _for(seconds: float, search: Callable[[Floats], Ints], batches: list[Floats]) -> tuple[int, float]:
+    """Queries, and the seconds that they took."""
+    start, count = time.perf_counter(), 0
+    while True:
+        for batch in batches:
+            search(batch)
+            count += len(batch)
+            if (taken := time.perf_counter() - start) >= seconds:
+                return count, taken
+
+
+def _two_threads(contender: Driver, batches: list[Floats], effort: int, seconds: float) -> float:
+    """Queries a second of two threads, each with its own batches."""
+    others = [contender.other() for _ in range(THREADS)]
+    for other in others:
+        other.tune(effort)
+    with ThreadPoolExecutor(THREADS) as pool:
+        halves = [batches[number::THREADS] for number in range(THREADS)]
+        runs = [pool.submit(_for, seconds, other.search, half) for other, half in zip(others, halves, strict=True)]
+        return sum(count / taken for count, taken in (run.result() for run in runs))
+
+
+def _alone(contender: Driver, queries: Floats) -> dict[str, float]:
+    taken = []
+    for number in range(_ALONE):
+        query = queries[number % len(queries)][None]
+        start = time.perf_counter()
+        contender.search(query)
+        taken.append(time.perf_counter() - start)
+    p50, p99 = np.quantile(taken, (0.5, 0.99)) * 1e3
+    return {"p50_ms": round(float(p50), 3), "p99_ms": round(float(p99), 3)}
+
+
+def _cpu(contender: Driver) -> float:
+    """Seconds of this process and its servers."""
+    servers = [process.cpu_times() for process in contender.servers()]
+    return time.process_time() + sum(times.user + times.system for times in servers)
+
+
+def _memory(contender: Driver) -> int:
+    """Bytes of this process and its servers: what is their own, and their part of what they share."""
+    return sum(process.memory_full_info().pss for process in [psutil.Process(), *contender.servers()])
+
+
+if __name__ == "__main__":
+    main()

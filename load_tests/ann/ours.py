@@ -1,0 +1,65 @@
+"""Our shard with one of its engines: all that a replica does of a search, without the network before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import psutil
+
+from load_tests.ann.contender import Floats, Ints, K
+from recsys.config import IndexSpec, ShardTuning
+from recsys.datatypes import Item
+from recsys.shard.candidates import QUERY
+from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.search import search
+from recsys.shard.sketches import Sketcher
+from recsys.shard.snapshot import read_shard, write_index, write_rows
+from recsys.state.item_log import START_OF_LOG
+
+_EXACT = ("hnsw", "flat", "annoy")
+"""Engines of exact vectors are asked for ten; all others, which round, for fifty that the shard scores exactly."""
+
+
+class Driver:
+    """`kind` is an engine, and behind a slash what the shard keeps of the vectors, as `hnsw_int8/float16`."""
+
+    def __init__(self, kind: str) -> None:
+        engine, _, originals = kind.partition("/")
+        self._spec = IndexSpec.of(engine, originals=originals or "float32")
+        self._asked = K if engine in _EXACT else CANDIDATES
+        efforts = {*self._spec.efforts, *((10, 16, 24, 32) if self._asked == K and not self._spec.exact else ())}
+        self.efforts = tuple(sorted(efforts))
+
+    def build(self, vectors: Floats, folder: Path, threads: int) -> None:
+        items = [Item(str(row), f"Item number {row}") for row in range(len(vectors))]
+        write_rows(folder / "shard", items, vectors, Sketcher.fit(vectors), originals=self._spec.originals)
+        write_index(folder / "shard", self._spec, threads)
+
+    def open(self, folder: Path, dimension: int) -> None:  # noqa: ARG002 - the files know it
+        self._shard = read_shard(folder / "shard", "bench", self._spec, {}, START_OF_LOG)
+        keys = self._shard.items.keys.view
+        self._order = np.argsort(keys)
+        self._keys = keys[self._order]
+
+    def tune(self, effort: int) -> None:
+        self._shard.tune(ShardTuning(ef_search=effort))
+
+    def search(self, queries: Floats) -> Ints:
+        answer = search(self._shard, nearest_query("bench", queries, self._asked))
+        order = np.lexsort((-answer.likeness[:, QUERY], answer.requests))
+        rows = np.full((len(queries), K), -1, np.int64)
+        at = self._order[np.searchsorted(self._keys, answer.keys[order])]
+        place = np.arange(len(at)) - answer.offsets[:-1][answer.requests]
+        best = place < K
+        rows[answer.requests[best], place[best]] = at[best]
+        return rows
+
+    def other(self) -> Self:
+        return self
+
+    def servers(self) -> list[psutil.Process]:
+        return []
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""Libraries and stores as they come, each with the least code that builds and searches it."""

@@ -1,0 +1,45 @@
+"""voyager, float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import psutil
+import voyager
+
+from load_tests.ann.contender import Floats, Ints, K
+from load_tests.comparison.workload import EF_CONSTRUCTION, M
+
+
+class Driver:
+    efforts = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+    def __init__(self, _: str) -> None:
+        self._effort = self.efforts[0]
+
+    def build(self, vectors: Floats, folder: Path, threads: int) -> None:
+        index = voyager.Index(
+            voyager.Space.InnerProduct, num_dimensions=vectors.shape[1], M=M, ef_construction=EF_CONSTRUCTION
+        )
+        index.add_items(vectors, np.arange(len(vectors)), num_threads=threads)
+        index.save(str(folder / "index"))
+
+    def open(self, folder: Path, dimension: int) -> None:  # noqa: ARG002 - the file knows it
+        self._index = voyager.Index.load(str(folder / "index"))
+
+    def tune(self, effort: int) -> None:
+        self._effort = effort
+
+    def search(self, queries: Floats) -> Ints:
+        rows, _ = self._index.query(queries, K, num_threads=1, query_ef=self._effort)
+        return np.asarray(rows, np.int64)
+
+    def other(self) -> Self:
+        return self
+
+    def servers(self) -> list[psutil.Process]:
+        return []
+
+    def close(self) -> None: ...

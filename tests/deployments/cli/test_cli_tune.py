@@ -1,0 +1,113 @@
+"""recsys tune: on a version in the versions folder, with users' events, into the config file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from deployments.machine.serve_config import read_config
+
+WORDS = ["rocket", "orbit", "star", "bread", "oven", "salt", "oak", "fern", "moss", "wave", "sail", "reef"]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """600 products with texts of three words and a number."""
+    rng = np.random.default_rng(0)
+    file = tmp_path / "shop.jsonl"
+    rows = [
+        {"item_id": f"p{n}", "title": " ".join(rng.choice(WORDS, 3)), "text": f"number {n}",
+         "attributes": {"genres": [str(rng.choice(WORDS[:4]))], "year": 1980 + n % 40}}
+        for n in range(600)
+    ]  # fmt: skip
+    file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    return file
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    file = tmp_path / "events.csv"
+    with file.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["user_id", "item_id", "type", "timestamp"])
+        writer.writerows(
+            [f"u{user}", f"p{item}", "like", 1_700_000_000 + 60 * n]
+            for user in range(80)
+            for n, item in enumerate(rng.choice(600, 8, replace=False))
+        )
+    return file
+
+
+def test_what_is_chosen_is_measured_and_written(recsys, config, shop, events, tmp_path):
+    """The answer names recall by group and what it costs, the file has the setting, and a build goes by it."""
+    assert recsys("build", shop, "--promote").code == 0
+    picture = tmp_path / "tune.png"
+    done = recsys("tune", "--engines", "hnsw,flat", "--events", events, "--plot", picture, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["items"] == 600
+    assert found["tastes_of"] == "users"
+    assert {"half", "tenth", "two at once"} <= set(found["shapes"])
+    chosen = found["chosen"]
+    assert min(group["mean"] for group in chosen["recall"].values()) >= 0.95
+    assert chosen["bytes_an_item"] > 0
+    assert found["written"] is True
+    assert any(row["front"] for row in found["tried"])
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    known = read_config(config)
+    assert known.platform.index.model_dump() == chosen["index"]
+    assert known.tuning.ef_search == chosen["ef_search"]
+    assert recsys("build", shop, "--promote").code == 0
+
+
+def test_a_dry_look_says_it_in_a_table_and_one_line(recsys, config, shop):
+    """Without --write nothing is changed; tastes are made up where no events are at hand."""
+    recsys("build", shop)
+    before = config.read_text()
+    done = recsys("tune", "--engines", "flat", "--no-write", "--recall", "0.99")
+    assert done.code == 0, done.err
+    assert "bytes an item" in done.err
+    assert "queries/s a core" in done.err
+    assert "(tastes of items)" in done.err
+    assert "filter: half" in done.err
+    assert "nothing was written" in done.err
+    assert "flat, originals none" in done.out
+    assert config.read_text() == before
+
+
+def test_what_cannot_be_met_is_said_in_one_line(recsys, config, shop):
+    """With the best that there is, exit code 1, and the file as it was."""
+    recsys("build", shop)
+    before = config.read_text()
+    done = recsys("tune", "--engines", "flat", "--memory", "1MiB")
+    assert done.code == 1
+    assert "no setting meets --recall 0.95, --memory" in done.err
+    assert config.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--memory", "much", "--memory much: write it as 800MiB or 2GiB"),
+        ("--p99", "2", "--p99 2: write it as 2ms or 500us"),
+        ("--engines", "hsnw", "there is no engine 'hsnw'"),
+        ("--version", "v9", "there is no version 'v9'"),
+    ],
+)
+def test_bad_options_are_told_in_one_line(recsys, shop, option, value, told):
+    recsys("build", shop)
+    done = recsys("tune", option, value)
+    assert done.code == 1
+    assert told in done.err
+
+
+def test_without_a_version_there_is_nothing_to_tune(recsys):
+    done = recsys("tune")
+    assert done.code == 1
+    assert "there is no version to tune for" in done.err
