@@ -45,7 +45,7 @@ def films(file: Path) -> list[tuple[str, str, int]]:
         database.write(archive.read(name))
         database.flush()
         with sqlite3.connect(database.name) as films:
-            rows = films.execute("select Title, Year, Genre, Director, Writer, Cast from omdb order by ID").fetchall()
+            rows = films.execute('select Title, Year, Genre, Director, Writer, "Cast" from omdb order by ID').fetchall()
     return [
         (
             ". ".join(str(part) for part in row if part),

@@ -37,7 +37,7 @@ from recsys.state.item_log import START_OF_LOG
 
 SETTINGS = ("hnsw/float32", "hnsw/none", "hnsw_int8/float32", "hnsw_int8/float16", "hnsw_int8/none")
 """Engine, and what the shard keeps of the vectors beside the index."""
-K, _BATCH, _BLOCK = 10, 32, 1 << 14
+K, _BATCH, _BLOCK = 10, 32, 1 << 10
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from recsys.shard.item_vectors import ItemVectors
 from recsys.shard.rows_by_id import RowsById
 from recsys.shard.sketches import Sketcher
 
-_BLOCK = 1 << 14
-"""Vectors sketched in one product: 25 MB at 384 dimensions."""
+_BLOCK = 1 << 12
+"""Vectors sketched in one product: 6 MB at 384 dimensions."""
 
 
 class ItemTable:

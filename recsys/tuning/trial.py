@@ -39,7 +39,8 @@ _SINGLE = 150
 """Queries that are timed alone."""
 _FURTHER = 1
 """Efforts tried past the first that finds enough, for the picture."""
-_BLOCK = 1 << 14
+_BLOCK = 1 << 10
+"""Vectors read at a time: a small piece leaves nothing in the heap that was not there before."""
 
 
 @dataclass(frozen=True, slots=True)

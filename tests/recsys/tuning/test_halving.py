@@ -33,8 +33,8 @@ def catalogue(n: int, shards: int = 1) -> Catalogue:
 
 def asked(every: Catalogue, other: bool, n: int) -> Questions:
     ids = [item.item_id for item in every.items]
-    probes = probe_queries(every.vectors, None, ids, None, n=min(n, 60), seed=7 + 100 * other)
-    return Questions.of(probes, filter_mix(every.items, DECLARED), 20, 7 + other)
+    probes = probe_queries(every.vectors, None, ids, None, n=min(n, 25), seed=7 + 100 * other)
+    return Questions.of(probes, filter_mix(every.items, DECLARED), 10, 7 + other)
 
 
 def halving(every: Catalogue, folder: Path, **target: float) -> Halving:
@@ -43,10 +43,10 @@ def halving(every: Catalogue, folder: Path, **target: float) -> Halving:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """Of graphs of three sizes and exact search, on 6,300 items in two shards."""
-    every = catalogue(6300, shards=2)
+    """Of graphs of three sizes and exact search, on 6,000 items in two shards."""
+    every = catalogue(6000, shards=2)
     work = halving(every, tmp_path_factory.mktemp("halving"))
-    return every, work, work.run(settings(["hnsw", "flat"], 2250, D))
+    return every, work, work.run(settings(["hnsw", "flat"], 3000, D))
 
 
 def test_the_choice_meets_the_target_with_other_queries(outcome):
@@ -55,14 +55,14 @@ def test_the_choice_meets_the_target_with_other_queries(outcome):
     assert found.choice is not None
     assert {"texts", "tastes", "items", "filter: half", "filter: two at once"} <= found.choice.point.shares.keys()
     assert all(least(shares) >= 0.95 for shares in found.choice.point.shares.values())
-    assert found.choice.trial.items == 6300
+    assert found.choice.trial.items == 6000
     assert found.choice.intervals["texts"].low > 0.9
 
 
 def test_what_does_less_well_on_samples_is_not_tried_on_all_items(outcome):
     """Of the last rung every setting is tried with each of the vectors that a shard may keep."""
     _, _, found = outcome
-    on_all = {label(one.trial.spec) for one in found.tried if one.trial.items == 6300}
+    on_all = {label(one.trial.spec) for one in found.tried if one.trial.items == 6000}
     names = {name.partition(", originals")[0] for name in on_all}
     assert 1 <= len(names) <= 3
     assert all({name, f"{name}, originals float16", f"{name}, originals none"} <= on_all for name in names)
@@ -70,16 +70,18 @@ def test_what_does_less_well_on_samples_is_not_tried_on_all_items(outcome):
 
 
 def test_less_memory_is_seen_in_the_process_of_a_shard(tmp_path):
-    """Measured in a process of its own: float16 takes half the bytes of the vectors, none takes none."""
+    """Measured in a process of its own: float16 takes two bytes a component less, none takes two less again;
+    half of that is seen for sure, the rest may be what the heap keeps.
+    """
     rng = np.random.default_rng(0)
-    vectors = unit_rows(rng.standard_normal((6000, 256))).astype(np.float32)
+    vectors = unit_rows(rng.standard_normal((6000, 768))).astype(np.float32)
     every = Catalogue([Item(f"i{k}") for k in range(6000)], vectors, (np.arange(6000),), {})
     rung = Rung(every, tmp_path / "rung", ShardTuning(), 0.5)
     rung.ask(Questions.of(probe_queries(vectors, None, [], None, n=20), {}, 1))
-    spec = IndexSpec.of("hnsw_int8")
+    spec = IndexSpec.of("hnsw_int8", m=4, ef_construction=8)
     exact, half, none = (rung.try_out(one, [64]).bytes_an_item for one in variants(spec))
-    assert exact - half == pytest.approx(2 * 256, rel=0.35)
-    assert half - none == pytest.approx(2 * 256, rel=0.35)
+    assert exact - half > 768
+    assert half - none > 768
 
 
 def test_limits_of_memory_and_latency_decide(tmp_path):

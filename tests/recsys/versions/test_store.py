@@ -229,7 +229,7 @@ def test_verify_names_every_file_it_reads(store):
     """So that a progress bar has something to say."""
     seen: list[str] = []
     store.verify(build(store).publish(Content(catalogue(2))).version, seen.append)
-    assert len(seen) == len(set(seen)) == 10
+    assert len(seen) == len(set(seen)) == 14
 
 
 def drafts(store: VersionStore) -> list[str]:
