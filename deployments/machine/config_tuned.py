@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.machine.serve_config import ServeConfig
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 from recsys.data.yaml_edits import GONE, edited
 from recsys.data.yaml_text import Place, parse_yaml
 from recsys.files import replace

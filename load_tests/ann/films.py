@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from load_tests.ann.datasets import wheel
-from recsys.config import EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.encoders.loading import load_encoder, prepare_encoder
 
 _WHEEL = "bokeh-sampledata==2026.1"

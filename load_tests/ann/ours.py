@@ -9,7 +9,8 @@ import numpy as np
 import psutil
 
 from load_tests.ann.contender import Floats, Ints, K
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.shard.candidates import QUERY
 from recsys.shard.recall import CANDIDATES, nearest_query

@@ -26,7 +26,8 @@ from rich.table import Table
 
 from load_tests.ann.datasets import exact
 from load_tests.comparison.workload import Workload
-from recsys.config import IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.shard.candidates import QUERY
 from recsys.shard.recall import CANDIDATES, nearest_query

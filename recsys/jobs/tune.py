@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.config import Config
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item
 from recsys.encoders.catalogue import Progress

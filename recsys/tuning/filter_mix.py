@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.columns import Column
-from recsys.config import AttributeType
+from recsys.config.platform import AttributeType
 from recsys.datatypes import Condition, Filter, Item
 from recsys.shard.attributes import Attributes
 

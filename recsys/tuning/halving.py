@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recsys.config import ShardTuning
+from recsys.config.tuning import ShardTuning
 from recsys.encoders.catalogue import Progress
 from recsys.errors import VersionError
 from recsys.tuning.interval import Interval, least

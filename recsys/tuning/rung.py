@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from recsys.columns import Column
-from recsys.config import AttributeType, IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.platform import AttributeType
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Floats, Item, Rows
 from recsys.shard.attributes import Attributes
 from recsys.shard.recall import vector_names

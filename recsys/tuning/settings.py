@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from recsys.config import IndexSpec, Originals, engine_module, engine_names
+from recsys.config.index import IndexSpec, Originals, engine_module, engine_names
 from recsys.errors import VersionError
 
 

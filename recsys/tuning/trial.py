@@ -19,7 +19,9 @@ import numpy as np
 import psutil
 from threadpoolctl import threadpool_limits
 
-from recsys.config import AttributeType, IndexSpec, ShardTuning
+from recsys.config.index import IndexSpec
+from recsys.config.platform import AttributeType
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import engine

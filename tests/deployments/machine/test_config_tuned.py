@@ -10,7 +10,7 @@ import yaml
 
 from deployments.machine.config_tuned import tuned, write_tuned
 from deployments.machine.serve_config import read_config
-from recsys.config import IndexSpec
+from recsys.config.index import IndexSpec
 from recsys.errors import BadInput
 from tests.support.live import LOCAL
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.config import EncoderSpec, IndexSpec, Platform, ShardTuning
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.shard.candidates import QUERY

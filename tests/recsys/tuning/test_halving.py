@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.config import IndexSpec, ShardTuning, engine_module, engine_names
+from recsys.config.index import IndexSpec, engine_module, engine_names
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.errors import VersionError
 from recsys.tuning.filter_mix import filter_mix
