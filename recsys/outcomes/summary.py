@@ -16,7 +16,7 @@ from recsys.outcomes.log_files import LogFiles
 from recsys.state import redis_keys
 from recsys.telemetry import SILENT, Telemetry
 
-TELL_S = 30.0
+TELL_S = 15.0
 """Seconds between two looks."""
 _PERIOD_S = 86_400.0
 _KEPT_S = 300.0
@@ -79,14 +79,17 @@ class Summary:
         try:
             now = time.time()
             question = Question(now - _PERIOD_S, now, ("scenario", "variant"), self._window_s(), self._roles())
-            found = await asyncio.to_thread(report, self._files, question)
-            lines = [_line(group) for group in found.groups]
-            kept_s = max(_KEPT_S, (time.time() - now) / _SHARE)
+            lines = await asyncio.to_thread(self._lines, question)
+            kept_s = max(_KEPT_S, (time.time() - now) / _SHARE) if lines else TELL_S
             await self._redis.set(redis_keys.SUMMARY, msgspec.json.encode(lines), ex=round(kept_s))
             return lines
         finally:
             with contextlib.suppress(LockError):
                 await lock.release()
+
+    def _lines(self, question: Question) -> list[Line]:
+        """Empty, and DuckDB is not loaded, where nothing was logged yet."""
+        return [_line(group) for group in report(self._files, question).groups] if self._files.hours("answers") else []
 
 
 def _line(group: Group) -> Line:
