@@ -14,6 +14,8 @@ from deployments.cli.platform_choice import AnyConfig, running
 
 _COUNTS = ("answers", "items", "impressions", "clicks", "conversions", "value")
 _RATIOS = ("click_through", "click_through_seen", "answer_click_through", "conversion")
+_WIDTH = 130
+"""Columns below which the cells would be cut."""
 _NOTES = {
     "repeated_answers": "answers have the request_id of a later one, which counts",
     "lost_answers": "answers are not in the log: it was full, or Redis was away for long",
@@ -53,7 +55,8 @@ def report(
     if json:
         print_json(found)
     else:
-        show(found, [name.strip() for name in by.split(",") if name.strip()], Console(highlight=False))
+        console = Console(highlight=False, width=max(_WIDTH, Console().width))
+        show(found, [name.strip() for name in by.split(",") if name.strip()], console)
 
 
 def show(found: dict[str, Any], by: list[str], console: Console) -> None:
