@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -12,9 +13,22 @@ from deployments.cli.client import Client
 from deployments.cli.options import Json, print_json
 from deployments.cli.platform_choice import AnyConfig, running
 
-_COUNTS = ("answers", "items", "impressions", "clicks", "conversions", "value")
+_COLUMNS = {
+    "answers": "answers",
+    "items": "items",
+    "impressions": "seen",
+    "clicks": "clicked",
+    "conversions": "bought",
+    "value": "value",
+    "click_through": "clicked of items",
+    "click_through_seen": "clicked of seen",
+    "answer_click_through": "answers clicked",
+    "conversion": "answers bought",
+    "value_per_answer": "value an answer",
+}
+"""Measure -> its words in the table."""
 _RATIOS = ("click_through", "click_through_seen", "answer_click_through", "conversion")
-_WIDTH = 130
+_WIDTH = 140
 """Columns below which the cells would be cut."""
 _NOTES = {
     "repeated_answers": "answers have the request_id of a later one, which counts",
@@ -61,16 +75,16 @@ def report(
 
 def show(found: dict[str, Any], by: list[str], console: Console) -> None:
     """As a table, with a line for everything that keeps answers and events from it."""
-    names = (*_COUNTS, *_RATIOS, "value_per_answer")
-    table = Table(*by, *(Column(name.replace("_", " "), justify="right") for name in names))
+    dimensions = [Column(name, no_wrap=True) for name in by]
+    table = Table(*dimensions, *(Column(words, justify="right") for words in _COLUMNS.values()), box=SIMPLE_HEAD)
     for group in found["groups"]:
-        table.add_row(*(str(group[name] or "") for name in by), *(_cell(group, name) for name in names))
+        table.add_row(*(str(group[name] or "") for name in by), *(_cell(group, name) for name in _COLUMNS))
     if found["groups"]:
         table.add_section()
     if by:
-        table.add_row("all", *[""] * (len(by) - 1), *(_cell(found["total"], name) for name in names))
+        table.add_row("all", *[""] * (len(by) - 1), *(_cell(found["total"], name) for name in _COLUMNS))
     else:
-        table.add_row(*(_cell(found["total"], name) for name in names))
+        table.add_row(*(_cell(found["total"], name) for name in _COLUMNS))
     console.print(table)
     for name, words in _NOTES.items():
         if found[name]:
