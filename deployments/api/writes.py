@@ -24,7 +24,7 @@ from deployments.api.schemas import (
 )
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
-from recsys.data.records import EventIn, Id, ItemIn, Refused, item_of, validate_each
+from recsys.data.records import EventIn, Id, ItemIn, Refused, StatedEvent, StatedItem, item_of, validate_each
 from recsys.data.validation import check_event, check_item, check_outcome
 from recsys.datatypes import Interaction
 from recsys.errors import BadInput, Conflict
@@ -54,7 +54,7 @@ def router(gateway: Gateway) -> APIRouter:
         check_bulk(len(body.events), "events", settings.limits)
         types = settings.event_types
         good, refused = validate_each(
-            EventIn, body.events, lambda e: check_outcome(check_event(e, types, settings.limits, now), types)
+            StatedEvent, body.events, lambda e: check_outcome(check_event(e, types, settings.limits, now), types)
         )
         refuse_if_all("events", good, refused)
         untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)
@@ -65,9 +65,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/items", response_model=ItemsOut)
     async def items(body: ItemsBody, wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace items in bulk; what is written is durable and found within a fraction of a second."""
-        limits = gateway.settings.limits
+        limits, now = gateway.settings.limits, time.time()
         check_bulk(len(body.items), "items", limits)
-        good, refused = validate_each(ItemIn, body.items, lambda i: check_item(i, declared, limits))
+        good, refused = validate_each(StatedItem, body.items, lambda i: check_item(i, declared, limits, now))
         refuse_if_all("items", good, refused)
         written = [item_of(item) for _, item in good]
         became = await gateway.upsert(written, wait_visible=wait is not None, version=version)
@@ -77,7 +77,8 @@ def router(gateway: Gateway) -> APIRouter:
     async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace one item; an item_id in the body must be the path's."""
         _named_alike(body, item_id)
-        good, refused = validate_each(ItemIn, [body], lambda i: check_item(i, declared, gateway.settings.limits))
+        limits, now = gateway.settings.limits, time.time()
+        good, refused = validate_each(StatedItem, [body], lambda i: check_item(i, declared, limits, now))
         if refused:
             raise _alone(refused[0])
         [(_, item)] = good

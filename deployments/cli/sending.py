@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -11,6 +12,7 @@ from deployments.cli.bulk_calls import CONCURRENT, BulkCalls, bulks
 from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
 from deployments.cli.progress import BYTES
+from recsys.data.plausible_times import unit_by_look
 from recsys.encoders.catalogue import Progress
 from recsys.errors import RuntimeFailure
 from recsys.reading.judgement import Joined, ahead
@@ -36,6 +38,8 @@ class Sending:
         self._tally = left_out[what]
         self._window = _WINDOW if joined is not None else 1
         self._sent = 0
+        self.somebody: str | None = None
+        """A user of whom an event was taken; None: none was."""
         self._totals = {} if joined is None else {"duplicates": 0, "too_old": 0}
 
     def send(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
@@ -96,7 +100,8 @@ class Sending:
                 self._count(records, answer)
 
     def _post(self, records: Sequence[Any], client: Client) -> dict[str, Any]:
-        body: dict[str, Any] = {self.what: [vars(record) for record in records]}
+        time = "created_at" if self.joined is None else "timestamp"
+        body: dict[str, Any] = {self.what: [_sent(record, time) for record in records]}
         if self.joined is not None:
             body["profiles"] = "later"  # most of these users will not come before the last of the file is read
         return client.call("POST", f"/v1/{self.what}", body)
@@ -110,6 +115,7 @@ class Sending:
         for name in self._totals:
             self._totals[name] += answer.get(name, 0)
         if self.joined is not None:
+            self.somebody = records[-1].user_id if answer.get("accepted") else self.somebody
             self.joined.add([record.item_id for record in records], answer.get("unknown_items", ()))
 
     def _refuse_strangers(self, records: Sequence[Any], client: Client) -> None:
@@ -128,6 +134,17 @@ class Sending:
     def _refuse_unjoined(self, client: Client) -> None:
         if self.joined is not None and self.joined.too_few:
             raise self.joined.wrong(_some_ids(client))
+
+
+def _sent(record: Any, time: str) -> dict[str, Any]:
+    """A record as a body has it. Seconds of 1970 that look like a year or a day are written out: what they mean is
+    known here.
+    """
+    fields = vars(record)
+    seconds = fields[time]
+    if seconds is None or not 0 < seconds < 1e8 or unit_by_look(seconds) is None:
+        return fields
+    return {**fields, time: datetime.fromtimestamp(seconds, UTC).isoformat()}
 
 
 def _some_ids(client: Client) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, PlainValidator, model_validator
 from recsys.config.platform import AttributeType
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS, Bounded
 from recsys.data.canonical import canonical
-from recsys.data.records import FLOAT_MAX, day_of, encodable, unix_seconds
+from recsys.data.records import FLOAT_MAX, day_of, encodable, stated_seconds
 from recsys.data.wording import misfit, undeclared
 from recsys.datatypes import CREATED_AT, ITEM_ID, Condition, Filter, Reference
 from recsys.errors import BadInput
@@ -156,7 +156,7 @@ def _value(value: str | float | Reference, kind: AttributeType, at: str) -> str 
         raise BadInput(f"{at}: {misfit('a string, as declared', value)}", field=at)
     if kind in ("datetime", "date"):
         try:
-            seconds = unix_seconds(value)
+            seconds = stated_seconds(value)
         except ValueError as error:
             raise BadInput(f"{at}: {error}", field=at) from None
         return day_of(seconds) if kind == "date" else seconds

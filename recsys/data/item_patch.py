@@ -5,14 +5,16 @@ What is named replaces what was there, null takes it away, and `attributes` are 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from recsys.config.platform import AttributeType
 from recsys.config.serving import Limits
-from recsys.data.records import ItemIn, item_of, validate_each
-from recsys.data.validation import check_item
+from recsys.data.records import ItemIn, StatedItem, item_of, validate_each
+from recsys.data.validation import check_item, refuse_other_units
 from recsys.datatypes import Item
 from recsys.errors import BadInput
 
@@ -35,7 +37,10 @@ def patched(item: Item, patch: Mapping[str, Any], declared: Mapping[str, Attribu
             given.pop(name, None)
         else:
             given[name] = value
-    good, refused = validate_each(ItemIn, [given], lambda record: check_item(record, declared, limits))
+    # Of times only those that the patch names are judged: the others were when they came.
+    refuse_other_units(attributes if isinstance(attributes, Mapping) else {}, declared)
+    kind, now = (StatedItem, time.time()) if "created_at" in patch else (ItemIn, math.inf)
+    good, refused = validate_each(kind, [given], lambda record: check_item(record, declared, limits, now))
     if refused:
         wrong = refused[0]
         message = wrong.message if wrong.field else f"body: {wrong.message}"

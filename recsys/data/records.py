@@ -28,6 +28,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from recsys.data.bounds import FIELDS, KEYWORDS, too_many_fields
 from recsys.data.canonical import canonical
+from recsys.data.plausible_times import refuse_other_unit
 from recsys.data.wording import clipped, fault, misfit, printable, shown
 from recsys.datatypes import AttributeValue, Item
 from recsys.errors import BadInput
@@ -143,7 +144,14 @@ def encodable(text: str) -> bool:
     return True
 
 
+def stated_seconds(value: object) -> float:
+    """As `unix_seconds`. ValueError also for a number that is a year, or a day, rather than seconds of 1970."""
+    refuse_other_unit(value)
+    return unix_seconds(value)
+
+
 UnixSeconds = Annotated[float, PlainValidator(unix_seconds, json_schema_input_type=float | datetime)]
+StatedSeconds = Annotated[float, PlainValidator(stated_seconds, json_schema_input_type=float | datetime)]
 
 
 class Record(BaseModel):
@@ -151,7 +159,7 @@ class Record(BaseModel):
 
 
 class ItemIn(Record):
-    """Something to recommend."""
+    """Something to recommend, of a file that was read."""
 
     item_id: Id
     """1 to 128 bytes of UTF-8 without control characters."""
@@ -191,7 +199,7 @@ def item_of(record: ItemIn) -> Item:
 
 
 class EventIn(Record):
-    """Who did what to which item."""
+    """Who did what to which item, of a file that was read."""
 
     event_id: Id
     """1 to 128 bytes of UTF-8; an event that comes twice with the same id counts once."""
@@ -205,6 +213,20 @@ class EventIn(Record):
     """Unix seconds; None: now, by the server's clock."""
     request_id: Id | None = None
     """The recommendation that led to the event; None: not known."""
+
+
+class StatedItem(ItemIn):
+    """Something to recommend, as a caller states it: of files it is known how times are written, here it is not."""
+
+    created_at: StatedSeconds | None = None
+    """RFC 3339 or Unix seconds; null: not known, the item is never counted as new."""
+
+
+class StatedEvent(EventIn):
+    """Who did what to which item, as a caller states it."""
+
+    timestamp: StatedSeconds | None = None
+    """RFC 3339 or Unix seconds; null: now, by the server's clock."""
 
 
 R = TypeVar("R", bound=Record)

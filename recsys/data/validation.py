@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys.config.platform import AttributeType
 from recsys.config.scenarios import EventType
 from recsys.config.serving import Limits
 from recsys.data.bounds import KEYWORD_CHARS, KEYWORDS
 from recsys.data.canonical import canonical
-from recsys.data.records import FLOAT_MAX, EventIn, ItemIn, day_of, unix_seconds
+from recsys.data.plausible_times import AHEAD_S, refuse_other_unit
+from recsys.data.records import FLOAT_MAX, EventIn, ItemIn, StatedItem, day_of, unix_seconds
 from recsys.data.wording import listed, misfit, path, shown, undeclared
 from recsys.datatypes import AttributeValue
 from recsys.errors import BadInput
+
+I = TypeVar("I", bound=ItemIn)  # noqa: E741 - as E is one of events
+E = TypeVar("E", bound=EventIn)
+_DAY_S = 86_400
 
 
 def check_attributes(
@@ -86,10 +92,11 @@ _CHECKS: Mapping[AttributeType, Callable[[object], AttributeValue]] = {
 }
 
 
-def check_item(item: ItemIn, declared: Mapping[str, AttributeType] | None, limits: Limits) -> ItemIn:
+def check_item(item: I, declared: Mapping[str, AttributeType] | None, limits: Limits, now: float = math.inf) -> I:
     """Return the item with attributes as they are stored. `declared` None: they are already.
 
-    Raises BadInput when a text is too long or an attribute does not fit its declaration.
+    Raises BadInput when a text is too long, an attribute does not fit its declaration, or `created_at` is more than a
+    year after `now`, in Unix seconds.
     """
     for field in ("title", "text"):
         chars = len(getattr(item, field))
@@ -100,12 +107,31 @@ def check_item(item: ItemIn, declared: Mapping[str, AttributeType] | None, limit
                 field=field,
                 code="too_large",
             )
+    if item.created_at is not None and item.created_at - now > AHEAD_S:
+        raise BadInput(
+            f"created_at: lies {(item.created_at - now) / _DAY_S:.0f} days ahead; at most {AHEAD_S // _DAY_S} are "
+            "allowed, for the item would be the newest until then: give when it came, or leave it out",
+            field="created_at",
+        )
     if not item.attributes or declared is None:
         return item
+    if isinstance(item, StatedItem):
+        refuse_other_units(item.attributes, declared)
     return item.model_copy(update={"attributes": check_attributes(item.attributes, declared)})
 
 
-def check_event(event: EventIn, event_types: Collection[str], limits: Limits, now: float) -> EventIn:
+def refuse_other_units(attributes: Mapping[str, Any], declared: Mapping[str, AttributeType]) -> None:
+    """Raise BadInput for a time that a caller states as a year or a day number, see `plausible_times`."""
+    for name, value in attributes.items():
+        if declared.get(name) in ("date", "datetime"):
+            field = path(("attributes", name))
+            try:
+                refuse_other_unit(value)
+            except ValueError as wrong:
+                raise BadInput(f"{field}: {wrong}", field=field) from None
+
+
+def check_event(event: E, event_types: Collection[str], limits: Limits, now: float) -> E:
     """Return the event unchanged. `now`: Unix seconds.
 
     Raises BadInput for a type that is not configured, and for a time more than `limits.clock_skew_s` after `now`.
@@ -128,7 +154,7 @@ def check_event(event: EventIn, event_types: Collection[str], limits: Limits, no
     return event
 
 
-def check_outcome(event: EventIn, event_types: Mapping[str, EventType]) -> EventIn:
+def check_outcome(event: E, event_types: Mapping[str, EventType]) -> E:
     """The event as it is. BadInput for one that neither becomes part of a history nor names an answer."""
     if event.request_id is None and not event_types[event.type].kept:
         raise BadInput(

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from recsys.config.platform import AttributeType
 from recsys.data.canonical import canonical
+from recsys.data.plausible_times import AHEAD_S
 from recsys.data.validation import checked_attribute
 from recsys.data.wording import path
 from recsys.reading import cells
@@ -23,8 +24,6 @@ from recsys.reading.file_reading import FileReading
 from recsys.reading.tables import Rows
 from recsys.reading.times import TimeReading, moment
 
-_AHEAD_S = 366 * 86_400
-"""Seconds by which `created_at` may be in the future: an announcement may, a placeholder such as 2099 may not."""
 Wrong = dict[int, tuple[str, str]]
 """Field and message of refused rows, by the row's position in the batch."""
 
@@ -190,7 +189,7 @@ class Converter:
 
         def convert(text: str) -> float | None:
             seconds = read(text)
-            if seconds is not None and seconds > now + _AHEAD_S:
+            if seconds is not None and seconds > now + AHEAD_S:
                 raise ValueError(f"{text!r} lies over a year ahead, and the item would be the newest until then")
             return seconds
 

@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
+from recsys.data.plausible_times import EXCEL_EPOCH, day_of_digits, unit_by_look
 from recsys.data.records import unix_seconds
 from recsys.data.wording import misfit, shown
 from recsys.reading.cells import is_missing
@@ -22,11 +23,6 @@ _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**
 _SINCE_1973 = 10**8
 """Least Unix seconds. A smaller number, 1970 to 1973, is more probably not a time."""
 _UNTIL_2286 = 10**10
-_YEARS = (1800, 2200)
-_EXCEL_DAYS = (20_000, 80_000)
-"""1954 to 2119."""
-_EXCEL_EPOCH_S = -2_209_161_600
-"""1899-12-30. Excel's day 1 is 1900-01-01, and it counts a 29 February 1900 that did not exist."""
 _DAY_S = 86_400
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?![-/.\d])")
@@ -79,11 +75,7 @@ def unit_of(value: float) -> TimeUnit | None:
     for unit, per_second in _PER_SECOND.items():
         if _SINCE_1973 * per_second <= size < _UNTIL_2286 * per_second and (unit == "s" or size >= 10 * _SINCE_1973):
             return unit
-    if value == int(value) and _YEARS[0] <= value <= _YEARS[1]:
-        return "year"
-    if _EXCEL_DAYS[0] <= value <= _EXCEL_DAYS[1]:
-        return "excel"
-    return "yyyymmdd" if value == int(value) and _digits(int(value)) is not None else None
+    return unit_by_look(value)
 
 
 def time_reading(texts: Sequence[str], unit: TimeUnit | None = None, form: str | None = None) -> TimeReading:
@@ -129,24 +121,14 @@ def _from_number(text: str, unit: TimeUnit | None) -> float:
     if unit in _PER_SECOND:
         return unix_seconds(value / _PER_SECOND[unit])
     if unit == "excel":
-        return unix_seconds(_EXCEL_EPOCH_S + value * _DAY_S)
-    moment = _digits(int(value)) if unit == "yyyymmdd" else date(int(value), 1, 1)
-    if moment is None:
-        raise ValueError(f"{shown(text)} is no day such as 20230615")
-    return unix_seconds(moment)
-
-
-def _digits(value: int) -> date | None:
-    """Return the day of 20230615 or the time of 20230615123000. None: the number is neither."""
-    text = str(value)
+        return unix_seconds(EXCEL_EPOCH.timestamp() + value * _DAY_S)
     try:
-        if len(text) == 8 and text[:2] in ("18", "19", "20", "21"):
-            return date(int(text[:4]), int(text[4:6]), int(text[6:]))
-        if len(text) == 14 and text[:2] in ("19", "20"):
-            return datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    return None
+        day = date(int(value), 1, 1) if unit == "year" else day_of_digits(int(value))
+    except (ValueError, OverflowError):
+        day = None
+    if day is None:
+        raise ValueError(f"{shown(text)} is no {'year such as 2023' if unit == 'year' else 'day such as 20230615'}")
+    return unix_seconds(day)
 
 
 def _from_iso(text: str, original: str) -> float:
