@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
 
-from deployments.cli.client import Client
+from deployments.cli.client import Client, request_of
 from deployments.cli.left_out import LeftOut
 from deployments.cli.options import (
     DEFAULT_CONFIG,
@@ -20,6 +22,7 @@ from deployments.cli.options import (
     Json,
     out,
     print_json,
+    typed,
 )
 from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
@@ -52,7 +55,7 @@ def import_items(
     serve_config, console = read_config(config), out(quiet=json)
     batches = read_items(files, serve_config.platform.attributes, serve_config.serving.limits, options, 200)
     sending = Sending("items", LeftOut(console, allow_bad, "items"))
-    _import(batches, serve_config, sending, console, dry_run=dry_run, json=json)
+    _import(batches, config, serve_config, sending, console, dry_run=dry_run, json=json)
 
 
 def import_events(
@@ -74,11 +77,12 @@ def import_events(
     settings = serve_config.serving
     batches = read_events(files, settings.event_types, settings.limits, options, 1000, default_type=event_type)
     sending = Sending("events", LeftOut(console, allow_bad, "events"), Joined(allow_unknown))
-    _import(batches, serve_config, sending, console, dry_run=dry_run, json=json)
+    _import(batches, config, serve_config, sending, console, dry_run=dry_run, json=json)
 
 
 def _import(
     batches: Iterable[Batch[Any]],
+    file: Path,
     config: ServeConfig,
     sending: Sending,
     console: Console,
@@ -103,4 +107,10 @@ def _import(
         console.print(sending.planned() if dry_run else sending.summary())
         if sending.joined is not None and sending.joined.unknown:
             console.print(str(sending.joined), style="yellow", markup=False, soft_wrap=True)
+        if sending.somebody is not None:
+            path = f"/v1/users/{quote(sending.somebody, safe='')}/recommendations"
+            console.print(f"what one of them gets: {request_of(config, path)}", markup=False, soft_wrap=True)
+            console.print(
+                f"learn from all histories with: {typed(file, 'train', '--promote')}", markup=False, soft_wrap=True
+            )
     sending.left_out.end()

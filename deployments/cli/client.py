@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ import httpx
 import orjson
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import pinned
 from recsys.errors import RuntimeFailure
 
@@ -67,6 +69,14 @@ class Client:
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, query: dict[str, Any]) -> httpx.Response:
         sent: dict[str, Any] = {} if body is None else {"content": orjson.dumps(body), "headers": _JSON}
         return self._http.request(method, path, params=query, **sent).raise_for_status()
+
+
+def request_of(config: ServeConfig, path: str) -> str:
+    """What to type to ask the platform for a path."""
+    tls = config.certificate
+    key = ' -H "Authorization: Bearer $RECSYS_API_KEY"' if _key() else ""
+    trust = f" --cacert {shlex.quote(str(tls[0]))}" if tls else ""
+    return f"curl{trust}{key} {shlex.quote(config.api_url + path)}"
 
 
 def _key() -> dict[str, str]:

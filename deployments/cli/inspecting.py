@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, print_json
+from deployments.cli.finding import running_in
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, config_words, print_json, typed
 from deployments.cli.reading_options import DETECTED, reads_files
-from deployments.machine.serve_config import read_config
+from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.data.parquet_folders import files_of
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.inspection import ROWS, Configured, Inspection, inspect
@@ -41,7 +44,11 @@ def inspect_files(
     Proposes the command that reads each file, and the attributes to declare. Item and event files that are named
     together are joined. Changes nothing.
     """
-    inspections = inspect(files_of(files), options, _configured(config))
+    serve_config = read_config(config) if config.exists() else None
+    inspections = [
+        replace(one, command=one.command + config_words(config)) if one.command else one
+        for one in inspect(files_of(files), options, _configured(serve_config))
+    ]
     if json:
         print_json([{**asdict(one), "path": str(one.path)} for one in inspections])
         return
@@ -50,28 +57,42 @@ def inspect_files(
         _show(one, console)
     attributes = {name: kind for one in inspections for name, kind in one.attributes.items()}
     if attributes:
-        console.print("To filter by what is in them, add to args.attributes of the config file before you build:")
+        where = f"To filter by what is in them, add to args.attributes of {config} before you build:"
+        console.print(where, markup=False, soft_wrap=True)
         for name, kind in attributes.items():
             console.print(f"  {name}: {kind}", markup=False)
-    commands = [one.command for one in inspections if one.command]
-    if commands:
+    if steps := _steps(config, serve_config, inspections, declares=bool(attributes)):
         console.print("Then:" if attributes else "Next:")
-        for command in commands:
-            console.print(f"  {command}", markup=False, soft_wrap=True)
+        for step in steps:
+            console.print(f"  {step}", markup=False, soft_wrap=True)
 
 
-def _configured(config: Path) -> Configured:
+def _steps(
+    config: Path, serve_config: ServeConfig | None, inspections: Sequence[Inspection], *, declares: bool
+) -> list[str]:
+    """Return what to type, in this order: build a catalogue, start the platform, send everything else to it.
+
+    `declares`: whether attributes are to be declared, which takes a start.
+    """
+    commands = dict.fromkeys(one.command for one in inspections if one.command)
+    builds = [command for command in commands if command.startswith("recsys build ")]
+    runs = serve_config is not None and running_in(serve_config.platform.home()) is not None
+    restart = [typed(config, "down")] if runs and declares else []
+    start = [typed(config, "up")] if restart or not runs else []
+    return [*builds, *restart, *start, *(command for command in commands if command not in builds)]
+
+
+def _configured(config: ServeConfig | None) -> Configured:
     """Return the settings of the config file, or the defaults without one."""
-    if not config.exists():
+    if config is None:
         return Configured()
-    serve_config = read_config(config)
-    platform, serving = serve_config.platform, serve_config.serving
+    platform, serving = config.platform, config.serving
     return Configured(platform.attributes, serving.event_types, serving.limits, platform.encoder.max_tokens)
 
 
 def _show(one: Inspection, console: Console) -> None:
     more = "" if one.complete else f", the first {ROWS:,} of more"
-    console.print(f"[bold]{one.path}[/]: {one.dialect}; {one.rows:,} rows{more}", soft_wrap=True)
+    console.print(f"[bold]{escape(str(one.path))}[/]: {escape(one.dialect)}; {one.rows:,} rows{more}", soft_wrap=True)
     table = Table(*(Column(name) for name in ("column", "holds", "read as", "missing", "distinct", "such as")))
     for column in one.columns:
         examples = ", ".join(column.examples)

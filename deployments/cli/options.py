@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +44,17 @@ AllowUnknown = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Look at everything, say what would be done, and do nothing.")]
 DEFAULT_CONFIG = Path("configs/local.yaml")
+
+
+def typed(config: Path, *words: str) -> str:
+    """What to type for a further command of the same platform."""
+    return shlex.join(["recsys", *words]) + config_words(config)
+
+
+def config_words(config: Path) -> str:
+    """What names the config file, behind a command that was given none; empty where it need not be named."""
+    said = config == DEFAULT_CONFIG or os.environ.get("RECSYS_CONFIG") == str(config)
+    return "" if said else f" --config {shlex.quote(str(config))}"
 
 
 def out(*, quiet: bool = False) -> Console:

@@ -30,7 +30,7 @@ def running(config: Path | None) -> Instance:
     Raises RuntimeFailure, naming the running platforms, when there is none or more than one.
     """
     home, others = _home_of(config), running_instances()
-    if home is not None and (instance := _up(home)) is not None:
+    if home is not None and (instance := running_in(home)) is not None:
         return instance
     if config is not None:
         raise RuntimeFailure(f"{_NOT_UP}{beside(others)}")
@@ -45,7 +45,7 @@ def platform_of_logs(config: Path | None) -> tuple[Instance | None, Path]:
     """Return the platform as `running` does, and its home. None with a home: the platform has ended."""
     home = _home_of(config)
     if home is not None and (config is not None or not running_instances()):
-        return _up(home), home
+        return running_in(home), home
     instance = running(config)
     return instance, instance.home
 
@@ -68,6 +68,7 @@ def _home_of(config: Path | None) -> Path | None:
     return read_config(config or DEFAULT_CONFIG).platform.home()
 
 
-def _up(home: Path) -> Instance | None:
+def running_in(home: Path) -> Instance | None:
+    """The platform of this home; None: it does not run."""
     instance = read_instance(home)
     return instance if instance is not None and instance_processes(instance.id) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +25,11 @@ def _option(*names: str, says: str) -> Any:
 _OPTIONS: dict[str, Any] = {
     "mapping": Annotated[
         list[str] | None,
-        _option("--map", says="Column names, as field=column, such as item_id=sku. Repeatable."),
+        _option(
+            "--map",
+            says="Column names, as field=column, such as item_id=sku. Repeatable; of several for one field each file "
+            "is read by the first that it has.",
+        ),
     ],
     "separator": Annotated[str | None, _option("--separator", says="Between cells, such as ; or :: or tab.")],
     "encoding": Annotated[str | None, _option("--encoding", says="Such as cp1252, latin-1, utf-16, shift_jis.")],
@@ -97,21 +101,23 @@ def options_of(
     """Return the options as one object. Raises BadInput for an invalid value."""
     if header and no_header:
         raise BadInput("say --header or --no-header, not both", field="header")
+    columns: dict[str, list[str]] = {}
+    for name, column in _pairs("--map", "field=column, such as item_id=sku", mapping or ()):
+        columns.setdefault(name, []).append(column)
     return ReadOptions(
-        mapping=_pairs("--map", "field=column, such as item_id=sku", mapping or ()),
+        mapping={name: first for name, (first, *_) in columns.items()},
+        also={name: tuple(others) for name, (_, *others) in columns.items() if others},
         header=True if header else False if no_header else None,
-        type_map=_pairs("--type-map", "theirs=ours, such as addtocart=cart", type_map or ()),
+        type_map=dict(_pairs("--type-map", "theirs=ours, such as addtocart=cart", type_map or ())),
         where=tuple(map(Condition.parse, where or ())),
         text_from=tuple(name.strip() for name in (text_from or "").split(",") if name.strip()),
         **others,
     )
 
 
-def _pairs(option: str, form: str, pairs: Sequence[str]) -> dict[str, str]:
-    values = {}
+def _pairs(option: str, form: str, pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name or not value:
             raise typer.BadParameter(f"{option} {pair}: write it as {form}")
-        values[name] = value
-    return values
+        yield name, value

@@ -68,7 +68,7 @@ def fetch_ml100k(folder: Path, on_phase: Callable[[str], None]) -> Ml100k:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = _earlier(folder)
+        earlier = fetched_ml100k(folder)
         if earlier is not None:
             return earlier
         # Within `folder`, so that the finished files can be renamed into place.
@@ -95,7 +95,7 @@ def natural_title(title: str) -> str:
     return _ARTICLE_LAST.sub(turned, title)
 
 
-def _earlier(folder: Path) -> Ml100k | None:
+def fetched_ml100k(folder: Path) -> Ml100k | None:
     """Return the files of an earlier call. None: they are missing, of another format, or changed."""
     try:
         notes = orjson.loads((folder / "ml-100k.json").read_bytes())

@@ -13,7 +13,7 @@ from recsys.data.canonical import canonical
 from recsys.data.wording import misfit
 from recsys.reading.tables import cell_text
 
-_MISSING = frozenset({"", "-", "–", "—", "n/a", "na", "null", "none", "nan", "nat", "\\n", "?", "unknown"})  # noqa: RUF001
+MISSING = frozenset({"", "-", "–", "—", "n/a", "na", "null", "none", "nan", "nat", "\\n", "?", "unknown"})  # noqa: RUF001
 """What people write for a missing number, time or truth value."""
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _CURRENCY = re.compile(r"^[-+]?(?:[$€£¥₹]|[A-Z]{3}\s)\s*|\s*(?:[$€£¥₹]|\s[A-Z]{3})$")
@@ -32,7 +32,7 @@ _LIST_CHARS = 100_000
 
 def is_missing(text: str) -> bool:
     """Return whether a cell of numbers, times or truth values means that there is no value."""
-    return text.strip().lower() in _MISSING
+    return text.strip().lower() in MISSING
 
 
 def number(text: str, *, decimal_comma: bool = False) -> float:

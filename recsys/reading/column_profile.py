@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.data.canonical import canonical
-from recsys.reading.cells import is_missing, is_whole_float
+from recsys.reading.cells import MISSING, is_missing, is_whole_float
 from recsys.reading.languages import shares
 from recsys.reading.times import TimeReading, moment, time_reading, unit_of
 
@@ -39,13 +39,24 @@ def spelled(ids: pa.Array) -> pa.Array:
     return ids
 
 
+def present(column: pa.Array, *, words: bool) -> pa.Array:
+    """Return the (n,) cells, null where a cell means that there is no value.
+
+    `words`: whether the column holds words, of which `—` or `unknown` may be one.
+    """
+    if words:
+        return column
+    absent = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(column)), value_set=pa.array(sorted(MISSING)))
+    return pc.if_else(absent, None, column)
+
+
 def of_items(ids: pa.Array, titles: pa.Array, texts: pa.Array, created: pa.Array, *, max_tokens: int) -> dict[str, Any]:
     """Return JSON-ready statistics of items.
 
     They are the numbers of ids, repeated ids, nearly equal texts and missing ids, the shares of items with title, text
     and creation time, the share of texts longer than `max_tokens`, the languages of a sample, and the span of times.
     """
-    ids, n = spelled(ids), max(len(ids), 1)
+    ids, n, created = spelled(ids), max(len(ids), 1), present(created, words=False)
     distinct = pc.count_distinct(ids).as_py()
     # `null_handling="skip"` of Arrow would lose which rows have neither title nor text.
     whole = pc.coalesce(pc.binary_join_element_wise(titles, texts, ". "), titles, texts)
@@ -79,6 +90,7 @@ def of_events(
     of events whose item it has.
     """
     users, items, n = spelled(users), spelled(items), max(len(users), 1)
+    times = present(times, words=False)
     seconds = _seconds(times)
     facts: dict[str, Any] = {
         "users": pc.count_distinct(users).as_py(),
@@ -117,10 +129,10 @@ def _counts(column: pa.Array, most: int) -> dict[str, int]:
 
 def _seconds(column: pa.Array) -> npt.NDArray[np.float64]:
     """Return (n,) float64 Unix seconds, NaN for a cell that is missing or not a time."""
-    present = column.drop_null()
-    if not len(present):
+    sample = column.drop_null()
+    if not len(sample):
         return np.full(len(column), np.nan)
-    reading = time_reading(present.slice(0, _SAMPLE).to_pylist())
+    reading = time_reading(sample.slice(0, _SAMPLE).to_pylist())
     for read in (_of_digits, _of_iso, _of_texts):
         seconds = read(column, reading)
         if seconds is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys.config.platform import AttributeType
 from recsys.config.scenarios import EventType
@@ -27,6 +27,7 @@ ANY = "event"
 
 Say = Callable[[str, int, int], None]
 """Progress: the step, what is done and what there is."""
+V = TypeVar("V")
 
 
 class _AnyType(frozenset[str]):
@@ -129,21 +130,22 @@ def divided(options: ReadOptions, declared: Mapping[str, AttributeType]) -> tupl
         if field not in own.get(file, ()) and not any(name in fields for fields in own.values()):
             names = ", ".join(dict.fromkeys([*own["events"], *own["items"]]))
             raise BadInput(f"--map {name}={column}: no such field; the fields are {names}", field=name)
-    of_items, of_events = (
-        {name: column for name, column in options.mapping.items() if name in fields}
-        | {
-            name.removeprefix(f"{file}."): column
-            for name, column in options.mapping.items()
-            if name.startswith(f"{file}.")
-        }
-        for file, fields in own.items()
-    )
+    columns = {
+        file: (_own(options.mapping, file, fields), _own(options.also, file, fields)) for file, fields in own.items()
+    }
     named = [replace(one, column=one.column.removeprefix("items.")) for one in options.where if _of_items(one)]
     others = [replace(one, column=one.column.removeprefix("events.")) for one in options.where if not _of_items(one)]
     return (
-        replace(options, mapping=of_items, where=named),
-        replace(options, mapping=of_events, where=others, text_from=()),
+        replace(options, mapping=columns["items"][0], also=columns["items"][1], where=named),
+        replace(options, mapping=columns["events"][0], also=columns["events"][1], where=others, text_from=()),
     )
+
+
+def _own(values: Mapping[str, V], file: str, fields: Collection[str]) -> dict[str, V]:
+    """Return the values of the fields of one sort of files, by the fields' own names."""
+    return {name: value for name, value in values.items() if name in fields} | {
+        name.removeprefix(f"{file}."): value for name, value in values.items() if name.startswith(f"{file}.")
+    }
 
 
 def _of_items(condition: Condition) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from recsys.errors import BadInput
@@ -42,6 +42,8 @@ class ReadOptions:
 
     mapping: Mapping[str, str] = field(default_factory=dict)
     """The file's column for a field, where their names differ."""
+    also: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Further columns for a field of `mapping`: a file without the first is read by the first of these that it has."""
     separator: str | None = None
     """Separator of cells; `tab` for a tab."""
     encoding: str | None = None
@@ -64,6 +66,18 @@ class ReadOptions:
     """Columns that are joined to an item's text."""
     bad_attributes: BadAttributes = "drop"
     """Whether an invalid optional value is left out, or its row refused."""
+
+    def of_columns(self, columns: Collection[str], *, alone: bool) -> ReadOptions:
+        """Return the options for a file with these columns: each field has the first of its columns that is there.
+
+        `alone`: whether it is the only file. In one of several files a field may have none of its columns.
+        """
+        mapping = {}
+        for name, first in self.mapping.items():
+            present = [column for column in (first, *self.also.get(name, ())) if column in columns]
+            if present or alone:
+                mapping[name] = present[0] if present else first
+        return replace(self, mapping=mapping, also={})
 
     def __post_init__(self) -> None:
         if self.separator is not None:

@@ -62,16 +62,18 @@ class FileReading:
         return [*lines, *([f"  {'; '.join(notes)}"] if notes else [])]
 
 
-def look(path: Path, fields: Fields, options: ReadOptions) -> FileReading:
+def look(path: Path, fields: Fields, options: ReadOptions, *, alone: bool = True) -> FileReading:
     """Detect the dialect, assign the columns, and sample the first rows.
 
-    Raises BadInput when the file cannot be read or lacks a column.
+    `alone`: whether it is the only file, see `ReadOptions.of_columns`. Raises BadInput when the file cannot be read or
+    lacks a column.
     """
     dialect = detect(path, options)
     if dialect.container == "json lines" and not dialect.columns:  # reading reports the fault of each line
         fields.check(options.mapping)
         dialect = replace(dialect, columns=tuple(options.mapping.get(field, field) for field in fields.names))
     header = dialect.columns
+    options = options.of_columns(header, alone=alone)
     columns = fields.columns(path, header, options.mapping)
     if dialect.container in ("json lines", "json document"):
         columns = fields.later(header) | columns

@@ -24,7 +24,8 @@ from recsys.reading.column_kinds import Kind, kind_of
 from recsys.reading.detection import detect
 from recsys.reading.dialect import Dialect, ReadOptions
 from recsys.reading.fields import INNER
-from recsys.reading.proposals import attributes_of, command_of, fields_of, type_map_of
+from recsys.reading.proposals import attributes_of, fields_of, type_map_of
+from recsys.reading.proposed_commands import Proposal, commands_of
 from recsys.reading.readers import Batch, Reading, read_events, read_items
 from recsys.reading.refusals import Refusals
 from recsys.reading.table_reading import read_rows, vector_columns
@@ -36,6 +37,8 @@ _READ_ROWS = 20_000
 _SAMPLE = 1000
 """Cells of a column that decide its kind."""
 _BATCH = 100_000
+_UNWORDED = ("empty", "boolean", "number", "date", "datetime")
+"""Kinds of columns in which `—`, `N/A` and the like say that there is no value."""
 _WORST = 5
 """Faults that are shown, the most frequent first."""
 
@@ -56,7 +59,7 @@ class ColumnProfile:
     field: str | None
     """The field that is read from it. None: it is not read."""
     missing: float
-    """Share of rows without a value."""
+    """Share of rows without a value. In columns of numbers, times and truth values `—` and the like mean none."""
     distinct: int
     examples: tuple[str, ...]
 
@@ -79,7 +82,7 @@ class Inspection:
     worst: tuple[str, ...] = ()
     """Rows that would be refused or lose a value: an example of each of the most frequent reasons."""
     command: str = ""
-    """The command that reads the file. Empty: its fields could not be determined."""
+    """The command that reads the file, and perhaps others of its sort. Empty: its fields could not be determined."""
     attributes: dict[str, AttributeType] = field(default_factory=dict)
     """Attributes to declare for filters."""
     problem: str = ""
@@ -101,12 +104,15 @@ def inspect(paths: Sequence[Path], options: ReadOptions, configured: Configured)
 
     Raises BadInput for a file that is not a table.
     """
-    files = [_File.of(path, options) for path in paths]
+    files = [_File.of(path, options, alone=len(paths) == 1) for path in paths]
     order = {"items": 0, "events": 1, "unknown": 2}
     files.sort(key=lambda one: order[one.sort])
     ids = [one.column("item_id") for one in files if one.sort == "items"]
     catalogue = pa.concat_arrays([column_profile.spelled(column) for column in ids]) if ids else None
-    return [one.inspection(configured, catalogue) for one in files]
+    inspections = [one.inspection(configured, catalogue) for one in files]
+    proposals = [proposal for _, proposal in inspections if proposal is not None]
+    commands = dict(zip((proposal.path for proposal in proposals), commands_of(proposals), strict=True))
+    return [replace(one, command=commands.get(one.path, "")) for one, _ in inspections]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +129,9 @@ class _File:
     options: ReadOptions
 
     @classmethod
-    def of(cls, path: Path, options: ReadOptions) -> _File:
+    def of(cls, path: Path, options: ReadOptions, *, alone: bool) -> _File:
         dialect = detect(path, options)
+        options = options.of_columns(dialect.columns, alone=alone)
         vectors = vector_columns(path) if dialect.container == "parquet" else set()
         names = [name for name in dict.fromkeys(dialect.columns) if name not in vectors]
         parts = list(islice(read_rows(path, dialect, names, _BATCH), ROWS // _BATCH))
@@ -144,46 +151,57 @@ class _File:
         """Return the column of a field. All its cells are missing when the file has none."""
         return self.columns.get(self.fields.get(name, ""), pa.nulls(self.rows, pa.string()))
 
-    def inspection(self, configured: Configured, catalogue: pa.Array | None) -> Inspection:
+    def inspection(self, configured: Configured, catalogue: pa.Array | None) -> tuple[Inspection, Proposal | None]:
+        """Return the profile, and how the file is to be read. None: its fields could not be determined."""
         columns, facts = tuple(self._profiles(configured.attributes)), self._facts(configured, catalogue)
         inspection = Inspection(self.path, str(self.dialect), self.sort, self.rows, self.complete, columns, facts)
         if self.sort == "unknown":
-            return replace(inspection, problem=_UNKNOWN)
-        given = self.options
-        options = replace(given, mapping={ours: column for ours, column in self.fields.items() if ours != column})
-        if self.sort == "events":
-            types = type_map_of(inspection.facts.get("types", {}), configured.event_types)
-            options = replace(options, type_map={**types, **given.type_map})
-            if "timestamp" not in self.fields and given.default_time is None:
-                options = replace(options, default_time="order")
+            return replace(inspection, problem=_UNKNOWN), None
         attributes = (
             {} if self.sort == "events" else attributes_of(self.kinds, self.columns, self.fields, configured.attributes)
         )
         declared = {**configured.attributes, **{name: kind for name, (_, kind) in attributes.items()}}
-        named = {name: column for name, (column, _) in attributes.items() if column not in (name, INNER + name)}
-        options = replace(options, mapping={**options.mapping, **named})
-        inspection = replace(
-            inspection,
-            attributes={name: kind for name, (_, kind) in attributes.items()},
-            command=command_of(self.path, self.sort, options, no_type="type" not in self.fields),
-        )
-        return self._read(inspection, options, declared, configured)
+        proposal = self._proposal(facts, configured, {name: column for name, (column, _) in attributes.items()})
+        inspection = replace(inspection, attributes={name: kind for name, (_, kind) in attributes.items()})
+        return self._read(inspection, proposal, declared, configured), proposal
+
+    def _proposal(self, facts: Mapping[str, Any], configured: Configured, attributes: Mapping[str, str]) -> Proposal:
+        """Return how the file is to be read. `attributes`: the column of each attribute that could be declared."""
+        given, default_type = self.options, None
+        named = {name: column for name, column in given.mapping.items() if name in configured.attributes}
+        fields = {**self.fields, **attributes, **(named if self.sort == "items" else {})}
+        mapping = {ours: column for ours, column in fields.items() if column not in (ours, f"{INNER}{ours}")}
+        options = replace(given, mapping=mapping)
+        if self.sort == "events":
+            types = type_map_of(facts.get("types", {}), configured.event_types)
+            options = replace(options, type_map={**types, **given.type_map})
+            if "timestamp" not in self.fields and given.default_time is None:
+                options = replace(options, default_time="order")
+            if "type" not in self.fields:
+                default_type = "rating" if "value" in self.fields else "like"
+        sort: Literal["items", "events"] = "items" if self.sort == "items" else "events"
+        return Proposal(self.path, sort, frozenset(self.dialect.columns), fields, options, default_type)
 
     def _profiles(self, declared: Mapping[str, AttributeType]) -> list[ColumnProfile]:
         ours = {column: name for name, column in self.fields.items()}
         if self.sort == "items":
             ours = {f"{inner}{name}": name for name in declared for inner in ("", INNER)} | ours
-        return [
-            ColumnProfile(
-                name,
-                self.kinds[name],
-                ours.get(name),
-                column.null_count / max(self.rows, 1),
-                pc.count_distinct(column).as_py(),
-                tuple(text[:60] for text in column.drop_null().slice(0, 50).unique().to_pylist()[:3]),
+        profiles = []
+        for name, cells in self.columns.items():
+            words = self.kinds[name] not in _UNWORDED or ours.get(name, "").endswith("_id")
+            column = column_profile.present(cells, words=words)
+            examples = column.drop_null().slice(0, 50).unique().to_pylist()[:3]
+            profiles.append(
+                ColumnProfile(
+                    name,
+                    self.kinds[name],
+                    ours.get(name),
+                    column.null_count / max(self.rows, 1),
+                    pc.count_distinct(column).as_py(),
+                    tuple(text[:60] for text in examples),
+                )
             )
-            for name, column in self.columns.items()
-        ]
+        return profiles
 
     def _facts(self, configured: Configured, catalogue: pa.Array | None) -> dict[str, Any]:
         if not self.rows:
@@ -198,13 +216,10 @@ class _File:
         return {}
 
     def _read(
-        self,
-        inspection: Inspection,
-        options: ReadOptions,
-        declared: Mapping[str, AttributeType],
-        configured: Configured,
+        self, inspection: Inspection, proposal: Proposal, declared: Mapping[str, AttributeType], configured: Configured
     ) -> Inspection:
         """Return the inspection with the faults of the first rows."""
+        options = proposal.options
         try:
             reading: Reading[Any]
             if self.sort == "items":

@@ -1,11 +1,9 @@
-"""Proposals for a file: the fields of its columns, the attributes to declare, and the command that reads it."""
+"""Proposals for a file: the fields of its columns, the attributes to declare, and the types of its events."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -55,7 +53,7 @@ def fields_of(
         ids = [name for name in header if squeezed(name).endswith("id") and name not in events.values()]
         events |= {"item_id": ids[0]} if len(ids) == 1 else {}
     if {"user_id", "item_id"} <= events.keys():
-        return "events", events
+        return "events", events | ({} if "timestamp" in events else _time_by_kind(kinds, columns, events))
     if "item_id" in items and "title" not in items and not options.text_from:
         words = [name for name, kind in kinds.items() if kind == "text" and name not in items.values()]
         items |= {"title": words[0]} if words and "text" not in items else {}
@@ -86,6 +84,16 @@ def _events_by_kind(kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array]) 
     fields = {"user_id": names[0], "item_id": names[1], "timestamp": timed[-1]}
     values = [name for name in names[2:] if name not in timed and kinds[name] in ("number", "boolean")]
     return fields | ({"value": values[0]} if values else {})
+
+
+def _time_by_kind(
+    kinds: Mapping[str, Kind], columns: Mapping[str, pa.Array], fields: Mapping[str, str]
+) -> dict[str, str]:
+    """Of events whose names tell no time: the one further column of times, else the one of what may be seconds."""
+    free = [name for name in columns if name not in fields.values()]
+    timed = [name for name in free if kinds[name] in ("date", "datetime")]
+    timed = timed or [name for name in free if _may_be_seconds(columns[name])]
+    return {"timestamp": timed[0]} if len(timed) == 1 else {}
 
 
 def _may_be_seconds(column: pa.Array) -> bool:
@@ -132,29 +140,3 @@ def type_map_of(types: Mapping[str, int], configured: Mapping[str, EventType]) -
             if same or alike:
                 mapping[theirs] = (same or alike)[0]
     return mapping
-
-
-def command_of(path: Path, sort: Literal["items", "events"], options: ReadOptions, *, no_type: bool) -> str:
-    """Return the shell command for a file: `recsys build` for items, `recsys import events` for events."""
-    words = ["recsys", "build", str(path)] if sort == "items" else ["recsys", "import", "events", str(path)]
-    for ours, column in options.mapping.items():
-        words += ["--map", f"{ours}={column}"]
-    for theirs, ours in options.type_map.items():
-        words += ["--type-map", f"{theirs}={ours}"]
-    if options.text_from:
-        words += ["--text-from", ",".join(options.text_from)]
-    for name, value in (
-        ("--separator", options.separator),
-        ("--encoding", options.encoding),
-        ("--list-separator", options.list_separator),
-        ("--time-unit", options.time_unit),
-        ("--time-format", options.time_format),
-        ("--default-time", options.default_time),
-    ):
-        words += [name, value] if value else []
-    words += [] if options.header is None else ["--header" if options.header else "--no-header"]
-    for one in options.where:
-        words += ["--where", f"{one.column}{one.sign}{one.value}"]
-    if sort == "events" and no_type:
-        words += ["--type", "rating" if "value" in options.mapping else "like"]
-    return shlex.join([*words, *(["--promote"] if sort == "items" else [])])

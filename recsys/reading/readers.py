@@ -201,8 +201,19 @@ def _read(plan: _Plan[R], paths: Iterable[Path]) -> Reading[R]:
     plan.fields.check(plan.options.mapping)
     listed = files_of(paths)
     sizes = [file_size(path) for path in listed]
-    files = [look(path, plan.fields, plan.options) for path in listed]
+    files = [look(path, plan.fields, plan.options, alone=len(listed) == 1) for path in listed]
+    _refuse_unfound(plan, files)
     return Reading(files, _batches(plan, files, sizes))
+
+
+def _refuse_unfound(plan: _Plan[R], files: Sequence[FileReading]) -> None:
+    """BadInput for a column that was named and that no file has."""
+    for name, column in plan.options.mapping.items():
+        named = {column, *plan.options.also.get(name, ())}
+        if files and all(named.isdisjoint(file.dialect.columns) for file in files):
+            header = files[0].dialect.columns
+            mapping = plan.options.of_columns(header, alone=False).mapping
+            plan.fields.columns(files[0].path, header, {**mapping, name: column})
 
 
 def _batches(plan: _Plan[R], files: Sequence[FileReading], sizes: Sequence[int]) -> Iterator[Batch[R]]:

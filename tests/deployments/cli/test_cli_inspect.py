@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
@@ -10,36 +9,15 @@ import pytest
 import yaml
 
 from tests.support.command import Recsys
+from tests.support.shop import write_clicks, write_other_events, write_products
 
 PRODUCTS = 60
-COLORS = ("red", "blue", "green")
-NAMES = (
-    "A {} lamp for the desk and for the wall, number {}",
-    "Eine {} Lampe für den Tisch und für die Wand, Nummer {}",
-    "Une {} lampe pour la table et pour le mur, numéro {}",
-)
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    """Products with nested fields, truth values, prices in words, three languages; events in another dialect."""
-    products = [
-        {
-            "sku": n + 1000,
-            "name": NAMES[n % 3].format(COLORS[n % 3], n),
-            "details": {"color": COLORS[n % 3], "price": f"${n % 9 + 1},{n % 900 + 100:03}.00"},
-            "available": n % 4 > 0,
-            "categories": "lighting|home" if n % 2 else "lighting",
-        }
-        for n in range(PRODUCTS)
-    ]
-    (tmp_path / "products.json").write_text(json.dumps({"products": products}, indent=1))
-    rows = []
-    for user in range(40):
-        for n in range(8):
-            product, kind = (user * 7 + n * 3) % PRODUCTS + 1000, "addtocart" if n % 3 else "view"
-            rows.append(f"José {user};{product}.0;{kind};{1_764_000_000_000 + user * 60_000 + n}")
-    (tmp_path / "clicks.csv").write_text("visitor;product;event;when\n" + "\n".join(rows), "cp1252")
+    write_products(tmp_path, PRODUCTS)
+    write_clicks(tmp_path, PRODUCTS)
     return tmp_path
 
 
@@ -59,6 +37,7 @@ def test_people_read_what_files_hold_and_what_to_type(recsys: Recsys, shop: Path
         "available: boolean",
         "--map item_id=sku --map title=name",
         "--type-map addtocart=like",
+        "recsys up --config",
     ):
         assert words in done.out, words
     assert "Traceback" not in done.out
@@ -85,6 +64,18 @@ def test_a_shop_becomes_a_version_by_typing_what_is_proposed(recsys: Recsys, sho
     trained = recsys("train", *events, "--promote", "--json").json
     assert trained["bad_rows"] == 0
     assert trained["card"]["users"] == 40
+
+
+def test_four_dialects_are_one_command(recsys: Recsys, shop: Path) -> None:
+    """In the order in which it is to be typed: the catalogue is built, the platform started, the events are sent."""
+    others = write_other_events(shop, PRODUCTS)
+    done = recsys("inspect", shop / "products.json", shop / "clicks.csv", *others)
+    build, up, events = (line.strip() for line in done.out.split("\nThen:\n")[1].splitlines())
+    assert build.startswith(f"recsys build {shop}/products.json --map ")
+    assert up.startswith("recsys up --config ")
+    assert events.startswith(f"recsys import events {shop}/clicks.csv {' '.join(map(str, others))} --map ")
+    sent = recsys(*shlex.split(events)[1:-2], "--dry-run", "--json").json
+    assert (sent["bad_rows"], sent["read"]["events"]["taken"]) == (0, 40 * (8 + 1 + 3 + 1))
 
 
 def test_commands_say_what_they_took_a_file_for(recsys: Recsys, shop: Path) -> None:

@@ -36,6 +36,21 @@ def said(command: str) -> dict[str, dict[str, str]]:
     return {"mapping": pairs["--map"], "type_map": pairs["--type-map"]}
 
 
+def read_as(command: str) -> ReadOptions:
+    """What a command says of files, several columns of a field included."""
+    words = shlex.split(command)
+    pairs: dict[str, dict[str, list[str]]] = {"--map": {}, "--type-map": {}}
+    for option, value in itertools.pairwise(words):
+        if option in pairs:
+            left, _, right = value.partition("=")
+            pairs[option].setdefault(left, []).append(right)
+    return ReadOptions(
+        mapping={name: first for name, (first, *_) in pairs["--map"].items()},
+        also={name: others for name, (_, *others) in pairs["--map"].items()},
+        type_map={name: last for name, (*_, last) in pairs["--type-map"].items()},
+    )
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """Products with nested fields, truth values, prices in words and three languages."""
@@ -72,6 +87,9 @@ def test_a_shop_is_read_by_the_command_that_is_proposed(shop: Path) -> None:
         "added": "date",
         "picture": "image",
     }
+    [price] = [column for column in seen.columns if column.name == "details.price"]
+    assert (price.missing, price.distinct) == (1 / 40, 39)  # the dash says that there is none
+    assert price.examples[0] == "$1,101.00"
     assert seen.attributes == {
         "details_color": "keyword",
         "details_price": "number",
@@ -175,6 +193,75 @@ def test_files_without_rows_and_folders_of_nothing(tmp_path: Path) -> None:
     assert one(path).rows == 0
     with pytest.raises(BadInput, match="No such file"):
         one(tmp_path / "none.csv")
+
+
+def test_what_says_that_there_is_no_value_is_missing(tmp_path: Path) -> None:
+    """In columns of numbers, times and truth values, as it is read; a word is a word, and an id an id."""
+    path = tmp_path / "items.csv"
+    rows = ["1,A lamp,—,N/A,2020-01-01,unknown", "-,A desk,7,,null,red", "3,A chair,9,yes,?,red", "4,A bed,,no,-,blue"]
+    path.write_text("item_id,title,price,sold,created_at,color\n" + "\n".join(rows))
+    seen = one(path)
+    missing = {column.name: column.missing for column in seen.columns}
+    assert missing == {"item_id": 0, "title": 0, "price": 0.5, "sold": 0.5, "created_at": 0.75, "color": 0}
+    assert seen.facts["with_created_at"] == 0.25
+
+
+def test_files_of_one_sort_are_read_by_one_command(tmp_path: Path) -> None:
+    """Each by its own columns, where that can be said at once; the files come out as each for itself."""
+    clicks, orders, plain = tmp_path / "clicks.csv", tmp_path / "orders.jsonl", tmp_path / "plain.csv"
+    clicks.write_text("visitor;product;event;when\nu1;50;view;1700000000123\nu2;51;addtocart;1700000001123\n")
+    orders.write_text(
+        '{"customer": {"id": "u1"}, "sku": 50, "action": "transaction", "time": "2023-11-15T10:00:00Z"}\n'
+        '{"customer": {"id": "u3"}, "sku": 52, "action": "transaction", "time": "2023-11-15T11:00:00Z"}\n'
+    )
+    plain.write_text("user_id,item_id,type,timestamp,value\nu1,53,rating,1700000000,5\nu4,52,rating,1700000007,2\n")
+    paths = [clicks, orders, plain]
+    alone = [one(path, KNOWN) for path in paths]
+    together = inspect(paths, ReadOptions(), KNOWN)
+    [command] = {seen.command for seen in together}
+    assert command.startswith(f"recsys import events {clicks} {orders} {plain} --map ")
+
+    def events(files: list[Path], words: str) -> list[tuple]:
+        batches = read_events(files, TYPES, Limits(), read_as(words))
+        return [tuple(vars(record).values()) for batch in batches for record in batch.records]
+
+    assert len(events(paths, command)) == 6
+    assert events(paths, command) == [
+        row for path, seen in zip(paths, alone, strict=True) for row in events([path], seen.command)
+    ]
+
+
+def test_files_that_no_one_command_reads_have_their_own(tmp_path: Path) -> None:
+    """Events with a type and without, one type with two meanings; a second catalogue is sent, and does not replace."""
+    typed, bare = tmp_path / "typed.csv", tmp_path / "bare.csv"
+    typed.write_text("user_id,item_id,type,timestamp\nu1,50,view,1700000000\n")
+    bare.write_text("user,sku,time\nu1,50,1700000000\n")
+    first, second = inspect([typed, bare], ReadOptions(), KNOWN)
+    assert first.command == f"recsys import events {typed}"
+    assert second.command.endswith("--type like")
+    one_way, other_way = tmp_path / "one.csv", tmp_path / "other.csv"
+    one_way.write_text("item_id,title,name\n1,Lamp,x\n2,Desk,y\n")
+    other_way.write_text("sku,name\n3,Chair\n4,Bed\n")
+    assert [seen.command.split()[1:3] for seen in inspect([one_way, other_way], ReadOptions(), KNOWN)] == [
+        ["build", str(one_way)],
+        ["build", str(one_way)],
+    ]
+    options = ReadOptions(mapping={"title": "name"})
+    assert "--map title=name" in inspect([one_way, other_way], options, KNOWN)[1].command
+
+
+def test_a_column_that_is_named_and_in_no_file_is_told(tmp_path: Path) -> None:
+    """One that a single of several files lacks is not: it is read without."""
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text("item_id,title,released\n1,Lamp,1999\n")
+    second.write_text("item_id,title\n2,Desk\n")
+    declared = {"year": "number"}
+    batches = read_items([first, second], declared, Limits(), ReadOptions({"year": "released"}))
+    assert [record.attributes for batch in batches for record in batch.records] == [{"year": 1999.0}, {}]
+    with pytest.raises(BadInput, match="has no column relesed; found: item_id, title, released"):
+        read_items([first, second], declared, Limits(), ReadOptions({"year": "relesed"}))
+    with pytest.raises(BadInput, match="has no column released"):
+        read_items([second], declared, Limits(), ReadOptions({"year": "released"}))
 
 
 def test_languages_are_told_roughly() -> None:
