@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,15 +13,15 @@ from rich.table import Table
 
 from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, out, print_json
 from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
+from deployments.cli.promoting import running_redis
 from deployments.cli.sending import Sending
-from deployments.cli.starting import start
-from deployments.cli.versions import running_redis
+from deployments.cli.starting import foreseen, start
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
-from recsys.data.movielens import Ml100k, fetch_ml100k
+from recsys.data.movielens import Ml100k, fetch_ml100k, fetched_ml100k
 from recsys.errors import RuntimeFailure
 from recsys.jobs.build_files import build_files, served_version
 from recsys.reading.dialect import ReadOptions
@@ -35,15 +36,18 @@ def add_to(cli: typer.Typer) -> None:
     cli.command()(demo)
 
 
-def demo(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
+def demo(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Json = False) -> None:
     """MovieLens 100K: fetch, build, start everything, show what one event changes. Stays up until `recsys down`."""
     serve_config, console = read_for_serve(config), out(quiet=json)
     if Runtime.of(serve_config).status().running:
         raise RuntimeFailure("a platform runs here already; stop it first with: recsys down (or: make down)")
+    if dry_run:
+        _show_planned(serve_config, console, json=json)
+        return
     seconds: dict[str, float] = {}
     with phases(console) as say:
         say("MovieLens 100K")
-        data = fetch_ml100k(serve_config.platform.home() / "ml-100k", say)
+        data = fetch_ml100k(_folder(serve_config), say)
         say.end()
     seconds["fetch"] = round(sum(say.seconds.values()), 2)
     seconds["build"] = _timed(lambda: _build(serve_config, data, console))
@@ -64,6 +68,28 @@ def _timed(step: Any) -> float:
     start_s = time.perf_counter()
     step()
     return round(time.perf_counter() - start_s, 2)
+
+
+def _show_planned(config: ServeConfig, console: Console, *, json: bool) -> None:
+    folder = _folder(config)
+    data = fetched_ml100k(folder)
+    served = None if data is None else served_version(config, at_least=data.items)
+    instance = foreseen(config, console)
+    if json:
+        version = None if served is None else served.version
+        print_json({"dry_run": True, **urls(instance), "fetch": data is None, "version": version})
+        return
+    steps = [
+        *([f"fetch MovieLens 100K into {folder}"] if data is None else []),
+        "build a version of its films" if served is None else f"serve version {served.version} of its films",
+        f"start the platform at {instance.api_url}",
+        "send its ratings",
+    ]
+    console.print(f"would {', '.join(steps[:-1])} and {steps[-1]}. Nothing was changed.", soft_wrap=True)
+
+
+def _folder(config: ServeConfig) -> Path:
+    return config.platform.home() / "ml-100k"
 
 
 def _build(config: ServeConfig, data: Ml100k, console: Console) -> None:

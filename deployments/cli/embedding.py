@@ -21,6 +21,7 @@ from deployments.cli.options import (
     Json,
     out,
     print_json,
+    typed,
 )
 from deployments.cli.progress import bars
 from deployments.cli.reading_options import DETECTED, reads_files
@@ -71,7 +72,7 @@ def embed(
     with bars(console) as report:
         done = jobs.embed(items, folder, serve_config, report, run)
     left_out.say()
-    _show(done, folder, left_out, console, json=json)
+    _show(done, left_out, console, typed(config, "build", str(folder)), json=json)
     left_out.end()
 
 
@@ -87,7 +88,8 @@ def _show_planned(planned: dict[str, int], folder: Path, left_out: LeftOut, cons
     left_out.end()
 
 
-def _show(done: Embedded, folder: Path, left_out: LeftOut, console: Console, *, json: bool) -> None:
+def _show(done: Embedded, left_out: LeftOut, console: Console, step: str, *, json: bool) -> None:
+    """`step`: what to type next."""
     if json:
         speed = {"seconds": round(done.seconds, 1), "items_per_s": done.items_per_s, "workers": done.workers}
         counts = {"items": done.items, "encoded": done.encoded, "kept": done.kept, "files": done.files}
@@ -98,4 +100,4 @@ def _show(done: Embedded, folder: Path, left_out: LeftOut, console: Console, *, 
         f"{done.items} items in {done.files} files: {done.encoded} encoded, {done.kept} kept, "
         f"{left_out.bad_rows} bad rows, {done.seconds:.1f} s{pace}"
     )
-    console.print(f"build a version of it with: recsys build {folder}", soft_wrap=True)
+    console.print(f"build a version of it with: {step}", markup=False, soft_wrap=True)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from deployments.cli.finding import running_in
 from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Files, Json, config_words, print_json, typed
+from deployments.cli.platform_choice import running_in
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.data.parquet_folders import files_of

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from deployments.cli.options import Json, out, print_json
+from deployments.cli.options import DryRun, Json, out, print_json
 from recsys.access.api_keys import ApiKey, new_key, read_keys
 from recsys.errors import BadInput
 from recsys.files import replace
@@ -30,6 +30,7 @@ def new(
     into: Annotated[
         Path | None, typer.Option(help="A key file to add the entry to; it is made if it is not there.")
     ] = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Make an API key. It is shown this once; what is kept of it is a hash."""
@@ -40,8 +41,12 @@ def new(
         ApiKey.model_validate(entry)
     except ValueError as error:
         raise BadInput(_first(error)) from None
+    entries = None if into is None else _with(entry, into)
+    if dry_run:
+        _show_planned(entry, into, json=json)
+        return
     if into is not None:
-        _add(entry, into)
+        replace(into, yaml.safe_dump({"keys": entries}, sort_keys=False).encode(), mode=0o600)
     if json:
         print_json({"key": key, "entry": entry})
         return
@@ -55,14 +60,28 @@ def new(
         console.print(yaml.safe_dump({"keys": [entry]}, sort_keys=False), markup=False)
 
 
-def _add(entry: dict[str, Any], file: Path) -> None:
+def _show_planned(entry: dict[str, Any], into: Path | None, *, json: bool) -> None:
+    """Print the entry without the key's hash, since nobody was shown that key."""
+    if json:
+        print_json({"dry_run": True, "entry": {field: value for field, value in entry.items() if field != "sha256"}})
+        return
+    where = "" if into is None else f" and add its entry to {into}"
+    out().print(
+        f"would make a key {entry['name']} of scope {', '.join(entry['scopes'])}{where}. Nothing was changed.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _with(entry: dict[str, Any], file: Path) -> list[Any]:
+    """Return the entries of the key file with this one. Raises BadInput when the file has an entry of its name."""
     entries: list[Any] = []
     if file.exists():
         names = {key.name for key in read_keys(file).keys}
         if entry["name"] in names:
             raise BadInput(f"{file}: has a key {entry['name']} already; take another name, such as {entry['name']}-2")
         entries = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("keys") or []
-    replace(file, yaml.safe_dump({"keys": [*entries, entry]}, sort_keys=False).encode(), mode=0o600)
+    return [*entries, entry]
 
 
 def _first(error: ValueError) -> str:

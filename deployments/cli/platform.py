@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.client import Client
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, out, print_json
 from deployments.cli.platform_choice import AnyConfig, beside, running, running_instances
 from deployments.cli.progress import phases
 from deployments.cli.scaling import table_of
@@ -16,7 +16,7 @@ from deployments.machine.live_scaling import scales
 from deployments.machine.redis_check import refused_writes
 from deployments.machine.rollout import rollout_of
 from deployments.machine.runtime import Runtime
-from deployments.machine.serve_config import read_config
+from deployments.machine.serve_config import ServeConfig, read_config
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -24,9 +24,12 @@ def add_to(cli: typer.Typer) -> None:
         cli.command()(command)
 
 
-def down(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
+def down(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Json = False) -> None:
     """Stop what `recsys up` or `recsys demo` started here, and nothing else. Data stays."""
     console = out(quiet=json)
+    if dry_run:
+        _show_planned_end(read_config(config), console, json=json)
+        return
     with phases(console) as say:
         stopped = Runtime.of(read_config(config)).down(say)
         say.end()
@@ -35,6 +38,17 @@ def down(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     else:
         others = "" if stopped else beside(running_instances())
         console.print(f"{stopped} processes stopped" if stopped else f"nothing was running{others}", soft_wrap=True)
+
+
+def _show_planned_end(config: ServeConfig, console: Console, *, json: bool) -> None:
+    home, running = config.platform.home(), Runtime.of(config).status().processes
+    if json:
+        print_json({"dry_run": True, "processes": running})
+    else:
+        others = "" if running else beside(running_instances())
+        console.print(
+            f"would stop {running} processes of the platform of {home}. Nothing was changed.{others}", soft_wrap=True
+        )
 
 
 def status(config: AnyConfig = None, json: Json = False) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, out, print_json, typed
 from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
-from deployments.cli.versions import running_redis
+from deployments.cli.promoting import running_redis
 from deployments.machine.instance import Instance
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
-from recsys.jobs.build_files import ensure_version
+from recsys.jobs.build_files import ensure_version, fitting_version
 
 
 def add_to(cli: typer.Typer) -> None:
     cli.command()(up)
 
 
-def up(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
+def up(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Json = False) -> None:
     """Start the platform of a config file: Valkey (when redis_url is unset), Ray, and the application; then return."""
     serve_config, console = read_for_serve(config), out(quiet=json)
+    if dry_run:
+        _show_planned(serve_config, console, json=json)
+        return
     with bars(console) as report:
         served, is_new = ensure_version(serve_config, report, redis_url=running_redis(serve_config))
     if is_new:
@@ -29,15 +32,38 @@ def up(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     instance = start(serve_config, console)[0]
     if json:
         print_json({**urls(instance), "token_file": str(instance.token_file)})
-    else:
-        tell_urls(instance, console)
+        return
+    tell_urls(instance, console)
+    if not served.items:
+        step = typed(config, "import", "items", "FILES")
+        console.print(f"the catalogue is empty; send items with: {step}", markup=False, soft_wrap=True)
+
+
+def _show_planned(config: ServeConfig, console: Console, *, json: bool) -> None:
+    served = fitting_version(config)
+    instance = foreseen(config, console)
+    if json:
+        print_json({"dry_run": True, **urls(instance), "version": None if served is None else served.version})
+        return
+    what = "an empty version, as none is there" if served is None else f"version {served.version}"
+    console.print(
+        f"would start the platform of {instance.home} with {what}, at {instance.api_url}. Nothing was changed.",
+        soft_wrap=True,
+    )
+
+
+def foreseen(config: ServeConfig, console: Console) -> Instance:
+    """Return what `start` would start. Raises what it would refuse."""
+    return Runtime.of(config).foreseen(config, warn=lambda line: _warn(line, console))
 
 
 def start(config: ServeConfig, console: Console) -> tuple[Instance, dict[str, float]]:
     """Start the platform. Return the running instance, and the seconds of each phase."""
     with phases(console) as say:
-        instance = Runtime.of(config).up(
-            config, say, warn=lambda line: console.print(line, style="yellow", markup=False, soft_wrap=True)
-        )
+        instance = Runtime.of(config).up(config, say, warn=lambda line: _warn(line, console))
         say.end()
     return instance, say.seconds
+
+
+def _warn(line: str, console: Console) -> None:
+    console.print(line, style="yellow", markup=False, soft_wrap=True)

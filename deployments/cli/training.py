@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,15 +24,15 @@ from deployments.cli.options import (
     print_json,
 )
 from deployments.cli.progress import bars
+from deployments.cli.promoting import Wait, next_step, promoted, wait_until_served
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_ties, say_tuned
-from deployments.cli.versions import promoted
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
 from recsys.errors import RuntimeFailure
 from recsys.evaluation.splits import Split, upcoming
 from recsys.jobs.evaluate import PROTOCOLS
-from recsys.jobs.retrain import retrain
+from recsys.jobs.retrain import foreseen, retrain
 from recsys.jobs.train import Lessons, Ready, Taught, ready
 from recsys.jobs.train import train as learn
 from recsys.reading.dialect import ReadOptions
@@ -71,6 +73,7 @@ def train(
     allow_bad: AllowBad = None,
     allow_unknown: AllowUnknown = None,
     allow_shrink: AllowShrink = False,
+    wait: Wait = True,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -82,12 +85,15 @@ def train(
     """
     console = out(quiet=json)
     if if_better:
-        if events or items or promote or not trees or dry_run:
+        if events or items or promote or not trees:
             raise typer.BadParameter(
                 "--if-better learns from the platform's histories and promotes by itself: it takes no files, and "
-                "neither --promote, --no-trees nor --dry-run"
+                "neither --promote nor --no-trees"
             )
-        _retrained(read_config(config), seed, _split(protocol), console, json=json)
+        if dry_run:
+            _show_exam(read_config(config), console, json=json)
+        else:
+            _retrained(config, seed, _split(protocol), console, wait=wait, json=json)
         return
     lessons = Lessons(events or (), items or (), options, event_type)
     serve_config = read_config(config)
@@ -101,16 +107,19 @@ def train(
             refuse_shrunken(store, len(given.items), allow_shrink=allow_shrink)
         facts = {"tied_last": given.data.tied_last, **joined.as_json(), **left_out.as_json()}
         taught = None if dry_run else learn(given, serve_config, report, seed=seed, split=_split(protocol), trees=trees)
+    serving = False
     if taught is not None and promote:
         promoted(serve_config, taught.manifest.version, instead_of=given.base, allow_shrink=allow_shrink)
+        serving = wait_until_served(serve_config, taught.manifest.version, console, wait=wait)
     _say_given(given, left_out, joined, console)
     if taught is None:
         _show_planned(given, facts, console, json=json)
     elif json:
-        print_json({**_summary(taught), **facts, "promoted": promote})
+        print_json({**_summary(taught), **facts, "promoted": promote, "serving": serving})
     else:
         _show(taught, console)
-        console.print("serving it" if promote else f"serve it with: recsys promote {taught.manifest.version}")
+        step = next_step(config, taught.manifest.version, promote=promote, serving=serving, wait=wait)
+        console.print(step, markup=False, soft_wrap=True)
     left_out.end()
 
 
@@ -153,16 +162,36 @@ def _split(protocol: str | None) -> Split:
     return upcoming if protocol is None else PROTOCOLS[protocol][1]
 
 
-def _retrained(config: ServeConfig, seed: int, split: Split, console: Console, *, json: bool) -> None:
+def _retrained(file: Path, seed: int, split: Split, console: Console, *, wait: bool, json: bool) -> None:
+    config = read_config(file)
     with bars(console) as report, Runtime.of(config).redis(config) as url:
         retrained = asyncio.run(retrain(config, url, report, seed=seed, split=split))
-    comparison = retrained.comparison
+    comparison, manifest = retrained.comparison, retrained.manifest
+    version = None if manifest is None else manifest.version
+    serving = version is not None and wait_until_served(config, version, console, wait=wait)
     if json:
-        version = None if retrained.manifest is None else retrained.manifest.version
-        print_json({"version": version, "result": retrained.result, "comparison": comparison.model_dump()})
-    else:
-        interval = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
-        console.print(f"{retrained.result}; 95 % interval of the difference {interval}", markup=False)
+        told = {"version": version, "result": retrained.result, "comparison": comparison.model_dump()}
+        print_json({**told, "serving": serving})
+        return
+    interval = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
+    console.print(f"{retrained.result}; 95 % interval of the difference {interval}", markup=False, soft_wrap=True)
+    if version is not None and not serving:
+        console.print(next_step(file, version, promote=True, serving=False, wait=wait), markup=False, soft_wrap=True)
+
+
+def _show_exam(config: ServeConfig, console: Console, *, json: bool) -> None:
+    with bars(console) as report, Runtime.of(config).redis(config) as url:
+        planned = asyncio.run(foreseen(config, url, report))
+    if json:
+        print_json({"dry_run": True, **asdict(planned)})
+        return
+    since = datetime.fromtimestamp(planned.since, UTC)
+    console.print(
+        f"would learn from {planned.events} likes of {planned.users} users, of {planned.items} items, and compare with "
+        f"{planned.served} on {planned.cases} users' events since {since:%Y-%m-%d %H:%M:%S} UTC; what is not worse "
+        "would be served. Nothing was changed.",
+        soft_wrap=True,
+    )
 
 
 def _histories(config: ServeConfig) -> str:

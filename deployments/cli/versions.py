@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -27,29 +26,22 @@ from deployments.cli.options import (
     print_json,
 )
 from deployments.cli.progress import bars
+from deployments.cli.promoting import Wait, next_step, promoted, running_redis, switched, wait_until_served
 from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_tuned
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
-from recsys.errors import RuntimeFailure
 from recsys.jobs import promote as promotion
 from recsys.jobs.build_files import build_files
 from recsys.jobs.build_files import foreseen as planned_files
 from recsys.jobs.compact import compact
 from recsys.jobs.compact import foreseen as planned_live
-from recsys.jobs.switching import until_served
 from recsys.reading.dialect import ReadOptions
 from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Indexer
 from recsys.versions.manifest import Manifest, tuned_of
 from recsys.versions.planned import PlannedBuild
 from recsys.versions.store import VersionStore
-
-Wait = Annotated[
-    bool, typer.Option("--wait/--no-wait", help="Whether to return only when all that run serve the version.")
-]
-_SERVED_WITHIN_S = 600.0
-"""Loading a version of millions of items takes minutes."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -70,6 +62,7 @@ def build(
     ] = None,
     allow_bad: AllowBad = None,
     allow_shrink: AllowShrink = False,
+    wait: Wait = True,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
@@ -92,22 +85,24 @@ def build(
         return
     runtime, indexer = Runtime.of(known), _indexer(known, address)
     shrinks = allow_shrink or not promote
-    with left_out.reported(json=json), bars(console) as report:
-        if from_live:
-            with runtime.redis(known) as url:
-                work = compact(known, url, report, indexer, then_promote=promote, allow_shrink=allow_shrink)
-                manifest = asyncio.run(work)
-        else:
-            running = running_redis(known)
-            given = (files or [], known, options, report, left_out["items"])
-            manifest = build_files(*given, redis_url=running, indexer=indexer, allow_shrink=shrinks)
-            if promote:
-                promoted(known, manifest.version, allow_shrink=allow_shrink)
+    with left_out.reported(json=json):
+        with bars(console) as report:
+            if from_live:
+                with runtime.redis(known) as url:
+                    work = compact(known, url, report, indexer, then_promote=promote, allow_shrink=allow_shrink)
+                    manifest = asyncio.run(work)
+            else:
+                running = running_redis(known)
+                given = (files or [], known, options, report, left_out["items"])
+                manifest = build_files(*given, redis_url=running, indexer=indexer, allow_shrink=shrinks)
+                if promote:
+                    promoted(known, manifest.version, allow_shrink=allow_shrink)
+        serving = promote and wait_until_served(known, manifest.version, console, wait=wait)
     seconds = round(time.perf_counter() - start, 1)
     left_out.say()
     if json:
-        tuned = {"tuned": tuned_of(manifest)}
-        print_json({**_summary(manifest), **tuned, **left_out.as_json(), "seconds": seconds, "promoted": promote})
+        more = {"tuned": tuned_of(manifest), **left_out.as_json(), "seconds": seconds}
+        print_json({**_summary(manifest), **more, "promoted": promote, "serving": serving})
     else:
         recall = "-" if manifest.recall_at_10 is None else f"{manifest.recall_at_10:.4f}"
         console.print(
@@ -115,7 +110,8 @@ def build(
             f"recall@10 {recall} against exact search, {left_out.bad_rows} bad rows, {seconds} s"
         )
         say_tuned(tuned_of(manifest), console)
-        console.print("serving it" if promote else f"serve it with: recsys promote {manifest.version}")
+        step = next_step(config, manifest.version, promote=promote, serving=serving, wait=wait)
+        console.print(step, markup=False, soft_wrap=True)
     left_out.end()
 
 
@@ -189,7 +185,7 @@ def promote(
     if dry_run:
         _switch(known, version, allow_shrink=allow_shrink, json=json)
     else:
-        _served(known, promoted(known, version, allow_shrink=allow_shrink), wait=wait, json=json)
+        _tell_promoted(config, known, promoted(known, version, allow_shrink=allow_shrink), wait=wait, json=json)
 
 
 def rollback(
@@ -202,7 +198,7 @@ def rollback(
         return
     with Runtime.of(known).redis_if_used(known) as url:
         manifest = asyncio.run(promotion.rollback(known.platform, url))
-    _served(known, manifest, wait=wait, json=json)
+    _tell_promoted(config, known, manifest, wait=wait, json=json)
 
 
 def _switch(config: ServeConfig, version: str | None, *, allow_shrink: bool, json: bool) -> None:
@@ -219,23 +215,6 @@ def _switch(config: ServeConfig, version: str | None, *, allow_shrink: bool, jso
         "Nothing was changed.",
         soft_wrap=True,
     )
-
-
-def promoted(
-    config: ServeConfig, version: str, instead_of: str | None = None, *, allow_shrink: bool = False
-) -> Manifest:
-    """See `jobs/promote.py`; the embedded Valkey is started for it where it was ever used and does not run."""
-    VersionStore.of(config.platform).manifest(version)  # one that does not exist is told before anything is started
-    with Runtime.of(config).redis_if_used(config) as url:
-        work = promotion.promote(version, config.platform, url, instead_of, allow_shrink=allow_shrink)
-        return asyncio.run(work)
-
-
-def running_redis(config: ServeConfig) -> str | None:
-    """Where Redis is; None: it does not run, or cannot be reached from here."""
-    with contextlib.suppress(RuntimeFailure):
-        return Runtime.of(config).running_redis(config)
-    return None
 
 
 def _indexer(config: ServeConfig, address: str | None) -> Indexer:
@@ -256,18 +235,11 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _served(config: ServeConfig, manifest: Manifest, *, wait: bool, json: bool) -> None:
-    console, version, url = out(quiet=json), manifest.version, running_redis(config)
-    serving = url is not None and wait
-    if serving:
-        with console.status(f"until all serve {version}"):
-            serving = (
-                asyncio.run(
-                    until_served(VersionStore.of(config.platform), version, config.platform, url, _SERVED_WITHIN_S)
-                )
-                > 0
-            )
+def _tell_promoted(file: Path, config: ServeConfig, manifest: Manifest, *, wait: bool, json: bool) -> None:
+    """Once it is served, where that is to be waited for."""
+    console = out(quiet=json)
+    serving = wait_until_served(config, manifest.version, console, wait=wait)
     if json:
-        print_json(_summary(manifest))
+        print_json({**_summary(manifest), "serving": serving})
     else:
-        console.print(f"{'serving' if serving else 'promoted'} version {version} with {manifest.items} items")
+        console.print(switched(file, manifest, serving=serving, wait=wait), markup=False, soft_wrap=True)

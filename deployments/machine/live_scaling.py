@@ -83,17 +83,32 @@ def scales(details: Mapping[str, Any]) -> list[Scale]:
     return deployments
 
 
+def foreseen(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[Scale]:
+    """Return `scales` as they would be with this config: bounds, hold, and the target within the bounds."""
+    goals = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
+    deployments = []
+    for one in scales(details):
+        low, high, held = _wanted(goals.get(one.deployment, {}), one)
+        target = min(max(one.target, low), high)
+        deployments.append(one.model_copy(update={"target": target, "low": low, "high": high, "held": held}))
+    return deployments
+
+
 def ignored(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
     """Return the deployments whose bounds or hold differ from the config's. Serve takes a config over with a delay."""
     goals = {entry["name"]: entry for entry in config["applications"][0]["deployments"]}
-    differing = []
-    for one in scales(details):
-        goal = goals.get(one.deployment, {})
-        scaling, fixed = goal.get("autoscaling_config"), goal.get("num_replicas", one.target)
-        low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (fixed, fixed)
-        if (one.low, one.high, one.held) != (low, high, is_held(scaling)):
-            differing.append(one.deployment)
-    return differing
+    return [
+        one.deployment
+        for one in scales(details)
+        if (one.low, one.high, one.held) != _wanted(goals.get(one.deployment, {}), one)
+    ]
+
+
+def _wanted(goal: Mapping[str, Any], now: Scale) -> tuple[int, int, bool]:
+    """Return bounds and hold of a deployment by its entry in a config. `now`: the deployment as it runs."""
+    scaling, fixed = goal.get("autoscaling_config"), goal.get("num_replicas", now.target)
+    low, high = (scaling["min_replicas"], scaling["max_replicas"]) if scaling else (fixed, fixed)
+    return low, high, is_held(scaling)
 
 
 def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:

@@ -110,6 +110,17 @@ class Runtime:
             instance.write()
         return instance
 
+    def foreseen(
+        self,
+        config: ServeConfig,
+        *,
+        memory: Callable[[], int] = available_memory,
+        warn: Callable[[str], None] = lambda _line: None,
+    ) -> Instance:
+        """What `up` would start, after all that it looks at before. Starts and writes nothing; errors: as of `up`."""
+        self._refuse(config, memory, warn)
+        return self._instance(config)
+
     def running(self) -> Instance:
         """Return the running instance. Raises RuntimeFailure when the platform does not run."""
         instance = read_instance(self._home)

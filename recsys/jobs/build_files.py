@@ -111,19 +111,30 @@ def build_items(
 def ensure_version(config: Config, say: Progress, *, redis_url: str | None = None) -> tuple[Manifest, bool]:
     """Return the served version, and whether it was built now. An empty one is built and promoted if none is served.
 
-    Raises VersionError when the served version's shard count or routing differ from the platform's.
+    Raises VersionError as `fitting_version` does.
+    """
+    if (served := fitting_version(config)) is not None:
+        return served, False
+    store = VersionStore.of(config.platform)
+    return store.promote(build_items([], config, say, redis_url=redis_url).version), True
+
+
+def fitting_version(config: Config) -> Manifest | None:
+    """Return the version to serve. None: no version is promoted.
+
+    Raises VersionError when its shard count or routing differ from the platform's.
     """
     store, platform = VersionStore.of(config.platform), config.platform
     current = store.current()
     if current is None:
-        return store.promote(build_items([], config, say, redis_url=redis_url).version), True
+        return None
     manifest = store.manifest(current)
     if not manifest.fits(platform):
         raise VersionError(
             f"version {current} has {len(manifest.shards)} shards and the config file says shards: {platform.shards}, "
             "or routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
         )
-    return manifest, False
+    return manifest
 
 
 def served_version(config: Config, *, at_least: int) -> Manifest | None:

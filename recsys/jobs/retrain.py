@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
+from redis.asyncio import Redis
 
 from recsys.config.serving import Serving
 from recsys.config.unattended import Retrain
@@ -142,6 +143,44 @@ def seen_until(served: Manifest) -> float | None:
     return served.created_at.timestamp() if served.card.until is None else served.card.until
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedRetraining:
+    """The data that a retraining would learn from, and the cases it would be judged by."""
+
+    items: int
+    users: int
+    events: int
+    """Likes of these users, including those that are held out."""
+    served: str
+    """The version that it would be compared with."""
+    cases: int
+    """Users whose newest events are held out."""
+    since: float
+    """Unix seconds of the first event that is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The platform as it is now, to learn from."""
+
+    content: Content
+    served: Manifest
+    data: Interactions
+
+    @classmethod
+    async def of(cls, build: Build, config: Config, redis: Redis, say: Progress) -> _Live:
+        """Raises what ends a retraining before anything is encoded or trained."""
+        platform, serving, store = config.platform, config.serving, build.store
+        forget_cut(store)
+        content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
+        forget_cut(store)  # an interrupted training starts again, and a rebuild cuts the log anew
+        refuse_shrunken(store, len(content.items))
+        served = _served(store, content, build.encoder)
+        ids = [item.item_id for item in content.items]
+        data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
+        return cls(content, served, data)
+
+
 async def retrain(
     config: Config,
     redis_url: str,
@@ -160,24 +199,37 @@ async def retrain(
     async with patient_redis(redis_url, platform, "start the same training again") as redis:
         with store.drafts.alone():
             build = await asyncio.to_thread(Build.of, config, say)
-            forget_cut(store)
-            content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
-            forget_cut(store)  # an interrupted training starts again, and a rebuild cuts the log anew
-            refuse_shrunken(store, len(content.items))
-            served = _served(store, content, build.encoder)
-            ids = [item.item_id for item in content.items]
-            data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
-            exam_of(data, served, serving.retrain)  # raise for too few events before anything is encoded
-            check_room(platform, store.root, len(content.items), training=True)
-            texts = await asyncio.to_thread(_texts, content, build.encoder, say)
-            content = replace(content, encoded=by_text(content.items, texts), histories=data)
+            live = await _Live.of(build, config, redis, say)
+            exam_of(live.data, live.served, serving.retrain)  # raise for too few events before anything is encoded
+            check_room(platform, store.root, len(live.content.items), training=True)
+            texts = await asyncio.to_thread(_texts, live.content, build.encoder, say)
+            content = replace(live.content, encoded=by_text(live.content.items, texts), histories=live.data)
             work = Retraining(build, serving, seed, split)
-            comparison, trained = await asyncio.to_thread(work.run, content, texts, data, served, say)
+            comparison, trained = await asyncio.to_thread(work.run, content, texts, live.data, live.served, say)
             if trained is None:
                 return Retrained(None, comparison)
             manifest = await asyncio.to_thread(build.publish, content, say, trained)
-        await settle(store, manifest, platform, redis, instead_of=served.version, then_promote=True)
+        await settle(store, manifest, platform, redis, instead_of=live.served.version, then_promote=True)
         return Retrained(manifest, comparison)
+
+
+async def foreseen(config: Config, redis_url: str, say: Progress = lambda *_: None) -> PlannedRetraining:
+    """Return what `retrain` would learn from and be judged by, and train nothing. Raises as `retrain` does."""
+    store = VersionStore.of(config.platform)
+    async with patient_redis(redis_url, config.platform, "start the same again") as redis:
+        with store.drafts.alone():
+            build = await asyncio.to_thread(Build.of, config, say)
+            live = await _Live.of(build, config, redis, say)
+    exam = exam_of(live.data, live.served, config.serving.retrain)
+    check_room(config.platform, store.root, len(live.content.items), training=True)
+    return PlannedRetraining(
+        len(live.content.items),
+        live.data.users,
+        len(live.data),
+        live.served.version,
+        exam.holdout.cases,
+        float(exam.holdout.now[0]),
+    )
 
 
 def _served(store: VersionStore, content: Content, encoder: Encoder) -> Manifest:

@@ -72,6 +72,12 @@ def asked(live: Live) -> Iterator[Counter[Any]]:
 @pytest.mark.usefixtures("scaled_back")
 def test_scaling_up_and_down_replaces_no_replica_and_fails_no_request(live: Live) -> None:
     before = replicas(live)
+    for line, bounds in ((("scale", "shard-0", "2:3"), (2, 3, 2, False)), (("hold", "composer"), (1, 1, 1, True))):
+        planned = orjson.loads(live.recsys(*line, "--dry-run", "--json"))
+        [one] = [d for d in planned["deployments"] if d["deployment"].lower() == line[1]]
+        assert (one["low"], one["high"], one["target"], one["held"]) == bounds
+        assert planned["changed"] == [one["deployment"]]
+    assert replicas(live) == before
     with asked(live) as seen:
         for deployment in ("shard-0", "composer"):
             up = orjson.loads(live.recsys("scale", deployment, "2:3", "--json"))

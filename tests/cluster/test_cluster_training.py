@@ -45,10 +45,15 @@ def test_a_model_is_trained_compared_and_served_by_one_command(live: Live, tmp_p
     before = live.status()
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(with_retrain(live, **FEW)))
+    planned = orjson.loads(recsys(file, "train", "--if-better", "--dry-run", "--json"))
+    assert (planned["dry_run"], planned["served"]) == (True, before["index_version"])
+    assert planned["cases"] >= FEW["least_cases"]
+    assert live.status()["index_version"] == before["index_version"]
     made = orjson.loads(recsys(file, "train", "--if-better", "--json"))
+    assert made["serving"] is True
     is_compared(made["comparison"], before["index_version"])
     try:
-        assert eventually(lambda: live.status()["index_version"] == made["version"])
+        assert live.status()["index_version"] == made["version"]
         assert live.status()["model_version"].startswith("learned")
         assert len(live.recommend("1", k=10)) == 10
         [listed] = [v for v in orjson.loads(live.recsys("versions", "--json")) if v["version"] == made["version"]]

@@ -42,7 +42,8 @@ def test_what_is_live_becomes_the_next_version_under_reads(live: Live) -> None:
     try:
         before = live.status()["index_version"]
         built = orjson.loads(live.recsys("build", "--from-live", "--promote", "--json"))
-        assert eventually(lambda: live.status()["index_version"] == built["version"])
+        assert built["serving"] is True
+        assert live.status()["index_version"] == built["version"]  # the command came back when it was served
         live.json("GET", "/v1/items/live-7")
     finally:
         over.set()

@@ -123,6 +123,7 @@ def listens_beyond_loopback(instance: Instance) -> list[str]:
 def test_up_serves_on_loopback_only_and_down_leaves_nothing(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:
+    """And the next start may follow at once, though connections to its ports end only now."""
     others = RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None
     phases: list[str] = []
     config = write_config("build")
@@ -143,9 +144,18 @@ def test_up_serves_on_loopback_only_and_down_leaves_nothing(
         runtime.up(read_for_serve(config))
     assert httpx.get(instance.api_url, trust_env=False).is_success  # the refusal did not end what ran
 
-    assert runtime.down() == status.processes
+    with httpx.Client(base_url=instance.api_url, trust_env=False) as open_line:
+        assert open_line.get("/").is_success
+        assert runtime.down() == status.processes  # so that the server ends the connection, and its port waits
     assert nothing_is_left(tmp_path / "home")
     assert not runtime.status().running
+    again = runtime.up(read_for_serve(config))
+    assert again.ports == instance.ports
+    assert httpx.get(again.api_url, trust_env=False).json() == {"part": "inner"}
+    with redis.Redis.from_url(again.redis_url) as client:
+        assert client.get("kept") == b"1"
+    assert runtime.down()
+    assert nothing_is_left(tmp_path / "home")
     assert runtime.down() == 0
 
 
