@@ -36,6 +36,7 @@ from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.connection import connect
 from recsys.state.presence import secret
 from recsys.transport.direct_shard import DirectShard
+from recsys.transport.hedging import Hedging
 from recsys.versions.store import VersionStore
 
 _PATIENCE_S = 30.0
@@ -95,9 +96,18 @@ class Composer:
         self._follower = VersionFollower(replica_id, store, self._redis, platform, telemetry)
         await self._follower.start(_PATIENCE_S)
         proof = await secret(self._redis)
+        self._hedgings = [Hedging() for _ in shards]
+        several = len(shards) > 1  # with one, no answer waits for the slowest of many
         clients = [
-            DirectShard(number, partial(self._follower.members.replicas, number), proof, RemoteShard(handle), telemetry)
-            for number, handle in enumerate(shards)
+            DirectShard(
+                number,
+                partial(self._follower.members.replicas, number),
+                proof,
+                RemoteShard(handle),
+                telemetry,
+                hedging if several else None,
+            )
+            for number, (handle, hedging) in enumerate(zip(shards, self._hedgings, strict=True))
         ]
         self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
         self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
@@ -107,7 +117,8 @@ class Composer:
             told: ShardTuning = await shard.remote()
             return told
 
-        work = jobs(platform, lambda: self._gateway.settings, self._follower.drift, tuning)
+        follower = self._follower
+        work = jobs(platform, lambda: self._gateway.settings, follower.drift, follower.rebuilds_asked_for, tuning)
         self._schedule = Schedule(self._redis, work, telemetry)
         self._schedule.start()
         self._gate = Gate(lambda: self._follower.members.composer_count, telemetry)
@@ -133,6 +144,8 @@ class Composer:
         check(settings, self._gateway.platform)
         await self._gate.configure(settings.security)  # it raises before anything is taken over
         self._gateway.configure(settings)
+        for hedging in self._hedgings:
+            hedging.share = settings.hedge_share
         await self._traces.configure(settings.tracing)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

@@ -27,11 +27,13 @@ def jobs(
     platform: Platform,
     settings: Callable[[], Serving],
     drift: Callable[[], Sequence[Drift]],
+    wishes: Callable[[], Sequence[str]],
     tuning: Callable[[], Awaitable[ShardTuning]],
 ) -> list[Job]:
     """A rebuild first: it is the shorter one, and what it builds is what a retraining is compared with.
 
-    `tuning` tells the settings of the running shards: a version is judged by the search that will be served.
+    `wishes`: why shards ask for a rebuild. `tuning` tells the settings of the running shards: a version is judged by
+    the search that will be served.
     """
 
     async def rebuilt() -> dict[str, str]:
@@ -45,7 +47,7 @@ def jobs(
             "rebuild",
             redis_keys.REBUILD,
             lambda: settings().rebuild.wanted,
-            lambda now, began, _: rebuild_due(settings().rebuild, now, began, drift()),
+            lambda now, began, _: rebuild_due(settings().rebuild, now, began, drift(), wishes()),
             rebuilt,
             resumes=True,
         ),

@@ -20,6 +20,11 @@ class Router:
     spec: RoutingSpec
     shards: int
 
+    @property
+    def spread(self) -> int:
+        """Shards over which items lie by chance, whatever they are like; 1 where an attribute decides."""
+        return self.shards if self.spec.by == "hash" else 1
+
     def owner(self, item: Item) -> int:
         """The shard that an item belongs to. Items without the routing attribute live together."""
         if self.spec.attribute is None or self.spec.by == "hash":

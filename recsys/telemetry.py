@@ -69,6 +69,11 @@ METRICS: dict[str, Metric] = {
     "recsys_channel_refused_total": Metric(
         "counter", "Replicas of a shard that did not prove that they know the channels' secret", ("shard",)
     ),
+    "recsys_hedged_calls_total": Metric(
+        "counter",
+        "Searches of a late shard made again at another replica, which was first (won) or not (lost)",
+        ("outcome",),
+    ),
     # The log of answers and outcomes, of composers.
     "recsys_logged_slates_total": Metric(
         "counter",
@@ -105,6 +110,15 @@ METRICS: dict[str, Metric] = {
         "share of items that match (wide: a fifth or more, middle: a fiftieth or more, narrow)",
         ("plan", "shape"),
     ),
+    "recsys_recall_cpu_seconds_total": Metric("counter", "CPU time of answering searches again"),
+    "recsys_recall_lower_ratio": Metric("gauge", "Lower bound of recall@10 at the ef_search in force"),
+    "recsys_recall_changes_total": Metric(
+        "counter",
+        "Changes for the recall floor: raise, lower, bound (a rebuild is asked for), exact, walk",
+        ("action",),
+    ),
+    "recsys_recall_lost": Metric("gauge", "1 while no ef_search within its bounds holds the recall floor"),
+    "recsys_search_effort": Metric("gauge", "Value of ef_search in force for the newest version that is searched"),
     "recsys_items": Metric("gauge", "Live items", ("version",)),
     "recsys_freshness_seconds": Metric("histogram", "From a change's entry in the log to its application", (), SECONDS),
     "recsys_log_lag_seconds": Metric("gauge", "How far the replica is behind the newest entry of its log"),

@@ -86,9 +86,12 @@ STAGE_HANDS = {
     "comparison/baselines/noop_serve.py",
     "comparison/cluster.py",
     "comparison/prepare.py",
+    "growth/forecast.py",
     "parts/encoder_bench.py",
     "parts/filter_bench.py",
+    "parts/held_recall.py",
     "parts/index_bench.py",
+    "parts/many_shards.py",
     "parts/plans_left_out.py",
     "parts/shard_memory.py",
 }

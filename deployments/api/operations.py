@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 from fastapi import APIRouter, Response
+from msgspec import structs
 from redis.exceptions import RedisError
 
 from deployments.api.routes import CheckedRoute
@@ -46,6 +47,7 @@ def router(gateway: Gateway) -> APIRouter:
         except (RedisError, OSError):
             degraded = ["redis"]
         members = gateway.follower.members
+        degraded += sorted({wish.partition(":")[0] for wish in gateway.follower.rebuilds_asked_for()})
         shards: list[dict[str, Any]] = []
         for number in range(gateway.platform.shards):
             replicas = [_replica(member, serve.version) for member in members.replicas(number)]
@@ -82,4 +84,5 @@ def _replica(member: ShardMember, served: str) -> dict[str, Any]:
         "items": state.items if state else 0,
         "versions": {version: state.cursor for version, state in member.versions.items()},
         "drift": msgspec.to_builtins(state.drift) if state else None,
+        "recall": structs.asdict(state.recall) if state and state.recall else None,
     }

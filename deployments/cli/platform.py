@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -85,11 +88,22 @@ def status(config: AnyConfig = None, json: Json = False) -> None:
     console.print(table_of(scaled))
     if said["promoted_version"] not in {None, said["index_version"]}:
         console.print(f"version {said['promoted_version']} is promoted and not served yet")
+    for line in _lost_floors(said["shards"]):
+        console.print(line, markup=False)
     for one in said["rejected"]:
         console.print(f"{one['by']} cannot open version {one['version']}: {one['reason']}", markup=False)
     for name, reason in said["refused_settings"].items():
         console.print(f"{name} goes by the settings of before: {reason}")
     tell_urls(instance, console)
+
+
+def _lost_floors(shards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each replica that cannot hold its recall floor."""
+    for shard in shards:
+        for replica in shard["replicas"]:
+            if (held := replica["recall"]) is not None and (held["rebuild"] or held["exact"]):
+                how = "every item is scored" if held["exact"] else f"ef_search {held['ef_search']}"
+                yield f"shard-{shard['shard']}, {replica['id']}: the recall floor is lost ({how}): {held['why']}"
 
 
 def urls(instance: Instance) -> dict[str, str]:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
 
 from load_tests.comparison.bench import ROOT
+from recsys.ranking.candidate_shares import asked_of_each
 
 Row = dict[str, Any]
 SIZES = (1_000_000, 100_000_000, 1_000_000_000)
@@ -31,8 +31,6 @@ ENCODED_PER_S = 920
 """Texts a second and core, onnx-int8: docs/benchmarks.md."""
 FULL = 0.75
 """Share of a machine's memory and of its cores' time that is planned for."""
-HIDDEN = 0.01
-"""Share of answers in which a shard may hold back one of the best candidates, for asking it for few."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +109,6 @@ def plan(items: int, c: Costs, args: argparse.Namespace) -> dict[str, Any]:
         "texts to vectors, core hours": f"{encode_h:,.1f}",
         "both on these machines": f"{(build_h + encode_h) / FULL / machines / args.cores:,.1f} h",
     }
-
-
-def asked_of_each(candidates: int, shards: int) -> int:
-    """So many of each shard that in all but HIDDEN of answers every one of the best `candidates` is among them.
-
-    Items lie by hash, so a shard's number of them is binomial; by the union bound over shards.
-    """
-    return next(k for k in range(1, candidates + 1) if shards * binom.sf(k, candidates, 1 / shards) <= HIDDEN)
 
 
 def tails(measured: dict[str, Any], shards: int) -> dict[str, str]:

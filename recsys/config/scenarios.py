@@ -72,6 +72,9 @@ class Scenario(Settings):
     """Seconds after which a time that an item was shown counts half."""
     fallback: Name | None = None
     """The scenario that fills the slate where this one has fewer items than are asked for."""
+    recall_floor: float | None = Field(None, gt=0, le=0.999)
+    """The recall@10 that the shards hold for searches of this scenario, where `recall` of the shards holds one; None:
+    `recall.floor` of the shards. A shard has one `ef_search` for all of its searches, so the highest floor decides."""
 
     def call(self, name: str) -> Kind:
         """The call that a scenario of this name is for."""

@@ -67,6 +67,9 @@ class Serving(Settings):
     """Seconds that encoding the items of one call may take; then it is refused with 503, and none is written."""
     max_batch: int = Field(64, ge=1, le=1024)
     """Requests that travel together at the most."""
+    hedge_share: float = Field(0.05, ge=0, le=0.5)
+    """Of the calls to each of several shards, the share that may be made again: a call that takes longer than all but
+    so many goes to another replica of the shard, too, and the first answer counts. 0: none is."""
     flights: int = Field(2, ge=1, le=64)
     """Batches under way at the same time in one composer."""
     max_waiting: int = Field(2000, ge=1)

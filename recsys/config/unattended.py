@@ -25,7 +25,9 @@ Cron = Annotated[str, AfterValidator(_cron)]
 
 
 class Rebuild(Settings):
-    """When a new version is built of what is live and promoted, unattended; all None: never, and the log grows."""
+    """When a new version is built of what is live and promoted, unattended; all None, and `recall_lost` false: never,
+    and the log grows.
+    """
 
     cron: Cron | None = "0 3 * * *"
     """Five fields in UTC, as in cron: `0 3 * * *` is every night at three."""
@@ -35,12 +37,15 @@ class Rebuild(Settings):
     """Past this share of a shard's rows that are tombstones, rebuild."""
     recall_below: float | None = Field(None, gt=0, le=1)
     """When a shard's measured recall@10 is below this, rebuild."""
+    recall_lost: bool = True
+    """When a shard cannot hold its recall floor by `ef_search` within its bounds (`recall` of the shards), rebuild."""
     pause_s: float = Field(3600.0, ge=1)
-    """Seconds after the begin of a rebuild for which drift begins no other."""
+    """Seconds after the begin of a rebuild for which neither drift nor a shard begins another."""
 
     @property
     def wanted(self) -> bool:
-        return any(value is not None for value in (self.cron, self.log_share, self.dead_share, self.recall_below))
+        limits = (self.cron, self.log_share, self.dead_share, self.recall_below)
+        return self.recall_lost or any(limit is not None for limit in limits)
 
 
 class Retrain(Settings):

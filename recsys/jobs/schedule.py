@@ -63,8 +63,13 @@ class Due:
     """Whether the last run died."""
 
 
-def rebuild_due(settings: Rebuild, now: float, began: float, drift: Sequence[Drift]) -> str | None:
-    """Return why a rebuild is due, or None. `now` and `began`, the start of the last one: Unix seconds. Cron: UTC."""
+def rebuild_due(
+    settings: Rebuild, now: float, began: float, drift: Sequence[Drift], wishes: Sequence[str] = ()
+) -> str | None:
+    """Return why a rebuild is due, or None. `now` and `began`, the start of the last one: Unix seconds. Cron: UTC.
+
+    `wishes`: why shards ask for one, in words.
+    """
     if settings.cron is not None and _passed(settings.cron, now, began):
         return f"cron: {settings.cron}"
     if now - began < settings.pause_s:
@@ -76,7 +81,7 @@ def rebuild_due(settings: Rebuild, now: float, began: float, drift: Sequence[Dri
     least = min((d.recall_at_10 for d in drift), default=1.0)
     if settings.recall_below is not None and least < settings.recall_below:
         return f"drift: recall_at_10 is {least:.3f}, below {settings.recall_below}"
-    return None
+    return wishes[0] if wishes and settings.recall_lost else None
 
 
 def retraining_due(settings: Retrain, now: float, began: float, ended: float) -> str | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from recsys.config.scenarios import Scenario
 from recsys.datatypes import Filter, Floats, Keys, RecQuery, Rule, UserProfile, item_keys
 from recsys.ranking import signals
+from recsys.ranking.candidate_shares import asked_of_each
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.selection import Controls
 from recsys.ranking.served_version import Serve
@@ -66,21 +67,30 @@ class Prepared(msgspec.Struct, frozen=True):
             return serve.weights
         return signals.DEFAULT if self.scenario.weights is None else self.scenario.weights
 
-    def sources(self) -> Mapping[str, int]:
-        """Candidates that each shard is to give, by source; none where the items to rank are given."""
+    def sources(self, spread: int) -> Mapping[str, int]:
+        """Candidates that each shard is to give, by source; none where the items to rank are given.
+
+        `spread`: see `Router.spread`.
+        """
         if self.query.items is not None:
             return {}
         chosen = self.scenario.sources
         wanted = sources.DEFAULT if chosen is None else {source.source: source.k for source in chosen}
         # One shard may hold all that is left for a filter, so each source gives at least what is asked for.
-        return {name: max(k, self.query.k) for name, k in wanted.items()}
+        least = self.query.k
+        return {name: max(asked_of_each(max(k, least), spread), least) for name, k in wanted.items()}
 
 
 def shard_query(
-    serve: Serve, batch: Sequence[Prepared], moment: Moment, rules: BatchRules, left_s: float = math.inf
+    serve: Serve,
+    batch: Sequence[Prepared],
+    moment: Moment,
+    rules: BatchRules,
+    left_s: float = math.inf,
+    spread: int = 1,
 ) -> ShardQuery:
-    """One message for the whole batch, which waits `left_s` seconds for the answer."""
-    wants = _wants(serve, batch)
+    """One message for the whole batch, which waits `left_s` seconds for the answer. `spread`: see `Router.spread`."""
+    wants = _wants(serve, batch, spread)
     rows = [
         row
         for b, (prepared, want) in enumerate(zip(batch, wants, strict=True))
@@ -108,11 +118,17 @@ def shard_query(
         trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
         sketches=any(p.diversity > 0 for p in batch),
         grouped=grouped(batch),
+        recall_floors=_recall_floors(batch),
         left_s=left_s,
         now=moment.now,
         rule_filters=rules.filters,
         rule_wants=rules.wants([0 if p.query.items is not None else p.query.k for p in batch]) if rules.filters else (),
     )
+
+
+def _recall_floors(batch: Sequence[Prepared]) -> tuple[float, ...]:
+    floors = tuple(p.scenario.recall_floor or 0.0 for p in batch)
+    return floors if any(floors) else ()
 
 
 def grouped(batch: Sequence[Prepared]) -> tuple[str, ...]:
@@ -134,8 +150,8 @@ class _Want:
     """Whether a signal with a weight is measured by the last likes."""
 
     @classmethod
-    def of(cls, prepared: Prepared, serve: Serve) -> _Want:
-        wanted, weighed = prepared.sources(), [SIGNALS[name] for name in prepared.weights(serve)]
+    def of(cls, prepared: Prepared, serve: Serve, spread: int) -> _Want:
+        wanted, weighed = prepared.sources(spread), [SIGNALS[name] for name in prepared.weights(serve)]
         roles = {role for signal in weighed for role in signal.roles}
         return cls(
             wanted,
@@ -145,13 +161,13 @@ class _Want:
         )
 
 
-def _wants(serve: Serve, batch: Sequence[Prepared]) -> list[_Want]:
+def _wants(serve: Serve, batch: Sequence[Prepared], spread: int) -> list[_Want]:
     """By request; requests of a kind share theirs, and a batch has few kinds."""
     by_kind: dict[tuple[int, int, bool], _Want] = {}
     wants = []
     for prepared in batch:
         kind = (id(prepared.scenario), prepared.query.k, prepared.query.items is not None)
-        wants.append(by_kind.get(kind) or by_kind.setdefault(kind, _Want.of(prepared, serve)))
+        wants.append(by_kind.get(kind) or by_kind.setdefault(kind, _Want.of(prepared, serve, spread)))
     return wants
 
 

@@ -19,9 +19,10 @@ from recsys.serving.background import Background
 from recsys.serving.encoder_calls import Encode
 from recsys.serving.log_applier import TOGETHER, LogApplier
 from recsys.serving.popularity_feed import PopularityFeed
+from recsys.serving.recall_holding import RecallHolding
 from recsys.shard.drift import measure
 from recsys.shard.filtered_recall import FilteredRecall
-from recsys.shard.live_recall import LiveRecall
+from recsys.shard.live_recall import LiveRecall, Measured
 from recsys.shard.plan_costs import measured
 from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
@@ -70,6 +71,7 @@ class HeldVersion:
         self.shard = shard
         self.recall = LiveRecall()
         self.filtered_recall = FilteredRecall()
+        self.holding = RecallHolding(f"shard-{source.number}, version {manifest.version}", exact=manifest.index.exact)
         self.drift: Drift | None = None
         """As measured last; None: not yet."""
         self._manifest = manifest
@@ -113,7 +115,13 @@ class HeldVersion:
     def tune(self, tuning: ShardTuning) -> None:
         """Take over the settings of searches to come."""
         self._tuning = tuning
-        self.shard.tune(tuning)
+        self.holding.tune(self.shard, tuning)
+
+    def measure_recall(self) -> Measured:
+        """Answer some searches again, and hold the recall over its floor. To be called in a thread."""
+        measured = self.recall.measure(self.shard)
+        self.holding.observe(self.shard, measured, time.monotonic())
+        return measured
 
     def note_use(self, *, used: bool) -> None:
         """`used`: whether a composer serves the version, or may."""
@@ -146,7 +154,7 @@ class HeldVersion:
 
     def state(self) -> VersionState:
         """For the replica's record."""
-        return VersionState(self.shard.cursor, self.shard.items.live, self.drift)
+        return VersionState(self.shard.cursor, self.shard.items.live, self.drift, self.holding.state())
 
     async def _follow_log(self, applied: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
         start = time.monotonic()
@@ -158,7 +166,7 @@ class HeldVersion:
         except Rewound as rewound:
             log.warning("%s; loading it again", rewound)
             shard, feed = await _load(self._manifest, self._source)
-            shard.tune(self._tuning)
+            self.holding.tune(shard, self._tuning)
             self.shard, self._feed = shard, feed
             self.read_at = start
             await applied(())

@@ -235,7 +235,7 @@ class Recommender:
     ) -> Gathered | None:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         rules = BatchRules.of([p.rules for p in batch], moment.now)
-        query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0))
+        query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0), self._shards.router.spread)
         candidates, missing = await self._shards.search(query, clock)
         clock.lap("candidates")
         if candidates is None:

@@ -80,29 +80,47 @@ class ShardWatch:
         telemetry.set("recsys_log_entries", await self._log.length(self._number))
 
     async def measure_recall(self, share: float) -> None:
-        """Answer one search again, exactly; then rest, so that this takes `share` of a core at the most.
+        """Answer some searches again, exactly, and hold what they find over its floor; then rest, so that this takes
+        `share` of a core at the most.
 
         The newest version that was searched since the last measurement is measured.
         """
         spent_s = 0.0
         newest_first = list(self._versions.values())[::-1]
         for version in newest_first if share else ():
-            spent_s = await asyncio.to_thread(version.recall.measure, version.shard)
+            measured = await asyncio.to_thread(version.measure_recall)
+            spent_s = measured.spent_s
             if spent_s:
-                self._telemetry.add("recsys_recall_queries_total")
+                self._telemetry.add("recsys_recall_queries_total", len(measured.samples))
+                self._telemetry.add("recsys_recall_cpu_seconds_total", spent_s)
                 break
-        ratio = next((v.recall.ratio for v in newest_first if v.recall.ratio is not None), None)
-        if ratio is not None:
-            self._telemetry.set("recsys_recall_ratio", ratio, shape="none")
+        for version in newest_first:
+            for action, times in version.holding.take_actions().items():
+                self._telemetry.add("recsys_recall_changes_total", times, action=action)
+        measured_version = next((v for v in newest_first if v.recall.ratio is not None), None)
+        if measured_version is not None:
+            self._tell_recall(measured_version)
         if share:
             spent_s += await self._measure_filtered(newest_first)
         await asyncio.sleep(max(spent_s / share if share else 0.0, BEAT_S))
+
+    def _tell_recall(self, version: HeldVersion) -> None:
+        telemetry, state = self._telemetry, version.holding.state()
+        if (ratio := version.recall.ratio) is not None:
+            telemetry.set("recsys_recall_ratio", ratio, shape="none")
+        if state is None:
+            return
+        telemetry.set("recsys_search_effort", state.ef_search)
+        telemetry.set("recsys_recall_lost", float(state.rebuild))
+        if state.lower is not None:
+            telemetry.set("recsys_recall_lower_ratio", state.lower)
 
     async def _measure_filtered(self, newest_first: Sequence[HeldVersion]) -> float:
         """Answer one search under a filter again, exactly. Return the CPU seconds that it took."""
         for version in newest_first:
             if spent_s := await asyncio.to_thread(version.filtered_recall.measure, version.shard):
                 self._telemetry.add("recsys_recall_queries_total")
+                self._telemetry.add("recsys_recall_cpu_seconds_total", spent_s)
                 for kind, ratio in version.filtered_recall.ratios.items():
                     self._telemetry.set("recsys_recall_ratio", ratio, shape=kind)
                 return spent_s

@@ -20,7 +20,7 @@ from recsys.serving.members_view import MembersView
 from recsys.serving.version_choice import better, most_covered, to_ask_for
 from recsys.serving.version_rejections import Rejections
 from recsys.state.item_log import ItemLog, after
-from recsys.state.membership import ComposerMember, Drift, Group, drifts, furthest, ready
+from recsys.state.membership import ComposerMember, Drift, Group, asking_for_rebuilds, drifts, furthest, ready
 from recsys.state.presence import SAY_S
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.fallbacks import Servable
@@ -86,6 +86,10 @@ class VersionFollower:
     def drift(self) -> list[Drift]:
         """Return the drift of replicas that measured the served version. Raises VersionError before one is served."""
         return drifts(self.members.group, self.serve.version)
+
+    def rebuilds_asked_for(self) -> list[str]:
+        """Why replicas want the served version to be built anew, in words."""
+        return asking_for_rebuilds(self.members.group, self.serve.version)
 
     def can_answer(self) -> bool:
         """Return whether a shard holds the served version.

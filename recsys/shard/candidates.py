@@ -57,6 +57,8 @@ class ShardQuery:
     sketches: bool
     grouped: tuple[str, ...]
     """Attributes whose values are wanted of each candidate, for caps."""
+    recall_floors: tuple[float, ...] = ()
+    """What the scenario of each request asks of recall, 0.0 where it asks for nothing; empty: none of them does."""
     left_s: float = math.inf
     """Seconds for which the answer is of use, from the moment at which the shard gets the query."""
     now: float | None = None

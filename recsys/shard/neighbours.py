@@ -90,7 +90,7 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     """
     live, shown = shard.items.live, max(shard.items.shown, 1)
     proposals: list[Proposals] = []
-    for wider in _WIDER:
+    for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.of(query, places)
         k = int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max())
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
@@ -153,7 +153,7 @@ def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> De
     """
     wanted = vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)
     shortest = wanted.astype(np.float64)
-    few = matching <= shard.tuning.exact_below
+    few = shard.exact or matching <= shard.tuning.exact_below
     free = np.zeros(len(wanted))
     if few or not shard.planner.walking(shortest, matching, shard.tuning.ef_search, free).any():
         return np.full(len(wanted), np.inf)

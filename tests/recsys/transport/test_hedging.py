@@ -1,0 +1,255 @@
+"""A late shard is asked a second time at another replica: soon enough to help, seldom enough to cost little."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.errors import Unavailable
+from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.recall import nearest_query
+from recsys.shard.search import search
+from recsys.state.membership import ShardMember, VersionState
+from recsys.telemetry import Silent
+from recsys.transport import wire
+from recsys.transport.channel_server import ChannelServer
+from recsys.transport.direct_shard import DirectShard
+from recsys.transport.hedging import Hedging
+from tests.support.small_shards import make_shard
+from tests.support.world import eventually
+
+SECRET = b"s" * 32
+QUERY = nearest_query("v", np.ones((1, 16), np.float32), 3)
+ANSWER = search(make_shard(60, "flat"), QUERY)
+
+
+def known(share: float = 0.05, calls: int = 256) -> Hedging:
+    """Calls took 1 to 256 ms."""
+    hedging = Hedging(share)
+    for i in range(calls):
+        hedging.record((i % 256 + 1) / 1000)
+    return hedging
+
+
+@pytest.mark.parametrize(("share", "late_ms"), [(0.05, 244), (0.5, 129), (0.01, 254)])
+def test_a_call_is_late_that_takes_longer_than_all_but_the_share(share, late_ms):
+    late_s = known(share).late_s
+    assert late_s is not None
+    assert round(late_s * 1000) == late_ms
+
+
+def test_no_call_is_late_before_enough_are_known_or_where_none_may_be_made_again():
+    assert known(calls=63).late_s is None
+    assert known(calls=64).late_s is not None
+    hedging = known()
+    hedging.share = 0.0
+    assert hedging.late_s is None
+
+
+@given(st.lists(st.booleans(), max_size=2000), st.sampled_from([0.01, 0.05, 0.2]))
+def test_no_more_calls_are_made_again_than_the_share_and_what_was_saved_up(late, share):
+    """However many are late, and when."""
+    hedging, again = Hedging(share), 0
+    for calls, one in enumerate(late):
+        again += one and hedging.spend()
+        hedging.record(0.001)
+        assert again <= share * (calls + 1)
+    if all(late) and len(late) > 200:
+        assert again >= share * len(late) - 2
+
+
+def test_after_a_quiet_time_only_a_few_are_made_again_in_a_row():
+    hedging = known(calls=5000)
+    assert sum(hedging.spend() for _ in range(100)) == 8
+
+
+class Replica:
+    """Answers searches; while it is `held`, none of them."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+        self.searches = self.waiting = 0
+        self.error: Exception | None = None
+
+    async def handle(self, method: int, payload: bytes) -> bytes:
+        self.searches += 1
+        self.waiting += 1
+        await self.free.wait()
+        self.waiting -= 1
+        if self.error is not None:
+            raise self.error
+        assert method == wire.SEARCH
+        assert wire.decode_query(payload).version == "v"
+        return wire.encode(ANSWER)
+
+
+class Counts(Silent):
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+
+    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        assert (name, amount) == ("recsys_hedged_calls_total", 1.0)
+        self.outcomes.append(labels["outcome"])
+
+
+class Fallback:
+    searches = 0
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        self.searches += 1
+        return ANSWER
+
+    async def vectors(self, version, item_ids):
+        raise NotImplementedError
+
+    async def items(self, version, item_ids):
+        raise NotImplementedError
+
+
+class Stage:
+    """A shard of some replicas, on real channels."""
+
+    def __init__(self, replicas: list[Replica], addresses: list[str], hedging: Hedging | None) -> None:
+        self.replicas, self.counts, self.fallback, self.hedging = replicas, Counts(), Fallback(), hedging
+        self.members = [ShardMember(a, 0, versions={"v": VersionState("0-0")}, address=a) for a in addresses]
+        self.shard = DirectShard(0, lambda: self.members, SECRET, self.fallback, self.counts, hedging)
+
+    @property
+    def searches(self) -> int:
+        return sum(replica.searches for replica in self.replicas)
+
+    async def ask(self) -> None:
+        assert len((await self.shard.search(QUERY)).keys) == len(ANSWER.keys)
+
+    def hold(self, replica: Replica) -> Replica:
+        replica.free.clear()
+        return replica
+
+    async def close(self) -> None:
+        """All replicas are gone: their channels are closed with the next call."""
+        self.members = []
+        await self.ask()
+
+
+@contextlib.asynccontextmanager
+async def stage(n: int, hedging: Hedging | None) -> AsyncIterator[Stage]:
+    replicas = [Replica() for _ in range(n)]
+    servers = [await ChannelServer.start("127.0.0.1", replica.handle, SECRET) for replica in replicas]
+    one = Stage(replicas, [server.address for server in servers], hedging)
+    yield one
+    for replica in replicas:
+        replica.free.set()
+    await one.close()
+    for server in servers:
+        server.stop()
+    await asyncio.sleep(0.01)
+
+
+def quick() -> Hedging:
+    """Calls took 20 ms, and eight may be made again."""
+    hedging = Hedging()
+    for _ in range(320):
+        hedging.record(0.02)
+    return hedging
+
+
+async def test_a_late_search_is_answered_by_another_replica():
+    async with stage(2, quick()) as here:
+        held = here.hold(here.replicas[0])
+        while not held.waiting:
+            await asyncio.wait_for(here.ask(), 10)
+        assert here.counts.outcomes == ["won"]
+        assert here.fallback.searches == 0
+
+
+async def test_the_first_replica_may_be_first_all_the_same():
+    async with stage(2, quick()) as here:
+        first, second = map(here.hold, here.replicas)
+        asking = asyncio.create_task(here.ask())
+        assert await eventually(lambda: first.waiting and second.waiting)
+        (first if first.searches == 1 else second).free.set()
+        await asyncio.wait_for(asking, 10)
+        assert here.searches == 2
+        assert here.counts.outcomes in (["won"], ["lost"])
+
+
+async def test_what_is_not_late_is_asked_once():
+    async with stage(2, quick()) as here:
+        for _ in range(20):
+            await here.ask()
+        assert here.searches <= 21  # one of them may have met a pause of this machine
+        assert len(here.counts.outcomes) == here.searches - 20
+
+
+async def test_a_shard_of_one_replica_or_without_hedging_is_asked_once():
+    for n, hedging in ((1, quick()), (2, None)):
+        async with stage(n, hedging) as here:
+            for replica in here.replicas:
+                here.hold(replica)
+            asking = asyncio.create_task(here.ask())
+            await asyncio.sleep(0.1)
+            assert here.searches == 1
+            for replica in here.replicas:
+                replica.free.set()
+            await asking
+            assert here.counts.outcomes == []
+
+
+async def test_without_anything_saved_a_late_search_waits():
+    """All are late: then asking twice would only double the work."""
+    hedging = quick()
+    while hedging.spend():
+        continue
+    async with stage(2, hedging) as here:
+        for replica in here.replicas:
+            here.hold(replica)
+        asking = asyncio.create_task(here.ask())
+        await asyncio.sleep(0.1)
+        assert here.searches == 1
+        for replica in here.replicas:
+            replica.free.set()
+        await asking
+
+
+async def test_a_replica_that_refuses_does_not_spoil_the_answer_of_the_other():
+    async with stage(2, quick()) as here:
+        first, second = map(here.hold, here.replicas)
+        first.error = second.error = Unavailable("not here")
+        asking = asyncio.create_task(here.ask())
+        assert await eventually(lambda: first.waiting and second.waiting)
+        first.free.set()
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        second.error = None
+        second.free.set()
+        await asyncio.wait_for(asking, 10)
+
+
+async def test_a_caller_that_gives_up_leaves_no_call_behind():
+    async with stage(2, quick()) as here:
+        for replica in here.replicas:
+            here.hold(replica)
+        asking = asyncio.create_task(here.ask())
+        assert await eventually(lambda: here.searches == 2)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert "Channel.call" not in {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+
+
+async def test_when_both_fail_the_call_goes_the_other_way():
+    async with stage(2, quick()) as here:
+        for replica in here.replicas:
+            here.hold(replica)
+        asking = asyncio.create_task(here.ask())
+        assert await eventually(lambda: here.searches == 2)
+        await here.close()
+        await asyncio.wait_for(asking, 10)
+        assert here.fallback.searches == 2
