@@ -35,8 +35,11 @@ COMMANDS = {
         "evaluation",
         "Train on a part, serve it in this process as the platform would, and judge it on the rest.",
     ),
-    "tune": ("tuning", "Find the cheapest index that meets a target of recall, memory and latency."),
-    "report": ("report", "Say what came of the answers: impressions, clicks, conversions, value."),
+    "tune": (
+        "tuning",
+        "Find the cheapest index that meets a target on your own vectors, and write it into the config file.",
+    ),
+    "report": ("report", "Say what came of the answers of a period: impressions, clicks, conversions, value."),
     "keys": ("keys", "API keys of the platform."),
 }
 """By name: the module of this package whose `add_to` adds the command, and its line in `recsys --help`."""

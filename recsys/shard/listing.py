@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from recsys.datatypes import Filter, Item, item_key
-from recsys.shard.shard import Shard
+
+if TYPE_CHECKING:  # composers and commands use `order_of`, and need not import what a shard is made of
+    from recsys.shard.shard import Shard
 
 
 def order_of(item_id: str) -> tuple[int, str]:
