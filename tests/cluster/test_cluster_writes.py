@@ -55,7 +55,46 @@ def test_wait_visible_answers_once_every_call_has_the_item(live: Live, item_id: 
     assert len(neighbours) == 10
     assert live.json("GET", f"/v1/items/{item_id}") == {
         "item_id": item_id, **ROBOT, "attributes": {"language": "xx"}, "created_at": None,
+        "hidden": False, "available_from": None, "available_until": None,
     }  # fmt: skip
+
+
+def test_an_item_is_hidden_and_listed_and_shown_again(live: Live, item_id: str) -> None:
+    """By a change of one field; its text is found as before."""
+    text = "a robot alone in a lighthouse by the ocean"
+    live.json("PUT", f"/v1/items/{item_id}", ROBOT, wait="visible")
+    assert live.json("PATCH", f"/v1/items/{item_id}", {"hidden": True}, wait="visible")["visible"] is True
+    assert item_id not in search(live, text)
+    listed, cursor = [], None
+    while cursor is not None or not listed:
+        page = live.json("GET", "/v1/items", limit=1000, **({} if cursor is None else {"cursor": cursor}))
+        listed += ids(page["items"])
+        cursor = page["next_cursor"]
+    assert item_id in listed
+    assert len(listed) == len(set(listed)) == live.status()["items"]
+    live.json("PATCH", f"/v1/items/{item_id}", {"hidden": False}, wait="visible")
+    assert search(live, text)[0] == item_id
+
+
+def test_an_edited_scenario_is_in_force_and_undone(live: Live) -> None:
+    only = {"must": [{"key": "year", "gte": 1997}]}
+    edit = {"scenarios": {"home": {"filter": only}}, "author": "test"}
+    before = live.json("GET", "/v1/admin/scenarios")["version"]
+    assert live.json("PATCH", "/v1/admin/scenarios", edit)["version"] == before + 1
+    try:
+        shown = ids(live.recommend(None, k=20))
+        assert shown
+        assert all(live.json("GET", f"/v1/items/{quote(i, safe='')}")["attributes"]["year"] >= 1997 for i in shown)
+    finally:
+        live.json("POST", "/v1/admin/scenarios/undo", {"author": "test"})
+    assert live.json("GET", "/v1/admin/scenarios")["history"][0]["comment"] == f"undoes {before + 1}"
+
+
+def test_attributes_of_a_user_and_one_event_are_forgotten(live: Live, user: str) -> None:
+    live.like(user, "50")
+    event_id = live.json("GET", f"/v1/users/{user}")["history"][0]["event_id"]
+    live.json("DELETE", f"/v1/users/{user}/events/{quote(event_id, safe='')}")
+    assert live.json("GET", f"/v1/users/{user}")["history"] == []
 
 
 def test_a_replaced_item_is_found_by_its_new_theme_only(live: Live, item_id: str) -> None:
