@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,21 +117,24 @@ class Drafts:
             yield
 
     @contextmanager
-    def draft(self, key: str) -> Iterator[Path]:
+    def draft(self, key: str, before: Callable[[Path], None] = lambda _: None) -> Iterator[Path]:
         """The folder of the build that `key` stands for. To be used within `alone`.
 
         When it is left in order the folder is gone, and so are those that earlier builds left behind. A build that
-        failed its checks would fail again: its folder goes as well. After anything else it stays.
+        failed its checks would fail again: its folder goes as well. After anything else it stays. `before` is called
+        with each folder that is removed.
         """
         folder = self.folder / key
         folder.mkdir(parents=True, exist_ok=True)
         try:
             yield folder
         except VersionError:
+            before(folder)
             shutil.rmtree(folder, ignore_errors=True)
             raise
         for left in self.folder.iterdir():
             if left.is_dir():
+                before(left)
                 shutil.rmtree(left, ignore_errors=True)
             elif left.suffix == ".json":
                 left.unlink()

@@ -18,6 +18,11 @@ def redis_url() -> str | None:
     return os.environ.get("RECSYS_REDIS_URL") or None
 
 
+def secret(variable: str) -> str | None:
+    """What the variable of this name holds; None: it is not set, or empty."""
+    return os.environ.get(variable) or None
+
+
 def api_keys() -> str | None:
     """The text of $RECSYS_API_KEYS; None: it is not set, or empty."""
     return os.environ.get(KEYS_VARIABLE) or None

@@ -60,6 +60,10 @@ class IndexSpec(Settings):
 
     exact: ClassVar[bool] = False
     """Whether a search reads every vector: then nothing is to be measured or raised."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Modules of other packages that the extra of the engine's name installs; empty: it has no extra."""
+    repeatable: ClassVar[bool] = True
+    """Whether two builds of the same vectors on one thread give the same files."""
 
     holds_vectors: ClassVar[bool] = False
     """Whether the engine's index gives back its vectors, see `base.HoldsVectors`; `originals: none` needs it."""
@@ -119,6 +123,21 @@ class IndexSpec(Settings):
     def ef_searches(self, ef_search: int) -> list[int]:
         """What a build tries for `ShardTuning.ef_search`, from the operator's on."""
         return [ef_search]
+
+    @property
+    def grows(self) -> bool:
+        """Whether items that come later are added to the index; else they are scored one by one."""
+        return True
+
+    @property
+    def removes(self) -> bool:
+        """Whether a search passes over removed items by itself; else they are dropped from its answer."""
+        return True
+
+    @property
+    def server(self) -> bool:
+        """Whether the vectors are in a server of their own, which can be away."""
+        return False
 
     @property
     def words(self) -> str:

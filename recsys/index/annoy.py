@@ -22,7 +22,7 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, doubled
 from recsys.index.graph import GraphIndex, load_nodes
-from recsys.index.sided import SidedGraph, read_parts
+from recsys.index.sided import Bools, SidedGraph, read, read_parts
 
 _SEED = 7
 """Two builds on one thread are the same forest."""
@@ -35,6 +35,7 @@ class Spec(IndexSpec):
     ef_search_limit: int = Field(4096, ge=1, le=100_000)
     """How far a build may raise the shards' `ef_search` when recall is too low."""
 
+    needs: ClassVar[tuple[str, ...]] = ("annoy",)
     holds_vectors: ClassVar[bool] = True
     efforts: ClassVar[tuple[int, ...]] = (50, 100, 200, 400, 800, 1600)
     cost_growth: ClassVar[float] = 0.3
@@ -42,6 +43,14 @@ class Spec(IndexSpec):
     @classmethod
     def trials(cls, items: int, dimension: int) -> list[dict[str, Any]]:  # noqa: ARG003 - see `IndexSpec.trials`
         return [{"trees": 20}, {"trees": 100}]
+
+    @property
+    def grows(self) -> bool:
+        return False
+
+    @property
+    def removes(self) -> bool:
+        return False
 
     def ef_searches(self, ef_search: int) -> list[int]:
         """Doubled within `ef_search_limit`."""
@@ -83,6 +92,9 @@ class AnnoyBody:
     def at(self, nodes: Rows) -> Floats:
         part = [self._forest.get_item_vector(node) for node in nodes.tolist()]
         return np.array(part, np.float32).reshape(-1, self._dimension)
+
+    def rest(self, queries: Floats, k: int, hidden: Bools) -> tuple[Rows, Floats]:
+        return read(self, queries, k, hidden)
 
     def tune(self, tuning: ShardTuning) -> None:
         self._effort = tuning.ef_search

@@ -7,14 +7,16 @@ holds the lock for that, and what else all engines have in common.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
 from recsys.config.index import IndexSpec, engine_module
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
+from recsys.errors import VersionError
 
 NO_ROW = -1
 """Fills a result that has fewer than k rows."""
@@ -40,6 +42,18 @@ class VectorIndex(Protocol):
         The first k are the best rows, and w is k if no vectors are equal. Otherwise more rows come behind them, so that
         each line has at least one row of each of the k nearest different vectors.
         """
+
+    waits: ClassVar[bool]
+    """Whether a search waits for a server: a thread has to do it, not an event loop."""
+
+    @property
+    def away(self) -> str:
+        """Why the last search found nothing though there is something: the server of the engine did not answer. The
+        caller has to score its vectors itself. Empty: it did answer, or there is none.
+        """
+
+    def hurry(self) -> None:
+        """From now on requests wait for searches: give up a server as soon as the engine's settings say."""
 
     @property
     def mixed(self) -> bool:
@@ -77,8 +91,22 @@ class Engine(Protocol):
 
 
 def engine(spec: IndexSpec) -> Engine:
-    """The module that the spec is of."""
+    """The module that the spec is of. Raises VersionError when what it needs is not installed."""
+    name = spec.engine.partition(":")[0]
+    if missing := [module for module in spec.needs if find_spec(module) is None]:
+        raise VersionError(
+            f"index.engine {name} needs {' and '.join(missing)}, not installed here: pip install 'recsys[{name}]'"
+        )
     return cast("Engine", engine_module(spec.engine))
+
+
+def check(spec: IndexSpec) -> None:
+    """What stops a build is told before it begins. Raises VersionError as `engine` does, and Unavailable when the
+    engine's server is away or refuses the credentials.
+    """
+    module: Any = engine(spec)
+    if spec.server:
+        module.connect(spec).close()
 
 
 def doubled(start: int, limit: int) -> list[int]:

@@ -24,7 +24,8 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import doubled
 from recsys.index.graph import GraphIndex, load_nodes
-from recsys.index.sided import SidedGraph, read_parts
+from recsys.index.sided import Bools, SidedGraph, read, read_parts
+from recsys.index.unreached import ReachedGraph
 
 _DEFAULT = "HNSW32"
 _POINTS = 39
@@ -60,6 +61,14 @@ class Spec(IndexSpec):
         if engine != "faiss" and not _FACTORY.fullmatch(engine.removeprefix("faiss:")):
             raise ValueError("behind faiss: stands a factory string, such as faiss:IVF1024,Flat or faiss:HNSW32,SQ8")
         return engine
+
+    @property
+    def grows(self) -> bool:
+        return "NSG" not in self.factory
+
+    @property
+    def removes(self) -> bool:
+        return False
 
     @property
     def factory(self) -> str:
@@ -110,6 +119,9 @@ class FaissBody:
         part: Floats = self._index.reconstruct_batch(nodes)
         return part
 
+    def rest(self, queries: Floats, k: int, hidden: Bools) -> tuple[Rows, Floats]:
+        return read(self, queries, k, hidden)
+
     def tune(self, tuning: ShardTuning) -> None:
         self._threads = tuning.threads
         space = _faiss().ParameterSpace()
@@ -156,7 +168,7 @@ def _empty(factory: str, dimension: int) -> Any:
 
 def _least(index: Any, factory: str) -> int:
     """Vectors that training takes."""
-    if not _grows(factory):
+    if "NSG" in factory:
         return _FEWEST_NSG
     if index.is_trained:
         return 0
@@ -178,16 +190,12 @@ def _build(spec: Spec, vectors: Floats, threads: int) -> FaissBody | None:
     index.add(vectors)
     with suppress(RuntimeError):
         faiss.extract_index_ivf(index).make_direct_map()  # 8 bytes a vector, for `vectors`
-    return FaissBody(index, grows=_grows(spec.factory))
-
-
-def _grows(factory: str) -> bool:
-    return "NSG" not in factory
+    return FaissBody(index, grows=spec.grows)
 
 
 def create(spec: Spec, dimension: int) -> GraphIndex:
     _empty(spec.factory, dimension)
-    return GraphIndex(SidedGraph(dimension, partial(_build, spec)))
+    return GraphIndex(ReachedGraph(SidedGraph(dimension, partial(_build, spec))))
 
 
 def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:
@@ -196,9 +204,9 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:
     try:
         parts = read_parts(path)
         if len(parts.body):
-            body = FaissBody(_faiss().deserialize_index(parts.body), grows=_grows(spec.factory))
+            body = FaissBody(_faiss().deserialize_index(parts.body), grows=spec.grows)
     except RuntimeError as error:
         raise VersionError(f"{path} cannot be read by faiss: {error}; build again, or `recsys rollback`") from None
     if body is not None and body.dimension != dimension:
         raise VersionError(f"{path} has vectors of dimension {body.dimension}, and {dimension} is needed; build again")
-    return GraphIndex(SidedGraph(dimension, grow, body, parts), nodes)
+    return GraphIndex(ReachedGraph(SidedGraph(dimension, grow, body, parts)), nodes)

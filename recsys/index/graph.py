@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class HoldingGraph(Graph, Protocol):
 
 class GraphIndex:
     """A `VectorIndex` of a graph."""
+
+    waits: ClassVar[bool] = False
 
     def __init__(self, graph: Graph, nodes: Nodes | None = None) -> None:
         self.graph = graph
@@ -137,6 +139,13 @@ class GraphIndex:
         vectors = np.zeros((len(rows), some.shape[1]), np.float32)
         vectors[here] = some
         return vectors
+
+    @property
+    def away(self) -> str:
+        return ""
+
+    def hurry(self) -> None:
+        """There is no server."""
 
     @property
     def mixed(self) -> bool:

@@ -14,6 +14,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW, doubled
 from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.unreached import ReachedGraph
 
 if TYPE_CHECKING:
     import hnswlib
@@ -108,6 +109,9 @@ class HnswGraph:
         scores[:, :width] = 1.0 - distances
         return nodes, scores
 
+    def likeness(self, codes: Floats, others: Floats) -> Floats:
+        return codes @ others.T
+
     def _query(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """(m, w) labels and distances, w <= k. hnswlib refuses a k that the walk does not reach, which happens among
         many hidden nodes; then half of it is tried.
@@ -145,7 +149,7 @@ def create(spec: Spec, dimension: int) -> GraphIndex:
     # A fixed seed: two builds on one thread are the same graph.
     graph.init_index(max_elements=16, ef_construction=spec.ef_construction, M=spec.m, random_seed=7)
     graph.set_ef(ShardTuning().ef_search)
-    return GraphIndex(HnswGraph(graph))
+    return GraphIndex(ReachedGraph(HnswGraph(graph)))
 
 
 def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
@@ -154,4 +158,4 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
     graph = _graph(dimension)
     graph.load_index(str(path))
     graph.set_ef(ShardTuning().ef_search)
-    return GraphIndex(HnswGraph(graph), nodes)
+    return GraphIndex(ReachedGraph(HnswGraph(graph)), nodes)

@@ -28,6 +28,7 @@ from recsys.errors import VersionError
 from recsys.index import hnsw
 from recsys.index.base import NO_ROW
 from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.unreached import ReachedGraph
 
 if TYPE_CHECKING:
     import faiss
@@ -146,6 +147,9 @@ class Int8Graph:
             nodes[short], scores[short] = self._scan(codes[short], k)
         return nodes, scores
 
+    def likeness(self, codes: Floats, others: Floats) -> Floats:
+        return (codes @ others.T) * np.float32(1 / self._scale**2)
+
     def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         # faiss counts hidden nodes among those that it keeps on the way.
         ef = math.ceil(max(self._tuning.ef_search, k) * len(self) / (len(self) - self._hidden))
@@ -183,7 +187,7 @@ def create(spec: Spec, dimension: int) -> GraphIndex:
         dimension, _faiss().ScalarQuantizer.QT_8bit_direct_signed, spec.m, _faiss().METRIC_INNER_PRODUCT
     )
     graph.hnsw.efConstruction = spec.ef_construction
-    return GraphIndex(Int8Graph(graph, 0.0, np.zeros(0, np.int64)))
+    return GraphIndex(ReachedGraph(Int8Graph(graph, 0.0, np.zeros(0, np.int64))))
 
 
 def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 - the file knows its parameters
@@ -197,4 +201,4 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
         raise VersionError(f"{path} is not an index of the engine hnsw_int8, or was changed: {error}; {fix}") from error
     if index.d != dimension:
         raise VersionError(f"{path} has vectors of dimension {index.d}, and {dimension} is needed; {fix}")
-    return GraphIndex(Int8Graph(index, float(scale), hidden), nodes)
+    return GraphIndex(ReachedGraph(Int8Graph(index, float(scale), hidden)), nodes)

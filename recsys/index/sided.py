@@ -11,7 +11,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ _BLOCK = 1 << 16
 """Vectors that are read in one piece: 100 MiB at 384 dimensions."""
 
 
+Bools = npt.NDArray[np.bool_]
+
+
 class Body(Protocol):
     """What an engine brings. It holds n vectors, nodes 0 to n - 1, and is searched by many threads at a time."""
 
@@ -37,16 +40,31 @@ class Body(Protocol):
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         """(m, d) -> (m, k) nodes and inner products, best first, padded with NO_ROW; k is at most n."""
 
-    def vectors(self, start: int, stop: int) -> Floats:
-        """(stop - start, d) as the body holds them, rounded where it rounds."""
-
-    def at(self, nodes: Rows) -> Floats:
-        """(n, d) the same of some nodes."""
+    def rest(self, queries: Floats, k: int, hidden: Bools) -> tuple[Rows, Floats]:
+        """(m, d) -> (m, k) the best nodes that are not hidden, where a search had too many hidden ones among its own.
+        `hidden` is (n,).
+        """
 
     def tune(self, tuning: ShardTuning) -> None: ...
 
     def dump(self) -> npt.NDArray[np.uint8]:
         """All of it as bytes."""
+
+
+class HoldingBody(Body, Protocol):
+    """A body of an engine that says `IndexSpec.holds_vectors`."""
+
+    def at(self, nodes: Rows) -> Floats:
+        """(n,) -> (n, d) vectors of some nodes."""
+
+
+class Readable(Protocol):
+    """A body whose vectors lie in memory."""
+
+    def __len__(self) -> int: ...
+
+    def vectors(self, start: int, stop: int) -> Floats:
+        """(stop - start, d) as the body holds them, rounded where it rounds."""
 
 
 class Builder(Protocol):
@@ -69,10 +87,12 @@ class SidedGraph:
     def __init__(self, dimension: int, build: Builder, body: Body | None = None, parts: Parts | None = None) -> None:
         """`body` and `parts`: of a file."""
         self._build = build
-        self._body = body
+        self.body = body
         self._tuning = ShardTuning()
         self._side = Column(np.float32, (dimension,))
         self._hidden = Column(np.bool_)
+        self._gone = self._body_gone = 0
+        """Hidden nodes: of all, and of the body alone."""
         if parts is not None:
             self._side.extend(parts.side)
             self._hidden.extend(np.zeros(self._own + len(parts.side), bool))
@@ -84,7 +104,7 @@ class SidedGraph:
     @property
     def _own(self) -> int:
         """Nodes of the body."""
-        return 0 if self._body is None else len(self._body)
+        return 0 if self.body is None else len(self.body)
 
     def codes(self, vectors: Floats) -> Floats:
         return vectors
@@ -95,32 +115,48 @@ class SidedGraph:
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
         if not start:
-            self._body = self._build(np.ascontiguousarray(codes), threads)
-            if self._body is None:
+            self.body = self._build(np.ascontiguousarray(codes), threads)
+            if self.body is None:
                 self._side.extend(codes)
             self.tune(self._tuning)
-        elif self._body is None or not self._body.add(np.ascontiguousarray(codes), threads):
+        elif self.body is None or not self.body.add(np.ascontiguousarray(codes), threads):
             self._side.extend(codes)
         self._hidden.extend(np.zeros(len(codes), bool))
         return np.arange(start, len(self))
 
     def hide(self, nodes: Rows) -> None:
-        self._hidden.view[nodes] = True
+        self._mark(nodes, hidden=True)
 
     def show(self, nodes: Rows) -> None:
-        self._hidden.view[nodes] = False
+        self._mark(nodes, hidden=False)
+
+    def _mark(self, nodes: Rows, *, hidden: bool) -> None:
+        self._hidden.view[nodes] = hidden
+        more = 1 if hidden else -1
+        self._gone += more * len(nodes)
+        self._body_gone += more * int(np.count_nonzero(nodes < self._own))
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        hidden = int(np.count_nonzero(self._hidden.view[: self._own]))
-        nodes, scores = self._of_side(codes, k)
-        if self._body is not None and hidden < self._own:
-            wide = min(k + min(hidden, 2 * k), self._own)
-            hits, likeness = self._body.search(codes, wide)
-            nodes, scores = _merged(nodes, scores, *self._without_hidden(hits, likeness), k)
-        short = np.flatnonzero((nodes >= 0).sum(axis=1) < min(k, len(self) - np.count_nonzero(self._hidden.view)))
+        nodes, scores = self._of_both(codes, k, k + min(self._body_gone, 2 * k))
+        short = self._short(nodes, k)
         if len(short):
-            nodes[short], scores[short] = self._read(codes[short], k)
+            nodes[short], scores[short] = self._with_rest(codes[short], k)
         return nodes, scores
+
+    def likeness(self, codes: Floats, others: Floats) -> Floats:
+        return codes @ others.T
+
+    def _of_both(self, codes: Floats, k: int, wide: int) -> tuple[Rows, Floats]:
+        """The k best of the side and of the `wide` that the body finds, hidden ones among them."""
+        nodes, scores = self._of_side(codes, k)
+        if self.body is None or self._body_gone == self._own:
+            return nodes, scores
+        walked, likeness = self.body.search(codes, min(wide, self._own))
+        return _merged(nodes, scores, *self._without_hidden(walked, likeness), k)
+
+    def _short(self, nodes: Rows, k: int) -> Rows:
+        """The lines that have fewer than k nodes though there are more."""
+        return np.flatnonzero((nodes >= 0).sum(axis=1) < min(k, len(self) - self._gone))
 
     def _of_side(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         scores = codes @ self._side.view.T
@@ -131,34 +167,42 @@ class SidedGraph:
         gone = (nodes < 0) | self._hidden.view[nodes]
         return np.where(gone, NO_ROW, nodes), np.where(gone, np.float32(-np.inf), scores)
 
-    def _read(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        """The best of all, by the vectors that the body and the side hold."""
+    def _with_rest(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+        """The k best of both, however many hidden ones stand before them."""
         nodes, scores = self._of_side(codes, k)
-        for start in range(0, self._own, _BLOCK):
-            assert self._body is not None
-            stop = min(start + _BLOCK, self._own)
-            likeness = codes @ self._body.vectors(start, stop).T
-            likeness[:, self._hidden.view[start:stop]] = -np.inf
-            nodes, scores = _merged(nodes, scores, *best(likeness, np.arange(start, stop), k), k)
-        return nodes, scores
+        if self.body is None:
+            return nodes, scores
+        return _merged(nodes, scores, *self.body.rest(codes, k, self._hidden.view[: self._own]), k)
 
     def vectors(self, nodes: Rows) -> Floats:
         vectors = np.empty((len(nodes), self._side.view.shape[1]), np.float32)
         inside = nodes < self._own
-        if self._body is not None:
-            vectors[inside] = self._body.at(nodes[inside])
+        if self.body is not None:
+            vectors[inside] = cast("HoldingBody", self.body).at(nodes[inside])
         vectors[~inside] = self._side.view[nodes[~inside] - self._own]
         return vectors
 
     def tune(self, tuning: ShardTuning) -> None:
         self._tuning = tuning
-        if self._body is not None:
-            self._body.tune(tuning)
+        if self.body is not None:
+            self.body.tune(tuning)
 
     def save(self, path: Path) -> None:
-        body = np.zeros(0, np.uint8) if self._body is None else self._body.dump()
+        body = np.zeros(0, np.uint8) if self.body is None else self.body.dump()
         with path.open("wb") as file:
             np.savez(file, body=body, side=self._side.view, hidden=np.flatnonzero(self._hidden.view))
+
+
+def read(body: Readable, queries: Floats, k: int, hidden: Bools) -> tuple[Rows, Floats]:
+    """`Body.rest` of a body in memory: all its vectors are scored."""
+    nodes = np.full((len(queries), 0), NO_ROW, np.int64)
+    scores = np.full((len(queries), 0), -np.inf, np.float32)
+    for start in range(0, len(body), _BLOCK):
+        stop = min(start + _BLOCK, len(body))
+        likeness = queries @ body.vectors(start, stop).T
+        likeness[:, hidden[start:stop]] = -np.inf
+        nodes, scores = _merged(nodes, scores, *best(likeness, np.arange(start, stop), k), k)
+    return nodes, scores
 
 
 def read_parts(path: Path) -> Parts:

@@ -201,6 +201,7 @@ async def _load(manifest: Manifest, source: ShardSource) -> tuple[Shard, Popular
     # The first search reads the memory map from the disk: nobody's request should wait for that.
     await asyncio.to_thread(_warm_up, shard)
     shard.planner.costs = await asyncio.to_thread(measured, shard)
+    shard.index.hurry()
     log.info("shard-%d has loaded version %s with %d items", source.number, manifest.version, shard.items.live)
     return shard, feed
 

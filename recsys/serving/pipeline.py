@@ -45,7 +45,7 @@ class Gathered:
     scores: Floats
     """(n,) the linear blend."""
     missing: tuple[str, ...]
-    """Shards that did not answer."""
+    """Shards that did not answer, and servers of indexes."""
     now: float
     """Unix seconds."""
     rules: BatchRules

@@ -137,7 +137,8 @@ class ShardReplica:
             if version.read_at < self._standstill.ended:
                 await version.read_again(self._standstill.ended, query.left_s)
             # A writer may hold the index for some milliseconds: the loop does not wait for it.
-            if _light(query) and not version.shard.exact and not version.shard.changing.locked():
+            light = _light(query) and not version.shard.exact and not version.shard.index.waits
+            if light and not version.shard.changing.locked():
                 return self.watch.search(version.shard, query)
             deadline = time.monotonic() + query.left_s
             return await asyncio.get_running_loop().run_in_executor(

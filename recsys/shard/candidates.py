@@ -125,6 +125,7 @@ class CandidateSet:
     matches   (n, m) uint8, a bit for each of `ShardQuery.rule_filters`, see `rule_matches.py`
     top_count the most likes of any item that the shard holds, which popularity is measured against
     searched  request -> how its neighbours were looked for; only of requests with a filter, and none that look for none
+    away      whether the server of the shard's index did not answer: its items were scored one by one instead
     """
 
     offsets: npt.NDArray[np.int64]
@@ -140,6 +141,7 @@ class CandidateSet:
     matches: npt.NDArray[np.uint8]
     top_count: float
     searched: dict[int, Searched] = field(default_factory=dict)
+    away: bool = False
 
     @property
     def requests(self) -> npt.NDArray[np.int64]:
@@ -182,6 +184,7 @@ class CandidateSet:
             matches=np.concatenate([p.matches for p in parts])[order],
             top_count=max(p.top_count for p in parts),
             searched=_merged([p.searched for p in parts]),
+            away=any(p.away for p in parts),
         )
 
     def kept(self, keep: npt.NDArray[np.bool_]) -> CandidateSet:

@@ -111,6 +111,7 @@ def _assemble(
         matches=matches(shard, query, rows),
         top_count=shard.top_count,
         searched=searched,
+        away=bool(shard.index.away),
     )
 
 

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,12 +29,15 @@ from recsys.columns import StringColumn
 from recsys.config.index import IndexSpec, Originals
 from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item
-from recsys.errors import VersionError
+from recsys.errors import Unavailable, VersionError
+from recsys.index import stored
 from recsys.index.base import HoldsVectors, engine
 from recsys.model.learned import Learned
 from recsys.shard.item_table import ItemTable, document_column
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = pa.schema(
     [
@@ -103,6 +107,17 @@ def write_indexes(folders: Sequence[Path], spec: IndexSpec, threads: int) -> Ite
     for folder in folders:
         write_index(folder, spec, threads)
         yield folder
+
+
+def drop_index(folder: Path) -> None:
+    """Delete what the index in the folder keeps in a server of its own. The folder may be incomplete.
+
+    Where the server is away this is logged, and the collection stays there until somebody deletes it.
+    """
+    try:
+        stored.drop(folder / "index.bin")
+    except (Unavailable, VersionError, ValueError) as error:
+        log.warning("%s: its collection was not deleted: %s", folder, error)
 
 
 def read_items(folder: Path) -> list[Item]:

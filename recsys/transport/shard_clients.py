@@ -50,7 +50,8 @@ class Shards:
     async def search(self, query: ShardQuery, clock: Clock) -> tuple[CandidateSet | None, tuple[str, ...]]:
         """Candidates of the shards that answered in what is left on the clock; None when none did.
 
-        Each shard is asked for the requests whose filters it can hold a match of.
+        Each shard is asked for the requests whose filters it can hold a match of. Where a shard answered but the server
+        of its index did not, `index-N` is named as missing.
         """
         requests = self._requests(query)
         shards = sorted(requests)
@@ -63,7 +64,8 @@ class Shards:
             return searching
 
         parts, missing = await self._gather(shards, call, clock.left(), self._breakers)
-        return (CandidateSet.merge(list(parts.values())) if parts else None), missing
+        away = tuple(f"index-{n}" for n, part in parts.items() if part.away)
+        return (CandidateSet.merge(list(parts.values())) if parts else None), missing + away
 
     def _requests(self, query: ShardQuery) -> Mapping[int, Sequence[int] | None]:
         """Shard -> the requests of the batch that it is asked for; None: all of them."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
-from recsys.errors import VersionError
+from recsys.errors import Unavailable, VersionError
 from recsys.shard.recall import CANDIDATES, Exact, sample, sample_queries, self_lookup
 from recsys.shard.shard import Shard
 from recsys.tuning.balance import found_in
@@ -66,6 +66,8 @@ def measure(shards: Sequence[Shard], probes: ProbeQueries, spec: IndexSpec, tuni
         looked_up = None
         if min(recall.values()) >= RECALL_FLOOR:
             looked_up = min(self_lookup(shard, _LOOKED_UP) for shard in shards)
+        if away := next((shard.index.away for shard in shards if shard.index.away), ""):
+            raise Unavailable(away)  # what was measured is the shards' own scoring
         measured = Measured(ef, recall, looked_up)
         if measured.holds:
             break

@@ -24,12 +24,13 @@ from recsys.encoders.base import Encoder
 from recsys.encoders.catalogue import Progress, WhenNeeded, encode
 from recsys.errors import VersionError
 from recsys.files import checksums, intact, replace
+from recsys.index.base import check
 from recsys.model.trained import Trained
 from recsys.routing import Router
 from recsys.shard.recall import inspect
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
-from recsys.shard.snapshot import read_shard, write_indexes, write_rows
+from recsys.shard.snapshot import drop_index, read_shard, write_indexes, write_rows
 from recsys.state.item_log import START_OF_LOG
 from recsys.state.tie_breaking import in_catalogue_order
 from recsys.tuning.attempts import Plan, no_way_left, plans
@@ -97,7 +98,8 @@ class Build:
         """
         items = in_catalogue_order(content.items)
         check_room(self.platform, self.store.root, len(items))
-        with self.store.drafts.draft(self._key(items, content, trained)) as draft:
+        check(self.platform.index)
+        with self.store.drafts.draft(self._key(items, content, trained), _drop_indexes) as draft:
             texts = self._vectors(draft / "encoded", items, content.encoded, progress)
             start, tried, failed = time.perf_counter(), [], ""
             for plan in plans(items, texts, content.histories, trained, self._start(), self.platform.attributes):
@@ -188,6 +190,7 @@ class Build:
         todo = [number for number in range(count) if not _complete(folders[number], recipe)]
         progress("index", count - len(todo), count)
         for number in todo:
+            drop_index(folders[number])
             shutil.rmtree(folders[number], ignore_errors=True)
             own = [items[i] for i in rows[number].tolist()]
             learned = None if layout is None else layout.part(rows[number])
@@ -237,6 +240,11 @@ class Build:
 def by_text(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
     """Return `Content.encoded` from vectors in the order of the items, (n, dimension) float32."""
     return {item.passage(): text for item, text in zip(items, texts, strict=True)}
+
+
+def _drop_indexes(draft: Path) -> None:
+    for folder in draft.glob("shard-*/"):
+        drop_index(folder)
 
 
 def _sums(folder: Path) -> Path:

@@ -30,7 +30,7 @@ from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import Ranker
 from recsys.shard.recall import inspect
 from recsys.shard.shard import Shard
-from recsys.shard.snapshot import read_shard
+from recsys.shard.snapshot import drop_index, read_shard
 from recsys.versions.current import Current
 from recsys.versions.manifest import MODEL, RANKER, Manifest
 from recsys.versions.storage import CURRENT, MANIFEST, storage
@@ -120,7 +120,16 @@ class VersionStore:
                 raise VersionError(f"version {version} is the one to serve; promote another first")
             if current is not None and version in current.previous:
                 self._write_current(current.without(version))
+        self._drop_indexes(version)
         self._storage.remove(version)
+
+    def _drop_indexes(self, version: str) -> None:
+        """Delete what its shards keep in a server of their own. What cannot be read refers to nothing."""
+        with contextlib.suppress(FileNotFoundError, ValidationError, VersionError):
+            manifest = self._manifest(version)
+            for shard in range(len(manifest.shards) if manifest.index.server else 0):
+                self._storage.fetch(version, [f"shard-{shard}/index.bin"])
+                drop_index(self.folder(version) / f"shard-{shard}")
 
     def verify(self, version: str, on_file: Callable[[str], None] = lambda _: None) -> Manifest:
         """Check every file against its checksum. Raises VersionError naming the first that differs.

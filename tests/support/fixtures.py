@@ -15,12 +15,14 @@ from redis.asyncio import Redis
 from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
+from recsys.config.index import IndexSpec
 from recsys.serving import held_version
 from recsys.state import slate_stream
 from recsys.state.connection import connect
 from recsys.versions.store import VersionStore
 from tests.support.lesson import Lesson
 from tests.support.own_valkey import Valkey
+from tests.support.stores import Running, missing
 from tests.support.world import World
 
 # A slow machine must not fail a test: no example has a deadline. Examples are the same in every run.
@@ -42,6 +44,33 @@ def shared_valkey() -> Iterator[Valkey]:
 def lesson(tmp_path_factory: pytest.TempPathFactory) -> Lesson:
     """Of `people`, for tests that need a trained model and change nothing of it."""
     return Lesson.learned(VersionStore(tmp_path_factory.mktemp("lesson")))
+
+
+@pytest.fixture(scope="session")
+def store_servers() -> Iterator[Running]:
+    running = Running()
+    yield running
+    running.remove()
+
+
+@pytest.fixture
+def open_engine(store_servers: Running, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Have what an engine needs: its server, if it has one, runs, and the environment says where. Gives the server.
+
+    The test is skipped where a package is not installed.
+    """
+
+    def open_it(name: str, dimension: int = 16) -> Any:
+        spec = IndexSpec.of(name)
+        if lacking := missing(name):
+            pytest.skip(f"{name} needs {', '.join(lacking)}")
+        if not spec.server:
+            return None
+        server = store_servers.of(name, dimension)
+        monkeypatch.setenv(spec.url_variable, server.url)
+        return server
+
+    return open_it
 
 
 @pytest.fixture

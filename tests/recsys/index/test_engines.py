@@ -120,7 +120,7 @@ def refused(**index: object) -> str:
 
 def test_an_unknown_engine_is_refused_with_the_names_that_there_are(in_the_folder: str) -> None:
     """In one line, and for a file of recsys/index that is no engine too."""
-    names = "annoy, faiss, flat, hnsw, hnsw_int8, toy"
+    names = "annoy, faiss, flat, hnsw, hnsw_int8, milvus, pgvector, pinecone, qdrant, toy"
     for name in ("hsnw", "base", "../flat", "toy.x", ""):
         assert refused(engine=name) == f"args.index: engine: there is no {name!r}; there are {names}"
     assert refused(engine=7).startswith("args.index: engine: there is no 7")
@@ -147,7 +147,7 @@ def test_the_library_of_an_engine_is_imported_when_an_index_is_made() -> None:
         "import sys\n"
         "from recsys.config.index import IndexSpec, engine_names\n"
         "[IndexSpec.of(name) for name in engine_names()]\n"
-        "assert not {'faiss', 'hnswlib'} & set(sys.modules)\n"
+        "assert not {'faiss', 'hnswlib', 'psycopg', 'pymilvus', 'pinecone', 'qdrant_edge'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

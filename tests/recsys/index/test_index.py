@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,8 +30,15 @@ TOLERANCE = {"hnsw_int8": 0.015, "faiss:IVF16,SQ8": 0.015}
 HELD = {"hnsw_int8": 0.006, "faiss:IVF16,SQ8": 0.006}
 """How far a component that is given back may lie from the vector's: half a step of 1.25 / 127."""
 
-EFFORT = {"faiss:NSG16": 1000}
-"""`ef_search` where the default finds under 99 % of these vectors."""
+EFFORT = {"faiss:NSG16": 1000, "milvus": 256, "pgvector": 256, "qdrant": 256}
+"""`ef_search` where the default finds under 99 % of these vectors, or does in some builds: not all are repeatable."""
+
+
+@pytest.fixture(autouse=True)
+def what_it_needs(request, open_engine):
+    """The server of the engine that the test is about."""
+    if "name" in getattr(request.node, "callspec", SimpleNamespace(params=())).params:
+        open_engine(request.node.callspec.params["name"])
 
 
 def make(name: str, dimension: int = DIMENSION):
@@ -256,6 +264,8 @@ class TestReplicas:
 
     def test_two_builds_are_equal(self, name, tmp_path):
         """On one thread the same vectors give the same index."""
+        if not IndexSpec.of(name).repeatable:
+            pytest.skip("a collection has a name of its own, or the library indexes on several threads")
         for file in ("one", "other"):
             index = make(name)
             index.add(np.arange(1000), random_vectors(1000))
