@@ -230,6 +230,8 @@ class RecQuery(msgspec.Struct, frozen=True):
     """By time.monotonic(): when its caller began to wait, which the budget counts from; None: when its batch leaves."""
     request_id: str | None = None
     """What events name the answer by; None: the answer is not logged."""
+    noted: bool = True
+    """Whether rotation counts the items as shown; False: they are ranked for pages that may never be asked for."""
 
 
 class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -290,3 +292,5 @@ class Slate(msgspec.Struct, frozen=True):
     """Of the experiment that the answer is part of; empty: of none."""
     propensities: tuple[float, ...] | None = None
     """The probability with which each item came to its place; None: 1, for no chance was in it."""
+    next_page: str | None = None
+    """The token of the next page; None: there is none, or pages were not asked for."""

@@ -12,6 +12,7 @@ RecsysError
 │   ├── Outdated             the version changed on the way; the same call again is answered from the new one (503)
 │   └── Overloaded           more work is waiting than can be done in time (429)
 │       └── RateLimited      one caller's key is over its rate (429)
+├── PageExpired              the token of a page is too old; the list begins anew (410)
 ├── CallerGone               nobody waits for the answer any more
 ├── WrongHost                the request names another machine (421)
 ├── TooFewEvents             there is too little to learn from, or to judge by; nothing was trained
@@ -105,6 +106,10 @@ class RateLimited(Overloaded):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class PageExpired(RecsysError):
+    code = "page_expired"
 
 
 class CallerGone(RecsysError):

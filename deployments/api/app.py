@@ -18,6 +18,7 @@ _PROBLEMS = {
     404: "What was asked for does not exist",
     408: "The body has not come in time",
     409: "A later write of the item, or a higher version, is known; nothing was changed",
+    410: "The token of a page has expired: begin with `first`",
     413: "The body, or a list in it, is over its limit",
     415: "The body is not marked as JSON",
     421: "No key is asked for, and the Host header does not name this machine",

@@ -21,7 +21,7 @@ from deployments.api.parameters import (
 )
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
-from deployments.api.schemas import RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
+from deployments.api.schemas import PageText, RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
 from recsys.config.scenarios import Kind
 from recsys.data.filters import compile_filter
 from recsys.data.rules import compile_rules
@@ -50,7 +50,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
             since=request.scope["recsys.caller"].since,
             request_id=request.scope["recsys.request_id"],
         )
-        return await _answer(gateway, request, query)
+        return await _answer(gateway, request, query, page=wishes.page)
 
     return recommendations_of_user
 
@@ -87,7 +87,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/recommendations", **slate_out)
     async def recommendations(request: Request, body: RecommendBody) -> Response:
         """Recommendations with all that can be said of them in a body."""
-        return await _answer(gateway, request, query_of(request, body, "home"))
+        return await _answer(gateway, request, query_of(request, body, "home"), page=body.page)
 
     @routes.post("/rank", **slate_out)
     async def rank(request: Request, body: RankBody) -> Response:
@@ -118,6 +118,7 @@ def router(gateway: Gateway) -> APIRouter:
         scenario: Annotated[str, Query(max_length=64)] = "similar",
         filter: FilterText = None,  # noqa: A002
         explain: Annotated[bool, Query()] = False,
+        page: Annotated[PageText, Query()] = None,
     ) -> Response:
         """The neighbours of an item; 404 when there is no such item."""
         query = RecQuery(
@@ -129,7 +130,7 @@ def router(gateway: Gateway) -> APIRouter:
             since=request.scope["recsys.caller"].since,
             request_id=request.scope["recsys.request_id"],
         )
-        return await _answer(gateway, request, query)
+        return await _answer(gateway, request, query, page=page)
 
     @routes.post("/search", **slate_out)
     async def search(request: Request, body: SearchBody) -> Response:
@@ -140,7 +141,7 @@ def router(gateway: Gateway) -> APIRouter:
                 f"text: {len(body.text)} characters are over the limit of {limits.query_chars}; shorten it",
                 field="text",
             )
-        return await _answer(gateway, request, query_of(request, body, "search"), text=body.text)
+        return await _answer(gateway, request, query_of(request, body, "search"), body.text, body.page)
 
     return routes
 
@@ -169,6 +170,8 @@ class _Body(msgspec.Struct, omit_defaults=True, gc=False):
     notes: tuple[str, ...] = ()
     search: SearchPlan | None = None
     """Only where explanations were asked for."""
+    next_token: str | None = None
+    """Only where pages were asked for."""
 
 
 class _Json(Response):
@@ -188,10 +191,15 @@ class _Json(Response):
 _json = msgspec.json.Encoder().encode
 
 
-async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str | None = None) -> Response:
+async def _answer(
+    gateway: Gateway, request: Request, query: RecQuery, text: str | None = None, page: str | None = None
+) -> Response:
     start = time.perf_counter()
     caller = request.scope["recsys.caller"]
-    slate = await (gateway.recommend(query, caller) if text is None else gateway.search(text, query, caller))
+    if page is not None:
+        slate = await gateway.page(query, page, text, caller)
+    else:
+        slate = await (gateway.recommend(query, caller) if text is None else gateway.search(text, query, caller))
     took_ms = (time.perf_counter() - start) * 1000
     if (trace := request.scope.get("recsys.trace")) is not None:
         trace(query, slate)
@@ -207,5 +215,6 @@ async def _answer(gateway: Gateway, request: Request, query: RecQuery, text: str
         None if query.items is None else slate.unknown_items,
         slate.notes,
         slate.search,
+        slate.next_page,
     )
     return _Json(_json(body), timing)

@@ -18,6 +18,14 @@ Diversity = Annotated[
     float | None, Field(ge=0, le=1, allow_inf_nan=False, description="0 relevance to 1 spread; null: the scenario's.")
 ]
 # In a body, where JSON has types of its own: 0 and "no" are no booleans, true and "1" are no numbers.
+PageText = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=300,
+        description="For a list in pages: `first`, then next_token of the page before. null: one answer, and no pages.",
+    ),
+]
 StrictK = Annotated[K, Strict()]
 StrictDiversity = Annotated[Diversity, Strict()]
 Flag = Annotated[bool, Strict()]
@@ -70,6 +78,7 @@ class RecommendBody(Body):
     context: Context = Field({})
     events: Basket = Field([])
     """What the user did just now. It counts for this answer alone and is not stored."""
+    page: PageText = None
 
 
 class RecommendQuery(Body):
@@ -84,6 +93,7 @@ class RecommendQuery(Body):
     explain: bool = False
     context: str | None = None
     """What is known of the moment, as a JSON object by the names of `args.context`."""
+    page: PageText = None
 
 
 class RankBody(Body):
@@ -108,6 +118,7 @@ class SearchBody(Body):
     include_seen: Flag = True
     diversity: StrictDiversity = None
     explain: Flag = False
+    page: PageText = None
     rules: Rules = Field([])
     context: Context = Field({})
     events: Basket = Field([])
@@ -166,6 +177,8 @@ class SlateOut(BaseModel):
     unknown_items: list[str] | None = None
     notes: list[str] | None = None
     """What bounds the answer, and why it is empty or short: see docs/http-api.md. Left out when there are none."""
+    next_token: str | None = None
+    """Of the next page, where pages were asked for and there is more; else left out."""
     search: SearchPlanOut | None = None
     """With `explain` and a filter; left out otherwise."""
 

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.datatypes import AttributeValue, Filter, Interaction, Item, RecQuery, Slate
+from recsys.datatypes import AttributeValue, Filter, Interaction, Item, Keys, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
 from recsys.outcomes.joining import Question, Report, report
@@ -29,6 +29,7 @@ from recsys.serving.item_writes import ItemWriter
 from recsys.serving.live_scenarios import LiveScenarios
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import Pulse, Recording
+from recsys.serving.paging import Pager
 from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.profile_rebuilding import Rebuilder
@@ -87,6 +88,7 @@ class Gateway:
         self.answers = SlateWriter(redis, telemetry)
         self.log_files = LogFiles.of(platform)
         self._reporting = asyncio.Lock()
+        self._pager = Pager(redis, self._present, self._seen, lambda: self.follower.serve)
         self._rebuilders: list[Rebuilder] = []
         self.scenarios = LiveScenarios(redis, platform, self._apply)
         self.configure(Serving())
@@ -154,6 +156,7 @@ class Gateway:
             await self.recommend(RecQuery(scenario="home", k=1))
         except RecsysError:
             return  # a part is away: that is for the requests to say
+        await self._pager.ready()
 
     def beat(self) -> None:
         """Publish the composer's measurements; once a second."""
@@ -195,6 +198,26 @@ class Gateway:
                 return await self.recommend(structs.replace(query, vector=vector, encoder=serve.fingerprint), caller)
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
+
+    async def page(self, query: RecQuery, page: str, text: str | None = None, caller: Caller | None = None) -> Slate:
+        """A page of a list, see `paging.py`; logged as any other answer. `text`: what is searched for."""
+
+        async def rank(deeper: RecQuery) -> Slate:
+            return await (self.recommend(deeper, caller) if text is None else self.search(text, deeper, caller))
+
+        slate = await self._pager.page(query, text, page, rank)
+        if query.request_id is not None:
+            self.answers.add(query, slate)
+        return slate
+
+    async def _present(self, item_ids: Sequence[str]) -> tuple[Mapping[str, Item], Sequence[str]]:
+        return await self._shards.items(self.follower.serve.version, item_ids, self.settings.budget_s)
+
+    async def _seen(self, user_id: str) -> tuple[Keys, Sequence[str]]:
+        """Keys of what the user has seen, and the parts that did not answer."""
+        loaded = await self._profiles.load([user_id], (), self.follower.serve, self.settings.budget_s)
+        profile = loaded.profiles.get(user_id) or self.follower.serve.space.unknown_user()
+        return profile.seen, loaded.missing
 
     async def preview(
         self, settings: Serving, queries: Sequence[RecQuery], text: str | None = None

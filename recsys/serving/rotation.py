@@ -56,9 +56,10 @@ class Rotation:
         """Note behind the answers what is shown now."""
         sketches: dict[str, tuple[Shown, float]] = {}
         for prepared, slate in zip(batch, slates, strict=True):
-            if prepared.shown is None or not isinstance(slate, Slate) or prepared.query.user_id is None:
+            user_id = prepared.query.user_id if prepared.query.noted else None
+            if prepared.shown is None or not isinstance(slate, Slate) or user_id is None:
                 continue
-            user_id, half_life_s = prepared.query.user_id, prepared.scenario.rotation_half_life_s
+            half_life_s = prepared.scenario.rotation_half_life_s
             before = sketches[user_id][0] if user_id in sketches else prepared.shown
             keys = item_keys(item.item_id for item in slate.items)
             sketches[user_id] = before.after(keys, now, half_life_s), half_life_s

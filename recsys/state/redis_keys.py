@@ -39,6 +39,7 @@ whole keys: see `user_of`.
 | collecting | string | the lock of the composer that writes the files of the log |
 | summary | string | what came of the answers of the last day, as JSON, for the metrics of all composers; expires |
 | summarising | string | the lock of the composer that makes it |
+| page:LIST | string | the ranked list that the pages of a scroll are cut from, see `page_lists.py`; expires |
 | probe | string | written to see whether Redis takes writes; gone after a second |
 | secret | string | 32 bytes that composers and shards prove to know, see `transport/handshake.py` |
 """
@@ -140,6 +141,10 @@ def waiting(stream: Key) -> Key:
 
 def writer(composer: str) -> Key:
     return Key(f"writer:{composer}")
+
+
+def page(list_id: str) -> Key:
+    return Key(f"page:{list_id}")
 
 
 class PresenceKeys(NamedTuple):
