@@ -105,7 +105,8 @@ class UserProfile(msgspec.Struct, frozen=True):
 
     @property
     def cold(self) -> bool:
-        return not self.taste.any()
+        """Whether no like tells where the taste lies: dislikes only say where it does not."""
+        return not (len(self.trail) and self.taste.any())
 
 
 def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserProfile:

@@ -91,7 +91,7 @@ def default_event_types() -> dict[str, EventType]:
         "like": EventType(weight=1.0),
         "purchase": EventType(weight=1.5, counts_as="conversion"),
         "rating": EventType(weight=1.0, liked_from=4.0),
-        "dislike": EventType(weight=0.0),
+        "dislike": EventType(weight=-0.5),
         "impression": EventType(weight=0.0, kept=False, counts_as="impression"),
     }
 

@@ -192,6 +192,15 @@ def test_no_like_leaves_a_cold_user_who_has_seen_things():
     assert profile.recent == ()
 
 
+def test_a_dislike_pushes_the_taste_away_and_is_no_taste_by_itself():
+    """By its weight; somebody who only dislikes things is cold."""
+    assert folded([event("i0", "hate")]).cold
+    liked, both = folded([event("i1")]), folded([event("i1"), event("i0", "hate")])
+    assert not both.cold
+    assert both.taste @ VECTORS["i0"] < liked.taste @ VECTORS["i0"]
+    assert both.recent == ("i1",)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "weight"),
     [("rating", 4.0, 2.0), ("rating", 3.9, 0.0), ("rating", None, 0.0), ("like", None, 1.0), ("gone", 5.0, 0.0)],
@@ -202,7 +211,7 @@ def test_what_an_event_weighs(kind, value, weight):
 
 
 def test_the_default_event_types_have_weights():
-    """A dislike is seen and nothing more; a purchase says more than a view."""
+    """A dislike pushes away; a purchase says more than a view."""
     types = Serving().event_types
-    assert types["dislike"].weight == 0
+    assert types["dislike"].weight < 0
     assert types["purchase"].weight > types["view"].weight > 0
