@@ -31,6 +31,11 @@ _DEFAULT = "HNSW32"
 _POINTS = 39
 """Vectors a centroid that training is to have, at the least: faiss' own rule, under which it complains."""
 _REFINED = 4
+_NEAR = 100
+"""Most neighbours for which the lists that `ef_search` names are enough. A search under a filter asks for thousands."""
+_FULL = 4
+"""A search for more looks at so many times the lists that would hold them, beside those that `ef_search` names: 2,000
+neighbours lie in more lists than 10 do."""
 _FEWEST_LISTS = 8
 _FEWEST_NSG = 1000
 """Under some hundred vectors faiss makes no NSG."""
@@ -90,6 +95,9 @@ class FaissBody:
         self._grows = grows
         self._index = index
         self._threads = 1
+        self._ivf: Any = None
+        with suppress(RuntimeError):  # it has no lists
+            self._ivf = _faiss().extract_index_ivf(index)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -107,7 +115,12 @@ class FaissBody:
 
     def search(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
         _faiss().omp_set_num_threads(self._threads)
-        scores, nodes = self._index.search(np.ascontiguousarray(queries, np.float32), k)
+        codes = np.ascontiguousarray(queries, np.float32)
+        if self._ivf is None or k <= _NEAR:
+            scores, nodes = self._index.search(codes, k)
+        else:
+            lists = self._ivf.nprobe + math.ceil(_FULL * k * self._ivf.nlist / max(len(self), 1))
+            scores, nodes = self._index.search(codes, k, params=_looking_at(self._index, min(lists, self._ivf.nlist)))
         return nodes, scores
 
     def vectors(self, start: int, stop: int) -> Floats:
@@ -148,6 +161,18 @@ def _codes(dimension: int) -> list[str]:
     if dimension % 4 == 0:
         codes += [f"PQ{dimension // 4}", f"PQ{dimension // 2}x4fs"]
     return [*codes, "RaBitQ"]
+
+
+def _looking_at(index: Any, lists: int) -> Any:
+    """Parameters of one search of an index with lists, whatever is built around them."""
+    faiss = _faiss()
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return faiss.SearchParametersPreTransform(index_params=_looking_at(index.index, lists))
+    if isinstance(index, faiss.IndexRefine):
+        inner = _looking_at(index.base_index, lists)
+        return faiss.IndexRefineSearchParameters(k_factor=_REFINED, base_index_params=inner)
+    return faiss.SearchParametersIVF(nprobe=lists)
 
 
 def _faiss() -> Any:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import recsys.index
 from recsys.config.index import IndexSpec, engine_names
 from recsys.config.platform import Platform
+from recsys.config.tuning import ShardTuning
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, VersionError
 from recsys.index.base import engine
@@ -182,3 +184,20 @@ def test_effort_is_doubled_within_its_limit() -> None:
     spec = IndexSpec.of("faiss:IVF16,Flat", ef_search_limit=300)
     assert spec.ef_searches(64) == [64, 128, 256, 300]
     assert spec.ef_searches(500) == [500]
+
+
+@pytest.mark.parametrize("kind", ["IVF32,Flat", "OPQ16,IVF32,PQ16x4,RFlat"])
+def test_lists_are_looked_at_in_proportion_to_the_neighbours(kind):
+    """A search under a filter asks for thousands. Of a sixth of all vectors it finds more than the lists hold that a
+    search for ten looks at, though nothing was tuned.
+    """
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((6000, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    spec = IndexSpec.of(f"faiss:{kind}")
+    index = engine(spec).create(spec, 32)
+    index.add(np.arange(6000), vectors)
+    index.tune(ShardTuning(ef_search=2))
+    rows, _ = index.search(vectors[:3], 1000)
+    nearest = np.argsort(-(vectors[:3] @ vectors.T), axis=1)[:, :1000]
+    assert min(len(np.intersect1d(*pair)) for pair in zip(rows, nearest, strict=True)) >= 800
