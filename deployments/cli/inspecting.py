@@ -92,14 +92,15 @@ def _configured(config: ServeConfig | None) -> Configured:
 
 def _show(one: Inspection, console: Console) -> None:
     more = "" if one.complete else f", the first {ROWS:,} of more"
-    console.print(f"[bold]{escape(str(one.path))}[/]: {escape(one.dialect)}; {one.rows:,} rows{more}", soft_wrap=True)
+    rows = f"{one.rows:,} row{'' if one.rows == 1 else 's'}"
+    console.print(f"[bold]{escape(str(one.path))}[/]: {escape(one.dialect)}; {rows}{more}", soft_wrap=True)
     table = Table(*(Column(name) for name in ("column", "holds", "read as", "missing", "distinct", "such as")))
     for column in one.columns:
         examples = ", ".join(column.examples)
         missing = f"{column.missing:.1%}" if column.missing else ""
         table.add_row(column.name, column.kind, column.field or "", missing, f"{column.distinct:,}", examples[:80])
     console.print(table, markup=False)
-    for line in [*_facts(one), *one.notes]:
+    for line in [*_facts(one), *one.notes, *_losses(one)]:
         console.print(f"  {line}", markup=False, soft_wrap=True)
     if one.problem:
         console.print(f"  cannot be read so: {one.problem}", style="yellow", markup=False, soft_wrap=True)
@@ -112,20 +113,23 @@ def _facts(one: Inspection) -> list[str]:
     facts = one.facts
     if not facts:
         return []
-    lines = _of_items(facts) if one.sort == "items" else _of_events(facts)
-    read = facts.get("read", {})
-    if read.get("refused") or read.get("dropped_values"):
-        lines.append(
-            f"of the first {read['rows']:,} rows {read['refused']:,} would be refused, and {read['dropped_values']:,} "
-            "optional values dropped; among them:"
-        )
-    return lines
+    return _of_items(facts) if one.sort == "items" else _of_events(facts)
+
+
+def _losses(one: Inspection) -> list[str]:
+    """Return the line above the rows that would be refused or lose a value."""
+    read = one.facts.get("read", {})
+    if not (read.get("refused") or read.get("dropped_values")):
+        return []
+    refused, dropped = f"{read['refused']:,} would be refused", f"{read['dropped_values']:,} lose an optional value"
+    return [f"of the first {read['rows']:,} rows {refused}, and {dropped}; such as:"]
 
 
 def _of_items(facts: dict[str, Any]) -> list[str]:
     lines = [f"{facts['items']:,} items; {facts['doubled_ids']:,} rows repeat an id, {facts['without_id']:,} have none"]
     lines.append(", ".join(f"{facts[name]:.0%} {words}" for name, words in _SHARES.items()))
-    lines.append(f"{facts['equal_texts']:,} items have title and text of another one, but for case and punctuation")
+    if facts["equal_texts"]:
+        lines.append(f"{facts['equal_texts']:,} items have title and text of another one, but for case and punctuation")
     if facts["cut_texts"]:
         lines.append(
             f"about {facts['cut_texts']:.0%} of the texts are longer than the {facts['max_tokens']} tokens that the "

@@ -102,4 +102,6 @@ def _show_planned(rollout: Rollout, change: Change, *, json: bool) -> None:
         print_json({"dry_run": True, "changed": changed, "deployments": deployments})
         return
     Console().print(table_of(planned))
-    out().print(f"so it would be; {', '.join(changed) or 'nothing'} would change. Nothing was changed.", soft_wrap=True)
+    out().print(
+        f"{', '.join(changed) or 'nothing'} would change, to what is shown. Nothing was changed.", soft_wrap=True
+    )

@@ -138,7 +138,8 @@ def _show_planned(given: Ready, facts: dict[str, Any], console: Console, *, json
         print_json({"dry_run": True, **counts, **facts})
         return
     console.print(
-        f"would learn from {len(data)} likes of {data.users} users, of {len(given.items)} items. Nothing was changed."
+        f"would learn from {len(data)} likes of {data.users} users, of {len(given.items)} items. Nothing was changed.",
+        soft_wrap=True,
     )
 
 
@@ -153,7 +154,8 @@ def _show(taught: Taught, console: Console) -> None:
     validation = ", ".join(f"{name} {value:.4f}" for name, value in card.validation.items())
     console.print(
         f"version {manifest.version}: {manifest.model}, {card.events} events of {card.users} users in "
-        f"{card.seconds} s; NDCG@10 on validation: {validation}"
+        f"{card.seconds} s; NDCG@10 on validation: {validation}",
+        soft_wrap=True,
     )
     say_tuned(tuned_of(manifest), console)
 

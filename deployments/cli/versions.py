@@ -107,7 +107,8 @@ def build(
         recall = "-" if manifest.recall_at_10 is None else f"{manifest.recall_at_10:.4f}"
         console.print(
             f"version {manifest.version}: {manifest.items} items in {len(manifest.shards)} shards, "
-            f"recall@10 {recall} against exact search, {left_out.bad_rows} bad rows, {seconds} s"
+            f"recall@10 {recall} against exact search, {left_out.bad_rows} bad rows, {seconds} s",
+            soft_wrap=True,
         )
         say_tuned(tuned_of(manifest), console)
         step = next_step(config, manifest.version, promote=promote, serving=serving, wait=wait)
@@ -143,7 +144,8 @@ def _show_planned(planned: PlannedBuild, left_out: LeftOut, console: Console, *,
     served = f"{planned.served} with {planned.served_items} items" if planned.served else "nothing"
     console.print(
         f"would build a version of {planned.items} items in {planned.shards} shards, {planned.texts} texts to encode, "
-        f"and {'serve it' if promote else 'not serve it'}; {served} is served now. Nothing was changed."
+        f"and {'serve it' if promote else 'not serve it'}; {served} is served now. Nothing was changed.",
+        soft_wrap=True,
     )
 
 

@@ -21,7 +21,7 @@ _NAMES_CHARS = 240
 """Characters of a list of names in a message."""
 
 _WORDS = {  # messages for pydantic's error types; {input} is the value, the other names come from the error
-    "missing": "is missing and has no default",
+    "missing": "is missing",
     "model_type": "must be an object with named fields, not {input}",
     "model_attributes_type": "must be an object with named fields, not {input}",
     "dict_type": "must be an object with named fields, not {input}",

@@ -170,12 +170,16 @@ class EventFiles:
 
 
 async def _histories(redis_url: str, config: Config, catalogue: list[str], say: Progress) -> Interactions:
-    """Return the likes of the platform's users. Raises BadInput when no event has a weight."""
+    """Return the likes of the platform's users. Raises BadInput when there is none of an item of the catalogue."""
     serving = config.serving
     async with patient_redis(redis_url, config.platform, "start the same training again") as redis:
         data = await live_events(redis, serving.history, serving.event_types, catalogue, serving.retrain.events, say)
     if not len(data):
-        raise BadInput(_NOTHING)
+        raise BadInput(
+            "no event in the platform's histories is a like of an item of the catalogue that is learned for. Of items "
+            "that came over HTTP a version is made by: recsys build --from-live --promote. What is a like is said by "
+            "event_types in the config file"
+        )
     return data
 
 

@@ -162,7 +162,7 @@ class _Events:
             event = {**self._given, **fields}
             self._count += 1
             if "timestamp" not in event and self._default_time is None:
-                converted.wrong.append((line, "timestamp", "timestamp: is missing and has no default"))
+                converted.wrong.append((line, "timestamp", "timestamp: is missing"))
                 continue
             if "event_id" not in event:  # before a default time is set, so that a later reading gives the same id
                 event["event_id"] = _content_id(event)

@@ -191,15 +191,15 @@ def note_on_numbers(texts: Sequence[str]) -> str | None:
             examples.setdefault(unit, text)
     if not examples:
         return None
-    read = ", and ".join(f"such as {text} as {_UNIT_NAMES[unit]}" for unit, text in examples.items())
-    return f"numbers are read by their size, {read}; if they are something else, say so with --time-unit"
+    read = ", ".join(f"{text} as {_UNIT_NAMES[unit]}" for unit, text in examples.items())
+    return f"numbers are read by their size, such as {read}; if they are something else, say so with --time-unit"
 
 
 _UNIT_NAMES = {
     "ms": "milliseconds",
     "us": "microseconds",
     "ns": "nanoseconds",
-    "excel": "Excel's day numbers",
-    "year": "years (1 January)",
-    "yyyymmdd": "days written as digits (YYYYMMDD), and not as seconds",
+    "excel": "a day number of Excel",
+    "year": "1 January of that year",
+    "yyyymmdd": "a day in digits (YYYYMMDD)",
 }

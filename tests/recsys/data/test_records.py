@@ -141,7 +141,7 @@ def test_one_bad_element_does_not_sink_the_rest():
     assert refused == [
         Refused(1, "value", "bad_input", "value: must be a finite number, not '5'"),
         Refused(2, None, "bad_input", "must be an object with named fields, not 17"),
-        Refused(4, "user_id", "missing", "user_id: is missing and has no default"),
+        Refused(4, "user_id", "missing", "user_id: is missing"),
     ]
 
 

@@ -64,7 +64,7 @@ def test_an_old_event_without_a_time_is_a_bad_row_and_not_new(tmp_path):
     path = write(tmp_path, "a.csv", "user_id,item_id,type,timestamp\nu,i,view,\nu,j,view,5\n")
     events, bad = events_of(path)
     assert [event.item_id for event in events] == ["j"]
-    assert bad == [BadRow(str(path), 2, "timestamp: is missing and has no default", "timestamp")]
+    assert bad == [BadRow(str(path), 2, "timestamp: is missing", "timestamp")]
 
 
 def test_bad_events_are_named_by_line_and_field(tmp_path):

@@ -58,7 +58,7 @@ def test_line_numbers_are_physical_lines_behind_quoted_newlines_and_blank_lines(
         ("d", "fine"),
     ]
     assert [row.line for row in bad] == [6, 8]
-    assert bad[0] == BadRow(str(path), 6, "item_id: is missing and has no default", "item_id")
+    assert bad[0] == BadRow(str(path), 6, "item_id: is missing", "item_id")
     assert bad[1].message == "has 1 cells where the header has 2; is a quote or separator missing?"
 
 
@@ -100,7 +100,7 @@ def test_jsonl_takes_attributes_as_object_or_top_level_and_reports_bad_lines(tmp
     assert list(says) == [4, 5, 8]
     assert "is not JSON" in says[4]
     assert "one object a line" in says[5]
-    assert says[8] == "item_id: is missing and has no default"
+    assert says[8] == "item_id: is missing"
 
 
 def test_parquet_with_a_struct_whole_number_ids_and_real_types(tmp_path):
@@ -123,7 +123,7 @@ def test_parquet_with_a_struct_whole_number_ids_and_real_types(tmp_path):
     assert items[0].attributes == {"genre": "x", "tags": ["t"], "year": 1977.5, "seen_at": 0.0}
     assert [item.created_at for item in items] == [86_400.0, None]
     assert items[1].attributes == {}
-    assert bad == [BadRow(str(path), 3, "item_id: is missing and has no default", "item_id")]
+    assert bad == [BadRow(str(path), 3, "item_id: is missing", "item_id")]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
