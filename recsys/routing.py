@@ -68,6 +68,8 @@ class Router:
                 shards = shards & self._of_values(condition)
         if given.should and all(self._pinned(condition) for condition in given.should):
             shards = shards & set().union(*(self._of_values(condition) for condition in given.should))
+        for other in given.also:
+            shards = shards & self.matching(other)
         return shards or {0}
 
     def _pinned(self, condition: Condition) -> bool:

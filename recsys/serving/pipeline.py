@@ -187,7 +187,7 @@ class Recommender:
                     index_version=serve.version,
                     model_version=serve.model,
                     degraded=tuple(
-                        dict.fromkeys((*prepared.missing, *self._shards.concerning(prepared.query.filter, missing)))
+                        dict.fromkeys((*prepared.missing, *self._shards.concerning(prepared.filter, missing)))
                     ),
                     unknown_items=tuple(i for i in prepared.query.items or () if i not in present),
                     notes=why.get(b) or notes(prepared, items),

@@ -96,6 +96,7 @@ class ShardQuery:
             exclude=self.exclude[excluded],
             exclude_offsets=_offsets(np.diff(self.exclude_offsets)[requests]),
             asked=tuple(self.asked[request] for request in requests.tolist()),
+            recall_floors=tuple(self.recall_floors[request] for request in requests.tolist() if self.recall_floors),
             rule_wants=tuple((int(numbers[b]), place, k) for b, place, k in self.rule_wants if chosen[b]),
         )
 

@@ -80,6 +80,7 @@ def test_a_filter_on_placed_values_asks_their_shards():
     assert router.matching(Filter(should=(german, german))) == {1}
     assert router.matching(Filter(should=(german, year))) == {0, 1, 2, 3}
     assert len(router.matching(Filter(must=(english, german)))) == 1
+    assert router.matching(Filter(must=(year,), also=(Filter(must=(both,)), Filter(must=(german,))))) == {1}
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 10_000), max_size=30), st.integers(1, 12))

@@ -15,6 +15,7 @@ from recsys.shard.candidates import CandidateSet, Searched, contains, tag
 from recsys.shard.recall import nearest_query
 from recsys.shard.sources import COLUMNS
 from recsys.shard.trail_measures import LIKENESS
+from recsys.transport import wire
 
 
 def part_of(shard: int, requests: list[dict[str, int]]) -> CandidateSet:
@@ -70,6 +71,8 @@ def test_a_part_of_a_batch_is_answered_as_the_whole_would_be(data, size):
         exclude=np.repeat(np.arange(size), counts[2]).astype(np.uint64),
         exclude_offsets=np.cumsum([0, *counts[2]]),
         asked=tuple((f"i{n}",) for n in range(size)),
+        recall_floors=tuple(n / 10 for n in range(size)),
+        rule_wants=tuple((n, 7, n + 1) for n in range(size)),
     )
     chosen = np.array(sorted(data.draw(st.sets(st.integers(0, size - 1), min_size=1))))
     part = whole.part(chosen)
@@ -81,6 +84,9 @@ def test_a_part_of_a_batch_is_answered_as_the_whole_would_be(data, size):
             assert own.tolist() == [old] * counts[size_of][old]
         assert part.column_k[new].tolist() == whole.column_k[old].tolist()
         assert part.asked[new] == whole.asked[old]
+        assert part.recall_floors[new] == whole.recall_floors[old]
+        assert part.rule_wants[new] == (new, 7, old + 1)
+    wire.decode_query(wire.encode(part))
     answers = [{"a": 1, "bb": 2}, {"ü": 3}, {}]
     lines = [answers[n % 3] for n in range(len(chosen))]
     spread = dataclasses.replace(part_of(0, lines), searched={0: Searched(1, 5)}).spread(chosen, size)
