@@ -100,6 +100,10 @@ class UserProfile(msgspec.Struct, frozen=True):
     """Such likes in the session that it is of, see `profiles.position`."""
     cut: bool = False
     """Whether older events have left the user's bounded history."""
+    shunned: tuple[str, ...] = ()
+    """Ids of the items disliked last, newest first."""
+    shunned_vectors: Floats = msgspec.field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """(len(shunned), d) float32 their contexts."""
     stale: bool = False
     """Whether it is only what an older profile still tells, because a new one was not ready in time."""
 

@@ -66,6 +66,9 @@ class Scenario(Settings):
     min_relevance: float | None = Field(None, ge=-1.0, le=1.0)
     """The least inner product of an item with what was asked for, else with the user's taste; None: any. It leaves out
     nothing where neither is known, and nothing of items that were given to rank."""
+    shun_above: float | None = Field(0.9, ge=-1.0, le=1.0)
+    """Items whose text has a larger cosine to that of one of the three items disliked last come after all others; None:
+    none do."""
     rotation: float = Field(0.0, ge=0.0, le=100.0)
     """What is taken off the score of an item that was shown again and again and ignored; half of it after one time."""
     rotation_half_life_s: float = Field(86_400.0, ge=60)

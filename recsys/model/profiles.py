@@ -11,7 +11,7 @@ from msgspec import structs
 
 from recsys.datatypes import Floats, Interaction, UserProfile, item_keys
 from recsys.model.space import Space
-from recsys.model.taste import Taste, standing
+from recsys.model.taste import SHUNNED, Taste, standing
 
 RECENT = 3
 """Last likes that a profile keeps with their vectors, for similar items."""
@@ -60,7 +60,8 @@ def fold(
     seen, felt = _seen(profile, items, {key for key, word in words.said.items() if word.weight})
     session_at, session = _session(profile, _new_likes(events, items, taste))
     liked = words.liked()
-    recent, recent_vectors = _recent(profile, liked)
+    recent, recent_vectors = _newest(profile.recent, profile.recent_vectors, liked, RECENT)
+    shunned, shunned_vectors = _newest(profile.shunned, profile.shunned_vectors, words.disliked(), SHUNNED)
     trail, trail_weights, trail_at = _trail(words, liked)
     return UserProfile(
         taste=words.taste(space, taste.decay),
@@ -76,6 +77,8 @@ def fold(
         session_at=session_at,
         session=session,
         cut=profile.cut,
+        shunned=shunned,
+        shunned_vectors=shunned_vectors,
     )
 
 
@@ -178,6 +181,10 @@ class _Words:
         """Newest first."""
         return [word for word in reversed(self.said.values()) if word.weight > 0]
 
+    def disliked(self) -> list[_Word]:
+        """Newest first."""
+        return [word for word in reversed(self.said.values()) if word.weight < 0]
+
     def taste(self, space: Space, text_decay: float) -> Floats:
         """(taste_width,) float32."""
         was = self._profile.taste
@@ -228,13 +235,12 @@ def _session(profile: UserProfile, times: Sequence[float]) -> tuple[float, int]:
     return last, count
 
 
-def _recent(profile: UserProfile, liked: Sequence[_Word]) -> tuple[tuple[str, ...], Floats]:
-    """Ids of the items liked last, newest first, and their (n, width) float32 vectors."""
-    new = {word.item_id: word.vector for word in liked}
-    older = zip(profile.recent, profile.recent_vectors, strict=True)
-    recent = [*new.items(), *((item_id, vector) for item_id, vector in older if item_id not in new)][:RECENT]
-    vectors = np.stack([vector for _, vector in recent]) if recent else profile.recent_vectors
-    return tuple(item_id for item_id, _ in recent), vectors
+def _newest(ids: tuple[str, ...], vectors: Floats, words: Sequence[_Word], most: int) -> tuple[tuple[str, ...], Floats]:
+    """Ids of the items of these words and behind them the others, newest first; and (n, width) float32 vectors."""
+    new = {word.item_id: word.vector for word in words}
+    older = zip(ids, vectors, strict=True)
+    newest = [*new.items(), *((item_id, vector) for item_id, vector in older if item_id not in new)][:most]
+    return tuple(item_id for item_id, _ in newest), np.stack([vector for _, vector in newest]) if newest else vectors
 
 
 def _trail(words: _Words, liked: Sequence[_Word]) -> tuple[npt.NDArray[np.uint64], Floats, npt.NDArray[np.uint32]]:

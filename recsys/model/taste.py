@@ -16,6 +16,8 @@ from recsys.config.scenarios import EventType
 from recsys.datatypes import Interaction
 from recsys.model.space import Space
 
+SHUNNED = 3
+"""Disliked items that a profile keeps with their vectors, for what is like them."""
 _FELT = 1e-3
 """Share of a like's weight below which it is left out of a text taste."""
 
@@ -79,6 +81,10 @@ def needed(events: Sequence[Interaction], taste: Taste, space: Space) -> list[st
     part of a learned taste has a half-life of 500 likes, so every like counts.
     """
     weights = standing(events, taste)
-    liked = dict.fromkeys(e.item_id for e, w in zip(reversed(events), reversed(weights), strict=True) if w)
+    newest: dict[str, float] = {}
+    for event, weight in zip(reversed(events), reversed(weights), strict=True):
+        if weight:
+            newest.setdefault(event.item_id, weight)
+    liked, disliked = list(newest), [item for item, weight in newest.items() if weight < 0]
     most = len(liked) if space.learned else math.ceil(taste.half_life * -math.log2(_FELT))
-    return list(liked)[:most]
+    return list(dict.fromkeys([*liked[:most], *disliked[:SHUNNED]]))

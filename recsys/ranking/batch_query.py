@@ -19,7 +19,7 @@ from recsys.ranking.selection import Controls
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import SIGNALS, Moment
 from recsys.shard import sources
-from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, TASTE, ShardQuery
+from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, SHUNNED, TASTE, ShardQuery
 from recsys.shard.sources import BITS, COLUMNS
 from recsys.state.shown_items import Shown
 
@@ -50,12 +50,17 @@ class Prepared(msgspec.Struct, frozen=True):
         return self.scenario.diversity if self.query.diversity is None else self.query.diversity
 
     @property
+    def shun_above(self) -> float | None:
+        return None if self.query.items is not None else self.scenario.shun_above
+
+    @property
     def least_relevance(self) -> float | None:
         return None if self.query.items is not None else self.scenario.min_relevance
 
     @property
     def controls(self) -> Controls:
-        return Controls(self.query.k, self.diversity, self.scenario.caps, self.explore)
+        shun_above = np.inf if self.shun_above is None or not self.profile.shunned else self.shun_above
+        return Controls(self.query.k, self.diversity, self.scenario.caps, self.explore, shun_above)
 
     @property
     def explore(self) -> float:
@@ -178,7 +183,7 @@ def _rows(serve: Serve, request: int, prepared: Prepared, want: _Want) -> list[t
     rows = []
     for role, source, vector in _roles(prepared, serve):
         k = want.sources.get(source, 0) if source is not None else 0
-        measured = role in (QUERY, TASTE) and prepared.least_relevance is not None
+        measured = role == SHUNNED or (role in (QUERY, TASTE) and prepared.least_relevance is not None)
         if k or want.weighed[role] or measured:
             rows.append((request, role, BITS[source] if source is not None and k else 0, k, vector))
     return rows
@@ -199,6 +204,9 @@ def _roles(prepared: Prepared, serve: Serve) -> list[tuple[int, str | None, Floa
             roles.append((TASTE, "new", taste))
         if serve.space.learned:
             roles.append((LONG, None, serve.space.long_query(profile.taste)))
+    if prepared.shun_above is not None:
+        shunned = (serve.space.text_query(vector[: serve.space.text]) for vector in profile.shunned_vectors)
+        roles += [(SHUNNED, None, vector) for vector in shunned]
     for i, vector in enumerate(profile.recent_vectors):
         # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
         roles.append((BECAUSE + i, None if i else "because_you_liked", serve.space.context_query(vector)))

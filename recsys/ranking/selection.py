@@ -14,7 +14,7 @@ import numpy.typing as npt
 from recsys.datatypes import Floats
 from recsys.ranking.placement import Placement, placed
 from recsys.ranking.signals import SIGNALS
-from recsys.shard.candidates import QUERY, TASTE, CandidateSet, tag
+from recsys.shard.candidates import QUERY, SHUNNED, TASTE, CandidateSet, tag
 from recsys.shard.equal_items import any_repeated, repeated
 from recsys.shard.row_lists import NEW_LIKES
 from recsys.shard.sketches import unit
@@ -39,6 +39,7 @@ class Controls(msgspec.Struct, frozen=True):
     diversity: float = 0.0
     caps: Mapping[str, int] = msgspec.field(default_factory=dict)
     explore: float = 0.0
+    shun_above: float = np.inf
     placements: tuple[Placement, ...] = ()
     """What its rules pin and promote, in their order."""
 
@@ -78,8 +79,13 @@ def top(
 def _over_caps(
     candidates: CandidateSet, requests: Ints, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str]
 ) -> npt.NDArray[np.bool_]:
-    """Return (n,) bool: the candidates above a cap of their request, and all but one of equal items."""
+    """Return (n,) bool: the candidates above a cap of their request, all but one of equal items, and those near to what
+    the user disliked.
+    """
     over = _equal_to_a_better_one(candidates, requests, scores)
+    if min((a.shun_above for a in controls), default=np.inf) < np.inf:
+        limits = np.array([a.shun_above for a in controls], np.float32)
+        over |= candidates.likeness[:, SHUNNED] > limits[requests]
     for column, name in enumerate(grouped):
         caps = np.array([a.caps.get(name, np.iinfo(np.int64).max) for a in controls], np.int64)
         values = candidates.groups[:, column]

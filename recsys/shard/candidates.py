@@ -16,9 +16,9 @@ from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys
 from recsys.model.profiles import RECENT
 
-QUERY, TASTE, LONG, BECAUSE = range(4)
+QUERY, TASTE, LONG, SHUNNED, BECAUSE = range(5)
 """Roles of vectors, and the first columns of `CandidateSet.likeness`: what was asked, the user's taste, the long part
-of it, and from BECAUSE on one each for the items liked last."""
+of it, the nearest of the items disliked last, and from BECAUSE on one each for the items liked last."""
 ROLES = BECAUSE + RECENT
 
 NUMBERS = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
-from recsys.shard.candidates import CandidateSet, Searched, ShardQuery, firsts, tag
+from recsys.shard.candidates import SHUNNED, CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Ints, Proposals, eligible
 from recsys.shard.rule_matches import matches, promoted
@@ -121,7 +121,8 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Flo
     vectors = shard.items.vectors(rows)
     for j, (b, role) in enumerate(zip(query.vector_request.tolist(), query.vector_role.tolist(), strict=True)):
         mine = slice(offsets[b], offsets[b + 1])
-        likeness[mine, role] = vectors[mine] @ query.vectors[j]
+        products = vectors[mine] @ query.vectors[j]
+        likeness[mine, role] = np.fmax(likeness[mine, role], products) if role == SHUNNED else products
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
         likes = learned.links.likes(query.trail, query.trail_offsets, query.trail_weights)

@@ -16,14 +16,14 @@ from msgspec import structs
 from recsys.datatypes import Interaction, UserProfile
 from recsys.state.histories import in_order
 
-_FORMAT = b"pf07"
+_FORMAT = b"pf08"
 """A profile that was cached in another form is passed over."""
 _STAMP = 20
 """Bytes that say what a profile was made for: format, hash of the version, hash of the settings."""
 _HEADER = struct.Struct("<IQdIBBHHHId")
-"""Then likes, sequence, timestamp of the newest event, seen items, recent items, whether the history was cut, trail,
-lengths of taste and vectors, likes of the session and when its last was. That makes 64 bytes, so that the 8-byte keys
-behind them are aligned.
+"""Then likes, sequence, timestamp of the newest event, seen items, recent items and 16 times the shunned ones, whether
+the history was cut, trail, lengths of taste and vectors, likes of the session and when its last was. That makes 64
+bytes, so that the 8-byte keys behind them are aligned.
 """
 _START = _STAMP + _HEADER.size
 
@@ -39,13 +39,14 @@ def _stamp(version: str, settings: bytes) -> bytes:
 def encode(profile: UserProfile, newest: Interaction, version: str, settings: bytes) -> bytes:
     """A profile as bytes. `newest`: the newest event in it. `settings`: 8 bytes, see `Taste.fingerprint`."""
     lengths = (len(profile.taste), profile.recent_vectors.shape[1])
-    sizes = (len(profile.seen), len(profile.recent), profile.cut, len(profile.trail), *lengths)
+    kept = len(profile.recent) + 16 * len(profile.shunned)
+    sizes = (len(profile.seen), kept, profile.cut, len(profile.trail), *lengths)
     header = _HEADER.pack(
         profile.likes, profile.sequence, newest.timestamp, *sizes, profile.session, profile.session_at
     )
-    floats = (profile.trail_weights, profile.taste, profile.recent_vectors)
+    floats = (profile.trail_weights, profile.taste, profile.recent_vectors, profile.shunned_vectors)
     columns = (profile.seen, profile.trail, *floats, profile.trail_at, profile.felt)
-    names = "\n".join((in_order(newest)[1], *profile.recent))
+    names = "\n".join((in_order(newest)[1], *profile.recent, *profile.shunned))
     return b"".join((_stamp(version, settings), header, *(column.tobytes() for column in columns), names.encode()))
 
 
@@ -69,27 +70,35 @@ def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
     if not blob.startswith(_FORMAT):
         return None
     return structs.replace(
-        _read(blob)[0], taste=unknown.taste, recent=(), recent_vectors=unknown.recent_vectors, stale=True
+        _read(blob)[0],
+        taste=unknown.taste,
+        recent=(),
+        recent_vectors=unknown.recent_vectors,
+        shunned=(),
+        shunned_vectors=unknown.shunned_vectors,
+        stale=True,
     )
 
 
 def _read(blob: bytes) -> Cached:
     # One look at the memory for each type, and slices of it: that is cheaper than a look for each column.
     header = _HEADER.unpack_from(blob, _STAMP)
-    likes, sequence, newest, seen, recent, cut, trail, taste, width, session, session_at = header
+    likes, sequence, newest, seen, kept, cut, trail, taste, width, session, session_at = header
+    recent, shunned = kept % 16, kept // 16
     keys = np.frombuffer(blob, np.uint64, seen + trail, _START)
     at = _START + 8 * (seen + trail)
-    floats = np.frombuffer(blob, np.float32, trail + taste + recent * width, at)
+    floats = np.frombuffer(blob, np.float32, trail + taste + (recent + shunned) * width, at)
     at += 4 * len(floats)
     bits = at + 4 * trail
     names = bits + (seen + 7) // 8
-    within, *recent_ids = blob[names:].decode().split("\n")
+    within, *ids = blob[names:].decode().split("\n")
+    vectors = floats[trail + taste :].reshape(recent + shunned, width)
     profile = UserProfile(
         taste=floats[trail : trail + taste],
         seen=keys[:seen],
         felt=np.frombuffer(blob, np.uint8, names - bits, bits),
-        recent=tuple(recent_ids),
-        recent_vectors=floats[trail + taste :].reshape(recent, width),
+        recent=tuple(ids[:recent]),
+        recent_vectors=vectors[:recent],
         trail=keys[seen:],
         trail_weights=floats[:trail],
         trail_at=np.frombuffer(blob, np.uint32, trail, at),
@@ -98,5 +107,7 @@ def _read(blob: bytes) -> Cached:
         session_at=session_at,
         session=session,
         cut=bool(cut),
+        shunned=tuple(ids[recent:]),
+        shunned_vectors=vectors[recent:],
     )
     return profile, (newest, within)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recsys.data.filters import FilterIn, compile_filter
 from recsys.data.references import refers, resolved
+from recsys.datatypes import Item
 from tests.support.world import event
 
 DECLARED: dict[str, Any] = {
@@ -163,3 +164,25 @@ def test_a_resolved_filter_names_what_a_reader_would_put_there(must, should, mus
     for part, conditions in raw.items():
         for condition, made in zip(conditions, getattr(plain, part), strict=True):
             assert set(made.values) == {word for value in condition["any"] for word in read(value)}
+
+
+async def test_what_is_like_a_disliked_item_comes_after_all_others(make_http) -> None:
+    """A dislike keeps its near neighbours from the slate, and shortens none; a like of the item takes that back."""
+    items = [
+        Item(f"lamp-{n}", "Lamp", f"a lamp for the desk with a green shade and a brass foot, number {n}")
+        for n in range(6)
+    ]
+    items += [
+        Item(f"boat-{n}", "Boat", f"{word} sail on the sea") for n, word in enumerate(("red", "blue", "old", "new"))
+    ]
+    http = await make_http(items=items, attributes={})
+
+    async def slate(**body: Any) -> list[str]:
+        answer = await http.post("/v1/recommendations", json={"user_id": "ann", "k": 10, "diversity": 0, **body})
+        return [item["item_id"].partition("-")[0] for item in answer.json()["items"]]
+
+    await http.world.gateway.record([event("ann", "boat-0"), event("ann", "lamp-0", type="dislike")])
+    assert await slate() == ["boat"] * 3 + ["lamp"] * 5
+    await http.world.gateway.record([event("ann", "lamp-0")])
+    assert (await slate())[0] == "lamp"
+    assert await slate(events=[{"item_id": "lamp-1", "type": "dislike"}]) == ["boat"] * 3 + ["lamp"] * 4
