@@ -97,8 +97,8 @@ class LiveRecall:
         asked = np.array([offered.k for offered in kept], np.int64)
         exact = Exact.of([shard], np.stack([offered.vector for offered in kept]), K, asked=asked)
         found = exact.found()
-        # Otherwise the two searches were not asked of the same items.
-        alike = _changes(shard) - before <= _UNCHANGED * len(shard.items)
+        # Otherwise the two searches were not asked of the same items, or both were exact.
+        alike = _changes(shard) - before <= _UNCHANGED * len(shard.items) and not shard.index.away
         samples = [
             Sample(hits / wanted, offered.floor)
             for offered, hits, wanted in zip(kept, found.tolist(), exact.wanted.tolist(), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
+import pytest
 
 from recsys.config.index import IndexSpec
 from tests.support.pinecone_service import PineconeService
@@ -192,6 +194,18 @@ def missing(engine: str) -> list[str]:
     return sorted({name for name in needed if find_spec(name) is None})
 
 
+class External:
+    """A server that runs already, such as the real Pinecone: $RECSYS_TEST_PINECONE_URL. Tests do nothing to it but use
+    it; those that stop it, or look into it, are skipped. It may hold other collections, and all of theirs stay.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.skip(f"{name}: only of a server that the tests start")
+
+
 class Running:
     """Servers by engine. Each is started when it is first asked for, and serves the whole session."""
 
@@ -201,6 +215,8 @@ class Running:
 
     def of(self, engine: str, dimension: int) -> Any:
         """`dimension`: of the vectors, for a service whose indexes have one."""
+        if url := os.environ.get(f"RECSYS_TEST_{engine.upper()}_URL"):
+            return External(url)
         name = f"{engine}-{dimension}" if engine == "pinecone" else engine
         if name not in self._servers:
             self._servers[name] = SERVERS[engine](dimension) if engine == "pinecone" else SERVERS[engine]()
