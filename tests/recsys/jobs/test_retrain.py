@@ -20,7 +20,7 @@ from recsys.errors import TooFewEvents, VersionError
 from recsys.evaluation.comparison import Exam
 from recsys.evaluation.splits import Holdout, since, upcoming
 from recsys.jobs.compact import compact
-from recsys.jobs.retrain import Retrained, Retraining, retrain, seen_until
+from recsys.jobs.retrain import Retrained, Retraining, foreseen, retrain, seen_until
 from recsys.model.card import Comparison
 from recsys.model.trained import Trained
 from recsys.training.trainer import Trainer
@@ -174,7 +174,14 @@ async def test_live_histories_become_the_served_version_and_are_taken_back(make_
     with pytest.raises(TooFewEvents, match="no event"):
         await trained()
     await tell(world, people(), 0, 9)
+    settings = SETTINGS.model_copy(update={"retrain": Retrain(least_cases=20)})
+    planned = await foreseen(Config(world.platform, settings, ShardTuning()), shared_valkey.url)
+    assert (planned.items, planned.users, planned.served) == (len(world.items), len(people().user_ids), first)
+    assert planned.cases >= 20
+    assert store.current() == first
+    assert len(store.versions()) == 1
     made = await trained()
+    assert (made.comparison.cases, made.comparison.since) == (planned.cases, planned.since)
     assert made.manifest.version == store.current() != first
     assert (made.comparison.basis, made.comparison.served_version) == ("untrained", first)
     assert made.comparison.low > 0
