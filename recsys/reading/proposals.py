@@ -138,5 +138,5 @@ def type_map_of(types: Mapping[str, int], configured: Mapping[str, EventType]) -
             alike = [ours for words in _SAME_TYPE if word in words for ours in configured if ours in words]
             same = [ours for ours in configured if ours.lower() == theirs.strip().lower()]
             if same or alike:
-                mapping[theirs] = (same or alike)[0]
+                mapping[theirs] = (same or sorted(alike, key=lambda ours: ours not in word))[0]
     return mapping

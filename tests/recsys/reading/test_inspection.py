@@ -14,6 +14,7 @@ from recsys.errors import BadInput
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.inspection import Configured, Inspection, inspect
 from recsys.reading.languages import language_of, shares
+from recsys.reading.proposals import type_map_of
 from recsys.reading.readers import read_events, read_items
 
 TYPES = Serving().event_types
@@ -143,6 +144,16 @@ def test_events_are_profiled_and_joined_with_the_items_beside_them(tmp_path: Pat
     assert "--type-map addtocart=like --type-map transaction=purchase" in of_events.command
     batches = list(read_events([events], TYPES, Limits(), ReadOptions(**said(of_events.command))))
     assert sum(len(batch.bad_rows) for batch in batches) == 0
+
+
+def test_a_type_is_mapped_to_the_one_that_is_part_of_its_name() -> None:
+    """Before any other of the same meaning, whatever the order in the config file."""
+    configured = {name: TYPES[name] for name in ("click", "view", "purchase")}
+    assert type_map_of({"pageview": 1, "Purchase": 1, "tap": 1, "odd": 1}, configured) == {
+        "pageview": "view",
+        "Purchase": "purchase",
+        "tap": "click",
+    }
 
 
 def test_float_ids_join_the_items_that_they_mean(tmp_path: Path) -> None:
