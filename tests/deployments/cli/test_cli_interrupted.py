@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from recsys.state import item_counts
+from recsys.state import item_counts, redis_keys
 from recsys.state.connection import connect
 from recsys.state.users import UserStore
 from tests.support.live import free_ports, local_config
@@ -26,9 +26,9 @@ from tests.support.world import catalogue
 
 ROOT = Path(__file__).parents[3]
 IDS = [item.item_id for item in catalogue()]
-USERS, EACH = 400, 30
+USERS, EACH = 800, 30
 EVENTS = [(f"u{u}", IDS[(u + n) % len(IDS)], 1_700_000_000 + n // 3) for u in range(USERS) for n in range(EACH)]
-"""12,000 events, of which three of each user have one time."""
+"""24,000 events, of which three of each user have one time."""
 
 Command = Callable[..., subprocess.Popen[str]]
 
@@ -106,8 +106,9 @@ async def stored(url: str) -> tuple[Counter[tuple[str, str, float]], int]:
 
 
 async def users(url: str) -> int:
+    """Users with a history."""
     async with connect(url) as redis:
-        return int(await redis.dbsize())
+        return len({key async for key in redis.scan_iter(match=redis_keys.events("*"), count=10_000)})
 
 
 @pytest.mark.timeout(300)

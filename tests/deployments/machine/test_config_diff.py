@@ -40,8 +40,12 @@ def entry(known: dict[str, Any], name: str) -> dict[str, Any]:
             Change("Composer.user_config.max_batch", 64, 32, LIVE),
         ),
         (
-            lambda k: entry(k, "Composer")["user_config"]["event_types"].update(cart={"weight": 0.8}),
-            Change("Composer.user_config.event_types.cart.weight", None, 0.8, LIVE),
+            lambda k: entry(k, "Composer")["user_config"]["event_types"]["click"].update(weight=0.8),
+            Change("Composer.user_config.event_types.click.weight", 0.5, 0.8, LIVE),
+        ),
+        (
+            lambda k: entry(k, "Composer")["user_config"]["event_types"]["click"].update(liked_from=2),
+            Change("Composer.user_config.event_types.click.liked_from", None, 2, LIVE),
         ),
         (
             lambda k: entry(k, "Composer")["user_config"].pop("profile_ttl_s"),
