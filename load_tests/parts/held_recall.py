@@ -35,7 +35,7 @@ from recsys.index.base import engine
 from recsys.serving.recall_holding import RecallHolding
 from recsys.shard.item_table import ItemTable
 from recsys.shard.live_recall import LiveRecall
-from recsys.shard.recall import CANDIDATES, Exact, nearest_query
+from recsys.shard.recall import Exact, nearest_query
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
@@ -46,31 +46,33 @@ _LOOK_S = 2.0
 """Seconds between two looks at the true recall."""
 _MEASURED_AGAIN_S = 1.0
 """Least seconds between two measurements, as in a replica."""
-_STEPS = tuple(sorted({round(8 * 1.1**i) for i in range(52)}))
-"""The fixed settings that are tried: 8 to 1,000, a tenth apart."""
+_STEPS = tuple(round(10 * 1.15**i) for i in range(33))
+"""The fixed settings that are tried: 10 to 876, a seventh apart; costs between them are interpolated."""
+_TURNS, _BATCHES = 3, 6
+"""How often each is measured, and batches a time."""
 _WRITTEN = 16
 """Items written between two batches while items are replaced."""
 
 
 class Catalogue:
-    """Items around random centres, on a subspace, and searches between them. Seeded: two runs have the same."""
+    """Items near a subspace, and searches among them. Seeded: two runs have the same."""
 
-    def __init__(self, items: int, dimension: int, seed: int) -> None:
+    def __init__(self, items: int, dimension: int, latent: int, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._dimension = dimension
+        self._dimension, self._latent = dimension, latent
         self.vectors = self.draw(items)
 
     def draw(self, n: int) -> Floats:
-        """(n, d) unit vectors of items, around centres of their own."""
+        """(n, d) unit vectors of items, near a subspace of their own."""
         rng, d = self._rng, self._dimension
-        centres = rng.standard_normal((max(n // 500, 1), d))
-        return _unit(centres[rng.integers(0, len(centres), n)] + 0.8 * rng.standard_normal((n, d)))
+        plane = rng.standard_normal((self._latent, d)) / np.sqrt(self._latent)
+        return _unit(rng.standard_normal((n, self._latent)) @ plane + 0.1 * rng.standard_normal((n, d)))
 
     def usual(self, n: int) -> Floats:
         """(n, d) searches near items."""
         rng = self._rng
         near = self.vectors[rng.integers(0, len(self.vectors), n)]
-        return _unit(near + 0.6 / np.sqrt(self._dimension) * rng.standard_normal(near.shape))
+        return _unit(near + 0.5 / np.sqrt(self._dimension) * rng.standard_normal(near.shape))
 
     def shifted(self, n: int) -> Floats:
         """(n, d) searches between three items that have nothing to do with each other."""
@@ -119,8 +121,8 @@ class Run:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self._titles = count()
-        self.catalogue = Catalogue(args.items, args.dimension, 7)
-        spec = IndexSpec.of(args.engine)
+        self.catalogue = Catalogue(args.items, args.dimension, args.latent, 7)
+        spec = IndexSpec.of(args.engine, m=args.m, ef_construction=100)
         vectors = self.catalogue.vectors
         table = ItemTable({}, args.dimension, Sketcher.fit(vectors))
         self.shard = Shard("v", table, engine(spec).create(spec, args.dimension))
@@ -154,7 +156,7 @@ class Run:
             if writes is not None:
                 writes = None if next(writes, "end") == "end" else writes
             part = pool[np.arange(sent, sent + batch) % len(pool)]
-            query = nearest_query("v", part, CANDIDATES)
+            query = nearest_query("v", part, self.args.candidates)
             ef = self.shard.tuning.ef_search
             search(self.shard, query)
             self.live.offer(query)
@@ -182,7 +184,7 @@ class Run:
         return time.monotonic() - self.began
 
     def _truth(self) -> Exact:
-        return Exact.of([self.shard], self.draw(_TRUTHS))
+        return Exact.of([self.shard], self.draw(_TRUTHS), asked=np.full(_TRUTHS, self.args.candidates))
 
     def _look(self, truth: Exact) -> None:
         state = self.holding.state()
@@ -204,10 +206,10 @@ class Run:
 
     def _fixed(self) -> dict[int, tuple[float, float]]:
         """Recall and CPU of the fixed settings, each measured some times in turn; the best time counts."""
-        shard, truth, before = self.shard, self._truth(), self.shard.tuning.ef_search
-        queries = [nearest_query("v", self.draw(self.args.batch), CANDIDATES) for _ in range(20)]
+        args, shard, truth, before = self.args, self.shard, self._truth(), self.shard.tuning.ef_search
+        queries = [nearest_query("v", self.draw(args.batch), args.candidates) for _ in range(_BATCHES)]
         recalls, costs = {}, {}
-        for turn in range(3):
+        for turn in range(_TURNS):
             for ef in _STEPS:
                 shard.hold(ef, exact=False)
                 if not turn:
@@ -215,7 +217,7 @@ class Run:
                 start = time.thread_time()
                 for query in queries:
                     search(shard, query)
-                spent = (time.thread_time() - start) / (len(queries) * self.args.batch)
+                spent = (time.thread_time() - start) / (len(queries) * args.batch)
                 costs[ef] = min(costs.get(ef, spent), spent)
         shard.hold(before, exact=False)
         return {ef: (round(recalls[ef], 4), costs[ef]) for ef in _STEPS}
@@ -243,7 +245,7 @@ def measure(args: argparse.Namespace) -> None:
     run.tune(64)
     what = f"{args.items:,} items of {args.dimension} dimensions ({args.engine})"
     print(f"{what}, {args.rate:g} searches/s, floor {args.floor}")
-    run.phase("begins at 64", args.seconds)
+    run.phase("begins at 64", args.seconds / 2)
     run.tune(8)
     run.phase("ef_search far too low", args.seconds)
     run.tune(1000)
@@ -351,13 +353,16 @@ def plot(found: dict[str, Any], floor: float, path: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m load_tests.parts.held_recall", description=__doc__)
     add = parser.add_argument
-    add("--items", type=int, default=30_000)
+    add("--items", type=int, default=20_000)
     add("--dimension", type=int, default=96)
+    add("--latent", type=int, default=48, help="dimensions of the subspace: more are harder to search")
     add("--engine", default="hnsw")
-    add("--rate", type=float, default=800.0, help="searches a second")
+    add("--m", type=int, default=12, help="of the graph")
+    add("--candidates", type=int, default=10, help="of a search")
+    add("--rate", type=float, default=600.0, help="searches a second")
     add("--batch", type=int, default=16)
-    add("--seconds", type=float, default=150.0, help="of a phase")
-    add("--share", type=float, default=0.01, help="recall_share: of a core, for answering again")
+    add("--seconds", type=float, default=120.0, help="of a phase")
+    add("--share", type=float, default=0.005, help="recall_share: of a core, for answering again")
     add("--floor", type=float, default=0.95)
     add("--out", type=Path, default=ROOT / "var")
     return parser.parse_args()

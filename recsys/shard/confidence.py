@@ -22,6 +22,9 @@ def lower_bound(shares: Sequence[float], confidence: float) -> float:
 
     `shares` are within 0 to 1, each of one search, and count alike.
     """
+    if len(set(shares)) == 1:
+        # Searches that are all alike do not say how much others differ: one more misses one neighbour more.
+        shares = [*shares, max(shares[0] - 1.0 / _NEIGHBOURS, 0.0)]
     found, trials = _trials(shares)
     return 0.0 if found <= 0.0 else float(betaincinv(found, trials - found + 1.0, 1.0 - confidence))
 
@@ -38,7 +41,6 @@ def _trials(shares: Sequence[float]) -> tuple[float, float]:
     if not n:
         return 0.0, 0.0
     mean, variance = float(np.mean(shares)), float(np.var(shares)) * n / max(n - 1, 1)
-    # Without a difference between searches nothing is known of their neighbours: then a search is one trial.
     worth = mean * (1.0 - mean) / variance * n if variance > 0.0 else float(n)
     trials = min(max(worth, 1.0), float(_NEIGHBOURS * n))
     return mean * trials, trials

@@ -34,7 +34,7 @@ _SURE = 0.99
 """Confidence that the floor is lost. It is asked with every measurement, so 0.95 would raise an alarm every minute."""
 _WINDOW = 512
 """Searches that the lower bound is over, at the most: at a recall of 0.95 it is then 0.004 under what was found."""
-_ENOUGH = 96
+_ENOUGH = 64
 """Searches that speak for a lower effort, or for a little larger one, because they found less than the floor."""
 _PATIENT = 256
 """Searches after which a floor that is neither lost nor shown to be held makes the effort a little larger, too."""

@@ -28,9 +28,13 @@ def test_of_nothing_nothing_is_known():
     assert (lower_bound([], 0.95), upper_bound([], 0.95)) == (0.0, 1.0)
 
 
-def test_searches_that_find_everything_are_a_trial_each():
-    """Of n successes in n trials the bound of Clopper and Pearson is the n-th root of the error."""
-    assert lower_bound([1.0] * 50, 0.95) == pytest.approx(0.05 ** (1 / 50))
+def test_searches_that_are_all_alike_do_not_prove_that_others_are():
+    """That all found everything says less than that one of many more missed one neighbour, and more than that many
+    did."""
+    alike, fewer = lower_bound([1.0] * 50, 0.95), lower_bound([1.0] * 40 + [0.9] * 10, 0.95)
+    assert lower_bound([1.0] * 200 + [0.9], 0.95) > alike > fewer
+    assert lower_bound([1.0] * 50, 0.95) < 0.995
+    assert lower_bound([1.0] * 5, 0.95) < 0.95
     assert upper_bound([0.0] * 50, 0.95) == pytest.approx(1 - 0.05 ** (1 / 50))
 
 

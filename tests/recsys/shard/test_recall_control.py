@@ -113,11 +113,11 @@ def test_without_min_ef_it_goes_no_lower_than_where_it_began():
     run(steering, hard, 120)
     assert hard.recall(steering.effort) > 0.94
     run(steering, MadeUp(needed=10), 1200, start=2000)
-    assert steering.effort == 64
+    assert 64 <= steering.effort <= 64 * 1.07  # what is less than that is not worth a change
 
 
 def test_raising_is_at_once_and_lowering_is_slow():
-    """Far too low: the first measurement raises. Far too high: a step takes a third off at the most, and not before 96
+    """Far too low: the first measurement raises. Far too high: a step takes a third off at the most, and not before 64
     searches."""
     low, high = controller(10), controller(1000)
     shard = MadeUp(needed=100)
@@ -125,7 +125,7 @@ def test_raising_is_at_once_and_lowering_is_slow():
     assert first.action == "raise"
     assert first.effort == 40
     decisions = run(high, shard, 60)
-    assert [d.action for d in decisions[:3]] == ["hold", "hold", "lower"]
+    assert [d.action for d in decisions[:2]] == ["hold", "lower"]
     efforts = [1000, *(d.effort for d in decisions)]
     assert all(after >= before / 1.5 - 1 for before, after in itertools.pairwise(efforts))
 
@@ -147,7 +147,7 @@ def test_searches_at_another_effort_do_not_count():
     steering = controller(64)
     steering.observe([Sample(0.5)] * 32, 0.0)
     assert steering.held is None
-    steering.observe([Sample(1.0)] * 20, 1.0)
+    assert steering.observe([Sample(1.0)] * 20, 1.0).action == "hold"
     assert steering.held is not None
     assert (steering.held.recall, steering.held.searches) == (1.0, 20)
 
