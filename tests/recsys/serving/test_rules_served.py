@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from recsys.data.rules import RuleIn, compile_rules
 from recsys.datatypes import Condition, Filter, Item, Recommendation, RecQuery
 from tests.support.own_valkey import Valkey
 from tests.support.threaded_world import ThreadedWorld
-from tests.support.world import ATTRIBUTES, TOPICS, catalogue, event
+from tests.support.world import ATTRIBUTES, TOPICS, catalogue, event, eventually
 
 HOUR_S = 3600.0
 K = 100
@@ -107,6 +107,12 @@ def added(rule: dict[str, Any], item_id: str, now: float) -> float:
     return rule["weight"] * 0.5 ** (age / rule["half_life_s"])
 
 
+async def whole(answers: Awaitable[list[Any]]) -> list[Any] | None:
+    """The answers; None where a part was missing in one of them."""
+    slates = await answers
+    return None if any(one.degraded for one in slates) else slates
+
+
 def slate(threaded: ThreadedWorld, given_rules: list[dict[str, Any]], **query: Any) -> list[Recommendation]:
     """Of a batch with others, so that rules of one request could reach another."""
     compiled = compile_rules([RuleIn.model_validate(rule) for rule in given_rules], ATTRIBUTES)
@@ -117,7 +123,11 @@ def slate(threaded: ThreadedWorld, given_rules: list[dict[str, Any]], **query: A
     async def both() -> list[Any]:
         return await asyncio.gather(gateway.recommend(mine), gateway.recommend(other), gateway.recommend(mine))
 
-    first, _, again = threaded.run(both())
+    async def complete() -> list[Any]:
+        """A busy machine may answer before the user's profile is there."""
+        return await eventually(lambda: whole(both()))
+
+    first, _, again = threaded.run(complete())
     assert [item.item_id for item in first.items] == [item.item_id for item in again.items]
     return list(first.items)
 
