@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -70,7 +72,8 @@ class Driver:
 
     def close(self) -> None:
         connections.disconnect("default")
-        self._server.stop()
+        with suppress(subprocess.TimeoutExpired):  # it is killed then, and gone soon after
+            self._server.stop()
 
 
 def _free_port() -> int:
