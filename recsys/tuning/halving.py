@@ -20,7 +20,7 @@ from recsys.tuning.interval import Interval, least
 from recsys.tuning.questions import Questions
 from recsys.tuning.rung import Catalogue, Rung, Trial
 from recsys.tuning.settings import Setting, label, tried_efforts, variants
-from recsys.tuning.trial import Point
+from recsys.tuning.trial import Measure, Point, measure_apart
 
 _SHARE = 3
 """Of so many settings one goes on to the next rung."""
@@ -90,6 +90,7 @@ class Halving:
     folder: Path
     ask: Ask
     say: Progress = lambda *_: None
+    measure: Measure = measure_apart
 
     def run(self, chosen: Sequence[Setting]) -> Outcome:
         tried: dict[str, Tried] = {}
@@ -125,7 +126,7 @@ class Halving:
     def _rung(self, number: int, size: int) -> Rung:
         whole = size == len(self.catalogue)
         some = self.catalogue if whole else self.catalogue.sample(size)
-        return Rung(some, self.folder / f"rung-{number}", self.tuning, self.target.recall)
+        return Rung(some, self.folder / f"rung-{number}", self.tuning, self.target.recall, self.measure)
 
     def _verified(self, rung: Rung, ranked: Sequence[Tried]) -> Choice | None:
         """The first that other queries find good enough, at the smallest effort that is."""

@@ -21,7 +21,7 @@ from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import write_index, write_rows, write_vectors
 from recsys.tuning.questions import Answers, Questions, numbered
 from recsys.tuning.settings import tried_efforts
-from recsys.tuning.trial import Exam, Measurement, measure_apart
+from recsys.tuning.trial import Exam, Measure, Measurement, measure_apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,15 @@ class Trial:
 class Rung:
     """Files of a catalogue in a folder. Settings that differ in `originals` alone share an index."""
 
-    def __init__(self, catalogue: Catalogue, folder: Path, tuning: ShardTuning, recall: float) -> None:
-        self._catalogue, self._folder = catalogue, folder
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        folder: Path,
+        tuning: ShardTuning,
+        recall: float,
+        measure: Measure = measure_apart,
+    ) -> None:
+        self._catalogue, self._folder, self._measure = catalogue, folder, measure
         self._tuning, self._recall = tuning, recall
         self._folders = tuple(folder / f"shard-{number}" for number in range(len(catalogue.parts)))
         self._order = np.concatenate(catalogue.parts)
@@ -109,7 +116,7 @@ class Rung:
                 write_index(folder, plain, os.cpu_count() or 1)
             self._build_s, self._indexed = time.perf_counter() - start, plain
         self._write(spec)
-        return Trial(spec, self.items, self._build_s, measure_apart(self._exam, spec, efforts or tried_efforts(spec)))
+        return Trial(spec, self.items, self._build_s, self._measure(self._exam, spec, efforts or tried_efforts(spec)))
 
     def _write(self, spec: IndexSpec) -> None:
         for part, folder in zip(self._catalogue.parts, self._folders, strict=True):

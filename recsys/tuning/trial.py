@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -87,13 +87,16 @@ class Measurement:
     """All of the process: its private memory, and its part of what it shares."""
 
 
+Measure = Callable[[Exam, IndexSpec, Sequence[int]], Measurement]
+
+
 def measure_apart(exam: Exam, spec: IndexSpec, efforts: Sequence[int]) -> Measurement:
     """Measure in a fresh process. Raises VersionError when it dies, say for lack of memory, and what `read_shard`
     raises.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(_measured, exam, spec, tuple(efforts)).result()
+            return pool.submit(measure, exam, spec, tuple(efforts)).result()
         except BrokenProcessPool:
             raise VersionError(
                 f"the process that measured {spec.words} died; is there enough memory for the index?"
@@ -108,7 +111,8 @@ def process_bytes() -> int:
     return int(getattr(memory, "pss", 0) or memory.uss)
 
 
-def _measured(exam: Exam, spec: IndexSpec, efforts: Sequence[int]) -> Measurement:
+def measure(exam: Exam, spec: IndexSpec, efforts: Sequence[int]) -> Measurement:
+    """Measure in this process, whose memory then also holds what was there before."""
     with threadpool_limits(1):
         engine(spec).create(spec, exam.questions.vectors.shape[1])  # imports its library
         gc.collect()

@@ -45,50 +45,40 @@ def events(tmp_path: Path) -> Path:
 
 
 def test_what_is_chosen_is_measured_and_written(recsys, config, shop, events, tmp_path):
-    """The answer names recall by group and what it costs, the file has the setting, and a build goes by it."""
+    """A table and one line say recall by group and what it costs, the file has the setting, a build goes by it."""
     assert recsys("build", shop, "--promote").code == 0
     picture = tmp_path / "tune.png"
-    done = recsys("tune", "--engines", "flat", "--events", events, "--plot", picture, "--json")
+    done = recsys("tune", "--engines", "flat", "--events", events, "--plot", picture)
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["items"] == 600
-    assert found["tastes_of"] == "users"
-    assert {"half", "tenth", "two at once"} <= set(found["shapes"])
-    chosen = found["chosen"]
-    assert min(group["mean"] for group in chosen["recall"].values()) >= 0.95
-    assert chosen["bytes_an_item"] > 0
-    assert found["written"] is True
-    assert {row["setting"] for row in found["tried"]} == {"flat", "flat, originals float16", "flat, originals none"}
-    assert any(row["front"] for row in found["tried"])
+    for words in (
+        "s to build",
+        "bytes an item",
+        "queries/s a core",
+        "texts 1.000",
+        "filter: half",
+        "(tastes of users)",
+    ):
+        assert words in done.err
+    for setting in ("flat", "flat, originals float16", "flat, originals none"):
+        assert setting in done.out
     assert picture.read_bytes()[:4] == b"\x89PNG"
     known = read_config(config)
-    assert known.platform.index.model_dump() == chosen["index"]
-    assert known.tuning.ef_search == chosen["ef_search"]
+    assert known.platform.index.engine == "flat"
     assert recsys("build", shop, "--promote").code == 0
-
-
-def test_a_dry_look_says_it_in_a_table_and_one_line(recsys, config, shop):
-    """Without --write nothing is changed; tastes are made up where no events are at hand."""
-    recsys("build", shop)
-    before = config.read_text()
-    done = recsys("tune", "--engines", "flat", "--no-write", "--recall", "0.99")
-    assert done.code == 0, done.err
-    assert "bytes an item" in done.err
-    assert "queries/s a core" in done.err
-    assert "(tastes of items)" in done.err
-    assert "filter: half" in done.err
-    assert "nothing was written" in done.err
-    assert "flat, originals none" in done.out
-    assert config.read_text() == before
 
 
 def test_what_cannot_be_met_is_said_in_one_line(recsys, config, shop):
-    """With the best that there is, exit code 1, and the file as it was."""
+    """With the best that there is, exit code 1, and the file as it was; tastes are made up where no events are."""
     recsys("build", shop)
     before = config.read_text()
-    done = recsys("tune", "--engines", "flat", "--memory", "1MiB")
+    done = recsys("tune", "--engines", "flat", "--memory", "1MiB", "--json")
     assert done.code == 1
-    assert "no setting meets --recall 0.95, --memory" in done.err
+    assert "no setting meets --recall 0.95, --memory: the best recall was 1.0000" in done.err
+    found = json.loads(done.out)
+    assert (found["chosen"], found["written"], found["tastes_of"]) == (None, False, "items")
+    assert {"half", "tenth", "two at once"} <= set(found["shapes"])
+    assert any(row["front"] for row in found["tried"])
+    assert all(row["bytes_an_item"] > 0 for row in found["tried"])
     assert config.read_text() == before
 
 

@@ -18,6 +18,7 @@ from recsys.tuning.probe_queries import probe_queries
 from recsys.tuning.questions import Answers, Questions, numbered
 from recsys.tuning.rung import Catalogue, Rung
 from recsys.tuning.settings import label, settings, tried_efforts, variants
+from recsys.tuning.trial import measure
 from tests.support.world import unit_rows
 
 D = 24
@@ -39,7 +40,9 @@ def asked(every: Catalogue, other: bool, n: int) -> Questions:
 
 
 def halving(every: Catalogue, folder: Path, **target: float) -> Halving:
-    return Halving(every, Target(**{"recall": 0.95, **target}), ShardTuning(), folder, lambda o, n: asked(every, o, n))
+    """Measured in this process: its memory does not tell engines apart, and nothing here goes by it."""
+    wanted = Target(**{"recall": 0.95, **target})
+    return Halving(every, wanted, ShardTuning(), folder, lambda o, n: asked(every, o, n), measure=measure)
 
 
 @pytest.fixture(scope="module")
