@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recsys.columns import Strings, find
+from recsys.columns import StringColumn, Strings, find
 from recsys.datatypes import Keys, Rows, item_key, item_keys
 from recsys.index.base import NO_ROW
 
@@ -57,14 +57,23 @@ class RowsById:
             return np.array([NO_ROW if row is None else row], np.int64)
         at = find(self._keys, item_keys(item_ids))
         rows = np.where(at < 0, NO_ROW, self._rows[at]) if len(self._rows) else at
-        ids, later = self._ids.column, self._later
-        for place, (item_id, row) in enumerate(zip(item_ids, rows.tolist(), strict=True)):
-            changed = later.get(item_id)
-            if changed is not None:
-                rows[place] = changed
-            elif row != NO_ROW and ids[row] != item_id:
-                rows[place] = NO_ROW
+        here = np.flatnonzero(rows != NO_ROW)
+        names = [item_ids[place] for place in here.tolist()]
+        if not self._named(rows[here], names):  # an id that is not here may have the key of one that is
+            ids = self._ids.column
+            others = [ids[row] != name for row, name in zip(rows[here].tolist(), names, strict=True)]
+            rows[here[others]] = NO_ROW
+        if self._later:
+            later = self._later
+            moved = [(place, later[item_id]) for place, item_id in enumerate(item_ids) if item_id in later]
+            for place, row in moved:
+                rows[place] = row
         return rows.astype(np.int64)
+
+    def _named(self, rows: Rows, names: Sequence[str]) -> bool:
+        """Whether the rows have these ids, compared all at once."""
+        stored, asked = self._ids.column.take(rows), StringColumn.of(names)
+        return np.array_equal(stored.offsets, asked.offsets) and np.array_equal(stored.blob, asked.blob)
 
     def update(self, rows: Mapping[str, int]) -> None:
         """Items that came, or moved to these rows."""
