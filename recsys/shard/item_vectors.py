@@ -47,7 +47,7 @@ class ItemVectors:
         opens their file, for measurements.
         """
         self._held, self._stored = held, stored
-        self._snapshot = self._snapshot[:0]
+        self._snapshot = np.zeros((0, self._width), np.float32)  # a slice would keep the map of the file
 
     @property
     def rounded(self) -> bool:

@@ -23,6 +23,9 @@ from recsys.tuning.questions import Answers, Questions, numbered
 from recsys.tuning.settings import tried_efforts
 from recsys.tuning.trial import Exam, Measure, Measurement, measure_apart
 
+_WARM = 64
+"""Items of the shard that a process reads before its memory is looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -82,6 +85,8 @@ class Rung:
         sketcher = Sketcher.fit(catalogue.vectors)
         for part, path in zip(catalogue.parts, self._folders, strict=True):
             write_rows(path, [catalogue.items[row] for row in part.tolist()], catalogue.vectors[part], sketcher)
+        write_rows(folder / "warm", catalogue.items[:_WARM], catalogue.vectors[:_WARM], sketcher)
+        write_index(folder / "warm", IndexSpec.of("flat"), 1)
         np.save(folder / "truth.npy", catalogue.vectors[self._order], allow_pickle=False)
         self._names = numbered(vector_names(catalogue.vectors))
         self._attributes = Attributes(catalogue.declared, Column(np.float64))
@@ -97,10 +102,10 @@ class Rung:
         matches: dict[Filter, Rows] = {one: self._attributes.rows(one, self.items) for one in given}
         answers = Answers.of(questions, self._catalogue.vectors, matches, self._names)
         by_file = Answers(answers.wanted, answers.least, self._names[self._order])
+        files, declared = self._folder, self._catalogue.declared
         self._exam = Exam(
-            self._folders, self._folder / "truth.npy", self._catalogue.declared, questions, by_file, self._recall,
-            self._tuning,
-        )  # fmt: skip
+            self._folders, files / "truth.npy", files / "warm", declared, questions, by_file, self._recall, self._tuning
+        )
 
     def try_out(self, spec: IndexSpec, efforts: Sequence[int] | None = None) -> Trial:
         """Index and measure. `efforts` None: all of the engine's table that the spec allows. Raises VersionError or
