@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, VersionError
 from recsys.index.base import engine
 from recsys.serving.settings_follower import parsed
+from tests.support.live import REPOSITORY
 
 TOY = '''"""A toy: exact, and scores rounded to a number of digits."""
 
@@ -201,3 +203,19 @@ def test_lists_are_looked_at_in_proportion_to_the_neighbours(kind):
     rows, _ = index.search(vectors[:3], 1000)
     nearest = np.argsort(-(vectors[:3] @ vectors.T), axis=1)[:, :1000]
     assert min(len(np.intersect1d(*pair)) for pair in zip(rows, nearest, strict=True)) >= 800
+
+
+def test_the_page_of_the_engines_says_what_they_say_themselves() -> None:
+    """Each is in the table of docs/engines.md once, with its extra and with what becomes of items after the build."""
+    page = (REPOSITORY / "docs" / "engines.md").read_text().partition("\n## ")[0]
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| `"]
+    rows = {row[0].strip("`").partition(":")[0]: row for row in table}
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert sorted(rows) == engine_names()
+    assert len(table) == len(rows)
+    for name, (_, extra, comes, goes, *_) in rows.items():
+        spec = IndexSpec.of(name)
+        assert extra == (f"`{name}`" if spec.needs else "none")
+        assert not spec.needs or extras[name]
+        assert (comes == "scored beside it") == (not spec.grows)
+        assert (goes == "dropped from answers") == (not spec.removes)
