@@ -153,8 +153,8 @@ class Run:
         pool, batch, sent = self.draw(20_000), self.args.batch, 0
         began = self.now
         while self.now - began < seconds or writes is not None:
-            if writes is not None:
-                writes = None if next(writes, "end") == "end" else writes
+            if writes is not None and next(writes, "end") == "end":
+                writes, truth, pool = None, self._truth(), self.draw(20_000)  # of the items that are there now
             part = pool[np.arange(sent, sent + batch) % len(pool)]
             query = nearest_query("v", part, self.args.candidates)
             ef = self.shard.tuning.ef_search
