@@ -65,8 +65,8 @@ class RemoteShard:
         return answer
 
     async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
-        found: list[Item] = await self._page.remote(version, after, limit, given)
-        return found
+        items: list[Item] = await self._page.remote(version, after, limit, given)
+        return items
 
 
 @serve.deployment(name="Composer")

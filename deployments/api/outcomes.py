@@ -105,11 +105,13 @@ def _dimensions(text: str) -> tuple[Dimension, ...]:
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type] # each was looked up
 
 
-def _out(question: Question, found: Report) -> dict[str, Any]:
-    groups = [{**dict(zip(question.by, group.key, strict=True)), **_measures(group.measures)} for group in found.groups]
-    counts = {name: value for name, value in asdict(found).items() if name not in ("groups", "total")}
+def _out(question: Question, report: Report) -> dict[str, Any]:
+    groups = [
+        {**dict(zip(question.by, group.key, strict=True)), **_measures(group.measures)} for group in report.groups
+    ]
+    counts = {name: value for name, value in asdict(report).items() if name not in ("groups", "total")}
     period = {"start": question.start, "end": question.end, "window_s": question.window_s}
-    return {**period, "total": _measures(found.total), "groups": groups, **counts}
+    return {**period, "total": _measures(report.total), "groups": groups, **counts}
 
 
 def _measures(measures: Measures) -> dict[str, float | None]:

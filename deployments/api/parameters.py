@@ -78,8 +78,8 @@ def basket_of(given: Sequence[BasketEvent], settings: Serving, now: float) -> tu
     for n, event in enumerate(given):
         at = f"events[{n}]"
         if event.type not in settings.event_types:
-            known = listed(settings.event_types)
-            raise BadInput(f"{at}.type: {shown(event.type)} is not configured; known are: {known}", field=f"{at}.type")
+            names = listed(settings.event_types)
+            raise BadInput(f"{at}.type: {shown(event.type)} is not configured; known are: {names}", field=f"{at}.type")
         timestamp = now + n * MICROSECOND if event.timestamp is None else event.timestamp
         events.append(Interaction(f"{n:02}", "", event.item_id, event.type, timestamp, event.value))
     return tuple(events)

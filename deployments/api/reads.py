@@ -57,7 +57,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
-    platform, declared, known = gateway.platform, gateway.platform.attributes, known_of(gateway.platform)
+    platform, declared, references = gateway.platform, gateway.platform.attributes, known_of(gateway.platform)
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 
     routes.get(  # the id is read in the body, see parsing.py
@@ -72,12 +72,12 @@ def router(gateway: Gateway) -> APIRouter:
             k=check_k(body.k, gateway.settings.limits),
             scenario=_scenario(gateway, body.scenario, call),
             user_id=body.user_id,
-            filter=compile_filter(body.filter, declared, known=known),
+            filter=compile_filter(body.filter, declared, known=references),
             exclude=tuple(body.exclude),
             include_seen=body.include_seen,
             diversity=body.diversity,
             explain=body.explain,
-            rules=compile_rules(body.rules, declared, known=known),
+            rules=compile_rules(body.rules, declared, known=references),
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
@@ -102,7 +102,7 @@ def router(gateway: Gateway) -> APIRouter:
             include_seen=True,
             diversity=0.0,
             explain=body.explain,
-            rules=compile_rules(body.rules, declared, known=known),
+            rules=compile_rules(body.rules, declared, known=references),
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
@@ -148,10 +148,10 @@ def router(gateway: Gateway) -> APIRouter:
 
 def _scenario(gateway: Gateway, name: str, call: Kind) -> str:
     """The name, if the scenario is for this call. Raises BadInput."""
-    known = gateway.settings.scenarios
-    if name in known and known[name].call(name) == call:
+    scenarios = gateway.settings.scenarios
+    if name in scenarios and scenarios[name].call(name) == call:
         return name
-    names = ", ".join(sorted(other for other, scenario in known.items() if scenario.call(other) == call))
+    names = ", ".join(sorted(other for other, scenario in scenarios.items() if scenario.call(other) == call))
     raise BadInput(f"scenario: {name!r} is none of those for this call, which are {names}", field="scenario")
 
 

@@ -105,8 +105,8 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
         users: list[str | None] = [*body.users] if body.users else [*gateway.lately(5), None]
         queries = [_query(body, user, after.scenarios[body.scenario]) for user in users]
         slates = await gateway.preview(after, queries, body.text)
-        known = body.scenario in gateway.settings.scenarios
-        before = await gateway.preview(gateway.settings, queries, body.text) if known else None
+        exists = body.scenario in gateway.settings.scenarios
+        before = await gateway.preview(gateway.settings, queries, body.text) if exists else None
         return _json(
             {
                 "scenario": body.scenario,

@@ -35,8 +35,8 @@ def router(gateway: Gateway) -> APIRouter:
         history, attributes = await asyncio.gather(gateway.history(user_id), gateway.attributes(user_id))
         newest = [asdict(event) for event in reversed(history[-limit:])]
         kept = gateway.settings.history
-        known = {"user_id": user_id, "attributes": attributes, "events": len(history)}
-        return json_answer({**known, "history_limit": kept, "history": newest})
+        body = {"user_id": user_id, "attributes": attributes, "events": len(history)}
+        return json_answer({**body, "history_limit": kept, "history": newest})
 
     @routes.delete("/{user_id}/events/{event_id}", response_model=ForgottenOut)
     async def forget_event(user_id: UserId, event_id: EventId) -> Response:
@@ -47,16 +47,16 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.put("/{user_id}", response_model=AttributesOut)
     async def put_user(user_id: UserId, body: AttributesBody) -> Response:
         """Store attributes of a user in the place of all others."""
-        known = check_attributes(body.attributes, declared, under="user_attributes")
-        return json_answer({"user_id": user_id, "attributes": await gateway.describe(user_id, known, whole=True)})
+        attributes = check_attributes(body.attributes, declared, under="user_attributes")
+        return json_answer({"user_id": user_id, "attributes": await gateway.describe(user_id, attributes, whole=True)})
 
     @routes.patch("/{user_id}", response_model=AttributesOut)
     async def patch_user(user_id: UserId, body: AttributesBody) -> Response:
         """Change attributes of a user; null takes one away, and the others stay."""
-        known = check_attributes(body.attributes, declared, under="user_attributes")
+        attributes = check_attributes(body.attributes, declared, under="user_attributes")
         gone = [name for name, value in body.attributes.items() if value is None]
         return json_answer(
-            {"user_id": user_id, "attributes": await gateway.describe(user_id, known, gone, whole=False)}
+            {"user_id": user_id, "attributes": await gateway.describe(user_id, attributes, gone, whole=False)}
         )
 
     @routes.post("/{user_id}/merge", response_model=MergedOut)

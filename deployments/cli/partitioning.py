@@ -43,29 +43,33 @@ def partition(
     A value that most items have is spread over several shards, small ones share one, and a query whose filter names
     values asks their shards alone. Changes nothing: the proposal goes into args.routing of the config file.
     """
-    known, console = read_config(config), out(quiet=json)
-    platform = known.platform if shards is None else known.platform.model_copy(update={"shards": shards})
+    serve_config, console = read_config(config), out(quiet=json)
+    platform = serve_config.platform if shards is None else serve_config.platform.model_copy(update={"shards": shards})
     left_out = LeftOut(console, None, "items")
     if files:
         with left_out.reported(json=json), bars(console) as report:
-            items = read_catalogue(files, known, options, report, left_out["items"])
+            items = read_catalogue(files, serve_config, options, report, left_out["items"])
     else:
-        items = served_items(VersionStore.of(known.platform))
-    found = proposed(items, attribute, platform)
-    routing = found.routing.model_dump()
+        items = served_items(VersionStore.of(serve_config.platform))
+    partition = proposed(items, attribute, platform)
+    routing = partition.routing.model_dump()
     if json:
-        print_json({"shards": platform.shards, "routing": routing, "before": found.before, "after": found.after})
+        print_json(
+            {"shards": platform.shards, "routing": routing, "before": partition.before, "after": partition.after}
+        )
         return
-    _show(found, platform.shards, routing)
+    _show(partition, platform.shards, routing)
 
 
-def _show(found: Partition, shards: int, routing: dict[str, Any]) -> None:
+def _show(partition: Partition, shards: int, routing: dict[str, Any]) -> None:
     console = Console(highlight=False)
     table = Table("value", "items", "shards")
-    for value, count in list(found.counts.items())[:_SHOWN]:
-        table.add_row(value or "(none)", f"{count:,}", ", ".join(map(str, found.routing.placed[value])))
+    for value, count in list(partition.counts.items())[:_SHOWN]:
+        table.add_row(value or "(none)", f"{count:,}", ", ".join(map(str, partition.routing.placed[value])))
     console.print(table, markup=False)
-    console.print(f"items by shard: {_numbers(found.after)}; by the hash of the values alone: {_numbers(found.before)}")
+    console.print(
+        f"items by shard: {_numbers(partition.after)}; by the hash of the values alone: {_numbers(partition.before)}"
+    )
     console.print("In args of the config file, then `recsys down`, `recsys build --from-live --promote`, `recsys up`:")
     flow = yaml.safe_dump({"shards": shards, "routing": routing}, sort_keys=False, allow_unicode=True, width=10_000,
                           default_flow_style=None)  # fmt: skip

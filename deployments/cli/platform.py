@@ -101,9 +101,9 @@ def _lost_floors(shards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A line for each replica that cannot hold its recall floor."""
     for shard in shards:
         for replica in shard["replicas"]:
-            if (held := replica["recall"]) is not None and (held["rebuild"] or held["exact"]):
-                how = "every item is scored" if held["exact"] else f"ef_search {held['ef_search']}"
-                yield f"shard-{shard['shard']}, {replica['id']}: the recall floor is lost ({how}): {held['why']}"
+            if (recall := replica["recall"]) is not None and (recall["rebuild"] or recall["exact"]):
+                how = "every item is scored" if recall["exact"] else f"ef_search {recall['ef_search']}"
+                yield f"shard-{shard['shard']}, {replica['id']}: the recall floor is lost ({how}): {recall['why']}"
 
 
 def urls(instance: Instance) -> dict[str, str]:

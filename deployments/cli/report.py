@@ -65,30 +65,30 @@ def report(
     given: dict[str, Any] = {"by": by, "from": since, "to": until, "window_s": window_s}
     instance = running(config)
     with Client(instance.api_url, instance.certificate) as client:
-        found = client.call("GET", "/v1/metrics/outcomes", **{k: v for k, v in given.items() if v is not None})
+        outcome = client.call("GET", "/v1/metrics/outcomes", **{k: v for k, v in given.items() if v is not None})
     if json:
-        print_json(found)
+        print_json(outcome)
     else:
         console = Console(highlight=False, width=max(_WIDTH, Console().width))
-        show(found, [name.strip() for name in by.split(",") if name.strip()], console)
+        show(outcome, [name.strip() for name in by.split(",") if name.strip()], console)
 
 
-def show(found: dict[str, Any], by: list[str], console: Console) -> None:
+def show(outcome: dict[str, Any], by: list[str], console: Console) -> None:
     """As a table, with a line for everything that keeps answers and events from it."""
     dimensions = [Column(name, no_wrap=True) for name in by]
     table = Table(*dimensions, *(Column(words, justify="right") for words in _COLUMNS.values()), box=SIMPLE_HEAD)
-    for group in found["groups"]:
+    for group in outcome["groups"]:
         table.add_row(*(str(group[name] or "") for name in by), *(_cell(group, name) for name in _COLUMNS))
-    if found["groups"]:
+    if outcome["groups"]:
         table.add_section()
     if by:
-        table.add_row("all", *[""] * (len(by) - 1), *(_cell(found["total"], name) for name in _COLUMNS))
+        table.add_row("all", *[""] * (len(by) - 1), *(_cell(outcome["total"], name) for name in _COLUMNS))
     else:
-        table.add_row(*(_cell(found["total"], name) for name in _COLUMNS))
+        table.add_row(*(_cell(outcome["total"], name) for name in _COLUMNS))
     console.print(table)
     for name, words in _NOTES.items():
-        if found[name]:
-            console.print(f"{found[name]:,} {words}", markup=False, soft_wrap=True)
+        if outcome[name]:
+            console.print(f"{outcome[name]:,} {words}", markup=False, soft_wrap=True)
 
 
 def _cell(measures: dict[str, Any], name: str) -> str:

@@ -63,27 +63,27 @@ def tune(
     users, items, and tastes with filters of several widths; each of these groups must find `--recall` of the ten
     exactly nearest. What is chosen is asked other queries before it is written. The next build takes it.
     """
-    console, known = out(quiet=json), read_config(config)
+    console, serve_config = out(quiet=json), read_config(config)
     target = Target(recall, _bytes(memory), _milliseconds(p99))
-    store, manifest = version_of(known, version)
+    store, manifest = version_of(serve_config, version)
     with bars(console) as report:
-        work = Tuning.of(known, store, manifest, seed)
-        histories = _histories(known, events or [], work.item_ids, report)
-        found = work.asked_by(histories).run(target, _names(engines), report)
-    choice = found.outcome.choice
+        work = Tuning.of(serve_config, store, manifest, seed)
+        histories = _histories(serve_config, events or [], work.item_ids, report)
+        tuned = work.asked_by(histories).run(target, _names(engines), report)
+    choice = tuned.outcome.choice
     if plot is not None:
-        draw(found, target, plot)
+        draw(tuned, target, plot)
     if choice is not None and write:
         write_tuned(config, choice.trial.spec, choice.point.ef_search)
     if json:
-        print_json(as_json(found, written=choice is not None and write))
+        print_json(as_json(tuned, written=choice is not None and write))
     else:
-        show(found)
+        show(tuned)
     if choice is None:
-        raise BadInput(_nothing(found, target))
+        raise BadInput(_nothing(tuned, target))
     if not json:
         changed = f"{config} says so; `recsys build --from-live` makes it" if write else "nothing was written"
-        console.print(f"{costs(found, choice)}\n{changed}", markup=False, soft_wrap=True)
+        console.print(f"{costs(tuned, choice)}\n{changed}", markup=False, soft_wrap=True)
 
 
 def _histories(config: ServeConfig, events: list[Path], item_ids: list[str], report: Progress) -> Interactions | None:
@@ -123,8 +123,8 @@ def _milliseconds(given: str | None) -> float | None:
     return float(told[1]) * _MILLISECONDS[told[2]]
 
 
-def _nothing(found: Report, target: Target) -> str:
-    best = max((row["recall"] for row in rows(found)), default=0.0)
+def _nothing(report: Report, target: Target) -> str:
+    best = max((row["recall"] for row in rows(report)), default=0.0)
     limits = [f"--recall {target.recall:g}"]
     limits += [] if target.shard_bytes is None else ["--memory"]
     limits += [] if target.p99_ms is None else ["--p99"]

@@ -76,28 +76,30 @@ def build(
     if from_live == bool(files):
         raise typer.BadParameter("name item files, or say --from-live; one of the two")
     console = out(quiet=json)
-    known, start = read_config(config), time.perf_counter()
+    serve_config, start = read_config(config), time.perf_counter()
     left_out = LeftOut(console, allow_bad, *([] if from_live else ["items"]))
     if dry_run:
-        planned = _planned(known, files or [], options, left_out, promote=promote, allow_shrink=allow_shrink, json=json)
+        planned = _planned(
+            serve_config, files or [], options, left_out, promote=promote, allow_shrink=allow_shrink, json=json
+        )
         _show_planned(planned, left_out, console, promote=promote, json=json)
         left_out.end()
         return
-    runtime, indexer = Runtime.of(known), _indexer(known, address)
+    runtime, indexer = Runtime.of(serve_config), _indexer(serve_config, address)
     shrinks = allow_shrink or not promote
     with left_out.reported(json=json):
         with bars(console) as report:
             if from_live:
-                with runtime.redis(known) as url:
-                    work = compact(known, url, report, indexer, then_promote=promote, allow_shrink=allow_shrink)
+                with runtime.redis(serve_config) as url:
+                    work = compact(serve_config, url, report, indexer, then_promote=promote, allow_shrink=allow_shrink)
                     manifest = asyncio.run(work)
             else:
-                running = running_redis(known)
-                given = (files or [], known, options, report, left_out["items"])
+                running = running_redis(serve_config)
+                given = (files or [], serve_config, options, report, left_out["items"])
                 manifest = build_files(*given, redis_url=running, indexer=indexer, allow_shrink=shrinks)
                 if promote:
-                    promoted(known, manifest.version, allow_shrink=allow_shrink)
-        serving = promote and wait_until_served(known, manifest.version, console, wait=wait)
+                    promoted(serve_config, manifest.version, allow_shrink=allow_shrink)
+        serving = promote and wait_until_served(serve_config, manifest.version, console, wait=wait)
     seconds = round(time.perf_counter() - start, 1)
     left_out.say()
     if json:
@@ -183,24 +185,26 @@ def promote(
 
     Returns once all of the platform that runs serves it.
     """
-    known = read_config(config)
+    serve_config = read_config(config)
     if dry_run:
-        _switch(known, version, allow_shrink=allow_shrink, json=json)
+        _switch(serve_config, version, allow_shrink=allow_shrink, json=json)
     else:
-        _tell_promoted(config, known, promoted(known, version, allow_shrink=allow_shrink), wait=wait, json=json)
+        _tell_promoted(
+            config, serve_config, promoted(serve_config, version, allow_shrink=allow_shrink), wait=wait, json=json
+        )
 
 
 def rollback(
     config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, wait: Wait = True, json: Json = False
 ) -> None:
     """Serve again the version that was served before. Returns as `recsys promote` does."""
-    known = read_config(config)
+    serve_config = read_config(config)
     if dry_run:
-        _switch(known, None, allow_shrink=True, json=json)
+        _switch(serve_config, None, allow_shrink=True, json=json)
         return
-    with Runtime.of(known).redis_if_used(known) as url:
-        manifest = asyncio.run(promotion.rollback(known.platform, url))
-    _tell_promoted(config, known, manifest, wait=wait, json=json)
+    with Runtime.of(serve_config).redis_if_used(serve_config) as url:
+        manifest = asyncio.run(promotion.rollback(serve_config.platform, url))
+    _tell_promoted(config, serve_config, manifest, wait=wait, json=json)
 
 
 def _switch(config: ServeConfig, version: str | None, *, allow_shrink: bool, json: bool) -> None:

@@ -23,13 +23,13 @@ def tuned(text: str, spec: IndexSpec, ef_search: int) -> str:
     """
     application = parse_yaml(text)["applications"][0]
     index = (*_APPLICATION, "args", "index")
-    known = (application.get("args") or {}).get("index") or {}
+    index_args = (application.get("args") or {}).get("index") or {}
     fields = type(spec).model_fields
     values: dict[Place, Any] = {(*index, "engine"): spec.engine}
-    values |= {(*index, name): GONE for name in known if name not in fields}
+    values |= {(*index, name): GONE for name in index_args if name not in fields}
     for name, field in fields.items():
         value = getattr(spec, name)
-        if name != "engine" and (name in known or value != field.default):
+        if name != "engine" and (name in index_args or value != field.default):
             values[*index, name] = value
     for number, deployment in enumerate(application.get("deployments") or []):
         if str(deployment.get("name")).startswith("shard-"):

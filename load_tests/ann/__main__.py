@@ -32,12 +32,12 @@ _BUILT_WITHIN_S, _SERVED_WITHIN_S = 7200, 1800
 def main() -> None:
     args = arguments().parse_args()
     only = _names(args.only) if args.only else CONTENDERS
-    found: dict[str, Any] = {"machine": machine(), "recall": args.recall, "sets": {}}
+    results: dict[str, Any] = {"machine": machine(), "recall": args.recall, "sets": {}}
     if args.out.exists() and args.go_on:
-        found = json.loads(args.out.read_text())
+        results = json.loads(args.out.read_text())
     for name in args.sets.split(","):
         data = load(name, args.items, args.queries, args.data)
-        rows = found["sets"].setdefault(name, {})
+        rows = results["sets"].setdefault(name, {})
         for contender in only:
             if args.go_on and contender in rows:
                 continue
@@ -45,9 +45,9 @@ def main() -> None:
             rows[contender] = run(contender, data, args)
             print(f"  {json.dumps(rows[contender])}", flush=True)
             args.out.parent.mkdir(parents=True, exist_ok=True)
-            args.out.write_text(json.dumps(found, indent=2) + "\n")
-    report.show(found)
-    report.plot(found, args.out.with_suffix(".png"))
+            args.out.write_text(json.dumps(results, indent=2) + "\n")
+    report.show(results)
+    report.plot(results, args.out.with_suffix(".png"))
     print(f"written: {args.out}, {args.out.with_suffix('.png')}")
 
 
@@ -57,8 +57,8 @@ def run(contender: str, data: Path, args: argparse.Namespace) -> dict[str, Any]:
         build = _call(["build", contender, str(data), folder], _BUILT_WITHIN_S)
         if "error" in build:
             return build
-        asked = ["serve", contender, str(data), folder, str(args.recall), str(args.seconds)]
-        return build | _call(asked, _SERVED_WITHIN_S)
+        command = ["serve", contender, str(data), folder, str(args.recall), str(args.seconds)]
+        return build | _call(command, _SERVED_WITHIN_S)
 
 
 def _call(arguments: list[str], within_s: float) -> dict[str, Any]:

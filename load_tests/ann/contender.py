@@ -67,18 +67,18 @@ class Driver(Protocol):
 
 def driver(name: str) -> Driver:
     module, _, kind = name.partition(":")
-    made: Driver = import_module(NAMES[module]).Driver(kind)
-    return made
+    driver: Driver = import_module(NAMES[module]).Driver(kind)
+    return driver
 
 
 def main() -> None:
     action, name, data, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])
     contender = driver(name)
     if action == "build":
-        found = build(contender, data, folder)
+        result = build(contender, data, folder)
     else:
-        found = serve(contender, data, folder, float(sys.argv[5]), float(sys.argv[6]))
-    print(json.dumps(found), flush=True)
+        result = serve(contender, data, folder, float(sys.argv[5]), float(sys.argv[6]))
+    print(json.dumps(result), flush=True)
 
 
 def build(contender: Driver, data: Path, folder: Path) -> dict[str, Any]:
@@ -106,13 +106,13 @@ def measure(contender: Driver, queries: Floats, truth: Ints, recall: float, seco
         found = recall_of(np.concatenate([contender.search(batch) for batch in batches]), truth)
         if found >= recall:
             break
-    cpu, asked = _cpu(contender), 0
+    cpu, requests = _cpu(contender), 0
     rates = []
     for _ in range(_ROUNDS):
         count, taken = _for(seconds / _ROUNDS, contender.search, batches)
         rates.append(count / taken)
-        asked += count
-    cpu_us = (_cpu(contender) - cpu) / asked * 1e6
+        requests += count
+    cpu_us = (_cpu(contender) - cpu) / requests * 1e6
     return {
         "effort": effort,
         "recall": round(found, 4),

@@ -40,11 +40,11 @@ class Dataset:
 
 def load(name: str, items: int | None, queries: int, folder: Path) -> Path:
     """The folder of a data set, made where it is not there. `items` None: all there are."""
-    made = folder / f"{name}-{items or 'all'}-{queries}"
-    if not (made / "truth.npy").exists():
-        vectors, asked = MAKERS[name](items, queries, folder)
-        Dataset(name, vectors, asked, exact(vectors, asked)).save(made)
-    return made
+    target = folder / f"{name}-{items or 'all'}-{queries}"
+    if not (target / "truth.npy").exists():
+        vectors, queries_of = MAKERS[name](items, queries, folder)
+        Dataset(name, vectors, queries_of, exact(vectors, queries_of)).save(target)
+    return target
 
 
 def exact(vectors: Floats, queries: Floats) -> npt.NDArray[np.int64]:

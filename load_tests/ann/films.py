@@ -28,9 +28,9 @@ def main() -> None:
     spec, threads = EncoderSpec(), os.cpu_count() or 1
     prepare_encoder(spec, folder / "models", threads=threads)
     encoder = load_encoder(spec, folder / "models", threads=threads)
-    made = texts(wheel(_WHEEL, folder))
-    starts = range(0, len(made), _TOGETHER)
-    vectors = [encoder.encode(made[start : start + _TOGETHER]) for start in track(starts, "films")]
+    texts_of = texts(wheel(_WHEEL, folder))
+    starts = range(0, len(texts_of), _TOGETHER)
+    vectors = [encoder.encode(texts_of[start : start + _TOGETHER]) for start in track(starts, "films")]
     np.save(file, np.concatenate(vectors))
 
 

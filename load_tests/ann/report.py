@@ -21,10 +21,10 @@ _COLUMNS = {
 }
 
 
-def show(found: dict[str, Any]) -> None:
+def show(results: dict[str, Any]) -> None:
     console = Console(width=130)
-    for name, rows in found["sets"].items():
-        table = Table("contender", *_COLUMNS.values(), title=f"{name}: each set for recall@10 {found['recall']}")
+    for name, rows in results["sets"].items():
+        table = Table("contender", *_COLUMNS.values(), title=f"{name}: each set for recall@10 {results['recall']}")
         for contender, row in sorted(rows.items(), key=lambda one: -one[1].get("queries_s", 0)):
             if "error" in row:
                 console.print(f"{contender}: {row['error']}", markup=False, style="yellow")
@@ -48,11 +48,11 @@ def ratios(rows: dict[str, Any], ours: str = "recsys:hnsw") -> dict[str, float]:
     }
 
 
-def plot(found: dict[str, Any], file: Path) -> None:
+def plot(results: dict[str, Any], file: Path) -> None:
     """Queries a second against memory, a panel for each set of vectors."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second
 
-    sets = found["sets"]
+    sets = results["sets"]
     figure = Figure(figsize=(6.5 * len(sets), 5), layout="constrained")
     for axes, (name, rows) in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets.items(), strict=True):
         for contender, row in rows.items():
@@ -63,6 +63,6 @@ def plot(found: dict[str, Any], file: Path) -> None:
             axes.annotate(contender, (row["process_mib"], row["queries_s"]), fontsize=8, xytext=(4, 4),
                           textcoords="offset points")  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="memory of the process, MiB", ylabel="queries/s, one thread",
-                 title=f"{name}, recall@10 {found['recall']}")  # fmt: skip
+                 title=f"{name}, recall@10 {results['recall']}")  # fmt: skip
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=130)

@@ -163,11 +163,11 @@ def make_world(items: int, dimension: int, queries: int, name: str, ef: int) -> 
     shard.tune(ShardTuning(ef_search=ef))
     shard.planner.costs = measured(shard)
     origins = rng.choice(items, queries, replace=False)
-    asked = vectors[origins] + rng.standard_normal((queries, dimension)).astype(np.float32) * np.float32(
+    query_vectors = vectors[origins] + rng.standard_normal((queries, dimension)).astype(np.float32) * np.float32(
         0.5 / math.sqrt(dimension)
     )
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    return World(shard, vectors, numbers, asked, origins)
+    query_vectors /= np.linalg.norm(query_vectors, axis=1, keepdims=True)
+    return World(shard, vectors, numbers, query_vectors, origins)
 
 
 def _ranks(order: Rows) -> Floats:
@@ -226,10 +226,10 @@ def ask(world: World, places: Rows, filters: Sequence[Filter | None]) -> ShardQu
     return replace(query, filters=tuple(filters[place] for place in places.tolist()))
 
 
-def proposed(found: Nearest, requests: int) -> list[Rows]:
+def proposed(neighbours: Nearest, requests: int) -> list[Rows]:
     """The rows that each request gets."""
-    rows = np.concatenate([p.rows for p in found.proposals])
-    of = np.concatenate([p.requests for p in found.proposals])
+    rows = np.concatenate([p.rows for p in neighbours.proposals])
+    of = np.concatenate([p.requests for p in neighbours.proposals])
     return [np.unique(rows[of == request]) for request in range(requests)]
 
 
@@ -263,14 +263,14 @@ def measure(world: World, case: Case, batch: int, rounds: int) -> Outcome:
         for name, seconds in best.items():
             taken[name].append(seconds * 1e6 / len(places))
         shard.planner, shard.depths = planner, depths
-        found = nearest(shard, query, NOTHING)
-        for request, rows in enumerate(proposed(found, len(places))):
+        neighbours = nearest(shard, query, NOTHING)
+        for request, rows in enumerate(proposed(neighbours, len(places))):
             matches = shard.lists.matches(query.filters[request])
             scores = world.vectors[matches] @ query.vectors[request]
             nearest_ten = matches[np.argsort(-scores)[:10]]
             hits, wanted = hits + len(np.intersect1d(rows, nearest_ten)), wanted + len(nearest_ten)
             short += len(rows) < min(CANDIDATES, len(matches))
-            searched = found.searched.get(request)
+            searched = neighbours.searched.get(request)
             plans.update(["walk" if searched is None else "+".join(named(searched.plans))])
             matching += len(matches)
     return Outcome(

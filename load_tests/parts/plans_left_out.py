@@ -122,12 +122,12 @@ def _row(
     ]  # fmt: skip
     scored, filtered, listed_us, hops = (_us(plan, queries, time.thread_time) for plan in plans)
     beside = _beside_python(lambda: _us(permitted, queries[:10], time.perf_counter))
-    found = [
+    times = [
         np.isin(rows[np.argsort(-(vectors[rows] @ query))[:10]], two_hop.labels[walked(query)]).mean()
         for query in queries
     ]
     numbers = (scored, filtered, listed_us, beside, hops)
-    return [*(f"{us:,.0f}" for us in numbers), f"{np.mean(found):.3f}"]
+    return [*(f"{us:,.0f}" for us in numbers), f"{np.mean(times):.3f}"]
 
 
 def _us(plan: Callable[[Floats], object], queries: Floats, clock: Callable[[], float]) -> float:

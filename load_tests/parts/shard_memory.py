@@ -58,10 +58,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         _prepare(folder, Workload(items=args.items, dimension=args.dimension, users=args.queries), args.settings)
-        found = {setting: _measured(folder, setting, args.ef) for setting in args.settings}
+        sizes = {setting: _measured(folder, setting, args.ef) for setting in args.settings}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"items": args.items, "dimension": args.dimension, "settings": found}, indent=2))
-    _show(found, f"{args.items:,} items of {args.dimension} dimensions, ef {args.ef}", args.items)
+    args.out.write_text(json.dumps({"items": args.items, "dimension": args.dimension, "settings": sizes}, indent=2))
+    _show(sizes, f"{args.items:,} items of {args.dimension} dimensions, ef {args.ef}", args.items)
 
 
 def _prepare(folder: Path, work: Workload, settings: list[str]) -> None:
@@ -117,8 +117,8 @@ def _serve(folder: Path, setting: str, ef: int) -> dict[str, Any]:
     }
 
 
-def _show(found: dict[str, Any], title: str, items: int) -> None:
-    first = next(iter(found.values()))["pss_mib"]
+def _show(sizes: dict[str, Any], title: str, items: int) -> None:
+    first = next(iter(sizes.values()))["pss_mib"]
     table = Table(
         "engine/originals",
         "process MiB",
@@ -129,7 +129,7 @@ def _show(found: dict[str, Any], title: str, items: int) -> None:
         "CPU µs",
         title=title,
     )
-    for setting, row in found.items():
+    for setting, row in sizes.items():
         grown = (row["pss_mib"] - row["bare_mib"]) * 2**20 / items
         table.add_row(
             setting, f"{row['pss_mib']:,.0f}", f"{row['pss_mib'] / first:.0%}", f"{row['private_mib']:,.0f}",

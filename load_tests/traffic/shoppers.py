@@ -83,12 +83,12 @@ class ShopLedger:
             return self._wrong_with_losses(report, missing)
         expected = self.counts(by)
         rows = {None: report["total"]} if by is None else {group[by]: group for group in report["groups"]}
-        found = {key: {name: row[name] for name in COUNTS} for key, row in rows.items()}
+        counts = {key: {name: row[name] for name in COUNTS} for key, row in rows.items()}
         told = [f"{name}: {report[name]}" for name in ("unknown", "untimely", "elsewhere") if report[name]]
         return told + [
-            f"{by} {key}: the report says {found.get(key)}, the ledger {expected.get(key)}"
-            for key in expected.keys() | found.keys()
-            if found.get(key) != expected.get(key)
+            f"{by} {key}: the report says {counts.get(key)}, the ledger {expected.get(key)}"
+            for key in expected.keys() | counts.keys()
+            if counts.get(key) != expected.get(key)
         ]
 
     def _wrong_with_losses(self, report: Mapping[str, Any], missing: int) -> list[str]:

@@ -127,10 +127,10 @@ def _compile(rule: RuleIn, declared: Mapping[str, AttributeType], at: str, known
         raise BadInput(f"{at}.filter: is empty; name the items that the rule is about", field=f"{at}.filter")
     weight = 1.0 if rule.weight is None else rule.weight
     signs = {"boost": 1.0, "fresh": 1.0, "bury": -1.0}
-    made = Rule(rule.name, rule.kind, given, weight=weight * signs.get(rule.kind, 0.0))
+    compiled = Rule(rule.name, rule.kind, given, weight=weight * signs.get(rule.kind, 0.0))
     fields = {
         field: value
         for field in ("starts_at", "ends_at", "half_life_s", "position", "share")
         if (value := getattr(rule, field)) is not None
     }
-    return structs.replace(made, **fields)
+    return structs.replace(compiled, **fields)

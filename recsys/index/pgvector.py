@@ -158,10 +158,10 @@ class Postgres:
 
     def _check(self, connection: psycopg.Connection[Any]) -> None:
         """Have the extension, which a superuser may create. Raises Unavailable when it is missing or too old."""
-        asked = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
-        if connection.execute(asked).fetchone() is None:
+        statement = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+        if connection.execute(statement).fetchone() is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        version = str((connection.execute(asked).fetchone() or ("0",))[0])
+        version = str((connection.execute(statement).fetchone() or ("0",))[0])
         if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _OLDEST:
             raise Unavailable(f"the store of pgvector has version {version} of the extension; it needs 0.8 or later")
 

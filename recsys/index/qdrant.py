@@ -88,10 +88,10 @@ class QdrantBody:
         nodes = np.full((len(queries), k), NO_ROW, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         effort = edge.SearchParams(hnsw_ef=max(self._ef_search, k))
-        asked = [
+        requests = [
             edge.QueryRequest(limit=k, query=edge.Query.Nearest(query), params=effort) for query in queries.tolist()
         ]
-        for line, near in enumerate(self._shard.query_batch(edge.QueryBatchRequest(queries=asked))):
+        for line, near in enumerate(self._shard.query_batch(edge.QueryBatchRequest(queries=requests))):
             nodes[line, : len(near)] = [point.id for point in near]
             scores[line, : len(near)] = [point.score for point in near]
         return nodes, scores

@@ -129,9 +129,9 @@ class ReachedGraph:
         """(n,) whether the walk for each query missed the node of that line, whose code is given; and which share of
         that node's score the best other one has.
         """
-        asked, _ = self.walked.questions(queries)
-        walked, scores = self.walked.search(asked, min(_NEAREST, len(self.walked)))
-        own = self.walked.likeness(asked, codes).diagonal()
+        questions, _ = self.walked.questions(queries)
+        walked, scores = self.walked.search(questions, min(_NEAREST, len(self.walked)))
+        own = self.walked.likeness(questions, codes).diagonal()
         itself = walked == nodes[:, None]
         missed = ~itself.any(axis=1) & (own > scores[:, -1])  # -inf where the walk found too few
         others = np.where(itself, -np.inf, scores).max(axis=1)

@@ -217,12 +217,12 @@ def _paths(files: LogFiles, kind: str, start: float, end: float | None) -> list[
     """Files that may hold rows of the period. Redis takes a row a little after its time, or hours later where it was
     away; `end` None: until now.
     """
-    found = []
+    paths = []
     for hour in files.hours(kind):
         begins_s = begin_of(hour) / 1000
         if begins_s + HOUR_MS / 1000 > start - EARLY_S and (end is None or begins_s < end + _BEHIND_S):
-            found += [files.path(kind, hour, name) for name in files.sizes(kind, hour)]
-    return found
+            paths += [files.path(kind, hour, name) for name in files.sizes(kind, hour)]
+    return paths
 
 
 _BEHIND_S = 6 * 3600.0

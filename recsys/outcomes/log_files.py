@@ -63,12 +63,12 @@ class LogFiles:
 
     def hours(self, kind: str) -> list[str]:
         """Names of the hours that have files, oldest first."""
-        found = []
+        names = []
         for name in self._listed(kind):
             with contextlib.suppress(ValueError):
                 begin_of(name)
-                found.append(name)
-        return sorted(found)
+                names.append(name)
+        return sorted(names)
 
     def sizes(self, kind: str, hour: str) -> dict[str, int]:
         """Names of the hour's files, with their bytes."""
@@ -113,10 +113,10 @@ class LogFiles:
         with self._reached():
             self._fs.invalidate_cache()
             try:
-                found = self._fs.ls(self._at(folder), detail=True)
+                entries = self._fs.ls(self._at(folder), detail=True)
             except FileNotFoundError:
                 return {}
-        return {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: int(one.get("size") or 0) for one in found}
+        return {str(one["name"]).rstrip("/").rsplit("/", 1)[-1]: int(one.get("size") or 0) for one in entries}
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"

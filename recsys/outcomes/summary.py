@@ -59,8 +59,8 @@ class Summary:
 
     async def step(self) -> None:
         """Tell what is known, after joining anew where that is too old."""
-        known = await self._redis.get(redis_keys.SUMMARY)
-        lines = await self._renewed() if known is None else _read(known)
+        stored = await self._redis.get(redis_keys.SUMMARY)
+        lines = await self._renewed() if stored is None else _read(stored)
         for line in lines or ():
             labels = {"scenario": line.scenario, "variant": line.variant}
             self._telemetry.set("recsys_outcomes_answers", line.answers, **labels)

@@ -40,12 +40,12 @@ def placed(slate: Ints, ranked: Ints, placements: Sequence[Placement]) -> Ints:
         rest = _promoted(rest, others, kept, promotion.rows, wanted)
         others = ranked[~np.isin(ranked, np.concatenate([taken, rest]))]
         kept = np.concatenate([kept, rest[np.isin(rest, promotion.rows)][: max(wanted, 0)]])
-    made = np.empty_like(slate)
+    placed = np.empty_like(slate)
     free = np.ones(len(slate), bool)
     free[list(pinned)] = False
-    made[list(pinned)] = taken
-    made[free] = rest
-    return made
+    placed[list(pinned)] = taken
+    placed[free] = rest
+    return placed
 
 
 def _pinned(size: int, ranked: Ints, pins: Sequence[Placement]) -> dict[int, int]:
@@ -71,8 +71,8 @@ def _promoted(slate: Ints, others: Ints, kept: Ints, matches: Ints, wanted: int)
         return slate
     stays = np.ones(len(slate), bool)
     stays[may_leave[len(may_leave) - len(entering) :]] = False
-    made = np.empty_like(slate)
+    mixed = np.empty_like(slate)
     places = np.zeros(len(slate), bool)
     places[np.arange(1, len(entering) + 1) * len(slate) // len(entering) - 1] = True
-    made[places], made[~places] = entering, slate[stays]
-    return made
+    mixed[places], mixed[~places] = entering, slate[stays]
+    return mixed

@@ -119,12 +119,12 @@ def _signal(rule: Rule, created: npt.NDArray[np.float64], now: float) -> Floats:
 def placements(rules: BatchRules, effects: Sequence[Effect], offsets: Ints) -> list[tuple[Placement, ...]]:
     """For each request what its rules pin and promote, in their order. `offsets`: see `CandidateSet`."""
     matches = {effect.rule: effect.rows for effect in effects if effect.rule is not None}
-    made = []
+    placings = []
     for own, start, end in zip(rules.by_request, offsets[:-1], offsets[1:], strict=True):
         placing = []
         for rule in own:
             if rule.kind in ("pin", "promote"):
                 first, last = np.searchsorted(matches[rule], (start, end))
                 placing.append(Placement(matches[rule][first:last], rule.position, rule.share))
-        made.append(tuple(placing))
-    return made
+        placings.append(tuple(placing))
+    return placings

@@ -51,19 +51,19 @@ def known_of(platform: Platform) -> Known:
 
 def compiled(settings: Serving, platform: Platform) -> dict[str, Compiled]:
     """The rules and the filter of each scenario that has some. Raises BadInput with the field."""
-    made, declared, known = {}, platform.attributes, known_of(platform)
+    compiled, declared, references = {}, platform.attributes, known_of(platform)
     for name, scenario in settings.scenarios.items():
-        rules = parse_rules(scenario.rules, declared, ("scenarios", name, "rules"), known)
+        rules = parse_rules(scenario.rules, declared, ("scenarios", name, "rules"), references)
         given = None
         if scenario.filter is not None:
             try:
                 given = FilterIn.model_validate(scenario.filter)
             except ValidationError as error:
                 raise refusal(error, FilterIn, inside=("scenarios", name, "filter")) from None
-        own = compile_filter(given, declared, f"scenarios.{name}.filter", known)
+        own = compile_filter(given, declared, f"scenarios.{name}.filter", references)
         if rules or own is not None:
-            made[name] = Compiled(rules, own)
-    return made
+            compiled[name] = Compiled(rules, own)
+    return compiled
 
 
 def _check_fallbacks(settings: Serving) -> None:

@@ -141,8 +141,8 @@ class Gateway:
 
     def _recommender(self, settings: Serving, rotation: Rotation | None = None) -> Recommender:
         own = compiled(settings, self.platform)
-        known = self.about if self.platform.user_attributes else None
-        return Recommender(self._shards, self._profiles, settings, facts=RequestFacts(own, rotation, known))
+        about = self.about if self.platform.user_attributes else None
+        return Recommender(self._shards, self._profiles, settings, facts=RequestFacts(own, rotation, about))
 
     async def stop(self) -> None:
         """End the work behind the requests."""

@@ -73,12 +73,12 @@ class RecallHolding:
         controller = self._controller
         if controller is None:
             return None
-        held = controller.held
+        setting = controller.held
         return RecallState(
             ef_search=controller.effort,
-            floor=controller.target.floor if held is None else held.floor,
-            lower=None if held is None else round(held.lower, 3),
-            searches=0 if held is None else held.searches,
+            floor=controller.target.floor if setting is None else setting.floor,
+            lower=None if setting is None else round(setting.lower, 3),
+            searches=0 if setting is None else setting.searches,
             exact=controller.exact,
             rebuild=controller.rebuild,
             why=self._why,

@@ -81,9 +81,9 @@ class RequestFacts:
         missing: tuple[str, ...] = ()
         if refers(given) or any(refers(rule.filter) for rule in rules):
             user = {} if query.user_id is None else facts.attributes.get(query.user_id, {})
-            known = {"user": user, "context": query.context}
-            given = None if given is None else resolved(given, known)
-            rules = tuple(_with(rule, known) for rule in rules)
+            values = {"user": user, "context": query.context}
+            given = None if given is None else resolved(given, values)
+            rules = tuple(_with(rule, values) for rule in rules)
             missing = facts.missing
         shown = None
         if rotates and query.user_id is not None and query.items is None:
@@ -113,5 +113,5 @@ class RequestFacts:
         return {} if self.rotation is None else await self.rotation.load(queries, budget_s)
 
 
-def _with(rule: Rule, known: Mapping[str, Mapping[str, AttributeValue]]) -> Rule:
-    return rule if rule.filter is None else structs.replace(rule, filter=resolved(rule.filter, known))
+def _with(rule: Rule, values: Mapping[str, Mapping[str, AttributeValue]]) -> Rule:
+    return rule if rule.filter is None else structs.replace(rule, filter=resolved(rule.filter, values))

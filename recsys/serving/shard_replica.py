@@ -169,8 +169,8 @@ class ShardReplica:
         if method == wire.SEARCH:
             return wire.encode(await self.search(wire.decode_query(payload)))
         if method == wire.PAGE:
-            asked = wire.decode_page(payload)
-            return wire.encode(await self.page(asked.version, asked.after, asked.limit, asked.filter))
+            request = wire.decode_page(payload)
+            return wire.encode(await self.page(request.version, request.after, request.limit, request.filter))
         lookup = wire.decode_lookup(payload)
         if method == wire.VECTORS:
             return wire.encode(wire.ItemVectors(*await self.vectors(lookup.version, lookup.item_ids)))

@@ -94,14 +94,14 @@ class LiveRecall:
             return Measured()
         self._begin()
         start, before, effort = time.thread_time(), _changes(shard), shard.tuning.ef_search
-        asked = np.array([offered.k for offered in kept], np.int64)
-        exact = Exact.of([shard], np.stack([offered.vector for offered in kept]), K, asked=asked)
-        found = exact.found()
+        requested = np.array([offered.k for offered in kept], np.int64)
+        exact = Exact.of([shard], np.stack([offered.vector for offered in kept]), K, asked=requested)
+        nearest = exact.found()
         # Otherwise the two searches were not asked of the same items, or both were exact.
         alike = _changes(shard) - before <= _UNCHANGED * len(shard.items) and not shard.index.away
         samples = [
             Sample(hits / wanted, offered.floor)
-            for offered, hits, wanted in zip(kept, found.tolist(), exact.wanted.tolist(), strict=True)
+            for offered, hits, wanted in zip(kept, nearest.tolist(), exact.wanted.tolist(), strict=True)
             if wanted and alike
         ]
         self._measured.extend(sample.recall for sample in samples)

@@ -70,8 +70,8 @@ def nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> Nearest:
         elif given is None:
             proposals += _among_all(shard, query, excluded, np.array(places))
         else:
-            found, searches = _among_matches(shard, query, excluded, given, np.array(places))
-            proposals += found
+            matches, searches = _among_matches(shard, query, excluded, given, np.array(places))
+            proposals += matches
             searched.update(searches)
     return Nearest(proposals, searched)
 

@@ -38,13 +38,13 @@ def measured(shard: Shard) -> Costs:
     queries = shard.items.vectors(rng.choice(rows, _TOGETHER))
     one = queries[:1]
 
-    def scoring(asked: Floats, n: int) -> float:
+    def scoring(queries: Floats, n: int) -> float:
         some = [np.sort(rng.choice(rows, n)) for _ in range(_WALKS)]
-        return _middle(lambda part: exact(shard.items, asked, part, _K), some)
+        return _middle(lambda part: exact(shard.items, queries, part, _K), some)
 
     def walking(k: int, walks: int) -> float:
-        asked = shard.items.vectors(rng.choice(rows, walks))
-        return _middle(lambda query: shard.index.search(query[None], k), list(asked))
+        queries = shard.items.vectors(rng.choice(rows, walks))
+        return _middle(lambda query: shard.index.search(query[None], k), list(queries))
 
     short, long, together = scoring(one, _FEW), scoring(one, _MANY), scoring(queries, _MANY)
     product = max((together - long) / ((_TOGETHER - 1) * _MANY), usual.product / 4)

@@ -86,8 +86,8 @@ class Shards:
         """Of the shards that are missing in the answer to a batch, those that could hold a match of this filter."""
         if not (missing and self.router.pins):
             return missing
-        asked = {f"shard-{shard}" for shard in self.router.matching(given)}
-        return [shard for shard in missing if shard in asked]
+        names = {f"shard-{shard}" for shard in self.router.matching(given)}
+        return [shard for shard in missing if shard in names]
 
     async def vectors(
         self, version: str, item_ids: Iterable[str], budget_s: float, *, bulk: bool = False

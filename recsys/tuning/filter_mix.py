@@ -77,11 +77,11 @@ def _both(
     """Two conditions, on two attributes or two values of one, which a hundredth to a third of the items meet."""
     wide = [c for c, share in shares.items() if share >= 0.03]
     pairs = [(a, b) for a, b in itertools.combinations(wide, 2) if not (a.key == b.key and a.op == b.op == "range")]
-    found = []
+    filters = []
     for i in rng.permutation(len(pairs)).tolist():
         a, b = pairs[i]
         if 0.01 <= float((masks[a] & masks[b]).mean()) < 0.33:
-            found.append(Filter(must=(a, b)))
-            if len(found) == _EACH:
+            filters.append(Filter(must=(a, b)))
+            if len(filters) == _EACH:
                 break
-    return found
+    return filters

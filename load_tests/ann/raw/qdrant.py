@@ -58,9 +58,9 @@ class Driver:
 
     def search(self, queries: Floats) -> Ints:
         params = SearchParams(hnsw_ef=self._effort)
-        asked = [QueryRequest(limit=K, query=Query.Nearest(query), params=params) for query in queries.tolist()]
+        requests = [QueryRequest(limit=K, query=Query.Nearest(query), params=params) for query in queries.tolist()]
         rows = np.full((len(queries), K), -1, np.int64)
-        for line, hits in enumerate(self._shard.query_batch(QueryBatchRequest(asked))):
+        for line, hits in enumerate(self._shard.query_batch(QueryBatchRequest(requests))):
             rows[line, : len(hits)] = [hit.id for hit in hits]
         return rows
 
