@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.data.filters import FilterIn, Known, compile_filter
+from recsys.data.filters import FilterIn, References, compile_filter
 from recsys.data.rules import parse_rules
 from recsys.data.wording import refusal
 from recsys.datatypes import Filter, Rule
@@ -44,14 +44,14 @@ class Compiled:
     filter: Filter | None = None
 
 
-def known_of(platform: Platform) -> Known:
+def references_of(platform: Platform) -> References:
     """What filters may refer to."""
     return {"user": platform.user_attributes, "context": platform.context}
 
 
 def compiled(settings: Serving, platform: Platform) -> dict[str, Compiled]:
     """The rules and the filter of each scenario that has some. Raises BadInput with the field."""
-    compiled, declared, references = {}, platform.attributes, known_of(platform)
+    compiled, declared, references = {}, platform.attributes, references_of(platform)
     for name, scenario in settings.scenarios.items():
         rules = parse_rules(scenario.rules, declared, ("scenarios", name, "rules"), references)
         given = None
