@@ -20,7 +20,7 @@ from recsys.data.validation import check_attributes
 from recsys.data.wording import listed, refusal, shown
 from recsys.datatypes import AttributeValue, Filter, Interaction
 from recsys.errors import BadInput
-from recsys.ranking.scenarios import references_of
+from recsys.ranking.scenarios import referable_of
 from recsys.state.users import MICROSECOND
 
 
@@ -93,4 +93,4 @@ def filter_of(text: str | None, platform: Platform) -> Filter | None:
         given = FilterIn.model_validate_json(text)
     except ValidationError as error:
         raise refusal(error, FilterIn, inside=("filter",)) from None
-    return compile_filter(given, platform.attributes, references=references_of(platform))
+    return compile_filter(given, platform.attributes, referable=referable_of(platform))

@@ -27,7 +27,7 @@ from recsys.data.filters import compile_filter
 from recsys.data.rules import compile_rules
 from recsys.datatypes import Recommendation, RecQuery, SearchPlan
 from recsys.errors import BadInput
-from recsys.ranking.scenarios import references_of
+from recsys.ranking.scenarios import referable_of
 from recsys.serving.gateway import Gateway
 
 
@@ -57,7 +57,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
-    platform, declared, references = gateway.platform, gateway.platform.attributes, references_of(gateway.platform)
+    platform, declared, referable = gateway.platform, gateway.platform.attributes, referable_of(gateway.platform)
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 
     routes.get(  # the id is read in the body, see parsing.py
@@ -72,12 +72,12 @@ def router(gateway: Gateway) -> APIRouter:
             k=check_k(body.k, gateway.settings.limits),
             scenario=_scenario(gateway, body.scenario, call),
             user_id=body.user_id,
-            filter=compile_filter(body.filter, declared, references=references),
+            filter=compile_filter(body.filter, declared, referable=referable),
             exclude=tuple(body.exclude),
             include_seen=body.include_seen,
             diversity=body.diversity,
             explain=body.explain,
-            rules=compile_rules(body.rules, declared, references=references),
+            rules=compile_rules(body.rules, declared, referable=referable),
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
@@ -102,7 +102,7 @@ def router(gateway: Gateway) -> APIRouter:
             include_seen=True,
             diversity=0.0,
             explain=body.explain,
-            rules=compile_rules(body.rules, declared, references=references),
+            rules=compile_rules(body.rules, declared, referable=referable),
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,

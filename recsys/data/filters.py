@@ -50,9 +50,9 @@ Scalar = Annotated[
 ]
 """A value, or where it stands: `{"user": NAME}`, `{"context": NAME}`."""
 
-References = Mapping[str, Mapping[str, AttributeType]]
+Referable = Mapping[str, Mapping[str, AttributeType]]
 """`user` and `context` -> what is declared of them."""
-NO_REFERENCES: References = {}
+NOTHING_REFERABLE: Referable = {}
 
 
 class ConditionIn(Bounded):
@@ -93,22 +93,22 @@ def compile_filter(
     given: FilterIn | None,
     declared: Mapping[str, AttributeType],
     at: str = "filter",
-    references: References = NO_REFERENCES,
+    referable: Referable = NOTHING_REFERABLE,
 ) -> Filter | None:
     """Return the filter, checked against the declared attributes. None: it has no condition.
 
-    Raises BadInput naming the condition. `at`: where the filter stands in the input. `references`: what it may refer to.
+    Raises BadInput naming the condition. `at`: where the filter stands in the input. `referable`: what it may name.
     """
     if given is None or not (given.must or given.should or given.must_not):
         return None
     must, should, must_not = (
-        tuple(_compile(c, declared, f"{at}.{part}[{i}]", references) for i, c in enumerate(getattr(given, part)))
+        tuple(_compile(c, declared, f"{at}.{part}[{i}]", referable) for i, c in enumerate(getattr(given, part)))
         for part in ("must", "should", "must_not")
     )
     return Filter(must, should, must_not)
 
 
-def _compile(given: ConditionIn, declared: Mapping[str, AttributeType], at: str, references: References) -> Condition:
+def _compile(given: ConditionIn, declared: Mapping[str, AttributeType], at: str, referable: Referable) -> Condition:
     kind = declared.get(given.key, BUILT_IN.get(given.key))
     if kind is None:
         raise undeclared(f"{at}.key", sorted({*declared, *BUILT_IN}), given.key)
@@ -119,7 +119,7 @@ def _compile(given: ConditionIn, declared: Mapping[str, AttributeType], at: str,
         plain = tuple(_value(v, kind, f"{at}.{given.key}") for v in values if not isinstance(v, Reference))
         references = [v for v in values if isinstance(v, Reference)]
         for reference in references:
-            _check_reference(reference, kind, f"{at}.{given.key}", references)
+            _check_reference(reference, kind, f"{at}.{given.key}", referable)
         return Condition(given.key, "any", plain, references=tuple(references))
     if kind in ("keyword", "keyword[]", "boolean"):
         raise BadInput(f"{at}: {given.key!r} is a {kind}; a range needs a number, date or datetime", field=at)
@@ -136,8 +136,8 @@ def _compile(given: ConditionIn, declared: Mapping[str, AttributeType], at: str,
     )
 
 
-def _check_reference(reference: Reference, kind: AttributeType, at: str, references: References) -> None:
-    there = references.get(reference.of, {})
+def _check_reference(reference: Reference, kind: AttributeType, at: str, referable: Referable) -> None:
+    there = referable.get(reference.of, {})
     if reference.name not in there:
         under = "context" if reference.of == "context" else "user_attributes"
         raise undeclared(at, sorted(there), reference.name, under=under)

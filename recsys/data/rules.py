@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from recsys.config.platform import AttributeType
 from recsys.data.bounds import Bounded
-from recsys.data.filters import NO_REFERENCES, FilterIn, References, compile_filter
+from recsys.data.filters import NOTHING_REFERABLE, FilterIn, Referable, compile_filter
 from recsys.data.records import UnixSeconds
 from recsys.data.wording import path, refusal
 from recsys.datatypes import Rule, RuleKind
@@ -87,10 +87,11 @@ def compile_rules(
     given: Sequence[RuleIn],
     declared: Mapping[str, AttributeType],
     at: str = "rules",
-    references: References = NO_REFERENCES,
+    referable: Referable = NOTHING_REFERABLE,
 ) -> tuple[Rule, ...]:
-    """Check against the declared attributes. Raises BadInput naming the field. `at`: where the rules stand. `references`:
-    what their filters may refer to.
+    """Return the rules, checked against the declared attributes. Raises BadInput naming the field.
+
+    `at`: the place of the rules in the input. `referable`: what their filters may refer to.
     """
     names: set[str] = set()
     rules = []
@@ -101,7 +102,7 @@ def compile_rules(
                 f"{where}.name: {rule.name!r} is the name of a rule before it; give each its own", field=f"{where}.name"
             )
         names.add(rule.name)
-        rules.append(_compile(rule, declared, where, references))
+        rules.append(_compile(rule, declared, where, referable))
     return tuple(rules)
 
 
@@ -109,7 +110,7 @@ def parse_rules(
     given: Sequence[Mapping[str, Any]],
     declared: Mapping[str, AttributeType],
     at: tuple[str | int, ...],
-    references: References = NO_REFERENCES,
+    referable: Referable = NOTHING_REFERABLE,
 ) -> tuple[Rule, ...]:
     """The rules of settings, where they stand as plain objects. Raises BadInput naming the field."""
     read = []
@@ -118,11 +119,11 @@ def parse_rules(
             read.append(RuleIn.model_validate(rule))
         except ValidationError as error:
             raise refusal(error, RuleIn, inside=(*at, n)) from None
-    return compile_rules(read, declared, path(at), references)
+    return compile_rules(read, declared, path(at), referable)
 
 
-def _compile(rule: RuleIn, declared: Mapping[str, AttributeType], at: str, references: References) -> Rule:
-    given = compile_filter(rule.filter, declared, f"{at}.filter", references)
+def _compile(rule: RuleIn, declared: Mapping[str, AttributeType], at: str, referable: Referable) -> Rule:
+    given = compile_filter(rule.filter, declared, f"{at}.filter", referable)
     if given is None and rule.filter is not None:
         raise BadInput(f"{at}.filter: is empty; name the items that the rule is about", field=f"{at}.filter")
     weight = 1.0 if rule.weight is None else rule.weight

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.data.filters import FilterIn, References, compile_filter
+from recsys.data.filters import FilterIn, Referable, compile_filter
 from recsys.data.rules import parse_rules
 from recsys.data.wording import refusal
 from recsys.datatypes import Filter, Rule
@@ -44,23 +44,23 @@ class Compiled:
     filter: Filter | None = None
 
 
-def references_of(platform: Platform) -> References:
+def referable_of(platform: Platform) -> Referable:
     """What filters may refer to."""
     return {"user": platform.user_attributes, "context": platform.context}
 
 
 def compiled(settings: Serving, platform: Platform) -> dict[str, Compiled]:
     """The rules and the filter of each scenario that has some. Raises BadInput with the field."""
-    compiled, declared, references = {}, platform.attributes, references_of(platform)
+    compiled, declared, referable = {}, platform.attributes, referable_of(platform)
     for name, scenario in settings.scenarios.items():
-        rules = parse_rules(scenario.rules, declared, ("scenarios", name, "rules"), references)
+        rules = parse_rules(scenario.rules, declared, ("scenarios", name, "rules"), referable)
         given = None
         if scenario.filter is not None:
             try:
                 given = FilterIn.model_validate(scenario.filter)
             except ValidationError as error:
                 raise refusal(error, FilterIn, inside=("scenarios", name, "filter")) from None
-        own = compile_filter(given, declared, f"scenarios.{name}.filter", references)
+        own = compile_filter(given, declared, f"scenarios.{name}.filter", referable)
         if rules or own is not None:
             compiled[name] = Compiled(rules, own)
     return compiled

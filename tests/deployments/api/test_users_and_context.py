@@ -148,7 +148,7 @@ def test_a_resolved_filter_names_what_a_reader_would_put_there(must, should, mus
         for part, conditions in (("must", must), ("should", should), ("must_not", must_not))
     }
     known = {"user": {"country": "keyword", "likes": "keyword[]"}, "context": {"device": "keyword"}}
-    compiled = compile_filter(FilterIn.model_validate(raw), {"tags": "keyword[]"}, references=known)
+    compiled = compile_filter(FilterIn.model_validate(raw), {"tags": "keyword[]"}, referable=known)
     if compiled is None:
         return
     plain = resolved(compiled, {"user": user, "context": {"device": device}})
