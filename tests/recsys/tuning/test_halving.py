@@ -60,7 +60,7 @@ def test_the_choice_meets_the_target_with_other_queries(outcome):
     assert {"texts", "tastes", "items", "filter: half", "filter: two at once"} <= found.choice.point.shares.keys()
     assert all(least(shares) >= 0.95 for shares in found.choice.point.shares.values())
     assert found.choice.trial.items == 6000
-    assert found.choice.intervals["texts"].low > 0.9
+    assert found.choice.intervals["texts"].low > 0.8  # of 25 queries
 
 
 def test_what_does_less_well_on_samples_is_not_tried_on_all_items(outcome):
