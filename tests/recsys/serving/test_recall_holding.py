@@ -32,11 +32,8 @@ class Forgetful:
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:
-        self._index.add(rows, vectors, threads)
-
-    def remove(self, rows: Rows) -> None:
-        self._index.remove(rows)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
 
     def tune(self, tuning: ShardTuning) -> None:
         self._effort = tuning.ef_search

@@ -23,6 +23,9 @@ class Forgetful:
     def __len__(self) -> int:
         return len(self._index)
 
+    def __getattr__(self, name):
+        return getattr(self._index, name)
+
     def search(self, queries, k):
         rows, scores = self._index.search(queries, k + self._lost + 64)  # as many dead rows may lie in it
         there = np.stack([np.flatnonzero(alive)[self._lost :][:k] for alive in self._items.alive.view[rows]])
