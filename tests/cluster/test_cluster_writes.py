@@ -244,7 +244,7 @@ def test_an_erased_user_is_unknown_again(live: Live, user: str) -> None:
     warm = ids(live.recommend(user, diversity=0))
     assert live.json("DELETE", f"/v1/users/{user}") == {"user_id": user, "events_erased": 3}
     assert live.json("GET", f"/v1/users/{user}") == {
-        "user_id": user, "events": 0, "history_limit": 1000, "history": [],
+        "user_id": user, "attributes": {}, "events": 0, "history_limit": 1000, "history": [],
     }  # fmt: skip
     assert warm != cold
     items = live.recommend(user, diversity=0)
