@@ -36,12 +36,12 @@ def edited(text: str, values: Mapping[Place, Any]) -> str:
 
     An entry that several aliases name is changed for all of them.
     """
-    yaml = YAML()
-    yaml.Representer = _Representer
-    yaml.preserve_quotes = True
-    yaml.width = _WIDTH
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(text)
+    round_trip = YAML()  # which makes no objects of what tags name
+    round_trip.Representer = _Representer
+    round_trip.preserve_quotes = True
+    round_trip.width = _WIDTH
+    round_trip.indent(mapping=2, sequence=4, offset=2)
+    document = round_trip.load(text)
     before = _dumped(yaml, document)
     for place, value in values.items():
         _set(document, place, value)
@@ -50,7 +50,7 @@ def edited(text: str, values: Mapping[Place, Any]) -> str:
 
 def _dumped(yaml: YAML, document: Any) -> str:
     out = io.StringIO()
-    yaml.dump(document, out)
+    round_trip.dump(document, out)
     return out.getvalue()
 
 

@@ -295,9 +295,9 @@ def _secrets(url: str) -> list[str]:
     return [part for part in (url, credentials, *credentials.split(":", 1)[1:]) if part]
 
 
-def _build(spec: StoreSpec, connect: Connect, vectors: Floats, threads: int) -> Collection:
+def _build(spec: StoreSpec, open_store: Connect, vectors: Floats, threads: int) -> Collection:
     name = f"{spec.prefix}_{datetime.now(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(4)}"
-    store = connect()
+    store = open_store()
     try:
         store.create(name, vectors, threads)
     except BaseException:
@@ -306,7 +306,7 @@ def _build(spec: StoreSpec, connect: Connect, vectors: Floats, threads: int) -> 
         raise
     finally:
         store.close()
-    return Collection(spec, connect, name, len(vectors))
+    return Collection(spec, open_store, name, len(vectors))
 
 
 def _nothing(vectors: Floats, threads: int) -> None:

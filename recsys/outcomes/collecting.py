@@ -1,8 +1,8 @@
 """From the streams to files: slots that are over are written, hours that are over become one file, old ones go.
 
 Every composer has a collector, and a lock lets one of them work at a time. That no row is lost or doubled does not rest
-on the lock, see `slate_stream.py` and `log_files.py`: a slot is dropped from the stream only when its file is there,
-and a file that is written twice holds the same.
+on the lock, see `state/slate_stream.py` and `outcomes/log_files.py`: a slot is dropped from the stream only when its
+file is there, and a file that is written twice holds the same.
 """
 
 from __future__ import annotations
