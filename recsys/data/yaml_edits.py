@@ -42,13 +42,13 @@ def edited(text: str, values: Mapping[Place, Any]) -> str:
     round_trip.width = _WIDTH
     round_trip.indent(mapping=2, sequence=4, offset=2)
     document = round_trip.load(text)
-    before = _dumped(yaml, document)
+    before = _dumped(round_trip, document)
     for place, value in values.items():
         _set(document, place, value)
-    return _carried(text, before, _dumped(yaml, document))
+    return _carried(text, before, _dumped(round_trip, document))
 
 
-def _dumped(yaml: YAML, document: Any) -> str:
+def _dumped(round_trip: YAML, document: Any) -> str:
     out = io.StringIO()
     round_trip.dump(document, out)
     return out.getvalue()
