@@ -49,7 +49,7 @@ class ScenariosPreview(Body):
     """For a scenario of searches."""
     item_id: Id | None = None
     """For a scenario of similar items."""
-    items: list[Id] = Field([], max_length=1000)
+    items: list[Id] = []
     """For a scenario that ranks."""
 
 

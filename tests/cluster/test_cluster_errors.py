@@ -179,8 +179,8 @@ def test_an_unknown_route_is_not_found(live: Live, method: str, path: str) -> No
     ("method", "path", "allowed"),
     [
         ("PUT", "/v1/rank", "POST"),
-        ("POST", "/v1/users/1", "DELETE, GET"),
-        ("OPTIONS", "/v1/items/1", "DELETE, GET, PUT"),
+        ("POST", "/v1/users/1", "DELETE, GET, PATCH, PUT"),
+        ("OPTIONS", "/v1/items/1", "DELETE, GET, PATCH, PUT"),
         ("DELETE", "/healthz", "GET"),
     ],
 )

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from recsys.config import Ports
+from recsys.config.platform import Ports
 from tests.support.live import COMMAND, free_ports, local_config
 from tests.support.shop import COLORS, write_clicks, write_other_events, write_products
 

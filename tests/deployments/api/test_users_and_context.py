@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.config.serving import Serving
 from recsys.data.filters import FilterIn, compile_filter
 from recsys.data.references import refers, resolved
 from recsys.datatypes import Item
@@ -98,12 +99,14 @@ async def test_a_filter_compares_items_with_the_user_and_the_moment(make_http) -
 
 async def test_a_basket_counts_for_one_answer_and_is_not_stored(make_http) -> None:
     """The answer is the one that a user with those events gets; afterwards nothing of them is left."""
-    http = await make_http()
+    http = await make_http(serving=Serving(budget_s=20))
     basket = [{"item_id": "sea-1", "type": "like"}, {"item_id": "sea-2", "type": "purchase"}]
     await http.world.gateway.record([event("sailor", "sea-1"), event("sailor", "sea-2", type="purchase")])
 
     async def slate(**body: Any) -> list[tuple[str, float]]:
-        items = (await http.post("/v1/recommendations", json={"k": 20, **body})).json()["items"]
+        answer = (await http.post("/v1/recommendations", json={"k": 20, **body})).json()
+        assert answer["degraded"] == []
+        items = answer["items"]
         return [(item["item_id"], round(item["score"], 4)) for item in items]
 
     mine = await slate(events=basket)
