@@ -49,7 +49,7 @@ class ScenariosPreview(Body):
     """For a scenario of searches."""
     item_id: Id | None = None
     """For a scenario of similar items."""
-    items: list[Id] = []
+    items: list[Id] = Field([])
     """For a scenario that ranks."""
 
 
