@@ -41,6 +41,9 @@ FOLLOW_S = 0.5
 _LEAVE_S = 1.0
 """Seconds from signing off to closing, so that no call is lost when a replica is scaled away."""
 
+_READ_UP_S = 1.0
+"""Seconds that a lookup waits for the log to be read after a standstill."""
+
 _LIGHT_WALKS = 4
 """Graph walks of about 0.2 ms each that are done in the event loop itself."""
 
@@ -153,16 +156,16 @@ class ShardReplica:
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         """Ids of the items that are here, and their (n, width) float32 contexts, see `model/space.py`."""
-        return self._loaded(version).shard.vectors_of(item_ids)
+        return (await self._read_up(version)).shard.vectors_of(item_ids)
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
         """Those of the items that are here."""
-        items = map(self._loaded(version).shard.item, item_ids)
+        items = map((await self._read_up(version)).shard.item, item_ids)
         return [item for item in items if item is not None]
 
     async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
         """See `shard/listing.py`."""
-        return await asyncio.to_thread(page, self._loaded(version).shard, after, limit, given)
+        return await asyncio.to_thread(page, (await self._read_up(version)).shard, after, limit, given)
 
     async def _answer(self, method: int, payload: bytes) -> bytes:
         """A call that came over the channel."""
@@ -177,6 +180,14 @@ class ShardReplica:
         if method == wire.ITEMS:
             return wire.encode(await self.items(lookup.version, lookup.item_ids))
         raise ValueError(f"there is no method {method}")
+
+    async def _read_up(self, name: str) -> HeldVersion:
+        """The version, once it has read what came while the process stood still. Raises Unavailable."""
+        version = self._loaded(name)
+        self._standstill.look()
+        if version.read_at < self._standstill.ended:
+            await version.read_again(self._standstill.ended, _READ_UP_S)
+        return version
 
     def _loaded(self, name: str) -> HeldVersion:
         version = self.versions.get(name)

@@ -53,6 +53,17 @@ async def test_a_replica_that_wakes_reads_the_log_before_it_answers(make_world):
     assert "sea-2" not in after.ids.strings()
 
 
+async def test_a_lookup_waits_as_a_search_does(make_world):
+    """An item that was deleted meanwhile is not told of, and its vector is not given."""
+    world: World = await make_world(shards=1, items=catalogue(4))
+    (replica,) = world.clients[0].replicas
+    version = world.store.current()
+    miss_a_deletion(world, "sea-2")
+    assert await replica.items(version, ["sea-2"]) == []
+    miss_a_deletion(world, "sea-1")
+    assert (await replica.vectors(version, ["sea-1", "sea-0"]))[0] == ("sea-0",)
+
+
 async def test_without_redis_a_replica_that_wakes_answers_from_what_it_has(make_world, monkeypatch):
     """Nothing is acknowledged without Redis: so there is nothing that it has to read first."""
     world: World = await make_world(shards=1, items=catalogue(4))
