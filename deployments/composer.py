@@ -17,7 +17,7 @@ from deployments.api.traces import Traces
 from deployments.logs import log_with_serve
 from deployments.machine.redis_check import log_check
 from deployments.metrics import RayTelemetry
-from deployments.unattended import jobs
+from deployments.unattended import jobs, switching
 from recsys.access.gate import Gate
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
@@ -32,6 +32,7 @@ from recsys.serving.measures import BEAT_S
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.slate_loops import keep_log
 from recsys.serving.version_follower import VersionFollower
+from recsys.serving.window_meter import WINDOW_S, WindowMeter, WindowWriter
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.connection import connect
 from recsys.state.presence import secret
@@ -92,7 +93,7 @@ class Composer:
         replica_id = serve.get_replica_context().replica_id.unique_id
         self._traces = Traces(replica_id)
         store = VersionStore.of(platform)
-        telemetry = RayTelemetry()
+        telemetry = WindowMeter(RayTelemetry())
         self._follower = VersionFollower(replica_id, store, self._redis, platform, telemetry)
         await self._follower.start(_PATIENCE_S)
         proof = await secret(self._redis)
@@ -129,13 +130,17 @@ class Composer:
         self._background = Background(telemetry)
         self._background.start("beat", self._gateway.beat, BEAT_S)
         self._background.start("scenarios", self._gateway.scenarios.look, LOOK_S)
+        self._windows = WindowWriter(self._redis, "Composer", replica_id, telemetry)
+        self._background.start("windows", self._windows.step, WINDOW_S)
+        timeline = self._gateway.timeline
+        self._background.start("timeline", timeline.step, timeline.pause_s)
         keep_log(self._background, self._gateway, self._redis, telemetry)
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()
 
     def __serve_build_asgi_app__(self) -> Front:
-        return make_api(self._gateway, self._gate, self._traces)
+        return make_api(self._gateway, self._gate, self._traces, switching(self._gateway.platform))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         await self._settings.take(user_config)
@@ -160,6 +165,7 @@ class Composer:
 
     async def __del__(self) -> None:
         await self._background.stop()
+        await self._windows.leave()
         await self._schedule.stop()
         await self._gateway.stop()
         await self._settings.stop()

@@ -16,8 +16,10 @@ from deployments.metrics import RayTelemetry
 from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Floats, Item
+from recsys.serving.background import Background
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.shard_replica import ShardReplica
+from recsys.serving.window_meter import WINDOW_S, WindowMeter, WindowWriter
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.connection import connect
 from recsys.versions.store import VersionStore
@@ -41,10 +43,13 @@ class ShardDeployment:
         self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
-        telemetry = RayTelemetry()
+        telemetry = WindowMeter(RayTelemetry())
         self._replica = ShardReplica(number, replica_id, platform, store, self._redis, vectors, telemetry)
         self._settings = HeldSettings(ShardTuning, f"shard-{number}", self._redis, self._tune, telemetry)
         await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
+        self._windows = WindowWriter(self._redis, f"shard-{number}", replica_id, telemetry)
+        self._background = Background(telemetry)
+        self._background.start("windows", self._windows.step, WINDOW_S)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         await self._settings.take(user_config)
@@ -75,6 +80,8 @@ class ShardDeployment:
             raise RuntimeError("a background task of the shard has ended; see the log")
 
     async def __del__(self) -> None:
+        await self._background.stop()
+        await self._windows.leave()
         await self._settings.stop()
         await self._replica.stop()
         await self._redis.aclose()

@@ -37,10 +37,12 @@ def jobs(
     """
 
     async def rebuilt() -> dict[str, str]:
-        return await _done(rebuild_task.remote(Config(platform, settings(), await tuning())))
+        outcome: dict[str, str] = await _done(rebuild_task.remote(Config(platform, settings(), await tuning())))
+        return outcome
 
     async def retrained() -> dict[str, str]:
-        return await _done(retraining_task.remote(Config(platform, settings(), await tuning())))
+        outcome: dict[str, str] = await _done(retraining_task.remote(Config(platform, settings(), await tuning())))
+        return outcome
 
     return [
         Job(
@@ -62,19 +64,18 @@ def jobs(
     ]
 
 
-async def _done(task: Any) -> dict[str, str]:
+async def _done(task: Any) -> Any:
     """What the task gives, or its own error instead of Ray's, whose text is a traceback.
 
     Who gives the task up ends it: it must not promote anything while another one is at work.
     """
     try:
-        outcome: dict[str, str] = await task
+        return await task
     except RayTaskError as error:
         raise (error.cause or error) from None
     except asyncio.CancelledError:
         ray.cancel(task, force=True)
         raise
-    return outcome
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -101,3 +102,25 @@ def retraining_task(config: Config) -> dict[str, str]:
         return {"result": str(few)}
     version = {} if outcome.manifest is None else {"version": outcome.manifest.version}
     return {**version, "result": outcome.result, "comparison": outcome.comparison.model_dump_json()}
+
+
+def switching(platform: Platform) -> Callable[[str | None, bool], Awaitable[str]]:
+    """How versions are promoted and rolled back over HTTP, see `api/versions.py`: every shard of the version is opened
+    for its checks, in a process of its own.
+    """
+
+    async def switch(version: str | None, allow_shrink: bool) -> str:
+        served: str = await _done(switch_task.remote(platform, version, allow_shrink))
+        return served
+
+    return switch
+
+
+@ray.remote(num_cpus=0.1, max_retries=0)
+def switch_task(platform: Platform, version: str | None, allow_shrink: bool) -> str:
+    from recsys.jobs.promote import promote, rollback  # noqa: PLC0415 - nor what checks
+
+    os.nice(_NICE)
+    url = platform.redis()
+    work = rollback(platform, url) if version is None else promote(version, platform, url, allow_shrink=allow_shrink)
+    return asyncio.run(work).version

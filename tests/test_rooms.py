@@ -64,7 +64,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "pyarrow": ("data/", "outcomes/", "reading/", "shard/snapshot.py"),
     "redis": ("state/", "outcomes/", "serving/", "versions/", "jobs/"),
     "fsspec": ("outcomes/log_files.py", "versions/storage.py"),
-    "duckdb": ("outcomes/joining.py",),
+    "duckdb": ("outcomes/",),
     "cronsim": ("jobs/", "config/unattended.py"),
     **dict.fromkeys(
         ("ray", "starlette", "fastapi", "uvicorn", "httpx", "opentelemetry", "typer", "rich", "pandas"), ()

@@ -11,12 +11,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from deployments.api.console import is_console
 from deployments.api.docs_page import ASSETS
 from deployments.machine.preflight import is_loopback
 from recsys.access.api_keys import Scope
 from recsys.access.gate import Gate
 from recsys.config.security import Security
-from recsys.errors import WrongHost
+from recsys.errors import Forbidden, WrongHost
 
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)})
 """Probes, and pages that say what this program can do but nothing of what it holds."""
@@ -34,7 +35,7 @@ def scope_of(method: str, path: str) -> Scope | None:
     if path.startswith(("/v1/admin", "/v1/metrics")):
         return "admin"
     if method in _SAFE:
-        return None if path in _OPEN else "read"
+        return None if path in _OPEN or is_console(path) else "read"
     return "read" if method == "POST" and path in _READS_BY_POST else "write"
 
 
@@ -57,6 +58,15 @@ def check_host(host: bytes, security: Security) -> None:
             f"Host: {name!r} is no name of this machine. Without API keys calls are taken at 127.0.0.1, localhost and "
             "[::1] only: call it by one of them, ask for keys, or set security.allow_no_keys"
         )
+
+
+def refuse_keyless(gate: Gate, security: Security) -> None:
+    """Where no keys are asked for and the API may listen to a network, whoever calls is not an admin.
+
+    Raises Forbidden.
+    """
+    if gate.open and security.allow_no_keys:
+        raise Forbidden("no API keys are asked for: beyond this machine these calls are closed until they are", "admin")
 
 
 @lru_cache(256)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,27 +40,39 @@ class Deployments(Settings):
     deployments: list[Scale]
 
 
-def router(gate: Gate, home: Path) -> APIRouter:
-    """The admin scope is asked for before a call gets here; `gate` says whether anything is. `home`: the platform's."""
+def router(gate: Gate, home: Path, changed: Callable[[], None] = lambda: None) -> APIRouter:
+    """The admin scope is asked for before a call gets here; `gate` says whether anything is. `home`: the platform's.
+    `changed` is called after a change.
+    """
     routes = APIRouter(tags=["admin"], prefix="/v1/admin", route_class=CheckedRoute)
+
+    async def change(how: Change) -> Deployments:
+        told = await asyncio.to_thread(_ask, gate, home, how)
+        changed()
+        return told
 
     @routes.get("/deployments")
     async def deployments() -> Deployments:
         """Replicas of every deployment, their bounds, and what is held."""
-        return await asyncio.to_thread(_ask, gate, home, None)
+        return await asyncio.to_thread(deployments_of, gate, home)
 
     @routes.post("/scale")
     async def scale(body: ScaleRequest) -> Deployments:
         """New bounds for a deployment, live. Answers once they are taken over; the replicas come seconds later."""
         bounds = Bounds.of(body.min_replicas, body.max_replicas)
-        return await asyncio.to_thread(_ask, gate, home, lambda config: bound(config, body.deployment, bounds))
+        return await change(lambda config: bound(config, body.deployment, bounds))
 
     @routes.post("/hold")
     async def hold_(body: HoldRequest) -> Deployments:
         """Hold a deployment at the replicas it has, or release it."""
-        return await asyncio.to_thread(_ask, gate, home, lambda config: hold(config, body.deployment, held=body.held))
+        return await change(lambda config: hold(config, body.deployment, held=body.held))
 
     return routes
+
+
+def deployments_of(gate: Gate, home: Path) -> Deployments:
+    """The answer of GET /v1/admin/deployments. Raises Unavailable, and Forbidden where these calls are closed."""
+    return _ask(gate, home, None)
 
 
 def _ask(gate: Gate, home: Path, change: Change | None) -> Deployments:

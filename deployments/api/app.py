@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from deployments.api import access, admin, docs_page, operations, outcomes, problems, reads, scenarios, users, writes
+from deployments.api import (
+    access,
+    admin,
+    console,
+    described,
+    docs_page,
+    item_outcomes,
+    live,
+    operations,
+    outcomes,
+    problems,
+    reads,
+    scenarios,
+    users,
+    versions,
+    writes,
+)
 from deployments.api.front import Front
+from deployments.api.live import Frames
 from deployments.api.schemas import Problem
 from deployments.api.traces import Traces
+from deployments.api.versions import Switch, not_here
 from recsys.access.gate import Gate
 from recsys.serving.gateway import Gateway
 
@@ -28,7 +46,8 @@ _PROBLEMS = {
 }
 
 
-def make_api(gateway: Gateway, gate: Gate, traces: Traces) -> Front:
+def make_api(gateway: Gateway, gate: Gate, traces: Traces, switch: Switch = not_here) -> Front:
+    """`switch`: how versions are promoted and rolled back."""
     documented = {
         status: {"model": Problem, "description": text, "content": {"application/problem+json": {}}}
         for status, text in _PROBLEMS.items()
@@ -42,11 +61,16 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces) -> Front:
         redoc_url=None,
         redirect_slashes=False,  # /v1/items/ is an item without an id: nothing is there
     )
-    for part in (reads, writes, users, operations, outcomes):
+    for part in (reads, writes, users, operations, outcomes, item_outcomes):
         app.include_router(part.router(gateway))
-    app.include_router(admin.router(gate, gateway.platform.home()))
+    frames = Frames(gateway, gate, gateway.platform.home())
+    app.include_router(live.router(gateway, frames))
+    app.include_router(admin.router(gate, gateway.platform.home(), frames.look_again))
     app.include_router(scenarios.router(gateway, gate))
+    app.include_router(versions.router(gateway, gate, switch))
+    app.include_router(described.router(gateway, gate))
     app.include_router(docs_page.router())
+    app.include_router(console.router())
     problems.install(app)
     access.document(app, gate)
     return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), traces)

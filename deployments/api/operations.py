@@ -35,46 +35,50 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/v1/status")
     async def status() -> Response:
         """Versions, replicas, and how far each has applied its log."""
-        serve, manifest = gateway.follower.serve, gateway.follower.manifest
-        degraded: list[str] = []
-        rebuilt: Mapping[str, Any] = {}
-        retrained: Mapping[str, Any] = {}
-        refused: Mapping[str, str] = {}
-        try:
-            await gateway.follower.members.refresh()
-            rebuilt, retrained = await gateway.unattended()
-            refused = await gateway.refused_settings()
-        except (RedisError, OSError):
-            degraded = ["redis"]
-        members = gateway.follower.members
-        degraded += sorted({wish.partition(":")[0] for wish in gateway.follower.rebuilds_asked_for()})
-        shards: list[dict[str, Any]] = []
-        for number in range(gateway.platform.shards):
-            replicas = [_replica(member, serve.version) for member in members.replicas(number)]
-            shards.append({"shard": number, "replicas": replicas})
-        composers = [{"id": m.id, "serving": m.serving} for m in members.composers]
-        body = {
-            "index_version": serve.version,
-            "promoted_version": gateway.follower.promoted,
-            "rejected": [
-                {"version": version, "by": m.id, "reason": reason}
-                for m in members.all
-                for version, reason in m.rejected.items()
-            ],
-            "model_version": serve.model,
-            "encoder_fingerprint": serve.fingerprint,
-            "recall_at_10": manifest.recall_at_10 if manifest else None,
-            "items": sum(max((r["items"] for r in s["replicas"]), default=0) for s in shards),
-            "shards": shards,
-            "composers": composers,
-            "last_rebuild": rebuilt or None,
-            "last_retraining": retrained or None,
-            "refused_settings": refused,
-            "degraded": degraded,
-        }
-        return Response(orjson.dumps(body), media_type="application/json")
+        return Response(orjson.dumps(await state_of(gateway)), media_type="application/json")
 
     return routes
+
+
+async def state_of(gateway: Gateway) -> dict[str, Any]:
+    """The answer of GET /v1/status."""
+    serve, manifest = gateway.follower.serve, gateway.follower.manifest
+    degraded: list[str] = []
+    rebuilt: Mapping[str, Any] = {}
+    retrained: Mapping[str, Any] = {}
+    refused: Mapping[str, str] = {}
+    try:
+        await gateway.follower.members.refresh()
+        rebuilt, retrained = await gateway.unattended()
+        refused = await gateway.refused_settings()
+    except (RedisError, OSError):
+        degraded = ["redis"]
+    members = gateway.follower.members
+    degraded += sorted({wish.partition(":")[0] for wish in gateway.follower.rebuilds_asked_for()})
+    shards: list[dict[str, Any]] = []
+    for number in range(gateway.platform.shards):
+        replicas = [_replica(member, serve.version) for member in members.replicas(number)]
+        shards.append({"shard": number, "replicas": replicas})
+    composers = [{"id": m.id, "serving": m.serving} for m in members.composers]
+    return {
+        "index_version": serve.version,
+        "promoted_version": gateway.follower.promoted,
+        "rejected": [
+            {"version": version, "by": m.id, "reason": reason}
+            for m in members.all
+            for version, reason in m.rejected.items()
+        ],
+        "model_version": serve.model,
+        "encoder_fingerprint": serve.fingerprint,
+        "recall_at_10": manifest.recall_at_10 if manifest else None,
+        "items": sum(max((r["items"] for r in s["replicas"]), default=0) for s in shards),
+        "shards": shards,
+        "composers": composers,
+        "last_rebuild": rebuilt or None,
+        "last_retraining": retrained or None,
+        "refused_settings": refused,
+        "degraded": degraded,
+    }
 
 
 def _replica(member: ShardMember, served: str) -> dict[str, Any]:

@@ -108,7 +108,8 @@ def _lost_floors(shards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def urls(instance: Instance) -> dict[str, str]:
     """Return the URLs that a user opens, by name."""
-    return {"api": instance.api_url, "docs": f"{instance.api_url}/docs", "dashboard": instance.dashboard_url}
+    api = instance.api_url
+    return {"console": f"{api}/console", "api": api, "docs": f"{api}/docs", "dashboard": instance.dashboard_url}
 
 
 def tell_urls(instance: Instance, console: Console) -> None:

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from recsys.access.api_keys import ApiKey, KeyRing, Scope, parse_keys, read_keys
 from recsys.access.token_bucket import TokenBucket
@@ -67,6 +68,13 @@ class Gate:
         if bucket is not None and (wait_s := bucket.take()):
             raise RateLimited(f"the key {key.name} is over its {key.rate:g} requests/s", max(1, math.ceil(wait_s)))
         return key.name
+
+    def scopes(self, presented: bytes | None) -> tuple[Scope, ...]:
+        """Return what a presented key may do. Empty: no key, or one that is unknown; all where calls need none."""
+        if self._ring is None:
+            return get_args(Scope)
+        key = None if presented is None else self._ring.find(presented)
+        return () if key is None else tuple(key.scopes)
 
     async def configure(self, security: Security) -> None:
         """Apply the settings and read the keys. Raises BadInput, and changes nothing, when they cannot be read."""

@@ -7,11 +7,11 @@ takes any file system of fsspec. The rules of the join are in docs/outcomes.md.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from recsys.errors import TooLarge
 from recsys.outcomes.log_files import HOUR_MS, LogFiles, begin_of
@@ -32,11 +32,11 @@ _TRIES = 3
 
 _ANSWERS = """
 CREATE TEMP TABLE answers AS
-SELECT request_id, moment, strftime(moment, '%Y-%m-%d') AS day, scenario, version, variant, items, sources
+SELECT request_id, moment, strftime(moment, '%Y-%m-%d') AS day, scenario, version, variant, items, sources{more}
 FROM answer_rows WHERE moment >= $start AND moment < $end
 QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY moment DESC, entry DESC, place DESC) = 1
 """
-"""Of several answers with one request_id the last one counts."""
+"""Of several answers with one request_id the last one counts. `more`: further columns, each after a comma."""
 
 _EVENTS = """
 CREATE TEMP TABLE events AS
@@ -121,14 +121,22 @@ class Report:
     """Events of the period that name an answer which was not logged in it, or in the window before."""
 
 
+T = TypeVar("T")
+
+
 def report(files: LogFiles, question: Question) -> Report:
     """Raises TooLarge where the period holds more than memory and disk can take, OSError when files cannot be read."""
+    return answered(files, lambda database: _report(database, files, question))
+
+
+def answered(files: LogFiles, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """Ask a database of its own, which can reach the files. Raises as `report` does."""
     import duckdb  # noqa: PLC0415 - a composer that is asked for no report need not hold it
 
     for tries_left in reversed(range(_TRIES)):
         try:
             with _database(files) as database:
-                return _report(database, files, question)
+                return ask(database)
         except duckdb.OutOfMemoryException as error:
             raise TooLarge(
                 f"from: the answers of the period fit neither in {_MEMORY} nor on the disk; ask for a shorter one",
@@ -161,7 +169,8 @@ def _database(files: LogFiles) -> Iterator[duckdb.DuckDBPyConnection]:
             database.close()
 
 
-def _report(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Question) -> Report:
+def join(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Question, more: str = "") -> None:
+    """Make the tables `answers`, with further columns, `events` and `matched`, and the view `answer_rows`."""
     # Of the window before the period as well: its events may name those answers.
     paths = _paths(files, "answers", question.start - question.window_s, question.end)
     _rows(database, "answer_rows", paths, _NO_ANSWERS)
@@ -171,10 +180,15 @@ def _report(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Ques
     if question.roles:
         database.executemany("INSERT INTO roles VALUES (?, ?)", list(question.roles.items()))
     period = {"start": _time(question.start), "end": _time(question.end)}
-    database.execute(_ANSWERS, period)
+    database.execute(_ANSWERS.format(more=more), period)
     database.execute(_EVENTS, {"earliest": _time(question.start - EARLY_S)})
     database.execute(_MATCHED, {"early": round(EARLY_S * 1e6), "window": round(question.window_s * 1e6)})
+
+
+def _report(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Question) -> Report:
+    join(database, files, question)
     database.execute(_SHOWN)
+    period = {"start": _time(question.start), "end": _time(question.end)}
     by = ", ".join(question.by)
     grouped = f"SELECT {by}, {_MEASURES} FROM shown GROUP BY {by} ORDER BY {by}"  # noqa: S608 - of DIMENSIONS
     rows = database.execute(grouped).fetchall() if by else []
@@ -200,8 +214,11 @@ def _report(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Ques
     )
 
 
-_ROW = "entry VARCHAR, place INTEGER, lost INTEGER, moment TIMESTAMP, request_id VARCHAR"
-_NO_ANSWERS = f"{_ROW}, scenario VARCHAR, version VARCHAR, variant VARCHAR, items VARCHAR[], sources VARCHAR[]"
+_ROW = "entry VARCHAR, place INTEGER, lost INTEGER, user VARCHAR, moment TIMESTAMP, request_id VARCHAR"
+_NO_ANSWERS = (
+    f"{_ROW}, scenario VARCHAR, version VARCHAR, variant VARCHAR, items VARCHAR[], sources VARCHAR[], "
+    "scores FLOAT[], propensities FLOAT[], teams TINYINT[]"
+)
 _NO_OUTCOMES = f"{_ROW}, event_id VARCHAR, item_id VARCHAR, type VARCHAR, value DOUBLE"
 
 
@@ -210,7 +227,8 @@ def _rows(database: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], 
     if not paths:
         database.execute(f"CREATE TEMP TABLE {name} ({columns})")
         return
-    database.read_parquet(list(paths)).create_view(name)
+    # Files of an earlier release may lack a column.
+    database.read_parquet(list(paths), union_by_name=True).create_view(name)
 
 
 def _paths(files: LogFiles, kind: str, start: float, end: float | None) -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from msgspec import structs
@@ -18,6 +19,7 @@ from recsys.config.serving import Serving
 from recsys.datatypes import AttributeValue, Filter, Interaction, Item, Keys, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
+from recsys.outcomes.by_item import CatalogueUse, ItemCourse, catalogue_use, item_course
 from recsys.outcomes.joining import Question, Report, report
 from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
@@ -38,6 +40,7 @@ from recsys.serving.request_facts import RequestFacts
 from recsys.serving.rotation import Rotation
 from recsys.serving.settings_follower import refusals
 from recsys.serving.slate_writer import SlateWriter
+from recsys.serving.timeline import Timeline
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys
 from recsys.state.job_runs import last_run
@@ -48,6 +51,8 @@ from recsys.state.users import UserStore
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.coalescing import Caller, Coalescer, Flight
 from recsys.transport.shard_clients import ShardClient, Shards
+
+T = TypeVar("T")
 
 _VISIBLE_WITHIN_S = 5.0
 """Seconds for which a write waits to be visible."""
@@ -88,6 +93,7 @@ class Gateway:
         self.answers = SlateWriter(redis, telemetry)
         self.log_files = LogFiles.of(platform)
         self._reporting = asyncio.Lock()
+        self.timeline = Timeline(redis)
         self._pager = Pager(redis, self._present, self._seen, lambda: self.follower.serve)
         self._rebuilders: list[Rebuilder] = []
         self.scenarios = LiveScenarios(redis, platform, self._apply)
@@ -371,9 +377,20 @@ class Gateway:
 
     async def outcomes(self, question: Question) -> Report:
         """What came of the answers of a period; one report at a time. Raises Unavailable if the log cannot be read."""
+        return await self._reported(partial(report, self.log_files, question))
+
+    async def item_course(self, question: Question, item_id: str) -> ItemCourse:
+        """Where an item was shown, and what came of it. As `outcomes`."""
+        return await self._reported(partial(item_course, self.log_files, question, item_id))
+
+    async def catalogue_use(self, question: Question) -> CatalogueUse:
+        """How much of the catalogue was shown. As `outcomes`."""
+        return await self._reported(partial(catalogue_use, self.log_files, question))
+
+    async def _reported(self, ask: Callable[[], T]) -> T:
         async with self._reporting:
             try:
-                return await asyncio.to_thread(report, self.log_files, question)
+                return await asyncio.to_thread(ask)
             except OSError as error:
                 raise Unavailable(f"the log of answers cannot be read: {error}") from error
 

@@ -45,7 +45,7 @@ class VersionFollower:
     def __init__(
         self, composer_id: str, store: VersionStore, redis: Redis, platform: Platform, telemetry: Telemetry = SILENT
     ) -> None:
-        self._store = store
+        self.store = store
         self._log = ItemLog(redis)
         self.members = MembersView(redis, composer_id, platform.shards)
         self._shards = platform.shards
@@ -180,8 +180,8 @@ class VersionFollower:
     async def _open(self, version: str) -> tuple[Serve, Manifest] | None:
         """Open a version. None: it does not open, and the reason is in `rejections`."""
         try:
-            serve = await asyncio.to_thread(self._store.serve, version)
-            return serve, await asyncio.to_thread(self._store.manifest, version)
+            serve = await asyncio.to_thread(self.store.serve, version)
+            return serve, await asyncio.to_thread(self.store.manifest, version)
         except Exception as error:  # noqa: BLE001 - after any error another version can be served
             self.rejections.add("the composer", version, error)
             return None

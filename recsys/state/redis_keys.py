@@ -40,6 +40,7 @@ whole keys: see `user_of`.
 | summary | string | what came of the answers of the last day, as JSON, for the metrics of all composers; expires |
 | summarising | string | the lock of the composer that makes it |
 | page:LIST | string | the ranked list that the pages of a scroll are cut from, see `page_lists.py`; expires |
+| windows | hash | replica -> what it measured of itself in its last window, as JSON, see `replica_windows.py` |
 | probe | string | written to see whether Redis takes writes; gone after a second |
 | secret | string | 32 bytes that composers and shards prove to know, see `transport/handshake.py` |
 """
@@ -78,6 +79,7 @@ OUTCOMES = Key("outcomes")
 COLLECTING = Key("collecting")
 SUMMARY = Key("summary")
 SUMMARISING = Key("summarising")
+WINDOWS = Key("windows")
 
 
 def events(user_id: str) -> Key:

@@ -1,0 +1,66 @@
+"""Every page, dark and light, wide and narrow: axe finds nothing serious, nothing runs out of the window, and pictures
+of all of it are left to be looked at.
+"""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+PAGES = {
+    "try": ("try?user=user-1", ".card"),
+    "compare": ("try?user=user-2", ".card"),
+    "explain": ("explain?user=user-1&item=space-5", "article"),
+    "left-out": ("explain?user=user-1&item=space-1", ".stages"),
+    "person": ("people?user=user-1", ".event"),
+    "item": ("people?item=sea-3", ".neighbours"),
+    "quality": ("quality", "table"),
+    "operations": ("operations", "canvas"),
+    "scenarios": ("scenarios?name=home", ".editing table"),
+}
+"""Name of the picture -> the address, and what is there when the page is whole."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def visited(console):
+    """Answers were given, and some of their items clicked."""
+    async with httpx.AsyncClient(base_url=console.open_url) as http:
+        for n in range(40):
+            user = f"user-{n % 5}"
+            slate = (await http.get(f"/v1/users/{user}/recommendations?k=5")).json()
+            if n % 3 == 0:
+                clicked = {"event_id": f"c{n}", "user_id": user, "item_id": slate["items"][n % 4]["item_id"]}
+                clicked |= {"type": "click", "request_id": slate["request_id"]}
+                await http.post("/v1/events", json={"events": [clicked]})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+async def test_a_page_is_clear_to_everyone(visit, visited, screens, name, scheme):
+    address, whole = PAGES[name]
+    page = await visit(f"#/{address}", color_scheme=scheme, viewport={"width": 1440, "height": 900})
+    await expect(page.locator(whole).first).to_be_visible()
+    if name == "compare":
+        await page.get_by_role("button", name="Compare two side by side").click()
+        await page.get_by_role("region", name="Second answer").locator(".card").first.wait_for()
+        await page.get_by_text("Filter, context, basket and more").click()
+        await page.get_by_role("button", name="Add a condition").click()
+    await page.wait_for_timeout(300)
+    found = await Axe().run(page, options={"runOnly": RULES})
+    serious = [
+        (one["id"], [node["html"] for node in one["nodes"]][:3])
+        for one in found.response["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    for width in (1440, 390):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.wait_for_timeout(150)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await page.screenshot(path=screens / f"{name}-{width}-{scheme}.png", full_page=True)
