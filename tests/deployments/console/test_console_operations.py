@@ -25,7 +25,8 @@ async def test_a_version_is_promoted_and_rolled_back(visit, console):
     assert console.world.store.current() == before
 
 
-async def test_without_the_admin_scope_nothing_is_switched_or_scaled(visit, console):
+async def test_without_the_admin_scope_nothing_is_switched_or_scaled(visit, console, watched):
+    watched.expected.append("403")
     page = await visit("#/operations", key="reader")
     await expect(page.get_by_text("Read only", exact=True)).to_be_visible()
     for name in ("Roll back", "Hold all", "Scale shard-0", "Hold shard-0"):

@@ -6,14 +6,14 @@ export function Jobs({ status }) {
   return html`<section class="sheet stack" aria-labelledby="jobs">
     <h2 id="jobs">Unattended work</h2>
     <div class="columns">
-      <${Job} title="Rebuild" run=${status.last_rebuild} none="None yet. `rebuild.cron` of the config file says when one is due." />
-      <${Job} title="Retraining" run=${status.last_retraining} none="None yet. `retrain.cron` of the config file says when one is due." />
+      <${Job} title="Rebuild" run=${status.last_rebuild} none="None yet. rebuild.cron of the config file says when one is due." />
+      <${Job} title="Retraining" run=${status.last_retraining} none="None yet. retrain.cron of the config file says when one is due." />
     </div>
   </section>`;
 }
 
 function Job({ title, run, none }) {
-  if (!run) return html`<div><h3>${title}</h3><p class="quiet">${none.replaceAll('`', '')}</p></div>`;
+  if (!run) return html`<div><h3>${title}</h3><p class="quiet">${none}</p></div>`;
   const began = Number(run.started);
   const ended = run.finished ? Number(run.finished) : null;
   const compared = run.comparison;
