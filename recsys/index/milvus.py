@@ -7,7 +7,6 @@ https://milvus.io. The URL is `http://user:password@host:19530`, `https://` wher
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,15 +16,23 @@ import numpy as np
 from pydantic import Field
 
 from recsys.datatypes import Floats, Rows
-from recsys.errors import Unavailable
 from recsys.index.base import NO_ROW
-from recsys.index.stored import PATIENCE_S, StoreIndex, StoreSpec, created, loaded, one_line
+from recsys.index.store_client import PATIENCE_S, StoreSpec, one_line, wait_until_found
+from recsys.index.stored import StoreIndex, created, loaded
 
 _STEP_BYTES = 4 << 20
 """Of vectors in one call; a server takes 64 MB."""
 _BUILD_S = 3600.0
 """Seconds that a build waits for the server to index its vectors."""
-_LOOK_S = 0.2
+_CHANNEL = {
+    "grpc.keepalive_time_ms": 360_000,
+    "grpc.keepalive_permit_without_calls": 0,
+    "grpc.use_local_subchannel_pool": 1,
+}
+"""A gRPC server that is not told otherwise, such as that of Milvus Lite, allows one ping in five minutes, and none
+without a call. pymilvus sends one every ten seconds, so such a server ends an idle connection with "Too many pings".
+Connections are not shared either: what ends that of another client does not end this one.
+"""
 
 
 class Spec(StoreSpec):
@@ -45,7 +52,7 @@ class Spec(StoreSpec):
 
 
 class Milvus:
-    """A `stored.Store`."""
+    """A `store_client.Store`."""
 
     widest = 16_384
     """The most that the server gives."""
@@ -57,7 +64,14 @@ class Milvus:
         self._url = spec.url()
         address, token, database = _parts(self._url)
         with self._told():
-            self._client = MilvusClient(uri=address, token=token, db_name=database, timeout=PATIENCE_S)
+            self._client = MilvusClient(
+                uri=address,
+                token=token,
+                db_name=database,
+                timeout=PATIENCE_S,
+                dedicated=True,
+                grpc_options=_CHANNEL,
+            )
 
     def create(self, collection: str, vectors: Floats, threads: int) -> None:  # noqa: ARG002 - the server decides
         from pymilvus import DataType  # noqa: PLC0415
@@ -78,18 +92,12 @@ class Milvus:
             links.add_index("vector", index_type="HNSW", metric_type="IP", params=how)
             client.create_index(collection, links, timeout=_BUILD_S)
             client.load_collection(collection, timeout=_BUILD_S)
-            self._wait_for(collection, len(vectors))
+            wait_until_found("milvus", len(vectors), lambda: self._count(collection), _BUILD_S)
 
-    def _wait_for(self, collection: str, count: int) -> None:
+    def _count(self, collection: str) -> int:
         """A server may say that it has loaded what its searches do not see yet."""
-        deadline = time.monotonic() + _BUILD_S
-        while True:
-            seen = self._client.query(collection, filter="", output_fields=["count(*)"], timeout=PATIENCE_S)
-            if int(seen[0]["count(*)"]) >= count:
-                return
-            if time.monotonic() > deadline:
-                raise Unavailable(f"the store of milvus: {count} vectors were sent, and it knows fewer")
-            time.sleep(_LOOK_S)
+        seen = self._client.query(collection, filter="", output_fields=["count(*)"], timeout=PATIENCE_S)
+        return int(seen[0]["count(*)"])
 
     def search(self, collection: str, queries: Floats, k: int, ef_search: int) -> tuple[Rows, Floats]:
         how = {"metric_type": "IP", "params": {"ef": max(ef_search, k)}}

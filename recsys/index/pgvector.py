@@ -21,7 +21,8 @@ from pydantic import Field
 from recsys.datatypes import Floats, Rows
 from recsys.errors import Unavailable, VersionError
 from recsys.index.base import NO_ROW
-from recsys.index.stored import PATIENCE_S, StoreIndex, StoreSpec, created, loaded, one_line
+from recsys.index.store_client import PATIENCE_S, StoreSpec, one_line
+from recsys.index.stored import StoreIndex, created, loaded
 
 if TYPE_CHECKING:
     import psycopg
@@ -55,7 +56,7 @@ class Spec(StoreSpec):
 
 
 class Postgres:
-    """A `stored.Store`. Every search takes a connection for itself."""
+    """A `store_client.Store`. Every search takes a connection for itself."""
 
     widest = 1 << 20
 

@@ -6,7 +6,6 @@ index needs the metric `dotproduct` and the dimension of the vectors. A search i
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,8 @@ from pydantic import Field
 from recsys.datatypes import Floats, Rows
 from recsys.errors import Unavailable, VersionError
 from recsys.index.base import NO_ROW
-from recsys.index.stored import PATIENCE_S, StoreIndex, StoreSpec, created, loaded, one_line
+from recsys.index.store_client import PATIENCE_S, StoreSpec, one_line, wait_until_found
+from recsys.index.stored import StoreIndex, created, loaded
 
 _STEP_BYTES = 1 << 20
 """Of vectors in one call. It takes 2 MB of JSON and 1,000 vectors; a component is some ten characters."""
@@ -27,7 +27,6 @@ _SIDE_BY_SIDE = 8
 """Calls at a time."""
 _VISIBLE_S = 300.0
 """Seconds that a build waits for what it sent to be found: writes become visible some time after they are taken."""
-_LOOK_S = 0.5
 _LEAST = 1e-7
 """What stands in the first component of a vector of zeros."""
 
@@ -49,7 +48,7 @@ class Spec(StoreSpec):
 
 
 class Pinecone:
-    """A `stored.Store`."""
+    """A `store_client.Store`."""
 
     widest = 10_000
     """The most that it gives."""
@@ -83,17 +82,11 @@ class Pinecone:
 
         with self._told():
             list(self._calls.map(send, range(0, count, step)))
-            self._wait_for(collection, count)
+            wait_until_found("pinecone", count, lambda: self._count(collection), _VISIBLE_S)
 
-    def _wait_for(self, collection: str, count: int) -> None:
-        deadline = time.monotonic() + _VISIBLE_S
-        while True:
-            namespace = self._index.describe_index_stats().namespaces.get(collection)
-            if namespace is not None and namespace.vector_count >= count:
-                return
-            if time.monotonic() > deadline:
-                raise Unavailable(f"the store of pinecone: {count} vectors were sent, and it knows fewer")
-            time.sleep(_LOOK_S)
+    def _count(self, collection: str) -> int:
+        namespace = self._index.describe_index_stats().namespaces.get(collection)
+        return 0 if namespace is None else int(namespace.vector_count or 0)
 
     def search(self, collection: str, queries: Floats, k: int, ef_search: int) -> tuple[Rows, Floats]:  # noqa: ARG002
         def ask(query: list[float]) -> Any:

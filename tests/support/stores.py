@@ -159,7 +159,7 @@ class Milvus:
     def collections(self) -> set[str]:
         from pymilvus import MilvusClient
 
-        client = MilvusClient(self.url)
+        client = MilvusClient(self.url, dedicated=True, grpc_options={"grpc.use_local_subchannel_pool": 1})
         try:
             return set(client.list_collections())
         finally:

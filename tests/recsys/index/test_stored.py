@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 
 from recsys.config.index import IndexSpec
@@ -197,6 +199,23 @@ def test_answers_stay_full_among_many_that_were_removed(name, server, tmp_path):
     order = np.argsort(-(VECTORS @ VECTORS[0]))
     index.remove(order[:280])
     assert index.search(VECTORS[:1], 10)[0].tolist() == [order[280:290].tolist()]
+
+
+def test_a_connection_to_milvus_is_its_own_and_ends_with_it(open_engine):
+    """pymilvus would share one in all of the process, and keep it. What ends a shared one ends the calls of all."""
+    server = open_engine("milvus")
+    port, spec = urlsplit(server.url).port, IndexSpec.of("milvus")
+
+    def connections() -> int:
+        every = psutil.Process().net_connections("tcp")
+        return sum(c.status == psutil.CONN_ESTABLISHED and c.raddr.port == port for c in every if c.raddr)
+
+    before = connections()
+    stores = [engine(spec).connect(spec) for _ in range(2)]
+    assert connections() == before + 2
+    for store in stores:
+        store.close()
+    wait_for(lambda: connections() == before)
 
 
 def test_an_extra_that_is_missing_is_named(monkeypatch):
