@@ -32,7 +32,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/{user_id}", response_model=UserOut)
     async def get_user(user_id: UserId, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
         """What is known of a user; one that was never heard of has no events."""
-        history, attributes = await asyncio.gather(gateway.history(user_id), gateway.attributes(user_id))
+        history, attributes = await asyncio.gather(
+            gateway.user_records.history(user_id), gateway.user_records.attributes(user_id)
+        )
         newest = [asdict(event) for event in reversed(history[-limit:])]
         kept = gateway.settings.history
         body = {"user_id": user_id, "attributes": attributes, "events": len(history)}
@@ -41,14 +43,16 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.delete("/{user_id}/events/{event_id}", response_model=ForgottenOut)
     async def forget_event(user_id: UserId, event_id: EventId) -> Response:
         """Delete one event; 404 when the user's history does not hold it."""
-        await gateway.forget(user_id, event_id)
+        await gateway.user_records.forget(user_id, event_id)
         return json_answer({"user_id": user_id, "event_id": event_id})
 
     @routes.put("/{user_id}", response_model=AttributesOut)
     async def put_user(user_id: UserId, body: AttributesBody) -> Response:
         """Store attributes of a user in the place of all others."""
         attributes = check_attributes(body.attributes, declared, under="user_attributes")
-        return json_answer({"user_id": user_id, "attributes": await gateway.describe(user_id, attributes, whole=True)})
+        return json_answer(
+            {"user_id": user_id, "attributes": await gateway.user_records.describe(user_id, attributes, whole=True)}
+        )
 
     @routes.patch("/{user_id}", response_model=AttributesOut)
     async def patch_user(user_id: UserId, body: AttributesBody) -> Response:
@@ -56,7 +60,10 @@ def router(gateway: Gateway) -> APIRouter:
         attributes = check_attributes(body.attributes, declared, under="user_attributes")
         gone = [name for name, value in body.attributes.items() if value is None]
         return json_answer(
-            {"user_id": user_id, "attributes": await gateway.describe(user_id, attributes, gone, whole=False)}
+            {
+                "user_id": user_id,
+                "attributes": await gateway.user_records.describe(user_id, attributes, gone, whole=False),
+            }
         )
 
     @routes.post("/{user_id}/merge", response_model=MergedOut)
@@ -64,13 +71,13 @@ def router(gateway: Gateway) -> APIRouter:
         """Give a user what another one did, such as a visitor who has signed in now, and forget that one."""
         if body.from_user == user_id:
             raise BadInput("from_user: is the user itself; name another one", field="from_user")
-        moved = await gateway.merge(user_id, body.from_user)
+        moved = await gateway.user_records.merge(user_id, body.from_user)
         counts = {"accepted": moved.accepted, "duplicates": moved.duplicates, "too_old": moved.too_old}
         return json_answer({"user_id": user_id, "from_user": body.from_user, **counts})
 
     @routes.delete("/{user_id}", response_model=ErasedOut)
     async def erase_user(user_id: UserId) -> Response:
         """Forget a user: history and profile."""
-        return json_answer({"user_id": user_id, "events_erased": await gateway.erase(user_id)})
+        return json_answer({"user_id": user_id, "events_erased": await gateway.user_records.erase(user_id)})
 
     return routes

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 from msgspec import structs
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.datatypes import AttributeValue, Filter, Interaction, Item, Keys, RecQuery, Slate
+from recsys.datatypes import Filter, Interaction, Item, Keys, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
 from recsys.outcomes.by_item import CatalogueUse, ItemCourse, catalogue_use, item_course
@@ -41,6 +40,7 @@ from recsys.serving.rotation import Rotation
 from recsys.serving.settings_follower import refusals
 from recsys.serving.slate_writer import SlateWriter
 from recsys.serving.timeline import Timeline
+from recsys.serving.user_records import UserRecords
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys
 from recsys.state.job_runs import last_run
@@ -124,9 +124,10 @@ class Gateway:
         self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
         rotates = any(scenario.rotation for scenario in settings.scenarios.values())
         self.rotation = Rotation(ShownItems(self._redis), settings.scenarios) if rotates else None
-        self.about = UserAttributes(self._redis, settings.user_ttl_s)
+        self._about = UserAttributes(self._redis, settings.user_ttl_s)
         recommender = self._recommender(settings, self.rotation)
-        events = self._writer = EventWriter(self.users, profiles, settings, self._router, self.answers)
+        events = EventWriter(self.users, profiles, settings, self._router, self.answers)
+        self.user_records = UserRecords(self.users, self._about, events, self.record)
         self.slates: Coalescer[RecQuery, Slate] = Coalescer(
             lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
@@ -147,7 +148,7 @@ class Gateway:
 
     def _recommender(self, settings: Serving, rotation: Rotation | None = None) -> Recommender:
         own = compiled(settings, self.platform)
-        about = self.about if self.platform.user_attributes else None
+        about = self._about if self.platform.user_attributes else None
         return Recommender(self._shards, self._profiles, settings, facts=RequestFacts(own, rotation, about))
 
     async def stop(self) -> None:
@@ -313,63 +314,6 @@ class Gateway:
         if missing:
             raise Unavailable(f"{', '.join(missing)} does not answer, and the page would not be whole; try again")
         return items
-
-    async def history(self, user_id: str) -> list[Interaction]:
-        """A user's events, oldest first; empty for an unknown user. Raises Unavailable when Redis does not answer."""
-        try:
-            return (await self.users.histories([user_id]))[0]
-        except (RedisError, OSError) as error:
-            raise Unavailable("the event store does not answer; try again") from error
-
-    async def erase(self, user_id: str) -> int:
-        """Forget a user. Return how many events were deleted. Raises Unavailable when Redis does not answer."""
-        try:
-            await self.about.erase(user_id)
-            return await self.users.erase(user_id)
-        except (RedisError, OSError) as error:
-            raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
-
-    async def forget(self, user_id: str, event_id: str) -> None:
-        """Delete one event of a user. Raises NotFound, and Unavailable when Redis does not answer."""
-        try:
-            forgotten = await self.users.forget(user_id, event_id, self._writer.counted)
-        except (RedisError, OSError) as error:
-            raise Unavailable("the event store does not answer; nothing may be deleted yet: call again") from error
-        if not forgotten:
-            raise NotFound(f"event_id: the user has no event {event_id!r}", field="event_id")
-
-    async def attributes(self, user_id: str) -> dict[str, AttributeValue]:
-        """What is known of a user beside events. Raises Unavailable when Redis does not answer."""
-        try:
-            return (await self.about.load([user_id]))[user_id]
-        except (RedisError, OSError) as error:
-            raise Unavailable("the store of users does not answer; try again") from error
-
-    async def describe(
-        self, user_id: str, attributes: Mapping[str, AttributeValue], gone: Sequence[str] = (), *, whole: bool
-    ) -> dict[str, AttributeValue]:
-        """Store attributes of a user, `whole`: in the place of all others. Return what is known then."""
-        try:
-            if whole:
-                await self.about.replace(user_id, attributes)
-            else:
-                await self.about.change(user_id, attributes, gone)
-        except (RedisError, OSError) as error:
-            raise Unavailable("the store of users does not answer; send the attributes again") from error
-        return await self.attributes(user_id)
-
-    async def merge(self, user_id: str, other: str) -> Recorded:
-        """Give a user the history and the attributes of another one, who is forgotten then. What the user has stays.
-
-        The same call may be made again. Raises Unavailable: then it has to be.
-        """
-        moved = [replace(event, user_id=user_id) for event in await self.history(other)]
-        own, theirs = await self.attributes(user_id), await self.attributes(other)
-        recorded = await self.record(moved)
-        if new := {name: value for name, value in theirs.items() if name not in own}:
-            await self.describe(user_id, new, whole=False)
-        await self.erase(other)
-        return recorded
 
     def outcome_roles(self) -> dict[str, str]:
         """Event type -> what an event of it is to the answer that it names; types that are nothing are left out."""

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
-from recsys.columns import NO_STRINGS, Column, StringColumn, Strings
+from recsys.columns import Column, StringColumn, Strings
 from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.index.base import NO_ROW
@@ -18,6 +17,7 @@ from recsys.model.learned import Learned
 from recsys.shard.attributes import Attributes
 from recsys.shard.availability import Availability
 from recsys.shard.changed_rows import Journal
+from recsys.shard.documents import Documents
 from recsys.shard.equal_items import Twins
 from recsys.shard.item_vectors import ItemVectors
 from recsys.shard.rows_by_id import RowsById
@@ -39,10 +39,7 @@ class ItemTable:
     ) -> None:
         self.ids = Strings()
         self.titles = Strings()
-        self._snapshot_documents = NO_STRINGS
-        """Documents of the snapshot's rows: a map of their file, of which memory holds only what somebody reads."""
-        self._later_documents = Strings()
-        """Of the rows behind them."""
+        self._documents = Documents()
         self.keys = Column(np.uint64)
         self.created_at = Column(np.float64)
         """Unix seconds; NaN: unknown."""
@@ -140,7 +137,7 @@ class ItemTable:
         blocks = [slice(start, start + step) for start in range(0, len(items), step)]
         texts = (np.asarray(vectors[block, : self.dimension], np.float32) for block in blocks)
         sketches = np.concatenate([self.sketches.view[:0], *map(self._sketcher.sketch, texts)])
-        self._snapshot_documents = document_column(items) if documents is None else documents
+        self._documents.adopt(items, documents)
         rows = self._extend(items, sketches, stored=True)
         self.slots.view[:] = np.arange(len(items))
         self._rows.adopt(self.keys.view)
@@ -161,7 +158,7 @@ class ItemTable:
         self.twins.append(items, wide[:, self.dimension :])
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
-        self._later_documents.extend([_document(item) for item in items])
+        self._documents.extend(items)
         rows = self._extend(items, sketches, stored=False)
         self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present.tolist()]
         return rows
@@ -253,9 +250,7 @@ class ItemTable:
 
     def item(self, row: int) -> Item:
         """The item of a row."""
-        later = row - len(self._snapshot_documents)
-        document = self._snapshot_documents[row] if later < 0 else self._later_documents[later]
-        return Item(self.ids[row], self.titles[row], **orjson.loads(document))
+        return Item(self.ids[row], self.titles[row], **self._documents.fields(row))
 
     def stored_rows(self) -> Rows:
         """Rows of all items, in ascending order."""
@@ -285,21 +280,3 @@ class ItemTable:
             self.alive.extend(stored & self.availability.is_open(rows))
         self.generation += 1
         return rows
-
-
-def document_column(items: Sequence[Item]) -> StringColumn:
-    """The documents of the items, in their order, as `ItemTable.adopt` takes them."""
-    return StringColumn.of([_document(item) for item in items])
-
-
-def _document(item: Item) -> str:
-    """What only a read of the item itself needs, as JSON."""
-    document = {
-        "text": item.text,
-        "attributes": dict(item.attributes),
-        "created_at": item.created_at,
-        "hidden": item.hidden,
-        "available_from": item.available_from,
-        "available_until": item.available_until,
-    }
-    return orjson.dumps(document).decode()

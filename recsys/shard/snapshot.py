@@ -33,7 +33,8 @@ from recsys.errors import Unavailable, VersionError
 from recsys.index import stored
 from recsys.index.base import HoldsVectors, engine
 from recsys.model.learned import Learned
-from recsys.shard.item_table import ItemTable, document_column
+from recsys.shard.documents import document_column
+from recsys.shard.item_table import ItemTable
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 

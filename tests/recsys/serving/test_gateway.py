@@ -76,7 +76,7 @@ async def test_an_event_sent_twice_counts_once(make_world):
     again, beside = await asyncio.gather(world.gateway.record([once]), world.gateway.record([replace(once)]))
     assert (first.accepted, first.duplicates) == (1, 1)
     assert (again.accepted, again.duplicates) == (beside.accepted, beside.duplicates) == (0, 1)
-    assert [e.event_id for e in await world.gateway.history("u")] == [once.event_id]
+    assert [e.event_id for e in await world.gateway.user_records.history("u")] == [once.event_id]
     assert (await item_counts.read(world.redis, ["sea-1"])).likes.tolist() == [1.0]
 
 
@@ -85,7 +85,7 @@ async def test_events_of_unknown_items_are_kept_and_named(make_world):
     world = await make_world()
     done = await world.gateway.record([event("u", "sea-1"), event("u", "no such item")])
     assert (done.accepted, done.unknown_items) == (2, ("no such item",))
-    assert len(await world.gateway.history("u")) == 2
+    assert len(await world.gateway.user_records.history("u")) == 2
 
 
 async def test_a_bad_request_fails_alone(make_world):

@@ -75,9 +75,9 @@ async def test_without_redis_reads_go_on_and_writes_are_refused(own_redis, make_
     with pytest.raises(Unavailable):
         await world.gateway.delete("sea-1", wait_visible=False)
     with pytest.raises(Unavailable):
-        await world.gateway.history("u")
+        await world.gateway.user_records.history("u")
     with pytest.raises(Unavailable):
-        await world.gateway.erase("u")
+        await world.gateway.user_records.erase("u")
 
     own_valkey.start()
 

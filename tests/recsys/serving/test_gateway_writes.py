@@ -123,8 +123,8 @@ async def test_erase_forgets_the_user(make_world):
     world = await make_world()
     await world.gateway.record([event("u", "sea-1"), event("u", "sea-2")])
     await world.gateway.recommend(RecQuery(k=3, user_id="u"))
-    assert await world.gateway.erase("u") == 2
-    assert await world.gateway.history("u") == []
+    assert await world.gateway.user_records.erase("u") == 2
+    assert await world.gateway.user_records.history("u") == []
     assert [k async for k in world.redis.scan_iter("recsys:*:u")] == []
     slate = await world.gateway.recommend(RecQuery(k=100, user_id="u"))
     assert len(slate.items) == len(world.items)

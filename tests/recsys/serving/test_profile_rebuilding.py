@@ -140,7 +140,7 @@ async def test_who_came_lately_is_warm_when_another_version_is_served(make_world
     await world.gateway.record([event("stranger", "sea-0")])
     new = await promote(world)
     held = Held(world.clients[0])
-    await world.gateway.erase(users[0])
+    await world.gateway.user_records.erase(users[0])
     assert not [k async for k in world.redis.scan_iter(f"*:{users[0]}")]
     slates = [await world.gateway.recommend(RecQuery(k=3, user_id=u, diversity=0.0)) for u in users[1:]]
     assert {(s.index_version, s.degraded) for s in slates} == {(new, ())}

@@ -155,7 +155,7 @@ async def test_an_impression_leaves_the_user_alone(make_world, redis):
     assert (recorded.accepted, recorded.unknown_items) == (len(told) + 1, ())
     after = await gateway.recommend(RecQuery(k=20, user_id="u"))
     assert [(item.item_id, item.score) for item in after.items] == [(item.item_id, item.score) for item in before.items]
-    assert len(await gateway.history("u")) == 1
+    assert len(await gateway.user_records.history("u")) == 1
     new = {key.split(b":")[1] for key in await redis.keys("recsys:*") if key not in keys}
     assert new <= {b"outcomes", b"waiting", b"token"}
 
@@ -165,6 +165,6 @@ async def test_an_impression_that_is_configured_to_weigh_something_is_an_event_l
     types["impression"] = types["impression"].model_copy(update={"kept": True, "weight": 0.1})
     world = await make_world(serving=Serving(budget_s=20, event_types=types))
     await world.gateway.record([event("u", "sea-1", type="impression", request_id="r")])
-    assert len(await world.gateway.history("u")) == 1
+    assert len(await world.gateway.user_records.history("u")) == 1
     slate = await world.gateway.recommend(RecQuery(k=3, user_id="u"))
     assert {item.item_id.split("-")[0] for item in slate.items} == {"sea"}

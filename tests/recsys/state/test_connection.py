@@ -87,7 +87,7 @@ async def test_the_whole_platform_runs_as_that_user_over_tls(client, make_world)
     assert {item.item_id.partition("-")[0] for item in slate.items} == {"sea"}
     [written] = await world.gateway.upsert([Item("sea-new", "sea", "wave", {}, None)], wait_visible=True)
     assert written.visible
-    assert await world.gateway.erase("u") == 1
+    assert await world.gateway.user_records.erase("u") == 1
     with pytest.raises(NoPermissionError):
         await client.get("other:key")
     for command in ("FLUSHALL", "KEYS *", "CONFIG GET *", "ACL LIST", "SHUTDOWN"):

@@ -67,7 +67,7 @@ async def test_two_platforms_on_one_redis_do_not_see_each_other(two, redis, tmp_
     for world, topic in ((one, "sea"), (other, "forest")):
         slate = await world.gateway.recommend(RecQuery(k=1, user_id=ODD[0], diversity=0.0))
         assert {item.item_id.partition("-")[0] for item in slate.items} == {topic}
-    assert await one.gateway.erase(ODD[0]) == 2
+    assert await one.gateway.user_records.erase(ODD[0]) == 2
     assert await histories(other) == {ODD[0]: ["forest-3"]}
 
     whole = [key.decode() async for key in redis.scan_iter()]
@@ -164,7 +164,7 @@ async def test_what_is_not_bounded_has_a_lifetime(make_world, redis):
     await world.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True, version=7)
     await world.gateway.record([event("v", "sea-new")])
     await world.gateway.delete("sea-new", wait_visible=True)
-    await world.gateway.erase(ODD[1])
+    await world.gateway.user_records.erase(ODD[1])
     found = [key async for key in redis.scan_iter()]
     assert len(found) > 20
     stays = {key.decode() for key in found if await redis.ttl(key) == -1}
