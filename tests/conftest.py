@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,36 @@ PLATFORM = ("tests/cluster/", "tests/test_docs.py")
 """Files with tests of the platform."""
 
 
+LONG = (
+    "tests/deployments/machine/test_runtime_up.py",
+    "tests/recsys/index/test_index.py",
+    "tests/recsys/tuning/test_halving.py",
+    "tests/deployments/batch/test_batch.py",
+    "tests/recsys/index/test_stored.py",
+    "tests/recsys/index/test_equal_vectors.py",
+    "tests/recsys/encoders/test_encoders.py",
+    "tests/load_tests/traffic/test_shoppers.py",
+    "tests/recsys/serving/test_engines_served.py",
+    "tests/recsys/versions/test_contents.py",
+    "tests/recsys/serving/test_version_follower.py",
+    "tests/recsys/tuning/test_tuning.py",
+    "tests/recsys/serving/test_shard_replica.py",
+    "tests/recsys/jobs/test_retrain.py",
+    "tests/recsys/serving/test_swaps.py",
+    "tests/deployments/cli/test_cli_interrupted.py",
+    "tests/deployments/cli/test_cli_evaluate.py",
+    "tests/deployments/cli/test_cli_tune.py",
+    "tests/load_tests/traffic/test_run.py",
+)
+"""Files that take over ten seconds, the longest first; `var/tests.xml` has the time of each test."""
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """One more process than cores: most of the time the one with the platform waits for it."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where tests run in several processes, each file runs in one, and all files with tests of the platform in one."""
@@ -40,17 +71,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             return "the platform" if nodeid.startswith(PLATFORM) else nodeid.partition("::")[0]
 
+    config.option.loadscopereorder = False  # files run in the order of the collection
     return ByPlatform(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The quick tests come first; those on the platform last, and at the very end those that break it."""
+    """In one process the quick tests come first, those on the platform last. In several, where those have a process of
+    their own, what takes long comes first, so that all processes end at about the same time. Tests that break the
+    platform come after all others on it.
+    """
     for item in items:
         if "live" in getattr(item, "fixturenames", ()):
             assert item.nodeid.startswith(PLATFORM), f"{item.nodeid} asks for the platform: it belongs to tests/cluster"
             item.add_marker(pytest.mark.cluster)
-    items.sort(key=lambda item: ("live" in getattr(item, "fixturenames", ()), "outages" in item.path.name))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        sizes = Counter(item.path for item in items)
+        place = {REPOSITORY / name: number for number, name in enumerate(LONG)}
+        items.sort(key=lambda i: (not i.nodeid.startswith(PLATFORM), place.get(i.path, len(LONG)), -sizes[i.path]))
+    items.sort(key=lambda item: "outages" in item.path.name)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

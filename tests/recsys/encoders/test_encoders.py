@@ -37,13 +37,26 @@ def spec(backend: Backend, **others: Any) -> EncoderSpec:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both exports, which take ten seconds each: made once for all tests, in place of what a damaged disk left."""
-    folder = tmp_path_factory.mktemp("models")
-    for backend in EXPORTED:
-        left = folder / fingerprint(spec(backend))
-        left.mkdir()
-        (left / "tokenizer.json").write_text("{")
-        prepare_encoder(spec(backend), folder, threads=2)
+    """Both exports, made once for all tests, in place of what a damaged disk left. Both write the same graph, which
+    takes ten seconds to trace: it is traced once.
+    """
+    from recsys.encoders import export  # noqa: PLC0415 - torch and onnx take seconds to import
+
+    folder, trace = tmp_path_factory.mktemp("models"), export._traced
+    traced: list[bytes] = []
+
+    def once(pipeline: Any, max_tokens: int) -> Any:
+        if not traced:
+            traced.append(trace(pipeline, max_tokens).SerializeToString())
+        return export.onnx.load_from_string(traced[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_traced", once)
+        for backend in EXPORTED:
+            left = folder / fingerprint(spec(backend))
+            left.mkdir()
+            (left / "tokenizer.json").write_text("{")
+            prepare_encoder(spec(backend), folder, threads=2)
     return folder
 
 
