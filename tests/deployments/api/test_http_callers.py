@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 import uvicorn
 
@@ -25,12 +24,7 @@ from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.access.gate import Gate
 from recsys.config.platform import Ports
 from recsys.config.serving import Limits, Serving
-from recsys.datatypes import RecQuery
-from recsys.errors import CallerGone, Overloaded, Unavailable
-from recsys.shard.recall import nearest_query
-from recsys.transport.clock import Clock
-from recsys.transport.coalescing import Caller, Coalescer
-from tests.support.world import DIMENSION, World, eventually
+from tests.support.world import World, eventually
 
 RECOMMEND = "/v1/users/u/recommendations"
 
@@ -254,110 +248,6 @@ backend b
         proxy.wait()
 
 
-class Someone(Caller):
-    gone = False
-
-
-async def test_those_who_left_or_waited_too_long_are_never_in_a_batch():
-    """Each is told his own reason, and who stays is answered."""
-    batches: list[list[int]] = []
-    go = asyncio.Event()
-
-    async def work(batch: list[int]) -> list[int]:
-        batches.append(batch)
-        await go.wait()
-        return batch
-
-    queue: Coalescer[int, int] = Coalescer(work, max_batch=8, max_in_flight=1, budget_s=5)
-    first = asyncio.create_task(queue.submit(0))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    left, late, stays = Someone(), Someone(time.monotonic() - 4.9), Someone()
-    calls = [asyncio.create_task(queue.submit(n, who)) for n, who in enumerate((left, late, stays), 1)]
-    await asyncio.sleep(0.15)
-    left.gone = True
-    go.set()
-    gone, overdue, answer = await asyncio.gather(*calls, return_exceptions=True)
-    assert isinstance(gone, CallerGone)
-    assert isinstance(overdue, Overloaded)
-    assert answer == 3
-    assert await first == 0
-    assert batches == [[0], [3]]
-    assert queue.given_up == {"gone": 1, "late": 1}
-
-
-async def test_a_shard_leaves_out_searches_whose_callers_have_given_up(make_world, monkeypatch):
-    """Behind a slow search, those that are late by then are passed over, and one that is not is done."""
-    world = await make_world(shards=1)
-    [replica] = world.clients[0].replicas
-    vectors = np.random.default_rng(1).random((8, DIMENSION), np.float32)
-    query = nearest_query(world.follower.serve.version, vectors, 5)
-    searched: list[float] = []
-    plain = replica.watch.search
-
-    def slow(shard, asked):
-        searched.append(asked.left_s)
-        time.sleep(0.1)
-        return plain(shard, asked)
-
-    monkeypatch.setattr(replica.watch, "search", slow)
-    fields = {f: getattr(query, f) for f in query.__slots__}
-    asked = [type(query)(**fields | {"left_s": left_s}) for left_s in (30.0, 0.01, 0.01, 0.01, 20.0)]
-    found = await asyncio.gather(*(replica.search(one) for one in asked), return_exceptions=True)
-    assert [isinstance(one, Unavailable) for one in found] == [False, True, True, True, False]
-    assert searched == [30.0, 20.0]
-
-
-async def test_shards_are_told_what_is_left_of_the_budget(make_world, monkeypatch):
-    world = await make_world(shards=1, serving=Serving(budget_s=7))
-    told: list[float] = []
-    plain = world.clients[0].search
-    monkeypatch.setattr(world.clients[0], "search", lambda query: told.append(query.left_s) or plain(query))
-    http = make_api(world.gateway, Gate(), Traces("r"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(http), base_url="http://localhost") as caller:
-        stamp = {"x-request-start": stamped(3)}
-        assert (await caller.get(RECOMMEND, headers=stamp)).status_code == 200
-        assert (await caller.get(RECOMMEND)).status_code == 200
-    assert 0 < told[0] <= 4
-    assert told[0] < told[1] <= 7
-
-
-async def test_one_that_came_late_takes_no_time_from_others(make_world, monkeypatch):
-    """The batch of one whose budget is nearly over is searched for half a budget, and whole."""
-    world = await make_world(shards=1, serving=Serving(budget_s=20))
-    told: list[float] = []
-    plain = world.clients[0].search
-    monkeypatch.setattr(world.clients[0], "search", lambda query: told.append(query.left_s) or plain(query))
-    queries = [RecQuery(k=3), RecQuery(k=3, since=time.monotonic() - 19.9)]
-    slates = await asyncio.gather(*(world.gateway.recommend(q, Caller(q.since)) for q in queries))
-    assert told[0] > 9
-    assert not any(slate.degraded for slate in slates)
-
-
-async def test_others_are_not_refused_for_one_that_came_late():
-    """Who finds somebody old in the queue is told to come again by his own wait there, not by the other's age."""
-    go = asyncio.Event()
-
-    async def flight(batch: list[str]) -> list[str]:
-        await go.wait()
-        return batch
-
-    queue: Coalescer[str, str] = Coalescer(flight, max_batch=8, max_in_flight=1, max_wait_s=10, budget_s=20)
-    tasks = [asyncio.create_task(queue.submit("first"))]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    old = Caller(time.monotonic() - 9)
-    tasks.append(asyncio.create_task(queue.submit("old", old)))
-    await asyncio.sleep(0)
-    old.since -= 6
-    tasks.append(asyncio.create_task(queue.submit("new")))
-    await asyncio.sleep(0)
-    with pytest.raises(Overloaded):  # the machine is slow for all
-        await queue.submit("old as well", Caller(time.monotonic() - 11))
-    go.set()
-    assert await asyncio.gather(*tasks) == ["first", "old", "new"]
-
-
 async def test_the_budget_begins_with_the_end_of_a_body_that_comes_slowly(make_served):
     served = await make_served(serving=Serving(budget_s=2))
     body = b'{"user_id": "u", "k": 3}'
@@ -368,8 +258,3 @@ async def test_the_budget_begins_with_the_end_of_a_body_that_comes_slowly(make_s
     writer.write(body[5:])
     assert (await reader.readline()).split()[1] == b"200"
     await leave([(reader, writer)])
-
-
-def test_a_clock_counts_from_the_moment_that_it_is_told():
-    assert Clock(5.0, time.monotonic() - 3).left() <= 2
-    assert Clock(5.0).left() > 4

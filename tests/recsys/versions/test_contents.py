@@ -17,18 +17,16 @@ from recsys.config.platform import Platform, RoutingSpec
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
 from recsys.config.whole import Config
-from recsys.datatypes import Item, RecQuery
+from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, NotFound, VersionError
 from recsys.jobs.compact import compact
-from recsys.state import redis_keys
-from recsys.state.item_log import ItemLog, after
+from recsys.state.item_log import ItemLog
 from recsys.versions.build import Build, Content
 from recsys.versions.contents import file_content, live_content, served_items
-from recsys.versions.manifest import Manifest
 from recsys.versions.promotion import promote, rollback
-from recsys.versions.retention import prune
 from recsys.versions.store import VersionStore
+from tests.support.live_builds import build_live, everything, serve
 from tests.support.world import ATTRIBUTES, DIMENSION, World, catalogue, eventually
 
 
@@ -40,26 +38,6 @@ class Counting(HashingEncoder):
     def encode(self, texts):
         self.texts += texts
         return super().encode(texts)
-
-
-async def build_live(world: World, platform: Platform | None = None, encoder: Any = None) -> Manifest:
-    chosen = platform or world.platform
-    encoder = encoder or HashingEncoder(chosen.encoder)
-    with world.store.drafts.alone():
-        content = await live_content(world.store, world.redis, chosen, encoder.fingerprint, lambda *_: None)
-        return Build(chosen, world.store, encoder, 1, ShardTuning()).publish(content)
-
-
-async def everything(world: World) -> dict[str, str]:
-    """Title by id of all that can be recommended."""
-    slate = await world.gateway.recommend(RecQuery(k=1000, include_seen=True))
-    assert slate.degraded == ()
-    return {r.item_id: r.title for r in slate.items}
-
-
-async def serve(world: World, version: str) -> None:
-    world.store.promote(version)
-    assert await eventually(lambda: world.follower.serve.version == version)
 
 
 async def test_a_compaction_holds_what_is_live(make_world):
@@ -130,84 +108,6 @@ async def test_changes_over_http_stay_on_top_of_an_import(make_world):
     assert (now["late"], now["sea-2"], now["file"]) == ("late", "late edit", "file")
     assert not {"sea-3", "early"} & now.keys()
     assert now["sea-1"].startswith("sea wave")
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_world):
-    """Three versions kept of five: two folders go, of the log what only they needed; replicas old and new agree."""
-    world: World = await make_world(shards=1, items=catalogue(3))
-    log, names = ItemLog(world.redis), [world.store.current()]
-    for n in range(4):
-        await world.gateway.upsert([Item(f"n{n}-{i}", f"{n} {i}") for i in range(5)], wait_visible=True)
-        names.append((await build_live(world)).version)
-        await serve(world, names[-1])
-    assert await world.redis.xlen(redis_keys.log(0)) == 20
-    holding = world.clients[0].replicas[0]
-    assert await eventually(lambda: set(holding.versions) == {names[-1]}, 60)
-    done = await prune(world.store, world.redis, 3)
-    assert done.versions == tuple(names[:2])
-    assert done.entries == 10
-    assert world.store.served() == names[:1:-1]
-    assert [m.version for m in world.store.versions()] == names[2:]
-    oldest = world.store.manifest(names[2]).shards[0].cursor
-    assert all(after(e.sequence) > after(oldest) for e in await log.read(0, "0-0"))
-    assert (await prune(world.store, world.redis, 3)).entries == 0
-    await world.add_replica(0)
-    assert [len(await everything(world)) for _ in range(2)] == [12 + 20] * 2
-    await rollback(world.store, world.platform)
-    await rollback(world.store, world.platform)
-    assert await eventually(lambda: world.follower.serve.version == names[2])
-    assert len(await everything(world)) == 12 + 20
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
-    """It would lack what was trimmed: loading it is refused in words, and what is served stays up."""
-    world: World = await make_world(shards=1, items=catalogue(3))
-    first = world.store.current()
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
-    second = (await build_live(world)).version
-    await serve(world, second)
-    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
-    await ItemLog(world.redis).trim(0, world.store.manifest(second).shards[0].cursor)
-    world.store.promote(first)
-    assert await eventually(lambda: "was trimmed to" in caplog.text)
-    assert world.follower.serve.version == second
-    assert "n" in await everything(world)
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_going_back_and_forth_between_two_versions_loses_no_third(make_world):
-    world: World = await make_world(shards=1, items=catalogue(2))
-    names = [world.store.current(), *[(await build_live(world)).version for _ in range(2)]]
-    for version in names[1:] * 30:
-        world.store.promote(version)
-    assert world.store.served() == names[::-1]
-    await serve(world, names[2])
-    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {names[2]}, 60)
-    assert (await prune(world.store, world.redis, 3)).versions == ()
-    assert (await prune(world.store, world.redis, 2)).versions == (names[0],)
-
-
-@pytest.mark.usefixtures("hurried")
-async def test_versions_in_use_are_not_removed(make_world):
-    """One that a replica still holds stays, with its log, however few are to be kept; so does one just built."""
-    world: World = await make_world(shards=1, items=catalogue(2))
-    first = world.store.current()
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
-    second = (await build_live(world)).version
-    await serve(world, second)
-    third = (await build_live(world)).version
-    assert (await prune(world.store, world.redis, 1)).versions == ()
-    assert await world.redis.xlen(redis_keys.log(0)) == 1
-    assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
-
-    async def pruned():
-        return first in (await prune(world.store, world.redis, 1)).versions
-
-    assert await eventually(pruned)
-    assert [m.version for m in world.store.versions()] == [second, third]
-    assert await world.redis.xlen(redis_keys.log(0)) == 0
 
 
 async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
