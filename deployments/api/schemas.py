@@ -241,53 +241,6 @@ class ListedOut(BaseModel):
     """null: this is the last page."""
 
 
-class UserOut(BaseModel):
-    user_id: str
-    events: int
-    """Events that are known."""
-    history_limit: int
-    """Events that are kept of a user, up to a tenth more; the oldest go."""
-    attributes: dict[str, bool | str | float | list[str]]
-    history: list[dict[str, Any]]
-    """Newest first."""
-
-
-class AttributesBody(Body):
-    attributes: dict[str, Any] = Field(max_length=64)
-    """By the names of `args.user_attributes`; null takes one away."""
-
-
-class AttributesOut(BaseModel):
-    user_id: str
-    attributes: dict[str, bool | str | float | list[str]]
-
-
-class MergeBody(Body):
-    from_user: Id
-    """Whose events and attributes the user gets. That user is forgotten then."""
-
-
-class MergedOut(BaseModel):
-    user_id: str
-    from_user: str
-    accepted: int
-    """Events that the user has got."""
-    duplicates: int
-    """Events whose event_id the user had already."""
-    too_old: int
-    """Events as old as what has left the user's history, or from before the user was erased."""
-
-
-class ErasedOut(BaseModel):
-    user_id: str
-    events_erased: int
-
-
-class ForgottenOut(BaseModel):
-    user_id: str
-    event_id: str
-
-
 class Problem(BaseModel):
     """RFC 9457 problem details; `code` is stable."""
 

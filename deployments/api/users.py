@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from deployments.api.parameters import EventId, UserId
 from deployments.api.routes import CheckedRoute
-from deployments.api.schemas import (
+from deployments.api.user_schemas import (
     AttributesBody,
     AttributesOut,
     ErasedOut,
