@@ -90,7 +90,7 @@ def _max_tokens(model: SentenceTransformer) -> int:
 def _write_graph(model: SentenceTransformer, backend: Backend, folder: Path) -> None:
     transformer = model[0].auto_model
     assert isinstance(transformer, torch.nn.Module)
-    graph = _traced(_Pipeline(transformer).eval(), _max_tokens(model))
+    graph = traced_graph(_Pipeline(transformer).eval(), _max_tokens(model))
     if backend == "onnx":
         onnx.save(graph, folder / MODEL)
         return
@@ -99,7 +99,8 @@ def _write_graph(model: SentenceTransformer, backend: Backend, folder: Path) -> 
         quantise(graph, [cut.encode(text).ids for text in CALIBRATION_TEXTS], folder / MODEL)
 
 
-def _traced(pipeline: _Pipeline, max_tokens: int) -> onnx.ModelProto:
+def traced_graph(pipeline: torch.nn.Module, max_tokens: int) -> onnx.ModelProto:
+    """The graph of a module from (input_ids, attention_mask), (n, t) int64 each, to (n, d) float32 vectors."""
     ids = torch.randint(1, 100, (3, 7))  # any numbers: the graph holds for every batch and length
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0

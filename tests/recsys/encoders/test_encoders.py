@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from recsys.encoders import export  # noqa: PLC0415 - torch and onnx take seconds to import
 
-    folder, trace = tmp_path_factory.mktemp("models"), export._traced
+    folder, trace = tmp_path_factory.mktemp("models"), export.traced_graph
     traced: list[bytes] = []
 
     def once(pipeline: Any, max_tokens: int) -> Any:
@@ -51,7 +51,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return export.onnx.load_from_string(traced[0])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "_traced", once)
+        patch.setattr(export, "traced_graph", once)
         for backend in EXPORTED:
             left = folder / fingerprint(spec(backend))
             left.mkdir()
