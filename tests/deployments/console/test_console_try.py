@@ -74,7 +74,7 @@ async def test_a_basket_counts_for_the_answers_alone(visit, console):
     page = await visit("#/try?user=shopper")
     await page.locator(".card").first.get_by_role("button", name="Basket").click()
     await expect(page.get_by_text("1 item in the basket")).to_be_visible()
-    assert await console.world.gateway.history("shopper") == []
+    assert await console.world.gateway.user_records.history("shopper") == []
 
 
 async def test_two_answers_stand_side_by_side(visit):
