@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test test-quick check load compare compare-ann scaling chaos fuzz lock clean
+.PHONY: install demo down test test-quick check load compare compare-ann scaling chaos chaos-cluster fuzz lock clean
 
 install: $(STAMP)
 
@@ -69,6 +69,10 @@ scaling: $(STAMP)
 # Faults under load, one after another, on a platform of its own; ARGS="--only 'composer killed,overload'".
 chaos: $(STAMP)
 	$(BIN)/python -m load_tests.chaos $(ARGS)
+
+# Faults of whole machines: three network namespaces, each a machine of one cluster; needs root.
+chaos-cluster: $(STAMP)
+	$(BIN)/python -m load_tests.chaos.cluster $(ARGS)
 
 # Over 5,000 made-up calls to a running platform; ARGS="--host URL --examples 400 --seed 1".
 fuzz: $(STAMP)

@@ -12,6 +12,7 @@ from typing import IO
 
 from deployments.machine.environment import ray_environment
 from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
+from deployments.machine.processes import instance_processes
 from deployments.machine.valkey import last_lines
 from recsys.config.base import Settings
 from recsys.config.platform import Ports
@@ -26,6 +27,8 @@ class Cluster(Settings):
     """`host:port` of a cluster's control store. None: a local Ray, which ends with the job."""
     cpus: int
     """Cores of a local Ray."""
+    node: str | None = None
+    """The address of this machine's node of the cluster. None: Ray finds the node by itself."""
     folder: Path | None = None
     """Folder for the files of a local Ray."""
 
@@ -34,18 +37,18 @@ class Cluster(Settings):
 def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Cluster, dict[str, str]]]:
     """Yield the cluster, and the environment of a job on it.
 
-    For the platform that runs in `home` the environment has its token. For another cluster Ray's own variables
-    (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) are kept. A local Ray listens on loopback and has a token of its own. Raises
-    VersionError while another job has a local Ray in this home.
+    For the platform that runs in `home`, or whose node runs here, the environment has its token. For another cluster
+    Ray's own variables (RAY_AUTH_MODE, RAY_AUTH_TOKEN_PATH) are kept. A local Ray listens on loopback and has its own
+    token. Raises VersionError while another job has a local Ray in this home.
     """
     if address is not None:
-        platform = read_instance(home)
-        ours = platform is not None and address == f"127.0.0.1:{platform.ports.gcs}"
-        env = ray_environment(platform, os.environ) if platform is not None and ours else dict(os.environ)
+        platform = _platform_at(home, address)
+        env = dict(os.environ) if platform is None else ray_environment(platform, os.environ)
         if address.startswith(("127.", "localhost:")):
             # Otherwise Ray connects to this machine's network address: see `machine/environment.py`.
             env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-        yield Cluster(address=address, cpus=cpus), env
+        node = platform.address if platform is not None and platform.in_cluster else None
+        yield Cluster(address=address, cpus=cpus, node=node), env
         return
     place = home / "batch"  # a folder of its own: the platform may run at the same time
     own = Instance(
@@ -59,6 +62,15 @@ def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Clu
             yield Cluster(address=None, cpus=cpus, folder=own.ray_dir), ray_environment(own, os.environ)
         finally:
             own.remove()
+
+
+def _platform_at(home: Path, address: str) -> Instance | None:
+    """The platform of this home whose control store has this address, or this machine's node of its cluster."""
+    for place in (home, *sorted((home / "nodes").glob("*"))):
+        instance = read_instance(place)
+        if instance is not None and instance.control_store == address and instance_processes(instance.id):
+            return instance
+    return None
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
             host, _, port = cluster.address.rpartition(":")
             with socket.create_connection((host, int(port)), _KNOCK_S):
                 pass
-            ray.init(cluster.address, **quiet)
+            ray.init(cluster.address, _node_ip_address=cluster.node, **quiet)
         else:
             ray.init(
                 "local", num_cpus=cluster.cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,

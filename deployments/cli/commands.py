@@ -12,6 +12,7 @@ from typer.main import get_command
 COMMANDS = {
     "demo": ("demo", "MovieLens 100K: fetch, build, start everything, show what one event changes."),
     "up": ("starting", "Start the platform of a config file."),
+    "node": ("node", "Start, drain or stop this machine's part of a cluster."),
     "apply": ("config_update", "Hand a changed config file to the platform that runs."),
     "down": ("platform", "Stop what `recsys up` or `recsys demo` started here, and nothing else."),
     "status": ("platform", "Say what runs: versions, replicas and their bounds, log positions."),

@@ -69,6 +69,9 @@ def _home_of(config: Path | None) -> Path | None:
 
 
 def running_in(home: Path) -> Instance | None:
-    """The platform of this home; None: it does not run."""
-    instance = read_instance(home)
-    return instance if instance is not None and instance_processes(instance.id) else None
+    """The platform of this home, or this machine's node of its cluster; None: neither runs."""
+    for place in (home, *sorted((home / "nodes").glob("*"))):
+        instance = read_instance(place)
+        if instance is not None and instance_processes(instance.id):
+            return instance
+    return None

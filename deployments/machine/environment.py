@@ -14,6 +14,7 @@ import deployments
 from deployments.machine.instance import Instance
 from deployments.machine.processes import MARKER
 from deployments.ray_internals.forking.client import SOCKET
+from deployments.ray_internals.loopback.worker import ADDRESS
 from recsys.config.platform import REPLICA_PORTS, Ports
 
 LATENCY_BUCKETS_MS = "0.5,1,2,3,5,7.5,10,15,20,30,50,75,100,150,200,300,500,1000,2000,5000"
@@ -43,6 +44,38 @@ def ray_environment(instance: Instance, inherited: Mapping[str, str], tuning: Tu
         **_ray(instance),
         **_serve(instance.ports, tuning),
         **_haproxy(instance, tuning),
+        **(_in_cluster(instance) if instance.in_cluster else _alone()),
+    }
+
+
+def _alone() -> dict[str, str]:
+    return {
+        # It also works on Linux: with 0 the node's address stays 127.0.0.1, which Ray would replace by the network
+        # address. So everything listens on loopback, together with the changes of ray_internals/loopback.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+
+
+def _in_cluster(instance: Instance) -> dict[str, str]:
+    head = (instance.joined or instance.address).rpartition(":")[0]
+    return {
+        # What replicas listen on for the others, instead of every interface.
+        ADDRESS: instance.address,
+        "no_grpc_proxy": ",".join(filter(None, ("127.0.0.1", "localhost", instance.address, head))),
+        # Seconds for which a raylet waits for a head that is away, and its replicas go on serving. Ray's default is 60.
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "3600",
+        # Ray's control store asks each machine whether it is there. One that ended is found out after four seconds, one
+        # that says nothing after some twenty, so a network that is away for ten harms nothing. By default fifteen and
+        # fifty.
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "4000",
+        "RAY_health_check_failure_threshold": "4",
+        # A machine that is gone answers nothing: the next one is tried after a second instead of five, and its replicas
+        # are left out after two checks that fail.
+        "RAY_SERVE_HAPROXY_TIMEOUT_CONNECT_S": "1",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+        # Seconds for which HAProxy on a machine that is drained says that it is, and still answers.
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "10",
     }
 
 
@@ -81,9 +114,6 @@ def _ray(instance: Instance) -> dict[str, str]:
         # By default Ray starts workers at nice 15, and any other program on the machine would starve them.
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # It also works on Linux: with 0 the node's address stays 127.0.0.1, which Ray would replace by the network
-        # address. So everything listens on loopback, together with the changes of ray_internals/loopback.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_START_HOOK": "deployments.ray_internals.loopback.start.keep_to_loopback",
         # Workers are forked, see deployments/ray_internals/forking.
         SOCKET: str(instance.fork_socket),

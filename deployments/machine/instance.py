@@ -17,6 +17,7 @@ from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 from recsys.files import replace
 
+LOOPBACK = "127.0.0.1"
 _HOME = "home"
 """File in the runtime folder with the path of the platform's home."""
 
@@ -40,10 +41,24 @@ class Instance(Settings):
     """Folder of sockets, token and Ray's session. Its path is short: a socket's path has less than 108 characters."""
     redis_prefix: str = "recsys"
     ports: Ports
+    address: str = LOOPBACK
+    """This machine's IP address, as the other machines of a cluster reach it. Loopback: there are no others."""
+    joined: str | None = None
+    """`host:port` of the control store of the cluster that this machine joined. None: the control store is here."""
     logging_config: dict[str, Any] | None = None
     """The logging config submitted to Serve, which does not report it."""
     pids: tuple[int, ...] = ()
     """Processes at the end of `up`, for information. `down` finds processes by their mark."""
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it is one machine of a cluster, started by `recsys node up`, or has a machine to itself."""
+        return self.address != LOOPBACK
+
+    @property
+    def control_store(self) -> str:
+        """`host:port` of the cluster's control store, which batch jobs connect to."""
+        return self.joined or f"{self.address}:{self.ports.gcs}"
 
     @property
     def token_file(self) -> Path:

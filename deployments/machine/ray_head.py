@@ -1,10 +1,10 @@
-"""The start of Ray on this machine, with explicit addresses and ports."""
+"""The start of Ray on this machine, with explicit addresses and ports: as a head, or joining a cluster."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from deployments.machine.instance import Instance
 from deployments.machine.valkey import last_lines
@@ -12,15 +12,21 @@ from recsys.errors import RuntimeFailure
 
 
 def start_ray(
-    instance: Instance, env: Mapping[str, str], *, num_cpus: int | None, object_store_bytes: int, timeout_s: float = 120
+    instance: Instance,
+    env: Mapping[str, str],
+    *,
+    num_cpus: int | None,
+    object_store_bytes: int,
+    more: Sequence[str] = (),
+    timeout_s: float = 120,
 ) -> None:
-    """Start Ray, and return when it is up. `num_cpus`: cores that Ray assigns; None: all. Raises RuntimeFailure when it
-    does not start within `timeout_s` seconds.
+    """Start Ray, and return when it is up. `num_cpus`: cores that Ray assigns; None: all. `more`: further options.
+    Raises RuntimeFailure when it does not start within `timeout_s` seconds.
     """
     log = instance.log_dir / "ray-start.log"
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
-    command += _options(instance, object_store_bytes)
-    command += [] if num_cpus is None else [f"--num-cpus={num_cpus}"]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *_options(instance, object_store_bytes)]
+    command += _head_options(instance) if instance.joined is None else [f"--address={instance.joined}"]
+    command += [*([] if num_cpus is None else [f"--num-cpus={num_cpus}"]), *more]
     with log.open("wb") as output:
         try:
             done = subprocess.run(  # noqa: S603 - every part is ours
@@ -43,14 +49,19 @@ def start_fork_server(instance: Instance, env: Mapping[str, str]) -> None:
     process.returncode = 0  # it is meant to outlive this process; otherwise Popen warns
 
 
-def _options(instance: Instance, object_store_bytes: int) -> list[str]:
-    ports = instance.ports
+def _head_options(instance: Instance) -> list[str]:
     return [
-        "--node-ip-address=127.0.0.1",
-        f"--port={ports.gcs}",
-        "--dashboard-host=127.0.0.1",
-        f"--dashboard-port={ports.dashboard}",
-        f"--metrics-export-port={ports.metrics}",
+        "--head",
+        f"--port={instance.ports.gcs}",
+        f"--dashboard-host={instance.address}",
+        f"--dashboard-port={instance.ports.dashboard}",
+    ]
+
+
+def _options(instance: Instance, object_store_bytes: int) -> list[str]:
+    return [
+        f"--node-ip-address={instance.address}",
+        f"--metrics-export-port={instance.ports.metrics}",
         # Any free port: with a busy one Ray retries for four seconds and then continues without it.
         "--dashboard-agent-listen-port=0",
         # Any free ports, instead of 10002-19999, which two Rays on one machine would share.

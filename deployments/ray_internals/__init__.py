@@ -3,10 +3,12 @@
 | file | what it changes | where in Ray | why |
 | --- | --- | --- | --- |
 | `loopback/start.py` | the worker files, no client server | ray/_private/parameter.py | port 10001 has no flag; forks |
-| `loopback/worker.py` | gRPC on 127.0.0.1 | ray/serve/_private/replica.py | it listens on `[::]:0` |
+| `loopback/worker.py` | gRPC on one address | ray/serve/_private/replica.py | it listens on `[::]:0` |
 | `loopback/haproxy.py` | HAProxy's configuration | ray/serve/_private/haproxy_templates.py | nothing configures it |
 | `forking/setup_worker.py` | the start of replicas | ray/_private/workers/setup_worker.py | a fork takes them, too |
 | `forking/imports.py` | the seed of actor class ids | ray/actor.py | forks would give two things one id |
+| `control_store.py` | the start of Ray's control store | ray/_private/services.py | it ends with its Redis |
+| `head_entrance.py` | when the head's HAProxy reports that it goes | ray/serve/_private/haproxy.py | Serve keeps it |
 | `shortcut.py` | the hottest call's way | ray/serve/_private/http_util.py | Serve's wrapper is a third of its time |
 
 tests/deployments/ray_internals/test_upstream.py says in words which of them a newer Ray would break.

@@ -10,22 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from load_tests.chaos import report
 from load_tests.chaos.data_path import ELSEWHERE
 from load_tests.chaos.faults import FAULTS, Fault
 from load_tests.chaos.freshness import freshness
-from load_tests.chaos.ledger import Ledger
-from load_tests.chaos.shopping import Shopping
-from load_tests.chaos.stage import FaultFailed, Stage, eventually
-from load_tests.chaos.traffic import Record, Traffic
+from load_tests.chaos.stage import Stage
+from load_tests.chaos.traffic import Traffic
+from load_tests.chaos.under_load import row, under_load
 from load_tests.comparison.bench import ROOT
 from recsys.data.movielens import fetch_ml100k
 
-_CALM_S = 3.0
-"""Of load before a fault and after the recovery."""
-_RECOVERED_WITHIN_S = 120.0
 _BURST = 1500
 
 
@@ -95,71 +89,12 @@ async def suite(stage: Stage, args: argparse.Namespace) -> tuple[list[dict[str, 
     return rows, fresh
 
 
-async def under_load(stage: Stage, traffic: Traffic, name: str, fault: Fault) -> dict[str, Any]:
-    traffic.record = Record()
-    before, stop, start = traffic.ledger.acknowledged, asyncio.Event(), time.monotonic()
-    load = asyncio.create_task(traffic.run(stop))
-    async with Shopping(stage.url, name) as shopping:
-        await asyncio.sleep(_CALM_S)
-        harmed, problem = time.monotonic(), ""
-        try:
-            await asyncio.to_thread(fault, stage)
-        except FaultFailed as error:
-            problem = str(error)
-        if not await asyncio.to_thread(eventually, stage.whole, _RECOVERED_WITHIN_S):
-            problem = problem or f"not whole again after {_RECOVERED_WITHIN_S:.0f} s"
-        recovered = time.monotonic() - harmed
-        await asyncio.sleep(_CALM_S)
-        stop.set()
-        await load
-    problem = problem or "; ".join(shopping.wrong[:3])
-    return await row(stage, traffic, name, start, before, recovered, problem)
-
-
 async def overload(stage: Stage, traffic: Traffic) -> dict[str, Any]:
     """Far more at once than can wait: what is too much is told so, and nothing else goes wrong."""
     before, start = traffic.ledger.acknowledged, time.monotonic()
     traffic.record = await traffic.burst(_BURST)
     recovered = time.monotonic() - start
     return await row(stage, traffic, "overload", start, before, recovered, "")
-
-
-async def row(
-    stage: Stage, traffic: Traffic, name: str, start: float, before: int, recovered: float, problem: str
-) -> dict[str, Any]:
-    record, end = traffic.record, time.monotonic()
-    lost = await final_state(stage.url, traffic.ledger)
-    for line in [*lost, *record.rule_breaks][:10]:
-        print(f"  {line}", flush=True)
-    return {
-        "name": name,
-        "requests": record.requests,
-        "failed": record.failed,
-        "refused": record.refused,
-        "overloaded": record.overloaded,
-        "degraded": record.degraded,
-        "gap_s": round(record.gap_s(start, end), 2),
-        "recovered_s": round(recovered, 1),
-        "acknowledged_writes": traffic.ledger.acknowledged - before,
-        "writes_lost": len(lost),
-        "rule_breaks": len(record.rule_breaks),
-        "problem": problem,
-        "failures": dict(record.failures),
-    }
-
-
-async def final_state(url: str, ledger: Ledger) -> list[str]:
-    """Acknowledged writes that the platform no longer knows."""
-    async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
-        histories = {}
-        for user in ledger.events:
-            answer = (await http.get(f"/v1/users/{user}", params={"limit": 1000})).raise_for_status().json()
-            histories[user] = [event["event_id"] for event in answer["history"]]
-        titles: dict[str, str | None] = {}
-        for item in ledger.titles:
-            answer = await http.get(f"/v1/items/{item}")
-            titles[item] = None if answer.status_code == 404 else answer.raise_for_status().json()["title"]
-    return ledger.lost(histories, titles)
 
 
 def arguments() -> argparse.ArgumentParser:

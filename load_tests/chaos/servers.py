@@ -35,31 +35,32 @@ class Servers:
 class Sentinels(Servers):
     """A primary, a replica, and three Sentinels that agree on which is which."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        """`host`: the address of this machine that they listen on."""
+        self._folder, self._host = folder, host
         self._ports = [_free_port() for _ in range(5)]
         self._processes: list[subprocess.Popen[bytes]] = []
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports[2:])
+        hosts = ",".join(f"{host}:{port}" for port in self._ports[2:])
         self.args = {"redis_url": f"sentinel://{hosts}/{_SERVICE}"}
 
     def start(self) -> None:
         primary, replica, *sentinels = self._ports
         durable = ("--appendonly", "yes", "--appendfsync", "always")
         self._run("primary", primary, *durable)
-        self._run("replica", replica, *durable, "--replicaof", f"127.0.0.1 {primary}")
+        self._run("replica", replica, *durable, "--replicaof", f"{self._host} {primary}")
         for port in (primary, replica):
-            _wait_for(port)
+            _wait_for(self._host, port)
         for number, port in enumerate(sentinels):
             folder = self._fresh(f"sentinel-{number}")
             rules = (
-                f"port {port}", "bind 127.0.0.1", f"dir {folder}",
-                f"sentinel monitor {_SERVICE} 127.0.0.1 {primary} {_QUORUM}",
+                f"port {port}", f"bind {self._host}", f"dir {folder}", "protected-mode no",
+                f"sentinel monitor {_SERVICE} {self._host} {primary} {_QUORUM}",
                 f"sentinel down-after-milliseconds {_SERVICE} 2000",
                 f"sentinel failover-timeout {_SERVICE} 10000",
             )  # fmt: skip
             (folder / "sentinel.conf").write_text("\n".join(rules) + "\n")
             self._start([str(folder / "sentinel.conf"), "--sentinel"], folder)
-            _wait_for(port)
+            _wait_for(self._host, port)
 
     def kill_primary(self) -> None:
         self._processes[0].kill()
@@ -69,7 +70,7 @@ class Sentinels(Servers):
         """It comes back as a replica: Sentinels tell it so."""
         folder = self._folder / "primary"
         self._processes[0] = self._start(self._options(self._ports[0], folder), folder, keep=False)
-        _wait_for(self._ports[0])
+        _wait_for(self._host, self._ports[0])
 
     def stop(self) -> None:
         for process in self._processes:
@@ -81,9 +82,9 @@ class Sentinels(Servers):
         folder = self._fresh(name)
         self._start([*self._options(port, folder), *more], folder)
 
-    @staticmethod
-    def _options(port: int, folder: Path) -> list[str]:
-        return ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    def _options(self, port: int, folder: Path) -> list[str]:
+        listens = ["--port", str(port), "--bind", self._host, "--protected-mode", "no"]
+        return [*listens, "--dir", str(folder), "--save", ""]
 
     def _fresh(self, name: str) -> Path:
         folder = self._folder / name
@@ -102,8 +103,9 @@ class Sentinels(Servers):
 class ObjectStore(Servers):
     """An S3 server of moto's. Its objects are in its memory: what takes it away keeps them and puts them back."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        """`host`: the address of this machine that it listens on."""
+        self._folder, self._host = folder, host
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._kept: dict[str, bytes] = {}
@@ -112,16 +114,16 @@ class ObjectStore(Servers):
     def start(self) -> None:
         # The AWS libraries of every process read these.
         os.environ |= {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
+            "AWS_ENDPOINT_URL": f"http://{self._host}:{self._port}",
             "AWS_ACCESS_KEY_ID": "chaos",
             "AWS_SECRET_ACCESS_KEY": "chaos",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
         self._folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)]
+        command = [sys.executable, "-m", "moto.server", "-H", self._host, "-p", str(self._port)]
         with (self._folder / "moto.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        _wait_for_port(self._port)
+        _wait_for_port(self._host, self._port)
         store = boto3.client("s3")
         store.create_bucket(Bucket=_BUCKET)
         for key, body in self._kept.items():
@@ -156,21 +158,21 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(host: str, port: int) -> None:
     deadline = time.monotonic() + _UP_WITHIN_S
     while time.monotonic() < deadline:
-        with redis.Redis(port=port, socket_timeout=1) as client, suppress(redis.RedisError):
+        with redis.Redis(host=host, port=port, socket_timeout=1) as client, suppress(redis.RedisError):
             client.ping()
             return
         time.sleep(0.05)
     raise RuntimeError(f"no server answers on port {port}")
 
 
-def _wait_for_port(port: int) -> None:
+def _wait_for_port(host: str, port: int) -> None:
     deadline = time.monotonic() + _UP_WITHIN_S
     while time.monotonic() < deadline:
         with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex((host, port)) == 0:
                 return
         time.sleep(0.1)
     raise RuntimeError(f"no server answers on port {port}")

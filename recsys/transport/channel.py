@@ -11,6 +11,7 @@ import os
 import time
 
 from recsys.errors import Unavailable
+from recsys.transport.encryption import client_context, fingerprint_shown, leaves_the_machine
 from recsys.transport.frames import RESULT, Frames
 from recsys.transport.handshake import NONCE, PROOF, Unproven, proof
 
@@ -36,12 +37,14 @@ class _ClientEnd(Frames):
 
     def greeted(self, greeting: bytes) -> int:
         nonce, server_proof = greeting[:NONCE], greeting[NONCE:]
-        if not hmac.compare_digest(server_proof, proof(self._secret, b"server", self._nonce, nonce, self._address)):
+        shown = fingerprint_shown(self.transport)
+        expected = proof(self._secret, b"server", self._nonce, nonce, self._address, shown)
+        if not hmac.compare_digest(server_proof, expected):
             if not self.ready.done():
                 self.ready.set_exception(Unproven(f"{self._address} does not prove that it is a shard of ours"))
             self.close()
             return 0
-        self.write(proof(self._secret, b"client", self._nonce, nonce, self._address))
+        self.write(proof(self._secret, b"client", self._nonce, nonce, self._address, shown))
         if not self.ready.done():
             self.ready.set_result(None)
         return 0
@@ -91,6 +94,7 @@ class Channel:
         self._host, self._port = host, int(port)
         self.address = address
         self._secret = secret
+        self._tls = client_context() if leaves_the_machine(host) else None
         self._connect_s = connect_s
         self._end: _ClientEnd | None = None
         self._connecting = asyncio.Lock()
@@ -119,7 +123,9 @@ class Channel:
             end = _ClientEnd(self._secret, self.address)
             try:
                 async with asyncio.timeout(self._connect_s):
-                    await asyncio.get_running_loop().create_connection(lambda: end, self._host, self._port)
+                    await asyncio.get_running_loop().create_connection(
+                        lambda: end, self._host, self._port, ssl=self._tls
+                    )
                     await end.ready
             except Unproven:
                 self._refused_until = time.monotonic() + _REFUSED_S

@@ -7,6 +7,7 @@ import hmac
 import os
 from collections.abc import Awaitable, Callable
 
+from recsys.transport.encryption import leaves_the_machine, server_tls
 from recsys.transport.frames import ERROR, RESULT, Frames
 from recsys.transport.handshake import NONCE, PROOF, address_of, proof
 
@@ -18,10 +19,11 @@ Handler = Callable[[int, bytes], Awaitable[bytes]]
 
 
 class _ServerEnd(Frames):
-    def __init__(self, handler: Handler, secret: bytes, greeting_s: float) -> None:
+    def __init__(self, handler: Handler, secret: bytes, greeting_s: float, fingerprint: bytes) -> None:
         super().__init__(greeting=NONCE)
         self._handler = handler
         self._secret = secret
+        self._fingerprint = fingerprint
         self._greeting_s = greeting_s
         self._expected: bytes | None = None
         """The client's proof; None: its nonce has not come yet."""
@@ -38,8 +40,8 @@ class _ServerEnd(Frames):
         if self._expected is None:
             assert self.transport is not None
             nonce, address = os.urandom(NONCE), address_of(self.transport.get_extra_info("sockname"))
-            self._expected = proof(self._secret, b"client", greeting, nonce, address)
-            self.write(nonce + proof(self._secret, b"server", greeting, nonce, address))
+            self._expected = proof(self._secret, b"client", greeting, nonce, address, self._fingerprint)
+            self.write(nonce + proof(self._secret, b"server", greeting, nonce, address, self._fingerprint))
             return PROOF
         if hmac.compare_digest(greeting, self._expected):
             self._late.cancel()
@@ -62,7 +64,7 @@ class _ServerEnd(Frames):
 
 
 class ChannelServer:
-    """Answers calls on a port of the system's choice."""
+    """Answers calls on a port of the system's choice, over TLS where the address may be reached from a network."""
 
     def __init__(self, server: asyncio.Server) -> None:
         self._server = server
@@ -72,7 +74,17 @@ class ChannelServer:
     async def start(cls, host: str, handler: Handler, secret: bytes, greeting_s: float = _GREETING_S) -> ChannelServer:
         """`host`: an address of this machine. A name or a wildcard would not be what clients dial."""
         loop = asyncio.get_running_loop()
-        return cls(await loop.create_server(lambda: _ServerEnd(handler, secret, greeting_s), host, 0))
+        tls = await asyncio.to_thread(server_tls) if leaves_the_machine(host) else None
+        fingerprint, context = (b"", None) if tls is None else (tls.fingerprint, tls.context)
+        return cls(
+            await loop.create_server(
+                lambda: _ServerEnd(handler, secret, greeting_s, fingerprint),
+                host,
+                0,
+                ssl=context,
+                ssl_handshake_timeout=None if tls is None else greeting_s,
+            )
+        )
 
     def stop(self) -> None:
         self._server.close()

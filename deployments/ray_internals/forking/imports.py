@@ -7,7 +7,7 @@ import importlib
 import os
 from types import SimpleNamespace
 
-from deployments.ray_internals.loopback.worker import bind_to_loopback
+from deployments.ray_internals.loopback.worker import bind_to_address
 
 OURS = (
     "recsys.serving.gateway",
@@ -40,7 +40,7 @@ def import_ours() -> None:
 def import_rays(raylet: str) -> None:
     """RuntimeError if forks would give the same ids to different things."""
     os.environ |= {RAYLET: raylet, JOB: _NO_JOB}
-    bind_to_loopback()
+    bind_to_address()
     import ray.actor  # noqa: PLC0415 - not before the variables are set
     from ray._raylet import ActorClassID  # noqa: PLC0415
 

@@ -17,6 +17,7 @@ Ray takes the HAProxy binary from a variable: it gets a script that mends the co
 - A request may wait in HAProxy, in a socket, in a composer's loop: the moment at which HAProxy has read it goes along,
   so the composer knows how much of its budget is left. The machine's name goes along too, for its clock is no other's.
 - Serve has options for TLS, which its replicas would follow and HAProxy would not: here HAProxy ends TLS.
+- In a cluster a machine may go without a word: what waits for a composer that is taken for dead is answered at once.
 - Answers name the server program that the replica runs in: taken out.
 - A line of the access log goes to a syslog port for every request, whether anybody listens or not: notices only.
 """
@@ -37,7 +38,7 @@ previous=
 for argument; do
     if [ "$previous" = -f ] && ! grep -q x-request-disconnect-disabled "$argument"; then
         sed -i -E -e 's/^( *bind) [*]?:({ports})$/\\1 127.0.0.1:\\2/' \\
-            {tls}-e 's/^( *log .* local0) info$/\\1 notice/' \\
+            {tls}{cluster}-e 's/^( *log .* local0) info$/\\1 notice/' \\
             -e '/^ *server .* backup$/d' \\
             -e 's/^( *http-request return) status 404 .* lf-string "Path .*$/\\1 status 503 {nowhere}/' \\
             -e 's/^( *)timeout client .*$/&\\n\\1timeout http-request 10s/' \\
@@ -56,6 +57,9 @@ exec {binary} "$@"
 """
 _TLS = """\
 -e 's|^( *bind [^ ]*:{port})$|\\1 ssl crt {file} ssl-min-ver TLSv1.2 alpn http/1.1|' \\
+            """
+_CLUSTER = """\
+-e 's/^( *default-server .*)$/\\1 on-marked-down shutdown-sessions/' \\
             """
 _NO_BANNER = "http-response del-header server"
 _DO_NOT_WATCH = "http-request set-header x-request-disconnect-disabled ?1"
@@ -76,7 +80,7 @@ _AWAY = (
 _NOWHERE = r"content-type application\/problem+json hdr Retry-After 1 string '\''" + _BODY + r"'\''"
 
 
-def haproxy_script(ports: Ports, api_port: int, tls: Path | None = None) -> str:
+def haproxy_script(ports: Ports, api_port: int, tls: Path | None = None, *, in_cluster: bool = False) -> str:
     """The API's own `bind` stays as the Serve config file's http_options.host has it. `tls`: a file with its
     certificate and key, whose path needs no quotes; None: plain HTTP.
     """
@@ -84,6 +88,7 @@ def haproxy_script(ports: Ports, api_port: int, tls: Path | None = None) -> str:
     return _SCRIPT.format(
         ports=f"{ports.haproxy_stats}|{ports.haproxy_metrics}",
         tls=ends_tls,
+        cluster=_CLUSTER if in_cluster else "",
         rules="".join(rf"\1{rule}\n" for rule in (_DO_NOT_WATCH, _STAMP, _PLAIN_IDS, _MAKE_IDS, _NO_BANNER)),
         away=shlex.quote(_AWAY),
         nowhere=_NOWHERE,

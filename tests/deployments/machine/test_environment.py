@@ -31,8 +31,10 @@ def instance(tmp_path: Path) -> Instance:
     )
 
 
-def test_every_variable_is_one_that_this_ray_reads(instance: Instance) -> None:
-    names = {name for name in ray_environment(instance, {}) if name.startswith(("RAY_", "DASHBOARD_"))}
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.2"])
+def test_every_variable_is_one_that_this_ray_reads(instance: Instance, address: str) -> None:
+    env = ray_environment(instance.model_copy(update={"address": address}), {})
+    names = {name for name in env if name.startswith(("RAY_", "DASHBOARD_"))}
     sources = [
         RAY / "serve" / "_private" / "constants.py",
         RAY / "serve" / "scripts.py",

@@ -52,6 +52,23 @@ LEANS = {
         (TEMPLATES, r"# Servers in this backend", "the replicas of before are put behind this line"),
         (CONSTANTS, r'"x-request-disconnect-disabled"', "a header says not to watch callers"),
     ],
+    "control_store.py": [
+        (
+            "_private/services.py",
+            r'f"--redis_address=\{redis_ip_address\}"',
+            "the control store is told its Redis's host",
+        ),
+        ("_private/services.py", r'f"--redis_port=\{redis_port\}"', "and its port"),
+        ("_private/services.py", r'f"--redis_enable_ssl=', "and whether it speaks TLS"),
+    ],
+    "head_entrance.py": [
+        (
+            "serve/_private/haproxy.py",
+            r"async def update_draining\(\s+self, draining: bool",
+            "HAProxy's manager takes it",
+        ),
+        ("serve/schema.py", r"class ProxyDetails\(ServeActorDetails\)", "Serve tells the name of the manager's actor"),
+    ],
     "forking/setup_worker.py": [
         (
             "_private/workers/setup_worker.py",
