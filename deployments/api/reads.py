@@ -81,7 +81,7 @@ def router(gateway: Gateway) -> APIRouter:
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"],
+            request_id=request.scope["recsys.request_id"] if body.log else None,
         )
 
     @routes.post("/recommendations", **slate_out)
@@ -106,7 +106,7 @@ def router(gateway: Gateway) -> APIRouter:
             context=context_of(body.context, platform),
             basket=basket_of(body.events, gateway.settings, time.time()),
             since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"],
+            request_id=request.scope["recsys.request_id"] if body.log else None,
         )
         return await _answer(gateway, request, query)
 
@@ -119,6 +119,7 @@ def router(gateway: Gateway) -> APIRouter:
         filter: FilterText = None,  # noqa: A002
         explain: Annotated[bool, Query()] = False,
         page: Annotated[PageText, Query()] = None,
+        log: Annotated[bool, Query(description="false: the answer is not logged.")] = True,
     ) -> Response:
         """The neighbours of an item; 404 when there is no such item."""
         query = RecQuery(
@@ -128,7 +129,7 @@ def router(gateway: Gateway) -> APIRouter:
             filter=filter_of(filter, platform),
             explain=explain,
             since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"],
+            request_id=request.scope["recsys.request_id"] if log else None,
         )
         return await _answer(gateway, request, query, page=page)
 

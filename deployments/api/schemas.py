@@ -29,6 +29,12 @@ PageText = Annotated[
 StrictK = Annotated[K, Strict()]
 StrictDiversity = Annotated[Diversity, Strict()]
 Flag = Annotated[bool, Strict()]
+Log = Annotated[
+    Flag,
+    Field(
+        description="false: the answer is not logged, for questions of who looks into it and will show it to nobody."
+    ),
+]
 Ids = list[Id]
 BASKET = 50
 """Events that one read may carry."""
@@ -79,6 +85,7 @@ class RecommendBody(Body):
     events: Basket = Field([])
     """What the user did just now. It counts for this answer alone and is not stored."""
     page: PageText = None
+    log: Log = True
 
 
 class RecommendQuery(Body):
@@ -105,6 +112,7 @@ class RankBody(Body):
     rules: Rules = Field([])
     context: Context = Field({})
     events: Basket = Field([])
+    log: Log = True
 
 
 class SearchBody(Body):
@@ -122,6 +130,7 @@ class SearchBody(Body):
     rules: Rules = Field([])
     context: Context = Field({})
     events: Basket = Field([])
+    log: Log = True
 
 
 class EventsBody(Body):

@@ -33,5 +33,9 @@ export function common(items, attributes) {
       }
     }
   }
-  return [...counts].sort((a, b) => b[1] - a[1]).map(([key, n]) => [...JSON.parse(key), n]);
+  const named = new Set(); // one word may be a value of two attributes
+  return [...counts]
+    .sort((a, b) => b[1] - a[1])
+    .map(([key, n]) => [...JSON.parse(key), n])
+    .filter(([, value]) => !named.has(value) && named.add(value));
 }

@@ -6,7 +6,7 @@ import { encoded } from './api.js';
  * it, and what would bring it in. `ranked`: its score beside that of the last one in the list, where there is one.
  */
 export async function why(api, platform, { user, item, scenario }, signal) {
-  const asked = { scenario, k: platform.limits.k, explain: true, ...(user ? { user_id: user } : {}) };
+  const asked = { scenario, k: platform.limits.k, explain: true, log: false, ...(user ? { user_id: user } : {}) };
   const slate = await api.post('/v1/recommendations', asked, signal);
   const shown = slate.items.find((one) => one.item_id === item);
   if (shown) return { shown, slate };

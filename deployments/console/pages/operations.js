@@ -28,7 +28,7 @@ export function Operations({ api, live, platform, may }) {
       <${Links} links=${platform.links} />`}`;
 }
 
-const RECENT = 5;
+const RECENT = 30;
 
 /** The newest measurement that there is in the last points: not each window has an answer. */
 export function newest(points, of) {

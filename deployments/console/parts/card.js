@@ -21,10 +21,12 @@ export function Chips({ item, attributes, most = CHIPS }) {
     if (typeof given === 'string' && given.length > 40) return [];
     return [[name, attributes[name] === 'keyword' ? given : `${name.replaceAll('_', ' ')} ${value(given, attributes[name])}`]];
   });
-  if (!chips.length) return null;
+  const heard = new Set();
+  const told = chips.filter(([, text]) => !heard.has(text) && heard.add(text));
+  if (!told.length) return null;
   return html`<div class="chips">
-    ${chips.slice(0, most).map(([name, text]) => html`<span class="chip" title=${name}>${text}</span>`)}
-    ${chips.length > most && html`<span class="chip">+${chips.length - most}</span>`}
+    ${told.slice(0, most).map(([name, text]) => html`<span class="chip" title=${name}>${text}</span>`)}
+    ${told.length > most && html`<span class="chip">+${told.length - most}</span>`}
   </div>`;
 }
 

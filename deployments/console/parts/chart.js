@@ -24,13 +24,14 @@ function useLook(box) {
   return look;
 }
 
-function options(width, series, format, bars, uPlot) {
+function options(width, series, format, bars) {
   const axis = { stroke: styleOf('--quiet'), grid: { stroke: styleOf('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui' };
   const drawn = series.map(({ label }, n) => ({
     label,
     stroke: styleOf(`--series-${(n % 6) + 1}`),
     width: 1.75,
     points: { show: bars },
+    spanGaps: true,
     value: (_, given) => (given === null ? '–' : format(given)),
   }));
   return {
@@ -64,7 +65,7 @@ export function Chart({ title, xs, series, format, dots = false }) {
     if (look.width < 40 || !series.length) return undefined;
     import('../vendor/uPlot.js').then(({ default: uPlot }) => {
       if (gone) return;
-      const given = options(look.width, series, format, dots, uPlot);
+      const given = options(look.width, series, format, dots);
       given.hooks = { setCursor: [(u) => setAt(u.cursor.idx ?? null)] };
       plot.current = new uPlot(given, newest.current, box.current);
     });

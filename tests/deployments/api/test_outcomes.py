@@ -116,3 +116,15 @@ async def test_nobody_can_say_whose_rows_an_erased_users_are(make_http):
 def test_reports_are_for_admins():
     """What is sold is not for whoever may ask for recommendations."""
     assert scope_of("GET", "/v1/metrics/outcomes") == "admin"
+
+
+async def test_answers_of_who_only_looks_are_not_logged(make_http):
+    """Where an operator asks why, no shop has shown anything."""
+    http = await make_http()
+    for path, body in (("recommendations", {}), ("search", {"text": "sea"}), ("rank", {"items": ["sea-1"]})):
+        answer = await http.post(f"/v1/{path}", json={**body, "log": False})
+        assert answer.json()["request_id"], answer.text
+    await http.get("/v1/items/sea-1/similar?log=false")
+    slate = await shown(http)
+    await collect(http.world.redis, http.world.gateway.log_files)
+    assert [row["request_id"] for row in rows(http.world.gateway.log_files, "answers")] == [slate["request_id"]]

@@ -16,13 +16,13 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = {
     "try": ("try?user=user-1", ".card"),
     "compare": ("try?user=user-2", ".card"),
-    "explain": ("explain?user=user-1&item=space-5", "article"),
+    "explain": ("explain?user=user-1&item=space-9", "article"),
     "left-out": ("explain?user=user-1&item=space-1", ".stages"),
     "person": ("people?user=user-1", ".event"),
     "item": ("people?item=sea-3", ".neighbours"),
     "quality": ("quality", "table"),
     "operations": ("operations", "canvas"),
-    "scenarios": ("scenarios?name=home", ".editing table"),
+    "scenarios": ("scenarios?name=home", ".editing section summary"),
 }
 """Name of the picture -> the address, and what is there when the page is whole."""
 

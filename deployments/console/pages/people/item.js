@@ -15,8 +15,8 @@ export function Item({ context, id, choose }) {
   const { answer, problem, again } = useAnswer(
     async (signal) => {
       const item = await api.get(`/v1/items/${encoded(id)}`, signal);
-      const ranked = await api.post('/v1/rank', { items: [id], explain: true }, signal);
-      const similar = await api.get(`/v1/items/${encoded(id)}/similar?k=8`, signal).catch(() => ({ items: [] }));
+      const ranked = await api.post('/v1/rank', { items: [id], explain: true, log: false }, signal);
+      const similar = await api.get(`/v1/items/${encoded(id)}/similar?k=8&log=false`, signal).catch(() => ({ items: [] }));
       return { item, signals: ranked.items[0]?.signals || null, similar: similar.items };
     },
     id ? [id] : null,

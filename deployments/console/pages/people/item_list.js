@@ -24,7 +24,7 @@ export function ItemList({ context, chosen, choose }) {
     try {
       const limit = Math.min(PAGE, platform.limits.bulk);
       const page = rested.trim()
-        ? await api.post('/v1/search', { text: rested, k: Math.min(50, platform.limits.k) })
+        ? await api.post('/v1/search', { text: rested, k: Math.min(50, platform.limits.k), log: false })
         : await api.get(`/v1/items${query({ limit, cursor: own.next })}`);
       if (cursor.current !== own) return;
       if (!rested.trim()) catalogue.keep(page.items);

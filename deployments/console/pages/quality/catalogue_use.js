@@ -17,6 +17,6 @@ export function CatalogueUse({ context, since }) {
     ['Novelty', percent(answer.new_to_user), 'of the places, new to the person', 'Not shown to the same person before in the period'],
   ];
   return html`<section class="stack" aria-labelledby="use"><h2 id="use">Use of the catalogue</h2>
-    <dl class="figures">${figures.map(([name, value, unit, hint]) => html`<div title=${hint}><dt>${name}</dt><dd>${value} <small>${unit}</small></dd></div>`)}</dl>
+    <dl class="figures wide">${figures.map(([name, value, unit, hint]) => html`<div title=${hint}><dt>${name}</dt><dd>${value} <small>${unit}</small></dd></div>`)}</dl>
   </section>`;
 }

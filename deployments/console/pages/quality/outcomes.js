@@ -80,7 +80,7 @@ function Groups({ by, groups }) {
     <thead><tr><th>${DIMENSIONS.find(([key]) => key === by)[1]}</th><th class="number">${places ? 'Items' : 'Answers'}</th><th>${places ? 'Clicked' : 'With a click'}</th>
       <th class="number">Bought</th><th class="number">Value</th></tr></thead>
     <tbody>${groups.map((one) => html`<tr><th scope="row">${named(by, one)}</th><td class="number">${count(of(one))}</td>
-      <td class="with-interval"><${Interval} hits=${hits(one)} n=${of(one)} top=${top} /></td>
+      <td><div class="with-interval"><${Interval} hits=${hits(one)} n=${of(one)} top=${top} /></div></td>
       <td class="number">${count(one.conversions)}</td><td class="number">${decimal(one.value)}</td></tr>`)}</tbody>
   </table></div>`;
 }
