@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from recsys.data.dislikes import Dislikes
 from recsys.datatypes import Floats, Keys, item_keys
 from recsys.model.space import LONG_HALF_LIFE
 from recsys.state.tie_breaking import ties
@@ -32,6 +33,8 @@ class Interactions:
     items: Ints
     weights: Floats
     times: npt.NDArray[np.float64]
+    disliked: Dislikes | None = None
+    """Of the same users; None: there are none."""
 
     @classmethod
     def of(
@@ -50,7 +53,8 @@ class Interactions:
         Rows of one user and item become at most one interaction, as in a profile (`model/profiles.py`). None, when the
         newest row's weight is not positive. Otherwise it has the time of the newest row, and the largest weight since
         the last row whose weight is not positive. Of rows at one moment, those with a weight that is not positive count
-        as newest, and different items have the order of `state/tie_breaking.py`.
+        as newest, and different items have the order of `state/tie_breaking.py`. Where the newest row's weight is under
+        0, the item is among the user's `disliked`; those of users without an interaction are left out.
         """
         weight = np.ones(len(users), np.float32) if weights is None else np.asarray(weights, np.float32)
         item_ids = sorted(set(items)) if catalogue is None else list(catalogue)
@@ -60,12 +64,17 @@ class Interactions:
         number = {user: u for u, user in enumerate(names)}
         owners = np.fromiter((number.get(user, -1) for user in users), np.int64, len(users))
         stamps = np.asarray(times, np.float64)
-        rows, strongest = _newest(owners, codes, stamps, weight)
+        rows, strongest, against = _newest(owners, codes, stamps, weight)
         active, owner = np.unique(owners[rows], return_inverse=True)
         order = np.lexsort((codes[rows], _ties(names, item_ids, owners[rows], codes[rows]), stamps[rows], owner))
         rows, strongest, owner = rows[order], strongest[order], owner[order]
         offsets = np.searchsorted(owner, np.arange(len(active) + 1))
-        return cls([names[u] for u in active.tolist()], item_ids, offsets, codes[rows], strongest, stamps[rows])
+        against = against[np.isin(owners[against], active)]
+        against = against[np.lexsort((codes[against], stamps[against], owners[against]))]
+        limits = np.searchsorted(owners[against], np.append(active, len(names)))
+        disliked = Dislikes(limits, codes[against], stamps[against]) if len(against) else None
+        user_ids = [names[u] for u in active.tolist()]
+        return cls(user_ids, item_ids, offsets, codes[rows], strongest, stamps[rows], disliked)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -105,14 +114,24 @@ class Interactions:
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
-        """Return the interactions selected by an (n,) bool. All users stay, also those left without any."""
+        """Return the interactions selected by an (n,) bool. All users stay, also those left without any, and so do all
+        dislikes.
+        """
         offsets = np.concatenate([[0], np.cumsum(keep)])[self.offsets]
         return Interactions(
-            self.user_ids, self.item_ids, offsets, self.items[keep], self.weights[keep], self.times[keep]
+            self.user_ids, self.item_ids, offsets, self.items[keep], self.weights[keep], self.times[keep], self.disliked
         )
 
+    def disliked_until(self, limits: npt.NDArray[np.float64]) -> Interactions:
+        """Return the same with the dislikes up to a moment for each user: (U,) float64, Unix seconds."""
+        return self if self.disliked is None else replace(self, disliked=self.disliked.until(limits))
+
     def newest(self, most: int) -> Interactions:
-        """Return the newest interactions, `most` of them, without users who have none. Ties have the usual order."""
+        """Return the newest interactions, `most` of them, without users who have none, and about as many dislikes.
+        Ties have the usual order.
+        """
+        if self.disliked is not None and len(self.disliked) > most:
+            return replace(self, disliked=self.disliked.newest(most)).newest(most)
         if len(self) <= most:
             return self
         keep = np.zeros(len(self), bool)
@@ -127,7 +146,8 @@ class Interactions:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
         names = [self.user_ids[u] for u in users.tolist()]
-        return Interactions(names, self.item_ids, offsets, self.items[at], self.weights[at], self.times[at])
+        disliked = None if self.disliked is None else self.disliked.select(users)
+        return Interactions(names, self.item_ids, offsets, self.items[at], self.weights[at], self.times[at], disliked)
 
     def counts(self) -> npt.NDArray[np.float64]:
         """Return the (I,) float64 sum of weights of each item."""
@@ -136,7 +156,9 @@ class Interactions:
     def sha256(self) -> str:
         """Return the checksum of everything that a model learns from."""
         digest = hashlib.sha256("\n".join([*self.user_ids, "", *self.item_ids]).encode())
-        for column in (self.offsets, self.items, self.weights, self.times):
+        against = self.disliked
+        more = () if against is None else (against.offsets, against.items, against.times)
+        for column in (self.offsets, self.items, self.weights, self.times, *more):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
@@ -148,15 +170,16 @@ def _ties(user_ids: Sequence[str], item_ids: Sequence[str], owners: Ints, items:
     return ties(of_users[user], of_items[item])
 
 
-def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: Floats) -> tuple[Ints, Floats]:
-    """Return the newest row of each user and item, if its weight is positive, and the weight of the interaction.
+def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: Floats) -> tuple[Ints, Floats, Ints]:
+    """Return the newest row of each user and item, if its weight is positive, with the weight of the interaction; and
+    the newest row of those where its weight is under 0.
 
     Rows with code -1 are left out. See `Interactions.of` for the rule.
     """
     rows = np.flatnonzero(codes >= 0)
     if not len(rows):
-        return rows, weight[rows]
-    rows = rows[np.lexsort((weight[rows] <= 0, stamps[rows], codes[rows], owners[rows]))]
+        return rows, weight[rows], rows
+    rows = rows[np.lexsort((-weight[rows], weight[rows] <= 0, stamps[rows], codes[rows], owners[rows]))]
     fresh = np.ones(len(rows), bool)
     fresh[1:] = (np.diff(owners[rows]) != 0) | (np.diff(codes[rows]) != 0)
     starts = np.flatnonzero(fresh)
@@ -166,7 +189,8 @@ def _newest(owners: Ints, codes: Ints, stamps: npt.NDArray[np.float64], weight: 
     strongest = np.maximum.reduceat(np.where(valid, weight[rows], 0), starts)
     last = np.append(starts[1:], len(rows)) - 1
     liked = valid[last]
-    return rows[last[liked]], strongest[liked].astype(np.float32)
+    against = last[weight[rows[last]] < 0]
+    return rows[last[liked]], strongest[liked].astype(np.float32), rows[against]
 
 
 def faded(histories: Interactions, half_life: float) -> sp.csr_array:

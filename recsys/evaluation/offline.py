@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -15,15 +15,17 @@ import numpy as np
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
 from recsys.data.interactions import Interactions
-from recsys.datatypes import Filter, Floats, Interaction, Item, RecQuery, UserProfile
+from recsys.datatypes import AttributeValue, Filter, Floats, Interaction, Item, RecQuery, UserProfile
 from recsys.evaluation.metrics import DEPTH, Ints
 from recsys.evaluation.splits import Holdout
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
+from recsys.ranking.user_features import Attributes
 from recsys.routing import Router
 from recsys.serving.pipeline import Gathered, Recommender
 from recsys.serving.profile_loading import Loaded
+from recsys.serving.request_facts import RequestFacts
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.listing import page
 from recsys.shard.search import search
@@ -97,12 +99,32 @@ class _Histories:
         return fold(unknown, events, self._contexts, self._taste, len(events), serve.space) or unknown
 
 
+class _Known:
+    """Attributes of the users of a holdout, by case number."""
+
+    def __init__(self, holdout: Holdout, known: Mapping[str, Attributes]) -> None:
+        self._names = holdout.histories.user_ids
+        self._known = known
+
+    async def load(self, user_ids: Sequence[str]) -> dict[str, dict[str, AttributeValue]]:
+        return {case: dict(self._known.get(self._names[int(case)], {})) for case in user_ids}
+
+
 class Offline:
-    """A version whose shards are loaded once. `popularity`: interactions that give items their likes and trends."""
+    """A version whose shards are loaded once. `popularity`: interactions that give items their likes and trends.
+    `known`: attributes of users by id; None: of nobody.
+    """
 
     def __init__(
-        self, store: VersionStore, version: str, popularity: Interactions, settings: Serving, tuning: ShardTuning
+        self,
+        store: VersionStore,
+        version: str,
+        popularity: Interactions,
+        settings: Serving,
+        tuning: ShardTuning,
+        known: Mapping[str, Attributes] | None = None,
     ) -> None:
+        self._known = known or {}
         self.serve = store.serve(version)
         self._settings = settings.model_copy(update={"budget_s": _BUDGET_S})
         self.manifest = manifest = store.manifest(version)
@@ -152,7 +174,8 @@ class Offline:
 
     def _recommender(self, holdout: Holdout) -> Recommender:
         profiles = _Histories(self._shards, holdout, self._now, self._settings)
-        return Recommender(self._shards, profiles, self._settings, lambda: self._now)
+        facts = RequestFacts(users=_Known(holdout, self._known)) if self._known else None
+        return Recommender(self._shards, profiles, self._settings, lambda: self._now, facts)
 
     def _batches(self, holdout: Holdout, k: int, options: dict[str, object]) -> Iterator[tuple[int, list[RecQuery]]]:
         size = self._settings.max_batch

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recsys.data.dislikes import Dislikes
 from recsys.data.interactions import Interactions
 
 Ints = npt.NDArray[np.int64]
@@ -34,6 +35,8 @@ class Holdout:
     targets: Ints
     target_offsets: Ints
     now: npt.NDArray[np.float64]
+    disliked: Dislikes | None = None
+    """What the user of each case dislikes, whenever that was said; None: nothing. Training has it as negatives."""
 
     @property
     def cases(self) -> int:
@@ -44,7 +47,8 @@ class Holdout:
         parts = [self.targets[self.target_offsets[c] : self.target_offsets[c + 1]] for c in cases.tolist()]
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts], dtype=np.int64)])
         targets = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-        return Holdout(self.train, self.histories.select(cases), targets, offsets, self.now[cases])
+        disliked = None if self.disliked is None else self.disliked.select(cases)
+        return Holdout(self.train, self.histories.select(cases), targets, offsets, self.now[cases], disliked)
 
     def sample(self, most: int, seed: int) -> Holdout:
         """Return a random sample of at most this many cases."""
@@ -75,13 +79,17 @@ def _last(data: Interactions, most: int) -> Holdout:
     lengths = data.lengths
     rolls = np.where(lengths >= 3 - (most > 1), np.clip(lengths // 4, 1, most), 0)
     train = data.where(data.ages >= rolls[data.owners])
+    train = train.disliked_until(
+        np.where(train.lengths > 0, np.append(train.times, 0.0)[train.offsets[1:] - 1], -np.inf)
+    )
     users = np.repeat(np.arange(data.users), rolls)
     # 1 for a user's last interaction, 2 for the one before it, …
     back = np.arange(len(users)) - np.repeat(np.cumsum(rolls) - rolls, rolls) + 1
     cases = data.select(users)
     targets = cases.items[cases.offsets[1:] - back]
     histories = cases.where(cases.ages >= back[cases.owners])
-    return Holdout(train, histories, targets, np.arange(len(users) + 1), cases.times[cases.offsets[1:] - back])
+    now = cases.times[cases.offsets[1:] - back]
+    return Holdout(train, histories, targets, np.arange(len(users) + 1), now, cases.disliked)
 
 
 def by_time(data: Interactions, share: float = 0.1) -> Holdout:
@@ -101,7 +109,8 @@ def upcoming(data: Interactions) -> Holdout:
 def since(data: Interactions, moment: float) -> Holdout:
     """Hold out the interactions after the moment, in Unix seconds; see `by_time`."""
     before = data.times <= moment
-    train, after = data.where(before), data.where(~before)
+    train, after = data.where(before).disliked_until(np.full(data.users, moment)), data.where(~before)
     users = np.flatnonzero((train.lengths > 0) & (after.lengths > 0))
     later = after.select(users)
-    return Holdout(train, train.select(users), later.items, later.offsets, np.full(len(users), moment))
+    now = np.full(len(users), moment)
+    return Holdout(train, train.select(users), later.items, later.offsets, now, later.disliked)

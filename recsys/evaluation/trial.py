@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +12,22 @@ from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions
 from recsys.evaluation.offline import Offline
 from recsys.model.trained import Trained
+from recsys.ranking.user_features import Attributes
 from recsys.versions.build import Build, Content
 from recsys.versions.store import VersionStore
 
 
 @contextmanager
 def trial(
-    build: Build, content: Content, trained: Trained | None, interactions: Interactions, settings: Serving
+    build: Build,
+    content: Content,
+    trained: Trained | None,
+    interactions: Interactions,
+    settings: Serving,
+    known: Mapping[str, Attributes] | None = None,
 ) -> Iterator[Offline]:
     """Serve a temporary version of the content. `interactions` give likes, trends, and tastes for measuring recall.
+    `known`: see `Offline`.
 
     Nothing is written to the store of `build`.
     """
@@ -28,4 +35,4 @@ def trial(
         store = VersionStore(Path(folder))
         content = replace(content, histories=interactions)
         version = replace(build, store=store).publish(content, trained=trained).version
-        yield Offline(store, version, interactions, settings, build.tuning)
+        yield Offline(store, version, interactions, settings, build.tuning, known)

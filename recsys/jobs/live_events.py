@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from redis.asyncio import Redis
 
 from recsys.config.scenarios import EventType
+from recsys.data.dislikes import Dislikes
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction
 from recsys.encoders.catalogue import Progress
+from recsys.ranking.user_features import Attributes
 from recsys.reading.dataset_folder import weighted
+from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
 
 _USERS = 100
 """Histories read at a time: 100 histories of 1,100 events take about 50 MB as Python objects."""
+
+_DESCRIBED = 1000
+"""Users whose attributes are read at a time."""
 
 
 class NewestEvents:
@@ -36,9 +43,9 @@ class NewestEvents:
         few = list(dict.fromkeys(event.item_id for event in events if event.item_id in self._place))
         part = weighted(events, self._types, few)
         places = np.array([self._place[item] for item in few], np.int64)
-        self._parts.append(
-            Interactions(part.user_ids, self._catalogue, part.offsets, places[part.items], part.weights, part.times)
-        )
+        disliked = None if part.disliked is None else replace(part.disliked, items=places[part.disliked.items])
+        columns = (part.offsets, places[part.items], part.weights, part.times, disliked)
+        self._parts.append(Interactions(part.user_ids, self._catalogue, *columns))
         if self.kept > 2 * self._most:
             self._parts = [_joined(self._parts, self._catalogue).newest(self._most)]
 
@@ -65,6 +72,18 @@ def _joined(parts: Sequence[Interactions], catalogue: Sequence[str]) -> Interact
         np.concatenate([np.zeros(0, np.int64), *(part.items for part in parts)]),
         np.concatenate([np.zeros(0, np.float32), *(part.weights for part in parts)]),
         np.concatenate([np.zeros(0, np.float64), *(part.times for part in parts)]),
+        _joined_dislikes(parts),
+    )
+
+
+def _joined_dislikes(parts: Sequence[Interactions]) -> Dislikes | None:
+    if all(part.disliked is None for part in parts):
+        return None
+    no_items, no_times = np.zeros(0, np.int64), np.zeros(0, np.float64)
+    each = [part.disliked or Dislikes(np.zeros(part.users + 1, np.int64), no_items, no_times) for part in parts]
+    lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(one.offsets) for one in each)])
+    return Dislikes(
+        np.cumsum(lengths), np.concatenate([one.items for one in each]), np.concatenate([one.times for one in each])
     )
 
 
@@ -85,3 +104,12 @@ async def live_events(
         newest.add(page)
         say("events", done, done)
     return newest.interactions()
+
+
+async def live_attributes(redis: Redis, user_ids: Sequence[str]) -> dict[str, Attributes]:
+    """Return what is known of users beside events, of those of whom something is."""
+    users, known = UserAttributes(redis, None), dict[str, Attributes]()
+    for start in range(0, len(user_ids), _DESCRIBED):
+        page = await users.load(user_ids[start : start + _DESCRIBED])
+        known |= {user: attributes for user, attributes in page.items() if attributes}
+    return known

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -30,11 +31,12 @@ from recsys.evaluation.comparison import Exam
 from recsys.evaluation.metrics import Ints
 from recsys.evaluation.splits import Holdout, Split, since, upcoming
 from recsys.evaluation.trial import trial
-from recsys.jobs.live_events import live_events
+from recsys.jobs.live_events import live_attributes, live_events
 from recsys.jobs.patient_redis import patient_redis
 from recsys.jobs.promote import settle
 from recsys.model.card import Comparison
 from recsys.model.trained import Trained
+from recsys.ranking.user_features import Attributes
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, by_text
 from recsys.versions.contents import forget_cut, live_content
@@ -76,6 +78,8 @@ class Retraining:
     settings: Serving
     seed: int = 7
     split: Split = upcoming
+    known: Mapping[str, Attributes] = field(default_factory=dict)
+    """Attributes of users by id."""
 
     def run(
         self, content: Content, texts: Floats, data: Interactions, served: Manifest, say: Progress = lambda *_: None
@@ -87,7 +91,7 @@ class Retraining:
         """
         start = time.perf_counter()
         exam = exam_of(data, served, self.settings.retrain)
-        trainer = Trainer(self.build, self.settings, self.seed, self.split)
+        trainer = Trainer(self.build, self.settings, self.seed, self.split, known=self.known)
         candidate = trainer.train(content.items, texts, exam.holdout.train, say)
         exam = exam.sample(_JUDGED, self.seed)
         lists = self._lists(candidate, content, exam.holdout, say, 0)
@@ -107,7 +111,7 @@ class Retraining:
         return comparison, replace(model, card=candidate.card.model_copy(update=learned_from))
 
     def _lists(self, model: Trained | None, content: Content, holdout: Holdout, say: Progress, number: int) -> Ints:
-        with trial(self.build, content, model, holdout.train, self.settings) as offline:
+        with trial(self.build, content, model, holdout.train, self.settings, self.known) as offline:
             done = number * holdout.cases
             return offline.lists(holdout, lambda now, _: say("compare", done + now, 2 * holdout.cases), k=_SHOWN)
 
@@ -166,6 +170,7 @@ class _Live:
     content: Content
     served: Manifest
     data: Interactions
+    known: Mapping[str, Attributes]
 
     @classmethod
     async def of(cls, build: Build, config: Config, redis: Redis, say: Progress) -> _Live:
@@ -178,7 +183,8 @@ class _Live:
         served = _served(store, content, build.encoder)
         ids = [item.item_id for item in content.items]
         data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
-        return cls(content, served, data)
+        known = await live_attributes(redis, data.user_ids) if platform.user_attributes else {}
+        return cls(content, served, data, known)
 
 
 async def retrain(
@@ -204,7 +210,7 @@ async def retrain(
             check_room(platform, store.root, len(live.content.items), training=True)
             texts = await asyncio.to_thread(_texts, live.content, build.encoder, say)
             content = replace(live.content, encoded=by_text(live.content.items, texts), histories=live.data)
-            work = Retraining(build, serving, seed, split)
+            work = Retraining(build, serving, seed, split, live.known)
             comparison, trained = await asyncio.to_thread(work.run, content, texts, live.data, live.served, say)
             if trained is None:
                 return Retrained(None, comparison)

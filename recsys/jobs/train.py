@@ -17,10 +17,11 @@ from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput, TooFewEvents, VersionError
 from recsys.evaluation.splits import Split, upcoming
 from recsys.jobs.item_files import read_catalogue
-from recsys.jobs.live_events import live_events
+from recsys.jobs.live_events import live_attributes, live_events
 from recsys.jobs.patient_redis import patient_redis
 from recsys.model.card import ModelCard
 from recsys.model.taste import Taste
+from recsys.ranking.user_features import Attributes
 from recsys.reading.dataset_folder import divided, weighted
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import FileTallies
@@ -60,6 +61,8 @@ class Ready:
     """Likes of the items."""
     base: str | None
     """The served version that the items are from. None: they are from files."""
+    known: Mapping[str, Attributes] = field(default_factory=dict)
+    """Attributes of the platform's users, by id. Empty: the events are from files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +90,14 @@ def ready(
     from_files = base is None
     items = read_catalogue(lessons.items, config, of_items, say, tallies.items) if from_files else served_items(store)
     ids = [item.item_id for item in items]
-    data = events.read(ids, say, tallies) if redis_url is None else asyncio.run(_histories(redis_url, config, ids, say))
+    known: Mapping[str, Attributes] = {}
+    if redis_url is None:
+        data = events.read(ids, say, tallies)
+    else:
+        data, known = asyncio.run(_histories(redis_url, config, ids, say))
     _refuse_too_few(data)
     check_room(config.platform, store.root, len(items), training=True)
-    return Ready(items, data, base)
+    return Ready(items, data, base, known)
 
 
 def train(
@@ -103,7 +110,7 @@ def train(
     """
     build, items, data = Build.of(config, say), ready.items, ready.data
     texts = encode_all(build.encoder, items, say)
-    trained = Trainer(build, config.serving, seed, split, trees).train(items, texts, data, say)
+    trained = Trainer(build, config.serving, seed, split, trees, ready.known).train(items, texts, data, say)
     with build.store.drafts.alone():
         if ready.base is not None and build.store.current() != ready.base:
             raise VersionError(f"{ready.base}, whose items were trained on, is served no more; train again")
@@ -169,18 +176,23 @@ class EventFiles:
         return data
 
 
-async def _histories(redis_url: str, config: Config, catalogue: list[str], say: Progress) -> Interactions:
-    """Return the likes of the platform's users. Raises BadInput when there is none of an item of the catalogue."""
+async def _histories(
+    redis_url: str, config: Config, catalogue: list[str], say: Progress
+) -> tuple[Interactions, Mapping[str, Attributes]]:
+    """Return the likes of the platform's users, and what is known of these users. Raises BadInput when there is no like
+    of an item of the catalogue.
+    """
     serving = config.serving
     async with patient_redis(redis_url, config.platform, "start the same training again") as redis:
         data = await live_events(redis, serving.history, serving.event_types, catalogue, serving.retrain.events, say)
+        known = await live_attributes(redis, data.user_ids) if config.platform.user_attributes else {}
     if not len(data):
         raise BadInput(
             "no event in the platform's histories is a like of an item of the catalogue that is learned for. Of items "
             "that came over HTTP a version is made by: recsys build --from-live --promote. What is a like is said by "
             "event_types in the config file"
         )
-    return data
+    return data, known
 
 
 def _refuse_too_few(data: Interactions) -> None:

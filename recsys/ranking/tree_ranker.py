@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
+from recsys.ranking import user_features
 from recsys.ranking.quickscorer import Trees
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import CandidateSet
@@ -73,13 +74,17 @@ class Ranker:
             model = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
             raise VersionError(f"the ranking model cannot be read: {error}") from error
-        if not set(model.feature_name()) <= set(FEATURES):
+        names = model.feature_name()
+        self.users = tuple(name for name in names if name.startswith(user_features.PREFIX))
+        """What it looks at of users, see `user_features.py`: the last columns of its table."""
+        every = (*FEATURES, *self.users)
+        if not set(names) <= set(every):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
-        self._columns = [FEATURES.index(name) for name in model.feature_name()]  # an older model may have fewer
+        self._columns = [every.index(name) for name in names]  # an older model may have fewer
         self._trees = Trees(model.dump_model())
 
     def score(self, table: Floats) -> Floats:
-        """Return (n,) float32, to be added to the blend of each row of `features`."""
+        """Return (n,) float32, to be added to the blend of each row of `features`, followed by those of `users`."""
         return self._trees.score(table[:, self._columns])
 
     def rescored(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from recsys.encoders.catalogue import Progress
 from recsys.model.attention import Attention
 from recsys.model.profiles import TRAIL
 from recsys.training.factors import Factors
+from recsys.training.window_dislikes import WindowDislikes
+
+Ints = npt.NDArray[np.int64]
 
 _HEADS = 2
 _VOCABULARY = 30_000
@@ -89,7 +93,8 @@ def train_attention(data: Interactions, factors: Factors, seed: int, say: Progre
         torch.manual_seed(seed)
         start = factors.items[rows] * _START / max(float(factors.items[rows].std()), 1e-9)
         network = Network(torch.from_numpy(np.concatenate([np.zeros_like(start[:1]), start])))
-        _fit(network, windows, torch.from_numpy(counts[rows].astype(np.float32)), say)
+        against = WindowDislikes.of(kept, code)
+        _fit(network, windows, against, torch.from_numpy(counts[rows].astype(np.float32)), say)
     return _scaled(folded(network, item_keys(data.item_ids[i] for i in rows.tolist())), kept, seed)
 
 
@@ -105,7 +110,7 @@ def _windows(data: Interactions, codes: np.ndarray) -> np.ndarray:
     return np.where(at >= data.offsets[:-1][users][:, None], codes[np.maximum(at, 0)], 0)
 
 
-def _fit(network: Network, windows: Tensor, counts: Tensor, say: Progress) -> None:
+def _fit(network: Network, windows: Tensor, against: WindowDislikes, counts: Tensor, say: Progress) -> None:
     steps = -(-len(windows) // _BATCH)
     total = max(min(steps * _EPOCHS, _READ // (_BATCH * TRAIL)), 1)
     adam = torch.optim.Adam(network.parameters(), _RATE, fused=True)
@@ -118,26 +123,37 @@ def _fit(network: Network, windows: Tensor, counts: Tensor, say: Progress) -> No
         if step % 50 == 0:
             say("attention", step, total)
         adam.zero_grad()
-        _loss(network, windows[order[step % steps]], drawn).backward()  # type: ignore[no-untyped-call]
+        batch = order[step % steps]
+        _loss(network, windows[batch], against.among(batch.numpy()), drawn).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         adam.step()
         rate.step()
     say("attention", total, total)
 
 
-def _loss(network: Network, windows: Tensor, drawn: Tensor) -> Tensor:
+def _loss(network: Network, windows: Tensor, against: tuple[Ints, Ints], drawn: Tensor) -> Tensor:
     """Return the mean sampled softmax loss. Each target is compared with random items, whose scores are reduced by the
     log of their expected draws, which estimates the softmax over all items (Bengio and Senécal 2008).
+
+    `against`: see `WindowDislikes.among`. A disliked item is compared with the target at its position (Rendle et al.
+    2009, "BPR"). All of them weigh as much as all targets at the most.
     """
     likes, after = windows[:, :-1], windows[:, 1:]
     positions = ((likes > 0) & (after > 0)).flatten().nonzero().flatten()
     targets = after.flatten()[positions]
-    expected = network(likes).flatten(0, 1).index_select(0, positions)
+    states = network(likes).flatten(0, 1)
+    expected = states.index_select(0, positions)
     others = torch.multinomial(drawn, _NEGATIVES, replacement=True)
     right = (expected * F.embedding(targets, network.items)).sum(1)
     wrong = torch.addmm(-(drawn[others] * _NEGATIVES).log(), expected, F.embedding(others + 1, network.items).T)
     wrong.masked_fill_(others + 1 == targets[:, None], -torch.inf)
-    return F.softplus(wrong.logsumexp(1) - right).mean()
+    loss = F.softplus(wrong.logsumexp(1) - right).mean()
+    places, disliked = map(torch.from_numpy, against)
+    if not len(places):
+        return loss
+    preferred = network.items[after.flatten()[places]] - network.items[disliked]
+    margin = (states.index_select(0, places) * preferred).sum(1)
+    return loss + F.softplus(-margin).sum() / max(len(places), len(targets))
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,10 @@ import numpy.typing as npt
 from recsys.datatypes import Floats
 from recsys.evaluation.offline import Offline
 from recsys.evaluation.splits import Holdout
+from recsys.ranking import user_features
 from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import features, ranks
+from recsys.ranking.user_features import Attributes
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -41,6 +43,12 @@ class CaseTable:
     """(c,) int64 the user of the case, as a number."""
     cases: int
     """Number of all cases. Those without a target among their candidates are not in the table and score 0."""
+    disliked: Bools | None = None
+    """(n,) whether the user dislikes the candidate; None: nobody dislikes any."""
+    user_names: tuple[str, ...] = ()
+    """What is known of users, see `ranking/user_features.py`."""
+    user_values: Floats | None = None
+    """(c, len(user_names)) float32; None: nothing is known."""
 
     @property
     def owners(self) -> Ints:
@@ -81,11 +89,15 @@ class CaseTable:
             self.sources[keep],
             self.users[cases],
             self.cases,
+            None if self.disliked is None else self.disliked[keep],
+            self.user_names,
+            None if self.user_values is None else self.user_values[cases],
         )
 
     def features(self, scores: Floats) -> Floats:
-        """Return (n, len(FEATURES)) float32, see `ranking/tree_ranker.py`."""
-        return features(self.offsets, self.sources, self.signals, scores, self.history, self.session)
+        """Return (n, len(FEATURES) + len(user_names)) float32, see `ranking/tree_ranker.py`."""
+        table = features(self.offsets, self.sources, self.signals, scores, self.history, self.session)
+        return table if self.user_values is None else np.concatenate([table, self.user_values[self.owners]], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +110,20 @@ class _Case:
     history: float
     session: float
     user: int
+    disliked: Bools
 
 
-def gather(offline: Offline, holdout: Holdout) -> CaseTable:
-    """Return the candidates, with their signals, that the version gathers for the cases."""
+def gather(offline: Offline, holdout: Holdout, known: Mapping[str, Attributes] | None = None) -> CaseTable:
+    """Return the candidates, with their signals, that the version gathers for the cases. `known`: attributes of users
+    by id; None: of nobody.
+    """
     cases = list(_cases(offline, holdout))
+    users = list(dict.fromkeys(holdout.histories.user_ids))
+    attributes = [known.get(user, {}) for user in users] if known else []
+    names = user_features.names_of(attributes)
+    values = user_features.table(names, [attributes[case.user] for case in cases]) if names else None
     none = np.zeros(0, np.int64)
+    disliked = np.concatenate([none > 0, *(case.disliked for case in cases)])
     return CaseTable(
         signals=np.concatenate([np.zeros((0, len(SIGNALS)), np.float32), *(case.signals for case in cases)]),
         hit=np.concatenate([none > 0, *(case.hit for case in cases)]),
@@ -113,6 +133,9 @@ def gather(offline: Offline, holdout: Holdout) -> CaseTable:
         sources=np.concatenate([none, *(case.sources for case in cases)]),
         users=np.array([case.user for case in cases], np.int64),
         cases=holdout.cases,
+        disliked=disliked if disliked.any() else None,
+        user_names=names,
+        user_values=values,
     )
 
 
@@ -120,6 +143,7 @@ def _cases(offline: Offline, holdout: Holdout) -> Iterator[_Case]:
     """Yield the cases with a target among their candidates."""
     place = {item: i for i, item in enumerate(holdout.train.item_ids)}
     number = {user: n for n, user in enumerate(dict.fromkeys(holdout.histories.user_ids))}
+    none = np.zeros(0, np.int64)
     for first, gathered in offline.gathered(holdout, _CANDIDATES):
         candidates = gathered.candidates
         histories, sessions = gathered.histories, gathered.sessions
@@ -130,4 +154,8 @@ def _cases(offline: Offline, holdout: Holdout) -> Iterator[_Case]:
             hit = np.isin(items[start:end], targets)
             if hit.any():
                 own, user = slice(start, end), number[holdout.histories.user_ids[case]]
-                yield _Case(gathered.signals[own], hit, candidates.sources[own], histories[b], sessions[b], user)
+                against = none if holdout.disliked is None else holdout.disliked.of_user(case)
+                yield _Case(
+                    gathered.signals[own], hit, candidates.sources[own], histories[b], sessions[b], user,
+                    np.isin(items[own], against),
+                )  # fmt: skip

@@ -41,6 +41,9 @@ _SETTINGS = {
     "num_threads": 1,  # several threads wait for each other in busy loops: minutes on a busy machine
     "verbosity": -1,
 }
+_GAINS = "0,0.1,1.1"
+"""Gains of a disliked candidate, of any other, and of a target. A pair's loss grows with the distance of its gains: one
+of a disliked candidate and another weighs a tenth of one with a target, which nobody but the user has chosen."""
 
 
 def train_ranker(
@@ -87,11 +90,15 @@ def _fit(
     import lightgbm  # noqa: PLC0415 - imports scikit-learn and pandas, which takes a second
 
     groups = np.bincount(table.owners[keep], minlength=len(table.offsets) - 1)
+    labels, settings = table.hit[keep].astype(np.int8), _SETTINGS | {"seed": seed}
+    if table.disliked is not None:
+        labels = np.where(labels > 0, 2, 1 - table.disliked[keep]).astype(np.int8)
+        settings |= {"label_gain": _GAINS}
     data = lightgbm.Dataset(
         columns[keep],
-        table.hit[keep].astype(np.int8),
+        labels,
         group=groups[groups > 0],
         init_score=scores[keep],
-        feature_name=list(FEATURES),
+        feature_name=[*FEATURES, *table.user_names],
     )
-    return lightgbm.train(_SETTINGS | {"seed": seed}, data, trees)
+    return lightgbm.train(settings, data, trees)

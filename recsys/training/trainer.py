@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +20,7 @@ from recsys.model.attention import Attention
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.model.trained import Trained, looks_at
+from recsys.ranking.user_features import Attributes
 from recsys.training.blend import START, blended, choose_weights, scaled
 from recsys.training.case_table import gather
 from recsys.training.factors import Factors, factorise, from_text
@@ -60,6 +61,8 @@ class Trainer:
     split: Split = rolling
     rank: bool = True
     """Whether a tree ranker may be trained."""
+    known: Mapping[str, Attributes] = field(default_factory=dict)
+    """Attributes of users by id, which trees may look at."""
 
     def train(
         self, items: Sequence[Item], texts: Floats, data: Interactions, say: Progress = lambda *_: None
@@ -165,7 +168,7 @@ class Trainer:
         with trial(self.build, content, model, holdout.train, _learned(self.settings)) as offline:
             say("rank", 0, 3)
             model = replace(model, space=offline.serve.space)
-            table = gather(offline, cases)
+            table = gather(offline, cases, self.known)
         say("rank", 1, 3)
         weights = scaled(table, choose_weights(table))
         quality = {"blend": table.mean(blended(table, weights))}

@@ -1,0 +1,124 @@
+"""Attributes of users as features of the trees: which there are, and that trees learn from and serve by them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.config.platform import Platform
+from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.datatypes import RecQuery
+from recsys.evaluation.offline import Offline
+from recsys.ranking.signals import SIGNALS
+from recsys.ranking.tree_ranker import FEATURES, Ranker
+from recsys.ranking.user_features import names_of, table
+from recsys.training import blend, ranker_training
+from recsys.training.case_table import CaseTable, gather
+
+VALUES = st.dictionaries(
+    st.sampled_from(["country", "likes", "age", "vip"]),
+    st.one_of(
+        st.text(max_size=5), st.lists(st.text(max_size=3), max_size=3), st.floats(-100, 100, width=32), st.booleans()
+    ),
+)
+
+
+@given(st.lists(VALUES, max_size=8))
+def test_each_value_has_its_column(users) -> None:
+    """Numbers and booleans one by name, keywords one for each value; what is not known is 0."""
+    names = names_of(users)
+    filled = table(names, users)
+    assert filled.shape == (len(users), len(names))
+    assert len(set(names)) == len(names) <= 32
+    for row, attributes in zip(filled.tolist(), users, strict=True):
+        told = dict(zip(names, row, strict=True))
+        for name in ("age", "vip"):
+            value = attributes.get(name)
+            if isinstance(value, float | bool) and f"user.{name}" in told:
+                assert told[f"user.{name}"] == float(value)
+        if not attributes:
+            assert not any(row)
+
+
+def test_rare_values_have_none() -> None:
+    """Trees would learn those users by heart."""
+    users = [{"country": "de"}] * 99 + [{"country": "is"}]
+    assert names_of(users) == ("user.country=de",)
+    assert names_of([]) == ()
+    assert names_of([{"city": "Köln: [a]"}]) == ("user.city=K%C3%B6ln%3A%20%5Ba%5D",)
+
+
+def cases(count: int = 800) -> CaseTable:
+    """Half of the users want what is near, the others what is not; nothing but their country tells them apart."""
+    rng = np.random.default_rng(2)
+    near = rng.random((count, 10)).astype(np.float32)
+    there = np.arange(count) % 2 == 0
+    hit = np.where(there[:, None], near == near.max(1, keepdims=True), near == near.min(1, keepdims=True))
+    signals = np.zeros((count * 10, len(SIGNALS)), np.float32)
+    signals[:, list(SIGNALS).index("near")] = near.ravel()
+    every, known = np.arange(0, count * 10 + 1, 10), np.ones(count, np.float32)
+    return CaseTable(
+        signals, hit.ravel(), every, known, known, np.ones(count * 10, np.int64), np.arange(count), count,
+        user_names=("user.country=de",), user_values=there[:, None].astype(np.float32),
+    )  # fmt: skip
+
+
+def test_trees_tell_users_apart_by_what_is_known_of_them() -> None:
+    """They are better than without it, look at it, and a served model names it."""
+    with_country = cases()
+    text, quality = ranker_training.train_ranker(with_country, blend.START, 7)
+    without = replace(with_country, user_names=(), user_values=None)
+    assert quality > ranker_training.train_ranker(without, blend.START, 7)[1] + 0.1
+    assert text is not None
+    model = lightgbm.Booster(model_str=text)
+    splits = dict(zip(model.feature_name(), model.feature_importance(), strict=True))
+    assert splits["user.country=de"] > 0
+    ranker = Ranker(text)
+    assert ranker.users == ("user.country=de",)
+    rows = with_country.features(blend.blended(with_country, blend.START))
+    assert rows.shape[1] == len(FEATURES) + 1
+    np.testing.assert_allclose(ranker.score(rows), model.predict(rows), rtol=1e-4, atol=1e-5)
+
+
+def test_the_table_of_cases_has_the_users_attributes(lesson) -> None:
+    """By user, of those who have cases; without any there are no columns."""
+    held = lesson.held.sample(40, 7)
+    offline = Offline(lesson.build.store, lesson.version.version, held.train, Serving(), ShardTuning())
+    assert gather(offline, held).user_names == ()
+    known = {
+        user: {"country": "de" if n % 2 else "fr", "age": float(n)} for n, user in enumerate(held.histories.user_ids)
+    }
+    told = gather(offline, held, known)
+    assert set(told.user_names) == {"user.country=de", "user.country=fr", "user.age"}
+    age = told.user_names.index("user.age")
+    assert told.user_values[:, age].tolist() == [known[held.histories.user_ids[user]]["age"] for user in told.users]
+
+
+@pytest.fixture
+def serve_with_trees(lesson):
+    """The lesson's version with trees that look at a country."""
+    text, _ = ranker_training.train_ranker(cases(), blend.START, 7)
+    offline = Offline(lesson.build.store, lesson.version.version, lesson.held.train, Serving(), ShardTuning())
+    return replace(offline.serve, ranker=Ranker(text))
+
+
+async def test_answers_look_at_the_users_attributes(make_world, serve_with_trees) -> None:
+    """Of each user of a batch its own; where Redis is late the answer says that they are missing."""
+    world = await make_world(user_attributes={"country": "keyword"})
+    assert isinstance(world.platform, Platform)
+    serve = replace(world.follower.serve, ranker=serve_with_trees.ranker)
+    for user, country in (("a", "de"), ("b", "fr")):
+        await world.gateway.describe(user, {"country": country}, whole=True)
+    recommender = world.gateway._recommender(world.gateway.settings)
+    queries = [RecQuery(k=5, user_id=user, explain=True) for user in ("a", "b", "c")]
+    first, second, third = await recommender.recommend_many(queries, serve)
+    assert all(not isinstance(slate, Exception) and slate.degraded == () for slate in (first, second, third))
+    scores = [{item.item_id: item.score for item in slate.items} for slate in (first, second, third)]
+    assert scores[1] == scores[2]
+    assert scores[0] != scores[1]
