@@ -25,6 +25,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Floats, Item
 from recsys.jobs.schedule import Schedule
 from recsys.ranking.scenarios import check
+from recsys.serving import segments
 from recsys.serving.background import Background
 from recsys.serving.gateway import Gateway
 from recsys.serving.live_scenarios import LOOK_S
@@ -134,6 +135,7 @@ class Composer:
         self._background.start("windows", self._windows.step, WINDOW_S)
         timeline = self._gateway.timeline
         self._background.start("timeline", timeline.step, timeline.pause_s)
+        self._background.start("segments", self._gateway.look_at_segments, segments.LOOK_S)
         keep_log(self._background, self._gateway, self._redis, telemetry)
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()

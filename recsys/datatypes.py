@@ -197,6 +197,8 @@ class Rule(msgspec.Struct, frozen=True):
     """Place from 1, of `pin`."""
     share: float = 0.0
     """Of the places of a slate, of `promote`."""
+    proposes: int = 0
+    """Matches that become candidates, beside those that its kind needs."""
 
     def active(self, now: float) -> bool:
         """Whether it holds at `now`, in Unix seconds."""
@@ -235,6 +237,9 @@ class RecQuery(msgspec.Struct, frozen=True):
     """By time.monotonic(): when its caller began to wait, which the budget counts from; None: when its batch leaves."""
     request_id: str | None = None
     """What events name the answer by; None: the answer is not logged."""
+    after: tuple[str, ...] = ()
+    """Items of a list that this slate goes on with: caps, diversity and equal items count them as shown. They are to be
+    in `exclude` as well."""
     noted: bool = True
     """Whether rotation counts the items as shown; False: they are ranked for pages that may never be asked for."""
 

@@ -26,6 +26,19 @@ class EventType(Settings):
     """What an event of the type is to the answer that it names; None: nothing that a report counts."""
 
 
+class Segments(Settings):
+    """Popularity among users who are alike in one attribute, for those of whom no like is known."""
+
+    attribute: Name | None = None
+    """Of users, declared under `args.user_attributes` as keyword or boolean; None: nothing is counted by segment."""
+    most: int = Field(64, ge=1, le=1000)
+    """Values that are counted: the first that come. Users with others have no segment."""
+    items: int = Field(500, ge=50, le=10_000)
+    """Items counted in each segment, give or take a tenth; the least liked go."""
+    weight: float = Field(0.5, ge=0, le=100, allow_inf_nan=False)
+    """What the most liked item of the segment adds to its score, others less, by the log of their likes."""
+
+
 Kind = Literal["home", "similar", "search", "rank"]
 """A call: recommendations, neighbours of an item, neighbours of a text, given items in order."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from recsys.config.base import Name, Settings
-from recsys.config.scenarios import EventType, Scenario, default_event_types, default_scenarios
+from recsys.config.scenarios import EventType, Scenario, Segments, default_event_types, default_scenarios
 from recsys.config.security import Security
 from recsys.config.slate_log import SlateLog
 from recsys.config.unattended import Rebuild, Retrain
@@ -74,6 +74,7 @@ class Serving(Settings):
     """Batches under way at the same time in one composer."""
     max_waiting: int = Field(2000, ge=1)
     """Requests that may wait in one composer; past that it answers 429."""
+    segments: Segments = Segments()
     limits: Limits = Limits()
     slate_log: SlateLog = SlateLog()
     rebuild: Rebuild = Rebuild()

@@ -39,6 +39,17 @@ def resolved(given: Filter, facts: Facts) -> Filter:
     return Filter(must, should, must_not, tuple(resolved(other, facts) for other in given.also))
 
 
+def unknown(given: Filter, facts: Facts) -> tuple[str, ...]:
+    """What `must` and `should` refer to and is not known, such as `user.country`: there it matches nothing."""
+    names = dict.fromkeys(
+        f"{reference.of}.{reference.name}"
+        for condition in (*given.must, *given.should)
+        for reference in condition.references
+        if facts.get(reference.of, {}).get(reference.name) is None
+    )
+    return tuple(dict.fromkeys((*names, *(name for other in given.also for name in unknown(other, facts)))))
+
+
 def _resolved(condition: Condition, facts: Facts) -> Condition:
     if not condition.references:
         return condition

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.config.scenarios import Scenario
-from recsys.datatypes import Filter, Floats, Keys, RecQuery, Rule, UserProfile, item_keys
+from recsys.datatypes import AttributeValue, Filter, Floats, Keys, RecQuery, Rule, UserProfile, item_keys
 from recsys.ranking import signals
 from recsys.ranking.candidate_shares import asked_of_each
 from recsys.ranking.rules import BatchRules
+from recsys.ranking.segment_top import Top
 from recsys.ranking.selection import Controls
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import SIGNALS, Moment
@@ -44,6 +45,12 @@ class Prepared(msgspec.Struct, frozen=True):
     """The scenario's and the query's."""
     shown: Shown | None = None
     """What the user was shown; None: the scenario does not rotate."""
+    attributes: Mapping[str, AttributeValue] = {}
+    """What is known of the user, where the version's trees look at it."""
+    segment: Top | None = None
+    """What is liked among users who are alike; None: the user's own likes tell more, or nothing is known of others."""
+    unknown: tuple[str, ...] = ()
+    """What the filter compares items with and is not known, such as `user.country`."""
 
     @property
     def diversity(self) -> float:
@@ -60,7 +67,8 @@ class Prepared(msgspec.Struct, frozen=True):
     @property
     def controls(self) -> Controls:
         shun_above = np.inf if self.shun_above is None or not self.profile.shunned else self.shun_above
-        return Controls(self.query.k, self.diversity, self.scenario.caps, self.explore, shun_above)
+        query = self.query
+        return Controls(query.k, self.diversity, self.scenario.caps, self.explore, shun_above, (), query.after)
 
     @property
     def explore(self) -> float:
@@ -119,7 +127,7 @@ def shard_query(
         filters=tuple(p.filter for p in batch),
         exclude=exclude,
         exclude_offsets=exclude_offsets,
-        asked=tuple(p.query.items or () for p in batch),
+        asked=tuple(p.query.items or p.query.after for p in batch),
         trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
         sketches=any(p.diversity > 0 for p in batch),
         grouped=grouped(batch),

@@ -52,6 +52,7 @@ class BatchRules:
         for b, rules in enumerate(self.by_request):
             for rule in rules if k[b] else ():
                 most = PINNED if rule.kind == "pin" else math.ceil(rule.share * k[b]) if rule.kind == "promote" else 0
+                most = max(most, rule.proposes)
                 if most and rule.filter is not None:
                     pair = b, places[rule.filter]
                     wanted[pair] = max(wanted.get(pair, 0), most)

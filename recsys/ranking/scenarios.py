@@ -20,7 +20,8 @@ from recsys.shard import sources
 
 def check(settings: Serving, platform: Platform) -> None:
     """Raise BadInput, with the field, for the first unknown source or signal in a scenario, the first cap on anything
-    but a declared keyword attribute, and the first fault of a rule, a filter or a fallback.
+    but a declared keyword attribute, segments by anything but a declared attribute of users, and the first fault of a
+    rule, a filter or a fallback.
     """
     for name, scenario in settings.scenarios.items():
         place = f"scenarios.{name}"
@@ -32,6 +33,9 @@ def check(settings: Serving, platform: Platform) -> None:
             if platform.attributes.get(key) not in ("keyword", "keyword[]"):
                 field = f"{place}.caps.{key}"
                 raise BadInput(f"{field}: declare it under args.attributes as keyword or keyword[]", field=field)
+    attribute, field = settings.segments.attribute, "segments.attribute"
+    if attribute is not None and platform.user_attributes.get(attribute) not in ("keyword", "boolean"):
+        raise BadInput(f"{field}: declare {attribute!r} under args.user_attributes as keyword or boolean", field=field)
     _check_fallbacks(settings)
     compiled(settings, platform)
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from recsys.datatypes import Floats
+from recsys.datatypes import Floats, item_keys
 from recsys.ranking.placement import Placement, placed
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import QUERY, SHUNNED, TASTE, CandidateSet, tag
@@ -42,6 +42,8 @@ class Controls(msgspec.Struct, frozen=True):
     shun_above: float = np.inf
     placements: tuple[Placement, ...] = ()
     """What its rules pin and promote, in their order."""
+    after: tuple[str, ...] = ()
+    """Items of the list that the slate goes on with, which are among the candidates. Pins were for its beginning."""
 
 
 def top(
@@ -53,36 +55,58 @@ def top(
     """
     k = [a.k for a in controls]
     requests = candidates.requests
-    over = _over_caps(candidates, requests, scores, controls, grouped)
+    shown = _shown(candidates, controls) if any(a.after for a in controls) else None  # hardly ever
+    over = _over_caps(candidates, requests, scores, controls, grouped, shown)
     order = np.lexsort((-scores, over, requests))
-    slates = []
-    sizes = np.diff(candidates.offsets)
-    spread = [b for b, a in enumerate(controls) if a.diversity > 0 and sizes[b]]
-    for b, (start, end) in enumerate(zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)):
-        slates.append(order[start:end][: k[b]])
+    ranked = [order[a:b] for a, b in zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)]
+    if shown is not None:
+        ranked = [rows[~shown[rows]] for rows in ranked]
+    slates = [rows[:most] for rows, most in zip(ranked, k, strict=True)]
+    spread = [b for b, a in enumerate(controls) if a.diversity > 0 and len(ranked[b])]
     if spread:
-        pools = [order[candidates.offsets[b] : candidates.offsets[b + 1]][: max(POOL, 3 * k[b])] for b in spread]
+        pools = [ranked[b][: max(POOL, 3 * k[b])] for b in spread]
         pools = [pool[: max(int((~over[pool]).sum()), k[b])] for b, pool in zip(spread, pools, strict=True)]
         share = np.array([controls[b].diversity for b in spread])
-        picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), share)
+        before = None if shown is None else [_rows(candidates, b)[shown[_rows(candidates, b)]] for b in spread]
+        picked = _mmr(candidates, scores, pools, max(k[b] for b in spread), share, before)
         for b, chosen in zip(spread, picked, strict=True):
             slates[b] = chosen[: k[b]]
-    for b in [b for b, a in enumerate(controls) if a.explore > 0 and sizes[b]]:
-        ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
-        slates[b] = _with_new(slates[b], _new(candidates, ranked, over), controls[b].explore)
-    for b in [b for b, a in enumerate(controls) if a.placements and sizes[b]]:
-        ranked = order[candidates.offsets[b] : candidates.offsets[b + 1]]
-        slates[b] = placed(slates[b], ranked, controls[b].placements)
+    for b in [b for b, a in enumerate(controls) if a.explore > 0 and len(ranked[b])]:
+        slates[b] = _with_new(slates[b], _new(candidates, ranked[b], over), controls[b].explore)
+    for b in [b for b, a in enumerate(controls) if a.placements and len(ranked[b])]:
+        given = controls[b].placements
+        slates[b] = placed(slates[b], ranked[b], [p for p in given if not (p.position and controls[b].after)])
     return slates
 
 
+def _rows(candidates: CandidateSet, request: int) -> Ints:
+    return np.arange(candidates.offsets[request], candidates.offsets[request + 1])
+
+
+def _shown(candidates: CandidateSet, controls: Sequence[Controls]) -> npt.NDArray[np.bool_]:
+    """Return (n,) bool: the candidates that stand in the list that their slate goes on with."""
+    shown = np.zeros(len(candidates.keys), bool)
+    for b, one in enumerate(controls):
+        if one.after:
+            rows = _rows(candidates, b)
+            shown[rows] = np.isin(candidates.keys[rows], item_keys(one.after))
+    return shown
+
+
 def _over_caps(
-    candidates: CandidateSet, requests: Ints, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str]
+    candidates: CandidateSet,
+    requests: Ints,
+    scores: Floats,
+    controls: Sequence[Controls],
+    grouped: Sequence[str],
+    shown: npt.NDArray[np.bool_] | None,
 ) -> npt.NDArray[np.bool_]:
     """Return (n,) bool: the candidates above a cap of their request, all but one of equal items, and those near to what
-    the user disliked.
+    the user disliked. Those that were `shown` before count first; None: none were.
     """
-    over = _equal_to_a_better_one(candidates, requests, scores)
+    if shown is not None and len(scores):
+        scores = np.where(shown, scores + np.ptp(scores) + 1, scores).astype(np.float32)
+    over = _equal_to_a_better_one(candidates, requests, scores, shown)
     if min((a.shun_above for a in controls), default=np.inf) < np.inf:
         limits = np.array([a.shun_above for a in controls], np.float32)
         over |= candidates.likeness[:, SHUNNED] > limits[requests]
@@ -97,13 +121,16 @@ def _over_caps(
     return over
 
 
-def _equal_to_a_better_one(candidates: CandidateSet, requests: Ints, scores: Floats) -> npt.NDArray[np.bool_]:
+def _equal_to_a_better_one(
+    candidates: CandidateSet, requests: Ints, scores: Floats, shown: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_]:
     """Return (n,) bool: the candidates with an equal item of a better score, else newer, else with a smaller key."""
     over = np.zeros(len(scores), bool)
     if not any_repeated(requests, candidates.twins):  # the usual case, found by one sort
         return over
     # Items that the request itself names are all ranked.
-    twins = np.where(candidates.sources & BITS["asked"], np.uint64(0), candidates.twins)
+    named = (candidates.sources & BITS["asked"]) > 0
+    twins = np.where(named if shown is None else named & ~shown, np.uint64(0), candidates.twins)
     several = np.flatnonzero(repeated(requests, twins))
     if len(several):
         group = np.flatnonzero(np.isin(tag(requests, twins), tag(requests[several], twins[several])) & (twins != 0))
@@ -139,11 +166,18 @@ def _with_new(slate: Ints, new: Ints, share: float) -> Ints:
 
 
 def _mmr(
-    candidates: CandidateSet, scores: Floats, pools: list[Ints], k: int, share: npt.NDArray[np.float64]
+    candidates: CandidateSet,
+    scores: Floats,
+    pools: list[Ints],
+    k: int,
+    share: npt.NDArray[np.float64],
+    before: list[Ints] | None,
 ) -> list[Ints]:
     """Return slates by maximal marginal relevance (Carbonell and Goldstein 1998), one step for all requests at a time:
 
     next = argmax of (1 - share) * relevance - share * (largest cosine to the chosen items), with relevance in 0..1.
+
+    `before`: by pool, what was chosen before; None: nothing.
     """
     width = max(map(len, pools))
     at = np.zeros((len(pools), width), np.int64)
@@ -158,6 +192,11 @@ def _mmr(
     chosen = np.zeros((len(pools), min(k, width)), np.int64)
     lines = np.arange(len(pools))
     value = np.where(there, (1 - share[:, None]) * relevance, -np.inf)
+    if before is not None:
+        for line, rows in enumerate(before):
+            if len(rows):
+                nearest[line] = np.maximum((vectors[line] @ unit(candidates.sketches[rows]).T).max(axis=1), 0.0)
+        value -= share[:, None] * nearest
     for step in range(chosen.shape[1]):
         best = value.argmax(axis=1)
         chosen[:, step] = best

@@ -16,6 +16,8 @@ FEWER = "fewer_than_k"
 """The filter, the exclusions and the seen items leave fewer items than requested."""
 NOTHING = "nothing_found"
 """The scenario's sources have no candidates even without restrictions."""
+UNKNOWN = "unknown:"
+"""Begins the notes of what the filter compares items with and is not known: there it matches nothing."""
 _FILTER, _EXCLUDED, _SEEN = "filter_matches_nothing", "excluded", "everything_seen"
 
 _NO_KEYS = np.zeros(0, np.uint64)
@@ -27,7 +29,8 @@ def notes(prepared: Prepared, items: Sequence[Recommendation]) -> tuple[str, ...
     if query.items is not None:
         return ()
     cut = prepared.profile.cut and not query.include_seen
-    return ((HISTORY_LIMIT,) if cut else ()) + ((FEWER,) if 0 < len(items) < query.k else ())
+    bounds = ((HISTORY_LIMIT,) if cut else ()) + ((FEWER,) if 0 < len(items) < query.k else ())
+    return bounds + tuple(UNKNOWN + name for name in prepared.unknown) if prepared.unknown else bounds
 
 
 def restrictions(prepared: Prepared) -> tuple[str, ...]:

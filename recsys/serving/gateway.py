@@ -37,6 +37,7 @@ from recsys.serving.profile_rebuilding import Rebuilder
 from recsys.serving.profile_warming import Active
 from recsys.serving.request_facts import RequestFacts
 from recsys.serving.rotation import Rotation
+from recsys.serving.segments import SegmentPopularity
 from recsys.serving.settings_follower import refusals
 from recsys.serving.slate_writer import SlateWriter
 from recsys.serving.timeline import Timeline
@@ -96,6 +97,7 @@ class Gateway:
         self.timeline = Timeline(redis)
         self._pager = Pager(redis, self._present, self._seen, lambda: self.follower.serve)
         self._rebuilders: list[Rebuilder] = []
+        self.segments: SegmentPopularity | None = None
         self.scenarios = LiveScenarios(redis, platform, self._apply)
         self.configure(Serving())
 
@@ -118,6 +120,7 @@ class Gateway:
             settings=Taste(settings.event_types, settings.taste_half_life).fingerprint,
             trend_half_life_s=settings.trend_half_life_s,
             log=self.answers.log,
+            segments=settings.segments,
         )
         profiles = self._profiles = ProfileLoader(self.users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
@@ -125,6 +128,8 @@ class Gateway:
         rotates = any(scenario.rotation for scenario in settings.scenarios.values())
         self.rotation = Rotation(ShownItems(self._redis), settings.scenarios) if rotates else None
         self._about = UserAttributes(self._redis, settings.user_ttl_s)
+        by_segment = settings.segments.attribute is not None
+        self.segments = SegmentPopularity(self._redis, settings.segments, self.segments) if by_segment else None
         recommender = self._recommender(settings, self.rotation)
         events = EventWriter(self.users, profiles, settings, self._router, self.answers)
         self.user_records = UserRecords(self.users, self._about, events, self.record)
@@ -149,7 +154,13 @@ class Gateway:
     def _recommender(self, settings: Serving, rotation: Rotation | None = None) -> Recommender:
         own = compiled(settings, self.platform)
         about = self._about if self.platform.user_attributes else None
-        return Recommender(self._shards, self._profiles, settings, facts=RequestFacts(own, rotation, about))
+        facts = RequestFacts(own, rotation, about, self.segments)
+        return Recommender(self._shards, self._profiles, settings, facts=facts)
+
+    async def look_at_segments(self) -> None:
+        """Take over what is liked by segment. Raises RedisError and OSError."""
+        if self.segments is not None:
+            await self.segments.look()
 
     async def stop(self) -> None:
         """End the work behind the requests."""
@@ -216,6 +227,12 @@ class Gateway:
         if query.request_id is not None:
             self.answers.add(query, slate)
         return slate
+
+    def given(self, query: RecQuery, slate: Slate) -> None:
+        """Log a slate that was put together of what was ranked, and note what it shows."""
+        self.answers.add(query, slate)
+        if self.rotation is not None and (scenario := self.settings.scenarios.get(query.scenario)) is not None:
+            self.rotation.shown(query, scenario, slate, time.time())
 
     async def _present(self, item_ids: Sequence[str]) -> tuple[Mapping[str, Item], Sequence[str]]:
         return await self._shards.items(self.follower.serve.version, item_ids, self.settings.budget_s)

@@ -2,7 +2,8 @@
 
 The list is frozen in Redis. A later page takes the next items of it, and leaves out those that are gone or that the
 user has seen meanwhile: so no write, no event and no other version moves an item to another page. Diversity and caps
-were applied to the list as a whole. Where it ends, the best of what is not in it is ranked and put behind it.
+are applied to the list as a whole. Where it ends, the best of what is not in it is ranked and put behind it, with caps
+and diversity that go on from what is in it.
 
 Where the list cannot be read, because Redis is away or has lost it, the page is ranked anew without the items of the
 token's sketch, and `degraded` says `pages`.
@@ -133,8 +134,8 @@ class Pager:
     async def _longer(self, query: RecQuery, frozen: PageList, rank: Rank) -> tuple[PageList, Sequence[str]]:
         """The list with the best of what is not in it behind it, and the parts that did not answer."""
         ids = [item.item_id for item in frozen.items]
-        deeper = structs.replace(query, k=RANKED, exclude=(*query.exclude, *ids), request_id=None, noted=False)
-        ranked = await rank(deeper)
+        deeper = structs.replace(query, k=RANKED, exclude=(*query.exclude, *ids), after=tuple(ids), request_id=None)
+        ranked = await rank(structs.replace(deeper, noted=False))
         ended = len(ranked.items) < RANKED and not ranked.degraded
         return PageList((*frozen.items, *map(_frozen, ranked.items)), ended), ranked.degraded
 

@@ -16,6 +16,7 @@ from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position, with_basket
 from recsys.model.space import Space
 from recsys.model.taste import Taste
+from recsys.ranking import user_features
 from recsys.ranking.batch_query import Prepared, grouped, shard_query
 from recsys.ranking.explanations import Explanations
 from recsys.ranking.relevance import relevant
@@ -61,10 +62,14 @@ class Gathered:
         """(B,) float32: items liked in each user's present session."""
         return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
 
-    def features(self) -> Floats:
-        """What trees rank by, see `ranking/tree_ranker.py`."""
+    def features(self, users: Sequence[str] = ()) -> Floats:
+        """What trees rank by, see `ranking/tree_ranker.py`. `users`: what they look at of users."""
         offsets, sources = self.candidates.offsets, self.candidates.sources
-        return features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
+        table = features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
+        if not users:
+            return table
+        own = user_features.table(users, [p.attributes for p in self.batch])
+        return np.concatenate([table, own[self.candidates.requests]], axis=1)
 
 
 class Recommender:
@@ -84,7 +89,7 @@ class Recommender:
         self._profiles = profiles
         self._now = now
         self._facts = facts or RequestFacts()
-        self._rotation = self._facts.rotation
+        self._rotation, self._segments = self._facts.rotation, self._facts.segments
         self._taste = Taste(settings.event_types, settings.taste_half_life)
         self.settings = settings
 
@@ -123,8 +128,10 @@ class Recommender:
         items = [q.like_item for q in queries if q.like_item is not None]
         items += [event.item_id for q in queries for event in q.basket]
         profiles = self._profiles.load(list(users), items, serve, clock.left())
-        if self._facts.needed(queries):
-            loaded, facts = await asyncio.gather(profiles, self._facts.load(queries, clock.left() / 2))
+        looked_at = serve.ranker is not None and bool(serve.ranker.users)
+        if looked_at or self._facts.needed(queries):
+            loading = self._facts.load(queries, clock.left() / 2, everyone=looked_at)
+            loaded, facts = await asyncio.gather(profiles, loading)
         else:  # nearly always
             loaded, facts = await profiles, NO_FACTS
         clock.lap("profiles")
@@ -152,9 +159,13 @@ class Recommender:
         profile = profile or unknown
         if query.basket:
             profile = with_basket(profile, query.basket, loaded.vectors, self._taste, serve.space)
-        wishes = self._facts.wishes(query, facts, rotates=scenario.rotation > 0)
+        wishes = self._facts.wishes(query, profile, facts, rotates=scenario.rotation > 0)
         missing = (*lacking, *wishes.missing)
-        return Prepared(query, scenario, profile, vector, missing, wishes.rules, wishes.filter, wishes.shown)
+        return Prepared(
+            query, scenario, profile, vector, missing, wishes.rules, wishes.filter, wishes.shown,
+            facts.attributes.get(query.user_id, {}) if facts.attributes and query.user_id is not None else {},
+            wishes.segment, wishes.unknown,
+        )  # fmt: skip
 
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
         # Trees and explanations look at every signal, the blend at those that have a weight.
@@ -168,6 +179,8 @@ class Recommender:
         effects = gathered.rules.effects(candidates, gathered.now)
         if self._rotation is not None:
             effects += self._rotation.effects(batch, candidates, gathered.now)
+        if self._segments is not None:
+            effects += self._segments.effects(batch, candidates)
         scores, controls = with_effects(ranked, effects), [p.controls for p in batch]
         if effects:
             placing = placements(gathered.rules, effects, candidates.offsets)
@@ -259,7 +272,8 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
     by_trees = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
     if serve.ranker is None or not any(by_trees):
         return gathered.scores
-    return serve.ranker.rescored(gathered.candidates, gathered.features(), gathered.scores, np.array(by_trees))
+    table = gathered.features(serve.ranker.users)
+    return serve.ranker.rescored(gathered.candidates, table, gathered.scores, np.array(by_trees))
 
 
 def _search_plan(candidates: CandidateSet, request: int) -> SearchPlan | None:

@@ -9,18 +9,20 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 from msgspec import structs
 from redis.exceptions import RedisError
 
-from recsys.data.references import refers, resolved
-from recsys.datatypes import AttributeValue, Filter, RecQuery, Rule
+from recsys.data.references import refers, resolved, unknown
+from recsys.datatypes import AttributeValue, Filter, RecQuery, Rule, UserProfile
 from recsys.ranking.rules import merged
 from recsys.ranking.scenarios import Compiled
+from recsys.ranking.segment_top import Top
 from recsys.serving.rotation import Rotation
+from recsys.serving.segments import SegmentPopularity
 from recsys.state.shown_items import NOTHING, Shown
-from recsys.state.user_attributes import UserAttributes
 
 _NOTHING = Compiled()
 
@@ -33,6 +35,8 @@ class Facts:
     shown: Mapping[str, Shown] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     """`user_attributes`, where Redis did not give them in time."""
+    of_everyone: bool = False
+    """Whether the attributes of all users are needed, and not only those that filters refer to."""
 
 
 NO_FACTS = Facts()
@@ -45,50 +49,71 @@ class Wishes(msgspec.Struct, frozen=True):
     filter: Filter | None
     shown: Shown | None
     missing: tuple[str, ...]
+    segment: Top | None
+    unknown: tuple[str, ...]
+    """What the filter compares items with and is not known, such as `user.country`."""
+
+
+class KnownUsers(Protocol):
+    """Where attributes of users come from."""
+
+    async def load(self, user_ids: Sequence[str]) -> dict[str, dict[str, AttributeValue]]: ...
 
 
 class RequestFacts:
     """`compiled`: rules and filters of scenarios. `rotation`: None where none rotates. `users`: None where no user can
-    have attributes.
+    have attributes. `segments`: None where popularity is not counted by segment.
     """
 
     def __init__(
         self,
         compiled: Mapping[str, Compiled] | None = None,
         rotation: Rotation | None = None,
-        users: UserAttributes | None = None,
+        users: KnownUsers | None = None,
+        segments: SegmentPopularity | None = None,
     ) -> None:
         self._compiled = compiled or {}
         self.rotation = rotation
         self._users = users
+        self.segments = segments
 
     def needed(self, queries: Sequence[RecQuery]) -> bool:
         """Whether there is anything to load; nearly never."""
-        return self.rotation is not None or (self._users is not None and any(map(self._refers, queries)))
+        if self.rotation is not None or self.segments is not None:
+            return True
+        return self._users is not None and any(map(self._refers, queries))
 
-    async def load(self, queries: Sequence[RecQuery], budget_s: float) -> Facts:
-        knowing = [] if self._users is None else [q for q in queries if q.user_id is not None and self._refers(q)]
+    async def load(self, queries: Sequence[RecQuery], budget_s: float, *, everyone: bool = False) -> Facts:
+        """`everyone`: whether something else than filters needs attributes."""
+        wanted, known = everyone or self.segments is not None, self._users is not None
+        knowing = [q for q in queries if known and q.user_id is not None and (wanted or self._refers(q))]
         attributes, shown = await asyncio.gather(self._attributes(knowing, budget_s), self._shown(queries, budget_s))
         lacking = attributes is None
-        return Facts(attributes or {}, shown, ("user_attributes",) if lacking else ())
+        return Facts(attributes or {}, shown, ("user_attributes",) if lacking else (), wanted)
 
-    def wishes(self, query: RecQuery, facts: Facts, *, rotates: bool) -> Wishes:
+    def wishes(self, query: RecQuery, profile: UserProfile, facts: Facts, *, rotates: bool) -> Wishes:
         """`rotates`: whether the query's scenario does."""
         own = self._compiled.get(query.scenario, _NOTHING)
         rules, given = query.rules, query.filter
         if own is not _NOTHING:
             rules, given = merged(own.rules, rules), given if own.filter is None else own.filter.with_(given)
-        missing: tuple[str, ...] = ()
+        missing = facts.missing if facts.of_everyone and query.user_id is not None else ()
+        lacking: tuple[str, ...] = ()
         if refers(given) or any(refers(rule.filter) for rule in rules):
             user = {} if query.user_id is None else facts.attributes.get(query.user_id, {})
             values = {"user": user, "context": query.context}
+            lacking = () if given is None else unknown(given, values)
             given = None if given is None else resolved(given, values)
             rules = tuple(_with(rule, values) for rule in rules)
             missing = facts.missing
         shown = None
         if rotates and query.user_id is not None and query.items is None:
             shown = facts.shown.get(query.user_id, NOTHING)
-        return Wishes(rules, given, shown, missing)
+        segment = None
+        if self.segments is not None and query.user_id is not None:
+            segment = self.segments.top(query, profile, facts.attributes.get(query.user_id, {}))
+            rules = rules if segment is None else (*rules, segment.rule)
+        return Wishes(rules, given, shown, missing, segment, lacking)
 
     def _refers(self, query: RecQuery) -> bool:
         """To attributes of its user."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
 import numpy as np
 from redis.exceptions import RedisError
 
 from recsys.config.scenarios import Scenario
-from recsys.datatypes import RecQuery, Slate, item_keys
+from recsys.datatypes import Keys, RecQuery, Slate, item_keys
 from recsys.ranking.batch_query import Prepared
 from recsys.ranking.rules import Effect
 from recsys.shard.candidates import CandidateSet
@@ -25,6 +25,7 @@ class Rotation:
         self._store = store
         self._rotating = {name for name, scenario in scenarios.items() if scenario.rotation}
         self._noting: set[asyncio.Task[None]] = set()
+        self._adding = asyncio.Lock()
 
     async def load(self, queries: Sequence[RecQuery], budget_s: float) -> dict[str, Shown]:
         """What the users of rotating scenarios were shown; empty where Redis does not answer in time."""
@@ -64,13 +65,29 @@ class Rotation:
             keys = item_keys(item.item_id for item in slate.items)
             sketches[user_id] = before.after(keys, now, half_life_s), half_life_s
         if sketches:
-            task = asyncio.get_running_loop().create_task(self._save(sketches))
-            self._noting.add(task)
-            task.add_done_callback(self._noting.discard)
+            self._behind(self._save(sketches))
+
+    def shown(self, query: RecQuery, scenario: Scenario, slate: Slate, now: float) -> None:
+        """Note behind the answers what is shown of a slate that was ranked with `noted` False."""
+        if scenario.rotation and query.user_id is not None and query.items is None:
+            keys = item_keys(item.item_id for item in slate.items)
+            self._behind(self._add(query.user_id, keys, scenario.rotation_half_life_s, now))
+
+    def _behind(self, noting: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(noting)
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
     async def noted(self) -> None:
         """Wait until all that was shown is noted."""
         await asyncio.gather(*self._noting)
+
+    async def _add(self, user_id: str, keys: Keys, half_life_s: float, now: float) -> None:
+        async with self._adding:  # the rows of a page are several slates of one user
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(_NOTED_S):
+                    before = (await self._store.load([user_id]))[user_id]
+                    await self._store.save({user_id: (before.after(keys, now, half_life_s), half_life_s)})
 
     async def _save(self, sketches: Mapping[str, tuple[Shown, float]]) -> None:
         with contextlib.suppress(RedisError, OSError, TimeoutError):

@@ -111,8 +111,35 @@ local function kept(to, item)
   return feed, born, string.sub(words, 11)
 end
 
+-- The counter of the user's segment; nil: there is none. KEYS from `at` on: the user's attributes, the segments, the
+-- prefix of their counters. `spec`: '', or attribute, segments and items of each at the most, as JSON.
+local function segment_of(spec, at)
+  if spec == '' then return nil end
+  local attribute, most, items = unpack(cjson.decode(spec))
+  local value = call('HGET', KEYS[at], attribute)
+  if not value then return nil end
+  if call('SISMEMBER', KEYS[at + 1], value) == 0 then
+    if call('SCARD', KEYS[at + 1]) >= most then return nil end
+    call('SADD', KEYS[at + 1], value)
+  end
+  return {{key = KEYS[at + 2] .. value, items = items}}
+end
+
+-- What was counted before the user had the segment, or has left it as one of the least liked, is not taken out.
+local function in_segment(segment, item, change)
+  if change == 0 or (change < 0 and not call('ZSCORE', segment.key, item)) then return end
+  if tonumber(call('ZINCRBY', segment.key, change, item)) <= 0 then call('ZREM', segment.key, item) end
+  call('EXPIRE', segment.key, {HELD_S})
+  local over = call('ZCARD', segment.key) - segment.items
+  if over > segment.items / 10 then call('ZREMRANGEBYRANK', segment.key, 0, over - 1) end
+end
+
 local function keep(to, item, feed, born, before, after)
   if after == before then return end
+  if to.segment then
+    local was, is = strength(before, to.half_life), strength(after, to.half_life)
+    in_segment(to.segment, item, is - was)
+  end
   local number = move(to, item, feed, born, before, after)
   if after == '' then
     call('HDEL', to.counted, item)
@@ -152,7 +179,8 @@ local function tell(to)
 end
 """
 """Lua for the scripts of `users.py`. `to` holds the key `counted` of the user and `sequences`, the prefixes `count` and
-`touched` of keys, which an item's id and a feed's number complete, and `half_life` in seconds."""
+`touched` of keys, which an item's id and a feed's number complete, `half_life` in seconds, and `segment`, that of the
+user."""
 
 _PROLONG = f"""
 -- KEYS: counters. ARGV: Unix seconds of now; seconds to live

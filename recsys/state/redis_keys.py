@@ -13,6 +13,8 @@ whole keys: see `user_of`.
 | profile:USER | string | the cached user vector, see `profile_codec.py`; expires |
 | early:USER | string | the same for a version that is about to be served; expires within minutes |
 | about:USER | hash | attribute of the user -> its value as JSON, see `user_attributes.py`; expires |
+| segments | set | values of the users' attribute by which popularity is counted, as JSON |
+| segment:VALUE | sorted set | item_id by its likes among the users with this value; expires |
 | shown:USER | string | which items the user was shown lately, see `shown_items.py`; expires |
 | floor:HASH | string | Unix seconds: events of this user up to then left the history, or were erased; expires |
 | tickets | string | how many item writes there were: each draws its place, see `serving/item_writes.py` |
@@ -117,6 +119,14 @@ def early(user_id: str) -> Key:
 
 def about(user_id: str) -> Key:
     return Key(f"about:{user_id}")
+
+
+SEGMENTS = Key("segments")
+
+
+def segment(value: str) -> Key:
+    """`value`: as JSON, as it stands in `about`."""
+    return Key(f"segment:{value}")
 
 
 def shown(user_id: str) -> Key:

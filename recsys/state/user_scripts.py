@@ -10,23 +10,26 @@ APPEND = (
     + LOGGING
     + f"""
 local function log_outcomes(lines)
-  local users = string.rep(token(KEYS[8], ARGV[7], ARGV[8]), #lines)
-  admit(KEYS[9], KEYS[10], tonumber(ARGV[9]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
+  local users = string.rep(token(KEYS[8], ARGV[8], ARGV[9]), #lines)
+  admit(KEYS[9], KEYS[10], tonumber(ARGV[10]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
     'users', users)
 end
 """
     + """
--- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting
+-- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting; of
+--       the user's segment, see `segment_of`
 -- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark; half-life of trends in
---       seconds; prefixes of counters and feeds; of the log: a new token, seconds that it lives, rows that may wait;
---       then for each event: id, timestamp, JSON, item, weight, feed, line of the log ('': it names no answer)
+--       seconds; prefixes of counters and feeds; segments; of the log: a new token, seconds that it lives, rows that
+--       may wait; then for each event: id, timestamp, JSON, item, weight, feed, line of the log ('': it names no
+--       answer)
 local fresh, old, before, gone, lines = {}, {}, call('GET', KEYS[3]), {}, {}
 local floor = call('GET', KEYS[5])
 local from = tonumber(floor or '-inf')
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
+to.segment = segment_of(ARGV[7], 11)
 local written = 0
-for i = 10, #ARGV, 7 do
-  local place, time = (i - 10) / 7, tonumber(ARGV[i + 1])
+for i = 11, #ARGV, 7 do
+  local place, time = (i - 11) / 7, tonumber(ARGV[i + 1])
   if time <= from then
     old[#old + 1] = place
   elseif call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
@@ -83,17 +86,18 @@ end
 FORGET = (
     COUNTING
     + """
--- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences. ARGV: the sequence of which the
--- rest is told; event id; half-life; prefixes of counters, feeds; item and feed; then for each other event about the
--- item: timestamp, weight
+-- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; segment. ARGV: the sequence of
+-- which the rest is told; event id; half-life; prefixes of counters, feeds; segments; item and feed; then for each
+-- other event about the item: timestamp, weight
 if (call('GET', KEYS[3]) or '0') ~= ARGV[1] then return -1 end
 if call('HDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 call('ZREM', KEYS[2], ARGV[2])
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[3]), count = ARGV[4], touched = ARGV[5]}
-local _, born, before = kept(to, ARGV[6])
+to.segment = segment_of(ARGV[6], 8)
+local _, born, before = kept(to, ARGV[7])
 local after = ''
-for i = 8, #ARGV, 2 do after = heard(after, tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
-keep(to, ARGV[6], tonumber(ARGV[7]), born, before, after)
+for i = 9, #ARGV, 2 do after = heard(after, tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
+keep(to, ARGV[7], tonumber(ARGV[8]), born, before, after)
 call('SET', KEYS[3], tell(to), 'KEEPTTL')
 return 1
 """
@@ -102,10 +106,11 @@ return 1
 ERASE = (
     COUNTING
     + """
--- KEYS: as above up to sequences, then early and token. ARGV: seconds for which older events are refused; half-life;
---       prefixes of counters, feeds
+-- KEYS: as above up to sequences, then early and token; segment. ARGV: seconds for which older events are refused;
+--       half-life; prefixes of counters, feeds; segments
 local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[6])
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
+to.segment = segment_of(ARGV[5], 10)
 for _, item in ipairs(said) do unsay(to, item, math.huge) end
 tell(to)
 local time = call('TIME')

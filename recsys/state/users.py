@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
 
+from recsys.config.scenarios import Segments
 from recsys.datatypes import Interaction, UserProfile
 from recsys.state import redis_keys
 from recsys.state.histories import StoredEvent, StoredHistory, write_event
@@ -64,7 +66,7 @@ class UserStore:
     """`ttl_s`: seconds that an unused profile stays cached. `history`: events kept of each user. `user_ttl_s`: seconds
     after the last event in which a user's keys expire; None: never. `settings`: what profiles are made with, see
     `Taste.fingerprint`. `trend_half_life_s`: seconds in which half of a trend fades. `log`: where events that name an
-    answer are logged; None: nowhere.
+    answer are logged; None: nowhere. `segments`: by what popularity is counted beside all users'; None: by nothing.
     """
 
     def __init__(
@@ -77,12 +79,18 @@ class UserStore:
         settings: bytes = bytes(8),
         trend_half_life_s: float = 86_400.0,
         log: SlateLog | None = None,
+        segments: Segments | None = None,
     ) -> None:
         self.profiles = ProfileCache(redis, ttl_s=ttl_s, settings=settings)
         self._redis = redis
         self._history = history
         self._user_ttl_s = user_ttl_s
-        self._counting = [repr(float(trend_half_life_s)), redis_keys.count(""), redis_keys.touched("")]
+        spec = b""
+        if segments is not None and segments.attribute is not None:
+            spec = orjson.dumps([segments.attribute, segments.most, segments.items])
+        self._segmented = bool(spec)
+        prefixes = (redis_keys.count(""), redis_keys.touched(""))
+        self._counting: list[str | bytes] = [repr(float(trend_half_life_s)), *prefixes, spec]
         self._log = log
         self._append = redis.register_script(APPEND)
         self._erase = redis.register_script(ERASE)
@@ -108,14 +116,19 @@ class UserStore:
         stored = await self.stored(user_ids)
         return await asyncio.to_thread(lambda: [one.events() for one in stored])
 
+    async def ids(self) -> AsyncIterator[str]:
+        """Yield the users who have a history. One may come twice, and one who comes during the scan may be missing."""
+        async for key in self._redis.scan_iter(match=redis_keys.events("*"), count=1000):
+            yield redis_keys.user_of(key)
+
     async def everyone(self, at_a_time: int = 500) -> AsyncIterator[tuple[int, list[list[Interaction]]]]:
         """Yield users' histories in pages, with the number of users so far.
 
         Users who come during the scan may be missing.
         """
         done, page = 0, []
-        async for key in self._redis.scan_iter(match=redis_keys.events("*"), count=1000):
-            page.append(redis_keys.user_of(key))
+        async for user_id in self.ids():
+            page.append(user_id)
             if len(page) == at_a_time:
                 done += len(page)
                 yield done, await self.histories(page)
@@ -155,7 +168,8 @@ class UserStore:
                 document = write_event(StoredEvent(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
                 line = b"" if self._log is None or e.request_id is None else encode_outcome(e)
                 args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed, line]
-            calls.append(([*_keys_of(user_id), redis_keys.token(user_id), *_OUTCOMES], args))
+            keys = [*_keys_of(user_id), redis_keys.token(user_id), *_OUTCOMES, *self._segment_keys(user_id)]
+            calls.append((keys, args))
         outcomes: dict[str, tuple[Appended, Sequence[Counted]]] = {}
         answers = await run_many(self._redis, self._append, calls)
         for (user_id, counted), answer in zip(events.items(), answers, strict=True):
@@ -175,7 +189,7 @@ class UserStore:
         seconds, 400 days where that is None.
         """
         ttl_s = self._user_ttl_s or _FLOOR_TTL_S
-        keys = [*_keys_of(user_id), redis_keys.early(user_id), redis_keys.token(user_id)]
+        keys = [*_keys_of(user_id), redis_keys.early(user_id), redis_keys.token(user_id), *self._segment_keys(user_id)]
         return int(await self._erase(keys=keys, args=[ttl_s, *self._counting]))
 
     async def forget(self, user_id: str, event_id: str, counted: Callable[[Interaction], Counted]) -> bool:
@@ -190,11 +204,24 @@ class UserStore:
             if gone is None:
                 return False
             others = [counted(e) for e in events if e.item_id == gone.item_id and e.event_id != event_id]
-            args: list[str | float] = [history.sequence, event_id, *self._counting, gone.item_id, counted(gone).feed]
+            keys = [*_keys_of(user_id), *self._segment_keys(user_id)]
+            args: list[str | bytes | float] = [
+                history.sequence,
+                event_id,
+                *self._counting,
+                gone.item_id,
+                counted(gone).feed,
+            ]
             for other in others:
                 args += [repr(other.event.timestamp), repr(grain(other.weight))]
-            if (outcome := int(await self._forget(keys=_keys_of(user_id), args=args))) >= 0:
+            if (outcome := int(await self._forget(keys=keys, args=args))) >= 0:
                 return outcome > 0
+
+    def _segment_keys(self, user_id: str) -> list[redis_keys.Key]:
+        """See `segment_of` in item_counts.py; none where nothing is counted by segment."""
+        if not self._segmented:
+            return []
+        return [redis_keys.about(user_id), redis_keys.SEGMENTS, redis_keys.segment("")]
 
 
 def _keys_of(user_id: str) -> list[redis_keys.Key]:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.columns import StringColumn
+from recsys.datatypes import item_keys
+from recsys.ranking.placement import Placement
 from recsys.ranking.selection import POOL, Controls, blend, top
 from recsys.ranking.signals import SIGNALS, Moment, measure
 from recsys.shard.candidates import BECAUSE, QUERY, TASTE, CandidateSet
@@ -243,3 +245,60 @@ def test_of_equal_items_the_best_then_the_newest_is_shown_first():
     assert [slate.tolist() for slate in slates] == [[1, 3, 0], [4, 5]]
     asked = dataclasses.replace(given, sources=np.full(6, BITS["asked"], np.int64))
     assert top(asked, scores, [Controls(4), Controls(2)])[0].tolist() == [0, 1, 2, 3]
+
+
+def going_on(shown: list[int], **given) -> Controls:
+    return Controls(after=tuple(f"i{i}" for i in shown), **given)
+
+
+def with_keys_of_ids(given: CandidateSet) -> CandidateSet:
+    """What was shown is told by ids, and found by their keys."""
+    return dataclasses.replace(given, keys=item_keys(given.ids.strings()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_list_goes_on_beside_what_was_shown(seed):
+    """Spread as if the shown items had just been chosen; they do not come again, and others go their own way."""
+    rng = np.random.default_rng(seed)
+    scores, sketches = rng.random(80).astype(np.float32), rng.integers(-127, 128, (80, 6)).astype(np.int8)
+    shown = rng.choice(40, 12, replace=False).tolist()
+    given = with_keys_of_ids(candidates([40, 40], sketches=sketches))
+    first, second = top(given, scores, [going_on(shown, k=9, diversity=0.5), Controls(9, 0.5)])
+    rest = [i for i in range(40) if i not in shown]
+    mine = scores[:40]
+    low, high = min(mine[rest]), max(mine[rest])
+    vectors, chosen = unit(sketches[:40]), list(shown)
+    while len(chosen) < 12 + 9:
+        value = {
+            i: 0.5 * (mine[i] - low) / (high - low)
+            - 0.5 * max([0.0, *(float(vectors[i] @ vectors[c]) for c in chosen)])
+            for i in rest
+            if i not in chosen
+        }
+        chosen.append(max(value, key=value.get))
+    assert first.tolist() == chosen[12:]
+    assert (second - 40).tolist() == naive_mmr(scores[40:], sketches[40:], 9, 0.5)
+
+
+@given(rows, st.integers(1, 8), st.integers(1, 3), st.sets(st.integers(0, 11)))
+def test_caps_count_what_was_shown(own, k, cap, drawn):
+    """As many places fewer of each value are left."""
+    shown = sorted(i for i in drawn if i < len(own))
+    values, scores = [v for v, _ in own], [s for _, s in own]
+    table = candidates([len(own)], groups=np.array(values, np.uint64).reshape(-1, 1))
+    control = going_on(shown, k=k, caps={"genre": cap})
+    [slate] = top(with_keys_of_ids(table), np.array(scores, np.float32), [control], ["genre"])
+    lifted = [s + 100 * (i in shown) for i, s in enumerate(scores)]
+    whole = naive_caps(values, lifted, len(own), cap)
+    taken = [i for i in whole if i not in shown]
+    assert sorted(slate.tolist()) == sorted(taken[:k]) or [scores[i] for i in slate] == [scores[i] for i in taken[:k]]
+
+
+def test_what_equals_a_shown_item_comes_last_and_pins_are_over():
+    """A twin of something shown gives way; a pin was for the list's beginning."""
+    twins = np.array([7, 7, 0, 0], np.uint64)
+    given = with_keys_of_ids(candidates([4], twins=twins))
+    scores = np.array([4.0, 3.0, 2.0, 1.0], np.float32)
+    pin = (Placement(np.array([3]), position=1),)
+    [slate] = top(given, scores, [going_on([0], k=3, placements=pin)])
+    assert slate.tolist() == [2, 3, 1]

@@ -241,6 +241,17 @@ async def test_caps_go_on_from_page_to_page_and_pages_do_not_rotate(make_world):
     assert ids_of([again]) == ids_of(slates[:1])
 
 
+async def test_caps_and_diversity_go_on_where_a_list_is_ranked_on(make_world, monkeypatch):
+    """As if it had been ranked as a whole: no value has more places in the longer list."""
+    world = await make_world(items=catalogue(12), serving=home(caps={"topic": 6}, diversity=0.3))
+    monkeypatch.setattr(paging, "RANKED", 8)
+    slates = await scroll(world, RecQuery(k=8, user_id="u"))
+    ids = ids_of(slates)
+    topics = [item.partition("-")[0] for item in ids[:24]]
+    assert {topic: topics.count(topic) for topic in topics} == dict.fromkeys(topics, 6)
+    assert sorted(ids) == sorted(item.item_id for item in world.items)
+
+
 async def test_an_answer_that_lacks_a_shard_is_not_frozen(make_world):
     """What the shard would have brought comes on the next page."""
     world = await make_world(items=catalogue(12), shards=2)
