@@ -21,7 +21,7 @@ from recsys.errors import Forbidden, WrongHost
 
 _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", *(f"/docs/{name}" for name in ASSETS)})
 """Probes, and pages that say what this program can do but nothing of what it holds."""
-_READS_BY_POST = frozenset({"/v1/recommendations", "/v1/rank", "/v1/search"})
+_READS_BY_POST = frozenset({"/v1/recommendations", "/v1/recommendations/batch", "/v1/pages", "/v1/rank", "/v1/search"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 SCHEMES = {

@@ -17,6 +17,7 @@ from deployments.api import (
     problems,
     reads,
     scenarios,
+    several,
     users,
     versions,
     writes,
@@ -63,6 +64,7 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces, switch: Switch = not_
     )
     for part in (reads, writes, users, operations, outcomes, item_outcomes):
         app.include_router(part.router(gateway))
+    app.include_router(several.router(gateway, gate))
     frames = Frames(gateway, gate, gateway.platform.home())
     app.include_router(live.router(gateway, frames))
     app.include_router(admin.router(gate, gateway.platform.home(), frames.look_again))

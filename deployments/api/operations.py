@@ -53,7 +53,7 @@ async def state_of(gateway: Gateway) -> dict[str, Any]:
         refused = await gateway.refused_settings()
     except (RedisError, OSError):
         degraded = ["redis"]
-    members = gateway.follower.members
+    members, edit = gateway.follower.members, gateway.scenarios.edit
     degraded += sorted({wish.partition(":")[0] for wish in gateway.follower.rebuilds_asked_for()})
     shards: list[dict[str, Any]] = []
     for number in range(gateway.platform.shards):
@@ -77,6 +77,8 @@ async def state_of(gateway: Gateway) -> dict[str, Any]:
         "last_rebuild": rebuilt or None,
         "last_retraining": retrained or None,
         "refused_settings": refused,
+        "edited_scenarios": sorted(edit.scenarios),
+        "scenario_edit": {"version": edit.version, "author": edit.author, "at": edit.at} if edit.version else None,
         "degraded": degraded,
     }
 

@@ -93,8 +93,13 @@ def problem(request: Request, status: HTTPStatus, code: str, detail: str, **more
     return Response(orjson.dumps(body), status.value, headers=retry, media_type="application/problem+json")
 
 
+def status_of(error: Exception) -> HTTPStatus:
+    """What a call is answered with that ends in this error."""
+    return next((s for kind, s in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _on_recsys_error(request: Request, error: Exception) -> Response:
-    status = next((s for kind, s in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    status = status_of(error)
     code = error.code if isinstance(error, RecsysError) else "error"
     more: dict[str, object] = {"field": getattr(error, "field", None)}
     if isinstance(error, Invalid):

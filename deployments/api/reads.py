@@ -10,14 +10,20 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from deployments.api.parameters import (
+    ContextText,
+    EventsText,
     FilterText,
     ItemId,
+    RulesText,
+    basket_in,
     basket_of,
     check_bulk,
     check_k,
+    check_text,
     context_in,
     context_of,
     filter_of,
+    rules_in,
 )
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
@@ -40,13 +46,15 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
         wishes = read(request)
         query = RecQuery(
             k=check_k(wishes.k, gateway.settings.limits),
-            scenario=_scenario(gateway, wishes.scenario, "home"),
+            scenario=scenario_for(gateway, wishes.scenario, "home"),
             user_id=path_id(request, "user_id", ids),
             filter=filter_of(wishes.filter, platform),
             context=context_in(wishes.context, platform),
             include_seen=wishes.include_seen,
             diversity=wishes.diversity,
             explain=wishes.explain,
+            rules=rules_in(wishes.rules, platform),
+            basket=basket_in(wishes.events, gateway.settings),
             since=request.scope["recsys.caller"].since,
             request_id=request.scope["recsys.request_id"],
         )
@@ -70,7 +78,7 @@ def router(gateway: Gateway) -> APIRouter:
         check_bulk(len(body.exclude), "exclude", gateway.settings.limits)
         return RecQuery(
             k=check_k(body.k, gateway.settings.limits),
-            scenario=_scenario(gateway, body.scenario, call),
+            scenario=scenario_for(gateway, body.scenario, call),
             user_id=body.user_id,
             filter=compile_filter(body.filter, declared, referable=referable),
             exclude=tuple(body.exclude),
@@ -96,7 +104,7 @@ def router(gateway: Gateway) -> APIRouter:
         items = tuple(dict.fromkeys(body.items))
         query = RecQuery(
             k=len(items),
-            scenario=_scenario(gateway, body.scenario, "rank"),
+            scenario=scenario_for(gateway, body.scenario, "rank"),
             user_id=body.user_id,
             items=items,
             include_seen=True,
@@ -117,6 +125,9 @@ def router(gateway: Gateway) -> APIRouter:
         k: Annotated[int, Query(ge=1)] = 10,
         scenario: Annotated[str, Query(max_length=64)] = "similar",
         filter: FilterText = None,  # noqa: A002
+        context: ContextText = None,
+        rules: RulesText = None,
+        events: EventsText = None,
         explain: Annotated[bool, Query()] = False,
         page: Annotated[PageText, Query()] = None,
         log: Annotated[bool, Query(description="false: the answer is not logged.")] = True,
@@ -124,9 +135,12 @@ def router(gateway: Gateway) -> APIRouter:
         """The neighbours of an item; 404 when there is no such item."""
         query = RecQuery(
             k=check_k(k, gateway.settings.limits),
-            scenario=_scenario(gateway, scenario, "similar"),
+            scenario=scenario_for(gateway, scenario, "similar"),
             like_item=item_id,
             filter=filter_of(filter, platform),
+            context=context_in(context, platform),
+            rules=rules_in(rules, platform),
+            basket=basket_in(events, gateway.settings),
             explain=explain,
             since=request.scope["recsys.caller"].since,
             request_id=request.scope["recsys.request_id"] if log else None,
@@ -136,24 +150,19 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/search", **slate_out)
     async def search(request: Request, body: SearchBody) -> Response:
         """Items by what a text means, personalised when a user is given."""
-        limits = gateway.settings.limits
-        if len(body.text) > limits.query_chars:
-            raise BadInput(
-                f"text: {len(body.text)} characters are over the limit of {limits.query_chars}; shorten it",
-                field="text",
-            )
-        return await _answer(gateway, request, query_of(request, body, "search"), body.text, body.page)
+        text = check_text(body.text, gateway.settings.limits)
+        return await _answer(gateway, request, query_of(request, body, "search"), text, body.page)
 
     return routes
 
 
-def _scenario(gateway: Gateway, name: str, call: Kind) -> str:
+def scenario_for(gateway: Gateway, name: str, call: Kind, field: str = "scenario") -> str:
     """The name, if the scenario is for this call. Raises BadInput."""
     scenarios = gateway.settings.scenarios
     if name in scenarios and scenarios[name].call(name) == call:
         return name
     names = ", ".join(sorted(other for other, scenario in scenarios.items() if scenario.call(other) == call))
-    raise BadInput(f"scenario: {name!r} is none of those for this call, which are {names}", field="scenario")
+    raise BadInput(f"{field}: {name!r} is none of those for this call, which are {names}", field=field)
 
 
 class _Body(msgspec.Struct, omit_defaults=True, gc=False):

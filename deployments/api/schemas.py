@@ -50,6 +50,9 @@ def _not_blank(text: str) -> str:
     return canonical(text)
 
 
+QueryText = Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+
+
 class Body(Bounded):
     """A list in it is no longer than `limits.bulk`: see routes.py."""
 
@@ -100,6 +103,10 @@ class RecommendQuery(Body):
     explain: bool = False
     context: str | None = None
     """What is known of the moment, as a JSON object by the names of `args.context`."""
+    rules: str | None = None
+    """Beside those of the scenario, as a JSON list."""
+    events: str | None = None
+    """What the user did just now, as a JSON list. It counts for this answer alone and is not stored."""
     page: PageText = None
 
 
@@ -116,7 +123,7 @@ class RankBody(Body):
 
 
 class SearchBody(Body):
-    text: Annotated[str, Field(min_length=1), AfterValidator(_not_blank)]
+    text: QueryText
     user_id: Id | None = None
     """null: not personalised."""
     scenario: str = Field("search", max_length=64)

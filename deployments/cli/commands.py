@@ -40,6 +40,7 @@ COMMANDS = {
         "tuning",
         "Find the cheapest index that meets a target on your own vectors, and write it into the config file.",
     ),
+    "batch": ("batch", "Write recommendations for all users as Parquet, for e-mails and the like."),
     "report": ("report", "Say what came of the answers of a period: impressions, clicks, conversions, value."),
     "keys": ("keys", "API keys of the platform."),
 }

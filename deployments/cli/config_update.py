@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from deployments.cli.client import Client
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, Json, out, print_json, typed
 from deployments.cli.progress import phases
 from deployments.machine.config_apply import apply as hand_in
 from deployments.machine.config_apply import planned, refuse_starts
@@ -26,6 +27,9 @@ def add_to(cli: typer.Typer) -> None:
 
 def apply(
     config: ConfigFile = DEFAULT_CONFIG,
+    discard_edits: Annotated[
+        bool, typer.Option("--discard-edits", help="Take scenarios that were edited live back to the file's.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change, and how.")] = False,
     json: Json = False,
 ) -> None:
@@ -33,7 +37,8 @@ def apply(
 
     `user_config` and bounds of replicas change live, `args` and ports take `recsys down` and `recsys up`. A file that
     is wrong, or changes what takes a start, is refused before anything is touched. What `recsys scale` or `hold`
-    changed goes back to what the file says.
+    changed goes back to what the file says. A scenario that was edited live stays as it was edited, unless
+    --discard-edits takes it back to the file's; that is an edit as well, which can be undone.
     """
     console = out(quiet=json)
     with phases(console) as say:
@@ -42,29 +47,46 @@ def apply(
         instance = Runtime.of(serve_config).running()
         changed = planned(instance, serve_config)
         say.end()
-    report: dict[str, Any] = {"config": str(config), "changes": [asdict(change) for change in changed]}
     if not json:
         _show(changed, console)
     refuse_starts(changed)
-    if dry_run or not changed:
-        if json:
-            print_json({**report, "applied": False})
-        else:
-            console.print(
-                "nothing was changed" if changed else f"the platform goes by {config} already", soft_wrap=True
-            )
-        return
-    with phases(console) as say:
-        hand_in(instance, serve_config, say)
-        say.end()
+    if changed and not dry_run:
+        with phases(console) as say:
+            hand_in(instance, serve_config, say)
+            say.end()
     with Client(instance.api_url, instance.certificate) as client:
-        refused = client.call("GET", "/v1/status")["refused_settings"]
-    for name, reason in refused.items():
-        raise RuntimeFailure(f"{name} goes by the settings of before: {reason}")
+        status = client.call("GET", "/v1/status")
+        edited = status["edited_scenarios"]
+        back = bool(edited) and discard_edits
+        if back and not dry_run:
+            edit = {"scenarios": dict.fromkeys(edited), "comment": "recsys apply --discard-edits"}
+            client.call("PATCH", "/v1/admin/scenarios", edit)
+    applied = not dry_run and bool(changed or back)
+    if applied:
+        for name, reason in status["refused_settings"].items():
+            raise RuntimeFailure(f"{name} goes by the settings of before: {reason}")
     if json:
-        print_json({**report, "applied": True})
-    else:
+        changes = [asdict(change) for change in changed]
+        print_json({"config": str(config), "changes": changes, "edited_scenarios": edited, "applied": applied})
+        return
+    if edited and not discard_edits:
+        console.print(_stand(edited, status["scenario_edit"], config), style="yellow", markup=False, soft_wrap=True)
+    if back:
+        console.print(f"{'would be' if dry_run else 'are'} as in the file again: {', '.join(edited)}", soft_wrap=True)
+    if applied:
         console.print(f"the platform goes by {config}", soft_wrap=True)
+    else:
+        nothing = "nothing was changed" if changed or back else f"the platform goes by {config} already"
+        console.print(nothing, soft_wrap=True)
+
+
+def _stand(edited: list[str], edit: dict[str, Any], config: Path) -> str:
+    one = len(edited) == 1
+    return (
+        f"scenario{'' if one else 's'} {', '.join(edited)}: {'stands' if one else 'stand'} as edited live (edit "
+        f"{edit['version']}, by {edit['author']}), and not as in the file; back to the file's with: "
+        f"{typed(config, 'apply', '--discard-edits')}"
+    )
 
 
 def _show(changed: list[Change], console: Console) -> None:

@@ -88,8 +88,8 @@ def status(config: AnyConfig = None, json: Json = False) -> None:
     console.print(table_of(scaled))
     if said["promoted_version"] not in {None, said["index_version"]}:
         console.print(f"version {said['promoted_version']} is promoted and not served yet")
-    for line in _lost_floors(said["shards"]):
-        console.print(line, markup=False)
+    for line in (*_lost_floors(said["shards"]), *_edits(said)):
+        console.print(line, markup=False, soft_wrap=True)
     for one in said["rejected"]:
         console.print(f"{one['by']} cannot open version {one['version']}: {one['reason']}", markup=False)
     for name, reason in said["refused_settings"].items():
@@ -104,6 +104,14 @@ def _lost_floors(shards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             if (recall := replica["recall"]) is not None and (recall["rebuild"] or recall["exact"]):
                 how = "every item is scored" if recall["exact"] else f"ef_search {recall['ef_search']}"
                 yield f"shard-{shard['shard']}, {replica['id']}: the recall floor is lost ({how}): {recall['why']}"
+
+
+def _edits(said: Mapping[str, Any]) -> Iterator[str]:
+    """A line where scenarios stand as they were edited, and not as in the config file."""
+    if edited := said["edited_scenarios"]:
+        edit = said["scenario_edit"]
+        names = ", ".join(edited)
+        yield f"edited live (edit {edit['version']}, by {edit['author']}), and not as in the config file: {names}"
 
 
 def urls(instance: Instance) -> dict[str, str]:

@@ -76,6 +76,11 @@ class Gate:
         key = None if presented is None else self._ring.find(presented)
         return () if key is None else tuple(key.scopes)
 
+    def charge(self, name: str | None, requests: int) -> None:
+        """Count further requests against a key's rate, for a call that was admitted and does the work of several."""
+        if name is not None and (bucket := self._buckets.get(name)) is not None:
+            bucket.spend(requests)
+
     async def configure(self, security: Security) -> None:
         """Apply the settings and read the keys. Raises BadInput, and changes nothing, when they cannot be read."""
         seen = await self._signature_of(security)  # before the file is read, so that a later change is noticed

@@ -28,3 +28,9 @@ class TokenBucket:
             return (1.0 - tokens) / self.rate
         self._tokens = tokens - 1.0
         return 0.0
+
+    def spend(self, tokens: float) -> None:
+        """Take more tokens than one for a request that has passed. Those that are not there yet are owed: the next
+        request waits until they are.
+        """
+        self._tokens -= tokens

@@ -38,10 +38,11 @@ class UserRecords:
     async def erase(self, user_id: str) -> int:
         """Forget a user. Return how many events were deleted. Raises Unavailable when Redis does not answer."""
         try:
+            erased = await self._users.erase(user_id)  # first: it takes the likes out of the user's segment
             await self._about.erase(user_id)
-            return await self._users.erase(user_id)
         except (RedisError, OSError) as error:
             raise Unavailable("the event store does not answer; nothing may be erased yet: call again") from error
+        return erased
 
     async def forget(self, user_id: str, event_id: str) -> None:
         """Delete one event of a user. Raises NotFound, and Unavailable when Redis does not answer."""

@@ -207,6 +207,8 @@ def test_every_call_of_the_api_is_documented(live: Live) -> None:
     assert calls == {
         ("GET", "/v1/users/{user_id}/recommendations"),
         ("POST", "/v1/recommendations"),
+        ("POST", "/v1/recommendations/batch"),
+        ("POST", "/v1/pages"),
         ("POST", "/v1/rank"),
         ("GET", "/v1/items/{item_id}/similar"),
         ("POST", "/v1/search"),

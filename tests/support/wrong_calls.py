@@ -19,6 +19,7 @@ GOOD: dict[str, Any] = {
     "/v1/admin/scale": {"deployment": "shard-0", "min_replicas": 1, "max_replicas": 1},
     "/v1/admin/hold": {"held": True}, "/v1/admin/scenarios": {"scenarios": {"home": {}}},
     "/v1/admin/scenarios/undo": {}, "/v1/admin/scenarios/preview": {"scenarios": {}, "scenario": "home"},
+    "/v1/recommendations/batch": {"users": ["a"]}, "/v1/pages": {"rows": [{"k": 1}]},
     "/v1/users/{user_id}": {"attributes": {}}, "/v1/users/{user_id}/merge": {"from_user": "b"},
 }  # fmt: skip
 ELEMENTS = {

@@ -50,6 +50,26 @@ async def test_an_edit_is_in_force_at_once_and_can_be_undone(make_http) -> None:
     assert await shown(http) == before
 
 
+async def test_the_status_names_what_no_config_file_changes_any_more(make_http) -> None:
+    """An edited scenario stands as it was edited, whatever the file says later, until an edit gives it back."""
+    http = await make_http()
+
+    async def edited() -> tuple[list[str], Any]:
+        status = (await http.get("/v1/status")).json()
+        return status["edited_scenarios"], status["scenario_edit"]
+
+    assert await edited() == ([], None)
+    await edit(http, {"home": {"filter": FOREST}, "email": {}}, author="ann")
+    names, last = await edited()
+    assert (names, last["version"], last["author"]) == (["email", "home"], 1, "ann")
+    file = Serving(budget_s=20)
+    http.world.gateway.configure(file.model_copy(update={"taste_half_life": 5.0}))
+    assert topics(await shown(http)) == {"forest"}
+    await edit(http, {"home": None, "email": None})
+    assert (await edited())[0] == []
+    assert topics(await shown(http)) != {"forest"}
+
+
 async def test_every_call_takes_a_scenario_of_its_kind(make_http) -> None:
     """One of the caller's own name, made live; one of another kind is refused with the names that there are."""
     http = await make_http()

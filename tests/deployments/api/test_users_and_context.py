@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -96,6 +97,48 @@ async def test_a_filter_compares_items_with_the_user_and_the_moment(make_http) -
     assert await shown(http, user_id="ann", k=5, diversity=0) == {"forest"}
     assert await shown(http, user_id="ann", scenario="near") == {"forest"}
     assert await shown(http, user_id="bob", scenario="near") == set()
+
+
+async def test_what_is_not_known_of_a_user_is_named(make_http) -> None:
+    """Where `must` or `should` compares with it, for then nothing matches; and not where the attribute is known."""
+    http = await make_http(**DECLARED)
+    await http.put("/v1/users/ann", json={"attributes": {"country": "forest"}})
+
+    async def notes(**body: Any) -> list[str]:
+        return list((await http.post("/v1/recommendations", json=body)).json().get("notes", []))
+
+    assert await notes(user_id="ann", filter=MINE, k=3) == []
+    assert await notes(user_id="bob", filter=MINE) == ["unknown:user.country", "filter_matches_nothing"]
+    assert await notes(filter=MINE) == ["unknown:user.country", "filter_matches_nothing"]
+    assert await notes(filter=NOW_AND_HERE, k=3) == ["unknown:context.device"]
+    without = {"must_not": [{"key": "topic", "eq": {"user": "country"}}]}
+    assert await notes(user_id="bob", filter=without, k=3) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/users/ann/recommendations", "/v1/items/forest-0/similar"])
+async def test_a_get_takes_context_rules_and_a_basket(make_http, path) -> None:
+    """As JSON in the query string: they do what they do in a body, and are refused by the same fields."""
+    http = await make_http(**DECLARED)
+
+    async def items(**given: Any) -> list[str]:
+        answer = await http.get(path, params={"k": 5, **{name: json.dumps(one) for name, one in given.items()}})
+        assert answer.status_code == 200, answer.text
+        return [item["item_id"] for item in answer.json()["items"]]
+
+    pin = {"name": "first", "kind": "pin", "position": 1, "filter": {"must": [{"key": "item_id", "eq": "sea-3"}]}}
+    assert (await items(rules=[pin]))[0] == "sea-3"
+    here = {"must": [{"key": "topic", "eq": {"context": "device"}}]}
+    assert {i.partition("-")[0] for i in await items(filter=here, context={"device": "kitchen"})} == {"kitchen"}
+    plain = await items()
+    assert plain[0] not in await items(events=[{"item_id": plain[0], "type": "like"}])
+    for wrong, field in {
+        "rules": ([{"name": "a", "kind": "pin"}], "rules[0]"),
+        "events": ([{"item_id": "a", "type": "sniff"}], "events[0].type"),
+        "context": ({"colour": 1}, "context.colour"),
+    }.items():
+        for text, told in ((json.dumps(field[0]), field[1]), ("{", wrong)):
+            answer = await http.get(path, params={wrong: text})
+            assert (answer.status_code, answer.json()["field"]) == (422, told), answer.text
 
 
 async def test_a_basket_counts_for_one_answer_and_is_not_stored(make_http) -> None:

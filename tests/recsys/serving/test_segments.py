@@ -34,7 +34,7 @@ async def world(make_world):
 
 async def live_in(world, country: str, *users: str) -> None:
     for user in users:
-        await world.gateway.describe(user, {"country": country}, whole=True)
+        await world.gateway.user_records.describe(user, {"country": country}, whole=True)
 
 
 async def ids(world, user: str | None, **query) -> list[str]:
@@ -84,14 +84,14 @@ async def test_a_dislike_and_an_erasure_take_back(world) -> None:
     assert await liked() == {'"de"': {"sea-1": 2.0, "sea-2": 1.0}}
     await world.gateway.record([event("a", "sea-2", type="dislike")])
     assert await liked() == {'"de"': {"sea-1": 2.0}}
-    await world.gateway.erase("a")
+    await world.gateway.user_records.erase("a")
     assert await liked() == {'"de"': {"sea-1": 1.0}}
     await live_in(world, "fr", "b")
     await world.gateway.record([event("b", "sea-3")])
     assert (await liked())['"fr"'] == {"sea-3": 1.0}
     gone = event("b", "sea-4")
     await world.gateway.record([gone])
-    await world.gateway.forget("b", gone.event_id)
+    await world.gateway.user_records.forget("b", gone.event_id)
     assert (await liked())['"fr"'] == {"sea-3": 1.0}
 
 

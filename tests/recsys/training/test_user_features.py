@@ -114,7 +114,7 @@ async def test_answers_look_at_the_users_attributes(make_world, serve_with_trees
     assert isinstance(world.platform, Platform)
     serve = replace(world.follower.serve, ranker=serve_with_trees.ranker)
     for user, country in (("a", "de"), ("b", "fr")):
-        await world.gateway.describe(user, {"country": country}, whole=True)
+        await world.gateway.user_records.describe(user, {"country": country}, whole=True)
     recommender = world.gateway._recommender(world.gateway.settings)
     queries = [RecQuery(k=5, user_id=user, explain=True) for user in ("a", "b", "c")]
     first, second, third = await recommender.recommend_many(queries, serve)

@@ -1,0 +1,21 @@
+"""Bulk answers on the shards of a world."""
+
+from __future__ import annotations
+
+from recsys.datatypes import RecQuery
+from recsys.serving.bulk_answers import BulkAnswers
+from recsys.serving.members_view import MembersView
+from recsys.versions.store import VersionStore
+
+
+def beside(world, monkeypatch) -> BulkAnswers:
+    """On the same shards; the world's store is not where its `data_dir` says."""
+    monkeypatch.setattr(VersionStore, "of", lambda _: world.store)
+    members = MembersView(world.redis, "batch", world.platform.shards)
+    return BulkAnswers(world.platform, world.gateway.settings, world.redis, world.clients, members)
+
+
+async def counted(world, items: int) -> bool:
+    """Whether shards know the likes of so many items."""
+    slate = await world.gateway.recommend(RecQuery(k=48, explain=True))
+    return sum(item.signals["popularity"] > 0 for item in slate.items) == items
