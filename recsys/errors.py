@@ -18,6 +18,7 @@ RecsysError
 ├── TooFewEvents             there is too little to learn from, or to judge by; nothing was trained
 ├── VersionError             an index version is missing, incomplete, corrupt or does not fit
 │   └── Rewound              a shard holds changes that its log has lost; it must be loaded again
+├── BackupError              a backup is missing, incomplete, damaged or does not fit
 └── RuntimeFailure           a server that we start did not start, or is not ours to touch
 """
 
@@ -130,6 +131,10 @@ class VersionError(RecsysError):
 
 class Rewound(VersionError):
     pass
+
+
+class BackupError(RecsysError):
+    code = "backup_error"
 
 
 class RuntimeFailure(RecsysError):

@@ -42,6 +42,10 @@ COMMANDS = {
     ),
     "batch": ("batch", "Write recommendations for all users as Parquet, for e-mails and the like."),
     "report": ("report", "Say what came of the answers of a period: impressions, clicks, conversions, value."),
+    "export": ("exporting", "Write items with their vectors, users and events as Parquet."),
+    "backup": ("backing_up", "Copy all that the platform knows, at one moment; only what is new is stored."),
+    "backups": ("backing_up", "List the complete backups in a place."),
+    "restore": ("backing_up", "Bring a platform to where a backup was made."),
     "keys": ("keys", "API keys of the platform."),
 }
 """By name: the module of this package whose `add_to` adds the command, and its line in `recsys --help`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
@@ -9,9 +11,12 @@ from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, ou
 from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.promoting import running_redis
+from deployments.machine.foreground import until_ended
 from deployments.machine.instance import Instance
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
+from recsys.backup.under_way import refuse_if_half_restored
+from recsys.errors import RuntimeFailure
 from recsys.jobs.build_files import ensure_version, fitting_version
 
 
@@ -19,9 +24,21 @@ def add_to(cli: typer.Typer) -> None:
     cli.command()(up)
 
 
-def up(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Json = False) -> None:
+def up(
+    config: ConfigFile = DEFAULT_CONFIG,
+    block: Annotated[
+        bool,
+        typer.Option(
+            "--block",
+            help="Stay, and stop the platform when told to; exit code 1 when it ends by itself: for a container.",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
     """Start the platform of a config file: Valkey (when redis_url is unset), Ray, and the application; then return."""
     serve_config, console = read_for_serve(config), out(quiet=json)
+    refuse_if_half_restored(serve_config.platform.home())
     if dry_run:
         _show_planned(serve_config, console, json=json)
         return
@@ -32,11 +49,24 @@ def up(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Json 
     instance = start(serve_config, console)[0]
     if json:
         print_json({**urls(instance), "token_file": str(instance.token_file)})
-        return
-    tell_urls(instance, console)
+    else:
+        tell_urls(instance, console)
     if not served.items:
         step = typed(config, "import", "items", "FILES")
         console.print(f"the catalogue is empty; send items with: {step}", markup=False, soft_wrap=True)
+    if block:
+        _stay(instance, Runtime.of(serve_config))
+
+
+def _stay(instance: Instance, runtime: Runtime) -> None:
+    """Return when this process was told to end and the platform is stopped.
+
+    Raises RuntimeFailure when the platform ended by itself; what is left of it is stopped.
+    """
+    ended = until_ended(instance.id)
+    runtime.down()
+    if ended is not None:
+        raise RuntimeFailure(f"{ended} has ended, and the rest of the platform was stopped: start it again")
 
 
 def _show_planned(config: ServeConfig, console: Console, *, json: bool) -> None:

@@ -35,15 +35,15 @@ ITEMS_A_CHUNK = 512
 """Items of a chunk, about the most: some seconds of work, which is what a killed run loses of each worker."""
 
 _OURS = re.compile(r"part-\d{5}-[0-9a-f]{32}\.parquet")
-_MOMENT = pa.timestamp("us", "UTC")
+MOMENT = pa.timestamp("us", "UTC")
 """A timestamp and not a number of seconds, which could be read as another unit."""
 _ARROW: dict[AttributeType, pa.DataType] = {
     "keyword": pa.string(),
     "keyword[]": pa.list_(pa.string()),
     "number": pa.float64(),
     "boolean": pa.bool_(),
-    "datetime": _MOMENT,
-    "date": _MOMENT,
+    "datetime": MOMENT,
+    "date": MOMENT,
 }
 
 
@@ -97,7 +97,7 @@ def plan(
     catalogue = {item.item_id: item for item in items}
     names, todo = [], []
     for number, part in _parts(list(catalogue.values()), per_chunk):
-        rows = _table(part, fingerprint, declared)
+        rows = item_table(part, fingerprint, declared)
         names.append(_name(number, part, rows))
         if not is_whole(folder / names[-1], len(rows)):
             todo.append(rows.append_column(CHUNK, pa.array([names[-1]] * len(rows), pa.string())))
@@ -131,29 +131,38 @@ def _parts(items: Sequence[Item], per_chunk: int) -> Iterator[tuple[int, list[It
         yield number, sorted(parts[number], key=lambda item: item.item_id)
 
 
-def _table(items: Sequence[Item], fingerprint: str, declared: Mapping[str, AttributeType]) -> pa.Table:
+def item_table(items: Sequence[Item], fingerprint: str, declared: Mapping[str, AttributeType]) -> pa.Table:
+    """Return the items as columns that `recsys build`, Spark and pandas read. Times are timestamps in microseconds."""
     columns = {
         "item_id": pa.array([item.item_id for item in items], pa.string()),
         "title": pa.array([item.title for item in items], pa.string()),
         "text": pa.array([item.text for item in items], pa.string()),
-        "created_at": pa.array([_microseconds(item.created_at) for item in items], _MOMENT),
+        "created_at": pa.array([microseconds(item.created_at) for item in items], MOMENT),
         "hidden": pa.array([item.hidden for item in items], pa.bool_()),
-        "available_from": pa.array([_microseconds(item.available_from) for item in items], _MOMENT),
-        "available_until": pa.array([_microseconds(item.available_until) for item in items], _MOMENT),
+        "available_from": pa.array([microseconds(item.available_from) for item in items], MOMENT),
+        "available_until": pa.array([microseconds(item.available_until) for item in items], MOMENT),
         HASH: pa.array([content_hash(fingerprint, item.passage()) for item in items], pa.string()),
     }
     if declared:  # Parquet has no struct without fields
-        kinds = pa.struct([(name, _ARROW[kind]) for name, kind in declared.items()])
-        moments = [name for name, kind in declared.items() if kind in ("datetime", "date")]
-        columns["attributes"] = pa.array([_with_moments(item.attributes, moments) for item in items], kinds)
+        columns["attributes"] = attribute_column([item.attributes for item in items], declared)
     return pa.table(columns)
 
 
+def attribute_column(
+    attributes: Sequence[Mapping[str, AttributeValue]], declared: Mapping[str, AttributeType]
+) -> pa.Array:
+    """Return attributes as a column of structs. Raises an Arrow error for a value of another type than declared."""
+    kinds = pa.struct([(name, _ARROW[kind]) for name, kind in declared.items()])
+    moments = [name for name, kind in declared.items() if kind in ("datetime", "date")]
+    return pa.array([_with_moments(each, moments) for each in attributes], kinds)
+
+
 def _with_moments(attributes: Mapping[str, AttributeValue], moments: Sequence[str]) -> dict[str, object]:
-    return {**attributes, **{name: _microseconds(attributes[name]) for name in moments if name in attributes}}
+    return {**attributes, **{name: microseconds(attributes[name]) for name in moments if name in attributes}}
 
 
-def _microseconds(seconds: AttributeValue | None) -> int | None:
+def microseconds(seconds: AttributeValue | None) -> int | None:
+    """Return Unix seconds as a number for a column of type MOMENT."""
     return round(seconds * 1e6) if isinstance(seconds, int | float) else None
 
 

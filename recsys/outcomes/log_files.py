@@ -81,12 +81,16 @@ class LogFiles:
 
     def read(self, kind: str, hour: str, name: str) -> pa.Table | None:
         """None where there is no such file."""
+        content = self.content(kind, hour, name)
+        return None if content is None else pq.read_table(io.BytesIO(content))
+
+    def content(self, kind: str, hour: str, name: str) -> bytes | None:
+        """The bytes of a file; None where there is no such file."""
         with self._reached():
             try:
-                content = self._fs.cat_file(self._at(f"{kind}/{hour}/{name}"))
+                return bytes(self._fs.cat_file(self._at(f"{kind}/{hour}/{name}")))
             except FileNotFoundError:
                 return None
-        return pq.read_table(io.BytesIO(content))
 
     def merge(self, kind: str, hour: str, name: str, table: pa.Table) -> None:
         """Write a file, with the entries that it holds already and the table does not."""
@@ -99,6 +103,10 @@ class LogFiles:
                 files.replace(Path(path), sink.getvalue())
             else:
                 self._fs.pipe_file(path, sink.getvalue())
+
+    def take(self, kind: str, hour: str, name: str, path: Path) -> None:
+        """Write a file that was read from another log, as `merge` does."""
+        self.merge(kind, hour, name, pq.read_table(path))
 
     def remove(self, kind: str, hour: str, name: str) -> None:
         """Delete a file, which another process may have done already."""

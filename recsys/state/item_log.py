@@ -79,7 +79,7 @@ class ItemLog:
         `wait_ms`: milliseconds to wait for the first; None: do not wait.
         """
         answer: Any = await self._redis.xread({redis_keys.log(shard): cursor}, count=limit, block=wait_ms)
-        return [Entry(at.decode(), _change(fields)) for _, entries in answer or [] for at, fields in entries]
+        return [Entry(at.decode(), change_of(fields)) for _, entries in answer or [] for at, fields in entries]
 
     async def length(self, shard: int) -> int:
         """Number of entries in the shard's log."""
@@ -196,7 +196,8 @@ def fields_of(change: Change) -> dict[Any, Any]:
     return {"op": "upsert", "id": change.item.item_id, "doc": document, "vec": vector, "enc": change.fingerprint}
 
 
-def _change(fields: dict[bytes, bytes]) -> Change | None:
+def change_of(fields: dict[bytes, bytes]) -> Change | None:
+    """The change in an entry's fields; None: a mark."""
     if fields[b"op"] == b"mark":
         return None
     if fields[b"op"] == b"delete":

@@ -159,6 +159,22 @@ def page(list_id: str) -> Key:
     return Key(f"page:{list_id}")
 
 
+OF_THE_MOMENT = frozenset(
+    {
+        *("rebuilding", "switching", "collecting", "summarising", "probe"),
+        *("members", "heard", "changed", "writer", "settings", "secret"),
+        *("early", "page", "summary", "windows", "reencoded", "reencoders"),
+    }
+)
+"""Kinds of keys that no backup has: locks and a probe, what the replicas that run say of themselves and share, and what
+is made anew when it is asked for. A kind is what stands before a key's first colon."""
+
+
+def kind_of(key: bytes) -> str:
+    """The kind of a key without its prefix: see the table above."""
+    return key.partition(b":")[0].decode(errors="replace")
+
+
 class PresenceKeys(NamedTuple):
     """Where the records of one role stand, see `presence.py`."""
 

@@ -64,7 +64,7 @@ async def live_content(
         items |= own
         encoded |= vectors
     progress("read", len(base.shards), len(base.shards))
-    declared = [_declared(item, base, platform.attributes) for item in in_catalogue_order(items.values())]
+    declared = [declared_item(item, base, platform.attributes) for item in in_catalogue_order(items.values())]
     return Content(declared, encoded, cut.cursors, base.version)
 
 
@@ -93,7 +93,7 @@ def file_content(
     encoded: dict[str, Floats] = {}
     if base.fingerprint == fingerprint:
         for shard in range(len(base.shards)):
-            before, vectors = _snapshot(store, base, shard)
+            before, vectors = snapshot(store, base, shard)
             encoded |= {i.passage(): v for i, v in zip(before, vectors, strict=True) if i.passage() in texts}
     cursors = [shard.cursor for shard in base.shards]
     starts = [*trimmed, *[START_OF_LOG] * len(cursors)]
@@ -167,7 +167,8 @@ def _read_cut(path: Path) -> Cut | None:
         return None
 
 
-def _snapshot(store: VersionStore, base: Manifest, shard: int) -> tuple[list[Item], Floats]:
+def snapshot(store: VersionStore, base: Manifest, shard: int) -> tuple[list[Item], Floats]:
+    """Return the items of a version's shard, whose files are checked, and the (n, d) float32 vectors of their texts."""
     folder = store.files(base.version, shard)
     vectors = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
     return read_items(folder), np.array(
@@ -179,7 +180,7 @@ async def _shard(
     store: VersionStore, redis: Redis, base: Manifest, shard: int, end: str, fingerprint: str
 ) -> tuple[dict[str, Item], dict[str, Floats]]:
     """Return a shard's items with its log applied up to `end`, and the vectors of texts that this encoder encoded."""
-    before, vectors = _snapshot(store, base, shard)
+    before, vectors = snapshot(store, base, shard)
     items = {item.item_id: item for item in before}
     same = base.fingerprint == fingerprint
     encoded = {item.passage(): v for item, v in zip(before, vectors, strict=True)} if same else {}
@@ -206,7 +207,7 @@ async def _shard(
     return items, encoded
 
 
-def _declared(item: Item, base: Manifest, declared: Mapping[str, AttributeType]) -> Item:
+def declared_item(item: Item, base: Manifest, declared: Mapping[str, AttributeType]) -> Item:
     """Return the item with the attributes declared now. Raise BadInput for a value of another type."""
     if dict(declared) == base.attributes:
         return item

@@ -67,6 +67,12 @@ class Manifest(BaseModel):
     model_sha256: str | None = None
     """Checksum of `model.npz`, which later versions of other items reuse. None: no model was trained."""
 
+    def checksums(self) -> dict[str, str]:
+        """Return the checksum of every file of the version but the manifest itself, by the path in its folder."""
+        files = {f"shard-{n}/{name}": s for n, shard in enumerate(self.shards) for name, s in shard.sha256.items()}
+        more = {RANKER: self.ranker_sha256, MODEL: self.model_sha256}
+        return files | {name: s for name, s in more.items() if s is not None}
+
     def fits(self, platform: Platform) -> bool:
         """Return whether it has the platform's shard count and routing."""
         return len(self.shards) == platform.shards and self.routing == platform.routing

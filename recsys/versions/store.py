@@ -94,6 +94,32 @@ class VersionStore:
         current = self._read_current()
         return current.seconds_until(time.time()) if current else {}
 
+    def record(self) -> Current | None:
+        """Return what CURRENT says now. None: no version was promoted yet."""
+        return self._read_current(fresh=True)
+
+    def manifest_text(self, version: str) -> bytes:
+        """Return the manifest as it is stored. Raises FileNotFoundError."""
+        return self._storage.read(f"{version}/{MANIFEST}")
+
+    def file(self, version: str, name: str) -> Path:
+        """Return the path of a version's file, fetched and not checked. Raises FileNotFoundError."""
+        path = self.folder(version) / name
+        self._storage.fetch(version, [name])
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing")
+        return path
+
+    def add(self, folder: Path, version: str) -> None:
+        """Make a complete version in a folder visible, all at once. The folder is moved. OSError where it is there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._storage.publish(folder, version)
+
+    def restore(self, current: Current) -> None:
+        """Write CURRENT as it was at another time. For a platform that does not run."""
+        with self.drafts.changing():
+            self._write_current(current)
+
     def new_name(self) -> str:
         """Return a name that sorts by time: v20260131-120000, with a counter when the second has a version already.
 

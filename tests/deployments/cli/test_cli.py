@@ -49,6 +49,10 @@ def test_help_names_every_command(run: Recsys) -> None:
     assert all(name in done.out for name in names)
 
 
+WITHOUT_CONFIG = {"keys", "backups"}
+"""Commands that concern no platform: what they make or list lies elsewhere."""
+
+
 @pytest.mark.parametrize("path", commands(), ids=" ".join)
 def test_the_help_of_a_command_says_what_it_takes(run: Recsys, path: tuple[str, ...]) -> None:
     done = run(*path, "--help")
@@ -61,7 +65,7 @@ def test_the_help_of_a_command_says_what_it_takes(run: Recsys, path: tuple[str, 
     options = [
         o for p in command.params if isinstance(p, click.Option) or p.param_type_name == "option" for o in p.opts
     ]
-    if command.params and path[0] != "keys":  # a group has no options, and keys are made without a config file
+    if command.params and path[0] not in WITHOUT_CONFIG:  # a group has no options
         assert {"--config", "--json"} <= {*options}
     assert all(option in done.out for option in options)
     if "files" in {p.name for p in command.params}:

@@ -12,7 +12,7 @@ import pytest
 from deployments.cli.commands import COMMANDS, load
 from tests.support.command import Recsys
 
-ONLY_LOOK = {"status", "logs", "inspect", "versions", "evaluate", "partition", "report"}
+ONLY_LOOK = {"status", "logs", "inspect", "versions", "evaluate", "partition", "report", "backups"}
 """Commands that change nothing: neither the platform, nor its versions, nor any file but one that is asked for."""
 
 SAYS_ONLY = {"--dry-run", "--no-write"}

@@ -24,7 +24,7 @@ from recsys.state.redis_url import redacted
 from tests.support.world import event, eventually
 
 PASSWORD = "correct-horse-battery-staple"
-RIGHTS = "~recsys:* resetchannels +@all -@admin -@dangerous +info"
+RIGHTS = "~recsys:* resetchannels &__redis__:invalidate +@all -@admin -@dangerous +info +client|pause +client|unpause"
 """As docs/security.md has it."""
 
 

@@ -1,0 +1,1 @@
+"""Copies of what a platform knows, at one moment."""
