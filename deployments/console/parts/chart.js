@@ -41,7 +41,7 @@ function options(width, series, format, bars) {
     cursor: { y: false, points: { size: 6 } },
     legend: { show: false },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
-    axes: [axis, { ...axis, size: 62, values: (_, ticks) => ticks.map(format) }],
+    axes: [{ ...axis, size: 36 }, { ...axis, size: 62, values: (_, ticks) => ticks.map(format) }],
     series: [{}, ...drawn],
   };
 }

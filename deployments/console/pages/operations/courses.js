@@ -5,13 +5,18 @@ import { Chart } from '../../parts/chart.js';
 
 const QUEUES = { recommend: 'answers', events: 'events', texts: 'texts', search: 'in shards', encode: 'in encoders' };
 
-/** One series for each name that occurs in the points under `part`. */
+const MOST = 6;
+
+/** One series for each name that occurs in the points under `part`; of many names those with the largest sums. */
 function each(points, part, prefix, value, title = (name) => name) {
   const names = new Set(points.flatMap((point) => Object.keys(point[part]).filter((name) => name.startsWith(prefix))));
-  return [...names].sort().map((name) => ({
+  const all = [...names].sort().map((name) => ({
     label: title(name.slice(prefix.length)),
     ys: points.map((point) => (name in point[part] ? value(point[part][name]) : null)),
   }));
+  if (all.length <= MOST) return all;
+  const sum = ({ ys }) => ys.reduce((whole, y) => whole + (y || 0), 0);
+  return all.sort((a, b) => sum(b) - sum(a)).slice(0, MOST);
 }
 
 export function coursesOf(points) {

@@ -30,7 +30,7 @@ export function Versions({ api, frame, steers }) {
         ${all.map(
           (one) => html`<tr key=${one.version}>
             <th scope="row">${one.version} ${one.served && html`<span class="chip good">served</span>`}${one.earlier && html`<span class="chip">before</span>`}</th>
-            <td>${moment(one.created_at)}</td>
+            <td class="when">${moment(one.created_at)}</td>
             <td class="number">${count(one.items)}</td>
             <td>${one.model}</td>
             <td class="number">${one.recall_at_10 === null ? '–' : one.recall_at_10.toFixed(4)}</td>

@@ -19,7 +19,7 @@ export function Compared({ context }) {
           <thead><tr><th>Version</th><th>Built</th><th class="number">Items</th><th>Engine</th><th class="number">recall@10</th>
             ${names.map((name) => html`<th class="number">NDCG@10, ${name}</th>`)}<th>Against the one before</th></tr></thead>
           <tbody>${answer.versions.map((one) => html`<tr><th scope="row">${one.version} ${one.served && html`<span class="chip good">served</span>`}</th>
-            <td>${moment(one.created_at)}</td><td class="number">${count(one.items)}</td><td>${one.engine}</td><td class="number">${measure(one.recall_at_10)}</td>
+            <td class="when">${moment(one.created_at)}</td><td class="number">${count(one.items)}</td><td>${one.engine}</td><td class="number">${measure(one.recall_at_10)}</td>
             ${names.map((name) => html`<td class="number">${measure(one.card?.validation[name])}</td>`)}
             <td>${one.card?.comparison ? html`${measure(one.card.comparison.candidate)} against ${measure(one.card.comparison.served)}
               <span class="quiet">${signed(one.card.comparison.low, 4)} to ${signed(one.card.comparison.high, 4)}</span>` : html`<span class="quiet">not compared</span>`}</td></tr>`)}</tbody>

@@ -17,15 +17,15 @@ export function Preview({ call, asked, ask, ready, changed, preview, refused }) 
     ${!ready && html`<${Empty} title="Name an item">Scenarios for ${call} begin with one: give its id above.<//>`}
     ${problem && !refused && html`<${Failed} problem=${problem} />`}
     ${ready && answer && !problem &&
-    answer.users.map((one) => html`<${Lists} key=${one.user_id} one=${one} changed=${changed} />`)}
+    answer.users.map((one, n) => html`<${Lists} key=${one.user_id} one=${one} changed=${changed} open=${changed || n === 0} />`)}
   </section>`;
 }
 
-function Lists({ one, changed }) {
+function Lists({ one, changed, open }) {
   const before = one.before || [];
   const was = new Map(before.map((item, n) => [item.item_id, n]));
   const moved = one.after.filter((item, n) => was.get(item.item_id) !== n).length;
-  return html`<details open=${changed || null}>
+  return html`<details open=${open || null}>
     <summary>${one.user_id || 'Somebody who is not known'} ${changed && html`<span class=${`chip ${moved ? 'accent' : ''}`}>${moved ? `${moved} places change` : 'no change'}</span>`}</summary>
     <div class="scrolls" role="region" tabindex="0" aria-label=${`Lists of ${one.user_id || 'somebody unknown'}`}><table>
       <thead><tr><th class="number"></th>${changed && html`<th>Before</th>`}<th>${changed ? 'After' : 'Now'}</th></tr></thead>
