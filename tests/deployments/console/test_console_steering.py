@@ -63,6 +63,16 @@ async def test_why_an_item_is_there(visit):
     assert sum(parts) == pytest.approx(score, abs=0.002)
 
 
+async def test_what_would_be_without_a_like(visit, console):
+    """The like of the one topic is all that brings its items to the front."""
+    likes = [event("torn", "kitchen-1"), *(event("torn", f"space-{n}") for n in range(3))]
+    await console.world.gateway.record(likes)
+    page = await visit("#/explain?user=torn&item=kitchen-5")
+    evidence = page.get_by_role("region", name="What speaks for it")
+    await expect(evidence.locator("li", has_text="Kitchen no. 1")).to_contain_text("Without this like it would")
+    assert len(await console.world.gateway.user_records.history("torn")) == len(likes)
+
+
 async def test_which_step_left_an_item_out(visit, console):
     await console.world.gateway.record([event("seer", "kitchen-3")])
     page = await visit("#/explain?user=seer&item=kitchen-3")
