@@ -1,7 +1,7 @@
 // Operations: how the platform fares, as it changes, and the knobs.
-import { html, useEffect, useState } from '../vendor/htm-preact.js';
+import { html } from '../vendor/htm-preact.js';
 import { useFrame } from '../lib/live.js';
-import { count, duration, milliseconds, percent } from '../lib/words.js';
+import { count, milliseconds, percent } from '../lib/words.js';
 import { Head } from '../parts/notices.js';
 import { Attention } from './operations/attention.js';
 import { Courses } from './operations/courses.js';

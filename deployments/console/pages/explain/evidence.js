@@ -1,5 +1,5 @@
 // Which of a person's likes speak for an item: shared attributes, and the place it would have without them.
-import { html, useState } from '../../vendor/htm-preact.js';
+import { html } from '../../vendor/htm-preact.js';
 import { useAnswer } from '../../lib/asking.js';
 import { encoded } from '../../lib/api.js';
 import { link } from '../../lib/route.js';
