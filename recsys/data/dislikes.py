@@ -48,11 +48,9 @@ class Dislikes:
         """Return the dislikes up to a moment for each user: (U,) float64, Unix seconds."""
         return self.where(self.times <= limits[self.owners])
 
-    def newest(self, most: int) -> Dislikes:
-        """Return the newest dislikes, about `most` of them: those of the last moment that fits all stay or go."""
-        if len(self) <= most:
-            return self
-        return self.where(self.times > np.partition(self.times, len(self) - most - 1)[len(self) - most - 1])
+    def since(self, moment: float) -> Dislikes:
+        """Return the dislikes from a moment on, in Unix seconds."""
+        return self.where(self.times >= moment)
 
     def select(self, users: Ints) -> Dislikes:
         """Return those of the given users in that order. A user may be given several times."""

@@ -127,17 +127,17 @@ class Interactions:
         return self if self.disliked is None else replace(self, disliked=self.disliked.until(limits))
 
     def newest(self, most: int) -> Interactions:
-        """Return the newest interactions, `most` of them, without users who have none, and about as many dislikes.
-        Ties have the usual order.
+        """Return the newest interactions, `most` of them, without users who have none, and the dislikes that are not
+        older than the first of them. Ties have the usual order.
         """
-        if self.disliked is not None and len(self.disliked) > most:
-            return replace(self, disliked=self.disliked.newest(most)).newest(most)
         if len(self) <= most:
             return self
         keep = np.zeros(len(self), bool)
         tied = _ties(self.user_ids, self.item_ids, self.owners, self.items)
         keep[np.lexsort((tied, self.times))[len(self) - most :]] = True
         newest = self.where(keep)
+        if self.disliked is not None:
+            newest = replace(newest, disliked=self.disliked.since(float(newest.times.min(initial=np.inf))))
         return newest.select(np.flatnonzero(newest.lengths))
 
     def select(self, users: Ints) -> Interactions:
@@ -157,7 +157,7 @@ class Interactions:
         """Return the checksum of everything that a model learns from."""
         digest = hashlib.sha256("\n".join([*self.user_ids, "", *self.item_ids]).encode())
         against = self.disliked
-        more = () if against is None else (against.offsets, against.items, against.times)
+        more = (against.offsets, against.items, against.times) if against else ()
         for column in (self.offsets, self.items, self.weights, self.times, *more):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()

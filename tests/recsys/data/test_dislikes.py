@@ -95,8 +95,8 @@ def test_live_histories_keep_them() -> None:
     assert dislikes(newest.interactions()) == {"u": [("b", 1.0)]}
 
 
-def test_the_newest_are_kept() -> None:
+def test_they_are_cut_by_time() -> None:
+    """For all users alike, or for each at a moment of its own."""
     made = Dislikes(np.array([0, 2, 4]), np.arange(4), np.array([1.0, 4.0, 2.0, 3.0]))
-    assert made.newest(2).items.tolist() == [1, 3]
-    assert made.newest(4) is made
+    assert made.since(3.0).items.tolist() == [1, 3]
     assert made.until(np.array([1.0, 9.0])).items.tolist() == [0, 2, 3]
