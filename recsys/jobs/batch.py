@@ -115,7 +115,7 @@ def foreseen(folder: Path, asked: Asked, redis_url: str, config: Config, say: Pr
             await _check(asked, redis, config)
             if (left := begun(folder, _text(asked))) is not None:
                 return left.waiting
-            return len({user async for user in _users(redis, config, say)})
+            return len({user async for user in users_of_platform(redis, config, say)})
 
     return asyncio.run(count())
 
@@ -133,10 +133,10 @@ async def answer_chunk(answers: BulkAnswers, folder: Path, chunk: int, asked: As
 async def _plan(folder: Path, asked: Asked, redis_url: str, config: Config, say: Progress) -> AnswerPlan:
     async with patient_redis(redis_url, config.platform, _AGAIN) as redis:
         await _check(asked, redis, config)
-        return begun(folder, _text(asked)) or await plan(folder, _text(asked), _users(redis, config, say))
+        return begun(folder, _text(asked)) or await plan(folder, _text(asked), users_of_platform(redis, config, say))
 
 
-async def _users(redis: Redis, config: Config, say: Progress) -> AsyncIterator[str]:
+async def users_of_platform(redis: Redis, config: Config, say: Progress) -> AsyncIterator[str]:
     count = 0
     async for user in UserStore(redis, ttl_s=60, history=config.serving.history).ids():
         yield user

@@ -44,7 +44,7 @@ _CACHED_S = 600
 """Seconds that a profile made here stays cached: all users' profiles would fill Redis for a week otherwise."""
 _TRIES = 4
 """Times that a query is answered before an answer without some part is taken, and an error is raised."""
-_PAUSE_S = 1.0
+PAUSE_S = 1.0
 """Seconds before the second try; each further pause is twice as long."""
 
 
@@ -108,7 +108,7 @@ class BulkAnswers:
         left = list(range(len(queries)))
         for attempt in range(_TRIES):
             if attempt:
-                await asyncio.sleep(_PAUSE_S * 2 ** (attempt - 1))
+                await asyncio.sleep(PAUSE_S * 2 ** (attempt - 1))
             answers |= zip(left, await self._answers([queries[n] for n in left]), strict=True)
             left = [n for n in left if not isinstance(one := answers[n], Slate) or one.degraded]
             if not left:

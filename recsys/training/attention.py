@@ -86,7 +86,7 @@ def train_attention(data: Interactions, factors: Factors, seed: int, say: Progre
     code = np.zeros(len(counts), np.int64)
     code[rows] = np.arange(1, len(rows) + 1)
     kept = data.where(code[data.items] > 0)
-    windows = torch.from_numpy(_windows(kept, code[kept.items]))
+    windows = torch.from_numpy(windows_of(kept, code[kept.items]))
     if not len(windows):
         return None
     with torch.random.fork_rng(devices=[]):
@@ -98,7 +98,7 @@ def train_attention(data: Interactions, factors: Factors, seed: int, say: Progre
     return _scaled(folded(network, item_keys(data.item_ids[i] for i in rows.tolist())), kept, seed)
 
 
-def _windows(data: Interactions, codes: np.ndarray) -> np.ndarray:
+def windows_of(data: Interactions, codes: np.ndarray) -> np.ndarray:
     """Return (w, TRAIL + 1) int64 codes, oldest first, 0 before the beginning of a history.
 
     Every like but a user's first is the target of exactly one position in one window.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
-from recsys.access.gate import Gate
-from recsys.access.token_bucket import TokenBucket
 from recsys.config.serving import Limits, Serving
 from recsys.datatypes import item_keys
 from recsys.errors import Overloaded
 from recsys.serving import several_answers
+from recsys.state import redis_keys
+from recsys.state.shown_items import ShownItems
+from recsys.state.slate_columns import decode_answers
 from tests.support.world import event
 
 BATCH, PAGES = "/v1/recommendations/batch", "/v1/pages"
@@ -29,10 +32,17 @@ def ids(slate: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in slate["items"]]
 
 
-def logged(http: Any) -> dict[str, list[str]]:
-    """What waits to be logged, by the id of its request."""
-    waiting = http.world.gateway.answers._queue
-    return {a.query.request_id: [item.item_id for item in a.slate.items] for a in waiting}
+async def logged(http: Any) -> dict[str, list[str]]:
+    """What is logged, by the id of its request."""
+    await http.world.gateway.answers.step()
+    entries = await http.world.redis.xrange(redis_keys.ANSWERS)
+    answers: dict[str, list[str]] = {}
+    for _, fields in entries:
+        columns = decode_answers(fields[b"data"])
+        items = iter(columns.items.split("\n"))
+        for request_id, count in zip(columns.request_ids, np.frombuffer(columns.counts, np.int32), strict=True):
+            answers[request_id] = list(itertools.islice(items, int(count)))
+    return answers
 
 
 async def test_users_are_answered_as_if_each_had_asked_alone(make_http) -> None:
@@ -42,7 +52,7 @@ async def test_users_are_answered_as_if_each_had_asked_alone(make_http) -> None:
     await http.world.gateway.record([event(user, f"sea-{n % 12}") for n, user in enumerate(users)])
     whole = await post(http, BATCH, users=users, k=5, explain=True)
     assert [answer["user_id"] for answer in whole["answers"]] == users
-    assert logged(http) == {f"call.{n}": ids(answer) for n, answer in enumerate(whole["answers"])}
+    assert await logged(http) == {f"call.{n}": ids(answer) for n, answer in enumerate(whole["answers"])}
     for user, answer in zip(users, whole["answers"], strict=True):
         alone = (await http.post("/v1/recommendations", json={"user_id": user, "k": 5})).json()
         assert (ids(answer), answer["degraded"]) == (ids(alone), [])
@@ -70,16 +80,6 @@ async def test_one_users_error_is_that_users_alone(make_http, monkeypatch) -> No
     assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
 
 
-async def test_a_call_counts_as_many_requests_as_it_answers(make_http) -> None:
-    """What a key has taken beyond its rate is owed."""
-    gate = Gate()
-    gate._buckets["shop"] = bucket = TokenBucket(10.0, 5.0)
-    assert bucket.take() == 0.0
-    gate.charge("shop", 99)
-    assert 9.0 < bucket.take() < 9.7
-    gate.charge("nobody", 99)
-
-
 async def test_no_item_comes_in_two_rows(make_http) -> None:
     """Rows of every kind and with filters of their own: each is full, and the first as it is alone."""
     http = await make_http()
@@ -101,7 +101,7 @@ async def test_no_item_comes_in_two_rows(make_http) -> None:
     assert {item.partition("-")[0] for item in ids(page["rows"][1])} == {"sea"}
     alone = (await http.post("/v1/recommendations", json={"user_id": "ann", "k": 8})).json()
     assert ids(page["rows"][0]) == ids(alone)
-    assert logged(http)["call.1"] == ids(page["rows"][1])
+    assert (await logged(http))["call.1"] == ids(page["rows"][1])
 
 
 async def test_a_row_that_those_before_it_leave_too_little_says_so(make_http) -> None:
@@ -141,9 +141,8 @@ async def test_what_is_shown_of_a_page_is_noted_for_rotation(make_http) -> None:
     home = serving.scenarios["home"].model_copy(update={"rotation": 2.0})
     http = await make_http(serving=serving.model_copy(update={"scenarios": {**serving.scenarios, "home": home}}))
     page = await post(http, PAGES, user_id="ann", rows=[{"k": 4}, {"k": 4}])
-    rotation = http.world.gateway.rotation
-    await rotation.noted()
-    noted = (await rotation._store.load(["ann"]))["ann"].keys
+    await http.world.gateway.rotation.noted()
+    noted = (await ShownItems(http.world.redis).load(["ann"]))["ann"].keys
     assert set(noted.tolist()) == set(item_keys([i for row in page["rows"] for i in ids(row)]).tolist())
 
 

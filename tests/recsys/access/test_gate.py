@@ -171,6 +171,22 @@ async def test_a_key_over_its_rate_is_told_when_to_come_back(file: Path, now: li
     assert gate.admit(READ.encode(), "read") == "a"
 
 
+async def test_a_call_counts_as_many_requests_as_it_answers(file: Path, now: list[float]) -> None:
+    """What it takes beyond the rate is owed: the next call waits for it."""
+    gate = Gate()
+    limited = {"sha256": READ_DIGEST, "scopes": ["read"], "rate": 10, "burst": 5}
+    await gate.configure(write_keys(file, a=limited))
+    assert gate.admit(READ.encode(), "read") == "a"
+    gate.charge("a", 99)
+    gate.charge("nobody", 99)
+    gate.charge(None, 99)
+    with pytest.raises(RateLimited) as caught:
+        gate.admit(READ.encode(), "read")
+    assert caught.value.retry_after_s == 10
+    now[0] += 9.7
+    assert gate.admit(READ.encode(), "read") == "a"
+
+
 async def test_composers_share_a_rate(file: Path, now: list[float]) -> None:
     gates = [Gate(lambda: 2) for _ in range(2)]
     security = write_keys(file, a={"sha256": READ_DIGEST, "scopes": ["read"], "rate": 10, "burst": 10})

@@ -14,7 +14,7 @@ from recsys.data.answer_plan import AnswerPlan, alone, answers_file, begun, plan
 from recsys.data.parquet_folders import files_of
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, VersionError
-from recsys.jobs.batch import Asked, _users, answer_chunk
+from recsys.jobs.batch import Asked, answer_chunk, users_of_platform
 from recsys.serving.bulk_answers import BulkAnswers
 from tests.support.bulk import beside, counted
 from tests.support.world import event, eventually
@@ -44,7 +44,7 @@ def test_users_are_listed_once_in_chunks(tmp_path: Path) -> None:
     assert [path.name for path in empty.iterdir()] == ["_SUCCESS"]
 
 
-def test_an_interrupted_run_goes_on_with_its_own_users(tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_with_its_ownusers_of_platform(tmp_path: Path) -> None:
     """And only as the run that it was."""
     with alone(tmp_path):
         planned(tmp_path, "a", "b", "c")
@@ -80,7 +80,7 @@ async def test_all_users_of_the_platform_get_a_row(make_world, monkeypatch, tmp_
     answers: BulkAnswers = beside(world, monkeypatch)
     out = tmp_path / "out"
     with alone(out):
-        made = await plan(out, ASKED, _users(world.redis, config, lambda *_: None), per_chunk=12)
+        made = await plan(out, ASKED, users_of_platform(world.redis, config, lambda *_: None), per_chunk=12)
         done = [await answer_chunk(answers, out, chunk, Asked("home", 3)) for chunk in made.todo]
         left = begun(out, ASKED)
         assert left is not None

@@ -51,12 +51,12 @@ async def test_edits_of_scenarios_hold_here_too(make_world, monkeypatch) -> None
 async def test_what_lacks_a_part_is_answered_again(make_world, monkeypatch) -> None:
     """Until the shard is back; one that stays away is named in what is taken in the end."""
     world = await make_world()
-    monkeypatch.setattr(bulk_answers, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(bulk_answers, "PAUSE_S", 0.05)
     answers = beside(world, monkeypatch)
     world.clients[1].error = Unavailable("away")
     [slate] = await answers.slates([RecQuery(k=5, user_id="u")])
     assert slate.degraded == ("shard-1",)
-    monkeypatch.setattr(bulk_answers, "_PAUSE_S", 0.5)
+    monkeypatch.setattr(bulk_answers, "PAUSE_S", 0.5)
     answering = asyncio.create_task(answers.slates([RecQuery(k=5, user_id="u")]))
     await asyncio.sleep(0.2)
     world.clients[1].error = None

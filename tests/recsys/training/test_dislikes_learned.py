@@ -45,7 +45,7 @@ def test_each_dislike_stands_where_the_next_like_is_predicted(people, random) ->
     moments = np.array([t for own in against for t in own], np.float64)
     data = replace(data, disliked=Dislikes(np.cumsum(lengths), np.full(len(moments), count - 1), moments))
     code = np.arange(1, count + 1)
-    windows = attention._windows(data, code[data.items])
+    windows = attention.windows_of(data, code[data.items])
     placed = WindowDislikes.of(data, code)
     order = list(range(len(windows)))
     random.shuffle(order)

@@ -18,8 +18,13 @@ from recsys.evaluation.offline import Offline
 from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import FEATURES, Ranker
 from recsys.ranking.user_features import names_of, table
+from recsys.serving.pipeline import Recommender
+from recsys.serving.profile_loading import ProfileLoader
+from recsys.serving.request_facts import RequestFacts
+from recsys.state.user_attributes import UserAttributes
 from recsys.training import blend, ranker_training
 from recsys.training.case_table import CaseTable, gather
+from recsys.transport.shard_clients import Shards
 
 VALUES = st.dictionaries(
     st.sampled_from(["country", "likes", "age", "vip"]),
@@ -115,7 +120,9 @@ async def test_answers_look_at_the_users_attributes(make_world, serve_with_trees
     serve = replace(world.follower.serve, ranker=serve_with_trees.ranker)
     for user, country in (("a", "de"), ("b", "fr")):
         await world.gateway.user_records.describe(user, {"country": country}, whole=True)
-    recommender = world.gateway._recommender(world.gateway.settings)
+    shards, settings = Shards(world.clients, world.router), world.gateway.settings
+    facts = RequestFacts(users=UserAttributes(world.redis, None))
+    recommender = Recommender(shards, ProfileLoader(world.gateway.users, shards, settings), settings, facts=facts)
     queries = [RecQuery(k=5, user_id=user, explain=True) for user in ("a", "b", "c")]
     first, second, third = await recommender.recommend_many(queries, serve)
     assert all(not isinstance(slate, Exception) and slate.degraded == () for slate in (first, second, third))
