@@ -226,7 +226,8 @@ class RecQuery(msgspec.Struct, frozen=True):
     """0 to 1; None: the scenario's."""
     explore: float | None = None
     """0 to 1, share of places for new items; None: the scenario's."""
-    explain: bool = False
+    explain: bool | Literal["full"] = False
+    """`full`: what trees add is told by signal as well."""
     rules: tuple[Rule, ...] = ()
     """Beside the scenario's; one of the same name replaces it."""
     context: Mapping[str, AttributeValue] = msgspec.field(default_factory=dict)
@@ -244,6 +245,39 @@ class RecQuery(msgspec.Struct, frozen=True):
     """Whether rotation counts the items as shown; False: they are ranked for pages that may never be asked for."""
 
 
+class LikedItem(msgspec.Struct, frozen=True):
+    """Something that the user has had to do with."""
+
+    item_id: str
+    title: str
+    adds: float
+    """What the score of the item would lose without it, as far as that is known."""
+    rank_without: int | None
+    """The place that the item would have then; None: it would not be there."""
+
+
+class SharedValue(msgspec.Struct, frozen=True):
+    """A value of an attribute that an item has in common with items that the user liked."""
+
+    attribute: str
+    value: str
+    items: tuple[str, ...]
+    """The liked ones that have it, newest first."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Why an item is in an answer, by what the user did."""
+
+    likes: tuple[LikedItem, ...]
+    """What keeps it in its place first, then what adds most; nothing that does neither."""
+    shared: tuple[SharedValue, ...]
+    without: tuple[str, ...] | None
+    """The smallest set of items, of those that the user has had to do with, without whose events it would not be there.
+    None: it would be there without any of them."""
+    exact: bool
+    """Whether no smaller set exists; False: none was found."""
+
+
 class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     item_id: str
     title: str
@@ -258,6 +292,8 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     contributions: dict[str, float] | None = None
     """What each part adds to the score, which is their sum: signals with a weight, `trees`, and rules as
     `rule:NAME`. None unless asked for."""
+    evidence: Evidence | None = None
+    """None unless everything was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +337,8 @@ class Slate(msgspec.Struct, frozen=True):
     variant: str = ""
     """Of the experiment that the answer is part of; empty: of none."""
     propensities: tuple[float, ...] | None = None
-    """The probability with which each item came to its place; None: 1, for no chance was in it."""
+    """The probability with which each item came to its place; None: 1, for no chance was in it. NaN: not known."""
+    teams: tuple[int, ...] | None = None
+    """Which ranker each item of an interleaved slate is of, see `statistics/interleaving.py`; None: it is not."""
     next_page: str | None = None
     """The token of the next page; None: there is none, or pages were not asked for."""

@@ -97,6 +97,10 @@ METRICS: dict[str, Metric] = {
     "recsys_outcomes_value_per_answer": Metric(
         "gauge", "Value of what was bought of these answers, by answer", ("scenario", "variant")
     ),
+    "recsys_experiments_running": Metric("gauge", "Experiments in force"),
+    "recsys_stopped_variants_total": Metric(
+        "counter", "Variants that a guardrail has stopped: p99, degraded or worse", ("reason",)
+    ),
     # Shards.
     "recsys_recall_ratio": Metric(
         "gauge",

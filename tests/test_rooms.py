@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     ("",),
-    ("encoders", "model", "state"),
+    ("encoders", "model", "state", "statistics"),
     ("index", "data", "outcomes"),
-    ("shard", "reading"),
+    ("shard", "reading", "experiments"),
     ("ranking", "transport", "tuning"),
     ("versions",),
     ("serving", "backup"),
@@ -89,6 +89,11 @@ STAGE_HANDS = {
     "comparison/baselines/noop_serve.py",
     "comparison/cluster.py",
     "comparison/prepare.py",
+    "experiments/canary.py",
+    "experiments/coverage.py",
+    "experiments/logged_policy.py",
+    "experiments/people.py",
+    "experiments/sensitivity.py",
     "growth/forecast.py",
     "parts/encoder_bench.py",
     "parts/filter_bench.py",
@@ -228,7 +233,8 @@ def environment(found: list[Source]) -> list[str]:
 def hands(found: list[Source]) -> list[str]:
     """What of load_tests/ knows the platform from inside, or leans on what does."""
     wrong = [s.path for s in found if s.packages & {"recsys", "deployments", "ray"} and s.path not in STAGE_HANDS]
-    measuring = [s for s in found if s.room != "chaos"]  # a fault needs both hands
+    # A fault needs both hands, and a simulated experiment measures no platform.
+    measuring = [s for s in found if s.room not in ("chaos", "experiments")]
     return wrong + [s.path for s in measuring if s.files & STAGE_HANDS]
 
 

@@ -10,6 +10,7 @@ from deployments.api import (
     console,
     described,
     docs_page,
+    experiments,
     item_outcomes,
     live,
     operations,
@@ -71,6 +72,7 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces, switch: Switch = not_
     app.include_router(scenarios.router(gateway, gate))
     app.include_router(versions.router(gateway, gate, switch))
     app.include_router(described.router(gateway, gate))
+    app.include_router(experiments.router(gateway, gate))
     app.include_router(docs_page.router())
     app.include_router(console.router())
     problems.install(app)

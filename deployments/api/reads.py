@@ -27,7 +27,7 @@ from deployments.api.parameters import (
 )
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
-from deployments.api.schemas import PageText, RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
+from deployments.api.schemas import ExplainText, PageText, RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
 from recsys.config.scenarios import Kind
 from recsys.data.filters import compile_filter
 from recsys.data.rules import compile_rules
@@ -35,6 +35,7 @@ from recsys.datatypes import Recommendation, RecQuery, SearchPlan
 from recsys.errors import BadInput
 from recsys.ranking.scenarios import referable_of
 from recsys.serving.gateway import Gateway
+from recsys.serving.left_out import WhyNot
 
 
 def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
@@ -58,6 +59,8 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
             since=request.scope["recsys.caller"].since,
             request_id=request.scope["recsys.request_id"],
         )
+        if wishes.why_not is not None:
+            return await _answer(gateway, request, query, page=wishes.page, why_not=(wishes.why_not,))
         return await _answer(gateway, request, query, page=wishes.page)
 
     return recommendations_of_user
@@ -95,7 +98,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/recommendations", **slate_out)
     async def recommendations(request: Request, body: RecommendBody) -> Response:
         """Recommendations with all that can be said of them in a body."""
-        return await _answer(gateway, request, query_of(request, body, "home"), page=body.page)
+        return await _answer(
+            gateway, request, query_of(request, body, "home"), page=body.page, why_not=tuple(body.why_not)
+        )
 
     @routes.post("/rank", **slate_out)
     async def rank(request: Request, body: RankBody) -> Response:
@@ -128,7 +133,7 @@ def router(gateway: Gateway) -> APIRouter:
         context: ContextText = None,
         rules: RulesText = None,
         events: EventsText = None,
-        explain: Annotated[bool, Query()] = False,
+        explain: Annotated[ExplainText, Query()] = False,
         page: Annotated[PageText, Query()] = None,
         log: Annotated[bool, Query(description="false: the answer is not logged.")] = True,
     ) -> Response:
@@ -151,7 +156,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def search(request: Request, body: SearchBody) -> Response:
         """Items by what a text means, personalised when a user is given."""
         text = check_text(body.text, gateway.settings.limits)
-        return await _answer(gateway, request, query_of(request, body, "search"), text, body.page)
+        return await _answer(gateway, request, query_of(request, body, "search"), text, body.page, tuple(body.why_not))
 
     return routes
 
@@ -182,6 +187,8 @@ class _Body(msgspec.Struct, omit_defaults=True, gc=False):
     """Only where explanations were asked for."""
     next_token: str | None = None
     """Only where pages were asked for."""
+    why_not: list[WhyNot] | None = None
+    """Only where it was asked for."""
 
 
 class _Json(Response):
@@ -199,14 +206,36 @@ class _Json(Response):
 
 
 _json = msgspec.json.Encoder().encode
+_EXPLAINED = 20
+"""Items of an answer that is explained in full: it is made again for each of them."""
+
+
+def _check_explained(query: RecQuery, page: str | None) -> None:
+    """Raises BadInput for an answer that is too long to be explained in full."""
+    if page is not None:
+        raise BadInput("page: a page cannot be explained in full; ask for one answer, without `page`", field="page")
+    if query.explain == "full" and query.k > _EXPLAINED:
+        field = "items" if query.items is not None else "k"
+        raise BadInput(
+            f"{field}: {query.k} is over the {_EXPLAINED} that are explained in full; ask for fewer", field=field
+        )
 
 
 async def _answer(
-    gateway: Gateway, request: Request, query: RecQuery, text: str | None = None, page: str | None = None
+    gateway: Gateway,
+    request: Request,
+    query: RecQuery,
+    text: str | None = None,
+    page: str | None = None,
+    why_not: tuple[str, ...] = (),
 ) -> Response:
     start = time.perf_counter()
     caller = request.scope["recsys.caller"]
-    if page is not None:
+    left_out: list[WhyNot] | None = None
+    if query.explain == "full" or why_not:
+        _check_explained(query, page)
+        slate, left_out = await gateway.explained(query, why_not, text, caller)
+    elif page is not None:
         slate = await gateway.page(query, page, text, caller)
     else:
         slate = await (gateway.recommend(query, caller) if text is None else gateway.search(text, query, caller))
@@ -226,5 +255,6 @@ async def _answer(
         slate.notes,
         slate.search,
         slate.next_page,
+        left_out or None,
     )
     return _Json(_json(body), timing)

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, create_model
 
+from deployments.api import authors
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
 from recsys.access.gate import Gate
@@ -16,7 +17,7 @@ from recsys.data.filters import FilterIn
 from recsys.data.records import Id
 from recsys.data.rules import RuleIn
 from recsys.datatypes import RecQuery, Slate
-from recsys.errors import BadInput, Forbidden
+from recsys.errors import BadInput
 from recsys.serving.gateway import Gateway
 from recsys.state.scenario_log import ScenarioEdit
 
@@ -62,11 +63,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
     live = gateway.scenarios
 
     def author_of(request: Request, given: str) -> str:
-        if gate.open and gateway.settings.security.allow_no_keys:
-            raise Forbidden(
-                "no API keys are asked for: beyond this machine these calls are closed until they are", "admin"
-            )
-        return given or request.scope.get("recsys.key") or "nobody"
+        return authors.author_of(request, given, gate, gateway.settings.security)
 
     @routes.get("")
     async def scenarios(history: Annotated[int, Query(ge=0, le=100)] = 10) -> Response:

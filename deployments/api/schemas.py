@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, Strict
+from pydantic import AfterValidator, BaseModel, Field, PlainValidator, Strict, WithJsonSchema
 
 from recsys.data.bounds import Bounded
 from recsys.data.canonical import canonical
@@ -35,6 +35,30 @@ Log = Annotated[
         description="false: the answer is not logged, for questions of who looks into it and will show it to nobody."
     ),
 ]
+WHY_NOT = 20
+"""Items that one read may ask about."""
+
+
+def _explain(value: object) -> object:
+    if isinstance(value, bool) or value == "full":
+        return value
+    raise ValueError("must be true, false or `full`")
+
+
+def _explain_text(value: object) -> object:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    text = str(value).lower()
+    return _explain(words.get(text, text))
+
+
+_EXPLAIN = WithJsonSchema(
+    {
+        "anyOf": [{"type": "boolean"}, {"const": "full"}],
+        "description": "true: signals and contributions of each item. full: evidence as well, see docs/http-api.md.",
+    }
+)
+Explain = Annotated[bool | Literal["full"], PlainValidator(_explain), _EXPLAIN]
+ExplainText = Annotated[bool | Literal["full"], PlainValidator(_explain_text), _EXPLAIN]
 Ids = list[Id]
 BASKET = 50
 """Events that one read may carry."""
@@ -80,8 +104,10 @@ class RecommendBody(Body):
     include_seen: Flag = False
     """Whether items that the user has had to do with may come back."""
     diversity: StrictDiversity = None
-    explain: Flag = False
-    """Whether each item carries the signals that its score is made of."""
+    explain: Explain = False
+    """Whether each item carries the signals that its score is made of; `full`: and what the user did for it."""
+    why_not: Annotated[list[Id], Field(max_length=WHY_NOT)] = Field([])
+    """Items of which to say why they are not in the answer."""
     rules: Rules = Field([])
     """Beside those of the scenario."""
     context: Context = Field({})
@@ -100,7 +126,9 @@ class RecommendQuery(Body):
     """A filter as JSON, as in POST /v1/recommendations."""
     diversity: Diversity = None
     include_seen: bool = False
-    explain: bool = False
+    explain: ExplainText = False
+    why_not: Id | None = None
+    """An item of which to say why it is not in the answer."""
     context: str | None = None
     """What is known of the moment, as a JSON object by the names of `args.context`."""
     rules: str | None = None
@@ -115,7 +143,7 @@ class RankBody(Body):
     scenario: str = Field("rank", max_length=64)
     items: Ids = Field(min_length=1)
     """The items to put in order."""
-    explain: Flag = False
+    explain: Explain = False
     rules: Rules = Field([])
     context: Context = Field({})
     events: Basket = Field([])
@@ -132,7 +160,8 @@ class SearchBody(Body):
     exclude: Ids = Field([])
     include_seen: Flag = True
     diversity: StrictDiversity = None
-    explain: Flag = False
+    explain: Explain = False
+    why_not: Annotated[list[Id], Field(max_length=WHY_NOT)] = Field([])
     page: PageText = None
     rules: Rules = Field([])
     context: Context = Field({})
@@ -153,6 +182,45 @@ class ItemsBody(Body):
     """Objects of item_id, title, text, attributes, created_at, hidden, available_from, available_until."""
 
 
+class LikedItemOut(BaseModel):
+    item_id: str
+    title: str
+    adds: float
+    """What the score of the item would lose without it; of an item that would not be there, all of its score."""
+    rank_without: int | None
+    """The place that the item would have then; null: it would not be there."""
+
+
+class SharedValueOut(BaseModel):
+    attribute: str
+    value: str
+    items: list[str]
+    """Of what the user has had to do with, those that have the value too."""
+
+
+class EvidenceOut(BaseModel):
+    likes: list[LikedItemOut]
+    """What adds most to the score."""
+    shared: list[SharedValueOut]
+    without: list[str] | None
+    """The smallest set of items, of those that the user has had to do with, without which it would not be there; null:
+    it would be there without any of them."""
+    exact: bool
+    """Whether there is no smaller set; false: none was found."""
+
+
+class WhyNotOut(BaseModel):
+    item_id: str
+    present: bool
+    """Whether it is in the answer after all."""
+    stage: str | None = None
+    """What dropped it: docs/http-api.md lists the stages."""
+    rule: str | None = None
+    """Which condition, attribute or rule of it."""
+    change: dict[str, Any] | None = None
+    """The nearest change with which it would be there; it was tried."""
+
+
 class RecommendedItem(BaseModel):
     item_id: str
     title: str
@@ -169,6 +237,8 @@ class RecommendedItem(BaseModel):
     )
     contributions: dict[str, float] | None = None
     """Where asked for: what each part adds to the score, which is their sum."""
+    evidence: EvidenceOut | None = None
+    """With `explain: full`; left out otherwise."""
 
 
 class SearchPlanOut(BaseModel):
@@ -197,6 +267,8 @@ class SlateOut(BaseModel):
     """Of the next page, where pages were asked for and there is more; else left out."""
     search: SearchPlanOut | None = None
     """With `explain` and a filter; left out otherwise."""
+    why_not: list[WhyNotOut] | None = None
+    """With `why_not`; left out otherwise."""
 
 
 class RefusedOut(BaseModel):

@@ -46,6 +46,7 @@ COMMANDS = {
     "backup": ("backing_up", "Copy all that the platform knows, at one moment; only what is new is stored."),
     "backups": ("backing_up", "List the complete backups in a place."),
     "restore": ("backing_up", "Bring a platform to where a backup was made."),
+    "experiment": ("experiment", "Start, widen, stop and read experiments: which settings people like better."),
     "keys": ("keys", "API keys of the platform."),
 }
 """By name: the module of this package whose `add_to` adds the command, and its line in `recsys --help`."""

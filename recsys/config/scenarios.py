@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from recsys.config.base import Name, Settings
+from recsys.config.experiments import Experiment
 
 Weight = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
@@ -91,6 +92,12 @@ class Scenario(Settings):
     recall_floor: float | None = Field(None, gt=0, le=0.999)
     """The recall@10 that the shards hold for searches of this scenario, where `recall` of the shards holds one; None:
     `recall.floor` of the shards. A shard has one `ef_search` for all of its searches, so the highest floor decides."""
+
+    temperature: float = Field(0.0, ge=0.0, le=100.0)
+    """Items of a slate change places at random, in the proportions of exp(score / temperature), and the log has with
+    which probability each came to its place: other orders can be judged by that. 0: the best comes first."""
+    experiment: Experiment | None = None
+    """Other settings for a part of the users; None: all have these."""
 
     def call(self, name: str) -> Kind:
         """The call that a scenario of this name is for."""

@@ -10,6 +10,7 @@
 | request_id | both | what events name the answer by |
 | scenario, version, variant | answers | of the answer |
 | items, scores, sources, propensities | answers | lists, best first |
+| teams | answers | a list like these: the ranker of each item of an interleaved answer; null: it is none |
 | event_id, item_id, type, value | outcomes | of the event |
 """
 
@@ -45,6 +46,7 @@ ANSWERS = pa.schema(
         ("scores", pa.list_(pa.float32())),
         ("sources", pa.list_(pa.string())),
         ("propensities", pa.list_(pa.float32())),
+        ("teams", pa.list_(pa.int8())),
     ]
 )
 OUTCOMES = pa.schema(
@@ -81,9 +83,20 @@ def _answers(entry: StreamEntry) -> pa.RecordBatch:
             pa.ListArray.from_arrays(offsets, pa.array(scores, pa.float32())),
             pa.ListArray.from_arrays(offsets, sources),
             pa.ListArray.from_arrays(offsets, pa.array(propensities, pa.float32())),
+            _teams(columns.teams, counts, offsets),
         ],
         schema=ANSWERS,
     )
+
+
+def _teams(column: bytes, counts: npt.NDArray[np.int32], offsets: pa.Array) -> pa.Array:
+    """Lists of the items' teams; null for an answer that was not interleaved."""
+    if not column:
+        return pa.nulls(len(counts), pa.list_(pa.int8()))
+    teams = np.frombuffer(column, np.int8)
+    starts = np.minimum(offsets.to_numpy()[:-1], max(len(teams) - 1, 0))
+    plain = (counts == 0) | (teams[starts] < 0)
+    return pa.ListArray.from_arrays(offsets, pa.array(teams, pa.int8()), mask=pa.array(plain))
 
 
 def _outcomes(entry: StreamEntry) -> pa.RecordBatch:

@@ -15,14 +15,16 @@ from recsys.data.wording import refusal
 from recsys.datatypes import Filter, Rule
 from recsys.errors import BadInput
 from recsys.ranking.signals import SIGNALS
+from recsys.ranking.variants import with_variants
 from recsys.shard import sources
 
 
 def check(settings: Serving, platform: Platform) -> None:
-    """Raise BadInput, with the field, for the first unknown source or signal in a scenario, the first cap on anything
-    but a declared keyword attribute, segments by anything but a declared attribute of users, and the first fault of a
-    rule, a filter or a fallback.
+    """Raise BadInput, with the field, for the first fault of an experiment, the first unknown source or signal in a
+    scenario, the first cap on anything but a declared keyword attribute, segments by anything but a declared attribute
+    of users, and the first fault of a rule, a filter or a fallback.
     """
+    settings = with_variants(settings)
     for name, scenario in settings.scenarios.items():
         place = f"scenarios.{name}"
         for n, source in enumerate(scenario.sources or ()):

@@ -43,9 +43,12 @@ def recommendations(
             for i in range(start, start + len(winners))
         ]
         if prepared.query.explain:
+            full = prepared.query.explain == "full"
             items = [
                 structs.replace(
-                    item, signals=explanations.signals_of(i), contributions=explanations.contributions_of(b, i)
+                    item,
+                    signals=explanations.signals_of(i),
+                    contributions=explanations.contributions_of(b, i, full=full),
                 )
                 for item, i in zip(items, winners.tolist(), strict=True)
             ]

@@ -6,6 +6,8 @@ unpickled. `quickscorer.py` scores them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -82,10 +84,29 @@ class Ranker:
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
         self._columns = [every.index(name) for name in names]  # an older model may have fewer
         self._trees = Trees(model.dump_model())
+        self._text = text
+        self._model: Any = None
+        """The model as LightGBM has it, once somebody has asked for shares."""
 
     def score(self, table: Floats) -> Floats:
         """Return (n,) float32, to be added to the blend of each row of `features`, followed by those of `users`."""
         return self._trees.score(table[:, self._columns])
+
+    def shares(self, table: Floats) -> list[dict[str, float]]:
+        """Return what each feature adds to the output of each row of `features`, and the output's mean as `base`: exact
+        TreeSHAP (Lundberg et al. 2018), as LightGBM computes it. Shares of a row sum to its output.
+        """
+        import lightgbm  # noqa: PLC0415 - as above
+
+        if self._model is None:
+            self._model = lightgbm.Booster(model_str=self._text)
+        names = [*(FEATURES[column] for column in self._columns), "base"]
+        told = np.asarray(self._model.predict(table[:, self._columns], pred_contrib=True, num_threads=1))
+        return [dict(zip(names, row, strict=True)) for row in told.tolist()]
+
+    def is_best(self, table: Floats) -> npt.NDArray[np.bool_]:
+        """Return (n,) bool: the rows of `features` that are rescored."""
+        return table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4
 
     def rescored(
         self, candidates: CandidateSet, table: Floats, scores: Floats, enabled: npt.NDArray[np.bool_]
@@ -93,8 +114,7 @@ class Ranker:
         """Return (n,) scores, with the trees' output added for the best RESCORED candidates of each request in the
         (B,) bool `enabled`.
         """
-        best = table[:, _RANK] < np.float32(np.log1p(RESCORED)) - 1e-4
-        rows = np.flatnonzero(enabled[candidates.requests] & best)
+        rows = np.flatnonzero(enabled[candidates.requests] & self.is_best(table))
         corrected = scores.copy()
         corrected[rows] += self.score(table[rows])
         return corrected

@@ -22,11 +22,15 @@ from recsys.outcomes.by_item import CatalogueUse, ItemCourse, catalogue_use, ite
 from recsys.outcomes.joining import Question, Report, report
 from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
+from recsys.ranking.variants import with_variants
 from recsys.routing import Router
 from recsys.serving.encoder_calls import Encode, QueryTexts, within
 from recsys.serving.event_writes import EventWriter, Recorded, Told
+from recsys.serving.experiment_runs import ExperimentRuns
+from recsys.serving.explaining import Explainer
 from recsys.serving.item_changes import Edit, ItemChanger
 from recsys.serving.item_writes import ItemWriter
+from recsys.serving.left_out import WhyNot
 from recsys.serving.live_scenarios import LiveScenarios
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import Pulse, Recording
@@ -41,6 +45,7 @@ from recsys.serving.segments import SegmentPopularity
 from recsys.serving.settings_follower import refusals
 from recsys.serving.slate_writer import SlateWriter
 from recsys.serving.timeline import Timeline
+from recsys.serving.trials import Trial, trials
 from recsys.serving.user_records import UserRecords
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys
@@ -49,6 +54,7 @@ from recsys.state.membership import applied
 from recsys.state.shown_items import ShownItems
 from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
+from recsys.state.vitals import Vitals
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.coalescing import Caller, Coalescer, Flight
 from recsys.transport.shard_clients import ShardClient, Shards
@@ -95,11 +101,16 @@ class Gateway:
         self.log_files = LogFiles.of(platform)
         self._reporting = asyncio.Lock()
         self.timeline = Timeline(redis)
+        self._explaining = asyncio.Lock()
+        self.vitals = Vitals(redis)
         self._pager = Pager(redis, self._present, self._seen, lambda: self.follower.serve)
         self._rebuilders: list[Rebuilder] = []
         self.segments: SegmentPopularity | None = None
         self.scenarios = LiveScenarios(redis, platform, self._apply)
         self.configure(Serving())
+        self.experiments = ExperimentRuns(
+            redis, self.scenarios, self.log_files, lambda: self.settings, self.outcome_roles
+        )
 
     def configure(self, settings: Serving) -> None:
         """Take over settings for the batches to come; requests under way end under the ones they began with. What edits
@@ -125,14 +136,17 @@ class Gateway:
         profiles = self._profiles = ProfileLoader(self.users, self._shards, settings, self._telemetry, self._active)
         self.follower.before_switch = profiles.warm
         self._rebuilders = [*(r for r in self._rebuilders if r.busy), profiles.rebuilder]
-        rotates = any(scenario.rotation for scenario in settings.scenarios.values())
-        self.rotation = Rotation(ShownItems(self._redis), settings.scenarios) if rotates else None
+        served = with_variants(settings)
+        self._trials: Mapping[str, Trial] = trials(served, self.vitals)
+        rotates = any(scenario.rotation for scenario in served.scenarios.values())
+        self.rotation = Rotation(ShownItems(self._redis), served.scenarios) if rotates else None
         self._about = UserAttributes(self._redis, settings.user_ttl_s)
         by_segment = settings.segments.attribute is not None
         self.segments = SegmentPopularity(self._redis, settings.segments, self.segments) if by_segment else None
-        recommender = self._recommender(settings, self.rotation)
+        recommender = self._recommender(served, self.rotation)
         events = EventWriter(self.users, profiles, settings, self._router, self.answers)
         self.user_records = UserRecords(self.users, self._about, events, self.record)
+        self._explainer = Explainer(recommender, self._shards, profiles.taste, self.user_records.history)
         self.slates: Coalescer[RecQuery, Slate] = Coalescer(
             lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
             max_batch=settings.max_batch,
@@ -199,7 +213,10 @@ class Gateway:
 
         `caller`: who waits, and since when, from which the budget counts; None: one who came at this moment.
         """
-        slate = await self.slates.submit(query, caller)
+        if (trial := self._trials.get(query.scenario)) is None:  # nearly always
+            slate = await self.slates.submit(query, caller)
+        else:
+            slate = await trial.slate(query, lambda one: self.slates.submit(one, caller), caller)
         if query.request_id is not None:
             self.answers.add(query, slate)
         return slate
@@ -217,6 +234,23 @@ class Gateway:
             except Outdated:
                 continue  # a version of another encoder took over: its vector space is the one to search
 
+    async def explained(
+        self, query: RecQuery, why_not: Sequence[str] = (), text: str | None = None, caller: Caller | None = None
+    ) -> tuple[Slate, list[WhyNot]]:
+        """A slate with evidence for each item where the query asks for everything, and why other items are not in it.
+
+        The answer is made again many times, one explanation after another, so that other requests get their turn.
+        """
+        slate = await (self.recommend(query, caller) if text is None else self.search(text, query, caller))
+        async with self._explaining:
+            serve = self.follower.serve
+            if (trial := self._trials.get(query.scenario)) is not None:
+                query = trial.as_ranked(query)
+            if text is not None:
+                vector = await self._texts.vector(serve.version, text, Caller(), self.settings.budget_s)
+                query = structs.replace(query, vector=vector, encoder=serve.fingerprint)
+            return await self._explainer.explain(query, slate, why_not, serve)
+
     async def page(self, query: RecQuery, page: str, text: str | None = None, caller: Caller | None = None) -> Slate:
         """A page of a list, see `paging.py`; logged as any other answer. `text`: what is searched for."""
 
@@ -224,6 +258,8 @@ class Gateway:
             return await (self.recommend(deeper, caller) if text is None else self.search(text, deeper, caller))
 
         slate = await self._pager.page(query, text, page, rank)
+        if (trial := self._trials.get(query.scenario)) is not None:
+            slate = structs.replace(slate, variant=trial.label(query))
         if query.request_id is not None:
             self.answers.add(query, slate)
         return slate
@@ -248,6 +284,7 @@ class Gateway:
     ) -> list[Slate | Exception]:
         """What the queries would be answered under other settings; nothing is noted. `text`: what all search for."""
         serve, caller = self.follower.serve, Caller()
+        settings = with_variants(settings)
         if text is not None:
             vector = await self._texts.vector(serve.version, text, caller, self.settings.budget_s)
             queries = [structs.replace(q, vector=vector, encoder=serve.fingerprint) for q in queries]

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from recsys.config.platform import Platform
 from recsys.config.scenarios import Scenario
 from recsys.config.serving import Serving
+from recsys.data.merge_patch import merged
 from recsys.data.wording import refusal
 from recsys.errors import BadInput, Conflict, NotFound, Unavailable
 from recsys.ranking.scenarios import check
@@ -100,11 +101,15 @@ class LiveScenarios:
             if patch is None:
                 scenarios.pop(name, None)
                 continue
-            before = scenarios.get(name)
-            if before is None and name in self._file.scenarios:
-                before = self._file.scenarios[name].model_dump(mode="json")
-            scenarios[name] = _merged(before or {}, patch)
+            scenarios[name] = merged(self._as_json(name), patch)
         return scenarios
+
+    def _as_json(self, name: str) -> dict[str, Any]:
+        """Settings of a scenario, of the edit in force or else of the config file; empty for one that is in neither."""
+        edited = self.edit.scenarios.get(name)
+        if edited is None and name in self._file.scenarios:
+            edited = self._file.scenarios[name].model_dump(mode="json")
+        return edited or {}
 
     async def change(
         self, changes: Changes, author: str, comment: str = "", version: int | None = None
@@ -113,13 +118,37 @@ class LiveScenarios:
 
         Raises BadInput with the field, Conflict when another edit came meanwhile, and Unavailable.
         """
+        return await self._change(lambda: self.changed(changes), tuple(changes), author, comment, version)
+
+    async def rewrite(
+        self, name: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], author: str, comment: str
+    ) -> ScenarioEdit:
+        """Store and take over what `change` makes of one scenario, as JSON. Raises as the method `change`."""
+
+        def edited() -> dict[str, dict[str, Any]]:
+            return {**self.edit.scenarios, name: dict(change(self._as_json(name)))}
+
+        return await self._change(edited, (name,), author, comment, None)
+
+    def check_rewritten(self, name: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Raise what `rewrite` would raise for these settings."""
+        self.settings_with({**self.edit.scenarios, name: dict(change(self._as_json(name)))})
+
+    async def _change(
+        self,
+        edited: Callable[[], dict[str, dict[str, Any]]],
+        names: tuple[str, ...],
+        author: str,
+        comment: str,
+        version: int | None,
+    ) -> ScenarioEdit:
         for _ in range(_TRIES):
             edit = await self._present()
             if version is not None and version != edit.version:
                 raise Conflict(f"version: {edit.version} is in force, and not {version}; look again", field="version")
-            scenarios = self.changed(changes)
+            scenarios = edited()
             self.settings_with(scenarios)
-            if (stored := await self._store(edit.version + 1, author, tuple(changes), scenarios, comment)) is not None:
+            if (stored := await self._store(edit.version + 1, author, names, scenarios, comment)) is not None:
                 return stored
         raise Conflict("other edits came at the same moment; try again", field="version")
 
@@ -172,17 +201,3 @@ class LiveScenarios:
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
         return edit
-
-
-def _merged(before: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON Merge Patch."""
-    merged = dict(before)
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        elif isinstance(value, Mapping):
-            inner = merged.get(name)
-            merged[name] = _merged(inner if isinstance(inner, Mapping) else {}, value)
-        else:
-            merged[name] = value
-    return merged

@@ -35,6 +35,9 @@ from recsys.shard.plans import named
 from recsys.transport.clock import Clock
 from recsys.transport.shard_clients import Shards
 
+_PATIENCE_S = 10.0
+"""Budget of a batch of answers that explain another one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
@@ -187,7 +190,10 @@ class Recommender:
             controls = [structs.replace(c, placements=own) for c, own in zip(controls, placing, strict=True)]
         chosen = top(candidates, scores, controls, grouped(batch))
         weights = [p.weights(serve) for p in batch]
-        explanations = Explanations(signals, weights, gathered.scores, ranked, effects)
+        full = serve.ranker is not None and any(p.query.explain == "full" for p in batch)
+        explanations = Explanations(
+            signals, weights, gathered.scores, ranked, effects, _shares(gathered, serve) if full else None
+        )
         lists = recommendations(batch, candidates, scores, chosen, explanations)
         why = await self._why_empty(batch, lists, missing, serve, clock)
         statistics = Batch(clock.began, len(batch), clock.calls)
@@ -237,6 +243,19 @@ class Recommender:
         successes = iter([] if gathered is None else (np.diff(gathered.candidates.offsets) > 0).tolist())
         return {b: reasons(batch[b], [next(successes) for _ in tried[b]]) for b in empty}
 
+    async def prepare(self, queries: Sequence[RecQuery], serve: Serve) -> list[Prepared | Exception]:
+        """Each query with what belongs to it, for `answer` and `candidates`."""
+        return await self._prepare(queries, serve, Clock(self.settings.budget_s))
+
+    async def answer(self, batch: Sequence[Prepared], serve: Serve) -> list[Slate | Exception]:
+        """The slates of queries that were prepared, or made of ones that were; they are noted nowhere."""
+        unnoted = [structs.replace(p, query=structs.replace(p.query, noted=False)) for p in batch]
+        return await self._answer(unnoted, serve, Clock(_PATIENCE_S))
+
+    async def candidates(self, batch: Sequence[Prepared], serve: Serve) -> Gathered | None:
+        """What these queries are ranked from; None when no shard answered."""
+        return await self._gather(batch, serve, Clock(_PATIENCE_S), SIGNALS.keys())
+
     async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
         """Candidates and signals of queries that are valid; None when no shard answered."""
         clock = Clock(self.settings.budget_s)
@@ -274,6 +293,17 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
         return gathered.scores
     table = gathered.features(serve.ranker.users)
     return serve.ranker.rescored(gathered.candidates, table, gathered.scores, np.array(by_trees))
+
+
+def _shares(gathered: Gathered, serve: Serve) -> Callable[[int], Mapping[str, float]]:
+    """What the trees' features add to a candidate."""
+    table = gathered.features()
+
+    def shares(row: int) -> Mapping[str, float]:
+        assert serve.ranker is not None
+        return serve.ranker.shares(table[row : row + 1])[0]
+
+    return shares
 
 
 def _search_plan(candidates: CandidateSet, request: int) -> SearchPlan | None:

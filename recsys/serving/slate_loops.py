@@ -1,4 +1,7 @@
-"""The loops by which a composer keeps the log of answers: it is written, put into files, and summed up."""
+"""The loops by which a composer keeps the log of answers: it is written, put into files, and summed up.
+
+Beside them the loops of experiments, which read it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from recsys.outcomes.collecting import COLLECT_S, Collector
 from recsys.outcomes.summary import TELL_S, Summary
 from recsys.serving.background import Background
 from recsys.serving.gateway import Gateway
+from recsys.serving.guard import GUARD_S, Guard
 from recsys.serving.slate_writer import WRITE_S
+from recsys.state.vitals import FLUSH_S
 from recsys.telemetry import SILENT, Telemetry
 
 
@@ -21,3 +26,6 @@ def keep_log(background: Background, gateway: Gateway, redis: Redis, telemetry: 
     background.start("slate-log", gateway.answers.step, WRITE_S)
     background.start("slate-files", collector.step, COLLECT_S)
     background.start("outcomes", summary.step, TELL_S)
+    guard = Guard(redis, gateway.experiments, gateway.vitals, telemetry)
+    background.start("vitals", gateway.vitals.flush, FLUSH_S)
+    background.start("experiments", guard.step, GUARD_S)

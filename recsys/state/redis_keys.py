@@ -41,6 +41,9 @@ whole keys: see `user_of`.
 | collecting | string | the lock of the composer that writes the files of the log |
 | summary | string | what came of the answers of the last day, as JSON, for the metrics of all composers; expires |
 | summarising | string | the lock of the composer that makes it |
+| experiments | hash | name of an experiment -> what it is, when it ran and why it ended, as JSON |
+| guarding | string | the lock of the composer that looks at guardrails |
+| vitals:MINUTE:VARIANT | hash | answers of a variant by how long they took, and how many were degraded; expires |
 | page:LIST | string | the ranked list that the pages of a scroll are cut from, see `page_lists.py`; expires |
 | windows | hash | replica -> what it measured of itself in its last window, as JSON, see `replica_windows.py` |
 | probe | string | written to see whether Redis takes writes; gone after a second |
@@ -82,6 +85,8 @@ COLLECTING = Key("collecting")
 SUMMARY = Key("summary")
 SUMMARISING = Key("summarising")
 WINDOWS = Key("windows")
+EXPERIMENTS = Key("experiments")
+GUARDING = Key("guarding")
 
 
 def events(user_id: str) -> Key:
@@ -153,6 +158,11 @@ def waiting(stream: Key) -> Key:
 
 def writer(composer: str) -> Key:
     return Key(f"writer:{composer}")
+
+
+def vitals(variant: str, minute: int) -> Key:
+    """`minute`: of Unix time."""
+    return Key(f"vitals:{minute}:{variant}")
 
 
 def page(list_id: str) -> Key:

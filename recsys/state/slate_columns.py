@@ -49,6 +49,8 @@ class AnswerColumns(msgspec.Struct, frozen=True, array_like=True):
     """(m,) uint8, places in `source_names`."""
     propensities: bytes
     """(m,) float32; empty: all are 1."""
+    teams: bytes = b""
+    """(m,) int8, -1 for items of answers that are not interleaved; empty: none is."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +88,7 @@ def encode_answers(answers: Sequence[Answer]) -> bytes:
             source_names=list(names),
             sources=bytes(map(names.__getitem__, sources)),
             propensities=_propensities(answers),
+            teams=_teams(answers),
         )
     )
 
@@ -95,6 +98,13 @@ def _propensities(answers: Sequence[Answer]) -> bytes:
         return b""
     each = [answer.slate.propensities or (1.0,) * len(answer.slate.items) for answer in answers]
     return array("f", [propensity for one in each for propensity in one]).tobytes()
+
+
+def _teams(answers: Sequence[Answer]) -> bytes:
+    if all(answer.slate.teams is None for answer in answers):
+        return b""
+    each = [answer.slate.teams or (-1,) * len(answer.slate.items) for answer in answers]
+    return array("b", [team for one in each for team in one]).tobytes()
 
 
 def decode_answers(data: bytes) -> AnswerColumns:

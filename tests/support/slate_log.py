@@ -17,14 +17,15 @@ from tests.support.world import NOW, eventually
 
 def answer(request_id: str, items: Sequence[str], user: str | None = "u", **given: Any) -> Answer:
     """An answer with these items, the first from `similar` and the others from `popular`."""
+    scores = given.get("scores") or [1.0 / n for n in range(1, len(items) + 1)]
     found = [
-        Recommendation(item, item, n, 1.0 / n, "similar" if n == 1 else "popular", ())
-        for n, item in enumerate(items, start=1)
+        Recommendation(item, item, n, score, "similar" if n == 1 else "popular", ())
+        for n, (item, score) in enumerate(zip(items, scores, strict=True), start=1)
     ]
     query = RecQuery(k=10, user_id=user, request_id=request_id, scenario=given.get("scenario", "home"))
     slate = Slate(
         tuple(found), given.get("version", "v1"), "m", variant=given.get("variant", ""),
-        propensities=given.get("propensities"),
+        propensities=given.get("propensities"), teams=given.get("teams"),
     )  # fmt: skip
     return Answer(given.get("at", NOW), query, slate)
 

@@ -12,7 +12,10 @@ import pytest
 from deployments.cli.commands import COMMANDS, load
 from tests.support.command import Recsys
 
-ONLY_LOOK = {"status", "logs", "inspect", "versions", "evaluate", "partition", "report", "backups"}
+ONLY_LOOK = {
+    *("status", "logs", "inspect", "versions", "evaluate", "partition", "report", "backups"),
+    *("experiment report", "experiment list", "experiment off-policy"),
+}
 """Commands that change nothing: neither the platform, nor its versions, nor any file but one that is asked for."""
 
 SAYS_ONLY = {"--dry-run", "--no-write"}
@@ -109,7 +112,11 @@ def test_of_a_key(run: Recsys, tmp_path: Path, unchanged: Unchanged) -> None:
 def test_of_what_needs_a_platform(recsys: Recsys, unchanged: Unchanged) -> None:
     """It is one line where none runs."""
     unchanged()
-    for command in (("scale", "shard-0", "2"), ("hold",), ("release",), ("apply",)):
+    experiments = [
+        ("experiment", "start", "wide", "--variant", "b={}"), ("experiment", "ramp", "wide", "0.5"),
+        ("experiment", "stop", "wide"),
+    ]  # fmt: skip
+    for command in (("scale", "shard-0", "2"), ("hold",), ("release",), ("apply",), *experiments):
         done = recsys(*command, "--dry-run")
         assert (done.code, done.out) == (1, "")
         assert done.err.splitlines()[-1].startswith("recsys: the platform is not up; start it with: recsys up")

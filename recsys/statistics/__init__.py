@@ -1,0 +1,1 @@
+"""Tests, intervals and estimates of experiments, as pure functions over numpy."""
