@@ -31,7 +31,7 @@ async def without(world: World, user: str, gone: set[str], number: list[int]) ->
     """Item -> its place in the answer to another user with the same events but those about `gone`."""
     number[0] += 1
     twin = f"twin-{number[0]}"
-    events = await world.gateway.history(user)
+    events = await world.gateway.user_records.history(user)
     kept = [
         event(twin, e.item_id, event_id=f"{twin}-{e.event_id}", timestamp=e.timestamp, type=e.type)
         for e in events
