@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import torch
 
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
@@ -19,7 +20,6 @@ from recsys.model.learned import Learned
 from recsys.model.neighbour_rows import Links
 from recsys.model.profiles import TRAIL
 from recsys.ranking.signals import SIGNALS
-from recsys.training.attention import Network, folded, train_attention
 from recsys.training.factors import Factors
 from recsys.versions.model_files import read_model
 from tests.support.people import people, publish
@@ -30,9 +30,21 @@ KEYS = item_keys(NAMES)
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
+def torch() -> Any:
+    """Imported when a test of this file runs: it takes seconds, and every process of tests reads the file."""
+    return import_module("torch")
+
+
+@pytest.fixture(scope="module")
+def learning(torch: Any) -> Any:
+    """The module, which imports torch."""
+    return import_module("recsys.training.attention")
+
+
+@pytest.fixture(scope="module")
+def network(torch, learning) -> Any:
     torch.manual_seed(0)
-    made = Network(torch.randn(len(NAMES) + 1, SIZE))
+    made = learning.Network(torch.randn(len(NAMES) + 1, SIZE))
     with torch.no_grad():
         for part in made.parameters():
             part.add_(0.3 * torch.randn(part.shape))
@@ -40,8 +52,8 @@ def network() -> Network:
 
 
 @pytest.fixture(scope="module")
-def attention(network) -> Attention:
-    return folded(network, KEYS)
+def attention(network, learning) -> Attention:
+    return learning.folded(network, KEYS)
 
 
 def ring(users: int = 400, size: int = 24, steps: int = 10) -> Interactions:
@@ -65,7 +77,7 @@ def trails(*likes: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return item_keys(names), np.cumsum([0, *map(len, likes)])
 
 
-def test_what_is_served_is_what_was_trained(network, attention):
+def test_what_is_served_is_what_was_trained(torch, network, attention):
     """One like, some, as many as it reads, and more, of which the oldest do not count."""
     likes = [[3], [5, 1, 9], list(range(TRAIL)), list(range(25))]
     asking, expected, average = attention.expected(*trails(*likes))
@@ -94,10 +106,10 @@ def test_an_unknown_candidate_scores_as_the_average_item_does(attention):
     assert abs(scores[:30].mean()) < 1e-4 < scores[:30].std()
 
 
-def test_it_learns_the_way_somebody_goes():
+def test_it_learns_the_way_somebody_goes(learning):
     """Sums of neighbours of 5 and 6 are the same whichever came first; where one goes next is not."""
     data = ring()
-    made = train_attention(data, factors(24), 7, lambda *_: None)
+    made = learning.train_attention(data, factors(24), 7, lambda *_: None)
     _, expected, average = made.expected(*trails([6, 5, 4], [4, 5, 6]))
     by_name = made.items[made.find(item_keys(NAMES[:24]))]
     up, down = expected @ by_name.T - average[:, None]
@@ -106,23 +118,23 @@ def test_it_learns_the_way_somebody_goes():
     assert 0.5 < np.abs(up).max() < 2.0  # scaled, so that other signals stand beside it
 
 
-def test_the_same_seed_teaches_the_same_and_leaves_others_chance_alone():
+def test_the_same_seed_teaches_the_same_and_leaves_others_chance_alone(torch, learning):
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    first, again = (train_attention(ring(60), factors(24), 7, lambda *_: None) for _ in range(2))
+    first, again = (learning.train_attention(ring(60), factors(24), 7, lambda *_: None) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     for name, part in first.arrays().items():
         np.testing.assert_array_equal(part, again.arrays()[name])
 
 
-def test_nothing_to_foresee_is_no_network():
+def test_nothing_to_foresee_is_no_network(learning):
     data = Interactions.of(["a", "b"], ["i0", "i1"], [1, 2], catalogue=NAMES[:24])
-    assert train_attention(data, factors(24), 7, lambda *_: None) is None
+    assert learning.train_attention(data, factors(24), 7, lambda *_: None) is None
 
 
-def test_items_that_nobody_touched_are_not_known():
+def test_items_that_nobody_touched_are_not_known(learning):
     data = Interactions.of(["a", "a", "a"], ["i0", "i1", "i5"], [1, 2, 3], catalogue=NAMES[:24])
-    made = train_attention(data, factors(24), 7, lambda *_: None)
+    made = learning.train_attention(data, factors(24), 7, lambda *_: None)
     assert (made.find(KEYS) >= 0).nonzero()[0].tolist() == [0, 1, 5]
 
 
@@ -134,12 +146,12 @@ def test_a_network_is_trained_for_those_who_look_at_it(lesson, attention, weight
     assert (lesson.trainer.refit(chosen, lesson.texts, people(40)).attention is not None) == attends
 
 
-def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(lesson):
+def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(learning, lesson):
     """Of two shards, of a catalogue that lost an item, and of a version that was read back; an item that came later and
     one that the network never saw score 0.
     """
     made, test, model = lesson.build, lesson.held, lesson.model
-    network = train_attention(test.train, Factors(model.contexts, model.items), 7, lambda *_: None)
+    network = learning.train_attention(test.train, Factors(model.contexts, model.items), 7, lambda *_: None)
     model = replace(model, attention=network, weights={**model.weights, "attention": 1.0})
     first = publish(made, model)
     read = read_model(made.store, first)
