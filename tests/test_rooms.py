@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -251,8 +252,12 @@ def test_the_rooms_are_in_order(recsys, rule):
 
 
 def test_the_tests_mirror_the_rooms():
-    """Each room's tests lie in a folder of its name; no test module is imported: what tests share is in support/."""
+    """Each room's tests lie in a folder of its name, and pytest wants a file's name once; no test module is imported:
+    what tests share is in support/.
+    """
     files = sorted((ROOT / "tests").rglob("*.py"))
+    names_of_tests = Counter(p.name for p in files if p.name.startswith("test_"))
+    assert {name for name, times in names_of_tests.items() if times > 1} == set()
     rooms = {room for layer in LAYERS for room in layer}
     stray = [str(p) for p in (ROOT / "tests" / "recsys").rglob("*.py") if _room_of(p) not in rooms]
     modules = {p.stem for p in files if p.stem.startswith("test_")}
