@@ -50,13 +50,14 @@ class StringColumn:
         return [memory[start:end].decode() for start, end in itertools.pairwise(ends)]
 
     def take(self, rows: Rows) -> StringColumn:
-        starts = self.offsets[rows]
-        lengths = self.offsets[rows + 1] - starts
+        starts = self.offsets.take(rows)
+        lengths = self.offsets.take(rows + 1) - starts
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
-        at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
-        return StringColumn(self.blob[at], offsets)
+        at = (starts - offsets[:-1]).repeat(lengths)
+        at += np.arange(offsets[-1])
+        return StringColumn(self.blob.take(at), offsets)
 
 
 NO_STRINGS = StringColumn(np.zeros(0, np.uint8), np.zeros(1, np.int64))
@@ -94,6 +95,20 @@ class Column(Generic[S]):
             self._data = room
         self._data[self._length : end] = added
         self._length = end  # last: a reader never sees rows that are not filled
+
+
+class Part(Generic[S]):
+    """One of the columns of a `Column` whose rows have several: what is read together lies together."""
+
+    def __init__(self, whole: Column[S], place: int) -> None:
+        self._whole, self._place = whole, place
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    @property
+    def view(self) -> npt.NDArray[S]:
+        return self._whole.view[:, self._place]
 
 
 class Strings:

@@ -59,6 +59,10 @@ class VectorIndex(Protocol):
     def mixed(self) -> bool:
         """Whether rows may have equal scores though their vectors differ a little. The caller has to order them."""
 
+    @property
+    def exact_scores(self) -> bool:
+        """Whether scores are the inner products with the vectors that were added. The caller need not compute them."""
+
     def tune(self, tuning: ShardTuning) -> None:
         """Take over the settings of searches to come."""
 

@@ -32,6 +32,8 @@ class Spec(IndexSpec):
 class FlatIndex:
     """A `Graph` without links."""
 
+    exact_scores: ClassVar[bool] = True
+
     def __init__(self, dimension: int) -> None:
         self._vectors = Column(np.float32, (dimension,))
         self._hidden: set[int] = set()

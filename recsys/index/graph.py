@@ -33,6 +33,10 @@ _FIX = "build again, or `recsys rollback`"
 class Graph(Protocol):
     """What an engine provides. Searches may run beside each other; no other calls overlap. Nodes count from 0."""
 
+    @property
+    def exact_scores(self) -> bool:
+        """Whether scores are the inner products with the vectors that were added, but for the last bits of float32."""
+
     def __len__(self) -> int:
         """Number of nodes, the hidden ones included."""
 
@@ -150,6 +154,10 @@ class GraphIndex:
     @property
     def mixed(self) -> bool:
         return self.nodes.mixed
+
+    @property
+    def exact_scores(self) -> bool:
+        return self.graph.exact_scores
 
     def tune(self, tuning: ShardTuning) -> None:
         with self._lock.alone():

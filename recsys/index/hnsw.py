@@ -11,7 +11,7 @@ from pydantic import Field
 
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Floats, Rows
+from recsys.datatypes import Floats, Keys, Rows
 from recsys.index.base import NO_ROW, doubled
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.unreached import ReachedGraph
@@ -68,6 +68,8 @@ class Spec(IndexSpec):
 class HnswGraph:
     """A `Graph` by hnswlib. `add_items` and `resize_index` must not run beside `knn_query`: `GraphIndex` sees to it."""
 
+    exact_scores: ClassVar[bool] = True
+
     def __init__(self, graph: hnswlib.Index) -> None:
         self._graph = graph
         self._threads = 1
@@ -102,28 +104,28 @@ class HnswGraph:
         nearest, distances = self._query(codes, k)
         width = nearest.shape[1]
         if width == k:
-            return nearest.astype(np.int64), 1.0 - distances
+            return nearest.view(np.int64), 1.0 - distances
         nodes = np.full((len(codes), k), NO_ROW, np.int64)
         scores = np.full((len(codes), k), -np.inf, np.float32)
-        nodes[:, :width] = nearest.astype(np.int64)
+        nodes[:, :width] = nearest.view(np.int64)
         scores[:, :width] = 1.0 - distances
         return nodes, scores
 
     def likeness(self, codes: Floats, others: Floats) -> Floats:
         return codes @ others.T
 
-    def _query(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        """(m, w) labels and distances, w <= k. hnswlib refuses a k that the walk does not reach, which happens among
-        many hidden nodes; then half of it is tried.
+    def _query(self, codes: Floats, k: int) -> tuple[Keys, Floats]:
+        """(m, w) uint64 labels and distances, w <= k. hnswlib refuses a k that the walk does not reach, which happens
+        among many hidden nodes; then half of it is tried.
         """
         while k > 0:
             try:
-                nearest: tuple[Rows, Floats] = self._graph.knn_query(codes, k, num_threads=self._threads)
+                nearest: tuple[Keys, Floats] = self._graph.knn_query(codes, k, num_threads=self._threads)
             except RuntimeError:
                 k //= 2
             else:
                 return nearest
-        return np.zeros((len(codes), 0), np.int64), np.zeros((len(codes), 0), np.float32)
+        return np.zeros((len(codes), 0), np.uint64), np.zeros((len(codes), 0), np.float32)
 
     def vectors(self, nodes: Rows) -> Floats:
         if not len(nodes):

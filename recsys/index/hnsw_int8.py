@@ -17,7 +17,7 @@ import math
 import zipfile
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,8 @@ class Int8Graph:
 
     `scale`: factor of a component before it is rounded; 0.0 until the first vectors come.
     """
+
+    exact_scores: ClassVar[bool] = False
 
     def __init__(self, graph: faiss.IndexHNSWSQ, scale: float, hidden: Rows) -> None:
         self._graph = graph

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+
+
+class _Shared(AbstractContextManager[None]):
+    """One for all readers: every search comes through, and a generator takes longer than the lock itself."""
+
+    def __init__(self, lock: SharedLock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.leave()
 
 
 class SharedLock:
@@ -22,25 +35,28 @@ class SharedLock:
         """Writes that have ended."""
         self._owed = 0
         """Readers that waited when the last write ended, and have not come in yet."""
+        self._shared = _Shared(self)
 
     @property
     def waiting(self) -> tuple[int, int]:
         """How many readers and writers wait for their turn."""
         return self._readers_waiting, self._writers_waiting
 
-    @contextmanager
-    def shared(self) -> Iterator[None]:
+    def shared(self) -> AbstractContextManager[None]:
+        return self._shared
+
+    def enter(self) -> None:
+        """As a reader; `leave` ends that. `shared` does both."""
         with self._changed:
             if self._writing or self._writers_waiting:
                 self._wait_for_a_turn()
             self._readers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._readers -= 1
-                if not self._readers:
-                    self._changed.notify_all()
+
+    def leave(self) -> None:
+        with self._changed:
+            self._readers -= 1
+            if not self._readers:
+                self._changed.notify_all()
 
     def _wait_for_a_turn(self) -> None:
         came = self._writes

@@ -46,6 +46,8 @@ class Nodes:
         self._recent: dict[int, int] = {}
         self.mixed = False
         """Whether any node is so."""
+        self._alike = True
+        """Whether every row had the number of its node, and no node a second row: then nodes are rows."""
         self.rows = 0
         """Number of rows."""
         self.live = 0
@@ -96,6 +98,7 @@ class Nodes:
         """
         if not len(rows):
             return rows
+        self._alike = self._alike and np.array_equal(rows, nodes)
         last = int(rows.max(initial=-1)) + 1
         for column in (self._node, self._next, self._previous):
             column.extend(np.full(max(last - len(column), 0), -1))
@@ -168,7 +171,7 @@ class Nodes:
         `spare` rows, so that it still has a place when some of its rows are dropped from the answer. A node of vectors
         that differ gives up to `most`.
         """
-        if not len(self._head):
+        if self._alike:
             return nodes, scores
         here = nodes >= 0
         sizes = self._sizes.view[nodes]  # for -1 that of the last, which does not count

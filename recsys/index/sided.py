@@ -11,7 +11,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,9 @@ class Parts:
 
 class SidedGraph:
     """A `graph.Graph` of a body and a side. `build` makes the body of what is added first."""
+
+    exact_scores: ClassVar[bool] = False
+    """Of bodies: the scores of the side are exact."""
 
     def __init__(self, dimension: int, build: Builder, body: Body | None = None, parts: Parts | None = None) -> None:
         """`body` and `parts`: of a file."""

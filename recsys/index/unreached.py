@@ -71,6 +71,10 @@ class ReachedGraph:
         return len(self.walked)
 
     @property
+    def exact_scores(self) -> bool:
+        return self.walked.exact_scores
+
+    @property
     def unreached(self) -> Rows:
         """Nodes that are scored in every search, oldest first."""
         return self._nodes.view

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recsys.columns import Column, Strings
+from recsys.columns import Column, Part, Strings
 from recsys.config.platform import AttributeType
 from recsys.datatypes import CREATED_AT, ITEM_ID, AttributeValue, Condition, Filter, Keys, Rows, item_key, item_keys
 
@@ -54,11 +54,14 @@ class _Keywords:
 
 
 class _Numbers:
-    def __init__(self, values: Column[np.float64] | None = None) -> None:
-        self._values = Column(np.float64) if values is None else values
+    """`values`: in a column that its owner extends; None: in one of their own."""
+
+    def __init__(self, values: Column[np.float64] | Part[np.float64] | None = None) -> None:
+        self._own = Column(np.float64)
+        self._values = self._own if values is None else values
 
     def extend(self, first_row: int, values: Sequence[AttributeValue | None]) -> None:  # noqa: ARG002
-        self._values.extend([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
+        self._own.extend([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
 
     def mask(self, condition: Condition, n: int, start: int) -> Mask:
         values = self._values.view[start:n]
@@ -100,7 +103,7 @@ class Attributes:
     def __init__(
         self,
         declared: Mapping[str, AttributeType],
-        created_at: Column[np.float64] | None = None,
+        created_at: Column[np.float64] | Part[np.float64] | None = None,
         ids: tuple[Column[np.uint64], Strings] | None = None,
     ) -> None:
         """`created_at`: the items' own times, and `ids`: their keys and ids, in columns that their owner extends; None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recsys.columns import Column, StringColumn, Strings
+from recsys.columns import Column, Part, StringColumn, Strings
 from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows, item_keys
 from recsys.index.base import NO_ROW
@@ -41,15 +41,17 @@ class ItemTable:
         self.titles = Strings()
         self._documents = Documents()
         self.keys = Column(np.uint64)
-        self.created_at = Column(np.float64)
+        self.numbers = Column(np.float64, (3,))
+        """`counts`, `trends` and `created_at` of a row side by side, for every candidate takes all three."""
+        self.counts = Part(self.numbers, 0)
+        """Weighted likes, never decayed."""
+        self.trends = Part(self.numbers, 1)
+        """Decayed likes as log2; -inf: none yet. See `serving/popularity_feed.py`."""
+        self.created_at = Part(self.numbers, 2)
         """Unix seconds; NaN: unknown."""
         self.attributes = Attributes(declared, self.created_at, (self.keys, self.ids))
-        self.counts = Column(np.float64)
-        """Weighted likes, never decayed."""
         self.most_likes = 0.0
         """The largest of `counts` among the items that are stored."""
-        self.trends = Column(np.float64)
-        """Decayed likes as log2; -inf: none yet. See `serving/popularity_feed.py`."""
         self.stored = Column(np.bool_)
         """Which rows are the rows of items."""
         self.alive = Column(np.bool_)
@@ -268,9 +270,8 @@ class ItemTable:
         self.titles.extend([item.title for item in items])
         self.attributes.extend(first, [item.attributes for item in items])
         self.keys.extend(item_keys(ids))
-        self.created_at.extend(np.array([item.created_at for item in items], np.float64))
-        self.counts.extend(np.zeros(len(items)))
-        self.trends.extend(np.full(len(items), -np.inf))
+        created = np.array([item.created_at for item in items], np.float64)
+        self.numbers.extend(np.column_stack([np.zeros(len(items)), np.full(len(items), -np.inf), created]))
         self.slots.extend(np.full(len(items), -1))
         self.sketches.extend(sketches)
         rows = np.arange(first, first + len(items))

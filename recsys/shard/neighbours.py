@@ -17,6 +17,7 @@ from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS
 
+_NEW = BITS["new"]
 _WIDER = (1, 4, 16)
 """How many times the wanted neighbours a walk may look for in the place of excluded ones. After the last every match is
 scored."""
@@ -44,7 +45,7 @@ class _Vectors:
     @classmethod
     def of(cls, query: ShardQuery, places: Ints) -> _Vectors:
         requests = query.vector_request[places]
-        excluded = np.diff(query.exclude_offsets)[requests]
+        excluded = np.diff(query.exclude_offsets)[requests] if len(query.exclude) else np.zeros(len(places), np.int64)
         return cls(places, query.vectors[places], requests, query.vector_k[places], excluded)
 
 
@@ -58,22 +59,31 @@ class Nearest:
 
 def nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> Nearest:
     """`excluded`: see `proposals.eligible`."""
-    groups: dict[tuple[Filter | None, bool], list[int]] = {}
-    for place in np.flatnonzero(query.vector_k).tolist():
-        new = bool(query.vector_source[place] == BITS["new"])
-        groups.setdefault((query.filters[query.vector_request[place]], new), []).append(place)
     proposals: list[Proposals] = []
     searched: dict[int, Searched] = {}
-    for (given, new), places in groups.items():
+    for (given, new), some in _groups(query).items():
         if new:
-            proposals.append(_among_newest(shard, query, excluded, given, np.array(places)))
+            proposals.append(_among_newest(shard, query, excluded, given, some))
         elif given is None:
-            proposals += _among_all(shard, query, excluded, np.array(places))
+            proposals += _among_all(shard, query, excluded, some)
         else:
-            matches, searches = _among_matches(shard, query, excluded, given, np.array(places))
+            matches, searches = _among_matches(shard, query, excluded, given, some)
             proposals += matches
             searched.update(searches)
     return Nearest(proposals, searched)
+
+
+def _groups(query: ShardQuery) -> dict[tuple[Filter | None, bool], Ints]:
+    """Places of the vectors whose neighbours are wanted, by filter and by whether they are wanted among new items."""
+    places = query.vector_k.nonzero()[0]
+    new = query.vector_source[places] == _NEW
+    if len(places) and not any(query.filters) and not np.count_nonzero(new):
+        return {(None, False): places}
+    groups: dict[tuple[Filter | None, bool], list[int]] = {}
+    requests = query.vector_request[places].tolist()
+    for place, request, is_new in zip(places.tolist(), requests, new.tolist(), strict=True):
+        groups.setdefault((query.filters[request], is_new), []).append(place)
+    return {kind: np.array(some) for kind, some in groups.items()}
 
 
 def _among_newest(shard: Shard, query: ShardQuery, excluded: Keys, given: Filter | None, places: Ints) -> Proposals:
@@ -97,13 +107,13 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
         # Past a quarter of the items a walk reads more than scoring them in one product does.
         if k * 4 >= live:
             break
-        rows = _walk(shard, vectors.queries, k)
+        rows, scores = _walk(shard, vectors.queries, k)
         chosen = _best_of(shard, rows, eligible(shard, vectors.requests, rows, excluded, None), vectors.wanted)
-        enough = chosen.sum(axis=1) >= vectors.wanted
         bits = query.vector_source[places]
+        enough = chosen.sum(axis=1) >= vectors.wanted
         if np.count_nonzero(enough) == len(places):  # nearly always
-            return [*proposals, Proposals.of(vectors.requests, rows, chosen, bits)]
-        proposals.append(Proposals.of(vectors.requests[enough], rows[enough], chosen[enough], bits[enough]))
+            return [*proposals, Proposals.of(vectors.requests, rows, chosen, bits, scores)]
+        proposals.append(_of_lines(enough, vectors.requests, rows, chosen, bits, scores))
         places = places[~enough]
     return [*proposals, _scored(shard, query, _Vectors.of(query, places), shard.lists.matches(None), excluded)]
 
@@ -126,12 +136,12 @@ def _among_matches(
         left, deeper, taken = [places[~walking]], [depths[~walking]], [spent[~walking]]
         for here in in_steps(depths, walking):
             some, k = _Vectors.of(query, places[here]), math.ceil(depths[here].max())
-            rows = _walk(shard, some.queries, k)
+            rows, scores = _walk(shard, some.queries, k)
             keep = eligible(shard, some.requests, rows, excluded, given)
             chosen = _best_of(shard, rows, keep, some.wanted)
             enough = chosen.sum(axis=1) >= some.wanted
             bits = query.vector_source[some.places]
-            proposals.append(Proposals.of(some.requests[enough], rows[enough], chosen[enough], bits[enough]))
+            proposals.append(_of_lines(enough, some.requests, rows, chosen, bits, scores))
             _note(plans, some.requests, "post_filter")
             left.append(some.places[~enough])
             deeper.append(observed(k, keep[~enough].sum(axis=1), some.wanted[~enough]))
@@ -165,17 +175,27 @@ def _note(plans: dict[int, int], requests: Ints, plan: str) -> None:
         plans[request] |= PLANS[plan]
 
 
-def _walk(shard: Shard, queries: Floats, k: int) -> Rows:
-    """(m, w) rows, best first, padded with negative ones, see `VectorIndex.search`."""
-    rows, _ = shard.index.search(queries, k)
-    return _by_likeness(shard, queries, rows) if rows.shape[1] > k and shard.index.mixed else rows
+def _of_lines(lines: Bools, requests: Ints, rows: Rows, chosen: Bools, bits: Ints, scores: Floats | None) -> Proposals:
+    """What is proposed of some of the lines."""
+    told = None if scores is None else scores[lines]
+    return Proposals.of(requests[lines], rows[lines], chosen[lines], bits[lines], told)
+
+
+def _walk(shard: Shard, queries: Floats, k: int) -> tuple[Rows, Floats | None]:
+    """(m, w) rows, best first, padded with negative ones, see `VectorIndex.search`; and their scores, where these are
+    exact.
+    """
+    rows, scores = shard.index.search(queries, k)
+    if rows.shape[1] > k and shard.index.mixed:
+        return _by_likeness(shard, queries, rows), None
+    return rows, scores if shard.index.exact_scores else None
 
 
 def _scored(shard: Shard, query: ShardQuery, vectors: _Vectors, matches: Rows, excluded: Keys) -> Proposals:
     """The nearest of the matches by their exact scores. Where equal items fill the first rows, more are looked at."""
     k = int((vectors.wanted + vectors.excluded).max())
     while True:
-        rows, _ = exact(shard.items, vectors.queries, matches, k)
+        rows, scores = exact(shard.items, vectors.queries, matches, k)
         keep = eligible(shard, vectors.requests, rows, excluded, None)
         if k >= min(len(matches), _DEEP) or not shard.items.twins.any:
             break
@@ -183,14 +203,14 @@ def _scored(shard: Shard, query: ShardQuery, vectors: _Vectors, matches: Rows, e
             break
         k = min(k * 8, _DEEP)
     chosen = _best_of(shard, rows, keep, vectors.wanted)
-    return Proposals.of(vectors.requests, rows, chosen, query.vector_source[vectors.places])
+    return Proposals.of(vectors.requests, rows, chosen, query.vector_source[vectors.places], scores)
 
 
 def _best_of(shard: Shard, rows: Rows, keep: Bools, wanted: Ints) -> Bools:
     """Of (m, w) rows, best first, and which of them are eligible: the `wanted` best, and as many that are not equal to
     a better one, so that equal items do not fill a slate.
     """
-    chosen = keep & (np.cumsum(keep, axis=1) <= wanted[:, None])
+    chosen = keep if rows.shape[1] <= wanted.min() else keep & (np.cumsum(keep, axis=1) <= wanted[:, None])
     if not shard.items.twins.any:
         return chosen
     distinct = _distinct(shard, rows, keep)

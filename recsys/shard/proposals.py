@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.datatypes import Filter, Keys, Rows
+from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.shard.candidates import contains, tag
 from recsys.shard.shard import Shard
 
@@ -17,17 +17,28 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """(n,) requests, the rows that are proposed to them, and the bits of the source; a pair may come more than once."""
+    """(n,) requests, the rows that are proposed to them, and the bits of the source; a pair may come more than once.
+
+    `scores` are (n,) float32 inner products with the vector that the rows are near to. None: there is no such vector,
+    or its products are still to be computed.
+    """
 
     requests: Ints
     rows: Rows
     bits: Ints
+    scores: Floats | None = None
 
     @classmethod
-    def of(cls, requests: Ints, rows: Rows, chosen: Bools, bits: Ints) -> Proposals:
-        """Those of (m, w) rows that are `chosen`; row i of the matrix belongs to request requests[i], bits[i]."""
+    def of(cls, requests: Ints, rows: Rows, chosen: Bools, bits: Ints, scores: Floats | None = None) -> Proposals:
+        """Those of (m, w) rows that are `chosen`, and their scores; row i of the matrix belongs to request requests[i],
+        bits[i].
+        """
+        if np.count_nonzero(chosen) == chosen.size:
+            width = chosen.shape[1]
+            told = None if scores is None else scores.ravel()
+            return cls(np.repeat(requests, width), rows.ravel(), np.repeat(bits, width), told)
         line, column = np.nonzero(chosen)
-        return cls(requests[line], rows[line, column], bits[line])
+        return cls(requests[line], rows[line, column], bits[line], None if scores is None else scores[line, column])
 
 
 def eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Filter | None) -> Bools:
@@ -37,10 +48,14 @@ def eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Fi
     Negative rows are padding and not eligible. `excluded` are sorted tags of request and key, see `candidates.tag`.
     """
     keep = rows >= 0
-    if not len(shard.items):
+    items = shard.items
+    shown = items.shown  # read first: a row that comes meanwhile counts in the length alone
+    if shown == len(items) and given is None and not len(excluded):
+        return keep
+    if not len(items):
         return keep
     safe = np.maximum(rows, 0)
-    keep &= shard.items.alive.view[safe]
+    keep &= items.alive.view[safe]
     if given is not None:
         mask = shard.lists.mask(given)
         keep &= mask[np.minimum(safe, len(mask) - 1)] & (safe < len(mask))

@@ -7,12 +7,14 @@ import numpy as np
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.shard.candidates import SHUNNED, CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
-from recsys.shard.proposals import Ints, Proposals, eligible
+from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.rule_matches import matches, promoted
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS, COLUMNS, SOURCES
 from recsys.shard.trail_measures import LIKENESS, Trails, measure
 
+_KEY = np.uint64((1 << KEY_BITS) - 1)
+_NONE = np.zeros(0, np.float32)
 _COLUMN_BITS = np.array([BITS[column] for column in COLUMNS])
 
 
@@ -20,7 +22,9 @@ def search(shard: Shard, query: ShardQuery) -> CandidateSet:
     """The candidates of every request of the batch, each item once a request, with all that ranking needs of them."""
     if query.now is not None:
         shard.items.set_clock(query.now)
-    excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), query.exclude)
+    excluded = query.exclude
+    if len(excluded):
+        excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), excluded)
     near = nearest(shard, query, excluded)
     proposals = [*near.proposals, *_columns(shard, query, excluded), *_asked(shard, query)]
     return _assemble(shard, query, [*proposals, *promoted(shard, query, excluded)], near.searched)
@@ -30,9 +34,12 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     """The best rows of each column that a request wants, the columns side by side: what is excluded is looked up once
     for all of them.
     """
+    wanting = query.column_k.max(axis=1).nonzero()[0]
+    if not len(wanting):
+        return []
     slack = np.diff(query.exclude_offsets)
     groups: dict[Filter | None, list[int]] = {}
-    for b in np.flatnonzero(query.column_k.any(axis=1)).tolist():
+    for b in wanting.tolist():
         groups.setdefault(query.filters[b], []).append(b)
     proposals = []
     for given, members in groups.items():
@@ -82,7 +89,8 @@ def _assemble(
     rows = np.concatenate([none, *(p.rows for p in proposals)])
     bits = np.concatenate([none, *(p.bits for p in proposals)])
     tagged = tag(np.concatenate([none, *(p.requests for p in proposals)]), items.keys.view[rows])
-    order = np.argsort(tagged, kind="stable")
+    scores = np.concatenate([_NONE, *(_told(p) for p in proposals)])
+    order = tagged.argsort(kind="stable")
     ordered, tags = rows[order], tagged[order]
     new = np.ones(len(rows), bool)
     new[1:] = tags[1:] != tags[:-1]
@@ -91,18 +99,17 @@ def _assemble(
         order = np.lexsort((rows, tagged))
         ordered, tags = rows[order], tagged[order]
         new = firsts(tags, ordered, items.ids.column)
-    first = np.flatnonzero(new)
+    first = new.nonzero()[0]
     sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else none
-    rows = ordered[first]
-    starts = np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS)
-    offsets = np.searchsorted(tags[first], starts)
-    created = items.created_at.view[rows]
+    rows, scores = ordered[first], scores[order[first]]
+    tags = tags[first]
+    offsets = tags.searchsorted(np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS))
     return CandidateSet(
         offsets=offsets,
-        keys=items.keys.view[rows],
+        keys=tags & _KEY,
         sources=sources,
-        likeness=_likeness(shard, query, rows, offsets),
-        columns=np.stack([items.counts.view[rows], items.trends.view[rows], created], axis=1),
+        likeness=_likeness(shard, query, rows, offsets, scores),
+        columns=items.numbers.view[rows],
         ids=items.ids.take(rows),
         titles=items.titles.take(rows),
         sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
@@ -115,18 +122,53 @@ def _assemble(
     )
 
 
-def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints) -> Floats:
-    """(n, LIKENESS) of each candidate: inner products with its own request's vectors, and what its trail tells."""
+def _told(proposals: Proposals) -> Floats:
+    """(n,) scores; NaN where none is told."""
+    return np.full(len(proposals.rows), np.nan, np.float32) if proposals.scores is None else proposals.scores
+
+
+def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats) -> Floats:
+    """(n, LIKENESS) of each candidate: inner products with its own request's vectors, and what its trail tells.
+
+    `scores`: (n,) products that a source told; NaN: it told none.
+    """
     likeness = np.full((len(rows), LIKENESS), np.nan, np.float32)
-    vectors = shard.items.vectors(rows)
-    for j, (b, role) in enumerate(zip(query.vector_request.tolist(), query.vector_role.tolist(), strict=True)):
-        mine = slice(offsets[b], offsets[b + 1])
-        products = vectors[mine] @ query.vectors[j]
-        likeness[mine, role] = np.fmax(likeness[mine, role], products) if role == SHUNNED else products
+    requests = np.arange(query.size).repeat(offsets[1:] - offsets[:-1])
+    vectors = np.bincount(query.vector_request, minlength=query.size)
+    # With one vector, to which all candidates are near, every product is told.
+    complete = vectors == 1
+    complete[requests[np.isnan(scores)]] = False
+    if np.count_nonzero(complete):
+        roles = np.zeros(query.size, np.int64)
+        roles[query.vector_request] = query.vector_role
+        told = complete[requests].nonzero()[0]
+        likeness[told, roles[requests[told]]] = scores[told]
+    wanting = (vectors > 0) & ~complete
+    if np.count_nonzero(wanting):
+        _multiply(shard, query, rows, offsets, wanting, likeness)
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
         likes = learned.links.likes(query.trail, query.trail_offsets, query.trail_weights)
-        requests = np.repeat(np.arange(query.size), np.diff(offsets))
         slots = shard.items.slots.view[rows]
         measure(Trails(learned, query.trail, query.trail_offsets, likes, offsets, requests, slots), likeness)
     return likeness
+
+
+def _multiply(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, wanting: Bools, likeness: Floats) -> None:
+    """Compute the inner products of the candidates of the marked requests, of each with all its vectors at once."""
+    counts = offsets[1:] - offsets[:-1]
+    vectors = shard.items.vectors(rows if wanting.all() else rows[np.repeat(wanting, counts)])
+    queries, roles, requests = query.vectors, query.vector_role, query.vector_request
+    if (requests[1:] < requests[:-1]).any():
+        order = np.argsort(requests, kind="stable")
+        queries, roles, requests = queries[order], roles[order], requests[order]
+    bounds = np.searchsorted(requests, np.arange(query.size + 1)).tolist()
+    starts, start = offsets.tolist(), 0
+    for b in np.flatnonzero(wanting).tolist():
+        mine, own = slice(bounds[b], bounds[b + 1]), likeness[starts[b] : starts[b + 1]]
+        products = vectors[start : start + len(own)] @ queries[mine].T
+        own[:, roles[mine]] = products
+        shunned = roles[mine] == SHUNNED
+        if np.count_nonzero(shunned) > 1:
+            own[:, SHUNNED] = products[:, shunned].max(axis=1)
+        start += len(own)
