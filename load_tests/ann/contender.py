@@ -26,6 +26,8 @@ K, BATCH, THREADS = 10, 32, 2
 _ALONE = 1000
 """Queries that are timed one by one."""
 _ROUNDS = 3
+_EXACT_TO = 50
+"""An effort is found to this part of itself: recall changes by a thousandth or less then."""
 NAMES = {
     "hnswlib": "load_tests.ann.raw.hnswlib",
     "usearch": "load_tests.ann.raw.usearch",
@@ -41,8 +43,8 @@ NAMES = {
 class Driver(Protocol):
     """What a module brings. `kind`: what stands behind the colon of the name."""
 
-    efforts: tuple[int, ...]
-    """What is tried until the recall is reached, ascending."""
+    efforts: range
+    """What its knob can be set to, one apart; more finds more."""
 
     def __init__(self, kind: str) -> None: ...
 
@@ -53,8 +55,11 @@ class Driver(Protocol):
 
     def tune(self, effort: int) -> None: ...
 
-    def search(self, queries: Floats) -> Ints:
-        """(m, d) -> (m, 10) rows, best first, on one thread; -1 where there are fewer."""
+    def search(self, queries: Floats) -> Any:
+        """(m, d) -> the ten nearest of each, best first, as the contender names them, on one thread."""
+
+    def rows(self, answer: Any) -> Ints:
+        """The same as (m, 10) numbers of vectors; -1 where there are fewer. It is not timed."""
 
     def other(self) -> Self:
         """For another thread: the same index, another connection."""
@@ -100,12 +105,7 @@ def serve(contender: Driver, data: Path, folder: Path, recall: float, seconds: f
 def measure(contender: Driver, queries: Floats, truth: Ints, recall: float, seconds: float) -> dict[str, Any]:
     """At the smallest effort that reaches the recall, else at the largest."""
     batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
-    found, effort = 0.0, contender.efforts[0]
-    for effort in contender.efforts:
-        contender.tune(effort)
-        found = recall_of(np.concatenate([contender.search(batch) for batch in batches]), truth)
-        if found >= recall:
-            break
+    effort, found = set_for(contender, batches, truth, recall)
     cpu, requests = _cpu(contender), 0
     rates = []
     for _ in range(_ROUNDS):
@@ -125,12 +125,40 @@ def measure(contender: Driver, queries: Floats, truth: Ints, recall: float, seco
     }
 
 
+def set_for(contender: Driver, batches: list[Floats], truth: Ints, recall: float) -> tuple[int, float]:
+    """Tune to the smallest effort that reaches the recall, within a fiftieth. Return it and the recall that it has.
+
+    The effort is doubled until it is enough, and then bisected. The largest where none is enough.
+    """
+
+    def tried(effort: int) -> float:
+        contender.tune(effort)
+        return recall_of(np.concatenate([contender.rows(contender.search(batch)) for batch in batches]), truth)
+
+    least, most = contender.efforts[0], contender.efforts[-1]
+    low, high, found = least - 1, least, tried(least)
+    while found < recall and high < most:
+        low, high = high, min(2 * high, most)
+        found = tried(high)
+    if found < recall:
+        return high, found
+    while high - low > max(high // _EXACT_TO, 1):
+        middle = (low + high) // 2
+        share = tried(middle)
+        if share >= recall:
+            high, found = middle, share
+        else:
+            low = middle
+    contender.tune(high)
+    return high, found
+
+
 def recall_of(rows: Ints, truth: Ints) -> float:
     """Share of the ten exactly nearest that are among the answers."""
     return float((rows[:, :, None] == truth[:, None, :]).any(axis=1).mean())
 
 
-def _for(seconds: float, search: Callable[[Floats], Ints], batches: list[Floats]) -> tuple[int, float]:
+def _for(seconds: float, search: Callable[[Floats], object], batches: list[Floats]) -> tuple[int, float]:
     """Queries, and the seconds that they took."""
     start, count = time.perf_counter(), 0
     while True:
@@ -147,7 +175,7 @@ def _two_threads(contender: Driver, batches: list[Floats], effort: int, seconds:
     for other in others:
         other.tune(effort)
     with ThreadPoolExecutor(THREADS) as pool:
-        halves = [batches[number::THREADS] for number in range(THREADS)]
+        halves = [batches[number::THREADS] or batches for number in range(THREADS)]
         runs = [pool.submit(_for, seconds, other.search, half) for other, half in zip(others, halves, strict=True)]
         return sum(count / taken for count, taken in (run.result() for run in runs))
 

@@ -47,6 +47,12 @@ def load(name: str, items: int | None, queries: int, folder: Path) -> Path:
     return target
 
 
+def title(name: str, folder: Path) -> str:
+    """Of a set as `load` made it."""
+    items, dimension = np.load(folder / "vectors.npy", mmap_mode="r").shape
+    return f"{name} {items:,} x {dimension}"
+
+
 def exact(vectors: Floats, queries: Floats) -> npt.NDArray[np.int64]:
     """(m, 10) the nearest vectors of each query, best first."""
     best = np.full((len(queries), 0), 0, np.int64)

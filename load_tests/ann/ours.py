@@ -12,13 +12,15 @@ from load_tests.ann.contender import Floats, Ints, K
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
-from recsys.shard.candidates import QUERY
+from recsys.shard.candidates import QUERY, CandidateSet
 from recsys.shard.recall import CANDIDATES, nearest_query
 from recsys.shard.search import search
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import read_shard, write_index, write_rows
 from recsys.state.item_log import START_OF_LOG
 
+_MOST = 1600
+"""The largest `ef_search` that is tried."""
 _EXACT = ("hnsw", "flat", "annoy")
 """Engines of exact vectors are asked for ten; all others, which round, for fifty that the shard scores exactly."""
 
@@ -30,8 +32,8 @@ class Driver:
         engine, _, originals = kind.partition("/")
         self._spec = IndexSpec.of(engine, originals=originals or "float32")
         self._asked = K if engine in _EXACT else CANDIDATES
-        efforts = {*self._spec.efforts, *((10, 16, 24, 32) if self._asked == K and not self._spec.exact else ())}
-        self.efforts = tuple(sorted(efforts))
+        walks = engine in _EXACT or engine.startswith("hnsw")
+        self.efforts = range(1, 2) if self._spec.exact else range(self._asked if walks else 1, _MOST + 1)
 
     def build(self, vectors: Floats, folder: Path, threads: int) -> None:
         items = [Item(str(row), f"Item number {row}") for row in range(len(vectors))]
@@ -47,14 +49,19 @@ class Driver:
     def tune(self, effort: int) -> None:
         self._shard.tune(ShardTuning(ef_search=effort))
 
-    def search(self, queries: Floats) -> Ints:
+    def search(self, queries: Floats) -> tuple[CandidateSet, Ints]:
+        """The candidates, and their order."""
         answer = search(self._shard, nearest_query("bench", queries, self._asked))
-        order = np.lexsort((-answer.likeness[:, QUERY], answer.requests))
-        rows = np.full((len(queries), K), -1, np.int64)
-        at = self._order[np.searchsorted(self._keys, answer.keys[order])]
-        place = np.arange(len(at)) - answer.offsets[:-1][answer.requests]
+        return answer, np.lexsort((-answer.likeness[:, QUERY], answer.requests))
+
+    def rows(self, answer: tuple[CandidateSet, Ints]) -> Ints:
+        candidates, order = answer
+        requests = candidates.requests
+        rows = np.full((len(candidates.offsets) - 1, K), -1, np.int64)
+        at = self._order[np.searchsorted(self._keys, candidates.keys[order])]
+        place = np.arange(len(at)) - candidates.offsets[:-1][requests]
         best = place < K
-        rows[answer.requests[best], place[best]] = at[best]
+        rows[requests[best], place[best]] = at[best]
         return rows
 
     def other(self) -> Self:

@@ -14,7 +14,7 @@ from load_tests.comparison.workload import EF_CONSTRUCTION, M
 
 
 class Driver:
-    efforts = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+    efforts = range(K, 1025)
 
     def __init__(self, _: str) -> None: ...
 
@@ -34,6 +34,9 @@ class Driver:
     def search(self, queries: Floats) -> Ints:
         rows, _ = self._index.knn_query(queries, K, num_threads=1)
         return rows.astype(np.int64)
+
+    def rows(self, answer: Ints) -> Ints:
+        return answer
 
     def other(self) -> Self:
         return self

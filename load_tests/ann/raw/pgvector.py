@@ -17,7 +17,7 @@ _MEMORY = "2GB"
 
 
 class Driver:
-    efforts = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000)
+    efforts = range(K, 1001)
 
     def __init__(self, _: str) -> None: ...
 
@@ -66,6 +66,9 @@ class Driver:
             rows[number - 1, place[number - 1]] = row
             place[number - 1] += 1
         return rows
+
+    def rows(self, answer: Ints) -> Ints:
+        return answer
 
     def other(self) -> Self:
         other = type(self)("")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import numpy as np
+import psutil
 import pytest
 
+from load_tests.ann import __main__ as whole
 from load_tests.ann import report
 from load_tests.ann.__main__ import _names
-from load_tests.ann.contender import build, driver, measure, recall_of
+from load_tests.ann.contender import build, driver, measure, recall_of, set_for
 from load_tests.ann.datasets import Dataset, exact
+from load_tests.ann.runs import LateError, Run
 from tests.support.world import unit_rows
 
 
@@ -40,7 +46,73 @@ def test_a_contender_is_set_to_the_recall(data, tmp_path, name):
     assert row["recall"] >= 0.95
     assert row["process_mib"] > 0
     contender.tune(contender.efforts[-1])
-    assert recall_of(contender.search(queries), truth) >= 0.99
+    assert recall_of(contender.rows(contender.search(queries)), truth) >= 0.99
+
+
+class Stepwise:
+    """Finds the first `effort` of every ten, as far as `needed` lets it."""
+
+    efforts = range(10, 1025)
+
+    def __init__(self, needed: int) -> None:
+        self._needed, self._effort, self.tried = needed, 0, 0
+
+    def tune(self, effort: int) -> None:
+        self._effort = effort
+        self.tried += 1
+
+    def search(self, queries: np.ndarray) -> np.ndarray:
+        found = min(int(10 * self._effort / self._needed), 10)
+        return np.tile([*range(found), *[-1] * (10 - found)], (len(queries), 1))
+
+    def rows(self, answer: np.ndarray) -> np.ndarray:
+        return answer
+
+
+@pytest.mark.parametrize("needed", [5, 11, 100, 613, 1024])
+def test_the_smallest_effort_that_is_enough_is_found(needed):
+    """Within a fiftieth of itself, in a dozen tries; one that cannot be reached gives the largest."""
+    truth = np.tile(np.arange(10), (4, 1))
+    contender = Stepwise(needed)
+    effort, found = set_for(contender, [np.zeros((4, 2), np.float32)], truth, 1.0)
+    assert max(needed, 10) <= effort <= max(1.02 * needed, 10)
+    assert (found, contender.tried <= 16) == (1.0, True)
+    assert set_for(Stepwise(5000), [np.zeros((4, 2), np.float32)], truth, 1.0) == (1024, 0.2)
+
+
+def test_a_run_goes_on_where_the_last_one_stopped(tmp_path, monkeypatch, capsys):
+    """Each result is written at once; what was measured is not measured again, an error is; out of time, nothing is
+    lost.
+    """
+    out = tmp_path / "ann.json"
+    given = ["ann", "--sets", "clustered", "--items", "300", "--queries", "20", "--seconds", "0.02", "--only",
+             "hnswlib", "--data", str(tmp_path), "--out", str(out)]  # fmt: skip
+    monkeypatch.setattr("sys.argv", [*given, "--within", "0"])
+    whole.main()
+    assert "hnswlib was not measured: another run goes on from there" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", given)
+    whole.main()
+    first = json.loads(out.read_text())
+    [rows] = first["sets"].values()
+    assert list(first["sets"]) == ["clustered 300 x 384"]
+    assert rows["hnswlib"]["reached"]
+    whole.main()
+    assert json.loads(out.read_text()) == first
+    rows["hnswlib"] = {"error": "it died"}
+    out.write_text(json.dumps(first))
+    whole.main()
+    assert json.loads(out.read_text())["sets"]["clustered 300 x 384"]["hnswlib"]["reached"]
+    monkeypatch.setattr("sys.argv", [*given, "--recall", "0.9"])
+    with pytest.raises(SystemExit, match="has results at recall"):
+        whole.main()
+
+
+def test_a_contender_that_is_not_there_is_an_error_and_one_out_of_time_is_none(data):
+    folder, _, _ = data
+    assert Run("recsys:hnsw_int9", folder, 0.95, 0.1).result(time.monotonic() + 60)["error"]
+    with pytest.raises(LateError, match="in part"):
+        Run("recsys:flat", folder, 0.95, 50.0).result(time.monotonic() + 3)
+    assert not psutil.Process().children(recursive=True)
 
 
 def test_kinds_with_commas_are_names_of_one_contender():
