@@ -37,7 +37,8 @@ def jobs(
     """
 
     async def rebuilt() -> dict[str, str]:
-        outcome: dict[str, str] = await _done(rebuild_task.remote(Config(platform, settings(), await tuning())))
+        config = Config(platform, settings(), await tuning())
+        outcome: dict[str, str] = await _done(rebuild_task.remote(config, bool(wishes())))
         return outcome
 
     async def retrained() -> dict[str, str]:
@@ -79,14 +80,14 @@ async def _done(task: Any) -> Any:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def rebuild_task(config: Config) -> dict[str, str]:
+def rebuild_task(config: Config, stronger: bool) -> dict[str, str]:
     """Build, promote, drop what is kept no longer. It ends with the composer that asked for it, and the next one's goes
-    on where it was.
+    on where it was. `stronger`: see `compact`.
     """
     from recsys.jobs.compact import compact  # noqa: PLC0415 - a composer need not hold what builds
 
     os.nice(_NICE)
-    outcome = asyncio.run(compact(config, config.platform.redis(), then_promote=True))
+    outcome = asyncio.run(compact(config, config.platform.redis(), then_promote=True, stronger=stronger))
     return {"version": outcome.version}
 
 

@@ -166,7 +166,8 @@ class Run:
                 measured = self.live.measure(self.shard)
                 phase.shadow_s += measured.spent_s
                 self.holding.observe(self.shard, measured, self.now)
-                measured_at = self.now + max(measured.spent_s / self.args.share, _MEASURED_AGAIN_S)
+                rest_s = max(self.holding.rest_s, _MEASURED_AGAIN_S)
+                measured_at = self.now + max(measured.spent_s / self.args.share, rest_s)
             if self.now - looked >= _LOOK_S:
                 if writes is not None:
                     truth = self._truth()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from recsys.config.whole import Config
 from recsys.encoders.catalogue import Progress
@@ -25,8 +26,11 @@ async def compact(
     *,
     then_promote: bool,
     allow_shrink: bool = False,
+    stronger: bool = False,
 ) -> Manifest:
     """Build a version of the live catalogue. With `then_promote`, promote it and remove versions no longer kept.
+
+    `stronger`: begin with the index setting behind the served version's, see `Build.stronger`.
 
     A repeated call continues an interrupted build. Raises Unavailable when Redis does not answer. Raises VersionError
     before anything is built when the catalogue is empty, or is to be promoted with less than half of the served
@@ -36,7 +40,7 @@ async def compact(
     platform, store = config.platform, VersionStore.of(config.platform)
     async with patient_redis(redis_url, platform, "start the same build again") as redis:
         with store.drafts.alone():
-            build = await asyncio.to_thread(Build.of, config, say, indexer)
+            build = replace(await asyncio.to_thread(Build.of, config, say, indexer), stronger=stronger)
             content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
             refuse_shrunken(store, len(content.items), allow_shrink=allow_shrink or not then_promote)
             trained = learned_so_far(store, build.encoder.fingerprint)

@@ -13,6 +13,10 @@ from recsys.shard.recall_control import Decision, RecallController
 from recsys.shard.shard import Shard
 from recsys.state.membership import RecallState
 
+_SETTLED_S = 8.0
+"""Seconds between two measurements of a floor that is held. A loss that one measurement of 32 searches shows is still
+seen within these, and a smaller one within half a minute."""
+
 log = logging.getLogger(__name__)
 
 
@@ -62,6 +66,12 @@ class RecallHolding:
             self._why = decision.why
             shard.hold(decision.effort, exact=decision.exact)
             self._tell(decision, measured.effort)
+
+    @property
+    def rest_s(self) -> float:
+        """Least seconds until searches are measured again; 0.0: as soon as may be."""
+        controller = self._controller
+        return _SETTLED_S if controller is not None and controller.settled else 0.0
 
     def take_actions(self) -> Mapping[str, int]:
         """Changes since the last call, by action."""

@@ -81,16 +81,17 @@ class ShardWatch:
 
     async def measure_recall(self, share: float) -> None:
         """Answer some searches again, exactly, and hold what they find over its floor; then rest, so that this takes
-        `share` of a core at the most.
+        `share` of a core at the most, and less where the floor is held anyhow.
 
         The newest version that was searched since the last measurement is measured.
         """
-        spent_s = 0.0
+        spent_s, rest_s = 0.0, BEAT_S
         newest_first = list(self._versions.values())[::-1]
         for version in newest_first if share else ():
             measured = await asyncio.to_thread(version.measure_recall)
             spent_s = measured.spent_s
             if spent_s:
+                rest_s = max(version.holding.rest_s, BEAT_S)
                 self._telemetry.add("recsys_recall_queries_total", len(measured.samples))
                 self._telemetry.add("recsys_recall_cpu_seconds_total", spent_s)
                 break
@@ -102,7 +103,7 @@ class ShardWatch:
             self._tell_recall(measured_version)
         if share:
             spent_s += await self._measure_filtered(newest_first)
-        await asyncio.sleep(max(spent_s / share if share else 0.0, BEAT_S))
+        await asyncio.sleep(max(spent_s / share if share else 0.0, rest_s))
 
     def _tell_recall(self, version: HeldVersion) -> None:
         telemetry, state = self._telemetry, version.holding.state()

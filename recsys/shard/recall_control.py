@@ -5,8 +5,8 @@ says which effort is next. It knows no clock, no index and no replica, so a simu
 
 raise   At once, when the newest searches show that the floor is lost, by as much as their deficit asks for; and a
         little, when many searches could not show that it is held.
-lower   Slowly: when enough searches show that a lower effort would hold the floor, by no more than a third, and not to
-        an effort that was too low a moment ago.
+lower   When enough searches show that a lower effort would hold the floor, by as much as their bound allows, and not
+        to an effort that was too low a moment ago. The less there is to gain, the more searches have to show it.
 bound   An effort over `max_ef` is not tried. The shard asks for a rebuild, and scores every item meanwhile if they are
         few; after some minutes it tries its graph again.
 
@@ -36,15 +36,20 @@ _WINDOW = 512
 """Searches that the lower bound is over, at the most: at a recall of 0.95 it is then 0.004 under what was found."""
 _ENOUGH = 64
 """Searches that speak for a lower effort, or for a little larger one, because they found less than the floor."""
+_PLENTY = 32
+"""Searches that do where the effort is too large by far: their bound alone is over the floor then."""
 _PATIENT = 256
 """Searches after which a floor that is neither lost nor shown to be held makes the effort a little larger, too."""
 _EXPONENT = 1.5
 """Of two efforts the neighbours that are missed are to each other as the efforts to the power of minus this. Measured
 on graphs over clustered and over uniform vectors at a recall of 0.9 to 0.99; see `load_tests/parts/held_recall.py`."""
-_RAISE, _LOWER, _LEAST = 4.0, 1.5, 1.07
-"""Largest factor of one raise and of one lowering, and the least factor that is worth a change."""
-_MUCH = 1.25
-"""Less than this a lowering is put off until many searches speak for it."""
+_RAISE, _RAISE_UNSURE, _LOWER, _LEAST = 4.0, 1.5, 4.0, 1.07
+"""Largest factor of one raise, of one whose reason is that the floor is not shown to be held, and of one lowering; and
+the least factor that is worth a change."""
+_FAR, _MUCH = 1.8, 1.25
+"""A lowering by less is put off until enough searches speak for it, and one by less than the second until many do."""
+_ALARM = 1.25
+"""Where the newest searches miss so many times what the floor allows, more of them are measured at once."""
 _AIM = 0.8
 """Of what the floor allows to be missed, what a raise aims at: what is measured at the floor is lost half the time."""
 _DISTRUST_S, _LONGEST_DISTRUST_S = 120.0, 1920.0
@@ -130,6 +135,18 @@ class RecallController:
             self.rebuild = False
         return self._decided("hold", why)
 
+    @property
+    def settled(self) -> bool:
+        """Whether many searches show that the effort is right, or every item is scored: fewer are measured then, until
+        the newest of them show something else.
+        """
+        if self.exact:
+            return True
+        held = self.held
+        if held is None or held.searches < _PATIENT or held.lower < held.floor:
+            return False
+        return 1.0 - held.newest <= _ALARM * (1.0 - held.floor)
+
     def _measured(self, floor: float, shares: list[float]) -> Held:
         newest = shares[-_NEWEST:]
         return Held(
@@ -152,9 +169,9 @@ class RecallController:
         shown = f"recall@10 of {searches} searches is over {lower:.4f}, and is to be over {floor:g}"
         if lower < floor:
             enough = searches >= (_ENOUGH if held.recall < floor else _PATIENT)
-            return (_factor(1.0 - lower, 1.0 - floor, _LOWER) if enough else 1.0), shown
+            return (_factor(1.0 - lower, 1.0 - floor, _RAISE_UNSURE) if enough else 1.0), shown
         spare = _factor(1.0 - floor, max(1.0 - lower, 1e-9), _LOWER)
-        enough = searches >= (_ENOUGH if spare > _MUCH else _PATIENT)
+        enough = searches >= (_PLENTY if spare > _FAR else _ENOUGH if spare > _MUCH else _PATIENT)
         return (1.0 / spare if spare > _LEAST and enough else 1.0), shown
 
     def _raised(self, factor: float, why: str, now: float) -> Decision:

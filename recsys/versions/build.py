@@ -75,6 +75,8 @@ class Build:
     tuning: ShardTuning
     indexer: Indexer = write_indexes
     """Indexes shards one after another in this process, or on a cluster that sees the same folders."""
+    stronger: bool = False
+    """Whether to begin with the setting behind the served version's, with which shards cannot hold their recall."""
 
     @classmethod
     def of(cls, config: Config, say: Progress = lambda *_: None, indexer: Indexer = write_indexes) -> Build:
@@ -136,19 +138,21 @@ class Build:
     def _start(self) -> IndexSpec:
         """Return the first index setting to try.
 
-        It is the one that the served version was tuned to, unless the config file has changed its index since.
+        It is the one that the served version was tuned to, unless the config file has changed its index since. With
+        `stronger` it is the next one, if there is another.
         """
         configured, current = self.platform.index, self.store.current()
-        tuned = None if current is None else self.store.manifest(current).tuned
-        if tuned is None or tuned.asked != configured:
+        served = None if current is None else self.store.manifest(current)
+        if served is None or served.tuned is None or served.tuned.asked != configured:
             return configured
-        return self.store.manifest(current or "").index
+        return next(served.index.stronger(), served.index) if self.stronger else served.index
 
     def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
         """Return a hash of everything that goes into the version. Builds with one key continue one draft."""
         spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
         digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
         digest.update(content.brought.encode())
+        digest.update(b"stronger" if self.stronger else b"")
         for item in items:
             digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
         if trained is not None:
