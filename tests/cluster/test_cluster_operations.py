@@ -238,6 +238,21 @@ def test_wrong_settings_end_no_replica(live: Live, wrong: dict[str, dict[str, An
     assert [process.pid for deployment in wrong for process in live.replicas(deployment)] == before
 
 
+def test_apply_names_scenarios_that_were_edited_and_takes_them_back(live: Live) -> None:
+    """The file does not change them, and says so; --discard-edits gives them back to it, by an edit of its own."""
+    live.json("PATCH", "/v1/admin/scenarios", {"scenarios": {"home": {"diversity": 0.4}}, "author": "ann"})
+    try:
+        assert eventually(lambda: live.status()["edited_scenarios"] == ["home"])
+        assert "edited live" in live.recsys("status")
+        planned = orjson.loads(live.recsys("apply", "--discard-edits", "--dry-run", "--json"))
+        assert (planned["edited_scenarios"], planned["applied"]) == (["home"], False)
+        assert live.status()["edited_scenarios"] == ["home"]
+        assert orjson.loads(live.recsys("apply", "--discard-edits", "--json"))["applied"] is True
+        assert eventually(lambda: live.status()["edited_scenarios"] == [])
+    finally:
+        live.json("PATCH", "/v1/admin/scenarios", {"scenarios": {"home": None}})
+
+
 def test_apply_takes_over_what_changes_live(live: Live) -> None:
     """And refuses what is wrong or takes a start, before anything is handed on."""
     good = live.config.read_text()
