@@ -28,7 +28,7 @@ from recsys.serving.timeline import Timeline
 _VIEWERS = 100
 """Open streams of one composer, at the most."""
 _STREAM_S = 30.0
-_DEPLOYMENTS_S = 6.0
+_DEPLOYMENTS_S = 10.0
 """Seconds between two looks at Serve's deployments while none of them moves. Serve's controller works for each look."""
 
 
@@ -41,18 +41,18 @@ class Frames:
         self._home = home
         self._composing = asyncio.Lock()
         self._tick = -1
-        self._state: dict[str, Any] = {}
+        self._state = b""
         self._deployments: list[dict[str, Any]] | None = None
         self._why_none = ""
         self._looked = 0.0
         self.composed = 0
         """Frames so far."""
 
-    async def state(self) -> dict[str, Any]:
-        """All of a frame but the points, as of the newest tick."""
+    async def state(self) -> bytes:
+        """All of a frame but the points, as of the newest tick: a JSON object."""
         async with self._composing:
             if self._tick != (tick := self._gateway.timeline.ticks):
-                self._state = await self._compose()
+                self._state = orjson.dumps(await self._compose())
                 self._tick = tick
                 self.composed += 1
             return self._state
@@ -104,7 +104,8 @@ async def stream(timeline: Timeline, frames: Frames, since: float) -> AsyncGener
             ticks = timeline.ticks
             points = [point for point in timeline.points if point["at"] > since]
             since = points[-1]["at"] if points else since
-            yield b"data: " + orjson.dumps({**await frames.state(), "points": points}) + b"\n\n"
+            state = await frames.state()
+            yield b"data: " + state[:-1] + b',"points":' + orjson.dumps(points) + b"}\n\n"
             await timeline.after(ticks)
 
 

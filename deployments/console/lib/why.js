@@ -1,68 +1,54 @@
-// Why an item is in somebody's list, or at which step it was left out: asked of the public API, one question at a time.
+// Why an item is in somebody's list, or what left it out: as the API explains it.
 import { encoded } from './api.js';
 
+const LIST = 20; // items that are explained in full
+
 /**
- * Returns {shown: the item of the answer, slate} or {stage, rule, says, todo, ranked}: where it was left out, what did
- * it, and what would bring it in. `ranked`: its score beside that of the last one in the list, where there is one.
+ * Returns {slate, shown} with the item of the answer, its `evidence` among the first of the list; or {slate, known, told,
+ * ranked}: what left it out, and its parts of a score where it may be shown at all.
  */
 export async function why(api, platform, { user, item, scenario }, signal) {
-  const asked = { scenario, k: platform.limits.k, explain: true, log: false, ...(user ? { user_id: user } : {}) };
-  const slate = await api.post('/v1/recommendations', asked, signal);
-  const shown = slate.items.find((one) => one.item_id === item);
-  if (shown) return { shown, slate };
-  const known = await api.get(`/v1/items/${encoded(item)}`, signal).catch((problem) => {
-    if (problem.status === 404) return null;
-    throw problem;
-  });
-  const found = known ? await stageOf(api, asked, known, signal) : NO_ITEM;
-  return { slate, known, ...found };
-}
-
-const NO_ITEM = {
-  stage: 'Catalogue',
-  rule: 'no such item',
-  says: 'There is no item of this id.',
-  todo: 'Is the id spelt as in the catalogue? `PUT /v1/items/ID` adds one.',
-};
-
-async function stageOf(api, asked, known, signal) {
-  const now = Date.now() / 1000;
-  if (known.hidden) {
-    return { stage: 'Availability', rule: 'hidden', says: 'The item is hidden.', todo: 'Set `hidden` to false.' };
-  }
-  if (known.available_from !== null && known.available_from > now) {
-    return { stage: 'Availability', rule: 'available_from', says: 'The item may not be shown yet.', todo: 'Set an earlier `available_from`.' };
-  }
-  if (known.available_until !== null && known.available_until <= now) {
-    return { stage: 'Availability', rule: 'available_until', says: 'The item may be shown no longer.', todo: 'Set a later `available_until`.' };
-  }
-  const alone = { must: [{ key: 'item_id', eq: known.item_id }] };
-  const only = (more) => api.post('/v1/recommendations', { ...asked, k: 1, filter: alone, ...more }, signal);
-  const unseen = await only({ include_seen: false });
-  if (!unseen.items.length) {
-    const seen = await only({ include_seen: true });
-    if (seen.items.length) {
-      return { stage: 'Seen items', rule: 'include_seen', says: 'This person has had to do with it already.', todo: 'Ask with `include_seen`, or delete the event.', event: true };
-    }
-    return {
-      stage: 'Filter of the scenario',
-      rule: (seen.notes || []).join(', ') || 'filter',
-      says: 'The scenario does not let it in: its filter or its least relevance drops the item.',
-      todo: 'Change `filter` or `min_relevance` of the scenario.',
-    };
-  }
-  return ranking(unseen.items[0]);
-}
-
-function ranking(item) {
-  return {
-    stage: 'Ranking',
-    rule: 'score',
-    says: 'It may be shown, and others are better placed.',
-    todo: 'More likes of what it resembles, or a rule that boosts it, would bring it in.',
-    ranked: item,
-  };
+  const ask = (more) =>
+    api.post('/v1/recommendations', { scenario, log: false, ...(user ? { user_id: user } : {}), ...more }, signal);
+  const slate = await ask({ k: platform.limits.k, explain: true });
+  const found = slate.items.find((one) => one.item_id === item);
+  if (found && found.rank > LIST) return { slate, shown: found };
+  const list = await ask({ k: Math.min(LIST, platform.limits.k), explain: found ? 'full' : true, why_not: [item] });
+  const shown = list.items.find((one) => one.item_id === item);
+  if (shown) return { slate: list, shown };
+  if (found) return { slate, shown: found };
+  const [told] = list.why_not;
+  if (told.stage === 'unknown') return { slate: list, told };
+  const known = await api.get(`/v1/items/${encoded(item)}`, signal);
+  const alone = { must: [{ key: 'item_id', eq: item }] };
+  const { items } = await ask({ k: 1, explain: true, include_seen: true, filter: alone });
+  return { slate: list, told, known, ranked: items[0] || null };
 }
 
 /** The place that a score would have in a list, counted from 1. */
 export const placeOf = (score, items) => items.filter((one) => one.score > score).length + 1;
+
+/** The steps that an item passes, in order. */
+export const STEPS = ['Catalogue', 'Availability', 'Filter', 'Excluded', 'Seen items', 'Relevance', 'Rules and spread', 'Proposed', 'Ranking'];
+
+const SPREAD = 'Rules and spread';
+
+/** Stage -> [step, what it says, what to do beside the change that is told]. */
+export const STAGES = {
+  unknown: ['Catalogue', 'There is no item of this id.', 'Is the id spelt as in the catalogue? `PUT /v1/items/ID` adds one.'],
+  hidden: ['Availability', 'The item is hidden.', 'Set `hidden` to false.'],
+  not_available_yet: ['Availability', 'The item may not be shown yet.', 'Set an earlier `available_from`.'],
+  not_available_any_more: ['Availability', 'The item may be shown no longer.', 'Set a later `available_until`.'],
+  filter: ['Filter', 'It does not match a filter.', 'Change the filter of the scenario, or the item.'],
+  excluded: ['Excluded', 'The call leaves it out by name.', 'Take it out of `exclude`.'],
+  seen: ['Seen items', 'This person has had to do with it already.', 'Ask with `include_seen`, or delete the event.'],
+  min_relevance: ['Relevance', 'It is too far from what this person likes.', 'Lower `min_relevance` of the scenario.'],
+  rule: [SPREAD, 'A rule of the scenario keeps it out.', 'Look at the rules of the scenario.'],
+  cap: [SPREAD, 'Too many others of the same value are in the list.', 'Raise the cap in the scenario.'],
+  rotation: [SPREAD, 'It was shown before and ignored, and makes room.', 'Lower `rotation` of the scenario.'],
+  shun_above: [SPREAD, 'It is nearly like something that this person dislikes.', 'Raise `shun_above` of the scenario.'],
+  diversity: [SPREAD, 'It is too much like others in the list.', 'Lower `diversity` of the scenario.'],
+  explore: [SPREAD, 'Its place went to something new.', 'Lower `explore` of the scenario.'],
+  sources: ['Proposed', 'No source of candidates proposed it.', 'Ask for more of a source in the scenario.'],
+  rank: ['Ranking', 'It may be shown, and others are better placed.', 'A rule that boosts it brings it in, or a longer list.'],
+};

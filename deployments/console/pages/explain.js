@@ -26,8 +26,10 @@ export function Explain({ given, ...context }) {
   const { answer, problem, busy, again } = useAnswer(
     async (signal) => {
       const found = await why(api, platform, asked, signal);
-      const likes = (found.shown || found.ranked)?.reasons.map((one) => one.item_id).filter(Boolean) || [];
-      await catalogue.fetch([asked.item, ...likes], signal);
+      const { evidence, reasons } = found.shown || found.ranked || {};
+      const likes = (reasons || []).map((one) => one.item_id).filter(Boolean);
+      const shared = (evidence?.shared || []).flatMap((one) => one.items);
+      await catalogue.fetch([asked.item, ...likes, ...shared, ...(evidence?.without || [])], signal);
       return { ...found, asked };
     },
     ready ? [asked.user, asked.item, asked.scenario] : null,

@@ -3,6 +3,7 @@ import { html, useState } from '../vendor/htm-preact.js';
 import { Tabs } from '../parts/fields.js';
 import { Head } from '../parts/notices.js';
 import { CatalogueUse } from './quality/catalogue_use.js';
+import { Experiments } from './quality/experiments.js';
 import { Outcomes } from './quality/outcomes.js';
 import { Recall } from './quality/recall.js';
 import { Compared } from './quality/compared.js';
@@ -22,6 +23,7 @@ export function Quality({ given, ...context }) {
     <div class="row"><${Tabs} label="Period" value=${days} options=${PERIODS} change=${setDays} /></div>
     <${Outcomes} context=${context} since=${since} />
     <${CatalogueUse} context=${context} since=${since} />
+    <${Experiments} context=${context} />
     <${Compared} context=${context} />
     <${Recall} live=${context.live} />`;
 }

@@ -31,12 +31,11 @@ export function Stacked({ contributions }) {
 
 export function PartList({ contributions, signals, values }) {
   return html`<div class="scrolls"><table>
-    <thead><tr><th></th><th>What it says</th>${values && html`<th class="number">Signal</th>`}<th class="number">Adds</th></tr></thead>
+    <thead><tr><th>Part</th>${values && html`<th class="number">Signal</th>`}<th class="number">Adds</th></tr></thead>
     <tbody>
       ${bySize(contributions).map(
         ([name, part], n) => html`<tr>
-          <th scope="row"><i class=${`swatch s${Math.min(n, SHOWN) + 1}`}></i>${name}</th>
-          <td>${named(name, signals)}</td>
+          <th scope="row"><i class=${`swatch s${Math.min(n, SHOWN) + 1}`}></i>${name}<span class="says">${named(name, signals)}</span></th>
           ${values && html`<td class="number">${name in values ? values[name].toFixed(3) : '–'}</td>`}
           <td class="number">${signed(part)}</td>
         </tr>`,

@@ -20,7 +20,7 @@ export function Shown({ context, found }) {
       <${PartList} contributions=${shown.contributions} signals=${platform.signals} values=${shown.signals} />
       <p class="quiet small">The parts add up to the score.</p>
     </article>
-    <${Evidence} context=${context} asked=${asked} shown=${shown} />
+    <${Evidence} catalogue=${catalogue} shown=${shown} />
     <section class="sheet stack">
       <h2>Around it</h2>
       <ol class="around" start=${around[0].rank}>

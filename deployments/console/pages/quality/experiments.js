@@ -17,7 +17,6 @@ export function Experiments({ context }) {
       ),
     );
   }, []);
-  if (problem?.status === 404) return null; // a platform without experiments
   return html`<section class="sheet stack" aria-labelledby="experiments">
     <h2 id="experiments">Experiments</h2>
     ${problem && html`<${Failed} problem=${problem} again=${again} />`}
