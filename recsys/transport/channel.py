@@ -30,6 +30,8 @@ class _ClientEnd(Frames):
         self._numbers = 0
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.open: dict[int, asyncio.Future[bytes]] = {}
+        self.waits_since: float | None = None
+        """When the oldest call was sent that no answer has come after, monotonic seconds; None: all is answered."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -51,6 +53,7 @@ class _ClientEnd(Frames):
 
     def framed(self, number: int, code: int, payload: bytes) -> None:
         waiting = self.open.pop(number, None)
+        self.waits_since = time.monotonic() if self.open else None
         if waiting is None or waiting.done():
             return  # its caller has given up
         if code != RESULT:
@@ -75,6 +78,8 @@ class _ClientEnd(Frames):
         self._numbers += 1
         number, waiting = self._numbers, asyncio.get_running_loop().create_future()
         self.open[number] = waiting
+        if self.waits_since is None:
+            self.waits_since = time.monotonic()
         self.send(number, method, payload)
         try:
             return bytes(await waiting)
@@ -104,6 +109,12 @@ class Channel:
     def under_way(self) -> int:
         """Calls that wait for their answer."""
         return len(self._end.open) if self._end else 0
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since which calls wait and nothing at all has come from the replica; 0.0: none waits."""
+        since = None if self._end is None else self._end.waits_since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def call(self, method: int, payload: bytes) -> bytes:
         """Raises OSError (TimeoutError is one) when the replica cannot be reached or goes away, Unproven (one as well)

@@ -25,6 +25,10 @@ SHUNNED_S = 1.0
 """Seconds for which a replica that could not be reached is not tried. A dead one may still be listed, and a try of a
 host that is away takes a second."""
 
+SILENT_S = 0.25
+"""Seconds after which a replica that has answered nothing is not tried for a while, either: its machine may be out of
+reach, and nobody says so. Searches take some milliseconds."""
+
 log = logging.getLogger(__name__)
 
 
@@ -101,6 +105,9 @@ class DirectShard:
                 self._shun(channel)
             except OSError:
                 self._shun(channel)
+            except asyncio.CancelledError:  # the caller has given up
+                self._leave_if_silent(version, channel)
+                raise
         return await fallback()
 
     async def _hedged(self, hedging: Hedging, version: str, first: Channel, payload: bytes) -> bytes:
@@ -112,6 +119,8 @@ class DirectShard:
         calls = [call]
         try:
             await asyncio.wait(calls, timeout=hedging.late_s)
+            if not call.done():
+                self._leave_if_silent(version, first)
             if not call.done() and (sister := self._pick(version, first)) is not None and hedging.spend():
                 calls.append(asyncio.ensure_future(sister.call(wire.SEARCH, payload)))
             answered = await _first_answer(calls)
@@ -156,6 +165,11 @@ class DirectShard:
     def _shun(self, channel: Channel) -> None:
         channel.close()
         self._shunned[channel] = time.monotonic() + SHUNNED_S
+
+    def _leave_if_silent(self, version: str, channel: Channel) -> None:
+        """Try other replicas for a while, where there are some; what waits for this one goes on waiting."""
+        if channel.silent_s > SILENT_S and len(self._others(self._holding.get(version, []))) > 1:
+            self._shunned[channel] = time.monotonic() + SHUNNED_S
 
     def _others(self, channels: list[Channel]) -> list[Channel]:
         """The channels without those that failed a moment ago."""

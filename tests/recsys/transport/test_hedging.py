@@ -17,7 +17,7 @@ from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
 from recsys.state.membership import ShardMember, VersionState
 from recsys.telemetry import Silent
-from recsys.transport import wire
+from recsys.transport import direct_shard, wire
 from recsys.transport.channel_server import ChannelServer
 from recsys.transport.direct_shard import DirectShard
 from recsys.transport.hedging import Hedging
@@ -186,6 +186,33 @@ async def test_what_is_not_late_is_asked_once():
             await here.ask()
         assert here.searches <= 21  # one of them may have met a pause of this machine
         assert len(here.counts.outcomes) == here.searches - 20
+
+
+@pytest.mark.parametrize("hedging", [None, quick()])
+async def test_a_replica_that_says_nothing_is_left_alone_for_a_while(hedging, monkeypatch):
+    """As one whose machine is out of reach: its connection is there, and nothing comes. One caller waits in vain."""
+    monkeypatch.setattr(direct_shard, "SHUNNED_S", 60.0)
+    async with stage(2, hedging) as here:
+        held = here.hold(here.replicas[0])
+        for _ in range(100):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(here.ask(), 2 * direct_shard.SILENT_S)
+        searches = held.searches
+        for _ in range(20):
+            await asyncio.wait_for(here.ask(), 10)
+        assert held.searches == searches
+        assert here.fallback.searches == 0
+
+
+async def test_the_only_replica_is_asked_however_long_it_says_nothing():
+    async with stage(1, None) as here:
+        held = here.hold(here.replicas[0])
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(here.ask(), 2 * direct_shard.SILENT_S)
+        held.free.set()
+        await asyncio.wait_for(here.ask(), 10)
+        assert held.searches == 2
+        assert here.fallback.searches == 0
 
 
 async def test_a_shard_of_one_replica_or_without_hedging_is_asked_once():
