@@ -27,6 +27,7 @@ from recsys.jobs.schedule import Schedule
 from recsys.ranking.scenarios import check
 from recsys.serving import segments
 from recsys.serving.background import Background
+from recsys.serving.canary_guard import LEAD_S, CanaryGuard
 from recsys.serving.gateway import Gateway
 from recsys.serving.live_scenarios import LOOK_S
 from recsys.serving.measures import BEAT_S
@@ -137,6 +138,8 @@ class Composer:
         self._background.start("timeline", timeline.step, timeline.pause_s)
         self._background.start("segments", self._gateway.look_at_segments, segments.LOOK_S)
         keep_log(self._background, self._gateway, self._redis, telemetry)
+        lead = CanaryGuard(self._redis, store, platform, self._follower, self._gateway, telemetry)
+        self._background.start("canary", lead.step, LEAD_S)
         # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
         gc.collect()
         gc.freeze()

@@ -97,6 +97,14 @@ METRICS: dict[str, Metric] = {
     "recsys_outcomes_value_per_answer": Metric(
         "gauge", "Value of what was bought of these answers, by answer", ("scenario", "variant")
     ),
+    "recsys_canary_ratio": Metric(
+        "gauge", "Share of the users on the version that goes out step by step; 0: none does"
+    ),
+    "recsys_canaries_rolled_back_total": Metric(
+        "counter",
+        "Versions taken back on the way out: p99, degraded, recall, worse, rejected, late, refused or replaced",
+        ("reason",),
+    ),
     "recsys_experiments_running": Metric("gauge", "Experiments in force"),
     "recsys_stopped_variants_total": Metric(
         "counter", "Variants that a guardrail has stopped: p99, degraded or worse", ("reason",)

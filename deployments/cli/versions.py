@@ -31,9 +31,12 @@ from deployments.cli.reading_options import DETECTED, reads_files
 from deployments.cli.tuning_report import say_tuned
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_config
+from recsys.config.canary import Canary
+from recsys.errors import BadInput, RuntimeFailure
 from recsys.jobs import promote as promotion
 from recsys.jobs.build_files import build_files
 from recsys.jobs.build_files import foreseen as planned_files
+from recsys.jobs.canary import send_out
 from recsys.jobs.compact import compact
 from recsys.jobs.compact import foreseen as planned_live
 from recsys.reading.dialect import ReadOptions
@@ -157,7 +160,9 @@ def versions(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     """
     store = VersionStore.of(read_config(config).platform)
     current = store.current()
-    rows: list[dict[str, Any]] = [{**_summary(m), "current": m.version == current} for m in store.versions()]
+    rows: list[dict[str, Any]] = [
+        {**_summary(m), "current": m.version == current, "canary": _verdict(store, m.version)} for m in store.versions()
+    ]
     if json:
         print_json(rows)
         return
@@ -170,12 +175,33 @@ def versions(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
         quality = "-" if compared is None else f"{compared['candidate']:.4f} ({compared['served']:.4f})"
         shown = (row["version"], "yes" if row["current"] else "", row["items"], row["shards"], recall, quality)
         table.add_row(*map(str, shown))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for row in rows:
+        if row["canary"] is not None and row["canary"]["outcome"] == "rolled_back":
+            told = row["canary"]
+            console.print(
+                f"{row['version']} was taken back at {told['share']:.0%} of the users: {told['reason']}",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+def _verdict(store: VersionStore, version: str) -> dict[str, Any] | None:
+    """How a version did that went out step by step; None: it did not."""
+    verdict = store.canary(version)
+    return None if verdict is None else verdict.model_dump()
 
 
 def promote(
     version: str,
     config: ConfigFile = DEFAULT_CONFIG,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of the users that get it first, such as 5% or 5%,25%,50%: to all once no guardrail is touched."
+        ),
+    ] = None,
     allow_shrink: AllowShrink = False,
     dry_run: DryRun = False,
     wait: Wait = True,
@@ -186,7 +212,9 @@ def promote(
     Returns once all of the platform that runs serves it.
     """
     serve_config = read_config(config)
-    if dry_run:
+    if canary is not None:
+        _send_out(serve_config, version, canary, allow_shrink=allow_shrink, dry_run=dry_run, json=json)
+    elif dry_run:
         _switch(serve_config, version, allow_shrink=allow_shrink, json=json)
     else:
         _tell_promoted(
@@ -205,6 +233,40 @@ def rollback(
     with Runtime.of(serve_config).redis_if_used(serve_config) as url:
         manifest = asyncio.run(promotion.rollback(serve_config.platform, url))
     _tell_promoted(config, serve_config, manifest, wait=wait, json=json)
+
+
+def _send_out(config: ServeConfig, version: str, shares: str, *, allow_shrink: bool, dry_run: bool, json: bool) -> None:
+    """A version to a part of the users, or what that would do."""
+    first = _shares(shares)
+    url = running_redis(config)
+    if url is None:
+        raise RuntimeFailure("--canary needs the platform to run; start it with: recsys up")
+    settings = config.serving.canary
+    work = send_out(version, config.platform, url, settings, first, allow_shrink=allow_shrink, dry_run=dry_run)
+    manifest, record = asyncio.run(work)
+    if json:
+        steps = {"steps": list(record.steps), "step_s": record.step_s, "base": record.base}
+        print_json({**({"dry_run": True} if dry_run else {}), **_summary(manifest), **steps})
+        return
+    steps_told = ", ".join(f"{share:.0%}" for share in record.steps)
+    would = "would go" if dry_run else "goes"
+    out().print(
+        f"version {version} {would} to {steps_told} of the users, {record.step_s:.0f} s each at the least, then to "
+        "all; `recsys versions` says how it did",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    """Raises BadInput."""
+    try:
+        shares = tuple(float(part.strip().removesuffix("%")) / 100 for part in text.split(","))
+        return Canary(steps=shares).steps
+    except ValueError:
+        raise BadInput(
+            f"canary: {text!r} is no list of rising shares under 100 %, such as 5%,25%,50%", field="canary"
+        ) from None
 
 
 def _switch(config: ServeConfig, version: str | None, *, allow_shrink: bool, json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from recsys.config.base import Name, Settings
+from recsys.config.canary import Canary
 from recsys.config.scenarios import EventType, Scenario, Segments, default_event_types, default_scenarios
 from recsys.config.security import Security
 from recsys.config.slate_log import SlateLog
@@ -77,6 +78,7 @@ class Serving(Settings):
     segments: Segments = Segments()
     limits: Limits = Limits()
     slate_log: SlateLog = SlateLog()
+    canary: Canary = Canary()
     rebuild: Rebuild = Rebuild()
     retrain: Retrain = Retrain()
     security: Security = Security()

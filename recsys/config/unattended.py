@@ -56,6 +56,8 @@ class Retrain(Settings):
     catalogue, and changes what people see: to be switched on once `recsys train --if-better` has run by hand."""
     margin: float = Field(0.005, ge=0, le=1)
     """By how much NDCG@10 on the newest events may be under that of the served version; past it, that one stays."""
+    canary: bool = False
+    """Whether a version that is good enough goes out to a part of the users first, as `canary` says; false: to all."""
     held_out: float = Field(0.1, gt=0, le=0.5)
     """The newest share of the events, which both are judged by: fewer where the served version knows some of them."""
     events: int = Field(5_000_000, ge=1000)

@@ -31,6 +31,7 @@ from recsys.evaluation.comparison import Exam
 from recsys.evaluation.metrics import Ints
 from recsys.evaluation.splits import Holdout, Split, since, upcoming
 from recsys.evaluation.trial import trial
+from recsys.jobs.canary import begin
 from recsys.jobs.live_events import live_attributes, live_events
 from recsys.jobs.patient_redis import patient_redis
 from recsys.jobs.promote import settle
@@ -215,7 +216,10 @@ async def retrain(
             if trained is None:
                 return Retrained(None, comparison)
             manifest = await asyncio.to_thread(build.publish, content, say, trained)
-        await settle(store, manifest, platform, redis, instead_of=live.served.version, then_promote=True)
+        slowly = serving.retrain.canary
+        await settle(store, manifest, platform, redis, instead_of=live.served.version, then_promote=not slowly)
+        if slowly:
+            await begin(store, manifest.version, platform, redis, serving.canary)
         return Retrained(manifest, comparison)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +37,15 @@ WITH outcome AS (
     count(*) FILTER (clicked AND teams[position] = 1) AS b
   FROM hits JOIN answers USING (request_id) WHERE teams IS NOT NULL GROUP BY request_id
 )
-SELECT variant, "user",
+SELECT {by} AS variant, "user",
   least(floor((epoch(moment) - $since) / $step), $periods - 1)::INTEGER AS period,
   count(*)::DOUBLE AS answers, sum(len(items))::DOUBLE AS items, sum(coalesce(clicks, 0))::DOUBLE AS clicks,
   count(*) FILTER (clicks > 0)::DOUBLE AS answers_with_click,
   count(*) FILTER (converted)::DOUBLE AS answers_with_conversion,
   sum(coalesce(value, 0))::DOUBLE AS value, sum(coalesce(a, 0))::DOUBLE AS a, sum(coalesce(b, 0))::DOUBLE AS b
 FROM answers LEFT JOIN outcome USING (request_id) LEFT JOIN credit USING (request_id)
-WHERE "user" IS NOT NULL AND scenario = $scenario AND ($every OR list_contains($variants, variant))
+WHERE "user" IS NOT NULL AND ($scenario IS NULL OR scenario = $scenario)
+  AND ($every OR list_contains($variants, {by}))
 GROUP BY ALL
 """
 
@@ -72,12 +73,18 @@ class UserRows:
         return len(self.tokens)
 
 
-def by_user(files: LogFiles, question: Question, scenario: str, variants: Sequence[str] = ()) -> UserRows:
-    """`variants`: as the log has them; none: all answers, as of one variant.
+def by_user(
+    files: LogFiles,
+    question: Question,
+    scenario: str | None,
+    variants: Sequence[str] = (),
+    by: Literal["variant", "version"] = "variant",
+) -> UserRows:
+    """`variants`: as the log has them, or versions; none: all answers, as of one variant. `scenario` None: of all.
 
     Users are those of the log: somebody who was erased, or whose token has expired, is nobody. Raises as `report` does.
     """
-    table = answered(files, partial(_ask, files=files, question=question, scenario=scenario, variants=variants))
+    table = answered(files, partial(_ask, files=files, question=question, scenario=scenario, variants=variants, by=by))
     places = {name: place for place, name in enumerate(variants)}
     tokens, users = np.unique(table["user"].astype(str), return_inverse=True)
     return UserRows(
@@ -90,11 +97,16 @@ def by_user(files: LogFiles, question: Question, scenario: str, variants: Sequen
 
 
 def _ask(
-    database: duckdb.DuckDBPyConnection, files: LogFiles, question: Question, scenario: str, variants: Sequence[str]
+    database: duckdb.DuckDBPyConnection,
+    files: LogFiles,
+    question: Question,
+    scenario: str | None,
+    variants: Sequence[str],
+    by: str,
 ) -> dict[str, Any]:
     join(database, files, question, ', "user", teams')
     database.execute(_PLACES)
     step = (question.end - question.start) / PERIODS
-    given = {"since": question.start, "step": step, "periods": PERIODS, "scenario": scenario}
+    given: dict[str, Any] = {"since": question.start, "step": step, "periods": PERIODS, "scenario": scenario}
     given |= {"variants": list(variants) or [""], "every": not variants}
-    return dict(database.execute(_BY_USER, given).fetchnumpy())
+    return dict(database.execute(_BY_USER.format(by=by), given).fetchnumpy())

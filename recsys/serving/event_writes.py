@@ -42,6 +42,23 @@ class Recorded:
     after the items are there."""
 
 
+def part_of(call: Told, places: Sequence[int]) -> Told:
+    """Some of the events of a call, as a call of their own."""
+    untimed = frozenset(n for n, place in enumerate(places) if place in call.untimed)
+    return Told([call.events[place] for place in places], untimed, call.fold)
+
+
+def together(parts: Sequence[Recorded]) -> Recorded:
+    """The outcome of a call that was made in parts."""
+    unknown = dict.fromkeys(item for part in parts for item in part.unknown_items)
+    return Recorded(
+        sum(part.accepted for part in parts),
+        sum(part.duplicates for part in parts),
+        sum(part.too_old for part in parts),
+        tuple(unknown),
+    )
+
+
 class EventWriter:
     """`slates`: the log, which has the outcomes that are part of no history."""
 

@@ -22,10 +22,11 @@ from recsys.outcomes.by_item import CatalogueUse, ItemCourse, catalogue_use, ite
 from recsys.outcomes.joining import Question, Report, report
 from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
+from recsys.ranking.served_version import Serve
 from recsys.ranking.variants import with_variants
 from recsys.routing import Router
 from recsys.serving.encoder_calls import Encode, QueryTexts, within
-from recsys.serving.event_writes import EventWriter, Recorded, Told
+from recsys.serving.event_writes import EventWriter, Recorded, Told, part_of, together
 from recsys.serving.experiment_runs import ExperimentRuns
 from recsys.serving.explaining import Explainer
 from recsys.serving.item_changes import Edit, ItemChanger
@@ -54,7 +55,7 @@ from recsys.state.membership import applied
 from recsys.state.shown_items import ShownItems
 from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
-from recsys.state.vitals import Vitals
+from recsys.state.vitals import Vitals, version_label
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.coalescing import Caller, Coalescer, Flight
 from recsys.transport.shard_clients import ShardClient, Shards
@@ -163,6 +164,22 @@ class Gateway:
             max_waiting=settings.max_waiting,
             landed=lambda flight: self._landed("events", flight),
         )
+        self._canary_slates: Coalescer[RecQuery, Slate] = Coalescer(
+            lambda batch: self._recording.slates(recommender.recommend_many(batch, self._canary_serve())),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.flights,
+            max_waiting=settings.max_waiting,
+            max_wait_s=settings.budget_s / 2,
+            budget_s=settings.budget_s,
+            landed=lambda flight: self._landed("recommend", flight),
+        )
+        self._canary_events: Coalescer[Told, Recorded] = Coalescer(
+            lambda batch: self._recording.events(events.record_many(batch, self._canary_serve())),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.flights,
+            max_waiting=settings.max_waiting,
+            landed=lambda flight: self._landed("events", flight),
+        )
         self._texts = QueryTexts(self._encode, settings, lambda flight: self._landed("texts", flight))
 
     def _recommender(self, settings: Serving, rotation: Rotation | None = None) -> Recommender:
@@ -213,20 +230,43 @@ class Gateway:
 
         `caller`: who waits, and since when, from which the budget counts; None: one who came at this moment.
         """
-        if (trial := self._trials.get(query.scenario)) is None:  # nearly always
+        trial = self._trials.get(query.scenario)
+        if trial is None and self.follower.canary is None:  # nearly always
             slate = await self.slates.submit(query, caller)
         else:
-            slate = await trial.slate(query, lambda one: self.slates.submit(one, caller), caller)
+            slate = await self._tried(query, trial, caller or Caller())
         if query.request_id is not None:
             self.answers.add(query, slate)
         return slate
+
+    async def _tried(self, query: RecQuery, trial: Trial | None, caller: Caller) -> Slate:
+        """The answer where there is an experiment, or another version for a part of the users."""
+        canary = self.follower.canary
+        queue = self._canary_slates if canary is not None and canary.takes(query.user_id) else self.slates
+        if trial is None:
+            slate = await queue.submit(query, caller)
+        else:
+            slate = await trial.slate(query, lambda one: queue.submit(one, caller), caller)
+        if canary is not None and query.request_id is not None and query.user_id is not None:
+            took_s = time.monotonic() - caller.since
+            self.vitals.note(version_label(slate.index_version), took_s, degraded=bool(slate.degraded))
+        return slate
+
+    def _serve_of(self, user_id: str | None) -> Serve:
+        """The version that answers a user."""
+        canary = self.follower.canary
+        return canary.serve if canary is not None and canary.takes(user_id) else self.follower.serve
+
+    def _canary_serve(self) -> Serve:
+        """The version for a part of the users; the served one where that has just ended."""
+        return self.follower.serve if self.follower.canary is None else self.follower.canary.serve
 
     async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
         """A slate for a text: `query` with the text's vector. Raises Unavailable when no encoder answers."""
         caller = caller or Caller()
         query = structs.replace(query, since=caller.since)
         while True:
-            serve = self.follower.serve
+            serve = self._serve_of(query.user_id)
             left_s = self.settings.budget_s - (time.monotonic() - caller.since)
             vector = await self._texts.vector(serve.version, text, caller, left_s)
             try:
@@ -243,7 +283,7 @@ class Gateway:
         """
         slate = await (self.recommend(query, caller) if text is None else self.search(text, query, caller))
         async with self._explaining:
-            serve = self.follower.serve
+            serve = self._serve_of(query.user_id)
             if (trial := self._trials.get(query.scenario)) is not None:
                 query = trial.as_ranked(query)
             if text is not None:
@@ -275,8 +315,9 @@ class Gateway:
 
     async def _seen(self, user_id: str) -> tuple[Keys, Sequence[str]]:
         """Keys of what the user has seen, and the parts that did not answer."""
-        loaded = await self._profiles.load([user_id], (), self.follower.serve, self.settings.budget_s)
-        profile = loaded.profiles.get(user_id) or self.follower.serve.space.unknown_user()
+        serve = self._serve_of(user_id)
+        loaded = await self._profiles.load([user_id], (), serve, self.settings.budget_s)
+        profile = loaded.profiles.get(user_id) or serve.space.unknown_user()
         return profile.seen, loaded.missing
 
     async def preview(
@@ -302,7 +343,17 @@ class Gateway:
         """
         if not events:
             return Recorded(0, 0, 0, ())
-        return await self._events.submit(Told(events, untimed, fold))
+        if (canary := self.follower.canary) is None:  # nearly always
+            return await self._events.submit(Told(events, untimed, fold))
+        # Each user's profile is of the version that answers the user.
+        here = [place for place, event in enumerate(events) if canary.takes(event.user_id)]
+        there = sorted({*range(len(events))} - {*here})
+        parts = [
+            queue.submit(part_of(Told(events, untimed, fold), places))
+            for queue, places in ((self._canary_events, here), (self._events, there))
+            if places
+        ]
+        return together(await asyncio.gather(*parts))
 
     async def upsert(
         self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None

@@ -202,7 +202,7 @@ class ShardReplica:
         """
         promoted = await self._read_promoted()
         composers = self._presence.records(ComposerMember)
-        named = [v for m in composers for v in (m.serving, m.asks) if v is not None]
+        named = [v for m in composers for v in (m.serving, m.asks, m.tries) if v is not None]
         return list(dict.fromkeys([*named, promoted[0]]))
 
     async def _read_promoted(self) -> list[str]:

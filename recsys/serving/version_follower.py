@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import structs
 from redis.asyncio import Redis
@@ -19,9 +20,11 @@ from recsys.serving.background import Background
 from recsys.serving.members_view import MembersView
 from recsys.serving.version_choice import better, most_covered, to_ask_for
 from recsys.serving.version_rejections import Rejections
+from recsys.state.canary_record import CanaryRecord, CanaryRecords
 from recsys.state.item_log import ItemLog, after
 from recsys.state.membership import ComposerMember, Drift, Group, asking_for_rebuilds, drifts, furthest, ready
 from recsys.state.presence import SAY_S
+from recsys.statistics.splitting import point
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.fallbacks import Servable
 from recsys.versions.manifest import Manifest
@@ -33,6 +36,17 @@ HELPLESS_S = 30.0
 """Seconds after which a composer that cannot answer is unhealthy, if shards hold a version that another could serve."""
 
 log = logging.getLogger(__name__)
+
+
+class CanaryArm(NamedTuple):
+    """The version that a part of the users has."""
+
+    serve: Serve
+    share: float
+
+    def takes(self, user_id: str | None) -> bool:
+        """Whether the user has it. Who has it keeps it while the share grows."""
+        return user_id is not None and point(self.serve.version[:64], user_id) < self.share
 
 
 async def _nothing(_: Serve) -> None:
@@ -54,6 +68,13 @@ class VersionFollower:
         self._background = Background(telemetry)
         self._manifest: Manifest | None = None
         self._serve: Serve | None = None
+        self._canaries = CanaryRecords(redis)
+        self._tries: CanaryRecord | None = None
+        """What goes out to a part of the users, as read last."""
+        self._trial_reached: Mapping[int, str] = {}
+        """As `_reached`, for that version."""
+        self.canary: CanaryArm | None = None
+        """None: all users have the served version."""
         self._taken = asyncio.Event()
         """Set when there is a version to serve."""
         self._promoted: Sequence[str] = ()
@@ -134,8 +155,10 @@ class VersionFollower:
 
     async def _follow(self) -> None:
         self._promoted = await asyncio.to_thread(self._servable.read)
-        self.rejections.keep(self._promoted)
         group = self.members.group
+        await self._follow_canary(group)
+        tried = () if self._tries is None else (self._tries.version,)
+        self.rejections.keep([*self._promoted, *tried])
         versions = better(self._promoted, self._served, group, self._shards)
         if versions:
             now = furthest(group)
@@ -144,6 +167,26 @@ class VersionFollower:
         else:
             self._reached = None
         await self._ask(group)
+
+    async def _follow_canary(self, group: Group) -> None:
+        """Hold the version that goes out beside the served one, once every shard has it; let it go when it ends."""
+        with contextlib.suppress(RedisError, OSError):  # then it stays as it is
+            self._tries = await self._canaries.read()
+        record = self._tries
+        if record is None or record.base != self._served or not ready(group, record.version, self._shards, {}):
+            self.canary, self._trial_reached = None, {}
+            return
+        if self.canary is not None and self.canary.serve.version == record.version:
+            self.canary = self.canary._replace(share=record.share)
+            return
+        reached, self._trial_reached = self._trial_reached, furthest(group)
+        if not reached or self.rejections.resting(record.version):
+            return
+        if ready(group, record.version, self._shards, await self._in_log(reached)):
+            opened = await self._open(record.version)
+            if opened is not None:
+                self.canary = CanaryArm(opened[0], record.share)
+                log.info("trying version %s", record.version)
 
     async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[int, str]) -> None:
         """Switch to the first version, if any, that is ready and opens. `reached`: see `membership.ready`."""
@@ -221,7 +264,13 @@ class VersionFollower:
         return self._serve.version if self._serve else None
 
     def _record(self, member: ComposerMember) -> ComposerMember:
-        return structs.replace(member, serving=self._served, rejected=self.rejections.reasons)
+        return structs.replace(
+            member,
+            serving=self._served,
+            tries=None if self._tries is None or self._tries.base != self._served else self._tries.version,
+            trying=None if self.canary is None else self.canary.serve.version,
+            rejected=self.rejections.reasons,
+        )
 
     def _helpless(self) -> bool:
         """Return whether it has not answered for HELPLESS_S although shards hold a version that another might serve."""

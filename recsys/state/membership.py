@@ -84,6 +84,10 @@ class ComposerMember(msgspec.Struct, frozen=True, omit_defaults=True):
     """Its version; None: it serves none yet."""
     asks: str | None = None
     """A version that it would serve if the shards loaded it; None: what it serves and CURRENT will do."""
+    tries: str | None = None
+    """The version that goes out to a part of the users; None: none does."""
+    trying: str | None = None
+    """The same once it can answer with it."""
     rejected: Mapping[str, str] = {}
     """Versions that it should serve and cannot open, with the reason."""
 
@@ -172,6 +176,6 @@ def in_use(members: Iterable[Member]) -> set[str]:
     for member in members:
         if isinstance(member, ShardMember):
             versions.update(member.versions)
-        elif member.serving is not None:
-            versions.add(member.serving)
+        else:
+            versions.update(version for version in (member.serving, member.tries) if version is not None)
     return versions

@@ -42,6 +42,8 @@ whole keys: see `user_of`.
 | summary | string | what came of the answers of the last day, as JSON, for the metrics of all composers; expires |
 | summarising | string | the lock of the composer that makes it |
 | experiments | hash | name of an experiment -> what it is, when it ran and why it ended, as JSON |
+| canary | string | the version that goes out to a part of the users, and how far it is, as JSON |
+| leading | string | the lock of the composer that leads it |
 | guarding | string | the lock of the composer that looks at guardrails |
 | vitals:MINUTE:VARIANT | hash | answers of a variant by how long they took, and how many were degraded; expires |
 | page:LIST | string | the ranked list that the pages of a scroll are cut from, see `page_lists.py`; expires |
@@ -87,6 +89,8 @@ SUMMARISING = Key("summarising")
 WINDOWS = Key("windows")
 EXPERIMENTS = Key("experiments")
 GUARDING = Key("guarding")
+CANARY = Key("canary")
+LEADING = Key("leading")
 
 
 def events(user_id: str) -> Key:

@@ -18,6 +18,11 @@ FLUSH_S = 5.0
 _KEPT_S = 1800
 
 
+def version_label(version: str) -> str:
+    """What the answers of a version are noted under, while two are compared."""
+    return f"version {version}"
+
+
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """Of one variant, over some minutes."""

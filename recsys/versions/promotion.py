@@ -81,6 +81,16 @@ async def promote(
     return manifest
 
 
+async def complete(store: VersionStore, version: str, redis: Redis, instead_of: str) -> None:
+    """Serve to everybody a version that `promote` has checked before, and that shards and composers hold.
+
+    Raises VersionError when its log was trimmed since, or another version than `instead_of` is served.
+    """
+    await refuse_if_log_gone(store.manifest(version), redis)
+    async with _alone(redis):
+        await asyncio.to_thread(store.switch, version, instead_of)
+
+
 async def rollback(
     store: VersionStore, platform: Platform, redis: Redis | None = None, *, dry_run: bool = False
 ) -> Manifest:

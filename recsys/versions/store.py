@@ -5,6 +5,7 @@
 ├── .drafts/                unfinished builds (see `files.py`)
 └── <version>/
     ├── manifest.json       see `manifest.py`; it has a checksum of every file
+    ├── canary.json         how it did, if it went out to a part of the users first
     ├── model.npz           the trained model, reused by later builds
     ├── ranker.txt          the tree ranker, if one was trained and was better than the blend
     └── shard-0/ …          see `shard/snapshot.py`
@@ -31,9 +32,12 @@ from recsys.ranking.tree_ranker import Ranker
 from recsys.shard.recall import inspect
 from recsys.shard.shard import Shard
 from recsys.shard.snapshot import drop_index, read_shard
+from recsys.versions.canary_verdict import CanaryVerdict
 from recsys.versions.current import Current
 from recsys.versions.manifest import MODEL, RANKER, Manifest
 from recsys.versions.storage import CURRENT, MANIFEST, storage
+
+_CANARY = "canary.json"
 
 
 class VersionStore:
@@ -78,6 +82,18 @@ class VersionStore:
         if not version or version.startswith(".") or "/" in version or "\0" in version:
             raise VersionError(f"{version!r} is not the name of a version")
         return self.root / version
+
+    def note_canary(self, version: str, verdict: CanaryVerdict) -> None:
+        """Keep with a version how it did. Raises VersionError when there is no such version."""
+        self.manifest(version)
+        self._storage.write(f"{version}/{_CANARY}", verdict.model_dump_json(indent=2).encode())
+
+    def canary(self, version: str) -> CanaryVerdict | None:
+        """Return how a version did that went out to a part of the users first. None: it did not."""
+        try:
+            return CanaryVerdict.model_validate_json(self._storage.read(f"{version}/{_CANARY}"))
+        except (FileNotFoundError, ValidationError):
+            return None
 
     def current(self) -> str | None:
         """Return the version to serve. None: no version was promoted yet."""
