@@ -11,7 +11,7 @@ import argparse
 import time
 
 from load_tests.experiments.canary import WORSE, canaries
-from load_tests.experiments.coverage import coverage, false_positives, spared
+from load_tests.experiments.coverage import bootstrap_coverage, coverage, false_positives, spared
 from load_tests.experiments.logged_policy import Truth, judged
 from load_tests.experiments.sensitivity import needed
 
@@ -41,6 +41,7 @@ def _coverage(runs: int, seed: int) -> None:
     print(f"Intervals at 95 % that contain the truth, of {runs} runs with 1,000 people in each variant, true lift 5 %:")
     for name, share in coverage(runs, 1000, seed).items():
         print(f"  {name:50} {share:.1%}")
+    print(f"  {'difference (bootstrap), 200 people in each':50} {bootstrap_coverage(runs, 200, seed):.1%}")
     print(f"  CUPED takes {spared(100_000, seed):.0%} of the variance away")
 
 

@@ -17,7 +17,7 @@ EFFECT = 0.05
 """The true lift."""
 
 
-def coverage(runs: int, users: int, seed: int, *, resampled: bool = True) -> dict[str, float]:
+def coverage(runs: int, users: int, seed: int) -> dict[str, float]:
     """Share of runs whose 95 % interval contains the truth, by kind of interval. `users` in each variant."""
     base = click_through()
     hits: Counter[str] = Counter()
@@ -31,12 +31,21 @@ def coverage(runs: int, users: int, seed: int, *, resampled: bool = True) -> dic
             "lift (delta method)": (lift(treated, control), EFFECT),
             "difference (CUPED)": (adjusted(treated, control).difference, base * EFFECT),
         }
-        if resampled:
-            told["difference (bootstrap)"] = (bootstrapped(treated, control, run), base * EFFECT)
         naive = Estimate(*_naive(treated, control))
         told["difference (answers taken for independent)"] = (naive, base * EFFECT)
         hits.update(name for name, (estimate, truth) in told.items() if estimate.holds(truth))
     return {name: hits[name] / runs for name in told}
+
+
+def bootstrap_coverage(runs: int, users: int, seed: int) -> float:
+    """The same of the bootstrap alone, which takes a hundred times as long."""
+    hits = 0
+    for run in range(runs):
+        rng = np.random.default_rng([seed, run])
+        control = People.draw(rng, users).period(rng)
+        treated = People.draw(rng, users).period(rng, EFFECT)
+        hits += bootstrapped(treated, control, run).holds(click_through() * EFFECT)
+    return hits / runs
 
 
 def _naive(treated: Users, control: Users) -> tuple[float, float, float, float]:

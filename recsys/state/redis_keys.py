@@ -178,6 +178,7 @@ OF_THE_MOMENT = frozenset(
         *("rebuilding", "switching", "collecting", "summarising", "probe"),
         *("members", "heard", "changed", "writer", "settings", "secret"),
         *("early", "page", "summary", "windows", "reencoded", "reencoders"),
+        *("vitals", "guarding", "leading", "canary"),
     }
 )
 """Kinds of keys that no backup has: locks and a probe, what the replicas that run say of themselves and share, and what

@@ -12,7 +12,7 @@ from load_tests.experiments.sensitivity import needed
 
 def test_intervals_contain_the_truth():
     """19 times of 20; one that takes answers for independent does not."""
-    told = coverage(300, 400, 7, resampled=False)
+    told = coverage(300, 400, 7)
     naive = told.pop("difference (answers taken for independent)")
     assert naive < 0.85
     assert all(0.91 <= share <= 0.985 for share in told.values()), told
