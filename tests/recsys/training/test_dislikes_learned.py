@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 import lightgbm
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +20,7 @@ from recsys.datatypes import item_keys
 from recsys.evaluation.offline import Offline
 from recsys.model.profiles import TRAIL
 from recsys.ranking.signals import SIGNALS
-from recsys.training import attention, blend, ranker_training
+from recsys.training import blend, ranker_training
 from recsys.training.case_table import CaseTable, gather
 from recsys.training.factors import Factors
 from recsys.training.window_dislikes import WindowDislikes
@@ -25,11 +28,17 @@ from recsys.training.window_dislikes import WindowDislikes
 NAMES = [f"i{n}" for n in range(24)]
 
 
+@pytest.fixture(scope="module")
+def attention() -> Any:
+    """The module: it imports torch, for which not every process that collects tests should wait."""
+    return import_module("recsys.training.attention")
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3 * TRAIL), st.lists(st.integers(-1, 3 * TRAIL + 1), max_size=6)), max_size=5),
     st.randoms(use_true_random=False),
 )
-def test_each_dislike_stands_where_the_next_like_is_predicted(people, random) -> None:
+def test_each_dislike_stands_where_the_next_like_is_predicted(attention, people, random) -> None:
     """Against the windows themselves: its target is the first like after it, else the last one."""
     count = 4 * TRAIL
     users, items, times = [], [], []
@@ -61,7 +70,7 @@ def test_each_dislike_stands_where_the_next_like_is_predicted(people, random) ->
     assert set(codes.tolist()) <= {count}
 
 
-def test_the_network_expects_less_of_what_is_disliked() -> None:
+def test_the_network_expects_less_of_what_is_disliked(attention) -> None:
     """Two items follow everything equally often; whoever takes one says no to the other."""
     rng = np.random.default_rng(5)
     rows, against = [], []
