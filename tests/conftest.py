@@ -78,8 +78,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """In one process the quick tests come first, those on the platform last. In several, where those have a process of
-    their own, what takes long comes first, so that all processes end at about the same time. Tests that break the
-    platform come after all others on it.
+    their own, what takes long comes first, so that all processes end at about the same time. Tests that are `late`, and
+    then those that break the platform, come after all others on it.
     """
     for item in items:
         if "live" in getattr(item, "fixturenames", ()):
@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         sizes = Counter(item.path for item in items)
         place = {REPOSITORY / name: number for number, name in enumerate(LONG)}
         items.sort(key=lambda i: (not i.nodeid.startswith(PLATFORM), place.get(i.path, len(LONG)), -sizes[i.path]))
-    items.sort(key=lambda item: "outages" in item.path.name)
+    items.sort(key=lambda item: ("outages" in item.path.name, item.get_closest_marker("late") is not None))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
 

@@ -92,6 +92,7 @@ def use_everything(live: Live) -> None:
         shard.resume()
 
 
+@pytest.mark.late  # some metrics are there a minute after the first request
 def test_prometheus_finds_every_metric(live: Live, prometheus: httpx.Client) -> None:
     use_everything(live)
 
