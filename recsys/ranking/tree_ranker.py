@@ -82,6 +82,7 @@ class Ranker:
         every = (*FEATURES, *self.users)
         if not set(names) <= set(every):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
+        self._names = names
         self._columns = [every.index(name) for name in names]  # an older model may have fewer
         self._trees = Trees(model.dump_model())
         self._text = text
@@ -100,7 +101,7 @@ class Ranker:
 
         if self._model is None:
             self._model = lightgbm.Booster(model_str=self._text)
-        names = [*(FEATURES[column] for column in self._columns), "base"]
+        names = [*self._names, "base"]
         told = np.asarray(self._model.predict(table[:, self._columns], pred_contrib=True, num_threads=1))
         return [dict(zip(names, row, strict=True)) for row in told.tolist()]
 

@@ -306,6 +306,8 @@ class Gateway:
 
     def given(self, query: RecQuery, slate: Slate) -> None:
         """Log a slate that was put together of what was ranked, and note what it shows."""
+        if (trial := self._trials.get(query.scenario)) is not None:
+            slate = structs.replace(slate, variant=trial.label(query))
         self.answers.add(query, slate)
         if self.rotation is not None and (scenario := self.settings.scenarios.get(query.scenario)) is not None:
             self.rotation.shown(query, scenario, slate, time.time())

@@ -297,7 +297,7 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
 
 def _shares(gathered: Gathered, serve: Serve) -> Callable[[int], Mapping[str, float]]:
     """What the trees' features add to a candidate."""
-    table = gathered.features()
+    table = gathered.features(() if serve.ranker is None else serve.ranker.users)
 
     def shares(row: int) -> Mapping[str, float]:
         assert serve.ranker is not None

@@ -89,6 +89,9 @@ def test_trees_tell_users_apart_by_what_is_known_of_them() -> None:
     rows = with_country.features(blend.blended(with_country, blend.START))
     assert rows.shape[1] == len(FEATURES) + 1
     np.testing.assert_allclose(ranker.score(rows), model.predict(rows), rtol=1e-4, atol=1e-5)
+    shares = ranker.shares(rows[:3])
+    assert all("user.country=de" in share for share in shares)
+    assert [sum(share.values()) for share in shares] == pytest.approx(model.predict(rows[:3]).tolist(), abs=1e-5)
 
 
 def test_the_table_of_cases_has_the_users_attributes(lesson) -> None:
