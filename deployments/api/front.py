@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.access import check_host, is_local, presented_key, scope_of
 from deployments.api.callers import HttpCaller
+from deployments.api.one_write import send_whole
 from deployments.api.problems import answer_to
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
@@ -112,7 +113,7 @@ class Front:
         response.raw_headers.extend(_SAFETY)
         if "recsys.past_serve" in scope:  # which sends the id otherwise
             response.raw_headers.append((b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
-        await response(scope, receive, send)
+        await send_whole(response, scope, receive, send)
 
     def _within_limit(self, receive: Receive, caller: HttpCaller) -> Receive:
         limits, read, parts = self._settings().limits, 0, 0
