@@ -34,6 +34,7 @@ class StringColumn:
 
     @classmethod
     def concat(cls, columns: Sequence[StringColumn]) -> StringColumn:
+        columns = [column.packed() for column in columns]
         shifts = np.cumsum([0, *(len(c.blob) for c in columns)])
         offsets = [c.offsets[:-1] + s for c, s in zip(columns, shifts[:-1], strict=True)]
         return cls(np.concatenate([c.blob for c in columns]), np.concatenate([*offsets, shifts[-1:]]))
@@ -50,17 +51,57 @@ class StringColumn:
         return [memory[start:end].decode() for start, end in itertools.pairwise(ends)]
 
     def take(self, rows: Rows) -> StringColumn:
+        """Those at (m,) rows, in their order."""
         starts = self.offsets.take(rows)
-        lengths = self.offsets.take(rows + 1) - starts
+        sizes = self.offsets.take(rows + 1) - starts
         offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
+        sizes.cumsum(out=offsets[1:])
         # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
-        at = (starts - offsets[:-1]).repeat(lengths)
+        at = (starts - offsets[:-1]).repeat(sizes)
         at += np.arange(offsets[-1])
         return StringColumn(self.blob.take(at), offsets)
 
+    def at(self, rows: Rows) -> StringRows:
+        """Those at (m,) rows, without a copy of their bytes."""
+        return StringRows(self.blob, self.offsets, rows)
+
+    def packed(self) -> StringColumn:
+        """The same with all that the buffers hold."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class StringRows(StringColumn):
+    """Some strings of a column, in an order of their own, which are read where they stand."""
+
+    rows: Rows
+    """(m,) of the column."""
+
+    def packed(self) -> StringColumn:
+        return StringColumn(self.blob, self.offsets).take(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> str:
+        row = self.rows[i]
+        return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+
+    def take(self, rows: Rows) -> StringRows:
+        return StringRows(self.blob, self.offsets, self.rows[rows])
+
+    def strings(self) -> list[str]:
+        memory = self.blob.data
+        starts, ends = self.offsets[self.rows].tolist(), self.offsets[self.rows + 1].tolist()
+        return [str(memory[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+
 
 NO_STRINGS = StringColumn(np.zeros(0, np.uint8), np.zeros(1, np.int64))
+
+
+def lengths(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) sizes of n parts of which part i stands at `offsets[i]:offsets[i + 1]`: np.diff, without its overhead."""
+    return offsets[1:] - offsets[:-1]
 
 
 def find(keys: Keys, wanted: Keys) -> Rows:

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -110,9 +111,10 @@ class UserProfile(msgspec.Struct, frozen=True):
     @property
     def cold(self) -> bool:
         """Whether no like tells where the taste lies: dislikes only say where it does not."""
-        return not (len(self.trail) and self.taste.any())
+        return not (len(self.trail) and np.count_nonzero(self.taste))
 
 
+@lru_cache(8)  # every batch asks for the one of its version
 def unknown_user(dimension: int, recent_dimension: int | None = None) -> UserProfile:
     """`dimension` is that of the taste; `recent_dimension` None: the same."""
     taste, recent = np.zeros(dimension, np.float32), np.zeros((0, recent_dimension or dimension), np.float32)

@@ -151,5 +151,6 @@ def measure(
     for column, (name, signal) in enumerate(SIGNALS.items()):
         if name in wanted:
             table[:, column] = signal.compute(candidates, moment)
-    np.nan_to_num(table, copy=False)
-    return np.clip(table, -1.0, 1.0, out=table)
+    np.clip(table, -1.0, 1.0, out=table)
+    table[np.isnan(table)] = 0.0
+    return table

@@ -29,7 +29,8 @@ def recommendations(
     of request b's selected candidates, best first.
     """
     picked = np.concatenate(chosen)
-    nearest = np.nan_to_num(candidates.likeness[picked, BECAUSE:ROLES], nan=-np.inf).argmax(axis=1).tolist()
+    likeness = candidates.likeness[picked, BECAUSE:ROLES]
+    nearest = np.where(np.isnan(likeness), -np.inf, likeness).argmax(axis=1).tolist()
     ids, titles = candidates.ids.take(picked).strings(), candidates.titles.take(picked).strings()
     bits = candidates.sources[picked].tolist()
     rounded = np.round(scores[picked].astype(np.float64), 6).tolist()

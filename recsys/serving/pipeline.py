@@ -95,6 +95,7 @@ class Recommender:
         self._rotation, self._segments = self._facts.rotation, self._facts.segments
         self._taste = Taste(settings.event_types, settings.taste_half_life)
         self.settings = settings
+        self._falls_back = any(scenario.fallback is not None for scenario in settings.scenarios.values())
 
     async def recommend_many(self, queries: Sequence[RecQuery], serve: Serve) -> list[Slate | Exception]:
         """A slate for each query, or the query's own error. All queries share one Redis trip and one call a shard.
@@ -109,12 +110,12 @@ class Recommender:
         oldest = min((q.since for q in queries if q.since is not None), default=None)
         clock = Clock(budget_s, None if oldest is None else max(oldest, time.monotonic() - budget_s / 2))
         slates = await self._recommend(queries, serve, clock)
+        if not self._falls_back:
+            return slates
         scenarios = [self.settings.scenarios.get(query.scenario) for query in queries]
         lacking = {
             n: more for n, one in enumerate(zip(queries, slates, scenarios, strict=True)) if (more := rest_of(*one))
         }
-        if not lacking:  # nearly always
-            return slates
         return fill(
             slates, dict(zip(lacking, await self._recommend(list(lacking.values()), serve, clock), strict=True))
         )
@@ -173,8 +174,9 @@ class Recommender:
     async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
         # Trees and explanations look at every signal, the blend at those that have a weight.
         every = serve.ranker is not None or any(p.query.explain for p in batch)
-        wanted = SIGNALS.keys() if every else {name for p in batch for name in p.weights(serve)}
-        gathered = await self._gather(batch, serve, clock, wanted)
+        weights = [p.weights(serve) for p in batch]
+        wanted = SIGNALS.keys() if every else set().union(*{id(w): w for w in weights}.values())
+        gathered = await self._gather(batch, serve, clock, wanted, weights)
         if gathered is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
@@ -189,7 +191,6 @@ class Recommender:
             placing = placements(gathered.rules, effects, candidates.offsets)
             controls = [structs.replace(c, placements=own) for c, own in zip(controls, placing, strict=True)]
         chosen = top(candidates, scores, controls, grouped(batch))
-        weights = [p.weights(serve) for p in batch]
         full = serve.ranker is not None and any(p.query.explain == "full" for p in batch)
         explanations = Explanations(
             signals, weights, gathered.scores, ranked, effects, _shares(gathered, serve) if full else None
@@ -205,9 +206,7 @@ class Recommender:
                     items=items,
                     index_version=serve.version,
                     model_version=serve.model,
-                    degraded=tuple(
-                        dict.fromkeys((*prepared.missing, *self._shards.concerning(prepared.filter, missing)))
-                    ),
+                    degraded=self._degraded(prepared, missing),
                     unknown_items=tuple(i for i in prepared.query.items or () if i not in present),
                     notes=why.get(b) or notes(prepared, items),
                     stages=clock.laps,
@@ -219,6 +218,12 @@ class Recommender:
             self._rotation.note(batch, slates, gathered.now)
         clock.lap("ranking")
         return slates
+
+    def _degraded(self, prepared: Prepared, missing: Sequence[str]) -> tuple[str, ...]:
+        """What is missing in an answer. `missing`: what is missing in the answers of the shards to the batch."""
+        if not missing and not prepared.missing:  # nearly always
+            return ()
+        return tuple(dict.fromkeys((*prepared.missing, *self._shards.concerning(prepared.filter, missing))))
 
     async def _why_empty(
         self,
@@ -237,7 +242,7 @@ class Recommender:
             return {}
         tried = {b: probes(batch[b]) for b in empty}
         requests = [probe for b in empty for probe in tried[b]]
-        gathered = await self._gather(requests, serve, clock, ()) if requests else None
+        gathered = await self._gather(requests, serve, clock, (), []) if requests else None
         if requests and gathered is None:
             return {}
         successes = iter([] if gathered is None else (np.diff(gathered.candidates.offsets) > 0).tolist())
@@ -260,11 +265,18 @@ class Recommender:
         """Candidates and signals of queries that are valid; None when no shard answered."""
         clock = Clock(self.settings.budget_s)
         prepared = await self._prepare(queries, serve, clock)
-        return await self._gather([p for p in prepared if isinstance(p, Prepared)], serve, clock, SIGNALS.keys())
+        batch = [p for p in prepared if isinstance(p, Prepared)]
+        return await self._gather(batch, serve, clock, SIGNALS.keys(), [p.weights(serve) for p in batch])
 
     async def _gather(
-        self, batch: Sequence[Prepared], serve: Serve, clock: Clock, wanted: Collection[str]
+        self,
+        batch: Sequence[Prepared],
+        serve: Serve,
+        clock: Clock,
+        wanted: Collection[str],
+        weights: Sequence[Mapping[str, float]],
     ) -> Gathered | None:
+        """`wanted`: names of signals. `weights`: of each request's blend; empty: none is blended."""
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         rules = BatchRules.of([p.rules for p in batch], moment.now)
         query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0), self._shards.router.spread)
@@ -274,7 +286,7 @@ class Recommender:
             return None
         candidates = relevant(candidates, batch)
         signals = measure(candidates, moment, wanted)
-        scores = blend(signals, candidates.requests, [p.weights(serve) for p in batch])
+        scores = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
         return Gathered(batch, candidates, signals, scores, missing, moment.now, rules)
 
 

@@ -60,6 +60,9 @@ class KnownUsers(Protocol):
     async def load(self, user_ids: Sequence[str]) -> dict[str, dict[str, AttributeValue]]: ...
 
 
+_NO_WISHES = Wishes((), None, None, ())
+
+
 class RequestFacts:
     """`compiled`: rules and filters of scenarios. `rotation`: None where none rotates. `users`: None where no user can
     have attributes. `segments`: None where popularity is not counted by segment.
@@ -95,6 +98,8 @@ class RequestFacts:
         """`rotates`: whether the query's scenario does."""
         own = self._compiled.get(query.scenario, _NOTHING)
         rules, given = query.rules, query.filter
+        if own is _NOTHING and given is None and not rules and not rotates:  # nearly always
+            return _NO_WISHES
         if own is not _NOTHING:
             rules, given = merged(own.rules, rules), given if own.filter is None else own.filter.with_(given)
         missing = facts.missing if facts.of_everyone and query.user_id is not None else ()

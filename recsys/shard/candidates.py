@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from recsys.columns import StringColumn
+from recsys.columns import StringColumn, lengths
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys
 from recsys.model.profiles import RECENT
 
@@ -78,9 +78,7 @@ class ShardQuery:
         chosen[requests] = True
         numbers = np.cumsum(chosen) - 1
         vectors = chosen[self.vector_request]
-        likes, excluded = (
-            np.repeat(chosen, np.diff(offsets)) for offsets in (self.trail_offsets, self.exclude_offsets)
-        )
+        likes, excluded = (chosen.repeat(lengths(offsets)) for offsets in (self.trail_offsets, self.exclude_offsets))
         return replace(
             self,
             vectors=self.vectors[vectors],
@@ -90,11 +88,11 @@ class ShardQuery:
             vector_k=self.vector_k[vectors],
             trail=self.trail[likes],
             trail_weights=self.trail_weights[likes],
-            trail_offsets=_offsets(np.diff(self.trail_offsets)[requests]),
+            trail_offsets=_offsets(lengths(self.trail_offsets)[requests]),
             column_k=self.column_k[requests],
             filters=tuple(self.filters[request] for request in requests.tolist()),
             exclude=self.exclude[excluded],
-            exclude_offsets=_offsets(np.diff(self.exclude_offsets)[requests]),
+            exclude_offsets=_offsets(lengths(self.exclude_offsets)[requests]),
             asked=tuple(self.asked[request] for request in requests.tolist()),
             recall_floors=tuple(self.recall_floors[request] for request in requests.tolist() if self.recall_floors),
             rule_wants=tuple((int(numbers[b]), place, k) for b, place, k in self.rule_wants if chosen[b]),
@@ -147,12 +145,12 @@ class CandidateSet:
     @property
     def requests(self) -> npt.NDArray[np.int64]:
         """(n,) the request of each candidate."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+        return np.arange(len(self.offsets) - 1).repeat(lengths(self.offsets))
 
     def spread(self, requests: npt.NDArray[np.int64], size: int) -> CandidateSet:
         """The same as the answer to a batch of `size` requests, of which it was asked for these, in ascending order."""
         counts = np.zeros(size, np.int64)
-        counts[requests] = np.diff(self.offsets)
+        counts[requests] = lengths(self.offsets)
         numbers = requests.tolist()
         searched = {numbers[request]: searched for request, searched in self.searched.items()}
         return replace(self, offsets=_offsets(counts), searched=searched)
@@ -177,8 +175,8 @@ class CandidateSet:
             sources=np.concatenate([p.sources for p in parts])[order],
             likeness=np.concatenate([p.likeness for p in parts])[order],
             columns=np.concatenate([p.columns for p in parts])[order],
-            ids=ids.take(order),
-            titles=StringColumn.concat([p.titles for p in parts]).take(order),
+            ids=ids.at(order),  # all but a slate's are never read
+            titles=StringColumn.concat([p.titles for p in parts]).at(order),
             sketches=np.concatenate([p.sketches for p in parts])[order],
             groups=np.concatenate([p.groups for p in parts])[order],
             twins=np.concatenate([p.twins for p in parts])[order],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.columns import Column, Strings, find
+from recsys.columns import Column, StringColumn, Strings, find
 
 
 @given(st.lists(st.lists(st.integers(-5, 5), max_size=40), max_size=12))
@@ -114,3 +114,15 @@ def test_keys_are_found_among_sorted_ones():
     assert find(known, np.array([9, 1, 5, 10, 2], np.uint64)).tolist() == [2, -1, 1, -1, 0]
     assert find(known[:0], known).tolist() == [-1, -1, -1]
     assert find(known, known[:0]).tolist() == []
+
+
+@given(st.lists(st.text(), min_size=1, max_size=10), st.data())
+def test_rows_of_a_column_read_as_if_they_were_taken(strings, data):
+    """Some rows in any order, rows of these, and a column of several such."""
+    column, places = StringColumn.of(strings), st.lists(st.integers(0, len(strings) - 1), max_size=12)
+    rows = np.array(data.draw(places), np.int64)
+    there, taken = column.at(rows), column.take(rows)
+    assert (len(there), there.strings()) == (len(taken), taken.strings())
+    assert [there[i] for i in range(len(there))] == taken.strings()
+    assert there.take(np.arange(len(there))[::-1]).strings() == taken.strings()[::-1]
+    assert StringColumn.concat([there, column, there]).strings() == [*taken.strings(), *strings, *taken.strings()]
