@@ -60,7 +60,7 @@ class KnownUsers(Protocol):
     async def load(self, user_ids: Sequence[str]) -> dict[str, dict[str, AttributeValue]]: ...
 
 
-_NO_WISHES = Wishes((), None, None, ())
+_NO_WISHES = Wishes((), None, None, (), None, ())
 
 
 class RequestFacts:
@@ -98,7 +98,7 @@ class RequestFacts:
         """`rotates`: whether the query's scenario does."""
         own = self._compiled.get(query.scenario, _NOTHING)
         rules, given = query.rules, query.filter
-        if own is _NOTHING and given is None and not rules and not rotates:  # nearly always
+        if facts is NO_FACTS and own is _NOTHING and given is None and not rules:  # nearly always
             return _NO_WISHES
         if own is not _NOTHING:
             rules, given = merged(own.rules, rules), given if own.filter is None else own.filter.with_(given)

@@ -110,6 +110,27 @@ async def test_an_answered_request_leaves_nothing_to_the_garbage_collector(make_
     assert exchanges <= 2  # a connection keeps its last one
 
 
+async def test_the_hottest_answer_leaves_in_one_write(make_served, monkeypatch):
+    """Head and body together, on a connection that is kept as on one that the caller wants closed."""
+    served, writes = await make_served(), []
+    transport = asyncio.selector_events._SelectorSocketTransport
+    plain = transport.write
+
+    def write(self: Any, data: bytes) -> None:
+        writes.append(bytes(data))
+        plain(self, data)
+
+    monkeypatch.setattr(transport, "write", write)
+    for connection in ("keep-alive", "close"):
+        writes.clear()
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}") as client:
+            answer = await client.get(RECOMMEND, headers={"connection": connection})
+        sent = [data for data in writes if not data.startswith(b"GET")]
+        assert len([data for data in sent if data.startswith(b"HTTP/1.1 200")]) == len(sent) == 1
+        assert sent[0].endswith(b"\r\n\r\n" + answer.content)
+        assert answer.json()["items"]
+
+
 async def test_nothing_is_searched_for_callers_that_have_left(make_served):
     """Hundreds leave while batches are under way: the next caller is in the next batch, and none of them in any."""
     served = await make_served(serving=Serving(budget_s=20, max_waiting=300))
