@@ -259,7 +259,7 @@ class Recommender:
 
     async def candidates(self, batch: Sequence[Prepared], serve: Serve) -> Gathered | None:
         """What these queries are ranked from; None when no shard answered."""
-        return await self._gather(batch, serve, Clock(_PATIENCE_S), SIGNALS.keys())
+        return await self._gather(batch, serve, Clock(_PATIENCE_S), SIGNALS.keys(), [p.weights(serve) for p in batch])
 
     async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
         """Candidates and signals of queries that are valid; None when no shard answered."""
