@@ -19,7 +19,7 @@ from load_tests.chaos.namespaces import Namespaces
 from load_tests.chaos.traffic import Traffic
 from load_tests.chaos.under_load import under_load
 from load_tests.comparison.bench import ROOT
-from recsys.data.movielens import Ml100k, fetch_ml100k
+from recsys.data.movielens import fetch_ml100k
 
 BACK_WITHIN_S = 15.0
 """Seconds after which reads must be answered again."""
@@ -29,25 +29,24 @@ def main() -> None:
     args = arguments().parse_args()
     if lacking := Namespaces.lacking():
         raise SystemExit(lacking)
-    data = fetch_ml100k(args.out / "ml-100k", lambda _phase: None)
+    items = fetch_ml100k(args.out / "ml-100k", lambda _phase: None).items_file
     rows = []
     if chosen := {name: fault for name, fault in FAULTS.items() if not args.only or name in args.only}:
-        rows += played(ClusterStage(args.out / "chaos-cluster", data.items_file), data, chosen, args.rate)
+        rows += played(ClusterStage(args.out / "chaos-cluster", items), chosen, args.rate)
     if not args.only or UPGRADE in args.only:
         before = checked_out(args.before, args.out / "chaos-before")
-        stage = ClusterStage(args.out / "chaos-cluster", data.items_file, before)
-        rows += played(stage, data, {UPGRADE: upgrade}, args.rate)
+        stage = ClusterStage(args.out / "chaos-cluster", items, before)
+        rows += played(stage, {UPGRADE: upgrade}, args.rate)
     (args.out / "chaos-cluster.json").write_text(json.dumps(rows, indent=2) + "\n")
     report.show(rows, None)
     if broken := [line for row in rows for line in broken_promises(row)]:
         raise SystemExit("\n".join(broken))
 
 
-def played(stage: ClusterStage, data: Ml100k, faults: Mapping[str, Fault], rate: float) -> list[dict[str, Any]]:
+def played(stage: ClusterStage, faults: Mapping[str, Fault], rate: float) -> list[dict[str, Any]]:
     """The row of each fault, on a cluster that is started for them."""
     try:
         stage.up()
-        stage.recsys("import", "events", data.events_file, on=0)
         return asyncio.run(suite(stage, faults, rate))
     finally:
         stage.down()
