@@ -31,12 +31,20 @@ def alive(instance: Instance) -> Mapping[str, str]:
 
 
 def wait_for(instance: Instance, number: int, on_phase: OnPhase, within_s: float) -> None:
-    """Wait until so many machines are there. Raises RuntimeFailure after `within_s` seconds."""
+    """Wait until the dashboard says that so many machines are there. Raises RuntimeFailure after `within_s` seconds."""
     deadline, shown = time.monotonic() + within_s, 0
-    while (there := len(alive(instance))) < number:
+    while (there := _there(instance)) < number:
         if time.monotonic() > deadline:
             raise RuntimeFailure(f"{there} of {number} machines are there after {within_s:.0f} s: start the others")
         if there != shown:
             on_phase(f"machines: {there} of {number}")
             shown = there
         time.sleep(_LOOK_S)
+
+
+def _there(instance: Instance) -> int:
+    """The number of machines; 0 also while the dashboard, which `ray start` may leave behind, does not answer yet."""
+    try:
+        return len(alive(instance))
+    except RuntimeFailure:
+        return 0
