@@ -30,8 +30,7 @@ function options(width, series, format, bars) {
     label,
     stroke: styleOf(`--series-${(n % 6) + 1}`),
     width: 1.75,
-    points: { show: bars },
-    spanGaps: true,
+    points: { show: true, size: bars ? 6 : 3, width: 0, fill: styleOf(`--series-${(n % 6) + 1}`) },
     value: (_, given) => (given === null ? '–' : format(given)),
   }));
   return {
