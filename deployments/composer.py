@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, cached_property, partial
 from typing import Any
 
 from ray import serve
@@ -47,13 +47,28 @@ _PATIENCE_S = 30.0
 
 
 class RemoteShard:
-    """A shard's replicas behind their handle. The bound methods are kept: making them anew costs at every call."""
+    """A shard's replicas behind their handle, which is made when it is needed. The bound methods are kept: making them
+    anew costs at every call.
+    """
 
-    def __init__(self, handle: DeploymentHandle[Any]) -> None:
-        self._search = handle.options(method_name="search")
-        self._vectors = handle.options(method_name="vectors")
-        self._items = handle.options(method_name="items")
-        self._page = handle.options(method_name="page")
+    def __init__(self, handle: Callable[[], DeploymentHandle[Any]]) -> None:
+        self._handle = handle
+
+    @cached_property
+    def _search(self) -> DeploymentHandle[Any]:
+        return self._handle().options(method_name="search")
+
+    @cached_property
+    def _vectors(self) -> DeploymentHandle[Any]:
+        return self._handle().options(method_name="vectors")
+
+    @cached_property
+    def _items(self) -> DeploymentHandle[Any]:
+        return self._handle().options(method_name="items")
+
+    @cached_property
+    def _page(self) -> DeploymentHandle[Any]:
+        return self._handle().options(method_name="page")
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         answer: CandidateSet = await self._search.remote(query)
@@ -70,6 +85,11 @@ class RemoteShard:
     async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
         items: list[Item] = await self._page.remote(version, after, limit, given)
         return items
+
+
+def _handle(shards: Sequence[DeploymentHandle[Any]], number: int) -> DeploymentHandle[Any]:
+    """`shards`: those that the application had when this composer was made. Others came since."""
+    return shards[number] if number < len(shards) else serve.get_deployment_handle(f"shard-{number}")
 
 
 @serve.deployment(name="Composer")
@@ -96,23 +116,19 @@ class Composer:
         self._traces = Traces(replica_id)
         store = VersionStore.of(platform)
         telemetry = WindowMeter(RayTelemetry())
-        self._follower = VersionFollower(replica_id, store, self._redis, platform, telemetry)
+        self._follower = VersionFollower(replica_id, store, self._redis, telemetry)
         await self._follower.start(_PATIENCE_S)
         proof = await secret(self._redis)
-        self._hedgings = [Hedging() for _ in shards]
-        several = len(shards) > 1  # with one, no answer waits for the slowest of many
-        clients = [
-            DirectShard(
-                number,
-                partial(self._follower.members.replicas, number),
-                proof,
-                RemoteShard(handle),
-                telemetry,
-                hedging if several else None,
-            )
-            for number, (handle, hedging) in enumerate(zip(shards, self._hedgings, strict=True))
-        ]
-        self._gateway = Gateway(platform, clients, vectors, self._redis, self._follower, telemetry)
+        self._hedgings: dict[int, Hedging] = {}
+        followed = self._follower.members.replicas
+
+        @cache
+        def client(number: int) -> DirectShard:
+            hedging = self._hedgings[number] = Hedging()
+            remote = RemoteShard(partial(_handle, shards, number))
+            return DirectShard(number, partial(followed, number), proof, remote, telemetry, hedging)
+
+        self._gateway = Gateway(platform, client, vectors, self._redis, self._follower, telemetry)
         self._settings = HeldSettings(Serving, "Composer", self._redis, self._configure, telemetry)
         shard = shards[0].options(method_name="tuning")
 
@@ -130,7 +146,7 @@ class Composer:
         await self._gateway.warm_up()
         self._gateway.meter.begin()
         self._background = Background(telemetry)
-        self._background.start("beat", self._gateway.beat, BEAT_S)
+        self._background.start("beat", self._beat, BEAT_S)
         self._background.start("scenarios", self._gateway.scenarios.look, LOOK_S)
         self._windows = WindowWriter(self._redis, "Composer", replica_id, telemetry)
         self._background.start("windows", self._windows.step, WINDOW_S)
@@ -154,9 +170,18 @@ class Composer:
         check(settings, self._gateway.platform)
         await self._gate.configure(settings.security)  # it raises before anything is taken over
         self._gateway.configure(settings)
-        for hedging in self._hedgings:
-            hedging.share = settings.hedge_share
+        self._share_out()
         await self._traces.configure(settings.tracing)
+
+    def _beat(self) -> None:
+        self._share_out()
+        self._gateway.beat()
+
+    def _share_out(self) -> None:
+        """With one shard no answer waits for the slowest of many."""
+        several = self._follower.serve.layout.router.shards > 1
+        for hedging in self._hedgings.values():
+            hedging.share = self._gateway.settings.hedge_share if several else 0.0
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         return self._gateway.meter.load.as_stats()

@@ -44,7 +44,7 @@ class ShardDeployment:
         store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
         telemetry = WindowMeter(RayTelemetry())
-        self._replica = ShardReplica(number, replica_id, platform, store, self._redis, vectors, telemetry)
+        self._replica = ShardReplica(number, replica_id, store, self._redis, vectors, telemetry)
         self._settings = HeldSettings(ShardTuning, f"shard-{number}", self._redis, self._tune, telemetry)
         await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
         self._windows = WindowWriter(self._redis, f"shard-{number}", replica_id, telemetry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -18,6 +19,7 @@ from recsys.errors import TooFewEvents
 from recsys.jobs.schedule import Job, rebuild_due, retraining_due
 from recsys.state import redis_keys
 from recsys.state.membership import Drift
+from recsys.versions.store import VersionStore
 
 _NICE = 10
 """It takes the processor time that serving leaves."""
@@ -87,7 +89,8 @@ def rebuild_task(config: Config, stronger: bool) -> dict[str, str]:
     from recsys.jobs.compact import compact  # noqa: PLC0415 - a composer need not hold what builds
 
     os.nice(_NICE)
-    outcome = asyncio.run(compact(config, config.platform.redis(), then_promote=True, stronger=stronger))
+    served = _as_served(config)
+    outcome = asyncio.run(compact(served, config.platform.redis(), then_promote=True, stronger=stronger))
     return {"version": outcome.version}
 
 
@@ -98,7 +101,7 @@ def retraining_task(config: Config) -> dict[str, str]:
 
     os.nice(_NICE)
     try:
-        outcome = asyncio.run(retrain(config, config.platform.redis()))
+        outcome = asyncio.run(retrain(_as_served(config), config.platform.redis()))
     except TooFewEvents as few:
         return {"result": str(few)}
     version = {} if outcome.manifest is None else {"version": outcome.manifest.version}
@@ -122,6 +125,11 @@ def switch_task(platform: Platform, version: str | None, allow_shrink: bool) -> 
     from recsys.jobs.promote import promote, rollback  # noqa: PLC0415 - nor what checks
 
     os.nice(_NICE)
-    url = platform.redis()
+    url, platform = platform.redis(), VersionStore.of(platform).shaped(platform)
     work = rollback(platform, url) if version is None else promote(version, platform, url, allow_shrink=allow_shrink)
     return asyncio.run(work).version
+
+
+def _as_served(config: Config) -> Config:
+    """With the shards that are served: they may have changed since the composer was made."""
+    return replace(config, platform=VersionStore.of(config.platform).shaped(config.platform))

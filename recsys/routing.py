@@ -9,10 +9,22 @@ from dataclasses import dataclass
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item, item_key
 
+FEEDS = 12
+"""Feeds of changed likes. An item's feed does not depend on the shards, whose number may change. The number has many
+divisors: a shard of 2, 3, 4, 6 or 12 follows the feeds of its own items and no others."""
+
+FIRST = "0"
+"""The layout of a platform whose shards were never changed."""
+
 
 def shard_of(text: str, shards: int) -> int:
     """A text's shard: the same in every process and on every machine, unlike Python's hash."""
     return item_key(text) % shards
+
+
+def feed_of(item_id: str) -> int:
+    """The number of the feed that tells of an item's likes."""
+    return item_key(item_id) % FEEDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +52,12 @@ class Router:
         """The shards that may hold an item of which only the id is known."""
         return [shard_of(item_id, self.shards)] if self.spec.by == "hash" else list(range(self.shards))
 
-    def feed(self, item_id: str) -> int:
-        """The number of the feed that tells the item's shard of its likes: the shard's own, or one for all shards
-        where an item's id does not say which shard holds it.
-        """
-        return shard_of(item_id, self.shards) if self.spec.by == "hash" else 0
-
-    def feed_of(self, shard: int) -> int:
-        """The feed that a shard follows."""
-        return shard if self.spec.by == "hash" else 0
+    def feeds(self, shard: int) -> Sequence[int]:
+        """The feeds that tell of a shard's items."""
+        if self.spec.by == "attribute":  # an item's id does not say which shard holds it
+            return range(FEEDS)
+        step = math.gcd(self.shards, FEEDS)
+        return range(shard % step, FEEDS, step)
 
     @property
     def pins(self) -> bool:
@@ -77,6 +86,15 @@ class Router:
 
     def _of_values(self, condition: Condition) -> set[int]:
         return {shard for value in condition.values for shard in self.of_value(str(value))}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The shards that a version is built for. Each layout has logs of its own, one a shard, see `state/layouts.py`."""
+
+    id: str
+    """FIRST, or drawn at random when the platform began to move to it. Versions and logs of one layout share it."""
+    router: Router
 
 
 def placement(counts: Mapping[str, int], shards: int) -> dict[str, list[int]]:

@@ -56,7 +56,7 @@ async def state_of(gateway: Gateway) -> dict[str, Any]:
     members, edit = gateway.follower.members, gateway.scenarios.edit
     degraded += sorted({wish.partition(":")[0] for wish in gateway.follower.rebuilds_asked_for()})
     shards: list[dict[str, Any]] = []
-    for number in range(gateway.platform.shards):
+    for number in range(max([serve.layout.router.shards, *(n + 1 for n in members.group)])):
         replicas = [_replica(member, serve.version) for member in members.replicas(number)]
         shards.append({"shard": number, "replicas": replicas})
     composers = [{"id": m.id, "serving": m.serving} for m in members.composers]

@@ -70,7 +70,7 @@ def _show(partition: Partition, shards: int, routing: dict[str, Any]) -> None:
     console.print(
         f"items by shard: {_numbers(partition.after)}; by the hash of the values alone: {_numbers(partition.before)}"
     )
-    console.print("In args of the config file, then `recsys down`, `recsys build --from-live --promote`, `recsys up`:")
+    console.print("In args of the config file, with an entry for each shard under deployments, then `recsys apply`:")
     flow = yaml.safe_dump({"shards": shards, "routing": routing}, sort_keys=False, allow_unicode=True, width=10_000,
                           default_flow_style=None)  # fmt: skip
     console.print(flow, markup=False, soft_wrap=True, end="")

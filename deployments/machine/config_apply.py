@@ -10,8 +10,11 @@ from deployments.machine.instance import Instance
 from deployments.machine.live_scaling import running_config
 from deployments.machine.rollout import OnPhase, Rollout, rollout_of
 from deployments.machine.serve_config import ServeConfig
+from deployments.machine.shard_move import ShardMove, with_shards_of_both
+from recsys.config.platform import Platform
 from recsys.errors import BadInput
 from recsys.state.redis_url import redacted
+from recsys.versions.manifest import Manifest
 
 
 def planned(instance: Instance, config: ServeConfig) -> list[Change]:
@@ -21,21 +24,41 @@ def planned(instance: Instance, config: ServeConfig) -> list[Change]:
 
 
 def apply(
-    instance: Instance, config: ServeConfig, on_phase: OnPhase = lambda _phase: None, *, timeout_s: float = 300.0
-) -> list[Change]:
-    """Submit the config, wait until the platform runs it, and return the changes.
+    instance: Instance,
+    config: ServeConfig,
+    move: ShardMove,
+    version: Manifest | None = None,
+    on_phase: OnPhase = lambda _phase: None,
+    *,
+    timeout_s: float = 300.0,
+) -> None:
+    """Submit the config, and return when the platform goes by it.
 
-    Raises BadInput, before anything is changed, for a setting that takes a restart. Raises RuntimeFailure when Serve
-    refuses the config, or does not run it after `timeout_s` seconds.
+    `version`: for the file's shards, where they differ from those that are served; None: they do not. Raises BadInput,
+    before anything is changed, for a setting that takes a restart. Raises RuntimeFailure when Serve refuses the config,
+    or does not run it after `timeout_s` seconds, and what `ShardMove` raises.
     """
+    moving = version is not None or bool(move.begun())
+    _submit(instance, config, on_phase, timeout_s, keep_shards=moving)
+    if version is not None:
+        on_phase(f"version {version.version}")
+        move.switch(version)
+    if moving:
+        on_phase("end of the shards of before")
+        move.end()
+        _submit(instance, config, on_phase, timeout_s, keep_shards=False)
+    instance.model_copy(update={"logging_config": config.document.get("logging_config")}).write()
+
+
+def _submit(instance: Instance, config: ServeConfig, on_phase: OnPhase, timeout_s: float, *, keep_shards: bool) -> None:
+    """`keep_shards`: whether shards that run and that the file does not name go on."""
     with turn(instance.home), rollout_of(instance) as rollout:
         running = _running(instance, rollout)
-        changed = _changes(instance, running, config)
-        refuse_starts(changed)
-        rollout.submit(_with_args_of(running, config.document))
-        rollout.take_over(config.document, on_phase, timeout_s)
-    instance.model_copy(update={"logging_config": config.document.get("logging_config")}).write()
-    return changed
+        refuse_starts(_changes(instance, running, config))
+        document = with_shards_of_both(running, config.document) if keep_shards else config.document
+        document = _with_args_of(running, document)
+        rollout.submit(document)
+        rollout.take_over(document, on_phase, timeout_s)
 
 
 def refuse_starts(changed: list[Change]) -> None:
@@ -69,11 +92,16 @@ def _text(value: object) -> str | None:
 
 
 def _with_args_of(running: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with exactly the running `args`. Serve compares their text, and would restart every replica
-    for a default that is now written in the file.
+    """Return the document with the running `args`, but for its own shards and routing.
+
+    Serve compares their text, and would build the application anew for a default that is now written in the file.
     """
     [current, *_], [new, *others] = running["applications"], document["applications"]
     application = {name: value for name, value in new.items() if name != "args"}
-    if "args" in current:
-        application["args"] = current["args"]
+    before, wanted = (Platform.model_validate(one.get("args") or {}) for one in (current, new))
+    args = dict(current.get("args") or {})
+    if (wanted.shards, wanted.routing) != (before.shards, before.routing):
+        args |= {"shards": wanted.shards, "routing": wanted.routing.model_dump(mode="json")}
+    if args or "args" in current:
+        application["args"] = args
     return {**document, "applications": [application, *others]}

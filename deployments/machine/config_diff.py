@@ -13,22 +13,21 @@ from deployments.machine.live_scaling import is_held, let_go
 from deployments.machine.serve_config import for_serve
 from recsys.config.platform import Platform
 
-How = Literal["live", "its replicas restart, in turn", "all replicas restart, in turn", "recsys down, then recsys up"]
+How = Literal["live", "live, after a build beside", "its replicas restart, in turn", "recsys down, then recsys up"]
 LIVE: How = "live"
+MOVE: How = "live, after a build beside"
 REPLICAS: How = "its replicas restart, in turn"
-ALL: How = "all replicas restart, in turn"
 START: How = "recsys down, then recsys up"
 
 _ACTOR = ("ray_actor_options", "placement_group", "max_replicas_per_node", "gang_scheduling_config")
 """Prefixes of a deployment's settings for which Serve replaces its replicas: `DeploymentVersion` in
 ray/serve/_private/version.py."""
-_CODE = ("autoscaling_config.policy", "request_router_config", "deployment_actors")
-"""Prefixes of settings that Serve counts as code of the application: `get_app_code_version` in
-ray/serve/_private/deploy_utils.py."""
+_CODE = ("request_router_config", "deployment_actors")
+"""Prefixes of settings that Serve counts as code, and replicas take over only when they start."""
 _WHOLE = ("proxy_location", "http_options", "grpc_options", "logging_config")
 """Settings of all applications together."""
-_BUILDS = {"shards": "recsys build --from-live --promote", "routing": "recsys build --from-live --promote"}
-"""`args` that a version is built for, and the command that builds a fitting one while the platform is down."""
+_SHARDS = ("args.shards", "args.routing")
+"""What a version is built for, see `shard_move.py`."""
 _ENCODER = "recsys build FILES --promote"
 
 Flat = dict[str, Any]
@@ -111,18 +110,16 @@ def _flat(at: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _how(setting: str) -> How:
     first, _, rest = setting.partition(".")
+    if setting.startswith(_SHARDS):
+        return MOVE
     if first in ("args", "http_options", "grpc_options", "proxy_location"):
         return START
     if first == "application":
         return LIVE if rest.startswith("logging_config") else START
     if rest.startswith(_CODE):
-        return ALL
+        return START
     return REPLICAS if rest.startswith(_ACTOR) else LIVE
 
 
 def _also(setting: str) -> str | None:
-    first, _, rest = setting.partition(".")
-    if first != "args":
-        return None
-    name = rest.partition(".")[0]
-    return _ENCODER if name == "encoder" else _BUILDS.get(name)
+    return _ENCODER if setting.startswith("args.encoder") else None

@@ -118,16 +118,19 @@ def late(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
 
 
 def behind(config: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
-    """Return the deployments with a replica that does not yet have the config's `user_config`."""
+    """Return the deployments with a replica that does not yet have the config's `user_config`, and those that have not
+    ended though the config does not name them.
+    """
     application = config["applications"][0]
     running = details["applications"][application["name"]]["deployments"]
-    return [
+    late = [
         entry["name"]
         for entry in application["deployments"]
         if (one := running.get(entry["name"])) is None
         or one["status"] != "HEALTHY"
         or one["deployment_config"].get("user_config") != entry.get("user_config")
     ]
+    return late + sorted(running.keys() - {entry["name"] for entry in application["deployments"]})
 
 
 def bound(config: Mapping[str, Any], deployment: str, bounds: Bounds) -> dict[str, Any]:

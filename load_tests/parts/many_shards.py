@@ -5,8 +5,12 @@ without Ray and HTTP, which are no part of the question. Measured for 8 and for 
 
 all of each    every shard gives as many candidates as the scenario wants
 q of each      every shard gives so few that the best of all come in 99 of 100 answers
-hedged         and a shard that is late is asked again at its other replica
+slow           one replica of each second shard answers some searches late, as one does whose machine does other work
 paused         one process after another stands still for some milliseconds, as with a pause of its machine
+hedged         and a shard that is late is asked again at its other replica
+
+The first two are asked by clients of which each waits for its answer, the others at a fixed rate that leaves the
+machine time, for hedging is about a late replica and not about a full machine: times count from when a request was due.
 
 Each with times of an answer, CPU of all processes a request, bytes that the shards send, calls that were made again,
 and the share of items that are the same as with all of each.
@@ -55,7 +59,7 @@ from recsys.routing import Router
 from recsys.serving.gateway import Gateway
 from recsys.serving.shard_replica import ShardReplica
 from recsys.serving.version_follower import VersionFollower
-from recsys.shard.candidates import CandidateSet
+from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.connection import connect
 from recsys.state.presence import secret
 from recsys.telemetry import Silent
@@ -140,8 +144,8 @@ class Stage:
     def start(self) -> None:
         for n in range(_PROCESSES):
             held = [s for s in range(self.platform.shards) if s % 2 == n % 2]
-            given = {"shards": held, "process": n, "url": self.url, "store": str(self.folder)}
-            given["platform"] = self.platform.model_dump_json()
+            given: dict[str, Any] = {"shards": held, "process": n, "url": self.url, "store": str(self.folder)}
+            given |= {"prefix": self.platform.redis_prefix, "late_s": self.args.slow_ms / 1000}
             command = [sys.executable, "-m", "load_tests.parts.many_shards", "--worker", json.dumps(given)]
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             pipe = subprocess.PIPE
@@ -162,6 +166,13 @@ class Stage:
             process.wait(30)
         shutil.rmtree(self.folder)
 
+    def slow(self, share: float) -> None:
+        """From now on the first process answers this share of its searches late."""
+        stdin = self._processes[0].stdin
+        assert stdin is not None
+        stdin.write(f"{share}\n")
+        stdin.flush()
+
     @property
     def pids(self) -> list[int]:
         return [process.pid for process in self._processes]
@@ -169,7 +180,7 @@ class Stage:
     @contextlib.asynccontextmanager
     async def composer(self) -> AsyncIterator[Gateway]:
         redis = connect(self.url, prefix=self.platform.redis_prefix)
-        follower = VersionFollower("composer", self.store, redis, self.platform, self.counts)
+        follower = VersionFollower("composer", self.store, redis, self.counts)
         await follower.start(30)
         known = await secret(redis)
         self.hedgings = [Hedging() for _ in range(self.platform.shards)]
@@ -177,7 +188,7 @@ class Stage:
             DirectShard(n, partial(follower.members.replicas, n), known, Nobody(), self.counts, hedging)
             for n, hedging in enumerate(self.hedgings)
         ]
-        gateway = Gateway(self.platform, clients, _no_encoder, redis, follower, self.counts)
+        gateway = Gateway(self.platform, clients.__getitem__, _no_encoder, redis, follower, self.counts)
         gateway.configure(Serving(budget_s=self.args.budget_s))
         decode = wire.decode_candidates
 
@@ -200,7 +211,15 @@ async def _no_encoder(*_: Any) -> Floats:
 
 
 async def measure(
-    stage: Stage, gateway: Gateway, way: str, *, all_of_each: bool = False, share: float = 0.0, paused: bool = False
+    stage: Stage,
+    gateway: Gateway,
+    way: str,
+    *,
+    all_of_each: bool = False,
+    share: float = 0.0,
+    slow: bool = False,
+    paused: bool = False,
+    at_a_rate: bool = True,
 ) -> dict[str, Any]:
     args, users = stage.args, [f"u{i}" for i in range(stage.args.users)]
     for hedging in stage.hedgings:
@@ -209,21 +228,36 @@ async def measure(
     times: list[float] = []
     degraded = 0
 
-    async def ask(until: float, *, counts: bool) -> None:
+    async def ask(due: float) -> None:
         nonlocal degraded
+        slate = await gateway.recommend(RecQuery(user_id=random.choice(users), k=10))
+        times.append(time.monotonic() - due)
+        degraded += bool(slate.degraded)
+
+    async def client(until: float) -> None:
         while time.monotonic() < until:
-            start = time.monotonic()
-            slate = await gateway.recommend(RecQuery(user_id=random.choice(users), k=10))
-            if counts:
-                times.append(time.monotonic() - start)
-                degraded += bool(slate.degraded)
+            await ask(time.monotonic())
+
+    async def load(seconds: float) -> None:
+        start = time.monotonic()
+        if not at_a_rate:
+            await asyncio.gather(*(client(start + seconds) for _ in range(args.clients)))
+            return
+        asking = []
+        for n in range(int(seconds * args.rate)):
+            await asyncio.sleep(max(start + n / args.rate - time.monotonic(), 0.0))
+            asking.append(asyncio.create_task(ask(start + n / args.rate)))
+        await asyncio.gather(*asking)
 
     with patch.object(Router, "spread", 1) if all_of_each else contextlib.nullcontext():
-        await asyncio.gather(*(ask(time.monotonic() + 2, counts=False) for _ in range(args.clients)))
+        stage.slow(args.slow_share if slow else 0.0)
+        await load(max(args.seconds / 4, 128 / args.rate))  # so that what late is has been learned
         pausing = asyncio.create_task(_pause(stage.pids, args)) if paused else None
+        times.clear()
+        degraded = 0
         stage.counts.hedged.clear()
         stage.sent_b, stage.calls, cpu = 0, 0, _cpu(processes)
-        await asyncio.gather(*(ask(time.monotonic() + args.seconds, counts=True) for _ in range(args.clients)))
+        await load(args.seconds)
         spent = _cpu(processes) - cpu
         if pausing is not None:
             pausing.cancel()
@@ -289,11 +323,12 @@ async def run(stage: Stage, items: Sequence[Item]) -> list[dict[str, Any]]:
     async with stage.composer() as gateway:
         await record(gateway, items, stage.args.users)
         rows = [
-            await measure(stage, gateway, "all of each", all_of_each=True),
-            await measure(stage, gateway, "q of each"),
-            await measure(stage, gateway, "q of each, hedged", share=0.05),
-            await measure(stage, gateway, "q of each, paused", paused=True),
-            await measure(stage, gateway, "q of each, paused, hedged", share=0.05, paused=True),
+            await measure(stage, gateway, "all of each", all_of_each=True, at_a_rate=False),
+            await measure(stage, gateway, "q of each", at_a_rate=False),
+            await measure(stage, gateway, "slow", slow=True),
+            await measure(stage, gateway, "slow, hedged", share=0.05, slow=True),
+            await measure(stage, gateway, "paused", paused=True),
+            await measure(stage, gateway, "paused, hedged", share=0.05, paused=True),
         ]
         homes = [RecQuery(user_id=f"u{i}", k=10) for i in range(min(_COMPARED, stage.args.users))]
         pages = [RecQuery(scenario="similar", like_item=item.item_id, k=10) for item in items[:_COMPARED]]
@@ -308,7 +343,8 @@ async def run(stage: Stage, items: Sequence[Item]) -> list[dict[str, Any]]:
 def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     table = Table(
         "shards", "way", "requests", "p50 ms", "p95", "p99", "p99.9", "CPU µs", "sent kB", "called again", "degraded",
-        title=f"{args.items:,} items of {args.dimension} dimensions, {args.clients} clients, {args.seconds:g} s each; "
+        title=f"{args.items:,} items of {args.dimension} dimensions, {args.seconds:g} s each: {args.clients} clients, "
+        f"then {args.rate:g} requests/s; slow: {args.slow_share:.0%} of a process' searches by {args.slow_ms:g} ms; "
         f"paused: {args.pause_ms:g} ms every {args.every_s:g} s",
     )  # fmt: skip
     for row in rows:
@@ -316,23 +352,37 @@ def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
             str(row["shards"]), row["way"], f"{row['requests']:,}",
             *(f"{row[f'{p}_ms']:.1f}" for p in ("p50", "p95", "p99", "p999")),
             f"{row['cpu_us']:,}", f"{row['sent_kb']:.1f}", f"{row['called_again']:.2%}", f"{row['degraded']:.2%}",
-            end_section="paused, hedged" in row["way"],
+            end_section=row["way"] == "paused, hedged",
         )  # fmt: skip
     Console(width=150).print(table)
 
 
+class SlowReplica(ShardReplica):
+    """Answers a share of its searches late; without work, so that the machine has the time."""
+
+    share = 0.0
+    late_s = 0.0
+
+    async def search(self, query: ShardQuery) -> CandidateSet:
+        if random.random() < self.share:
+            await asyncio.sleep(self.late_s)
+        return await super().search(query)
+
+
 async def work(given: dict[str, Any]) -> None:
-    """A process of replicas, until its standard input ends."""
-    platform = Platform.model_validate_json(given["platform"])
-    redis: Redis = connect(given["url"], prefix=platform.redis_prefix)
+    """A process of replicas, until its standard input ends. A line of that is the share of searches that are late."""
+    redis: Redis = connect(given["url"], prefix=given["prefix"])
     store = VersionStore(given["store"])
     name = f"p{given['process']}"
-    replicas = [ShardReplica(s, f"{name}-{s}", platform, store, redis, _no_encoder) for s in given["shards"]]
+    replicas = [SlowReplica(s, f"{name}-{s}", store, redis, _no_encoder) for s in given["shards"]]
     for replica in replicas:
         replica.tune(ShardTuning(recall_share=0.0))
+        replica.late_s = given["late_s"]
         await replica.start("127.0.0.1")
     print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        for replica in replicas:
+            replica.share = float(line)
     await asyncio.gather(*(replica.stop() for replica in replicas))
     await redis.aclose()
 
@@ -367,6 +417,9 @@ def arguments() -> argparse.Namespace:
     add("--users", type=int, default=500)
     add("--clients", type=int, default=8)
     add("--seconds", type=float, default=20.0, help="of each way")
+    add("--rate", type=float, default=20.0, help="requests/s of the ways that are not full load")
+    add("--slow-share", type=float, default=0.05, help="of the searches of one process that are late")
+    add("--slow-ms", type=float, default=50.0)
     add("--pause-ms", type=float, default=30.0)
     add("--every-s", type=float, default=0.5)
     add("--budget-s", type=float, default=1.0)

@@ -1,4 +1,4 @@
-"""What the graph is built from: a change restarts the application."""
+"""What the graph is built from. `recsys apply` changes `shards` and `routing` live; any other change takes a start."""
 
 from __future__ import annotations
 

@@ -22,7 +22,6 @@ from recsys.model.profiles import fold
 from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
 from recsys.ranking.user_features import Attributes
-from recsys.routing import Router
 from recsys.serving.pipeline import Gathered, Recommender
 from recsys.serving.profile_loading import Loaded
 from recsys.serving.request_facts import RequestFacts
@@ -133,7 +132,8 @@ class Offline:
         for shard in loaded:
             shard.tune(tuning)
             shard.count(counts)
-        self._shards = Shards([_Local(s) for s in loaded], Router(manifest.routing, len(loaded)))
+        clients = [_Local(shard) for shard in loaded]
+        self._shards = Shards(clients.__getitem__, lambda _: manifest.built_for.router)
         self._now = float(popularity.times.max()) if len(popularity) else 0.0
 
     def changed(self, **home: object) -> Offline:

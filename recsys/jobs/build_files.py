@@ -20,6 +20,7 @@ from recsys.errors import VersionError
 from recsys.jobs.item_files import OnBatch, read_catalogue
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.vector_files import SuppliedVectors, read_vectors
+from recsys.routing import FIRST
 from recsys.shard.snapshot import write_indexes
 from recsys.state.connection import connect
 from recsys.state.item_log import ItemLog
@@ -153,5 +154,7 @@ async def _trimmed(redis_url: str, platform: Platform) -> list[str]:
     """
     async with connect(redis_url, prefix=platform.redis_prefix) as redis:
         with contextlib.suppress(RedisError, OSError):
-            return [await ItemLog(redis).trimmed(shard) for shard in range(platform.shards)]
+            served = VersionStore.of(platform).current()
+            layout = FIRST if served is None else VersionStore.of(platform).manifest(served).layout
+            return [await ItemLog(redis, layout).trimmed(shard) for shard in range(platform.shards)]
     return []

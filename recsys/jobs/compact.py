@@ -27,10 +27,12 @@ async def compact(
     then_promote: bool,
     allow_shrink: bool = False,
     stronger: bool = False,
+    moving: bool = False,
 ) -> Manifest:
     """Build a version of the live catalogue. With `then_promote`, promote it and remove versions no longer kept.
 
-    `stronger`: begin with the index setting behind the served version's, see `Build.stronger`.
+    `stronger`: begin with the index setting behind the served version's, see `Build.stronger`. `moving`: the platform
+    may run with other shards; see `live_content`.
 
     A repeated call continues an interrupted build. Raises Unavailable when Redis does not answer. Raises VersionError
     before anything is built when the catalogue is empty, or is to be promoted with less than half of the served
@@ -41,7 +43,7 @@ async def compact(
     async with patient_redis(redis_url, platform, "start the same build again") as redis:
         with store.drafts.alone():
             build = replace(await asyncio.to_thread(Build.of, config, say, indexer), stronger=stronger)
-            content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
+            content = await live_content(store, redis, platform, build.encoder.fingerprint, say, moving=moving)
             refuse_shrunken(store, len(content.items), allow_shrink=allow_shrink or not then_promote)
             trained = learned_so_far(store, build.encoder.fingerprint)
             manifest = await asyncio.to_thread(build.publish, content, say, trained)
@@ -70,6 +72,6 @@ async def foreseen(
     async with patient_redis(redis_url, platform, "start the same again") as redis:
         with store.drafts.alone():
             build = await asyncio.to_thread(Build.of, config, say)
-            content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
+            content = await live_content(store, redis, platform, build.encoder.fingerprint, say, planned=True)
             forget_cut(store)
     return PlannedBuild.of(build, content, allow_shrink=allow_shrink or not then_promote)

@@ -14,6 +14,7 @@ from recsys.errors import VersionError
 from recsys.jobs.patient_redis import patient_redis
 from recsys.versions import promotion
 from recsys.versions.manifest import Manifest
+from recsys.versions.moving import try_to_end
 from recsys.versions.promotion import refuse_if_log_gone
 from recsys.versions.retention import kept_no_longer, prune
 from recsys.versions.store import VersionStore
@@ -124,6 +125,7 @@ async def _promoted(
 ) -> Manifest:
     manifest = await promotion.promote(store, version, platform, redis, instead_of, allow_shrink=allow_shrink)
     try:
+        await try_to_end(store, redis)  # with the platform down nobody serves the shards of before
         await prune(store, redis, platform.keep_versions)
     except (RedisError, OSError) as error:  # the version is served, and the next promotion prunes again
         log.warning("%s is served; versions that are kept no longer were not removed: %s", version, error)

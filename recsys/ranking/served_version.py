@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from recsys.model.space import Space
 from recsys.ranking.tree_ranker import Ranker
+from recsys.routing import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Serve:
     space: Space
     fingerprint: str
     """Fingerprint of the version's encoder."""
+    layout: Layout
     weights: Mapping[str, float] | None = None
     """The learned weights of signals. None: the version has no model."""
     ranker: Ranker | None = None

@@ -11,7 +11,7 @@ from recsys.config.serving import Serving
 from recsys.datatypes import Interaction
 from recsys.errors import Unavailable
 from recsys.ranking.served_version import Serve
-from recsys.routing import Router
+from recsys.routing import feed_of
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.slate_writer import SlateWriter
 from recsys.state.users import Counted, UserStore
@@ -62,12 +62,9 @@ def together(parts: Sequence[Recorded]) -> Recorded:
 class EventWriter:
     """`slates`: the log, which has the outcomes that are part of no history."""
 
-    def __init__(
-        self, users: UserStore, profiles: ProfileLoader, settings: Serving, router: Router, slates: SlateWriter
-    ) -> None:
+    def __init__(self, users: UserStore, profiles: ProfileLoader, settings: Serving, slates: SlateWriter) -> None:
         self._users = users
         self._slates = slates
-        self._router = router
         self._profiles = profiles
         self._settings = settings
 
@@ -118,4 +115,4 @@ class EventWriter:
     def counted(self, event: Interaction, *, timed: bool = True) -> Counted:
         """The event with what it counts for."""
         weight = max(self._profiles.taste.weight(event), 0.0)
-        return Counted(event, weight, self._router.feed(event.item_id), timed)
+        return Counted(event, weight, feed_of(event.item_id), timed)

@@ -24,7 +24,6 @@ from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
 from recsys.ranking.served_version import Serve
 from recsys.ranking.variants import with_variants
-from recsys.routing import Router
 from recsys.serving.encoder_calls import Encode, QueryTexts, within
 from recsys.serving.event_writes import EventWriter, Recorded, Told, part_of, together
 from recsys.serving.experiment_runs import ExperimentRuns
@@ -50,6 +49,7 @@ from recsys.serving.trials import Trial, trials
 from recsys.serving.user_records import UserRecords
 from recsys.serving.version_follower import VersionFollower
 from recsys.state import redis_keys
+from recsys.state.item_log import LogId
 from recsys.state.job_runs import last_run
 from recsys.state.membership import applied
 from recsys.state.shown_items import ShownItems
@@ -81,12 +81,13 @@ class Gateway:
     def __init__(
         self,
         platform: Platform,
-        clients: Sequence[ShardClient],
+        client: Callable[[int], ShardClient],
         encode: Encode,
         redis: Redis,
         follower: VersionFollower,
         telemetry: Telemetry = SILENT,
     ) -> None:
+        """`client` returns that of a shard by its number."""
         self.platform = platform
         self._telemetry = telemetry
         self.meter = LoadMeter(lambda: max(self.slates.oldest_s, self._events.oldest_s))
@@ -94,8 +95,7 @@ class Gateway:
         self._recording = Recording(telemetry)
         self.follower = follower
         self._redis = redis
-        self._router = Router(platform.routing, platform.shards)
-        self._shards = Shards(clients, self._router)
+        self._shards = Shards(client, follower.router)
         self._encode = encode
         self._active = Active()
         self.answers = SlateWriter(redis, telemetry)
@@ -122,8 +122,9 @@ class Gateway:
     def _apply(self, settings: Serving) -> None:
         self.settings = settings
         self.answers.configure(settings.slate_log)
-        self._items = ItemWriter(self._redis, self._router, kept_s=2 * settings.write_budget_s + 60)
-        self._changer = ItemChanger(self._redis, self._router, self._shards, self._encode, self._items, settings)
+        kept_s = 2 * settings.write_budget_s + 60
+        self._items = ItemWriter(self._redis, self.follower.layouts, lambda: self.follower.serve.layout.id, kept_s)
+        self._changer = ItemChanger(self._redis, self._shards, self._encode, self._items, settings)
         self.users = UserStore(
             self._redis,
             ttl_s=settings.profile_ttl_s,
@@ -145,7 +146,7 @@ class Gateway:
         by_segment = settings.segments.attribute is not None
         self.segments = SegmentPopularity(self._redis, settings.segments, self.segments) if by_segment else None
         recommender = self._recommender(served, self.rotation)
-        events = EventWriter(self.users, profiles, settings, self._router, self.answers)
+        events = EventWriter(self.users, profiles, settings, self.answers)
         self.user_records = UserRecords(self.users, self._about, events, self.record)
         self._explainer = Explainer(recommender, self._shards, profiles.taste, self.user_records.history)
         self.slates: Coalescer[RecQuery, Slate] = Coalescer(
@@ -456,8 +457,10 @@ class Gateway:
         """Deployment -> why the settings that it was handed last are not in force."""
         return await refusals(self._redis)
 
-    async def _visible(self, newest: Mapping[int, str]) -> bool:
+    async def _visible(self, newest: Mapping[LogId, str]) -> bool:
         """Wait until all shards have applied their newest change. Return False when that takes over five seconds."""
+        serving = self.follower.serve.layout.id
         return await self.follower.members.until(
-            lambda group: all(applied(group, n, sequence) for n, sequence in newest.items()), _VISIBLE_WITHIN_S
+            lambda group: all(applied(group, log, sequence, serving) for log, sequence in newest.items()),
+            _VISIBLE_WITHIN_S,
         )

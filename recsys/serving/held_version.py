@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 
 from recsys.config.tuning import ShardTuning
 from recsys.errors import Rewound, Unavailable
-from recsys.routing import Router
 from recsys.serving.background import Background
 from recsys.serving.encoder_calls import Encode
 from recsys.serving.log_applier import TOGETHER, LogApplier
@@ -27,7 +26,7 @@ from recsys.shard.plan_costs import measured
 from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
-from recsys.state.item_log import Entry
+from recsys.state.item_log import Entry, ItemLog, after
 from recsys.state.membership import Drift, VersionState
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.manifest import Manifest
@@ -77,7 +76,8 @@ class HeldVersion:
         self._manifest = manifest
         self._source = source
         self._feed = feed
-        self._log = LogApplier(source.number, source.redis, source.encode)
+        self._log = LogApplier(source.number, manifest.layout, source.redis, source.encode)
+        self._entries = ItemLog(source.redis, manifest.layout)
         self._tuning = ShardTuning()
         self._measured = -1
         """The items' generation of which `drift` is; -1: of none."""
@@ -154,7 +154,22 @@ class HeldVersion:
 
     def state(self) -> VersionState:
         """For the replica's record."""
-        return VersionState(self.shard.cursor, self.shard.items.live, self.drift, self.holding.state())
+        return VersionState(
+            cursor=self.shard.cursor,
+            layout=self._manifest.layout,
+            items=self.shard.items.live,
+            drift=self.drift,
+            recall=self.holding.state(),
+        )
+
+    async def lag_s(self) -> float:
+        """Seconds since the oldest entry that it has not applied was written; 0.0 when there is none."""
+        waiting = await self._entries.read(self._source.number, self.shard.cursor, limit=1)
+        return max(time.time() - after(waiting[0].sequence)[0] / 1000, 0.0) if waiting else 0.0
+
+    async def log_length(self) -> int:
+        """Entries of its log."""
+        return await self._entries.length(self._source.number)
 
     async def _follow_log(self, applied: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
         start = time.monotonic()
@@ -190,13 +205,12 @@ class HeldVersion:
 async def _load(manifest: Manifest, source: ShardSource) -> tuple[Shard, PopularityFeed]:
     """A shard with all that the log holds, warmed up, and the feed that its popularity came by."""
     shard = await asyncio.to_thread(source.store.load, manifest.version, source.number)
-    applier = LogApplier(source.number, source.redis, source.encode)
+    applier = LogApplier(source.number, manifest.layout, source.redis, source.encode)
     while await applier.catch_up(shard, manifest.fingerprint):
         continue
     # Checked after catching up: the log may have been trimmed meanwhile.
     await applier.check(manifest.version, shard.snapshot, manifest.created_at.timestamp())
-    router = Router(manifest.routing, len(manifest.shards))
-    feed = PopularityFeed(source.redis, router.feed_of(source.number))
+    feed = PopularityFeed(source.redis, manifest.built_for.router.feeds(source.number))
     await feed.follow(shard)
     # The first search reads the memory map from the disk: nobody's request should wait for that.
     await asyncio.to_thread(_warm_up, shard)

@@ -16,10 +16,9 @@ from recsys.config.serving import Serving
 from recsys.datatypes import Floats, Item
 from recsys.errors import Conflict, Unavailable
 from recsys.ranking.served_version import Serve
-from recsys.routing import Router
 from recsys.serving.encoder_calls import Encode, within
 from recsys.serving.item_writes import ItemWriter, Logged
-from recsys.state.item_log import ItemLog
+from recsys.state.item_log import ItemLog, LogId
 from recsys.transport.shard_clients import Shards
 
 _TRIES = 20
@@ -31,7 +30,6 @@ Edit = Callable[[Item], Item]
 @dataclass(frozen=True, slots=True)
 class ItemChanger:
     redis: Redis
-    router: Router
     shards: Shards
     encode: Encode
     writer: ItemWriter
@@ -43,7 +41,7 @@ class ItemChanger:
         edit: Edit,
         serve: Serve,
         read: Callable[[str], Awaitable[Item]],
-        visible: Callable[[Mapping[int, str]], Awaitable[bool]],
+        visible: Callable[[Mapping[LogId, str]], Awaitable[bool]],
         version: int | None = None,
     ) -> Logged:
         """Write what `edit` makes of the item.
@@ -54,7 +52,7 @@ class ItemChanger:
         """
         for _ in range(_TRIES):
             ticket, last = await self.writer.ticket(), await self.writer.last(item_id)
-            if not await visible(await self._ends(item_id)):
+            if not await visible(await self._ends(item_id, serve)):
                 raise Unavailable("the shards are behind with the item log; nothing was changed: try again")
             item = await read(item_id)
             edited = edit(item)
@@ -65,13 +63,15 @@ class ItemChanger:
                 return logged
         return logged
 
-    async def _ends(self, item_id: str) -> dict[int, str]:
+    async def _ends(self, item_id: str, serve: Serve) -> dict[LogId, str]:
         """The newest entry of each log that may hold the item."""
-        holders = self.router.holders(item_id)
+        layout = serve.layout
+        holders = layout.router.holders(item_id)
         try:
-            return dict(zip(holders, await ItemLog(self.redis).newest(holders), strict=True))
+            newest = await ItemLog(self.redis, layout.id).newest(holders)
         except (RedisError, OSError) as error:
             raise Unavailable("the item log does not answer; nothing was changed: try again") from error
+        return {LogId(layout.id, shard): sequence for shard, sequence in zip(holders, newest, strict=True)}
 
     async def _vector(self, item: Item, edited: Item, serve: Serve) -> Floats:
         """(1, d) the text vector: the one that the shard has, where title and text stay as they are."""

@@ -5,12 +5,15 @@ takes time, and one script writes the log. The script leaves out an item that a 
 meanwhile. So a write that timed out at its caller, or that a client sends again after it lost its connection, never
 replaces a later one. A caller may give a version of its own as well: an item is left out when it was written with a
 higher one.
+
+While the shards of the platform change, a write goes to the logs of the old ones and of the new ones, see
+`state/layouts.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +23,20 @@ from redis.exceptions import RedisError
 from recsys.datatypes import Floats, Item
 from recsys.errors import Conflict, Unavailable
 from recsys.routing import Router
+from recsys.serving.written_layouts import WrittenLayouts
 from recsys.state import item_counts, redis_keys
-from recsys.state.item_log import Change, Delete, Upsert, fields_of
+from recsys.state.item_log import Change, Delete, LogId, Upsert, fields_of
+from recsys.state.layouts import EPOCH
 
 _WRITE = """
--- KEYS: for each item its ticket and its version, then the log of each of its changes.
+-- KEYS: layouts; for each item its ticket and its version, then the log of each of its changes.
 -- ARGV: ticket, its lifetime in seconds, version or '', its lifetime, the ticket of each item's last write or '' for
--- whichever it is; for each item the number of changes, for each of
--- these the number of its fields, and the fields.
+-- whichever it is; the epoch of the layouts that the changes are for; for each item the number of changes, for each of
+-- these the number of its fields, and the fields. Answers nothing, and writes nothing, when the epoch is another.
 local ticket, version = tonumber(ARGV[1]), ARGV[3]
 local expected = ARGV[5]
-local key, arg, answers = 1, 6, {}
+if redis.call('HGET', KEYS[1], 'EPOCH') ~= ARGV[6] then return {} end
+local key, arg, answers = 2, 7, {}
 while key <= #KEYS do
   local last, highest, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
   key, arg = key + 2, arg + 1
@@ -58,11 +64,14 @@ while key <= #KEYS do
   answers[#answers + 1] = answer
 end
 return answers
-"""
+""".replace("EPOCH", EPOCH)
 
 _VERSION_S = 400 * 86_400
 """Seconds for which a caller's version of an item is stored, from the last write with one. That is longer than callers
 keep an old change to send it again. It ends, because deleted items must not take memory for ever."""
+
+_MOVES = 5
+"""Times that a write is made again because the layouts changed meanwhile. They change a few times an hour at most."""
 
 _AWAY = "the item log does not answer; send the items again"
 
@@ -72,17 +81,24 @@ class Logged:
     """What one call wrote into the item log, durable."""
 
     items: list[tuple[int, str] | Conflict]
-    """(shard, sequence number) of each item's own entry, or why it was left out."""
-    newest: dict[int, str]
-    """The last entry of each shard that was written to; once it is applied, so are those before it."""
+    """(shard, sequence number) of each item's own entry, or why it was left out. In the served layout."""
+    newest: dict[LogId, str]
+    """The last entry of each log that was written to; once it is applied, so are those before it."""
+
+
+ChangesOf = Callable[[Router], Sequence[Sequence[tuple[int, Change]]]]
+"""For each item what to write into the logs of the router's shards: (shard, change) pairs, the item's own first."""
 
 
 class ItemWriter:
-    """`kept_s`: seconds for which an item's last ticket is stored, longer than any write takes from ticket to log."""
+    """`serving` returns the id of the served layout. `kept_s`: seconds for which an item's last ticket is stored,
+    longer than any write takes from ticket to log.
+    """
 
-    def __init__(self, redis: Redis, router: Router, kept_s: float) -> None:
+    def __init__(self, redis: Redis, layouts: WrittenLayouts, serving: Callable[[], str], kept_s: float) -> None:
         self._redis = redis
-        self._router = router
+        self._layouts = layouts
+        self._serving = serving
         self._kept_s = int(kept_s) + 1
         self._script = redis.register_script(_WRITE)
 
@@ -114,18 +130,24 @@ class ItemWriter:
         `version`: the caller's, of all the items; None: the order of tickets alone decides. `expected`: what `last`
         said of each item; it is left out when another write came since. Raises Unavailable when Redis does not confirm.
         """
-        changes: list[list[tuple[int, Change]]] = []
-        for item, vector in zip(items, vectors, strict=True):
-            owner = self._router.owner(item)
-            # Routed by an attribute, an item moves when the attribute changes: the others must let go of it.
-            others = [(n, Delete(item.item_id)) for n in self._router.holders(item.item_id) if n != owner]
-            changes.append([(owner, Upsert(item, vector, fingerprint)), *others])
-        return await self._write([item.item_id for item in items], changes, ticket, version, expected)
+        upserts = [Upsert(item, vector, fingerprint) for item, vector in zip(items, vectors, strict=True)]
+
+        def changes_of(router: Router) -> list[list[tuple[int, Change]]]:
+            changes: list[list[tuple[int, Change]]] = []
+            for upsert in upserts:
+                owner, item_id = router.owner(upsert.item), upsert.item.item_id
+                # Routed by an attribute, an item moves when the attribute changes: the others must let go of it.
+                others = [(n, Delete(item_id)) for n in router.holders(item_id) if n != owner]
+                changes.append([(owner, upsert), *others])
+            return changes
+
+        return await self._write([item.item_id for item in items], changes_of, ticket, version, expected)
 
     async def delete(self, item_id: str, ticket: int, version: int | None = None) -> Logged:
         """An entry in every shard that may hold the item; the first stands for it."""
-        changes = [(n, Delete(item_id)) for n in self._router.holders(item_id)]
-        logged = await self._write([item_id], [changes], ticket, version)
+        logged = await self._write(
+            [item_id], lambda router: [[(n, Delete(item_id)) for n in router.holders(item_id)]], ticket, version
+        )
         if logged.newest:
             with contextlib.suppress(
                 RedisError, OSError
@@ -136,36 +158,60 @@ class ItemWriter:
     async def _write(
         self,
         item_ids: Sequence[str],
-        changes: Sequence[Sequence[tuple[int, Change]]],
+        changes_of: ChangesOf,
         ticket: int,
         version: int | None,
         expected: int | None = None,
     ) -> Logged:
-        keys: list[redis_keys.Key] = []
-        args: list[Any] = [ticket, self._kept_s, _or_empty(version), _VERSION_S, _or_empty(expected)]
-        for item_id, own in zip(item_ids, changes, strict=True):
-            keys += [
-                redis_keys.written(item_id),
-                redis_keys.version(item_id),
-                *(redis_keys.log(shard) for shard, _ in own),
-            ]
-            args.append(len(own))
-            for _, change in own:
-                fields = [part for pair in fields_of(change).items() for part in pair]
-                args += [len(fields), *fields]
         try:
-            answers: list[list[bytes]] = await self._script(keys=keys, args=args)
+            layouts = await self._layouts.read()
+            for _ in range(_MOVES):
+                # The served layout first: its entries are the ones that the caller is told of.
+                written = sorted(layouts.written, key=lambda layout: layout.id != self._serving())
+                changes: list[list[tuple[LogId, Change]]] = [[] for _ in item_ids]
+                for layout in written:
+                    for own, added in zip(changes, changes_of(layout.router), strict=True):
+                        own += [(LogId(layout.id, shard), change) for shard, change in added]
+                first = [ticket, self._kept_s, _or_empty(version), _VERSION_S, _or_empty(expected), layouts.epoch]
+                answers: list[list[bytes]] = await self._script(*_arguments(item_ids, changes, first))
+                if answers:
+                    return _logged(item_ids, changes, answers, version)
+                layouts = await self._layouts.look()
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
-        written: list[tuple[int, str] | Conflict] = []
-        newest: dict[int, str] = {}
-        for item_id, own, (why, *sequences) in zip(item_ids, changes, answers, strict=True):
-            if why:
-                written.append(_conflict(item_id, why.decode(), version))
-                continue
-            newest |= {shard: at.decode() for (shard, _), at in zip(own, sequences, strict=True)}
-            written.append((own[0][0], sequences[0].decode()))
-        return Logged(written, newest)
+        raise Unavailable("the shards' layouts keep changing; send the items again")
+
+
+def _arguments(
+    item_ids: Sequence[str], changes: Sequence[Sequence[tuple[LogId, Change]]], first: Sequence[Any]
+) -> tuple[list[redis_keys.Key], list[Any]]:
+    """Keys and arguments of the script. `first`: the arguments before those of the items."""
+    keys, args = [redis_keys.LAYOUTS], list(first)
+    for item_id, own in zip(item_ids, changes, strict=True):
+        logs = [redis_keys.log(log.shard, log.layout) for log, _ in own]
+        keys += [redis_keys.written(item_id), redis_keys.version(item_id), *logs]
+        args.append(len(own))
+        for _, change in own:
+            fields = [part for pair in fields_of(change).items() for part in pair]
+            args += [len(fields), *fields]
+    return keys, args
+
+
+def _logged(
+    item_ids: Sequence[str],
+    changes: Sequence[Sequence[tuple[LogId, Change]]],
+    answers: Sequence[Sequence[bytes]],
+    version: int | None,
+) -> Logged:
+    written: list[tuple[int, str] | Conflict] = []
+    newest: dict[LogId, str] = {}
+    for item_id, own, (why, *sequences) in zip(item_ids, changes, answers, strict=True):
+        if why:
+            written.append(_conflict(item_id, why.decode(), version))
+            continue
+        newest |= {log: at.decode() for (log, _), at in zip(own, sequences, strict=True)}
+        written.append((own[0][0].shard, sequences[0].decode()))
+    return Logged(written, newest)
 
 
 def _or_empty(number: int | None) -> int | str:

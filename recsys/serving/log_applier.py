@@ -25,13 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class LogApplier:
-    """Follows one shard's log for the versions that a replica holds."""
+    """Follows one shard's log in the layout of a version that a replica holds."""
 
-    def __init__(self, number: int, redis: Redis, encode: Encode) -> None:
+    def __init__(self, number: int, layout: str, redis: Redis, encode: Encode) -> None:
+        """`layout`: its id."""
         self._number = number
         self._redis = redis
-        self._log = ItemLog(redis)
-        self._stored = Reencoded(redis, number)
+        self._log = ItemLog(redis, layout)
+        self._stored = Reencoded(redis, self._log.name(number))
         self._encode = encode
 
     async def check(self, version: str, cursor: str, built_at: float) -> None:

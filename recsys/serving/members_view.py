@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys.routing import Layout
 from recsys.state.membership import ComposerMember, Group, Member, ShardMember, covered, ready
 from recsys.state.presence import Presence
 
@@ -16,11 +17,10 @@ _WAITING_LOOK_S = 0.01
 
 
 class MembersView:
-    """`presence` has the composer's own record; `shards` is the platform's number of shards."""
+    """`presence` has the composer's own record."""
 
-    def __init__(self, redis: Redis, composer_id: str, shards: int) -> None:
+    def __init__(self, redis: Redis, composer_id: str) -> None:
         self.presence = Presence(redis, ComposerMember(id=composer_id), (ShardMember, ComposerMember))
-        self._shards = shards
         self._looking: asyncio.Future[None] | None = None
 
     @property
@@ -47,13 +47,13 @@ class MembersView:
         """Return the replicas of a shard. The object is the same until a look finds a change."""
         return self.group.get(shard, ())
 
-    def covered(self, version: str) -> int:
-        """Return the number of shards with a replica that holds the version."""
-        return covered(self.group, version, self._shards)
+    def covered(self, version: str, layout: Layout) -> int:
+        """Return the number of the version's shards with a replica that holds it."""
+        return covered(self.group, version, layout.router.shards)
 
-    def ready(self, version: str) -> bool:
+    def ready(self, version: str, layout: Layout) -> bool:
         """Return whether every replica of every shard holds the version, however far it has applied its log."""
-        return ready(self.group, version, self._shards, {})
+        return ready(self.group, version, layout, {})
 
     async def refresh(self) -> None:
         """Look at the presence records. Concurrent calls share one look. Raises RedisError or OSError."""

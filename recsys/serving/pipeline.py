@@ -206,7 +206,7 @@ class Recommender:
                     items=items,
                     index_version=serve.version,
                     model_version=serve.model,
-                    degraded=self._degraded(prepared, missing),
+                    degraded=self._degraded(serve, prepared, missing),
                     unknown_items=tuple(i for i in prepared.query.items or () if i not in present),
                     notes=why.get(b) or notes(prepared, items),
                     stages=clock.laps,
@@ -219,11 +219,12 @@ class Recommender:
         clock.lap("ranking")
         return slates
 
-    def _degraded(self, prepared: Prepared, missing: Sequence[str]) -> tuple[str, ...]:
+    def _degraded(self, serve: Serve, prepared: Prepared, missing: Sequence[str]) -> tuple[str, ...]:
         """What is missing in an answer. `missing`: what is missing in the answers of the shards to the batch."""
         if not missing and not prepared.missing:  # nearly always
             return ()
-        return tuple(dict.fromkeys((*prepared.missing, *self._shards.concerning(prepared.filter, missing))))
+        concerning = self._shards.concerning(serve.version, prepared.filter, missing)
+        return tuple(dict.fromkeys((*prepared.missing, *concerning)))
 
     async def _why_empty(
         self,
@@ -279,7 +280,8 @@ class Recommender:
         """`wanted`: names of signals. `weights`: of each request's blend; empty: none is blended."""
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         rules = BatchRules.of([p.rules for p in batch], moment.now)
-        query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0), self._shards.router.spread)
+        spread = self._shards.router(serve.version).spread
+        query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0), spread)
         candidates, missing = await self._shards.search(query, clock)
         clock.lap("candidates")
         if candidates is None:

@@ -7,7 +7,6 @@ import contextlib
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -21,58 +20,65 @@ _ALL_ANEW_S = 86_400.0
 
 
 class PopularityFeed:
-    """Keeps likes and trends of one version's shard up to date. `feed`: see `Router.feed`.
+    """Keeps likes and trends of one version's shard up to date. `feeds`: see `Router.feeds`.
 
-    Redis numbers the changes; no clock is involved. A feed remembers the last 50,000 items that changed. A shard that
+    Redis numbers the changes; no clock is involved. A feed remembers the last 10,000 items that changed. A shard that
     has missed more reads all its items again. So does one whose Redis was replaced, or has lost changes that the shard
     had seen. Numbers are read in pages, between which the event loop is free.
     """
 
-    def __init__(self, redis: Redis, feed: int) -> None:
+    def __init__(self, redis: Redis, feeds: Sequence[int]) -> None:
         self._redis = redis
-        self._key = redis_keys.touched(feed)
-        self._seen = 0
-        """Number of the last change that the shard has."""
+        self._keys = [redis_keys.touched(feed) for feed in feeds]
+        self._seen = [0] * len(self._keys)
+        """By feed, the number of the last change that the shard has."""
+        self._page = max(PAGE // len(self._keys), 1)
+        """Items of each feed that are read at a time: a page of all of them together."""
         self._server: str | None = None
         """Redis' run_id; None: nothing was read yet."""
         self._all_at = -math.inf
 
     async def follow(self, shard: Shard) -> None:
         """Bring the shard's numbers up to date."""
-        end, server, size, oldest = await self._look()
-        lost = end < self._seen or server != self._server or (size >= FEED and oldest > self._seen)
+        end, server, missed = await self._look()
+        lost = missed or end < max(self._seen) or server != self._server
         if lost or time.monotonic() - self._all_at > _ALL_ANEW_S:
             self._server = None  # until all of it is read
             for rows in shard.pages(PAGE):
                 await self._take(shard, await asyncio.to_thread(shard.ids, rows))
-            self._seen, self._server, self._all_at = end, server, time.monotonic()
-        while page := await self._changes():
-            await self._take(shard, shard.present([item.decode() for item, _ in page]))
-            self._seen = int(page[-1][1])
-            if len(page) < PAGE:
-                break
+            self._seen, self._server, self._all_at = [end] * len(self._keys), server, time.monotonic()
+        full = True
+        while full:
+            pages = await self._changes()
+            if changed := [item.decode() for page in pages for item, _ in page]:
+                await self._take(shard, shard.present(changed))
+            self._seen = [int(page[-1][1]) if page else seen for page, seen in zip(pages, self._seen, strict=True)]
+            full = any(len(page) == self._page for page in pages)
 
-    async def _look(self) -> tuple[int, str, int, float]:
-        """Number of the last change, the server's run_id ("" where this user may not read it), how many items the feed
-        has, and the number of its oldest.
+    async def _look(self) -> tuple[int, str, bool]:
+        """Number of the last change, the server's run_id ("" where this user may not read it), and whether a feed has
+        dropped changes that the shard has not seen.
         """
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(redis_keys.SEQUENCES)
         pipe.info("server")
-        pipe.zcard(self._key)
-        pipe.zrange(self._key, 0, 0, withscores=True)
-        end, server, size, oldest = await pipe.execute(raise_on_error=False)
-        for answer in (end, size, oldest):
+        for key in self._keys:
+            pipe.zcard(key)
+            pipe.zrange(key, 0, 0, withscores=True)
+        end, server, *feeds = await pipe.execute(raise_on_error=False)
+        for answer in (end, *feeds):
             if isinstance(answer, Exception):
                 raise answer
         run_id = str(server["run_id"]) if isinstance(server, dict) else ""
-        return int(end or 0), run_id, size, oldest[0][1] if oldest else math.inf
+        told = zip(feeds[::2], feeds[1::2], self._seen, strict=True)
+        return int(end or 0), run_id, any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in told)
 
-    async def _changes(self) -> list[tuple[bytes, float]]:
-        page: Any = await self._redis.zrange(
-            self._key, f"({self._seen}", "+inf", byscore=True, offset=0, num=PAGE, withscores=True
-        )
-        return list(page)
+    async def _changes(self) -> list[list[tuple[bytes, float]]]:
+        """By feed, up to a page of items that have changed since the shard has read it."""
+        pipe = self._redis.pipeline(transaction=False)
+        for key, seen in zip(self._keys, self._seen, strict=True):
+            pipe.zrange(key, f"({seen}", "+inf", byscore=True, offset=0, num=self._page, withscores=True)
+        return list(await pipe.execute())
 
     async def _take(self, shard: Shard, item_ids: Sequence[str]) -> None:
         async with shard.changing:  # the reading as well: an upsert in between has newer numbers

@@ -13,7 +13,6 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Floats, Item
 from recsys.errors import Unavailable, VersionError
@@ -27,7 +26,7 @@ from recsys.serving.version_rejections import Rejections
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.listing import page
 from recsys.shard.shard import Shard
-from recsys.state.item_log import Entry, ItemLog
+from recsys.state.item_log import Entry
 from recsys.state.membership import ComposerMember, ShardMember
 from recsys.state.presence import SAY_S, Presence, secret
 from recsys.telemetry import SILENT, Telemetry
@@ -53,7 +52,6 @@ class ShardReplica:
         self,
         shard: int,
         replica_id: str,
-        platform: Platform,
         store: VersionStore,
         redis: Redis,
         encode: Encode,
@@ -62,15 +60,17 @@ class ShardReplica:
         """`shard`: its number. `encode`: for entries of the log that another encoder made, see `LogApplier`."""
         self.versions: dict[str, HeldVersion] = {}
         """Those that can be searched, in the order in which they were loaded."""
-        self.watch = ShardWatch(shard, self.versions, ItemLog(redis), telemetry)
+        self.watch = ShardWatch(self.versions, telemetry)
         self._source = ShardSource(shard, store, redis, encode, telemetry)
-        self._servable = Servable(store, platform)
+        self._servable = Servable(store)
         self._presence = Presence(redis, ShardMember(id=replica_id, shard=shard), (ComposerMember,))
         self._background = Background(telemetry)
         self.rejections = Rejections()
         """Versions that it could not load."""
         self._promoted: list[str] = []
         """The promoted version and those before it, as read last."""
+        self._needed = True
+        """Whether a version that composers serve or ask for, or the promoted one, has this shard."""
         self._tuning = ShardTuning()
         self._standstill = Standstill()
         self._channel: ChannelServer | None = None
@@ -90,18 +90,20 @@ class ShardReplica:
     async def start(self, host: str | None = None) -> None:
         """Load what is served, catch up with the log, and follow both from now on.
 
-        `host`: address on which to open a channel for composers; None: no channel. Raises VersionError when nothing is
-        promoted, or none of the promoted versions can be loaded.
+        `host`: address on which to open a channel for composers; None: no channel. A shard that no version has yet
+        waits for one. Raises VersionError when nothing is promoted, or none of the promoted versions can be loaded.
         """
         if host is not None:
             self._channel = await ChannelServer.start(host, self._answer, await secret(self._source.redis))
             self._presence.member = structs.replace(self._presence.member, address=self._channel.address)
         await self._presence.look()
-        if not (await self._load_first(await self._wanted()) or await self._load_first(await self._read_promoted())):
+        loaded = await self._load_first(await self._wanted())
+        if self._needed and not (loaded or await self._load_first(await self._read_promoted())):
             reasons = "; ".join(self.rejections.reasons.values())
             raise VersionError(f"{self.name}: none of the promoted versions can be loaded: {reasons}")
         start = self._background.start
         start("standstill", self._standstill.look, LOOK_S)
+        await self._say()  # a shard without a version has not said yet that it is there
         start("presence", self._speak, SAY_S)  # loading another version may take longer than silence is borne
         with contextlib.suppress(RedisError, Unavailable):  # then `_follow` goes on trying
             while await self._load_first(await self._wanted()):
@@ -129,8 +131,8 @@ class ShardReplica:
 
     def healthy(self) -> bool:
         """Whether it serves, and everything that runs in the background still does."""
-        versions = self.versions.values()
-        return bool(versions) and self._background.healthy() and all(version.healthy() for version in versions)
+        versions, serves = self.versions.values(), bool(self.versions) or not self._needed
+        return serves and self._background.healthy() and all(version.healthy() for version in versions)
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         """Raises Unavailable when the version is not here, or nobody waits for the answer any more."""
@@ -196,14 +198,21 @@ class ShardReplica:
         return version
 
     async def _wanted(self) -> list[str]:
-        """Versions that composers serve or ask for, and the promoted one behind them.
+        """Versions that composers serve or ask for, and the promoted one behind them; those that have this shard.
 
         The last records of silent composers count, too: they may be serving all the same.
         """
         promoted = await self._read_promoted()
         composers = self._presence.records(ComposerMember)
         named = [v for m in composers for v in (m.serving, m.asks, m.tries) if v is not None]
-        return list(dict.fromkeys([*named, promoted[0]]))
+        wanted = [v for v in dict.fromkeys([*named, promoted[0]]) if v in self.versions or await self._is_in(v)]
+        self._needed = bool(wanted)
+        return wanted
+
+    async def _is_in(self, version: str) -> bool:
+        """Whether the version has this shard. True where its manifest cannot be read: opening it says why."""
+        layout = await asyncio.to_thread(self._servable.layout, version)
+        return layout is None or self._source.number < layout.router.shards
 
     async def _read_promoted(self) -> list[str]:
         """The promoted version, and those served before it, newest first."""
@@ -213,7 +222,7 @@ class ShardReplica:
     async def _load_first(self, versions: Sequence[str]) -> bool:
         """Load the first of the versions that is not here and opens; False when there is none."""
         for version in versions:
-            if version in self.versions or self.rejections.resting(version):
+            if version in self.versions or self.rejections.resting(version) or not await self._is_in(version):
                 continue
             try:
                 await self._load(version)

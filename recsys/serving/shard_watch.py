@@ -15,16 +15,14 @@ from recsys.shard.candidates import CandidateSet, Searched, ShardQuery
 from recsys.shard.plans import named, shape
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
-from recsys.state.item_log import Entry, ItemLog, after
+from recsys.state.item_log import Entry, after
 from recsys.telemetry import Telemetry
 
 
 class ShardWatch:
-    def __init__(self, number: int, versions: Mapping[str, HeldVersion], log: ItemLog, telemetry: Telemetry) -> None:
-        """`number`: of the shard. `versions`: those that are held, as they are at any time, the newest last."""
-        self._number = number
+    def __init__(self, versions: Mapping[str, HeldVersion], telemetry: Telemetry) -> None:
+        """`versions`: those that are held, as they are at any time, the newest last."""
         self._versions = versions
-        self._log = log
         self._telemetry = telemetry
         self._open: dict[object, float] = {}
         """Searches without an answer yet, in order of arrival, with their arrival."""
@@ -75,9 +73,8 @@ class ShardWatch:
         versions = list(self._versions.values())
         for version in versions:
             telemetry.set("recsys_items", version.shard.items.live, version=version.version)
-        lags = [await self._lag_s(version.shard.cursor) for version in versions]
-        telemetry.set("recsys_log_lag_seconds", max(lags, default=0.0))
-        telemetry.set("recsys_log_entries", await self._log.length(self._number))
+        telemetry.set("recsys_log_lag_seconds", max([await version.lag_s() for version in versions], default=0.0))
+        telemetry.set("recsys_log_entries", max([await version.log_length() for version in versions], default=0))
 
     async def measure_recall(self, share: float) -> None:
         """Answer some searches again, exactly, and hold what they find over its floor; then rest, so that this takes
@@ -126,11 +123,6 @@ class ShardWatch:
                     self._telemetry.set("recsys_recall_ratio", ratio, shape=kind)
                 return spent_s
         return 0.0
-
-    async def _lag_s(self, cursor: str) -> float:
-        """Seconds since the oldest entry behind the cursor was written; 0.0 when there is none."""
-        waiting = await self._log.read(self._number, cursor, limit=1)
-        return max(time.time() - after(waiting[0].sequence)[0] / 1000, 0.0) if waiting else 0.0
 
     def _oldest_s(self) -> float:
         arrived = next(iter(self._open.values()), None)

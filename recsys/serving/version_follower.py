@@ -13,15 +13,16 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.config.platform import Platform
-from recsys.errors import VersionError
+from recsys.errors import Unavailable, VersionError
 from recsys.ranking.served_version import Serve
+from recsys.routing import Layout, Router
 from recsys.serving.background import Background
 from recsys.serving.members_view import MembersView
 from recsys.serving.version_choice import better, most_covered, to_ask_for
 from recsys.serving.version_rejections import Rejections
+from recsys.serving.written_layouts import WrittenLayouts
 from recsys.state.canary_record import CanaryRecord, CanaryRecords
-from recsys.state.item_log import ItemLog, after
+from recsys.state.item_log import START_OF_LOG, ItemLog, LogId, after
 from recsys.state.membership import ComposerMember, Drift, Group, asking_for_rebuilds, drifts, furthest, ready
 from recsys.state.presence import SAY_S
 from recsys.statistics.splitting import point
@@ -32,6 +33,8 @@ from recsys.versions.store import VersionStore
 
 _LOOK_S = 0.25
 """Seconds between two looks at the members and at the promoted version."""
+_LAYOUTS_S = 1.0
+"""Seconds between two looks at the layouts that are written. A write that is refused by them looks at once."""
 HELPLESS_S = 30.0
 """Seconds after which a composer that cannot answer is unhealthy, if shards hold a version that another could serve."""
 
@@ -56,14 +59,14 @@ async def _nothing(_: Serve) -> None:
 class VersionFollower:
     """Follows the promoted versions. `serve` is read once for each batch, so a batch has one version."""
 
-    def __init__(
-        self, composer_id: str, store: VersionStore, redis: Redis, platform: Platform, telemetry: Telemetry = SILENT
-    ) -> None:
+    def __init__(self, composer_id: str, store: VersionStore, redis: Redis, telemetry: Telemetry = SILENT) -> None:
         self.store = store
-        self._log = ItemLog(redis)
-        self.members = MembersView(redis, composer_id, platform.shards)
-        self._shards = platform.shards
-        self._servable = Servable(store, platform)
+        self._redis = redis
+        self.members = MembersView(redis, composer_id)
+        self.layouts = WrittenLayouts(redis, self._promoted_layout)
+        self._servable = Servable(store, lambda: self.layouts.last)
+        self._routers: dict[str, Router] = {}
+        """By version, of all that were opened: one a night, and small."""
         self._telemetry = telemetry
         self._background = Background(telemetry)
         self._manifest: Manifest | None = None
@@ -80,9 +83,9 @@ class VersionFollower:
         self._promoted: Sequence[str] = ()
         self.rejections = Rejections()
         """Versions that could not be opened."""
-        self._reached: Mapping[int, str] | None = None
-        """By shard, the last log entry that any replica had applied at the last look. All replicas should have applied
-        it by the next look. None: there was no version to switch to."""
+        self._reached: Mapping[LogId, str] | None = None
+        """By log, the last entry that any replica had applied at the last look. All replicas should have applied it by
+        the next look. None: there was no version to switch to."""
         self.before_switch: Callable[[Serve], Awaitable[None]] = _nothing
         """Awaited before a switch, if the present version can still answer."""
         self._answerable_at = math.inf
@@ -119,7 +122,14 @@ class VersionFollower:
         """
         if self._serve is None:
             return False
-        return not self.members.presence.looked or self.members.covered(self._serve.version) > 0
+        return not self.members.presence.looked or self.members.covered(self._serve.version, self._serve.layout) > 0
+
+    def router(self, version: str) -> Router:
+        """Return which shards of a version own what. Raises Unavailable for one that was not served lately."""
+        router = self._routers.get(version)
+        if router is None:
+            raise Unavailable(f"version {version} is served no longer; try again")
+        return router
 
     async def start(self, patience_s: float) -> None:
         """Wait until every shard holds a promoted version, then follow the versions in the background.
@@ -132,6 +142,7 @@ class VersionFollower:
         self._background.start("say", self.members.presence.say, SAY_S)
         self._background.start("look", self.members.refresh, _LOOK_S)
         self._background.start("follow", self._follow, _LOOK_S)
+        self._background.start("layouts", self._look_at_layouts, _LAYOUTS_S)
         try:
             await asyncio.wait_for(self._taken.wait(), patience_s)
         except TimeoutError:
@@ -159,63 +170,105 @@ class VersionFollower:
         await self._follow_canary(group)
         tried = () if self._tries is None else (self._tries.version,)
         self.rejections.keep([*self._promoted, *tried])
-        versions = better(self._promoted, self._served, group, self._shards)
+        versions = better(self._promoted, self._served, self._whole)
         if versions:
-            now = furthest(group)
+            now = furthest(group) | await self._new_ends(versions)
             await self._switch_to_first(versions, group, now if self._reached is None else self._reached)
             self._reached = now
         else:
             self._reached = None
-        await self._ask(group)
+        await self._ask()
 
     async def _follow_canary(self, group: Group) -> None:
         """Hold the version that goes out beside the served one, once every shard has it; let it go when it ends."""
         with contextlib.suppress(RedisError, OSError):  # then it stays as it is
             self._tries = await self._canaries.read()
         record = self._tries
-        if record is None or record.base != self._served or not ready(group, record.version, self._shards, {}):
+        layout = None if record is None else await asyncio.to_thread(self._servable.layout, record.version)
+        if record is None or layout is None or record.base != self._served or not ready(
+            group, record.version, layout, {}
+        ):
             self.canary, self._trial_reached = None, {}
             return
         if self.canary is not None and self.canary.serve.version == record.version:
             self.canary = self.canary._replace(share=record.share)
             return
-        reached, self._trial_reached = self._trial_reached, furthest(group)
+        now = furthest(group) | await self._new_ends([record.version])
+        reached, self._trial_reached = self._trial_reached, now
         if not reached or self.rejections.resting(record.version):
             return
-        if ready(group, record.version, self._shards, await self._in_log(reached)):
+        if ready(group, record.version, layout, await self._in_log(layout, reached)):
             opened = await self._open(record.version)
             if opened is not None:
                 self.canary = CanaryArm(opened[0], record.share)
                 log.info("trying version %s", record.version)
 
-    async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[int, str]) -> None:
+    async def _look_at_layouts(self) -> None:
+        if self._promoted:
+            await self.layouts.look()
+
+    def _promoted_layout(self) -> Layout:
+        """Raises VersionError before CURRENT was read."""
+        layout = next(filter(None, map(self._servable.layout, self._promoted)), None)
+        if layout is None:
+            raise VersionError("the manifest of no promoted version can be read; try again in a moment")
+        return layout
+
+    def _whole(self, version: str) -> bool:
+        """Return whether each shard of the version has a replica that holds it."""
+        layout = self._servable.layout(version)
+        return layout is not None and self.members.covered(version, layout) == layout.router.shards
+
+    def _share(self, version: str) -> float:
+        """Return the share of the version's shards that have a replica that holds it."""
+        layout = self._servable.layout(version)
+        return 0.0 if layout is None else self.members.covered(version, layout) / layout.router.shards
+
+    async def _new_ends(self, versions: Sequence[str]) -> dict[LogId, str]:
+        """Return the ends of the logs of versions of another layout than the served one.
+
+        No replica that serves follows these, so none says how far the new one should have come.
+        """
+        if self._serve is None:
+            return {}
+        ends: dict[LogId, str] = {}
+        for layout in {one.id: one for one in map(self._servable.layout, versions) if one is not None}.values():
+            if layout.id != self._serve.layout.id:
+                numbers = range(layout.router.shards)
+                newest = await ItemLog(self._redis, layout.id).newest(numbers)
+                ends |= {LogId(layout.id, number): end for number, end in zip(numbers, newest, strict=True)}
+        return ends
+
+    async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[LogId, str]) -> None:
         """Switch to the first version, if any, that is ready and opens. `reached`: see `membership.ready`."""
         for version in versions:
-            if self.rejections.resting(version) or not ready(group, version, self._shards, {}):
+            layout = self._servable.layout(version)
+            if layout is None or self.rejections.resting(version) or not ready(group, version, layout, {}):
                 continue
-            if ready(group, version, self._shards, await self._in_log(reached)) and await self._switch(version):
+            in_log = await self._in_log(layout, reached)
+            if ready(group, version, layout, in_log) and await self._switch(version, layout):
                 return
 
-    async def _in_log(self, reached: Mapping[int, str]) -> dict[int, str]:
+    async def _in_log(self, layout: Layout, reached: Mapping[LogId, str]) -> dict[LogId, str]:
         """Return `reached`, limited to the end of each log: no replica can apply entries that Redis has lost."""
-        numbers = [number for number in reached if number < self._shards]
-        ends = await self._log.newest(numbers)
-        return {number: min(reached[number], end, key=after) for number, end in zip(numbers, ends, strict=True)}
+        logs = [LogId(layout.id, number) for number in range(layout.router.shards)]
+        ends = await ItemLog(self._redis, layout.id).newest([log.shard for log in logs])
+        return {log: min(reached.get(log, START_OF_LOG), end, key=after) for log, end in zip(logs, ends, strict=True)}
 
-    async def _switch(self, version: str) -> bool:
+    async def _switch(self, version: str, layout: Layout) -> bool:
         """Serve the version. Return False when it does not open, or the shards drop it meanwhile."""
         opened = await self._open(version)
         if opened is None:
             return False
         serve, manifest = opened
         self.rejections.remove(version)
-        if self._served is not None and self.members.covered(self._served) == self._shards:
+        if self._served is not None and self._whole(self._served):
             try:
                 await self.before_switch(serve)
             except Exception as error:  # it only saves work later: the switch does not depend on it
                 log.exception("getting ready for version %s: %s", version, type(error).__name__)
         await self.members.refresh()  # opening the version may have taken long
-        if not self.members.ready(version):
+        if not self.members.ready(version, layout):
             return False
         await self._take(serve, manifest)
         return True
@@ -224,6 +277,7 @@ class VersionFollower:
         """Open a version. None: it does not open, and the reason is in `rejections`."""
         try:
             serve = await asyncio.to_thread(self.store.serve, version)
+            self._routers[version] = serve.layout.router
             return serve, await asyncio.to_thread(self.store.manifest, version)
         except Exception as error:  # noqa: BLE001 - after any error another version can be served
             self.rejections.add("the composer", version, error)
@@ -239,7 +293,7 @@ class VersionFollower:
     async def _make_do(self) -> None:
         """Serve the version that most shards hold, of several the newest."""
         promoted = self._promoted or await asyncio.to_thread(self._servable.read)
-        for version in most_covered(promoted, self.members.group, self._shards):
+        for version in most_covered(promoted, self._share):
             opened = await self._open(version)
             if opened is not None:
                 if self._serve is None:  # otherwise a version became ready meanwhile
@@ -249,10 +303,10 @@ class VersionFollower:
             f"none of the promoted versions can be served: {'; '.join(self.rejections.reasons.values())}"
         )
 
-    async def _ask(self, group: Group) -> None:
+    async def _ask(self) -> None:
         """Ask the shards for an older version if none of the newer ones can be served."""
         rejected = {v for m in self.members.all for v in m.rejected} | self.rejections.reasons.keys()
-        version = to_ask_for(self._promoted, self._served, rejected, group, self._shards)
+        version = to_ask_for(self._promoted, self._served, rejected, self._whole)
         presence = self.members.presence
         record = structs.replace(self._record(presence.member), asks=version)
         if record != presence.member:
@@ -275,7 +329,11 @@ class VersionFollower:
     def _helpless(self) -> bool:
         """Return whether it has not answered for HELPLESS_S although shards hold a version that another might serve."""
         now = asyncio.get_running_loop().time()
-        if self.can_answer() or not any(map(self.members.ready, self._promoted)):
+        if self.can_answer() or not any(map(self._ready, self._promoted)):
             self._answerable_at = now
         self._answerable_at = min(self._answerable_at, now)
         return now - self._answerable_at > HELPLESS_S
+
+    def _ready(self, version: str) -> bool:
+        layout = self._servable.layout(version)
+        return layout is not None and self.members.ready(version, layout)

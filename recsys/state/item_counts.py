@@ -28,8 +28,9 @@ from recsys.state import redis_keys
 PAGE = 1000
 """Items read at a time: about 2 ms of an event loop."""
 
-FEED = 50_000
-"""Items that a feed remembers as changed, give or take a tenth. A shard that has missed more reads all its items."""
+FEED = 10_000
+"""Items that one of the feeds (see `routing.FEEDS`) remembers as changed, give or take a tenth. A shard that has
+missed more reads all its items."""
 
 _GRAIN = 2.0**-20
 """Weights are whole multiples of this, so that sums are exact and do not depend on their order."""

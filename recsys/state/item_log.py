@@ -1,5 +1,7 @@
 """The item log: one Redis Stream a shard. What stands in it is acknowledged; replicas apply it in order.
 
+Shards of another layout have other logs, see `layouts.py`.
+
 An entry is `op` (upsert, delete, mark), `id`, and for an upsert `doc` (the item as JSON), `vec` (float32 bytes) and
 `enc` (fingerprint of the encoder that made the vector, so that a version of another encoder knows to make its own).
 
@@ -14,9 +16,9 @@ a cursor can be read on from:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,13 +27,14 @@ from redis.exceptions import ResponseError
 
 from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
+from recsys.routing import FIRST
 from recsys.state import redis_keys
 
 START_OF_LOG = "0-0"
 """Redis Streams' id before every entry."""
 
 _HOLDS = """
--- KEYS: log, trimmed; ARGV: cursor, shard. Every replica asks several times a second: the entry itself stays here.
+-- KEYS: log, trimmed; ARGV: cursor, the log's name. Every replica asks several times a second: the entry stays here.
 local trimmed = redis.call('HGET', KEYS[2], ARGV[2])
 return {#redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]), trimmed or '0-0'}
 """
@@ -61,16 +64,33 @@ class Entry:
     """None: a mark, which changes nothing."""
 
 
+class LogId(NamedTuple):
+    """The log of one shard in one layout."""
+
+    layout: str
+    shard: int
+
+
 class ItemLog:
-    def __init__(self, redis: Redis) -> None:
+    """The logs of one layout."""
+
+    def __init__(self, redis: Redis, layout: str = FIRST) -> None:
         self._redis = redis
+        self.layout = layout
         self._holds = redis.register_script(_HOLDS)
+
+    def name(self, shard: int) -> str:
+        """See `redis_keys.log_name`."""
+        return redis_keys.log_name(shard, self.layout)
+
+    def _key(self, shard: int) -> redis_keys.Key:
+        return redis_keys.log(shard, self.layout)
 
     async def append(self, changes: Sequence[tuple[int, Change]]) -> list[str]:
         """Write (shard, change) pairs in one transaction, all or none. Return their sequence numbers."""
         pipe = self._redis.pipeline(transaction=True)
         for shard, change in changes:
-            pipe.xadd(redis_keys.log(shard), fields_of(change))
+            pipe.xadd(self._key(shard), fields_of(change))
         return [sequence.decode() for sequence in await pipe.execute()]
 
     async def read(self, shard: int, cursor: str, *, limit: int = 512, wait_ms: int | None = None) -> list[Entry]:
@@ -78,12 +98,12 @@ class ItemLog:
 
         `wait_ms`: milliseconds to wait for the first; None: do not wait.
         """
-        answer: Any = await self._redis.xread({redis_keys.log(shard): cursor}, count=limit, block=wait_ms)
+        answer: Any = await self._redis.xread({self._key(shard): cursor}, count=limit, block=wait_ms)
         return [Entry(at.decode(), change_of(fields)) for _, entries in answer or [] for at, fields in entries]
 
     async def length(self, shard: int) -> int:
         """Number of entries in the shard's log."""
-        return int(await self._redis.xlen(redis_keys.log(shard)))
+        return int(await self._redis.xlen(self._key(shard)))
 
     async def end(self, shard: int, at_least: str = START_OF_LOG) -> str:
         """Sequence number of the newest entry that there ever was; START_OF_LOG before the first.
@@ -92,30 +112,19 @@ class ItemLog:
         entries. `at_least`: a cursor that was reached for certain, such as that of the snapshot that a build starts
         from. It is the end where Redis has lost later entries.
         """
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.xinfo_stream(redis_keys.log(shard))
-        pipe.hget(redis_keys.TRIMMED, str(shard))
-        stream, trimmed = await pipe.execute(raise_on_error=False)
-        if isinstance(trimmed, Exception):
-            raise trimmed
-        newest = START_OF_LOG
-        if isinstance(stream, Exception):
-            if "no such key" not in str(stream).lower():
-                raise stream
-        else:
-            newest = _text(stream["last-generated-id"])
-        return max(newest, _text(trimmed or START_OF_LOG), at_least, key=after)
+        log = LogId(self.layout, shard)
+        return (await ends(self._redis, {log: at_least}))[log]
 
     async def newest(self, shards: Sequence[int]) -> list[str]:
         """Sequence number of the newest entry that each shard's log holds now; START_OF_LOG where it is empty."""
         pipe = self._redis.pipeline(transaction=False)
         for shard in shards:
-            pipe.xrevrange(redis_keys.log(shard), count=1)
+            pipe.xrevrange(self._key(shard), count=1)
         return [_text(entries[0][0]) if entries else START_OF_LOG for entries in await pipe.execute()]
 
     async def trimmed(self, shard: int) -> str:
         """Sequence number up to which entries were dropped; START_OF_LOG: none were."""
-        sequence: Any = await self._redis.hget(redis_keys.TRIMMED, str(shard))
+        sequence: Any = await self._redis.hget(redis_keys.TRIMMED, self.name(shard))
         return _text(sequence or START_OF_LOG)
 
     async def holds(self, shard: int, cursor: str) -> bool:
@@ -125,7 +134,7 @@ class ItemLog:
         """
         if after(cursor) <= after(START_OF_LOG):
             return True
-        there, trimmed = await self._holds(keys=[redis_keys.log(shard), redis_keys.TRIMMED], args=[cursor, shard])
+        there, trimmed = await self._holds(keys=[self._key(shard), redis_keys.TRIMMED], args=[cursor, self.name(shard)])
         return bool(there) or after(_text(trimmed)) >= after(cursor)
 
     async def restore(self, shard: int, cursor: str) -> bool:
@@ -135,7 +144,7 @@ class ItemLog:
         ones, and a replica that starts from the snapshot would never read them.
         """
         try:
-            await self._redis.xadd(redis_keys.log(shard), {"op": "mark"}, id=cursor)
+            await self._redis.xadd(self._key(shard), {"op": "mark"}, id=cursor)
         except ResponseError as refused:
             if "equal or smaller" not in str(refused):
                 raise
@@ -148,15 +157,10 @@ class ItemLog:
             return 0
         milliseconds, counter = after(cursor)
         pipe = self._redis.pipeline(transaction=True)
-        pipe.xtrim(redis_keys.log(shard), minid=f"{milliseconds}-{counter + 1}", approximate=False)
-        pipe.hset(redis_keys.TRIMMED, str(shard), cursor)
+        pipe.xtrim(self._key(shard), minid=f"{milliseconds}-{counter + 1}", approximate=False)
+        pipe.hset(redis_keys.TRIMMED, self.name(shard), cursor)
         dropped, _ = await pipe.execute()
         return int(dropped)
-
-    async def shards(self) -> list[int]:
-        """Numbers of the shards whose logs were trimmed at some time."""
-        numbers: list[Any] = await self._redis.hkeys(redis_keys.TRIMMED)
-        return sorted(int(number) for number in numbers)
 
     async def check(self, shard: int, version: str, cursor: str, built_at: float = 0.0) -> None:
         """Raises VersionError when entries behind the cursor are gone: the version cannot be brought up to date.
@@ -175,6 +179,27 @@ class ItemLog:
             "serve another version (`recsys rollback`, or `recsys promote` one of `recsys versions`), or build one of "
             "item files"
         )
+
+
+async def ends(redis: Redis, starts: Mapping[LogId, str]) -> dict[LogId, str]:
+    """Return the end of each log as of one moment, see `ItemLog.end`. `starts`: by log, its `at_least`."""
+    pipe = redis.pipeline(transaction=True)
+    for log in starts:
+        pipe.xinfo_stream(redis_keys.log(log.shard, log.layout))
+        pipe.hget(redis_keys.TRIMMED, redis_keys.log_name(log.shard, log.layout))
+    answers: list[Any] = await pipe.execute(raise_on_error=False)
+    reached = {}
+    for (log, least), stream, trimmed in zip(starts.items(), answers[::2], answers[1::2], strict=True):
+        if isinstance(trimmed, Exception):
+            raise trimmed
+        newest = START_OF_LOG
+        if isinstance(stream, Exception):
+            if "no such key" not in str(stream).lower():
+                raise stream
+        else:
+            newest = _text(stream["last-generated-id"])
+        reached[log] = max(newest, _text(trimmed or START_OF_LOG), least, key=after)
+    return reached
 
 
 def after(sequence: str) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 
-from recsys.state.item_log import after
+from recsys.routing import FIRST, Layout
+from recsys.state.item_log import LogId, after
 
 Role = Literal["shard", "composer"]
 
@@ -50,6 +51,8 @@ class VersionState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     cursor: str
     """Id of the log entry applied last."""
+    layout: str = FIRST
+    """Of the version, which says whose log it is."""
     items: int = 0
     """Live items."""
     drift: Drift | None = None
@@ -115,17 +118,17 @@ def by_shard(members: Iterable[ShardMember]) -> dict[int, list[ShardMember]]:
     return group
 
 
-def ready(group: Group, version: str, shards: int, reached: Mapping[int, str]) -> bool:
+def ready(group: Group, version: str, layout: Layout, reached: Mapping[LogId, str]) -> bool:
     """Whether every replica of every shard can search the version, and has applied the log in it as far as `reached`.
 
-    `reached`: see `furthest`, of a look before, and no further than the log itself. A version whose log stands still
-    (no encoder answers, say) must not be served: what was deleted since would be back.
+    `layout`: of the version. `reached`: see `furthest`, of a look before, and no further than the log itself. A version
+    whose log stands still (no encoder answers, say) must not be served: what was deleted since would be back.
     """
-    for number in range(shards):
+    for number in range(layout.router.shards):
         replicas = group.get(number)
         if not replicas or any(version not in m.versions for m in replicas):
             return False
-        least = after(reached.get(number, "0-0"))
+        least = after(reached.get(LogId(layout.id, number), "0-0"))
         if any(after(m.versions[version].cursor) < least for m in replicas):
             return False
     return True
@@ -136,22 +139,25 @@ def covered(group: Group, version: str, shards: int) -> int:
     return sum(any(version in m.versions for m in group.get(number, ())) for number in range(shards))
 
 
-def furthest(group: Group) -> dict[int, str]:
-    """The log entry that any replica has applied in any version, by shard; "0-0" where none holds a version."""
-    return {
-        number: max((state.cursor for m in replicas for state in m.versions.values()), key=after, default="0-0")
-        for number, replicas in group.items()
-    }
+def furthest(group: Group) -> dict[LogId, str]:
+    """The last entry of each log that any replica has applied, in any version of the log's layout."""
+    reached: dict[LogId, str] = {}
+    for number, replicas in group.items():
+        for state in (state for m in replicas for state in m.versions.values()):
+            log = LogId(state.layout, number)
+            reached[log] = max(reached.get(log, "0-0"), state.cursor, key=after)
+    return reached
 
 
-def applied(group: Group, shard: int, sequence: str) -> bool:
-    """Whether every replica of the shard has applied its log up to the sequence number, in every version it holds.
+def applied(group: Group, log: LogId, sequence: str, serving: str) -> bool:
+    """Whether every replica that follows the log has applied it up to the sequence number, in every version.
 
-    A version that is about to be served counts as well: what was seen must not be gone after the switch.
+    A version that is about to be served counts as well: what was seen must not be gone after the switch. `serving`: the
+    layout that is served. The log of another one may have no reader yet, and is not waited for then.
     """
-    replicas = [m for m in group.get(shard, ()) if m.versions]
+    states = [s for m in group.get(log.shard, ()) for s in m.versions.values() if s.layout == log.layout]
     least = after(sequence)
-    return bool(replicas) and all(after(s.cursor) >= least for m in replicas for s in m.versions.values())
+    return all(after(state.cursor) >= least for state in states) if states else log.layout != serving
 
 
 def drifts(group: Group, version: str) -> list[Drift]:

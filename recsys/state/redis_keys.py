@@ -20,10 +20,11 @@ whole keys: see `user_of`.
 | tickets | string | how many item writes there were: each draws its place, see `serving/item_writes.py` |
 | written:ITEM | string | the place of the item's last write, while an older one may be under way; expires |
 | version:ITEM | string | the caller's version of the item's last write, of items written with one; expires |
-| log:SHARD | stream | upserts and deletes of items since the oldest version that is kept |
-| trimmed | hash | shard -> sequence number up to which its log was trimmed |
-| reencoded:SHARD:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
-| reencoders:SHARD | set | prints for which there is such a hash |
+| layouts | hash | the layouts that the item log is written for, as JSON, and `epoch`, drawn anew with every change |
+| log:LOG | stream | upserts and deletes of items since the oldest version that is kept; LOG: see `log_name` |
+| trimmed | hash | LOG -> sequence number up to which it was trimmed |
+| reencoded:LOG:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
+| reencoders:LOG | set | prints for which there is such a hash |
 | count:ITEM | string | likes and trend of an item, see `item_counts.py`; expires |
 | touched:FEED | sorted set | the last items whose count changed, by a number drawn from sequences |
 | rebuild · retraining | hash | the last unattended rebuild, and retraining, see `jobs/schedule.py` |
@@ -57,6 +58,8 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from recsys.routing import FIRST
+
 DEFAULT_PREFIX = "recsys"
 
 
@@ -73,6 +76,7 @@ class Key(str):
 SEQUENCES = Key("sequences")
 TICKETS = Key("tickets")
 TRIMMED = Key("trimmed")
+LAYOUTS = Key("layouts")
 REBUILD = Key("rebuild")
 RETRAINING = Key("retraining")
 REBUILDING = Key("rebuilding")
@@ -110,7 +114,7 @@ def count(item_id: str) -> Key:
 
 
 def touched(feed: int | str) -> Key:
-    """See `Router.feed`."""
+    """See `routing.feed_of`."""
     return Key(f"touched:{feed}")
 
 
@@ -210,16 +214,23 @@ def version(item_id: str) -> Key:
     return Key(f"version:{item_id}")
 
 
-def log(shard: int) -> Key:
-    return Key(f"log:{shard}")
+def log_name(shard: int, layout: str = FIRST) -> str:
+    """A shard's log in a layout: the shard's number, and in a layout other than the first `@` and the layout's id."""
+    return str(shard) if layout == FIRST else f"{shard}@{layout}"
 
 
-def reencoded(shard: int, fingerprint: str) -> Key:
-    return Key(f"reencoded:{shard}:{fingerprint}")
+def log(shard: int, layout: str = FIRST) -> Key:
+    return Key(f"log:{log_name(shard, layout)}")
 
 
-def reencoders(shard: int) -> Key:
-    return Key(f"reencoders:{shard}")
+def reencoded(log: str, fingerprint: str) -> Key:
+    """`log`: see `log_name`."""
+    return Key(f"reencoded:{log}:{fingerprint}")
+
+
+def reencoders(log: str) -> Key:
+    """`log`: see `log_name`."""
+    return Key(f"reencoders:{log}")
 
 
 def user_of(key: bytes) -> str:

@@ -18,23 +18,24 @@ from recsys.state.item_log import after
 
 
 class Reencoded:
-    """The vectors of one shard's log."""
+    """The vectors of one log."""
 
-    def __init__(self, redis: Redis, shard: int) -> None:
+    def __init__(self, redis: Redis, log: str) -> None:
+        """`log`: its name, see `redis_keys.log_name`."""
         self._redis = redis
-        self._shard = shard
+        self._log = log
 
     async def vectors(self, fingerprint: str, sequences: Sequence[str]) -> dict[str, Floats]:
         """Stored (d,) float32 vectors by this encoder, by the sequence number of their entry; others are left out."""
-        kept: list[Any] = await self._redis.hmget(redis_keys.reencoded(self._shard, fingerprint), list(sequences))
+        kept: list[Any] = await self._redis.hmget(redis_keys.reencoded(self._log, fingerprint), list(sequences))
         return {s: np.frombuffer(v, np.float32) for s, v in zip(sequences, kept, strict=True) if v is not None}
 
     async def keep(self, fingerprint: str, vectors: Mapping[str, Floats]) -> None:
         """Store (d,) float32 vectors by the sequence number of their entry. One that is stored already stays."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.sadd(redis_keys.reencoders(self._shard), fingerprint)
+        pipe.sadd(redis_keys.reencoders(self._log), fingerprint)
         for sequence, vector in vectors.items():
-            pipe.hsetnx(redis_keys.reencoded(self._shard, fingerprint), sequence, vector.tobytes())
+            pipe.hsetnx(redis_keys.reencoded(self._log, fingerprint), sequence, vector.tobytes())
         await pipe.execute()
 
     async def forget(self, cursor: str, fingerprints: Collection[str]) -> None:
@@ -42,9 +43,9 @@ class Reencoded:
 
         A set in Redis names the encoders: a scan for their keys would pass over the keys of every user.
         """
-        encoders: Any = await self._redis.smembers(redis_keys.reencoders(self._shard))
+        encoders: Any = await self._redis.smembers(redis_keys.reencoders(self._log))
         for fingerprint in (name.decode() for name in encoders):
-            key = redis_keys.reencoded(self._shard, fingerprint)
+            key = redis_keys.reencoded(self._log, fingerprint)
             if fingerprint in fingerprints:
                 kept: list[Any] = await self._redis.hkeys(key)
                 old = [sequence for sequence in kept if after(sequence.decode()) <= after(cursor)]
@@ -53,5 +54,5 @@ class Reencoded:
                 continue
             pipe = self._redis.pipeline(transaction=True)
             pipe.delete(key)
-            pipe.srem(redis_keys.reencoders(self._shard), fingerprint)
+            pipe.srem(redis_keys.reencoders(self._log), fingerprint)
             await pipe.execute()

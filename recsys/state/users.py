@@ -39,7 +39,7 @@ MICROSECOND = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An event with its weight as a like; 0: it is a word against the item. `feed`: see `Router.feed`."""
+    """An event with its weight as a like; 0: it is a word against the item. `feed`: see `routing.feed_of`."""
 
     event: Interaction
     weight: float

@@ -18,10 +18,16 @@ _FEWEST = 64
 """With fewer no call counts as late."""
 _SAVED = 8.0
 """Calls that may be made again in a row, once saved up: a replica that stands still is met by several batches."""
+_EARNED = 0.8
+_BEFORE = 160
+"""Among 800 calls in a row, or more, never a larger share than allowed is made again, whatever was saved up before them:
+four fifths of the share are earned by each call, and no more is saved than 160 calls allow, a fifth of 800."""
 
 
 class Hedging:
-    """Of one shard. `share`: calls that may be made again, for each call; 0: none."""
+    """Of one shard. `share`: calls that may be made again, for each call; 0: none. It holds from the first call on, and
+    for any 800 calls in a row.
+    """
 
     def __init__(self, share: float = 0.05) -> None:
         self.share = share
@@ -38,7 +44,8 @@ class Hedging:
     def record(self, took_s: float) -> None:
         """Note a call that was answered; of one that was made again, by whichever replica was first."""
         self._times.append(took_s)
-        self._saved = min(self._saved + self.share, _SAVED)
+        most = min(self.share * _BEFORE, _SAVED)
+        self._saved = min(self._saved + _EARNED * self.share, most)
         self._recorded += 1
         if self._recorded % _RENEWED == 0 and len(self._times) >= _FEWEST:
             times = sorted(self._times)

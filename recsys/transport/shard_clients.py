@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -27,6 +28,10 @@ _PART = 500
 log = logging.getLogger(__name__)
 
 
+Breakers = dict[int, Breaker]
+"""By shard."""
+
+
 class ShardClient(Protocol):
     """A shard's replicas behind one address."""
 
@@ -39,13 +44,14 @@ class ShardClient(Protocol):
 class Shards:
     """All shards. Each answer comes with the names of the shards that are missing in it."""
 
-    def __init__(self, clients: Sequence[ShardClient], router: Router) -> None:
-        self._clients = clients
-        self._breakers = [Breaker() for _ in clients]
-        """For searches. Other calls have breakers of their own: they can be late when searches are not."""
-        self._lookups = [Breaker() for _ in clients]
-        self._bulk = [Breaker() for _ in clients]
+    def __init__(self, client: Callable[[int], ShardClient], router: Callable[[str], Router]) -> None:
+        """`client` returns that of a shard by its number; `router` which shards of a version own what."""
+        self._client = client
         self.router = router
+        self._breakers: Breakers = defaultdict(Breaker)
+        """For searches. Other calls have breakers of their own: they can be late when searches are not."""
+        self._lookups: Breakers = defaultdict(Breaker)
+        self._bulk: Breakers = defaultdict(Breaker)
 
     async def search(self, query: ShardQuery, clock: Clock) -> tuple[CandidateSet | None, tuple[str, ...]]:
         """Candidates of the shards that answered in what is left on the clock; None when none did.
@@ -58,7 +64,7 @@ class Shards:
 
         def call(n: int) -> asyncio.Future[CandidateSet]:
             some = requests[n]
-            answer = self._clients[n].search(query) if some is None else self._asked(n, query, some)
+            answer = self._client(n).search(query) if some is None else self._asked(n, query, some)
             searching = asyncio.ensure_future(answer)
             clock.follow(f"shard-{n}", searching)
             return searching
@@ -69,24 +75,25 @@ class Shards:
 
     def _requests(self, query: ShardQuery) -> Mapping[int, Sequence[int] | None]:
         """Shard -> the requests of the batch that it is asked for; None: all of them."""
-        if not (self.router.pins and any(query.filters)):
-            return dict.fromkeys(range(self.router.shards))
+        router = self.router(query.version)
+        if not (router.pins and any(query.filters)):
+            return dict.fromkeys(range(router.shards))
         by_shard: dict[int, list[int]] = {}
         for request, given in enumerate(query.filters):
-            for shard in self.router.matching(given):
+            for shard in router.matching(given):
                 by_shard.setdefault(shard, []).append(request)
         return {shard: None if len(own) == query.size else own for shard, own in by_shard.items()}
 
     async def _asked(self, shard: int, query: ShardQuery, requests: Sequence[int]) -> CandidateSet:
         """Its answer to some requests, as that to the whole batch."""
         chosen = np.array(requests)
-        return (await self._clients[shard].search(query.part(chosen))).spread(chosen, query.size)
+        return (await self._client(shard).search(query.part(chosen))).spread(chosen, query.size)
 
-    def concerning(self, given: Filter | None, missing: Sequence[str]) -> Sequence[str]:
+    def concerning(self, version: str, given: Filter | None, missing: Sequence[str]) -> Sequence[str]:
         """Of the shards that are missing in the answer to a batch, those that could hold a match of this filter."""
-        if not (missing and self.router.pins):
+        if not (missing and self.router(version).pins):
             return missing
-        names = {f"shard-{shard}" for shard in self.router.matching(given)}
+        names = {f"shard-{shard}" for shard in self.router(version).matching(given)}
         return [shard for shard in missing if shard in names]
 
     async def vectors(
@@ -97,11 +104,11 @@ class Shards:
 
         Many items are asked for in parts, one after another, so that searches get their turn between them.
         """
-        owned = self._by_holder(item_ids)
+        owned = self._by_holder(version, item_ids)
 
         async def call(n: int) -> list[tuple[tuple[str, ...], Floats]]:
             ids = owned[n]
-            return [await self._clients[n].vectors(version, ids[i : i + _PART]) for i in range(0, len(ids), _PART)]
+            return [await self._client(n).vectors(version, ids[i : i + _PART]) for i in range(0, len(ids), _PART)]
 
         parts, missing = await self._gather(sorted(owned), call, budget_s, self._bulk if bulk else self._lookups)
         answers = (answer for of_shard in parts.values() for answer in of_shard)
@@ -111,9 +118,9 @@ class Shards:
         self, version: str, item_ids: Iterable[str], budget_s: float
     ) -> tuple[dict[str, Item], tuple[str, ...]]:
         """The items that are there, by id."""
-        owned = self._by_holder(item_ids)
+        owned = self._by_holder(version, item_ids)
         parts, missing = await self._gather(
-            sorted(owned), lambda n: self._clients[n].items(version, owned[n]), budget_s, self._lookups
+            sorted(owned), lambda n: self._client(n).items(version, owned[n]), budget_s, self._lookups
         )
         return {item.item_id: item for items in parts.values() for item in items}, missing
 
@@ -121,22 +128,23 @@ class Shards:
         self, version: str, after: str | None, limit: int, given: Filter | None, budget_s: float
     ) -> tuple[list[Item], tuple[str, ...]]:
         """Up to `limit` items behind the id `after`, see `shard/listing.py`."""
-        shards = sorted(self.router.matching(given))
+        shards = sorted(self.router(version).matching(given))
         parts, missing = await self._gather(
-            shards, lambda n: self._clients[n].page(version, after, limit, given), budget_s, self._lookups
+            shards, lambda n: self._client(n).page(version, after, limit, given), budget_s, self._lookups
         )
         items = {item.item_id: item for part in parts.values() for item in part}
         return [items[i] for i in sorted(items, key=order_of)[:limit]], missing
 
-    def _by_holder(self, item_ids: Iterable[str]) -> dict[int, list[str]]:
+    def _by_holder(self, version: str, item_ids: Iterable[str]) -> dict[int, list[str]]:
         owned: dict[int, list[str]] = {}
+        router = self.router(version)
         for item_id in dict.fromkeys(item_ids):
-            for shard in self.router.holders(item_id):
+            for shard in router.holders(item_id):
                 owned.setdefault(shard, []).append(item_id)
         return owned
 
     async def _gather(
-        self, shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float, breakers: Sequence[Breaker]
+        self, shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float, breakers: Breakers
     ) -> tuple[Mapping[int, R], tuple[str, ...]]:
         calls = {n: asyncio.ensure_future(call(n)) for n in shards if breakers[n].allows()}
         if calls:

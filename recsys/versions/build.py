@@ -26,7 +26,7 @@ from recsys.errors import VersionError
 from recsys.files import checksums, intact, replace
 from recsys.index.base import check
 from recsys.model.trained import Trained
-from recsys.routing import Router
+from recsys.routing import FIRST, Router
 from recsys.shard.recall import inspect
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
@@ -54,9 +54,11 @@ class Content:
     encoded: Mapping[str, Floats] = field(default_factory=dict)
     """Vector of a text, float32 from the build's encoder. These texts are not encoded again."""
     cursors: Sequence[str] = ()
-    """By shard, the last log entry that the items include. Empty: they include none. See `Manifest.cut`."""
+    """By shard of the version to be, the last entry of its log that the items include. Empty: they include none."""
     base: str | None = None
     """See `Manifest.base`."""
+    layout: str = FIRST
+    """See `Manifest.layout`."""
     brought: str = ""
     """Hash of the vectors in `encoded` that were supplied with the items. Empty: none were supplied."""
     histories: Interactions | None = None
@@ -150,7 +152,8 @@ class Build:
     def _key(self, items: Sequence[Item], content: Content, trained: Trained | None) -> str:
         """Return a hash of everything that goes into the version. Builds with one key continue one draft."""
         spec = self.platform.model_dump_json(include={"shards", "routing", "index", "attributes"})
-        digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{list(content.cursors)}{content.base}".encode())
+        origin = f"{content.layout}{list(content.cursors)}{content.base}"
+        digest = hashlib.sha256(f"{self.encoder.fingerprint}{spec}{origin}".encode())
         digest.update(content.brought.encode())
         digest.update(b"stronger" if self.stronger else b"")
         for item in items:
@@ -233,11 +236,11 @@ class Build:
             fingerprint=self.encoder.fingerprint,
             index=plan.spec,
             routing=self.platform.routing,
+            layout=content.layout,
             attributes=dict(self.platform.attributes),
             shards=[entry for _, entry in built],
             recall_at_10=None,
             base=content.base,
-            cut=list(content.cursors) if content.base else [],
         )
 
 

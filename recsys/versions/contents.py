@@ -18,8 +18,10 @@ from recsys.encoders.catalogue import Progress
 from recsys.errors import BadInput, VersionError
 from recsys.files import replace
 from recsys.model.trained import Trained
+from recsys.routing import Layout, Router
 from recsys.shard.snapshot import read_items
-from recsys.state.item_log import START_OF_LOG, Delete, ItemLog, Upsert, after
+from recsys.state.item_log import START_OF_LOG, Delete, ItemLog, LogId, Upsert, after, ends
+from recsys.state.layouts import begin
 from recsys.state.presence import everyone
 from recsys.state.tie_breaking import in_catalogue_order
 from recsys.versions.build import Content
@@ -32,40 +34,59 @@ _RESUMED_WITHIN_S = 6 * 3600.0
 
 
 class Cut(BaseModel):
-    """The end of the log that a compaction includes. It is stored, so that a continued build has the same content."""
+    """The ends of the logs that a compaction includes, all of one moment. It is stored, so that a continued build has
+    the same content.
+    """
 
     base: str
+    read: list[str]
+    """By shard of the base, the end of its log."""
+    layout: str
+    """Id of the layout of the version to be: the base's, or one that was begun beside it."""
     cursors: list[str]
-    """One for each shard of the base or of the platform, whichever has more."""
+    """By shard of the version to be, the end of its log."""
     at: float
     """Unix seconds."""
 
 
 async def live_content(
-    store: VersionStore, redis: Redis, platform: Platform, fingerprint: str, progress: Progress
+    store: VersionStore,
+    redis: Redis,
+    platform: Platform,
+    fingerprint: str,
+    progress: Progress,
+    *,
+    moving: bool = False,
+    planned: bool = False,
 ) -> Content:
     """Return the served version's items with every change acknowledged until now. The caller holds `drafts.alone()`.
 
-    Raises VersionError when no version is served, or when shard count or routing change while the platform runs: its
-    writes would go to logs of shards that the new version does not have.
+    Where shard count or routing change, every write goes to the logs of both layouts from now on, unless `planned` says
+    that nothing will be built. `moving`: that is meant even if the platform runs. Raises VersionError when no version
+    is served, or when they change while the platform runs without `moving`: it lacks deployments of the new shards.
     """
     base = _served(store)
-    if not base.fits(platform) and await everyone(redis):
+    if base.fits(platform):
+        layout = base.built_for
+    elif moving or not await everyone(redis):
+        router = Router(platform.routing, platform.shards)
+        layout = Layout("planned", router) if planned else await begin(redis, base.built_for, router)
+    else:
         raise VersionError(
             f"the platform runs with {len(base.shards)} shards and this file has {platform.shards} or routes "
-            "otherwise: stop it with `recsys down`, then build again; what is written meanwhile would be lost"
+            "otherwise: `recsys apply` builds for them and changes them while it runs; or stop it with `recsys down`"
         )
-    cut = await _cut(store, redis, base, platform)
+    cut = await _cut(store, redis, base, layout)
     items: dict[str, Item] = {}
     encoded: dict[str, Floats] = {}
     for shard in range(len(base.shards)):
         progress("read", shard, len(base.shards))
-        own, vectors = await _shard(store, redis, base, shard, cut.cursors[shard], fingerprint)
+        own, vectors = await _shard(store, redis, base, shard, cut.read[shard], fingerprint)
         items |= own
         encoded |= vectors
     progress("read", len(base.shards), len(base.shards))
     declared = [declared_item(item, base, platform.attributes) for item in in_catalogue_order(items.values())]
-    return Content(declared, encoded, cut.cursors, base.version)
+    return Content(declared, encoded, cut.cursors, base.version, layout.id)
 
 
 def file_content(
@@ -87,7 +108,8 @@ def file_content(
     if not base.fits(platform):
         raise VersionError(
             f"the served version {base.version} has {len(base.shards)} shards and this file has {platform.shards} or "
-            "routes otherwise; changes over HTTP are in logs of its shards: build with --from-live first"
+            "routes otherwise; changes over HTTP are in logs of its shards: `recsys apply` changes the shards of a "
+            "platform that runs, `recsys build --from-live --promote` those of one that does not"
         )
     texts = {item.passage() for item in items}
     encoded: dict[str, Floats] = {}
@@ -97,7 +119,8 @@ def file_content(
             encoded |= {i.passage(): v for i, v in zip(before, vectors, strict=True) if i.passage() in texts}
     cursors = [shard.cursor for shard in base.shards]
     starts = [*trimmed, *[START_OF_LOG] * len(cursors)]
-    return Content(items, encoded, [max(pair, key=after) for pair in zip(cursors, starts, strict=False)])
+    reached = [max(pair, key=after) for pair in zip(cursors, starts, strict=False)]
+    return Content(items, encoded, reached, layout=base.layout)
 
 
 def served_items(store: VersionStore) -> list[Item]:
@@ -124,28 +147,35 @@ def _served(store: VersionStore) -> Manifest:
     return store.manifest(current)
 
 
-async def _cut(store: VersionStore, redis: Redis, base: Manifest, platform: Platform) -> Cut:
+async def _cut(store: VersionStore, redis: Redis, base: Manifest, layout: Layout) -> Cut:
     path = _cut_file(store)
     cut = _read_cut(path)
-    shards = max(len(base.shards), platform.shards)
-    log = ItemLog(redis)
+    read = [LogId(base.layout, n) for n in range(len(base.shards))]
+    filled = [LogId(layout.id, n) for n in range(layout.router.shards)]
     if (
         cut is not None
-        and cut.base == base.version
-        and len(cut.cursors) == shards
+        and (cut.base, cut.layout) == (base.version, layout.id)
         and time.time() - cut.at < _RESUMED_WITHIN_S
-        and await _whole(log, cut.cursors)
+        and await _whole(redis, [*zip(read, cut.read, strict=True), *zip(filled, cut.cursors, strict=True)])
     ):
         return cut
-    starts = [*(shard.cursor for shard in base.shards), *[START_OF_LOG] * shards]
-    cut = Cut(base=base.version, cursors=[await log.end(n, starts[n]) for n in range(shards)], at=time.time())
+    starts = dict.fromkeys(filled, START_OF_LOG) | dict(zip(read, [shard.cursor for shard in base.shards], strict=True))
+    reached = await ends(redis, starts)
+    cut = Cut(
+        base=base.version,
+        read=[reached[log] for log in read],
+        layout=layout.id,
+        cursors=[reached[log] for log in filled],
+        at=time.time(),
+    )
     replace(path, cut.model_dump_json().encode())
     return cut
 
 
-async def _whole(log: ItemLog, cursors: Sequence[str]) -> bool:
+async def _whole(redis: Redis, cursors: Sequence[tuple[LogId, str]]) -> bool:
     """Return whether each log still contains its cursor and was not trimmed past it."""
-    for shard, cursor in enumerate(cursors):
+    for (layout, shard), cursor in cursors:
+        log = ItemLog(redis, layout)
         if after(await log.trimmed(shard)) > after(cursor) or not await log.holds(shard, cursor):
             return False
     return True
@@ -184,7 +214,7 @@ async def _shard(
     items = {item.item_id: item for item in before}
     same = base.fingerprint == fingerprint
     encoded = {item.passage(): v for item, v in zip(before, vectors, strict=True)} if same else {}
-    log, cursor = ItemLog(redis), base.shards[shard].cursor
+    log, cursor = ItemLog(redis, base.layout), base.shards[shard].cursor
     while after(cursor) < after(end):
         entries = await log.read(shard, cursor)
         if not entries and after(end) <= after(await log.trimmed(shard)):

@@ -12,6 +12,7 @@ from recsys.config.index import IndexSpec
 from recsys.config.platform import AttributeType, Platform, RoutingSpec
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
+from recsys.routing import FIRST, Layout, Router
 from recsys.tuning.outcome import Tuned
 
 RANKER = "ranker.txt"
@@ -39,6 +40,8 @@ class Manifest(BaseModel):
     """The encoder's; see `encoders/base.py`."""
     index: SerializeAsAny[IndexSpec]
     routing: RoutingSpec
+    layout: str = FIRST
+    """Id of the layout whose log it follows, see `state/layouts.py`."""
     attributes: dict[str, AttributeType]
     shards: list[ShardManifest]
     recall_at_10: float | None
@@ -51,9 +54,6 @@ class Manifest(BaseModel):
     """The settings that the build chose to reach the recall. None: the version is empty."""
     base: str | None = None
     """The version that it was compacted from, with its log. None: it was built from files."""
-    cut: list[str] = []
-    """The last log entry of every shard that was compacted into it. It has more entries than `shards` when the shard
-    count was reduced."""
     model: str = "text-blend"
     """What ranks: `text-blend` (text similarity, popularity and trend) before a model is trained."""
     space: Space | None = None
@@ -72,6 +72,10 @@ class Manifest(BaseModel):
         files = {f"shard-{n}/{name}": s for n, shard in enumerate(self.shards) for name, s in shard.sha256.items()}
         more = {RANKER: self.ranker_sha256, MODEL: self.model_sha256}
         return files | {name: s for name, s in more.items() if s is not None}
+
+    @property
+    def built_for(self) -> Layout:
+        return Layout(self.layout, Router(self.routing, len(self.shards)))
 
     def fits(self, platform: Platform) -> bool:
         """Return whether it has the platform's shard count and routing."""

@@ -11,7 +11,9 @@ from redis.asyncio import Redis
 from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.state import redis_keys
-from recsys.state.item_log import ItemLog, after
+from recsys.state.item_log import ItemLog
+from recsys.state.layouts import ensure
+from recsys.state.membership import ShardMember
 from recsys.state.presence import everyone
 from recsys.versions.manifest import Manifest
 from recsys.versions.store import VersionStore
@@ -60,23 +62,23 @@ async def promote(
 
     Raises VersionError when
     - the version's files, item count, recall or self-lookup are wrong, or composers cannot open it;
-    - its shard count or routing are not the platform's;
-    - its log was trimmed, or the shards change with it and it does not include every write;
+    - its shard count or routing are not the platform's, or the platform runs without deployments for its shards;
+    - its log was trimmed, or is written no longer;
     - another version than `instead_of` is served by now;
     - it has less than SHRINKS of the served version's items and `allow_shrink` is not set.
     """
     manifest = store.manifest(version)
     refuse_shrunken(store, manifest.items, allow_shrink=allow_shrink)
     _refuse_misfit(manifest, platform)
-    if reshards(store, platform):
-        if redis is None:
-            raise VersionError(
-                "the number of shards or the routing changes: Redis is needed to see that nothing is lost"
-            )
-        await _refuse_losses(manifest, redis)
+    if redis is None and reshards(store, platform):
+        raise VersionError("the number of shards or the routing changes: Redis is needed to see that nothing is lost")
     await _inspected(store, manifest, redis)
+    if redis is not None:
+        await _refuse_without_shards(manifest, redis)
     if not dry_run:
-        async with _alone(redis):
+        async with alone(redis):
+            if redis is not None:
+                await _refuse_ended(store, manifest, redis)
             await asyncio.to_thread(store.switch, version, instead_of)
     return manifest
 
@@ -103,7 +105,8 @@ async def rollback(
     if len(served) < 2:
         raise VersionError("there is no earlier version to go back to")
     manifest = store.manifest(served[1])
-    _refuse_misfit(manifest, platform)
+    if redis is None:
+        _refuse_misfit(manifest, platform)
     try:
         await _inspected(store, manifest, redis)
     except VersionError as wrong:
@@ -111,14 +114,16 @@ async def rollback(
             f"there is no way back to {served[1]}: {wrong}. `recsys promote` takes any of `recsys versions`"
         ) from wrong
     if not dry_run:
-        async with _alone(redis):
+        async with alone(redis):
+            if redis is not None:
+                await _refuse_ended(store, manifest, redis)
             await asyncio.to_thread(store.go_back, served[0], served[1])
     return manifest
 
 
 async def refuse_if_log_gone(manifest: Manifest, redis: Redis) -> None:
     """Raise VersionError when the log of a shard was trimmed past the version's snapshot."""
-    log = ItemLog(redis)
+    log = ItemLog(redis, manifest.layout)
     for shard, entry in enumerate(manifest.shards):
         await log.check(shard, manifest.version, entry.cursor, manifest.created_at.timestamp())
 
@@ -126,6 +131,7 @@ async def refuse_if_log_gone(manifest: Manifest, redis: Redis) -> None:
 async def _inspected(store: VersionStore, manifest: Manifest, redis: Redis | None) -> None:
     """Check the log, then the files, then the log again: the files of a large version take minutes."""
     if redis is not None:
+        await _refuse_ended(store, manifest, redis)
         await refuse_if_log_gone(manifest, redis)
     await asyncio.to_thread(store.inspect, manifest.version)
     if redis is not None:
@@ -133,7 +139,7 @@ async def _inspected(store: VersionStore, manifest: Manifest, redis: Redis | Non
 
 
 @asynccontextmanager
-async def _alone(redis: Redis | None) -> AsyncIterator[None]:
+async def alone(redis: Redis | None) -> AsyncIterator[None]:
     """Allow one switch at a time on all machines. Without Redis, `Drafts.changing` allows one on this machine."""
     if redis is None:
         yield
@@ -150,13 +156,28 @@ def _refuse_misfit(manifest: Manifest, platform: Platform) -> None:
         )
 
 
-async def _refuse_losses(manifest: Manifest, redis: Redis) -> None:
-    if await everyone(redis):
-        raise VersionError("the platform still runs with the shards of before: stop it with `recsys down` first")
-    log = ItemLog(redis)
-    for shard, end in enumerate(manifest.cut):
-        if after(await log.end(shard)) > after(end):
-            raise VersionError(
-                f"items were written after version {manifest.version} was built, into a shard that is to be another; "
-                "build again with --from-live"
-            )
+async def _refuse_ended(store: VersionStore, manifest: Manifest, redis: Redis) -> None:
+    """Raise VersionError when the logs of the version's shards are written no longer, so that writes are missing."""
+    current = store.current()
+    if current is None:
+        return
+    served = store.manifest(current).built_for
+    written = await ensure(redis, served)
+    if manifest.built_for not in written.written:
+        raise VersionError(
+            f"version {manifest.version} was built for {len(manifest.shards)} shards, the served one has "
+            f"{served.router.shards} or routes otherwise, and what was written since they changed is not in its log; "
+            "build one that fits with: recsys build --from-live"
+        )
+
+
+async def _refuse_without_shards(manifest: Manifest, redis: Redis) -> None:
+    """Raise VersionError when a platform runs that has no replica of one of the version's shards."""
+    members = await everyone(redis)
+    present = {member.shard for member in members if isinstance(member, ShardMember)}
+    missing = [n for n in range(len(manifest.shards)) if n not in present]
+    if present and missing:
+        raise VersionError(
+            f"version {manifest.version} has {len(manifest.shards)} shards and the platform runs without "
+            f"shard-{missing[0]}: hand the file with these shards in with `recsys apply`"
+        )

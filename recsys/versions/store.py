@@ -100,6 +100,16 @@ class VersionStore:
         current = self._read_current()
         return current.version if current else None
 
+    def shaped(self, platform: Platform) -> Platform:
+        """Return the platform with the shards of the version to serve: those of a running platform may have changed
+        since its processes were started.
+        """
+        current = self.current()
+        if current is None:
+            return platform
+        served = self.manifest(current)
+        return platform.model_copy(update={"shards": len(served.shards), "routing": served.routing})
+
     def served(self) -> list[str]:
         """Return the version to serve, then those served before it, newest first."""
         current = self._read_current()
@@ -207,7 +217,7 @@ class VersionStore:
         if manifest.ranker_sha256 is not None:
             ranker = Ranker(self.checked(version, RANKER, manifest.ranker_sha256).read_text())
         space = manifest.space or Space(text=manifest.encoder.dimension)
-        return Serve(version, manifest.model, space, manifest.fingerprint, manifest.weights, ranker)
+        return Serve(version, manifest.model, space, manifest.fingerprint, manifest.built_for, manifest.weights, ranker)
 
     def files(self, version: str, shard: int) -> Path:
         """Return the folder of a shard's files, all checked. Raises VersionError when one is missing or was changed."""

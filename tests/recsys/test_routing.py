@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item
-from recsys.routing import Router, placement, shard_of
+from recsys.routing import FEEDS, Router, feed_of, placement, shard_of
 
 BY_HASH = RoutingSpec()
 BY_LANGUAGE = RoutingSpec(by="attribute", attribute="language")
@@ -114,3 +114,19 @@ def test_items_without_the_attribute_live_together():
     """Whatever their ids."""
     router = Router(BY_LANGUAGE, 16)
     assert len({router.owner(Item(f"i{i}")) for i in range(50)}) == 1
+
+
+@given(st.text(max_size=10), st.integers(1, 40))
+def test_a_shard_follows_the_feeds_of_its_items(item_id, shards):
+    """Whatever the number of shards, so that a feed outlives a change of it."""
+    router = Router(BY_HASH, shards)
+    assert feed_of(item_id) in router.feeds(shard_of(item_id, shards))
+    assert all(0 <= feed < FEEDS for shard in range(shards) for feed in router.feeds(shard))
+
+
+def test_shards_share_the_feeds():
+    """Where their number divides that of the feeds, each feed has one reader."""
+    for shards in (1, 2, 3, 4, 6, 12):
+        router = Router(BY_HASH, shards)
+        assert sorted(feed for shard in range(shards) for feed in router.feeds(shard)) == list(range(FEEDS))
+    assert list(Router(BY_LANGUAGE, 4).feeds(2)) == list(range(FEEDS))

@@ -178,27 +178,29 @@ class World:
         return Router(self.platform.routing, self.platform.shards)
 
     async def add_replica(self, shard: int) -> ShardReplica:
-        replica = ShardReplica(
-            shard, f"r{next(self._ids)}", self.platform, self.store, self.redis, self.encode, self._telemetry
-        )
+        replica = ShardReplica(shard, f"r{next(self._ids)}", self.store, self.redis, self.encode, self._telemetry)
         self._everyone.append(replica)
         replica.tune(ShardTuning(poll_s=0.05, drift_s=0.1))
         await replica.start()
         self.clients[shard].replicas.append(replica)
         return replica
 
+    async def add_shard(self) -> None:
+        """As the deployment of one more shard starts: it has the number behind the last."""
+        self.clients.append(LocalShard([]))
+        for _ in range(self._replicas):
+            await self.add_replica(len(self.clients) - 1)
+
     async def __aenter__(self) -> Self:
         if self.store.current() is None:
             self.start_with_a_version()
-        for shard in range(self.platform.shards):
-            self.clients.append(LocalShard([]))
-            for _ in range(self._replicas):
-                await self.add_replica(shard)
-        self.follower = VersionFollower("composer", self.store, self.redis, self.platform, self._telemetry)
+        for _ in range(self.platform.shards):
+            await self.add_shard()
+        self.follower = VersionFollower("composer", self.store, self.redis, self._telemetry)
         await self.follower.start(30)
         self.gateway = Gateway(
             self.platform,
-            self.clients,
+            lambda shard: self.clients[shard],
             self._encode,
             self.redis,
             self.follower,

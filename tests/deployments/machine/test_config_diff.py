@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deployments.machine.config_apply import refuse_starts
-from deployments.machine.config_diff import ALL, LIVE, REPLICAS, START, Change, changes
+from deployments.machine.config_diff import LIVE, MOVE, REPLICAS, START, Change, changes
 from deployments.machine.live_scaling import hold
 from recsys.errors import BadInput
 from tests.support.live import REPOSITORY
@@ -65,7 +65,7 @@ def entry(known: dict[str, Any], name: str) -> dict[str, Any]:
         ),
         (
             lambda k: entry(k, "shard-1")["autoscaling_config"]["policy"]["policy_kwargs"].update(busy=0.5),
-            Change("shard-1.autoscaling_config.policy.policy_kwargs.busy", 0.6, 0.5, ALL),
+            Change("shard-1.autoscaling_config.policy.policy_kwargs.busy", 0.6, 0.5, LIVE),
         ),
         (
             lambda k: k["logging_config"].update(log_level="DEBUG"),
@@ -78,7 +78,7 @@ def entry(known: dict[str, Any], name: str) -> dict[str, Any]:
         ),
         (
             lambda k: application(k)["args"].update(shards=4),
-            Change("args.shards", 2, 4, START, "recsys build --from-live --promote"),
+            Change("args.shards", 2, 4, MOVE),
         ),
         (
             lambda k: application(k)["args"]["encoder"].update(max_tokens=128),
@@ -122,11 +122,13 @@ def test_what_runs_with_wrong_settings_can_be_mended() -> None:
 def test_what_takes_a_start_is_refused_with_its_steps() -> None:
     wanted = config()
     application(wanted)["args"] |= {"shards": 3, "keep_versions": 5}
+    application(wanted)["args"]["encoder"]["max_tokens"] = 128
     entry(wanted, "Composer")["user_config"]["max_batch"] = 8
     with pytest.raises(BadInput) as caught:
         refuse_starts(changes(config(), wanted))
     assert str(caught.value) == (
-        "args.keep_versions, args.shards: takes a start (recsys down, recsys build --from-live --promote, recsys up); "
+        "args.keep_versions, args.encoder.max_tokens: takes a start (recsys down, recsys build FILES --promote, recsys "
+        "up); "
         "nothing was changed"
     )
-    refuse_starts([Change("Composer.user_config.max_batch", 64, 8, LIVE)])
+    refuse_starts([Change("Composer.user_config.max_batch", 64, 8, LIVE), Change("args.shards", 2, 3, MOVE)])

@@ -79,6 +79,15 @@ LEANS = {
     "forking/imports.py": [
         ("actor.py", r"ActorClassID\.from_random\(\)", "the id of an actor class is drawn when it is made"),
     ],
+    "steady_versions.py": [
+        (
+            "serve/_private/deploy_utils.py",
+            r"deployment_config\.version = version",
+            "a deployment has the version of its application",
+        ),
+        ("serve/_private/deploy_utils.py", r"deployment_config\.to_proto_bytes\(\)", "this is what Serve is handed"),
+        ("serve/deployment.py", r"deepcopy\(self\._deployment_config\)", "a copy keeps the class of its config"),
+    ],
     "shortcut.py": [
         (
             "serve/_private/constants.py",

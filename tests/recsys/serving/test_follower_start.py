@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.serving import shard_replica as replica_module
 from recsys.serving import version_follower as following_module
@@ -28,7 +27,7 @@ async def test_a_new_composer_serves_what_its_sisters_serve(make_world):
     old, bad = world.store.current(), world.publish().version
     world.store.promote(bad)
     damage(world, bad)
-    late = VersionFollower("late", world.store, world.redis, world.platform)
+    late = VersionFollower("late", world.store, world.redis)
     await late.start(30)
     assert late.serve.version == old
     assert late.can_answer()
@@ -69,7 +68,7 @@ async def test_a_composer_that_starts_when_nothing_can_be_loaded_says_so(make_wo
     world: World = await small(make_world)
     (world.store.folder(world.store.current()) / MANIFEST).write_text("{}")
     await world.redis.flushall()
-    late = VersionFollower("late", world.store, world.redis, Platform(shards=2))  # a shard is missing, so none is ready
+    late = VersionFollower("late", world.store, world.redis)
     with pytest.raises(VersionError, match="manifest"):
         await late.start(0.3)
     assert not late.healthy()

@@ -15,7 +15,7 @@ from recsys.state.item_log import Delete, ItemLog, Upsert
 
 def writer(world) -> ItemWriter:
     """As the gateway has one."""
-    return ItemWriter(world.redis, world.router, kept_s=100)
+    return ItemWriter(world.redis, world.follower.layouts, lambda: world.follower.serve.layout.id, kept_s=100)
 
 
 async def entries(world) -> list[str]:

@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Interaction, unknown_user
 from recsys.ranking.signals import trend_now
+from recsys.routing import FEEDS
 from recsys.serving import popularity_feed
 from recsys.serving.popularity_feed import PopularityFeed
 from recsys.state import item_counts, redis_keys
@@ -57,7 +58,7 @@ def test_no_likes_and_far_futures():
 async def test_a_feed_starts_with_all_items_and_then_gives_what_changed(redis, shard, monkeypatch):
     """Each change is read once; items that the shard does not hold are never read."""
     await like(redis, "sea-0", "ghost", weight=3.0)
-    feed, asked = PopularityFeed(redis, 0), []
+    feed, asked = PopularityFeed(redis, [0]), []
     plain = item_counts.read
 
     async def read(client, item_ids):
@@ -79,7 +80,7 @@ async def test_a_feed_starts_with_all_items_and_then_gives_what_changed(redis, s
 
 async def test_a_clock_that_is_set_back_stops_nothing(redis, shard):
     """Changes are numbered: no score of a feed is a time, so none can be of the past."""
-    feed = PopularityFeed(redis, 0)
+    feed = PopularityFeed(redis, [0])
     await like(redis, "sea-0")
     await feed.follow(shard)
     await like(redis, "sea-1")
@@ -91,7 +92,7 @@ async def test_a_clock_that_is_set_back_stops_nothing(redis, shard):
 
 async def test_a_shard_that_missed_too_much_reads_all_anew(redis, shard):
     """Also one whose Redis was emptied: the numbers are those of now, not of before."""
-    feed = PopularityFeed(redis, 0)
+    feed = PopularityFeed(redis, [0])
     await like(redis, "sea-0")
     await feed.follow(shard)
     await like(redis, "sea-1")
@@ -108,7 +109,7 @@ async def test_a_shard_that_missed_too_much_reads_all_anew(redis, shard):
 
 async def test_a_shard_whose_redis_was_replaced_reads_all_anew(own_redis, own_valkey, shard):
     """After a failover that lost the last changes new ones may have taken their numbers."""
-    feed = PopularityFeed(own_redis, 0)
+    feed = PopularityFeed(own_redis, [0])
     await like(own_redis, "sea-0")
     await feed.follow(shard)
     own_valkey.stop()
@@ -125,7 +126,7 @@ async def test_a_redis_user_without_info_is_enough(redis, shard, shared_valkey):
     client = connect(shared_valkey.url.replace("unix://", "unix://careful:x@"))
     with pytest.raises(NoPermissionError):
         await client.info("server")
-    feed = PopularityFeed(client, 0)
+    feed = PopularityFeed(client, [0])
     for user in ("u", "v"):
         await like(redis, "sea-0", user=user)
         await feed.follow(shard)
@@ -138,13 +139,13 @@ async def test_more_changes_than_fit_a_page(redis, shard, monkeypatch):
     """One look takes them all."""
     monkeypatch.setattr(popularity_feed, "PAGE", 2)
     monkeypatch.setattr(item_counts, "PAGE", 2)
-    feed, ids = PopularityFeed(redis, 0), [item.item_id for item in catalogue(3)]
+    feed, ids = PopularityFeed(redis, [0]), [item.item_id for item in catalogue(3)]
     await feed.follow(shard)
     await like(redis, *ids)
     await feed.follow(shard)
     assert counts_of(shard) == dict.fromkeys(ids, 1.0)
     await like(redis, *ids, user="v")
-    await PopularityFeed(redis, 0).follow(shard)
+    await PopularityFeed(redis, [0]).follow(shard)
     assert counts_of(shard) == dict.fromkeys(ids, 2.0)
 
 
@@ -160,26 +161,27 @@ async def test_the_event_loop_is_free_between_pages(redis, shard, monkeypatch):
             turns += 1
 
     task = asyncio.create_task(other())
-    await PopularityFeed(redis, 0).follow(shard)
+    await PopularityFeed(redis, [0]).follow(shard)
     task.cancel()
     assert turns >= len(catalogue(3))
 
 
 async def test_each_shard_hears_of_its_own_items_only(redis, make_world):
-    """By hash a change stands in the feed of the item's shard, and in no other."""
+    """By hash a change stands in a feed that the item's shard follows, and no other shard does."""
     world: World = await make_world(shards=4)
     await world.gateway.record([event("u", item.item_id) for item in world.items])
     for shard, client in enumerate(world.clients):
         (shard_items,) = [held.shard.items for held in client.replicas[0].versions.values()]
-        told = [item.decode() for item in await redis.zrange(redis_keys.touched(shard), 0, -1)]
+        feeds = [await redis.zrange(redis_keys.touched(feed), 0, -1) for feed in world.router.feeds(shard)]
+        told = [item.decode() for feed in feeds for item in feed]
         assert sorted(told) == sorted(shard_items.ids[row] for row in shard_items.live_rows().tolist())
 
 
 async def test_likes_reach_the_shard_of_an_item_that_is_routed_by_an_attribute(redis, make_world):
-    """Its id does not say which shard that is: all follow one feed, and each takes its own."""
+    """Its id does not say which shard that is: all follow all feeds, and each takes its own."""
     world: World = await make_world(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"))
     await world.gateway.record([event("u", item.item_id) for item in world.items])
-    assert await redis.zcard(redis_keys.touched(0)) == len(world.items)
+    assert sum([await redis.zcard(redis_keys.touched(feed)) for feed in range(FEEDS)]) == len(world.items)
     for client in world.clients:
         (own,) = [held.shard for held in client.replicas[0].versions.values()]
         expected = dict.fromkeys(own.ids(own.items.live_rows()), 1.0)
@@ -189,7 +191,7 @@ async def test_likes_reach_the_shard_of_an_item_that_is_routed_by_an_attribute(r
 async def test_numbers_of_what_a_shard_holds_live_on(redis, shard):
     """A look prolongs them, an item that the shard does not hold keeps its week."""
     await like(redis, "sea-0", "ghost")
-    await PopularityFeed(redis, 0).follow(shard)
+    await PopularityFeed(redis, [0]).follow(shard)
     assert (
         await redis.ttl(redis_keys.count("sea-0"))
         > item_counts.UNHELD_S

@@ -158,7 +158,7 @@ async def test_short_histories_come_first_and_nothing_is_made_twice(make_world):
         await world.gateway.record([event(user, f"sea-{n % 12}") for n in range(events)])
     settings, serve = world.gateway.settings, world.follower.serve
     taste = Taste(settings.event_types, settings.taste_half_life)
-    rebuilder = Rebuilder(world.gateway.users, Shards(world.clients, world.router), taste)
+    rebuilder = Rebuilder(world.gateway.users, Shards(world.clients.__getitem__, lambda _: world.router), taste)
     jobs = {u: rebuilder.ask(u, 1, n, serve) for u, n in lengths.items()}
     early = rebuilder.ask("short", 1, 3, replace(serve, version="next"), early=True)
     assert rebuilder.ask("long", 1, 300, serve) is jobs["long"]

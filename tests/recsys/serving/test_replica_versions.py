@@ -87,7 +87,7 @@ async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_worl
         return loaded
 
     store = type(world.store)(world.store.root)
-    other = ShardReplica(0, "second", world.platform, store, world.redis, world.encode)
+    other = ShardReplica(0, "second", store, world.redis, world.encode)
     monkeypatch.setattr(store, "load", slow)
     await other.start()
     try:
@@ -118,7 +118,7 @@ async def test_a_corrupt_version_leaves_the_served_one_up(make_world, caplog):
 async def test_nothing_promoted_is_an_error(redis, tmp_path):
     """A replica cannot start before the first version, and says what to do."""
     world = World(tmp_path / "versions", redis, shards=1)
-    replica = ShardReplica(0, "r", world.platform, world.store, redis, world.encode)
+    replica = ShardReplica(0, "r", world.store, redis, world.encode)
     with pytest.raises(VersionError, match="recsys promote"):
         await replica.start()
     await replica.stop()

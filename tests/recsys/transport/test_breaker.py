@@ -57,7 +57,7 @@ class Hanging:
 async def test_a_hanging_shard_costs_its_timeout_a_few_times_only(budget_s):
     """Ten requests wait three times, are told each time what is missing, and find it again when it answers."""
     client = Hanging()
-    shards = Shards([client], Router(RoutingSpec(), 1))
+    shards = Shards(lambda _: client, lambda _: Router(RoutingSpec(), 1))
     for _ in range(10):
         found, missing = await shards.vectors("v", ["a"], budget_s)
         assert (found, missing) == ({}, ("shard-0",))
