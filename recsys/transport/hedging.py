@@ -20,8 +20,8 @@ _SAVED = 8.0
 """Calls that may be made again in a row, once saved up: a replica that stands still is met by several batches."""
 _EARNED = 0.8
 _BEFORE = 160
-"""Among 800 calls in a row, or more, never a larger share than allowed is made again, whatever was saved up before them:
-four fifths of the share are earned by each call, and no more is saved than 160 calls allow, a fifth of 800."""
+"""Among 800 calls in a row, or more, never a larger share than allowed is made again, whatever was saved up before
+them: each call earns four fifths of the share, and no more is saved than 160 calls allow, a fifth of 800."""
 
 
 class Hedging:
