@@ -22,6 +22,11 @@ def shard_of(text: str, shards: int) -> int:
     return item_key(text) % shards
 
 
+def log_name(shard: int, layout: str = FIRST) -> str:
+    """A shard's log in a layout: the shard's number, and in a layout other than the first `@` and the layout's id."""
+    return str(shard) if layout == FIRST else f"{shard}@{layout}"
+
+
 def feed_of(item_id: str) -> int:
     """The number of the feed that tells of an item's likes."""
     return item_key(item_id) % FEEDS

@@ -6,6 +6,7 @@ changes: a shard more would restart the platform. Here a deployment has the vers
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar
 
 from ray.serve import Deployment
@@ -23,6 +24,13 @@ def steady(deployment: Deployment, version: str) -> Deployment:
             self.version = self.own
             return bytes(super().to_proto_bytes())  # type: ignore[no-untyped-call]
 
-    copy = deployment.options()
-    copy._deployment_config.__class__ = Steady  # noqa: SLF001 - Serve has no option for it
-    return copy
+    own = deployment.options()
+    own._deployment_config.__class__ = Steady  # noqa: SLF001 - Serve has no option for it
+    return own
+
+
+def handed_version(deployment: Deployment, application: str) -> str | None:
+    """Return the version that Serve's controller is handed for a deployment. `application`: that of its application."""
+    config = copy.deepcopy(deployment._deployment_config)  # noqa: SLF001 - as Serve's build does
+    config.version = application
+    return DeploymentConfig.from_proto_bytes(config.to_proto_bytes()).version  # type: ignore[no-untyped-call]

@@ -74,7 +74,7 @@ class VersionFollower:
         self._canaries = CanaryRecords(redis)
         self._tries: CanaryRecord | None = None
         """What goes out to a part of the users, as read last."""
-        self._trial_reached: Mapping[int, str] = {}
+        self._trial_reached: Mapping[LogId, str] = {}
         """As `_reached`, for that version."""
         self.canary: CanaryArm | None = None
         """None: all users have the served version."""
@@ -185,8 +185,11 @@ class VersionFollower:
             self._tries = await self._canaries.read()
         record = self._tries
         layout = None if record is None else await asyncio.to_thread(self._servable.layout, record.version)
-        if record is None or layout is None or record.base != self._served or not ready(
-            group, record.version, layout, {}
+        if (
+            record is None
+            or layout is None
+            or record.base != self._served
+            or not ready(group, record.version, layout, {})
         ):
             self.canary, self._trial_reached = None, {}
             return

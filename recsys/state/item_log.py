@@ -27,7 +27,7 @@ from redis.exceptions import ResponseError
 
 from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
-from recsys.routing import FIRST
+from recsys.routing import FIRST, log_name
 from recsys.state import redis_keys
 
 START_OF_LOG = "0-0"
@@ -80,8 +80,8 @@ class ItemLog:
         self._holds = redis.register_script(_HOLDS)
 
     def name(self, shard: int) -> str:
-        """See `redis_keys.log_name`."""
-        return redis_keys.log_name(shard, self.layout)
+        """See `routing.log_name`."""
+        return log_name(shard, self.layout)
 
     def _key(self, shard: int) -> redis_keys.Key:
         return redis_keys.log(shard, self.layout)
@@ -186,7 +186,7 @@ async def ends(redis: Redis, starts: Mapping[LogId, str]) -> dict[LogId, str]:
     pipe = redis.pipeline(transaction=True)
     for log in starts:
         pipe.xinfo_stream(redis_keys.log(log.shard, log.layout))
-        pipe.hget(redis_keys.TRIMMED, redis_keys.log_name(log.shard, log.layout))
+        pipe.hget(redis_keys.TRIMMED, log_name(log.shard, log.layout))
     answers: list[Any] = await pipe.execute(raise_on_error=False)
     reached = {}
     for (log, least), stream, trimmed in zip(starts.items(), answers[::2], answers[1::2], strict=True):

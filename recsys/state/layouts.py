@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from recsys.config.platform import RoutingSpec
 from recsys.errors import Unavailable
-from recsys.routing import FIRST, Layout, Router
+from recsys.routing import FIRST, Layout, Router, log_name
 from recsys.state import redis_keys
 
 EPOCH = "epoch"
@@ -109,7 +109,7 @@ async def _forget(redis: Redis, layouts: Sequence[Layout]) -> None:
     """Let the logs of layouts expire. Nobody writes them any more: the list was changed before."""
     for layout in layouts:
         for shard in range(layout.router.shards):
-            name = redis_keys.log_name(shard, layout.id)
+            name = log_name(shard, layout.id)
             prints: Any = await redis.smembers(redis_keys.reencoders(name))
             pipe = redis.pipeline(transaction=False)
             for key in (redis_keys.log(shard, layout.id), redis_keys.reencoders(name)):

@@ -51,14 +51,14 @@ class VersionState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     cursor: str
     """Id of the log entry applied last."""
-    layout: str = FIRST
-    """Of the version, which says whose log it is."""
     items: int = 0
     """Live items."""
     drift: Drift | None = None
     """As measured last; None: not measured yet."""
     recall: RecallState | None = None
     """None: recall is not held, see `ShardTuning.recall`."""
+    layout: str = FIRST
+    """Of the version, which says whose log the cursor is of."""
 
 
 class ShardMember(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,7 +21,7 @@ whole keys: see `user_of`.
 | written:ITEM | string | the place of the item's last write, while an older one may be under way; expires |
 | version:ITEM | string | the caller's version of the item's last write, of items written with one; expires |
 | layouts | hash | the layouts that the item log is written for, as JSON, and `epoch`, drawn anew with every change |
-| log:LOG | stream | upserts and deletes of items since the oldest version that is kept; LOG: see `log_name` |
+| log:LOG | stream | upserts and deletes of items since the oldest version that is kept; LOG: see `routing.log_name` |
 | trimmed | hash | LOG -> sequence number up to which it was trimmed |
 | reencoded:LOG:PRINT | hash | sequence number -> vector of a log entry by another encoder than its own |
 | reencoders:LOG | set | prints for which there is such a hash |
@@ -58,7 +58,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from recsys.routing import FIRST
+from recsys import routing
 
 DEFAULT_PREFIX = "recsys"
 
@@ -214,22 +214,17 @@ def version(item_id: str) -> Key:
     return Key(f"version:{item_id}")
 
 
-def log_name(shard: int, layout: str = FIRST) -> str:
-    """A shard's log in a layout: the shard's number, and in a layout other than the first `@` and the layout's id."""
-    return str(shard) if layout == FIRST else f"{shard}@{layout}"
-
-
-def log(shard: int, layout: str = FIRST) -> Key:
-    return Key(f"log:{log_name(shard, layout)}")
+def log(shard: int, layout: str = routing.FIRST) -> Key:
+    return Key(f"log:{routing.log_name(shard, layout)}")
 
 
 def reencoded(log: str, fingerprint: str) -> Key:
-    """`log`: see `log_name`."""
+    """`log`: see `routing.log_name`."""
     return Key(f"reencoded:{log}:{fingerprint}")
 
 
 def reencoders(log: str) -> Key:
-    """`log`: see `log_name`."""
+    """`log`: see `routing.log_name`."""
     return Key(f"reencoders:{log}")
 
 

@@ -21,7 +21,7 @@ class Reencoded:
     """The vectors of one log."""
 
     def __init__(self, redis: Redis, log: str) -> None:
-        """`log`: its name, see `redis_keys.log_name`."""
+        """`log`: its name, see `routing.log_name`."""
         self._redis = redis
         self._log = log
 

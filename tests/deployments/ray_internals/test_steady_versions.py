@@ -12,16 +12,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's o
 def versions(**args: object) -> dict[str, str | None]:
     """Version by deployment, as Serve's controller is handed it."""
     from ray.serve._private.build_app import build_app as built  # noqa: PLC0415 - takes seconds
-    from ray.serve._private.config import DeploymentConfig  # noqa: PLC0415
 
     from deployments.app import AppArgs, build_app  # noqa: PLC0415
+    from deployments.ray_internals.steady_versions import handed_version  # noqa: PLC0415
 
-    handed = {}
-    for one in built(build_app(AppArgs(**args)), name="recsys").deployments:
-        config = one._deployment_config
-        config.version = "of the application"
-        handed[one.name] = DeploymentConfig.from_proto_bytes(config.to_proto_bytes()).version
-    return handed
+    deployments = built(build_app(AppArgs(**args)), name="recsys").deployments
+    return {one.name: handed_version(one, "of the application") for one in deployments}
 
 
 def test_another_number_of_shards_restarts_nothing() -> None:

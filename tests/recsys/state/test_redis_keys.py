@@ -148,7 +148,7 @@ def test_every_key_is_listed_with_its_bound() -> None:
 BOUNDED = {
     "sequences", "log", "trimmed", "reencoders", "reencoded", "rebuild", "retraining", "members", "heard", "changed",
     "settings", "secret", "touched", "tickets", "answers", "outcomes", "waiting",
-    "scenarios", "experiments", "canary", "windows",
+    "scenarios", "experiments", "canary", "windows", "layouts",
 }  # fmt: skip
 """Kinds without a lifetime, each bounded by the number of shards, replicas or deployments, or by trimming."""
 
