@@ -56,7 +56,7 @@ def _submit(instance: Instance, config: ServeConfig, on_phase: OnPhase, timeout_
         running = _running(instance, rollout)
         refuse_starts(_changes(instance, running, config))
         document = with_shards_of_both(running, config.document) if keep_shards else config.document
-        document = _with_args_of(running, document)
+        document = with_args_of(running, document)
         rollout.submit(document)
         rollout.take_over(document, on_phase, timeout_s)
 
@@ -91,7 +91,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _with_args_of(running: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+def with_args_of(running: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with the running `args`, but for its own shards and routing.
 
     Serve compares their text, and would build the application anew for a default that is now written in the file.
