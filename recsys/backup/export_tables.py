@@ -17,6 +17,7 @@ from recsys.data.embedding_plan import MOMENT, attribute_column, item_table, mic
 from recsys.data.validation import checked_attribute
 from recsys.data.vector_chunks import VECTOR
 from recsys.datatypes import AttributeValue, Floats, Interaction, Item
+from recsys.routing import log_name
 from recsys.state.histories import StoredHistory
 from recsys.state.item_log import Delete, Upsert, change_of
 from recsys.versions.contents import declared_item, snapshot
@@ -78,7 +79,7 @@ def _live(catalogue: Catalogue, shard: int, spool: Spool) -> tuple[dict[str, Ite
     before, rows = snapshot(catalogue.store, manifest, shard)
     content = {item.item_id: item for item in before}
     vectors = {item.passage(): row for item, row in zip(before, rows, strict=True)}
-    for entry in spool.entries(f"log:{shard}".encode(), manifest.shards[shard].cursor):
+    for entry in spool.entries(f"log:{log_name(shard, manifest.layout)}".encode(), manifest.shards[shard].cursor):
         change = change_of(dict(zip(entry.fields[::2], entry.fields[1::2], strict=True)))
         if isinstance(change, Upsert):
             content[change.item.item_id] = change.item

@@ -23,6 +23,7 @@ from recsys.errors import BackupError
 from recsys.files import locked
 from recsys.jobs.patient_redis import patient_redis
 from recsys.outcomes.log_files import LogFiles
+from recsys.routing import log_name
 from recsys.state.item_log import START_OF_LOG, after
 from recsys.state.redis_keys import OF_THE_MOMENT, TRIMMED
 from recsys.versions.current import Current
@@ -178,18 +179,19 @@ def _has_log(manifest: Manifest, spool: Spool) -> bool:
     """Whether the copied log has all that came behind the version's snapshot; see `ItemLog.check`."""
     trimmed = spool.get(TRIMMED.encode())
     cells = list(trimmed.value) if trimmed is not None and isinstance(trimmed.value, list) else []
-    ends = {int(shard): after(cursor.decode()) for shard, cursor in zip(cells[::2], cells[1::2], strict=True)}
+    ends = {log.decode(): after(cursor.decode()) for log, cursor in zip(cells[::2], cells[1::2], strict=True)}
     start, built_ms = after(START_OF_LOG), manifest.created_at.timestamp() * 1000
     return all(
-        (end := ends.get(n, start)) <= (cursor := after(shard.cursor)) or (cursor == start and built_ms >= end[0])
+        (end := ends.get(log_name(n, manifest.layout), start)) <= (cursor := after(shard.cursor))
+        or (cursor == start and built_ms >= end[0])
         for n, shard in enumerate(manifest.shards)
     )
 
 
 def log_ends(spool: Spool) -> dict[str, str]:
-    """Return the last id that the log of each shard had given out."""
+    """Return the last id that each log had given out, by its name, see `routing.log_name`."""
     logs = {r.key.decode().removeprefix(_LOG): r.value for r in spool.records(_LOG.encode())}
-    return {shard: value[0].decode() for shard, value in logs.items() if isinstance(value, list)}
+    return {name: value[0].decode() for name, value in logs.items() if isinstance(value, list)}
 
 
 def _of(current: Current | None, manifests: list[Manifest]) -> Current | None:

@@ -25,6 +25,7 @@ from recsys.files import sha256
 from recsys.jobs.backup import scratch
 from recsys.jobs.patient_redis import patient_redis
 from recsys.outcomes.log_files import LogFiles
+from recsys.routing import FIRST
 from recsys.state.item_log import ItemLog
 from recsys.state.presence import everyone
 from recsys.state.redis_keys import OF_THE_MOMENT, Key, kind_of
@@ -185,9 +186,9 @@ async def _restore_keys(
     say("redis", len(manifest.redis), len(manifest.redis))
     for record in streams:
         await keys.end_stream(record)
-    log = ItemLog(redis)
-    for shard, last in manifest.log.items():
-        if (end := await log.end(int(shard))) != last:
+    for name, last in manifest.log.items():
+        shard, _, layout = name.partition("@")
+        if (end := await ItemLog(redis, layout or FIRST).end(int(shard))) != last:
             raise BackupError(f"the log of shard-{shard} ends at {end} and not at {last}: restore with --overwrite")
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Self
 
 from redis.asyncio import Redis
@@ -49,22 +49,24 @@ PAUSE_S = 1.0
 
 
 class BulkAnswers:
-    """`clients` and `members`: the shards, and who is there."""
+    """`client` returns that of a shard by its number; `members`: who is there."""
 
     def __init__(
         self,
         platform: Platform,
         settings: Serving,
         redis: Redis,
-        clients: Sequence[ShardClient],
+        client: Callable[[int], ShardClient],
         members: MembersView,
     ) -> None:
         self._platform = platform
         self._redis = redis
         self._members = members
         self._store = VersionStore.of(platform)
-        self._shards = Shards(clients, Router(platform.routing, platform.shards))
         self._serve: Serve | None = None
+        self._routers: dict[str, Router] = {}
+        """By version, of those that were answered by."""
+        self._shards = Shards(client, self._routers.__getitem__)
         self._profiles: list[ProfileLoader] = []
         self.log = SlateWriter(redis)
         self._scenarios = LiveScenarios(redis, platform, self._apply)
@@ -73,15 +75,13 @@ class BulkAnswers:
     @classmethod
     async def opened(cls, platform: Platform, settings: Serving, redis: Redis) -> Self:
         """On the channels of the shards' replicas. Raises RedisError and OSError."""
-        members, proof = MembersView(redis, "batch", platform.shards), await secret(redis)
-        shards = range(platform.shards)
-        return cls(
-            platform,
-            settings,
-            redis,
-            [DirectShard(n, partial(members.replicas, n), proof, _Away(n)) for n in shards],
-            members,
-        )
+        members, proof = MembersView(redis, "batch"), await secret(redis)
+
+        @cache
+        def client(shard: int) -> DirectShard:
+            return DirectShard(shard, partial(members.replicas, shard), proof, _Away(shard))
+
+        return cls(platform, settings, redis, client, members)
 
     def _apply(self, settings: Serving) -> None:
         self.settings = patient = settings.model_copy(update={"budget_s": _BUDGET_S})
@@ -152,6 +152,7 @@ class BulkAnswers:
         [(version, _)] = serving.most_common(1)
         if self._serve is None or self._serve.version != version:
             self._serve = await asyncio.to_thread(self._store.serve, version)
+            self._routers[version] = self._serve.layout.router
         return self._serve
 
 

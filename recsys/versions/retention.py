@@ -46,7 +46,7 @@ async def kept_no_longer(store: VersionStore, redis: Redis, keep: int, promoting
     versions that were never served or were rolled back, the `keep` newest that are younger than _WAITS_S. Third, every
     version that a replica holds or a composer serves.
     """
-    written, published = (await _written(store, redis)).written, store.versions()
+    published, written = store.versions(), (await _written(store, redis)).written
     ended = {m.version for m in published if written and m.built_for not in written}
     served, seconds = [v for v in store.served() if v not in ended], store.seconds_served()
     if promoting is not None:

@@ -11,8 +11,8 @@ from recsys.versions.store import VersionStore
 def beside(world, monkeypatch) -> BulkAnswers:
     """On the same shards; the world's store is not where its `data_dir` says."""
     monkeypatch.setattr(VersionStore, "of", lambda _: world.store)
-    members = MembersView(world.redis, "batch", world.platform.shards)
-    return BulkAnswers(world.platform, world.gateway.settings, world.redis, world.clients, members)
+    members = MembersView(world.redis, "batch")
+    return BulkAnswers(world.platform, world.gateway.settings, world.redis, world.clients.__getitem__, members)
 
 
 async def counted(world, items: int) -> bool:
