@@ -89,7 +89,7 @@ async def complete(store: VersionStore, version: str, redis: Redis, instead_of: 
     Raises VersionError when its log was trimmed since, or another version than `instead_of` is served.
     """
     await refuse_if_log_gone(store.manifest(version), redis)
-    async with _alone(redis):
+    async with alone(redis):
         await asyncio.to_thread(store.switch, version, instead_of)
 
 
