@@ -62,4 +62,9 @@ async def _elsewhere(store: VersionStore, redis: Redis, stays: Layout) -> list[s
     """Return the ids of composers that serve a version of another layout, or none yet."""
     composers = [one for one in await everyone(redis, silent_too=True) if isinstance(one, ComposerMember)]
     layouts = {one.version: one.built_for for one in store.versions()}
-    return [one.id for one in composers if one.serving is None or layouts.get(one.serving) != stays]
+
+    def is_there(one: ComposerMember) -> bool:
+        answers_by = [one.serving] if one.tries is None else [one.serving, one.tries]
+        return all(version is not None and layouts.get(version) == stays for version in answers_by)
+
+    return [one.id for one in composers if not is_there(one)]

@@ -86,10 +86,12 @@ async def promote(
 async def complete(store: VersionStore, version: str, redis: Redis, instead_of: str) -> None:
     """Serve to everybody a version that `promote` has checked before, and that shards and composers hold.
 
-    Raises VersionError when its log was trimmed since, or another version than `instead_of` is served.
+    Raises VersionError when its log was trimmed since or is written no longer, or another version than `instead_of` is served.
     """
-    await refuse_if_log_gone(store.manifest(version), redis)
+    manifest = store.manifest(version)
+    await refuse_if_log_gone(manifest, redis)
     async with alone(redis):
+        await _refuse_ended(store, manifest, redis)
         await asyncio.to_thread(store.switch, version, instead_of)
 
 
