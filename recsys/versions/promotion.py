@@ -86,7 +86,7 @@ async def promote(
 async def complete(store: VersionStore, version: str, redis: Redis, instead_of: str) -> None:
     """Serve to everybody a version that `promote` has checked before, and that shards and composers hold.
 
-    Raises VersionError when its log was trimmed since or is written no longer, or another version than `instead_of` is served.
+    Raises VersionError when its log was trimmed since or is written no longer, or `instead_of` is not served any more.
     """
     manifest = store.manifest(version)
     await refuse_if_log_gone(manifest, redis)
