@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Set-up is redone when one of these changes.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo down test test-quick check load compare compare-ann scaling chaos chaos-cluster fuzz lock clean
+.PHONY: install demo down test test-quick check load compare compare-ann scaling chaos chaos-cluster fuzz lock image clean
 
 install: $(STAMP)
 
@@ -83,6 +83,14 @@ lock:
 	$(BIN)/pip-compile --quiet --all-extras --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links \
 	    --no-emit-options --no-annotate --output-file requirements.lock pyproject.toml
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' requirements.lock  # any build of that version
+	$(BIN)/pip-compile --quiet --extra valkey --extra otel --extra s3 --strip-extras --allow-unsafe --no-emit-index-url \
+	    --no-emit-find-links --no-emit-options --no-annotate --constraint requirements.lock \
+	    --output-file deploy/serving.lock pyproject.toml
+
+# The image for serving, with buildah or docker; ARGS="--build-arg BASE=…", or "--target full" for one with torch.
+image:
+	@if command -v buildah >/dev/null; then buildah bud --layers -f deploy/Dockerfile -t recsys $(ARGS) .; \
+	    else docker build -f deploy/Dockerfile -t recsys $(ARGS) .; fi
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

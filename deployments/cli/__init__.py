@@ -10,6 +10,9 @@ from deployments.cli.commands import Commands
 from deployments.cli.log_filter import own_logs_only
 from recsys.errors import RecsysError
 
+_WITH_TORCH = frozenset({"torch", "sentence_transformers", "transformers", "onnx", "onnxscript"})
+"""Packages of the extra `torch`, which an image for serving does not have."""
+
 
 def make_cli() -> typer.Typer:
     cli = typer.Typer(
@@ -30,6 +33,15 @@ def main() -> None:
             make_cli()()
     except RecsysError as error:
         print(f"recsys: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _WITH_TORCH:
+            raise
+        print(  # noqa: T201
+            f"recsys: this takes {error.name}, which is not installed here: run it where recsys[torch] is, such as in "
+            "the image `recsys:full`",
+            file=sys.stderr,
+        )
         sys.exit(1)
     except OSError as error:  # a full disk, a folder without permission
         print(f"recsys: {error}; is there room, and may this user write there?", file=sys.stderr)  # noqa: T201

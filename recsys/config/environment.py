@@ -13,6 +13,12 @@ def home() -> Path:
     return Path(os.environ.get("RECSYS_HOME", "."))
 
 
+def models() -> Path | None:
+    """$RECSYS_MODELS, the folder of exported encoders that an image carries; None: it is not set, or empty."""
+    folder = os.environ.get("RECSYS_MODELS")
+    return Path(folder) if folder else None
+
+
 def redis_url() -> str | None:
     """$RECSYS_REDIS_URL; None: it is not set, or empty."""
     return os.environ.get("RECSYS_REDIS_URL") or None

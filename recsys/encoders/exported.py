@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from recsys.config import environment
 from recsys.config.encoder import Backend
 from recsys.errors import VersionError
 from recsys.files import sha256, sync
@@ -43,8 +44,13 @@ class Description(BaseModel):
 
 
 def read(models: Path, fingerprint: str) -> tuple[Path, Description]:
-    """The folder of an exported model, every file checked. Raises VersionError when one is missing or was changed."""
-    folder = models / fingerprint
+    """The folder of an exported model, every file checked: in `models`, or where it is not there, in $RECSYS_MODELS.
+
+    Raises VersionError when a file is missing or was changed.
+    """
+    folder, carried = models / fingerprint, environment.models()
+    if carried is not None and not folder.exists():
+        folder = carried / fingerprint
     try:
         description = Description.model_validate_json((folder / _DESCRIPTION).read_bytes())
     except FileNotFoundError:

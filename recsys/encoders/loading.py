@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from recsys.config.encoder import EncoderSpec
@@ -19,7 +20,8 @@ def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> Non
     installed = fingerprint(spec)
     try:
         read(models, installed)
-    except VersionError:
+    except VersionError as missing:
+        _refuse_without_torch(f"{missing}, where torch is installed (pip install 'recsys[torch]'), and here it is not")
         # The exporter imports torch, which takes seconds: import it only for an export.
         from recsys.encoders.export import export  # noqa: PLC0415
 
@@ -45,7 +47,13 @@ def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None
             f"encoder.model: the version was built with {expected}, and {spec.model} is now {installed}; "
             "install the weights it was built with, or `recsys build` again"
         )
+    _refuse_without_torch("encoder.backend: torch is not installed; pip install 'recsys[torch]', or set onnx-int8")
     # Importing torch takes seconds: only a process that encodes with it imports it.
     from recsys.encoders.torch_encoder import TorchEncoder  # noqa: PLC0415
 
     return TorchEncoder(spec, model_folder(spec), installed, threads)
+
+
+def _refuse_without_torch(why: str) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise VersionError(why)

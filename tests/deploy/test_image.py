@@ -1,0 +1,83 @@
+"""What the image is made of, as far as it can be seen without building it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from recsys.config.encoder import EncoderSpec
+from recsys.encoders import loading
+from recsys.encoders.exported import read
+from recsys.errors import VersionError
+
+ROOT = Path(__file__).parents[2]
+TORCH = {"torch", "sentence-transformers", "transformers", "onnx", "onnxscript"}
+
+
+def pins(file: Path) -> dict[str, str]:
+    return dict(line.split("==") for line in file.read_text().splitlines() if "==" in line and line[0] != "#")
+
+
+def test_the_image_has_the_pins_that_are_tested_and_no_torch() -> None:
+    whole, serving = pins(ROOT / "requirements.lock"), pins(ROOT / "deploy" / "serving.lock")
+    assert serving.items() <= whole.items()
+    assert not serving.keys() & TORCH
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [name for extra in ("valkey", "otel", "s3") for name in project["optional-dependencies"][extra]]
+    wanted = {re.match(r"[\w.-]+", line)[0].lower().replace(".", "-") for line in [*project["dependencies"], *extras]}
+    assert wanted <= serving.keys()
+
+
+def test_serving_imports_nothing_that_the_image_does_not_have() -> None:
+    """Everything that a node runs, with torch's packages hidden: imports, an encoder that was exported, a command."""
+    code = (
+        "import sys, importlib.abc\n"
+        "class Hidden(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0].replace('_', '-') in {TORCH!r}:\n"
+        "            raise ModuleNotFoundError(name=name.partition('.')[0], msg=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "import deployments.app, deployments.unattended, deployments.api.app, recsys.serving.encoder_replica\n"
+        "from deployments.cli import main\n"
+        "from deployments.cli.commands import COMMANDS, load\n"
+        "for name in COMMANDS: load(name)\n"
+        "sys.argv = ['recsys', 'train', '--help']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_an_encoder_that_the_image_carries_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$RECSYS_MODELS has it where the data folder does not."""
+    monkeypatch.setenv("RECSYS_MODELS", str(tmp_path / "image"))
+    with pytest.raises(VersionError, match=str(tmp_path / "image")):
+        read(tmp_path / "data", "f")
+    (tmp_path / "data" / "f").mkdir(parents=True)
+    with pytest.raises(VersionError, match=str(tmp_path / "data")):
+        read(tmp_path / "data", "f")
+
+
+def test_an_encoder_that_has_to_be_exported_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(loading, "fingerprint", lambda _spec: "f")
+    with pytest.raises(VersionError, match=r"pip install 'recsys\[torch\]'"):
+        loading.prepare_encoder(EncoderSpec(backend="onnx-int8"), tmp_path)
+    with pytest.raises(VersionError, match=r"encoder\.backend: torch is not installed"):
+        loading.load_encoder(EncoderSpec(backend="torch"), tmp_path)
+
+
+def test_what_the_dockerfile_copies_is_sent_to_it() -> None:
+    """.dockerignore leaves out all but a list."""
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
+    for path in " ".join(copied).split():
+        assert (ROOT / path).exists()
+        assert path.split("/")[0] in sent
