@@ -84,7 +84,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def item(item_id: ItemId, since: Since = None, until: Until = None) -> Response:
         """In which answers an item was, and what came of it."""
         question = question_of(since, until)
-        course = await gateway.item_course(question, item_id)
+        course = await gateway.reports.item_course(question, item_id)
         return json_answer(
             {
                 "item_id": item_id,
@@ -99,7 +99,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def catalogue(since: Since = None, until: Until = None) -> Response:
         """How much of the catalogue came into answers, and how evenly."""
         question = question_of(since, until)
-        use = await gateway.catalogue_use(question)
+        use = await gateway.reports.catalogue_use(question)
         items = (await state_of(gateway))["items"]
         coverage = min(use.items_shown / items, 1.0) if items else None
         return json_answer(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -18,8 +17,6 @@ from recsys.config.serving import Serving
 from recsys.datatypes import Filter, Interaction, Item, Keys, RecQuery, Slate
 from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
 from recsys.model.taste import Taste
-from recsys.outcomes.by_item import CatalogueUse, ItemCourse, catalogue_use, item_course
-from recsys.outcomes.joining import Question, Report, report
 from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
 from recsys.ranking.served_version import Serve
@@ -34,6 +31,7 @@ from recsys.serving.left_out import WhyNot
 from recsys.serving.live_scenarios import LiveScenarios
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import Pulse, Recording
+from recsys.serving.outcome_reports import OutcomeReports
 from recsys.serving.paging import Pager
 from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
@@ -100,7 +98,7 @@ class Gateway:
         self._active = Active()
         self.answers = SlateWriter(redis, telemetry)
         self.log_files = LogFiles.of(platform)
-        self._reporting = asyncio.Lock()
+        self.reports = OutcomeReports(self.log_files)
         self.timeline = Timeline(redis)
         self._explaining = asyncio.Lock()
         self.vitals = Vitals(redis)
@@ -426,25 +424,6 @@ class Gateway:
     def outcome_roles(self) -> dict[str, str]:
         """Event type -> what an event of it is to the answer that it names; types that are nothing are left out."""
         return {name: kind.counts_as for name, kind in self.settings.event_types.items() if kind.counts_as}
-
-    async def outcomes(self, question: Question) -> Report:
-        """What came of the answers of a period; one report at a time. Raises Unavailable if the log cannot be read."""
-        return await self._reported(partial(report, self.log_files, question))
-
-    async def item_course(self, question: Question, item_id: str) -> ItemCourse:
-        """Where an item was shown, and what came of it. As `outcomes`."""
-        return await self._reported(partial(item_course, self.log_files, question, item_id))
-
-    async def catalogue_use(self, question: Question) -> CatalogueUse:
-        """How much of the catalogue was shown. As `outcomes`."""
-        return await self._reported(partial(catalogue_use, self.log_files, question))
-
-    async def _reported(self, ask: Callable[[], T]) -> T:
-        async with self._reporting:
-            try:
-                return await asyncio.to_thread(ask)
-            except OSError as error:
-                raise Unavailable(f"the log of answers cannot be read: {error}") from error
 
     async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""
