@@ -36,9 +36,9 @@ _FEW = 64
 """Changed keys that are read within a pause: two trips."""
 _ROUNDS = 20
 """Rounds before the first pause, however many keys change."""
-_PAUSE_MS = 500
+PAUSE_MS = 500
 """How long writes wait at the most, should this process die in a pause. Composers wait two seconds for an answer."""
-_WITHIN_S = 120.0
+WITHIN_S = 120.0
 """Seconds in which a moment without writes must be found."""
 
 
@@ -92,10 +92,10 @@ class Copying:
             await self._read(changed)
             if len(changed) <= _FEW:
                 break
-        deadline = time.monotonic() + _WITHIN_S
+        deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
             async with self._writes_waiting():
-                until = time.monotonic() + _PAUSE_MS / 2000
+                until = time.monotonic() + PAUSE_MS / 2000
                 changed = await self._changes.drain()
                 while time.monotonic() < until:
                     at_ms = await self._now_ms()
@@ -104,7 +104,7 @@ class Copying:
                         return Moment(at_ms, self._settled(at_ms))
                 await self._read(changed)
         raise RuntimeFailure(
-            f"Redis was written to so often that no moment without a write was found in {_WITHIN_S:.0f} s: allow this "
+            f"Redis was written to so often that no moment without a write was found in {WITHIN_S:.0f} s: allow this "
             "user CLIENT PAUSE and UNPAUSE (docs/security.md), or start the same at a quieter time"
         )
 
@@ -153,9 +153,9 @@ class Copying:
 
     @asynccontextmanager
     async def _writes_waiting(self) -> AsyncIterator[None]:
-        """Let writes wait for the block, _PAUSE_MS at the most, where this user may ask for it."""
+        """Let writes wait for the block, PAUSE_MS at the most, where this user may ask for it."""
         try:
-            await self._redis.client_pause(_PAUSE_MS, all=False)
+            await self._redis.client_pause(PAUSE_MS, all=False)
         except ResponseError as refused:
             log.debug("writes are not paused: %s", refused)
             yield

@@ -66,7 +66,7 @@ async def back_up(
     BackupError when a version's file is damaged or another backup of this platform is under way.
     """
     with scratch(platform.home(), "backup") as folder, Spool(folder / "keys.sqlite") as spool:
-        work = _Backup(platform, store, folder, say)
+        work = BackupRun(platform, store, folder, say)
         async with patient_redis(redis_url, platform, "nothing was backed up; start it again") as redis:
             moment, current, manifests = await work.copy(redis, spool)
         manifest = BackupManifest(
@@ -94,7 +94,7 @@ def foreseen(platform: Platform) -> tuple[str, ...]:
     return tuple(manifest.version for manifest in VersionStore.of(platform).versions())
 
 
-class _Backup:
+class BackupRun:
     def __init__(self, platform: Platform, store: BackupStore, folder: Path, say: Progress) -> None:
         self._platform = platform
         self._versions = VersionStore.of(platform)
@@ -112,7 +112,7 @@ class _Backup:
             await copying.sweep(self._say)
             for _ in range(_TRIES):
                 before = self._versions.record()
-                manifests = await asyncio.to_thread(self._copy_versions)
+                manifests = await asyncio.to_thread(self.copy_versions)
                 moment = await copying.moment()
                 whole = [m for m in manifests if _has_log(m, spool)]
                 served = before is None or before.version in {m.version for m in whole}
@@ -149,7 +149,7 @@ class _Backup:
         self.stored_bytes += file.bytes if is_new else 0
         return file
 
-    def _copy_versions(self) -> list[Manifest]:
+    def copy_versions(self) -> list[Manifest]:
         """Store the files of all published versions, but of those that are removed meanwhile."""
         copied = []
         for manifest in self._versions.versions():

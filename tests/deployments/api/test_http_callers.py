@@ -113,7 +113,9 @@ async def test_an_answered_request_leaves_nothing_to_the_garbage_collector(make_
 async def test_the_hottest_answer_leaves_in_one_write(make_served, monkeypatch):
     """Head and body together, on a connection that is kept as on one that the caller wants closed."""
     served, writes = await make_served(), []
-    transport = asyncio.selector_events._SelectorSocketTransport
+    _, line = await asyncio.open_connection("127.0.0.1", served.port)
+    transport = type(line.transport)
+    line.close()
     plain = transport.write
 
     def write(self: Any, data: bytes) -> None:

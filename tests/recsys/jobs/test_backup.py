@@ -158,7 +158,7 @@ async def test_a_promotion_meanwhile_is_in_the_backup_or_not_at_all(
     one: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CURRENT, the versions and the log fit each other, whenever another version is served and the log is trimmed."""
-    original, promoted = module._Backup._copy_versions, []
+    original, promoted = module.BackupRun.copy_versions, []
 
     def slow(self: Any) -> Any:
         copied = original(self)
@@ -167,7 +167,7 @@ async def test_a_promotion_meanwhile_is_in_the_backup_or_not_at_all(
             one.store.promote(promoted[0].version)
         return copied
 
-    monkeypatch.setattr(module._Backup, "_copy_versions", slow)
+    monkeypatch.setattr(module.BackupRun, "copy_versions", slow)
     done = await backed_up(one, str(tmp_path / "backups"), tmp_path)
     assert done.manifest.current is not None
     assert done.manifest.current.version == promoted[0].version
