@@ -16,7 +16,7 @@ async def send_whole(response: Response, scope: Scope, receive: Receive, send: S
     """Send a response whose body is there already. Of another server than uvicorn, or where a layer wraps `send`, it
     goes out as the server sends it; and so it does to a caller who reads more slowly than we write.
     """
-    exchange = getattr(send, "__self__", None)
+    exchange: Any = getattr(send, "__self__", None)
     transport, flow = getattr(exchange, "transport", None), getattr(exchange, "flow", None)
     if transport is None or getattr(flow, "write_paused", True):
         await response(scope, receive, send)
