@@ -11,7 +11,7 @@ from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, ou
 from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.promoting import running_redis
-from deployments.machine.foreground import until_ended
+from deployments.machine.foreground import end_as_by_ctrl_c, until_ended
 from deployments.machine.instance import Instance
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
@@ -42,6 +42,8 @@ def up(
     if dry_run:
         _show_planned(serve_config, console, json=json)
         return
+    if block:
+        end_as_by_ctrl_c()
     with bars(console) as report:
         served, is_new = ensure_version(serve_config, report, redis_url=running_redis(serve_config))
     if is_new:

@@ -15,9 +15,13 @@ VITAL = ("raylet", "gcs_server", "valkey-server")
 _LOOK_S = 0.5
 
 
+def end_as_by_ctrl_c() -> None:
+    """Take SIGTERM, which containers are ended with, for Ctrl-C: what was started is stopped then."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def until_ended(instance: str) -> str | None:
     """Return the name of the first vital process of the instance that ends. None: this process was told to end."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container is ended with, as Ctrl-C
     vital = {p: name for p in instance_processes(instance) if (name := _name(p)) in VITAL}
     try:
         while True:
