@@ -44,6 +44,8 @@ _WORDS = {  # messages for pydantic's error types; {input} is the value, the oth
     "bool_parsing": "must be true or false, not {input}",
     "greater_than_equal": "must be at least {ge}, not {input}",
     "less_than_equal": "must be at most {le}, not {input}",
+    "greater_than": "must be over {gt}, not {input}",
+    "less_than": "must be under {lt}, not {input}",
     "literal_error": "must be {expected}, not {input}",
     "json_invalid": "is no JSON: {error}",
 }

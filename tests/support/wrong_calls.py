@@ -20,6 +20,9 @@ GOOD: dict[str, Any] = {
     "/v1/admin/hold": {"held": True}, "/v1/admin/scenarios": {"scenarios": {"home": {}}},
     "/v1/admin/scenarios/undo": {}, "/v1/admin/scenarios/preview": {"scenarios": {}, "scenario": "home"},
     "/v1/recommendations/batch": {"users": ["a"]}, "/v1/pages": {"rows": [{"k": 1}]},
+    "/v1/admin/promote": {"version": "v1"}, "/v1/admin/experiments/{name}": {"share": 0.5},
+    "/v1/admin/experiments": {"scenario": "home", "experiment": {"name": "t", "variants": {"a": {}, "b": {}}}},
+    "/v1/admin/experiments/{name}/stop": {},
     "/v1/users/{user_id}": {"attributes": {}}, "/v1/users/{user_id}/merge": {"from_user": "b"},
 }  # fmt: skip
 ELEMENTS = {
@@ -29,7 +32,7 @@ ELEMENTS = {
 
 
 async def call(http: httpx.AsyncClient, method: str, path: str, body: Any = None, query: str = "") -> httpx.Response:
-    url = path.replace("{user_id}", "u").replace("{item_id}", "sea-1") + query
+    url = path.replace("{user_id}", "u").replace("{item_id}", "sea-1").replace("{name}", "t") + query
     body = GOOD.get(path) if body is None and method in ("POST", "PUT") else body
     content = None if body is None else json.dumps(body)  # which writes lone surrogates, as JavaScript does
     return await http.request(method, url, content=content, headers=JSON if body is not None else {})
