@@ -68,3 +68,18 @@ async def test_work_that_is_given_up_is_ended(tasks, monkeypatch):
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
     assert ended == [(tasks["rebuild"].task, True)]
+
+
+@pytest.mark.parametrize("wishes", [[], ["recall of shard-0: recall@10 of the newest 32 searches is 0.800"]])
+async def test_a_rebuild_that_shards_ask_for_begins_with_a_stronger_index(tasks, wishes):
+    async def tuning() -> ShardTuning:
+        return ShardTuning()
+
+    work = asyncio.ensure_future(unattended.jobs(Platform(), Serving, list, lambda: wishes, tuning)[0].run())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    task = tasks["rebuild"]
+    assert task.given[1] == bool(wishes)
+    assert task.task is not None
+    task.task.set_result({"version": "v"})
+    await work

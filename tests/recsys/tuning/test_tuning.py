@@ -131,6 +131,8 @@ def test_where_the_bound_of_ef_search_is_not_enough_links_are_added_and_later_bu
     assert second.tuned is not None
     assert second.index == first.index
     assert len(second.tuned.tried) == 1
+    third = dataclasses.replace(made, stronger=True).publish(content(vectors(3000)))
+    assert third.index == next(first.index.stronger())
     other = build(tmp_path, ef_search=16, m=32, ef_construction=200)
     assert other.publish(content(vectors(3000))).index == other.platform.index
 
