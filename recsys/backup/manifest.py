@@ -33,7 +33,7 @@ class BackupManifest(BaseModel):
     at_ms: int
     """Unix milliseconds, by Redis' clock, of the moment whose keys it has."""
     log: dict[str, str]
-    """Log of a shard -> the last id that it had given out at that moment."""
+    """Log of a shard, by `routing.log_name` -> the last id that it had given out at that moment."""
     shards: int
     routing: str
     """`RoutingSpec` as JSON: items and logs lie by it."""

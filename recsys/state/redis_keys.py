@@ -179,7 +179,7 @@ def page(list_id: str) -> Key:
 
 OF_THE_MOMENT = frozenset(
     {
-        *("rebuilding", "switching", "collecting", "summarising", "probe"),
+        *("rebuilding", "switching", "collecting", "summarising", "leading", "guarding", "probe"),
         *("members", "heard", "changed", "writer", "settings", "secret"),
         *("early", "page", "summary", "windows", "reencoded", "reencoders"),
         *("vitals", "guarding", "leading", "canary"),
