@@ -7,6 +7,8 @@ from typing import Any
 
 from recsys.errors import BadInput
 
+_UNITS = ((86_400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+
 
 def draw(report: dict[str, Any], path: Path) -> None:
     """One panel a variant: the difference, the interval for one look, and the one that holds at every look.
@@ -18,14 +20,15 @@ def draw(report: dict[str, Any], path: Path) -> None:
     except ImportError:
         raise BadInput("--plot needs matplotlib: pip install 'recsys[evaluate]'", field="plot") from None
     compared = report["compared"]
+    unit, words = next((u, w) for u, w in _UNITS if report["end"] - report["started_at"] >= 2 * u or u == 1)
     figure = Figure(figsize=(9, 3.6 * len(compared)), layout="constrained")
     for axes, one in zip(figure.subplots(len(compared), squeeze=False)[:, 0], compared, strict=True):
         looks = [look for look in one["looks"] if look["difference"] and look["always"]]
-        hours = [(look["until"] - report["started_at"]) / 3600 for look in looks]
+        times = [(look["until"] - report["started_at"]) / unit for look in looks]
         for name, label, alpha in (("always", "holds at every look", 0.2), ("difference", "for one look", 0.35)):
             low, high = ([look[name][bound] for look in looks] for bound in ("low", "high"))
-            axes.fill_between(hours, low, high, alpha=alpha, color="tab:blue", linewidth=0, label=f"95 %, {label}")
-        axes.plot(hours, [look["difference"]["value"] for look in looks], color="tab:blue", label="difference")
+            axes.fill_between(times, low, high, alpha=alpha, color="tab:blue", linewidth=0, label=f"95 %, {label}")
+        axes.plot(times, [look["difference"]["value"] for look in looks], color="tab:blue", label="difference")
         axes.axhline(0, color="black", linewidth=1)
         if looks:
             # The first looks are wide: the picture shows the later ones.
@@ -35,5 +38,5 @@ def draw(report: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{report['name']}: {one['variant']}, {one['verdict'].replace('_', ' ')}")
         axes.set_ylabel(f"difference of {report['experiment']['metric']}")
         axes.legend(fontsize=8, loc="upper right")
-    axes.set_xlabel("hours since the start")
+    axes.set_xlabel(f"{words} since the start")
     figure.savefig(path, dpi=150)
