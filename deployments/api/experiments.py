@@ -40,7 +40,7 @@ class ExperimentStart(Body):
 
 
 class ExperimentRamp(Body):
-    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+    share: Annotated[float, Field(ge=0.0001, le=1, allow_inf_nan=False)]
     """Of the users; more than now."""
     author: str = Field("", max_length=128)
 
