@@ -12,7 +12,7 @@ from typer.main import get_command
 COMMANDS = {
     "demo": ("demo", "MovieLens 100K: fetch, build, start everything, show what one event changes."),
     "up": ("starting", "Start the platform of a config file."),
-    "node": ("node", "Start, drain or stop this machine's part of a cluster."),
+    "node": ("node", "This machine's part of a cluster."),
     "apply": ("config_update", "Hand a changed config file to the platform that runs."),
     "down": ("platform", "Stop what `recsys up` or `recsys demo` started here, and nothing else."),
     "status": ("platform", "Say what runs: versions, replicas and their bounds, log positions."),
@@ -40,13 +40,13 @@ COMMANDS = {
         "tuning",
         "Find the cheapest index that meets a target on your own vectors, and write it into the config file.",
     ),
-    "batch": ("batch", "Write recommendations for all users as Parquet, for e-mails and the like."),
+    "batch": ("batch", "Write recommendations for all users who have a history, as Parquet."),
     "report": ("report", "Say what came of the answers of a period: impressions, clicks, conversions, value."),
     "export": ("exporting", "Write items with their vectors, users and events as Parquet."),
-    "backup": ("backing_up", "Copy all that the platform knows, at one moment; only what is new is stored."),
+    "backup": ("backing_up", "Copy versions, histories, the item log, the log of answers and the config file."),
     "backups": ("backing_up", "List the complete backups in a place."),
     "restore": ("backing_up", "Bring a platform to where a backup was made."),
-    "experiment": ("experiment", "Start, widen, stop and read experiments: which settings people like better."),
+    "experiment": ("experiment", "Experiments of the running platform: docs/experiments.md."),
     "keys": ("keys", "API keys of the platform."),
 }
 """By name: the module of this package whose `add_to` adds the command, and its line in `recsys --help`."""
