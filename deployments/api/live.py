@@ -31,6 +31,9 @@ _STREAM_S = 30.0
 _DEPLOYMENTS_S = 10.0
 """Seconds between two looks at Serve's deployments while none of them moves. Serve's controller works for each look."""
 
+_ANSWERED_WITHIN_S = 3.0
+"""Seconds that a frame waits for Serve's controller: where that is away, connecting to it takes a minute."""
+
 
 class Frames:
     """What viewers are told. Composed by whoever is the first to need it."""
@@ -83,8 +86,11 @@ class Frames:
         if not moving and time.monotonic() - self._looked < _DEPLOYMENTS_S:
             return
         try:
-            told = await asyncio.to_thread(deployments_of, self._gate, self._home)
+            async with asyncio.timeout(_ANSWERED_WITHIN_S):
+                told = await asyncio.to_thread(deployments_of, self._gate, self._home)
             self._deployments, self._why_none = [one.model_dump() for one in told.deployments], ""
+        except TimeoutError:
+            self._deployments, self._why_none = None, "Serve's controller does not answer"
         except RecsysError as error:
             self._deployments, self._why_none = None, str(error)
         self._looked = time.monotonic()

@@ -147,9 +147,11 @@ class Copying:
         """Copy the entries that came since the last copy, and forget those that were trimmed: entries do not change."""
         self._spool.trim(stream, await self._keys.first_entry(stream))
         last = self._spool.last(stream) or START_OF_LOG
-        while page := await self._keys.entries(stream, last, _ENTRIES):
-            self._spool.append(stream, page)
-            last = page[-1].id
+        page = None
+        while page is None or len(page) == _ENTRIES:  # a short page is the end: what comes as we read is read later
+            if page := await self._keys.entries(stream, last, _ENTRIES):
+                self._spool.append(stream, page)
+                last = page[-1].id
 
     @asynccontextmanager
     async def _writes_waiting(self) -> AsyncIterator[None]:

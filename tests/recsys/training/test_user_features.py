@@ -123,7 +123,7 @@ async def test_answers_look_at_the_users_attributes(make_world, serve_with_trees
     serve = replace(world.follower.serve, ranker=serve_with_trees.ranker)
     for user, country in (("a", "de"), ("b", "fr")):
         await world.gateway.user_records.describe(user, {"country": country}, whole=True)
-    shards, settings = Shards(world.clients, world.router), world.gateway.settings
+    shards, settings = Shards(world.clients.__getitem__, world.follower.router), world.gateway.settings
     facts = RequestFacts(users=UserAttributes(world.redis, None))
     recommender = Recommender(shards, ProfileLoader(world.gateway.users, shards, settings), settings, facts=facts)
     queries = [RecQuery(k=5, user_id=user, explain=True) for user in ("a", "b", "c")]
