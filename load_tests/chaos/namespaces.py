@@ -68,8 +68,10 @@ class Namespaces:
         for name in (line.split()[0] for line in listed.splitlines() if line.startswith(_PREFIX)):
             with suppress(subprocess.CalledProcessError):
                 _ip("netns", "del", name)
-        with suppress(subprocess.CalledProcessError):
-            _ip("link", "del", self._bridge)
+        # A namespace lives on while a process of a killed run is in it, and so does its end of the cable.
+        for link in (*(self._port(number) for number in range(len(self.addresses))), self._bridge):
+            with suppress(subprocess.CalledProcessError):
+                _ip("link", "del", link)
 
     def within(self, number: int, command: Sequence[str]) -> list[str]:
         """The command, to be run on the machine of this number."""
