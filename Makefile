@@ -10,6 +10,8 @@ STAMP := $(VENV)/.installed
 
 install: $(STAMP)
 
+$(STAMP): SHELL := bash
+$(STAMP): .SHELLFLAGS := -o pipefail -c
 $(STAMP): pyproject.toml requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "recsys: $(PYTHON) is not there; install Python 3.11 or say make PYTHON=…"; exit 1; }
 	@command -v c++ >/dev/null || { echo "recsys: hnswlib compiles at install and needs a C++ compiler; on Debian: apt-get install g++"; exit 1; }
@@ -17,7 +19,8 @@ $(STAMP): pyproject.toml requirements.lock
 	    || { echo "recsys: hnswlib compiles at install and needs Python's headers; on Debian: apt-get install python3-dev"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "recsys: Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --progress-bar on -r requirements.lock
+	@# Of what is there already pip would say two hundred lines.
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on -r requirements.lock | sed -u '/^Requirement already satisfied/d'
 	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
