@@ -42,8 +42,18 @@ from recsys.transport.direct_shard import DirectShard
 from recsys.transport.hedging import Hedging
 from recsys.versions.store import VersionStore
 
+_YOUNG = 20_000
+"""Objects that may be made and kept before the collector looks at the young ones. A hundred requests that are under way
+are some thousands: with Python's own 700 it looks at each of them again and again."""
 _PATIENCE_S = 30.0
 """Seconds that a new composer waits for all shards before it serves with those that are there."""
+
+
+def _settle() -> None:
+    """What is loaded by now stays: the collector need not look at it again after every few thousand requests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
 
 
 class RemoteShard:
@@ -156,9 +166,7 @@ class Composer:
         keep_log(self._background, self._gateway, self._redis, telemetry)
         lead = CanaryGuard(self._redis, store, platform, self._follower, self._gateway, telemetry)
         self._background.start("canary", lead.step, LEAD_S)
-        # What is loaded by now stays: the collector need not look at it again after every few thousand requests.
-        gc.collect()
-        gc.freeze()
+        _settle()
 
     def __serve_build_asgi_app__(self) -> Front:
         return make_api(self._gateway, self._gate, self._traces, switching(self._gateway.platform))

@@ -184,41 +184,48 @@ def _wants(serve: Serve, batch: Sequence[Prepared], spread: int) -> list[_Want]:
     return wants
 
 
-def _rows(serve: Serve, request: int, prepared: Prepared, want: _Want) -> list[tuple[int, int, int, int, Floats]]:
+_Row = tuple[int, int, int, int, Floats]
+
+
+def _rows(serve: Serve, request: int, prepared: Prepared, want: _Want) -> list[_Row]:
     """(request, role, source bit, k, vector) of the vectors that a source looks for the k neighbours of, or that a
     signal with a weight compares with: 0 and 0 where it is only that.
     """
-    rows = []
-    for role, source, vector in _roles(prepared, serve):
-        k = want.sources.get(source, 0) if source is not None else 0
-        measured = role == SHUNNED or (role in (QUERY, TASTE) and prepared.least_relevance is not None)
-        if k or want.weighed[role] or measured:
-            rows.append((request, role, BITS[source] if source is not None and k else 0, k, vector))
+    space, profile, rows = serve.space, prepared.profile, list[_Row]()
+    judged = prepared.least_relevance is not None
+    similar, liked = want.sources.get("similar", 0), want.sources.get("because_you_liked", 0)
+    if prepared.vector is not None:
+        if similar or judged or want.weighed[QUERY]:
+            rows.append((request, QUERY, similar and BITS["similar"], similar, prepared.vector))
+        similar = 0  # that means what was asked for then; the taste only gives its signal
+    if not profile.cold:
+        rows += _tastes(serve, request, prepared, want, similar)
+    if prepared.shun_above is not None:
+        rows += [(request, SHUNNED, 0, 0, space.text_query(one[: space.text])) for one in profile.shunned_vectors]
+    for i in range(len(profile.recent_vectors)):
+        # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
+        k = 0 if i else liked
+        if k or want.weighed[BECAUSE + i]:
+            vector = space.context_query(profile.recent_vectors[i])
+            rows.append((request, BECAUSE + i, k and BITS["because_you_liked"], k, vector))
     return rows
 
 
-def _roles(prepared: Prepared, serve: Serve) -> list[tuple[int, str | None, Floats]]:
-    """(role, source that looks for its neighbours, (width,) vector); None: only signals compare with it."""
-    roles: list[tuple[int, str | None, Floats]] = []
-    if prepared.vector is not None:
-        roles.append((QUERY, "similar", prepared.vector))
-    profile = prepared.profile
-    if not profile.cold:
-        # A text or an item that was asked for is what "similar" means then; the taste only gives its signal.
-        source = "similar" if prepared.vector is None else None
-        taste = serve.space.query(profile.taste)
-        roles.append((TASTE, source, taste))
-        if prepared.explore > 0:
-            roles.append((TASTE, "new", taste))
-        if serve.space.learned:
-            roles.append((LONG, None, serve.space.long_query(profile.taste)))
-    if prepared.shun_above is not None:
-        shunned = (serve.space.text_query(vector[: serve.space.text]) for vector in profile.shunned_vectors)
-        roles += [(SHUNNED, None, vector) for vector in shunned]
-    for i, vector in enumerate(profile.recent_vectors):
-        # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
-        roles.append((BECAUSE + i, None if i else "because_you_liked", serve.space.context_query(vector)))
-    return roles
+def _tastes(serve: Serve, request: int, prepared: Prepared, want: _Want, similar: int) -> list[_Row]:
+    """The rows of a user's taste. `similar`: candidates of the source of that name that it looks for."""
+    space, profile, rows = serve.space, prepared.profile, list[_Row]()
+    explores = prepared.explore > 0
+    new = want.sources.get("new", 0) if explores else 0
+    measured = prepared.least_relevance is not None or want.weighed[TASTE]
+    if similar or new or measured:
+        taste = space.query(profile.taste)
+        if similar or measured:
+            rows.append((request, TASTE, similar and BITS["similar"], similar, taste))
+        if new or (explores and measured):
+            rows.append((request, TASTE, new and BITS["new"], new, taste))
+    if space.learned and want.weighed[LONG]:
+        rows.append((request, LONG, 0, 0, space.long_query(profile.taste)))
+    return rows
 
 
 def _excluded(prepared: Prepared) -> Keys:

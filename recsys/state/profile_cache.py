@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from recsys.datatypes import Interaction, UserProfile
 from recsys.state import redis_keys
+from recsys.state.decoded_profiles import DecodedProfiles
 from recsys.state.histories import in_order
 from recsys.state.lua_calls import Call, run_many
 from recsys.state.profile_codec import Cached, decode, encode, remains
@@ -47,6 +48,7 @@ class ProfileCache:
         self._redis = redis
         self._ttl_s = ttl_s
         self._settings = settings
+        self._decoded = DecodedProfiles()
         self._save = redis.register_script(SAVE)
         self._adopt = redis.register_script(ADOPT)
 
@@ -57,12 +59,14 @@ class ProfileCache:
         keys = [key for u in user_ids for key in (redis_keys.sequence(u), redis_keys.profile(u))]
         values: list[Any] = await self._redis.mget(keys)
         loaded: list[UserProfile | Stale] = []
-        for stored_sequence, blob in zip(values[::2], values[1::2], strict=True):
+        for user_id, stored_sequence, blob in zip(user_ids, values[::2], values[1::2], strict=True):
             sequence = int(stored_sequence or 0)
             if not sequence:
                 loaded.append(unknown)
                 continue
-            cached = self._decode(blob, version, unknown)
+            cached = self._decoded.get(user_id, blob, version, unknown)
+            if cached is None and (cached := self._decode(blob, version, unknown)) is not None:
+                self._decoded.put(user_id, blob, version, unknown, cached)
             current = cached is not None and cached[0].sequence == sequence
             loaded.append(cached[0] if cached is not None and current else Stale(sequence, blob))
         return loaded

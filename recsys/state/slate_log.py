@@ -2,7 +2,7 @@
 
 | stream | written by | field of an entry |
 | --- | --- | --- |
-| answers | composers, some hundred answers at a time | `data`, see `slate_columns.py` |
+| answers | composers, some dozen answers at a time | `data`, see `slate_columns.py` |
 | outcomes | the script that takes an event into a history, and composers | `events`, lines of JSON |
 
 Both have `rows`, how many there are; `lost`, how many were left out since the entry before, because too many were
@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
@@ -33,7 +33,7 @@ ERASED = "erased"
 ERASED_S = 600
 """Seconds after an erasure for which a user has no token that lasts."""
 _NO_USER_S = 300.0
-"""Seconds after which an answer that still waits in its composer is logged without a user: by then the mark of an
+"""Seconds after which answers that still wait in their composer are logged without a user: by then the mark of an
 erasure might soon be gone."""
 _WRITER_S = 86_400
 """Seconds for which a composer's last write is remembered."""
@@ -97,6 +97,21 @@ return admit(KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2]), 0, 'events'
 )
 
 
+class Entry(NamedTuple):
+    """Answers as they stand in an entry of the log."""
+
+    at: float
+    """Unix seconds of the first."""
+    users: Sequence[str]
+    """Of each answer, empty where there is none."""
+    data: bytes
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> Entry:
+        """At least one answer, in the order in which they were given."""
+        return cls(answers[0].at, [a.query.user_id or "" for a in answers], encode_answers(answers))
+
+
 class SlateLog:
     """`most`: rows that may wait in each stream. `token_s`: seconds that a user's token lives."""
 
@@ -107,19 +122,21 @@ class SlateLog:
         self._answers = redis.register_script(_ANSWERS)
         self._outcomes = redis.register_script(_OUTCOMES)
 
-    async def write(self, writer: str, number: int, answers: Sequence[Answer], lost: int, now: float) -> bool:
-        """Log answers in one entry. Return False where too many are waiting: then they are counted as lost.
+    async def write(self, writer: str, number: int, entries: Sequence[Entry], lost: int, now: float) -> list[bool]:
+        """Log entries in one trip. Return for each whether it was taken: where too many rows are waiting, its answers
+        are counted as lost.
 
-        `writer` and `number` name the write: a composer numbers its writes from 1, and may repeat the last one when it
-        does not know whether it came through. `lost`: answers that the composer had to leave out before these. `now`
-        in Unix seconds.
+        `writer` and `number` name the first entry, and those behind it have the numbers that follow: a composer numbers
+        its entries from 1, and may repeat the last call when it does not know whether it came through. `lost`: answers
+        that the composer had to leave out before these. `now` in Unix seconds.
         """
-        users = [a.query.user_id or "" if now - a.at < _NO_USER_S else "" for a in answers]
         keys = [redis_keys.ANSWERS, redis_keys.waiting(redis_keys.ANSWERS), redis_keys.writer(writer)]
-        counts = [number, self.most, len(answers), lost]
-        call: Call = (keys, [*counts, encode_answers(answers), *self._tokens(users)])
-        [result] = await run_many(self._redis, self._answers, [call])
-        return bool(result)
+        calls: list[Call] = []
+        for n, entry in enumerate(entries):
+            users = entry.users if now - entry.at < _NO_USER_S else [""] * len(entry.users)
+            counts = [number + n, self.most, len(users), 0 if n else lost]
+            calls.append((keys, [*counts, entry.data, *self._tokens(users)]))
+        return [bool(result) for result in await run_many(self._redis, self._answers, calls)]
 
     async def tell(self, events: Sequence[Interaction]) -> None:
         """Log outcomes that are part of no history. Those for which there is no room are counted as lost."""

@@ -17,7 +17,7 @@ from recsys.outcomes.by_user import by_user
 from recsys.outcomes.drawn_places import first_places
 from recsys.outcomes.joining import Question
 from recsys.outcomes.log_files import LogFiles
-from recsys.state.slate_log import SlateLog
+from recsys.state.slate_log import Entry, SlateLog
 from recsys.statistics.intervals import Estimate, Refusal
 from tests.support import slate_log
 from tests.support.slate_log import collect
@@ -45,7 +45,7 @@ async def files(redis, tmp_path):
     async def write(answers, events):
         nonlocal number
         number += 1
-        await log.write("w", number, answers, 0, NOW)
+        await log.write("w", number, [Entry.of(answers)], 0, NOW)
         if events:
             await log.tell(events)
         await collect(redis, own)

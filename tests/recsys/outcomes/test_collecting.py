@@ -13,7 +13,7 @@ from recsys.outcomes.log_files import HOUR_MS, WHOLE, LogFiles, begin_of, hour_o
 from recsys.outcomes.tables import answers_table
 from recsys.state import redis_keys
 from recsys.state.slate_columns import encode_answers
-from recsys.state.slate_log import SlateLog
+from recsys.state.slate_log import Entry, SlateLog
 from recsys.state.slate_stream import SlateStream, StreamEntry
 from tests.support.slate_log import answer, collect, rows
 from tests.support.world import event
@@ -38,7 +38,7 @@ def table(begins_ms: int, *request_ids: str):
 async def fill(log: SlateLog, writes: int) -> list[str]:
     """Write entries of two answers each, over some slots; the ids of their requests."""
     for number in range(1, writes + 1):
-        await log.write("w", number, [answer(f"{number}-{n}", ["a", "b"]) for n in range(2)], 0, 0.0)
+        await log.write("w", number, [Entry.of([answer(f"{number}-{n}", ["a", "b"]) for n in range(2)])], 0, 0.0)
         await log.tell([event("u", "a", request_id=f"{number}-0")])
         await asyncio.sleep(0.01)
     return [f"{number}-{n}" for number in range(1, writes + 1) for n in range(2)]
@@ -122,9 +122,9 @@ def test_large_hours_stay_in_slots(files, monkeypatch):
 async def test_an_entry_that_cannot_be_read_does_not_hold_up_the_others(redis, files, short_slots, caplog):
     """Of another release, say."""
     log = SlateLog(redis, most=100, token_s=60)
-    await log.write("w", 1, [answer("r1", ["a"])], 0, 0.0)
+    await log.write("w", 1, [Entry.of([answer("r1", ["a"])])], 0, 0.0)
     await redis.xadd(redis_keys.ANSWERS, {"rows": 1, "lost": 0, "users": bytes(8), "data": b"\x93abc"})
-    await log.write("w", 2, [answer("r2", ["a"])], 0, 0.0)
+    await log.write("w", 2, [Entry.of([answer("r2", ["a"])])], 0, 0.0)
     await collect(redis, files)
     assert [row["request_id"] for row in rows(files, "answers")] == ["r1", "r2"]
     assert "1 entries of the log of answers cannot be read" in caplog.text

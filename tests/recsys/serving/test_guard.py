@@ -7,7 +7,7 @@ import pytest
 from recsys.config.experiments import Experiment
 from recsys.datatypes import Interaction
 from recsys.serving.guard import Guard
-from recsys.state.slate_log import SlateLog
+from recsys.state.slate_log import Entry, SlateLog
 from recsys.state.vitals import Vitals
 from recsys.telemetry import SECONDS
 from tests.support.slate_log import answer, collect
@@ -84,7 +84,7 @@ async def test_a_disliked_variant_stops(make_world):
         if n % (20 if n % 2 else 4) < 2:
             clicks.append(Interaction(f"e{n}", request_id, "x", "click", now + 0.002, None, request_id))
 
-    await log.write("w", 1, answers, 0, now)
+    await log.write("w", 1, [Entry.of(answers)], 0, now)
     await log.tell(clicks)
     await collect(world.redis, gateway.log_files)
     guard = Guard(world.redis, gateway.experiments, gateway.vitals)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recsys.outcomes.tables import answers_table, outcomes_table
 from recsys.state import redis_keys, slate_stream
 from recsys.state.slate_columns import Answer, encode_answers
-from recsys.state.slate_log import ERASED_S, SlateLog
+from recsys.state.slate_log import ERASED_S, Entry, SlateLog
 from recsys.state.slate_stream import SlateStream, StreamEntry, entry_of
 from recsys.state.users import Counted, UserStore
 from tests.support.slate_log import answer
@@ -24,8 +24,9 @@ def log(redis):
     return SlateLog(redis, most=100, token_s=3600)
 
 
-def written(log, *answers: Answer, number=1, lost=0, writer="w", now=NOW):
-    return log.write(writer, number, answers, lost, now)
+async def written(log, *answers: Answer, number=1, lost=0, writer="w", now=NOW):
+    [taken] = await log.write(writer, number, [Entry.of(answers)], lost, now)
+    return taken
 
 
 async def entries(redis, stream=redis_keys.ANSWERS) -> list[StreamEntry]:
