@@ -38,7 +38,7 @@ def main() -> None:
     args.clients, args.seconds = args.clients or CLIENTS, args.seconds or SECONDS
     args.repeats = args.repeats or REPEATS
     with Bench(work, args.out / "compare", args.config) as bench:
-        chosen = contenders(bench, args.only)
+        chosen = contenders(bench, args.only, experiments=args.experiments, viewers=args.viewers)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
             bench.prepare(needed, again=args.rebuild)
         runs, answers = measure(chosen, work, args)
@@ -138,6 +138,8 @@ def arguments() -> argparse.ArgumentParser:
     )
     add("--calm", type=float, default=0.3, help="cores that other programs may take before a run is repeated")
     add("--only", type=lambda text: text.split(","), default=[], help="contenders, as recsys,monolith")
+    add("--experiments", action="store_true", help="the platform also with two experiments running")
+    add("--viewers", type=int, default=0, help="the platform also with so many viewers of the console's Operations")
     add("--config", type=Path, default=ROOT / "configs/benchmark.yaml", help="Serve config file of the platform")
     add("--out", type=Path, default=ROOT / "var")
     add("--rebuild", action="store_true", help="build the indexes anew")

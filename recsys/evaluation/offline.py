@@ -20,8 +20,8 @@ from recsys.evaluation.metrics import DEPTH, Ints
 from recsys.evaluation.splits import Holdout
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste
+from recsys.ranking.known_features import NOTHING, Attributes, Known
 from recsys.ranking.served_version import Serve
-from recsys.ranking.user_features import Attributes
 from recsys.serving.pipeline import Gathered, Recommender
 from recsys.serving.profile_loading import Loaded
 from recsys.serving.request_facts import RequestFacts
@@ -98,7 +98,7 @@ class _Histories:
         return fold(unknown, events, self._contexts, self._taste, len(events), serve.space) or unknown
 
 
-class _Known:
+class _Users:
     """Attributes of the users of a holdout, by case number."""
 
     def __init__(self, holdout: Holdout, known: Mapping[str, Attributes]) -> None:
@@ -111,7 +111,7 @@ class _Known:
 
 class Offline:
     """A version whose shards are loaded once. `popularity`: interactions that give items their likes and trends.
-    `known`: attributes of users by id; None: of nobody.
+    `known`: what there is beside events.
     """
 
     def __init__(
@@ -121,9 +121,9 @@ class Offline:
         popularity: Interactions,
         settings: Serving,
         tuning: ShardTuning,
-        known: Mapping[str, Attributes] | None = None,
+        known: Known = NOTHING,
     ) -> None:
-        self._known = known or {}
+        self._known = known
         self.serve = store.serve(version)
         self._settings = settings.model_copy(update={"budget_s": _BUDGET_S})
         self.manifest = manifest = store.manifest(version)
@@ -174,14 +174,21 @@ class Offline:
 
     def _recommender(self, holdout: Holdout) -> Recommender:
         profiles = _Histories(self._shards, holdout, self._now, self._settings)
-        facts = RequestFacts(users=_Known(holdout, self._known)) if self._known else None
+        facts = RequestFacts(users=_Users(holdout, self._known.users)) if self._known.users else None
         return Recommender(self._shards, profiles, self._settings, lambda: self._now, facts)
 
     def _batches(self, holdout: Holdout, k: int, options: dict[str, object]) -> Iterator[tuple[int, list[RecQuery]]]:
         size = self._settings.max_batch
         for start in range(0, holdout.cases, size):
             cases = range(start, min(start + size, holdout.cases))
-            yield start, [RecQuery(k=k, user_id=str(case), **options) for case in cases]  # type: ignore[arg-type]
+            moments = [self._known.moment(holdout.histories.user_ids[c], holdout.target_ids(c)) for c in cases]
+            yield (
+                start,
+                [
+                    RecQuery(k=k, user_id=str(case), context=moment, **options)  # type: ignore[arg-type]
+                    for case, moment in zip(cases, moments, strict=True)
+                ],
+            )
 
 
 def _loop() -> closing[asyncio.AbstractEventLoop]:

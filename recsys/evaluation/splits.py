@@ -42,6 +42,11 @@ class Holdout:
     def cases(self) -> int:
         return self.histories.users
 
+    def target_ids(self, case: int) -> list[str]:
+        """Return the items that are to be predicted for a case, by their ids."""
+        own = self.targets[self.target_offsets[case] : self.target_offsets[case + 1]]
+        return [self.train.item_ids[item] for item in own.tolist()]
+
     def select(self, cases: Ints) -> Holdout:
         """Return the given cases."""
         parts = [self.targets[self.target_offsets[c] : self.target_offsets[c + 1]] for c in cases.tolist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions
 from recsys.evaluation.offline import Offline
 from recsys.model.trained import Trained
-from recsys.ranking.user_features import Attributes
+from recsys.ranking.known_features import NOTHING, Known
 from recsys.versions.build import Build, Content
 from recsys.versions.store import VersionStore
 
@@ -24,7 +24,7 @@ def trial(
     trained: Trained | None,
     interactions: Interactions,
     settings: Serving,
-    known: Mapping[str, Attributes] | None = None,
+    known: Known = NOTHING,
 ) -> Iterator[Offline]:
     """Serve a temporary version of the content. `interactions` give likes, trends, and tastes for measuring recall.
     `known`: see `Offline`.

@@ -1,7 +1,10 @@
-"""The newest events of all users, collected from the platform's histories in bounded memory."""
+"""The newest events of all users, collected from the platform's histories in bounded memory, and what is known beside
+them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,11 +12,14 @@ import numpy as np
 from redis.asyncio import Redis
 
 from recsys.config.scenarios import EventType
+from recsys.config.whole import Config
 from recsys.data.dislikes import Dislikes
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Interaction
 from recsys.encoders.catalogue import Progress
-from recsys.ranking.user_features import Attributes
+from recsys.outcomes.contexts import contexts_of
+from recsys.outcomes.log_files import LogFiles
+from recsys.ranking.known_features import Attributes, Known
 from recsys.reading.dataset_folder import weighted
 from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
@@ -62,6 +68,39 @@ class NewestEvents:
         return joined.select(np.array(first, np.int64))
 
 
+class NamedAnswers:
+    """Collects which answer the newest event of a user about an item names: of the newest events, at most twice `most`
+    of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._named: dict[tuple[str, str], tuple[float, str]] = {}
+        """User and item -> time of the event, in Unix seconds, and the answer's `request_id`."""
+
+    def add(self, histories: Sequence[Sequence[Interaction]]) -> None:
+        for history in histories:
+            for event in history:
+                pair = event.user_id, event.item_id
+                if event.request_id is not None and self._named.get(pair, (-1.0,))[0] <= event.timestamp:
+                    self._named[pair] = event.timestamp, event.request_id
+        if len(self._named) > 2 * self._most:
+            newest = sorted(self._named.items(), key=lambda one: one[1], reverse=True)[: self._most]
+            self._named = dict(newest)
+
+    def __len__(self) -> int:
+        """Number of pairs of user and item in memory."""
+        return len(self._named)
+
+    def request_ids(self) -> set[str]:
+        return {request for _, request in self._named.values()}
+
+    def contexts(self, files: LogFiles) -> dict[tuple[str, str], Attributes]:
+        """Return the context of each of these answers that had one. Raises OSError when the log cannot be read."""
+        known = contexts_of(files, self.request_ids())
+        return {pair: known[request] for pair, (_, request) in self._named.items() if request in known}
+
+
 def _joined(parts: Sequence[Interactions], catalogue: Sequence[str]) -> Interactions:
     """Concatenate the users of all parts."""
     lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
@@ -94,16 +133,34 @@ async def live_events(
     catalogue: Sequence[str],
     most: int,
     say: Progress = lambda *_: None,
+    named: NamedAnswers | None = None,
 ) -> Interactions:
     """Return the `most` newest likes of all users of the platform, of items in the catalogue.
 
-    `kept`: see `Serving.history`. `types`: see `Serving.event_types`.
+    `kept`: see `Serving.history`. `types`: see `Serving.event_types`. `named`: is told of all events; None: nobody is.
     """
     newest = NewestEvents(types, catalogue, most)
     async for done, page in UserStore(redis, ttl_s=60, history=kept).everyone(_USERS):
         newest.add(page)
+        if named is not None:
+            named.add(page)
         say("events", done, done)
     return newest.interactions()
+
+
+async def live_lessons(
+    redis: Redis, config: Config, catalogue: Sequence[str], say: Progress = lambda *_: None
+) -> tuple[Interactions, Known]:
+    """Return what a training on the platform's histories learns from: likes of items in the catalogue, and what is
+    known beside them. Raises OSError when contexts are declared and the log of answers cannot be read.
+    """
+    platform, serving = config.platform, config.serving
+    most, types = serving.retrain.events, serving.event_types
+    named = NamedAnswers(most) if platform.context else None
+    data = await live_events(redis, serving.history, types, catalogue, most, say, named)
+    users = await live_attributes(redis, data.user_ids) if platform.user_attributes else {}
+    moments = {} if named is None else await asyncio.to_thread(named.contexts, LogFiles.of(platform))
+    return data, Known(users, moments)
 
 
 async def live_attributes(redis: Redis, user_ids: Sequence[str]) -> dict[str, Attributes]:

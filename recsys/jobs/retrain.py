@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -32,12 +31,12 @@ from recsys.evaluation.metrics import Ints
 from recsys.evaluation.splits import Holdout, Split, since, upcoming
 from recsys.evaluation.trial import trial
 from recsys.jobs.canary import begin
-from recsys.jobs.live_events import live_attributes, live_events
+from recsys.jobs.live_events import live_lessons
 from recsys.jobs.patient_redis import patient_redis
 from recsys.jobs.promote import settle
 from recsys.model.card import Comparison
 from recsys.model.trained import Trained
-from recsys.ranking.user_features import Attributes
+from recsys.ranking.known_features import NOTHING, Known
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, by_text
 from recsys.versions.contents import forget_cut, live_content
@@ -79,8 +78,8 @@ class Retraining:
     settings: Serving
     seed: int = 7
     split: Split = upcoming
-    known: Mapping[str, Attributes] = field(default_factory=dict)
-    """Attributes of users by id."""
+    known: Known = NOTHING
+    """What there is beside events."""
 
     def run(
         self, content: Content, texts: Floats, data: Interactions, served: Manifest, say: Progress = lambda *_: None
@@ -171,20 +170,19 @@ class _Live:
     content: Content
     served: Manifest
     data: Interactions
-    known: Mapping[str, Attributes]
+    known: Known
 
     @classmethod
     async def of(cls, build: Build, config: Config, redis: Redis, say: Progress) -> _Live:
         """Raises what ends a retraining before anything is encoded or trained."""
-        platform, serving, store = config.platform, config.serving, build.store
+        platform, store = config.platform, build.store
         forget_cut(store)
         content = await live_content(store, redis, platform, build.encoder.fingerprint, say)
         forget_cut(store)  # an interrupted training starts again, and a rebuild cuts the log anew
         refuse_shrunken(store, len(content.items))
         served = _served(store, content, build.encoder)
         ids = [item.item_id for item in content.items]
-        data = await live_events(redis, serving.history, serving.event_types, ids, serving.retrain.events, say)
-        known = await live_attributes(redis, data.user_ids) if platform.user_attributes else {}
+        data, known = await live_lessons(redis, config, ids, say)
         return cls(content, served, data, known)
 
 

@@ -17,11 +17,11 @@ from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput, TooFewEvents, VersionError
 from recsys.evaluation.splits import Split, upcoming
 from recsys.jobs.item_files import read_catalogue
-from recsys.jobs.live_events import live_attributes, live_events
+from recsys.jobs.live_events import live_lessons
 from recsys.jobs.patient_redis import patient_redis
 from recsys.model.card import ModelCard
 from recsys.model.taste import Taste
-from recsys.ranking.user_features import Attributes
+from recsys.ranking.known_features import NOTHING, Known
 from recsys.reading.dataset_folder import divided, weighted
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import FileTallies
@@ -61,8 +61,8 @@ class Ready:
     """Likes of the items."""
     base: str | None
     """The served version that the items are from. None: they are from files."""
-    known: Mapping[str, Attributes] = field(default_factory=dict)
-    """Attributes of the platform's users, by id. Empty: the events are from files."""
+    known: Known = NOTHING
+    """What the platform knows beside events. Nothing: the events are from files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def ready(
     from_files = base is None
     items = read_catalogue(lessons.items, config, of_items, say, tallies.items) if from_files else served_items(store)
     ids = [item.item_id for item in items]
-    known: Mapping[str, Attributes] = {}
+    known = NOTHING
     if redis_url is None:
         data = events.read(ids, say, tallies)
     else:
@@ -176,16 +176,12 @@ class EventFiles:
         return data
 
 
-async def _histories(
-    redis_url: str, config: Config, catalogue: list[str], say: Progress
-) -> tuple[Interactions, Mapping[str, Attributes]]:
-    """Return the likes of the platform's users, and what is known of these users. Raises BadInput when there is no like
+async def _histories(redis_url: str, config: Config, catalogue: list[str], say: Progress) -> tuple[Interactions, Known]:
+    """Return the likes of the platform's users, and what is known beside them. Raises BadInput when there is no like
     of an item of the catalogue.
     """
-    serving = config.serving
     async with patient_redis(redis_url, config.platform, "start the same training again") as redis:
-        data = await live_events(redis, serving.history, serving.event_types, catalogue, serving.retrain.events, say)
-        known = await live_attributes(redis, data.user_ids) if config.platform.user_attributes else {}
+        data, known = await live_lessons(redis, config, catalogue, say)
     if not len(data):
         raise BadInput(
             "no event in the platform's histories is a like of an item of the catalogue that is learned for. Of items "

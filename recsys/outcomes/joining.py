@@ -185,6 +185,11 @@ def join(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Questio
     database.execute(_MATCHED, {"early": round(EARLY_S * 1e6), "window": round(question.window_s * 1e6)})
 
 
+def every_answer(database: duckdb.DuckDBPyConnection, files: LogFiles) -> None:
+    """Make the view `answer_rows` of all files."""
+    _rows(database, "answer_rows", _paths(files, "answers", 0.0, None), _NO_ANSWERS)
+
+
 def _report(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Question) -> Report:
     join(database, files, question)
     database.execute(_SHOWN)
@@ -217,7 +222,7 @@ def _report(database: duckdb.DuckDBPyConnection, files: LogFiles, question: Ques
 _ROW = "entry VARCHAR, place INTEGER, lost INTEGER, user VARCHAR, moment TIMESTAMP, request_id VARCHAR"
 _NO_ANSWERS = (
     f"{_ROW}, scenario VARCHAR, version VARCHAR, variant VARCHAR, items VARCHAR[], sources VARCHAR[], "
-    "scores FLOAT[], propensities FLOAT[], teams TINYINT[]"
+    "scores FLOAT[], propensities FLOAT[], teams TINYINT[], context VARCHAR"
 )
 _NO_OUTCOMES = f"{_ROW}, event_id VARCHAR, item_id VARCHAR, type VARCHAR, value DOUBLE"
 

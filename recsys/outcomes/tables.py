@@ -11,6 +11,7 @@
 | scenario, version, variant | answers | of the answer |
 | items, scores, sources, propensities | answers | lists, best first |
 | teams | answers | a list like these: the ranker of each item of an interleaved answer; null: it is none |
+| context | answers | what the caller said of the moment, as a JSON object; null: nothing |
 | event_id, item_id, type, value | outcomes | of the event |
 """
 
@@ -47,6 +48,7 @@ ANSWERS = pa.schema(
         ("sources", pa.list_(pa.string())),
         ("propensities", pa.list_(pa.float32())),
         ("teams", pa.list_(pa.int8())),
+        ("context", pa.string()),
     ]
 )
 OUTCOMES = pa.schema(
@@ -84,6 +86,7 @@ def _answers(entry: StreamEntry) -> pa.RecordBatch:
             pa.ListArray.from_arrays(offsets, sources),
             pa.ListArray.from_arrays(offsets, pa.array(propensities, pa.float32())),
             _teams(columns.teams, counts, offsets),
+            _contexts(columns.contexts, len(counts)),
         ],
         schema=ANSWERS,
     )
@@ -97,6 +100,11 @@ def _teams(column: bytes, counts: npt.NDArray[np.int32], offsets: pa.Array) -> p
     starts = np.minimum(offsets.to_numpy()[:-1], max(len(teams) - 1, 0))
     plain = (counts == 0) | (teams[starts] < 0)
     return pa.ListArray.from_arrays(offsets, pa.array(teams, pa.int8()), mask=pa.array(plain))
+
+
+def _contexts(column: Sequence[str], answers: int) -> pa.Array:
+    """Null for an answer without one."""
+    return pa.array([text or None for text in column], pa.string()) if column else pa.nulls(answers, pa.string())
 
 
 def _outcomes(entry: StreamEntry) -> pa.RecordBatch:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
-from recsys.ranking import user_features
+from recsys.ranking.known_features import PREFIXES, USER
 from recsys.ranking.quickscorer import Trees
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import CandidateSet
@@ -77,9 +77,11 @@ class Ranker:
         except lightgbm.basic.LightGBMError as error:
             raise VersionError(f"the ranking model cannot be read: {error}") from error
         names = model.feature_name()
-        self.users = tuple(name for name in names if name.startswith(user_features.PREFIX))
-        """What it looks at of users, see `user_features.py`: the last columns of its table."""
-        every = (*FEATURES, *self.users)
+        self.known = tuple(name for name in names if name.startswith(PREFIXES))
+        """What it looks at of users and moments, see `known_features.py`: the last columns of its table."""
+        self.of_users = any(name.startswith(USER) for name in self.known)
+        """Whether attributes of users are among it."""
+        every = (*FEATURES, *self.known)
         if not set(names) <= set(every):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
         self._names = names
@@ -90,7 +92,7 @@ class Ranker:
         """The model as LightGBM has it, once somebody has asked for shares."""
 
     def score(self, table: Floats) -> Floats:
-        """Return (n,) float32, to be added to the blend of each row of `features`, followed by those of `users`."""
+        """Return (n,) float32, to be added to the blend of each row of `features`, followed by those of `known`."""
         return self._trees.score(table[:, self._columns])
 
     def shares(self, table: Floats) -> list[dict[str, float]]:

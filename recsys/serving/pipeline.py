@@ -16,7 +16,7 @@ from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position, with_basket
 from recsys.model.space import Space
 from recsys.model.taste import Taste
-from recsys.ranking import user_features
+from recsys.ranking import known_features
 from recsys.ranking.batch_query import Prepared, grouped, shard_query
 from recsys.ranking.explanations import Explanations
 from recsys.ranking.relevance import relevant
@@ -65,13 +65,14 @@ class Gathered:
         """(B,) float32: items liked in each user's present session."""
         return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
 
-    def features(self, users: Sequence[str] = ()) -> Floats:
-        """What trees rank by, see `ranking/tree_ranker.py`. `users`: what they look at of users."""
+    def features(self, known: Sequence[str] = ()) -> Floats:
+        """What trees rank by, see `ranking/tree_ranker.py`. `known`: what they look at of users and moments."""
         offsets, sources = self.candidates.offsets, self.candidates.sources
         table = features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
-        if not users:
+        if not known:
             return table
-        own = user_features.table(users, [p.attributes for p in self.batch])
+        told = [known_features.told_apart(p.attributes, p.query.context) for p in self.batch]
+        own = known_features.table(known, told)
         return np.concatenate([table, own[self.candidates.requests]], axis=1)
 
 
@@ -132,7 +133,7 @@ class Recommender:
         items = [q.like_item for q in queries if q.like_item is not None]
         items += [event.item_id for q in queries for event in q.basket]
         profiles = self._profiles.load(list(users), items, serve, clock.left())
-        looked_at = serve.ranker is not None and bool(serve.ranker.users)
+        looked_at = serve.ranker is not None and serve.ranker.of_users
         if looked_at or self._facts.needed(queries):
             loading = self._facts.load(queries, clock.left() / 2, everyone=looked_at)
             loaded, facts = await asyncio.gather(profiles, loading)
@@ -305,13 +306,13 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
     by_trees = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
     if serve.ranker is None or not any(by_trees):
         return gathered.scores
-    table = gathered.features(serve.ranker.users)
+    table = gathered.features(serve.ranker.known)
     return serve.ranker.rescored(gathered.candidates, table, gathered.scores, np.array(by_trees))
 
 
 def _shares(gathered: Gathered, serve: Serve) -> Callable[[int], Mapping[str, float]]:
     """What the trees' features add to a candidate."""
-    table = gathered.features(() if serve.ranker is None else serve.ranker.users)
+    table = gathered.features(() if serve.ranker is None else serve.ranker.known)
 
     def shares(row: int) -> Mapping[str, float]:
         assert serve.ranker is not None

@@ -51,6 +51,8 @@ class AnswerColumns(msgspec.Struct, frozen=True, array_like=True):
     """(m,) float32; empty: all are 1."""
     teams: bytes = b""
     """(m,) int8, -1 for items of answers that are not interleaved; empty: none is."""
+    contexts: list[str] = []
+    """n JSON objects, empty text for an answer without one; an empty list: none has one."""
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
@@ -67,7 +69,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnswerColumns).decode
-_write_outcome = msgspec.json.Encoder().encode
+_write = msgspec.json.Encoder().encode
 _read_outcomes = msgspec.json.Decoder(list[Outcome]).decode
 
 
@@ -89,6 +91,7 @@ def encode_answers(answers: Sequence[Answer]) -> bytes:
             sources=bytes(map(names.__getitem__, sources)),
             propensities=_propensities(answers),
             teams=_teams(answers),
+            contexts=_contexts(answers),
         )
     )
 
@@ -107,6 +110,12 @@ def _teams(answers: Sequence[Answer]) -> bytes:
     return array("b", [team for one in each for team in one]).tobytes()
 
 
+def _contexts(answers: Sequence[Answer]) -> list[str]:
+    if not any(answer.query.context for answer in answers):
+        return []
+    return [_write(answer.query.context).decode() if answer.query.context else "" for answer in answers]
+
+
 def decode_answers(data: bytes) -> AnswerColumns:
     """Raises msgspec.DecodeError for what is no such entry."""
     return _decode(data)
@@ -114,7 +123,7 @@ def decode_answers(data: bytes) -> AnswerColumns:
 
 def encode_outcome(event: Interaction) -> bytes:
     """One line of JSON. The event names an answer."""
-    return _write_outcome(
+    return _write(
         Outcome(event.event_id, event.item_id, event.type, event.timestamp, event.value, event.request_id or "")
     )
 

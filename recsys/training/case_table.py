@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy.typing as npt
 from recsys.datatypes import Floats
 from recsys.evaluation.offline import Offline
 from recsys.evaluation.splits import Holdout
-from recsys.ranking import user_features
+from recsys.ranking import known_features
+from recsys.ranking.known_features import CONTEXT, NOTHING, USER, Attributes, Known
 from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import features, ranks
-from recsys.ranking.user_features import Attributes
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -45,10 +45,10 @@ class CaseTable:
     """Number of all cases. Those without a target among their candidates are not in the table and score 0."""
     disliked: Bools | None = None
     """(n,) whether the user dislikes the candidate; None: nobody dislikes any."""
-    user_names: tuple[str, ...] = ()
-    """What is known of users, see `ranking/user_features.py`."""
-    user_values: Floats | None = None
-    """(c, len(user_names)) float32; None: nothing is known."""
+    known_names: tuple[str, ...] = ()
+    """What is known of users and moments, see `ranking/known_features.py`."""
+    known_values: Floats | None = None
+    """(c, len(known_names)) float32; None: nothing is known."""
 
     @property
     def owners(self) -> Ints:
@@ -90,14 +90,14 @@ class CaseTable:
             self.users[cases],
             self.cases,
             None if self.disliked is None else self.disliked[keep],
-            self.user_names,
-            None if self.user_values is None else self.user_values[cases],
+            self.known_names,
+            None if self.known_values is None else self.known_values[cases],
         )
 
     def features(self, scores: Floats) -> Floats:
-        """Return (n, len(FEATURES) + len(user_names)) float32, see `ranking/tree_ranker.py`."""
+        """Return (n, len(FEATURES) + len(known_names)) float32, see `ranking/tree_ranker.py`."""
         table = features(self.offsets, self.sources, self.signals, scores, self.history, self.session)
-        return table if self.user_values is None else np.concatenate([table, self.user_values[self.owners]], axis=1)
+        return table if self.known_values is None else np.concatenate([table, self.known_values[self.owners]], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +111,23 @@ class _Case:
     session: float
     user: int
     disliked: Bools
+    context: Attributes
 
 
-def gather(offline: Offline, holdout: Holdout, known: Mapping[str, Attributes] | None = None) -> CaseTable:
-    """Return the candidates, with their signals, that the version gathers for the cases. `known`: attributes of users
-    by id; None: of nobody.
+def gather(offline: Offline, holdout: Holdout, known: Known = NOTHING) -> CaseTable:
+    """Return the candidates, with their signals, that the version gathers for the cases. `known`: what there is beside
+    events.
     """
-    cases = list(_cases(offline, holdout))
+    cases = list(_cases(offline, holdout, known))
     users = list(dict.fromkeys(holdout.histories.user_ids))
-    attributes = [known.get(user, {}) for user in users] if known else []
-    names = user_features.names_of(attributes)
-    values = user_features.table(names, [attributes[case.user] for case in cases]) if names else None
+    attributes = [known.users.get(user, {}) for user in users] if known.users else []
+    names = known_features.names_of(attributes, USER)
+    if known.moments:
+        names += known_features.names_of([case.context for case in cases], CONTEXT)
+    values = None
+    if names:
+        rows = [known_features.told_apart(attributes[c.user] if attributes else {}, c.context) for c in cases]
+        values = known_features.table(names, rows)
     none = np.zeros(0, np.int64)
     disliked = np.concatenate([none > 0, *(case.disliked for case in cases)])
     return CaseTable(
@@ -134,12 +140,12 @@ def gather(offline: Offline, holdout: Holdout, known: Mapping[str, Attributes] |
         users=np.array([case.user for case in cases], np.int64),
         cases=holdout.cases,
         disliked=disliked if disliked.any() else None,
-        user_names=names,
-        user_values=values,
+        known_names=names,
+        known_values=values,
     )
 
 
-def _cases(offline: Offline, holdout: Holdout) -> Iterator[_Case]:
+def _cases(offline: Offline, holdout: Holdout, known: Known) -> Iterator[_Case]:
     """Yield the cases with a target among their candidates."""
     place = {item: i for i, item in enumerate(holdout.train.item_ids)}
     number = {user: n for n, user in enumerate(dict.fromkeys(holdout.histories.user_ids))}
@@ -153,9 +159,9 @@ def _cases(offline: Offline, holdout: Holdout) -> Iterator[_Case]:
             targets = holdout.targets[holdout.target_offsets[case] : holdout.target_offsets[case + 1]]
             hit = np.isin(items[start:end], targets)
             if hit.any():
-                own, user = slice(start, end), number[holdout.histories.user_ids[case]]
+                own, user_id = slice(start, end), holdout.histories.user_ids[case]
                 against = none if holdout.disliked is None else holdout.disliked.of_user(case)
                 yield _Case(
-                    gathered.signals[own], hit, candidates.sources[own], histories[b], sessions[b], user,
-                    np.isin(items[own], against),
+                    gathered.signals[own], hit, candidates.sources[own], histories[b], sessions[b], number[user_id],
+                    np.isin(items[own], against), known.moment(user_id, holdout.target_ids(case)),
                 )  # fmt: skip

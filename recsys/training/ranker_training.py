@@ -99,6 +99,6 @@ def _fit(
         labels,
         group=groups[groups > 0],
         init_score=scores[keep],
-        feature_name=[*FEATURES, *table.user_names],
+        feature_name=[*FEATURES, *table.known_names],
     )
     return lightgbm.train(settings, data, trees)

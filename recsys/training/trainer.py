@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,7 +20,7 @@ from recsys.model.attention import Attention
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.model.trained import Trained, looks_at
-from recsys.ranking.user_features import Attributes
+from recsys.ranking.known_features import NOTHING, Known
 from recsys.training.blend import START, blended, choose_weights, scaled
 from recsys.training.case_table import gather
 from recsys.training.factors import Factors, factorise, from_text
@@ -61,8 +61,8 @@ class Trainer:
     split: Split = rolling
     rank: bool = True
     """Whether a tree ranker may be trained."""
-    known: Mapping[str, Attributes] = field(default_factory=dict)
-    """Attributes of users by id, which trees may look at."""
+    known: Known = NOTHING
+    """What there is beside events, which trees may look at."""
 
     def train(
         self, items: Sequence[Item], texts: Floats, data: Interactions, say: Progress = lambda *_: None

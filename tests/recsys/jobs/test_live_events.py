@@ -7,9 +7,14 @@ import pytest
 
 from recsys.config.scenarios import EventType
 from recsys.config.serving import Serving
+from recsys.config.tuning import ShardTuning
+from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
-from recsys.jobs.live_events import NewestEvents, live_events
+from recsys.datatypes import RecQuery
+from recsys.jobs.live_events import NamedAnswers, NewestEvents, live_events, live_lessons
+from recsys.outcomes.log_files import LogFiles
 from recsys.reading.dataset_folder import weighted
+from tests.support.slate_log import collect
 from tests.support.world import NOW, World, catalogue, event
 
 TYPES = Serving().event_types
@@ -81,3 +86,36 @@ async def test_all_users_of_the_platform_are_read(make_world, redis):
     assert len(seen) >= 3
     same(found, weighted(told, TYPES, IDS))
     assert (await live_events(redis, 1000, TYPES, IDS, 40)).users == 40
+
+
+async def test_in_which_context_an_item_was_found_is_known(make_world, redis, short_slots):
+    """Of the answer that the newest event about the item names. Other events and answers tell nothing."""
+    world: World = await make_world(context={"device": "keyword", "hour": "number"})
+    asked = {"phone": {"device": "phone", "hour": 7.0}, "desk": {"device": "desk"}, "plain": {}}
+    for name, context in asked.items():
+        await world.gateway.recommend(RecQuery(k=2, user_id="u", context=context, request_id=name))
+    await world.gateway.answers.step()
+    await collect(redis, LogFiles.of(world.platform))
+    named = [
+        ("sea-1", "desk"),
+        ("sea-1", "phone"),
+        ("sea-2", "plain"),
+        ("sea-3", "never"),
+        ("sea-4", None),
+        ("sea-5", "desk"),
+    ]
+    await world.gateway.record([event("u", item, request_id=request) for item, request in named])
+    config = Config(world.platform, world.gateway.settings, ShardTuning())
+    data, known = await live_lessons(redis, config, [item.item_id for item in world.items])
+    assert (data.users, known.users) == (1, {})
+    assert known.moments == {("u", "sea-1"): asked["phone"], ("u", "sea-5"): asked["desk"]}
+
+
+def test_of_few_events_the_newest_answers_are_remembered():
+    """No more than twice what is asked for, and the newest of them."""
+    named = NamedAnswers(10)
+    for n in range(200):
+        named.add([[event(f"u{n}", "a", timestamp=NOW + n, request_id=f"r{n}")]])
+        assert len(named) <= 20
+    assert "r199" in named.request_ids()
+    assert "r0" not in named.request_ids()

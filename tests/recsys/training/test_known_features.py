@@ -1,4 +1,6 @@
-"""Attributes of users as features of the trees: which there are, and that trees learn from and serve by them."""
+"""What is known of users and of the moment as features of the trees: which there are, and that trees learn from and
+serve by them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import RecQuery
 from recsys.evaluation.offline import Offline
+from recsys.ranking.known_features import CONTEXT, USER, Known, names_of, table, told_apart
 from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import FEATURES, Ranker
-from recsys.ranking.user_features import names_of, table
 from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.request_facts import RequestFacts
@@ -34,19 +36,23 @@ VALUES = st.dictionaries(
 )
 
 
-@given(st.lists(VALUES, max_size=8))
-def test_each_value_has_its_column(users) -> None:
-    """Numbers and booleans one by name, keywords one for each value; what is not known is 0."""
-    names = names_of(users)
-    filled = table(names, users)
+@given(st.lists(VALUES, max_size=8), st.sampled_from([USER, CONTEXT]))
+def test_each_value_has_its_column(users, prefix) -> None:
+    """Numbers and booleans one by name, keywords one for each value; what is not known is 0. Those of users and
+    of the moment are told apart.
+    """
+    names = names_of(users, prefix)
+    filled = table(names, [told_apart(one, {}) if prefix == USER else told_apart({}, one) for one in users])
+    others = [told_apart({}, one) if prefix == USER else told_apart(one, {}) for one in users]
+    assert not table(names, others).any()
     assert filled.shape == (len(users), len(names))
     assert len(set(names)) == len(names) <= 32
     for row, attributes in zip(filled.tolist(), users, strict=True):
         told = dict(zip(names, row, strict=True))
         for name in ("age", "vip"):
             value = attributes.get(name)
-            if isinstance(value, float | bool) and f"user.{name}" in told:
-                assert told[f"user.{name}"] == float(value)
+            if isinstance(value, float | bool) and f"{prefix}{name}" in told:
+                assert told[f"{prefix}{name}"] == float(value)
         if not attributes:
             assert not any(row)
 
@@ -59,8 +65,8 @@ def test_rare_values_have_none() -> None:
     assert names_of([{"city": "Köln: [a]"}]) == ("user.city=K%C3%B6ln%3A%20%5Ba%5D",)
 
 
-def cases(count: int = 800) -> CaseTable:
-    """Half of the users want what is near, the others what is not; nothing but their country tells them apart."""
+def cases(count: int = 800, name: str = "user.country=de") -> CaseTable:
+    """Half of the cases want what is near, the others what is not; nothing but what has this name tells them apart."""
     rng = np.random.default_rng(2)
     near = rng.random((count, 10)).astype(np.float32)
     there = np.arange(count) % 2 == 0
@@ -70,7 +76,7 @@ def cases(count: int = 800) -> CaseTable:
     every, known = np.arange(0, count * 10 + 1, 10), np.ones(count, np.float32)
     return CaseTable(
         signals, hit.ravel(), every, known, known, np.ones(count * 10, np.int64), np.arange(count), count,
-        user_names=("user.country=de",), user_values=there[:, None].astype(np.float32),
+        known_names=(name,), known_values=there[:, None].astype(np.float32),
     )  # fmt: skip
 
 
@@ -78,14 +84,14 @@ def test_trees_tell_users_apart_by_what_is_known_of_them() -> None:
     """They are better than without it, look at it, and a served model names it."""
     with_country = cases()
     text, quality = ranker_training.train_ranker(with_country, blend.START, 7)
-    without = replace(with_country, user_names=(), user_values=None)
+    without = replace(with_country, known_names=(), known_values=None)
     assert quality > ranker_training.train_ranker(without, blend.START, 7)[1] + 0.1
     assert text is not None
     model = lightgbm.Booster(model_str=text)
     splits = dict(zip(model.feature_name(), model.feature_importance(), strict=True))
     assert splits["user.country=de"] > 0
     ranker = Ranker(text)
-    assert ranker.users == ("user.country=de",)
+    assert (ranker.known, ranker.of_users) == (("user.country=de",), True)
     rows = with_country.features(blend.blended(with_country, blend.START))
     assert rows.shape[1] == len(FEATURES) + 1
     np.testing.assert_allclose(ranker.score(rows), model.predict(rows), rtol=1e-4, atol=1e-5)
@@ -98,29 +104,40 @@ def test_the_table_of_cases_has_the_users_attributes(lesson) -> None:
     """By user, of those who have cases; without any there are no columns."""
     held = lesson.held.sample(40, 7)
     offline = Offline(lesson.build.store, lesson.version.version, held.train, Serving(), ShardTuning())
-    assert gather(offline, held).user_names == ()
+    assert gather(offline, held).known_names == ()
     known = {
         user: {"country": "de" if n % 2 else "fr", "age": float(n)} for n, user in enumerate(held.histories.user_ids)
     }
-    told = gather(offline, held, known)
-    assert set(told.user_names) == {"user.country=de", "user.country=fr", "user.age"}
-    age = told.user_names.index("user.age")
-    assert told.user_values[:, age].tolist() == [known[held.histories.user_ids[user]]["age"] for user in told.users]
+    told = gather(offline, held, Known(known))
+    assert set(told.known_names) == {"user.country=de", "user.country=fr", "user.age"}
+    age = told.known_names.index("user.age")
+    assert told.known_values[:, age].tolist() == [known[held.histories.user_ids[user]]["age"] for user in told.users]
 
 
-@pytest.fixture
-def serve_with_trees(lesson):
-    """The lesson's version with trees that look at a country."""
-    text, _ = ranker_training.train_ranker(cases(), blend.START, 7)
-    offline = Offline(lesson.build.store, lesson.version.version, lesson.held.train, Serving(), ShardTuning())
-    return replace(offline.serve, ranker=Ranker(text))
+def test_the_table_of_cases_has_the_context_in_which_the_target_was_found(lesson) -> None:
+    """The case's own, of the answer that led to its target; other cases have none."""
+    held = lesson.held.sample(40, 7)
+    offline = Offline(lesson.build.store, lesson.version.version, held.train, Serving(), ShardTuning())
+    pairs = [(held.histories.user_ids[case], held.target_ids(case)[0]) for case in range(held.cases)]
+    moments = {pair: {"device": "phone"} for pair in pairs[::2]}
+    told = gather(offline, held, Known(moments=moments))
+    assert told.known_names == ("context.device=phone",)
+    assert 0 < told.known_values.sum() < len(told.known_values)
+    known = Known({"u": {"age": 3.0}}, {("u", "b"): {"hour": 7.0}})
+    assert (known.moment("u", ["a", "b"]), known.moment("v", ["b"])) == ({"hour": 7.0}, {})
 
 
-async def test_answers_look_at_the_users_attributes(make_world, serve_with_trees) -> None:
+def trees(name: str) -> Ranker:
+    text, _ = ranker_training.train_ranker(cases(name=name), blend.START, 7)
+    assert text is not None
+    return Ranker(text)
+
+
+async def test_answers_look_at_the_users_attributes(make_world) -> None:
     """Of each user of a batch its own; where Redis is late the answer says that they are missing."""
     world = await make_world(user_attributes={"country": "keyword"})
     assert isinstance(world.platform, Platform)
-    serve = replace(world.follower.serve, ranker=serve_with_trees.ranker)
+    serve = replace(world.follower.serve, ranker=trees("user.country=de"))
     for user, country in (("a", "de"), ("b", "fr")):
         await world.gateway.user_records.describe(user, {"country": country}, whole=True)
     shards, settings = Shards(world.clients.__getitem__, world.follower.router), world.gateway.settings
@@ -130,5 +147,22 @@ async def test_answers_look_at_the_users_attributes(make_world, serve_with_trees
     first, second, third = await recommender.recommend_many(queries, serve)
     assert all(not isinstance(slate, Exception) and slate.degraded == () for slate in (first, second, third))
     scores = [{item.item_id: item.score for item in slate.items} for slate in (first, second, third)]
+    assert scores[1] == scores[2]
+    assert scores[0] != scores[1]
+
+
+async def test_answers_look_at_the_context_of_the_request(make_world) -> None:
+    """Of each request of a batch its own; nothing is loaded for it."""
+    world = await make_world(context={"device": "keyword"})
+    ranker = trees("context.device=phone")
+    assert not ranker.of_users
+    serve = replace(world.follower.serve, ranker=ranker)
+    shards, settings = Shards(world.clients.__getitem__, world.follower.router), world.gateway.settings
+    recommender = Recommender(shards, ProfileLoader(world.gateway.users, shards, settings), settings)
+    contexts = [{"device": "phone"}, {"device": "desk"}, {}]
+    queries = [RecQuery(k=5, user_id="u", context=context, explain=True) for context in contexts]
+    phone, desk, nowhere = await recommender.recommend_many(queries, serve)
+    assert all(not isinstance(slate, Exception) and slate.degraded == () for slate in (phone, desk, nowhere))
+    scores = [{item.item_id: item.score for item in slate.items} for slate in (phone, desk, nowhere)]
     assert scores[1] == scores[2]
     assert scores[0] != scores[1]
