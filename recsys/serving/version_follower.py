@@ -184,6 +184,8 @@ class VersionFollower:
         with contextlib.suppress(RedisError, OSError):  # then it stays as it is
             self._tries = await self._canaries.read()
         record = self._tries
+        if record is None and self._becomes_served(group):
+            return  # in a moment everybody has it: who has it now keeps it until the switch
         layout = None if record is None else await asyncio.to_thread(self._servable.layout, record.version)
         if (
             record is None
@@ -205,6 +207,13 @@ class VersionFollower:
             if opened is not None:
                 self.canary = CanaryArm(opened[0], record.share)
                 log.info("trying version %s", record.version)
+
+    def _becomes_served(self, group: Group) -> bool:
+        """Whether the version that was on its way has been promoted, and is not served yet."""
+        if self.canary is None or self._promoted[:1] != [self.canary.serve.version]:
+            return False
+        version, layout = self.canary.serve.version, self.canary.serve.layout
+        return version != self._served and ready(group, version, layout, {})
 
     async def _look_at_layouts(self) -> None:
         if self._promoted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -91,6 +92,29 @@ async def test_it_goes_to_more_and_more_users_and_then_to_all(lead: Lead):
     verdict = lead.world.store.canary(lead.version)
     assert verdict is not None
     assert (verdict.outcome, verdict.base) == ("promoted", lead.base)
+
+
+async def test_who_has_it_keeps_it_until_everybody_has_it(lead: Lead):
+    """Also between the promotion and the switch, which takes seconds where profiles are made for it."""
+    switching, may_switch = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: object) -> None:
+        switching.set()
+        await may_switch.wait()
+
+    follower = lead.world.follower
+    await lead.out()
+    await lead.answers()
+    await lead.later(61)
+    assert await eventually(lambda: follower.canary is not None and follower.canary.share == STEPS[1])
+    before = await lead.answers()
+    follower.before_switch = slowly
+    await lead.later(61)
+    await asyncio.wait_for(switching.wait(), 30)
+    assert lead.world.store.current() == lead.version
+    assert await lead.answers() == before
+    may_switch.set()
+    assert await eventually(lambda: follower.serve.version == lead.version and follower.canary is None)
 
 
 async def test_events_count_in_the_version_that_answers_the_user(lead: Lead):
