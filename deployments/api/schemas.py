@@ -244,8 +244,9 @@ class RecommendedItem(BaseModel):
 class SearchPlanOut(BaseModel):
     """How the neighbours of a query with a filter were looked for."""
 
-    plans: list[Literal["post_filter", "exact"]]
-    """`exact`: all matches were scored; `post_filter`: the graph was walked, and what does not match was dropped."""
+    plans: list[Literal["post_filter", "exact", "allow_list"]]
+    """`exact`: all matches were scored; `post_filter`: the graph was walked, and what does not match was dropped;
+    `allow_list`: the walk kept what matches."""
     matches: int
     """Items that match the filter in the shards that answered."""
 

@@ -7,11 +7,13 @@ holds the lock for that, and what else all engines have in common.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.config.index import IndexSpec, engine_module
 from recsys.config.tuning import ShardTuning
@@ -60,6 +62,10 @@ class VectorIndex(Protocol):
         """Whether rows may have equal scores though their vectors differ a little. The caller has to order them."""
 
     @property
+    def selects(self) -> bool:
+        """Whether the index is one that `Selects`."""
+
+    @property
     def exact_scores(self) -> bool:
         """Whether scores are the inner products with the vectors that were added. The caller need not compute them."""
 
@@ -68,6 +74,31 @@ class VectorIndex(Protocol):
 
     def save(self, path: Path) -> None:
         """Write everything that `load` needs into this file, and into one beside it that ends in `.npz`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Which vectors of an index a search may return; made by `Selects.allowed`."""
+
+    bits: npt.NDArray[np.uint8]
+    """A bit for each vector that the index stores, by its own numbers, the lowest bit of a byte first."""
+    rows: int
+    """Rows that were looked at: those from here on are not allowed yet."""
+
+
+class Selects(VectorIndex, Protocol):
+    """An index whose walks can pass over what is not allowed, without a call of Python for each vector."""
+
+    def allowed(self, mask: npt.NDArray[np.bool_], before: Allowed | None = None) -> Allowed:
+        """Vectors that have a row of the (n,) mask over rows. `before`: the same for the first rows of this mask."""
+
+    def search_allowed(self, queries: Floats, k: int, effort: int, allowed: Allowed) -> tuple[Rows, Floats]:
+        """`search` among the allowed vectors, by walks that keep `effort` vectors in sight, allowed or not.
+
+        A vector that is allowed for one of its rows gives its other rows as well. Where few are allowed near a query,
+        the answer holds vectors from further away, with nearer ones missing between them: the caller has to judge by
+        the scores. It may be short.
+        """
 
 
 class HoldsVectors(VectorIndex, Protocol):

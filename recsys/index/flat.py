@@ -33,6 +33,7 @@ class FlatIndex:
     """A `Graph` without links."""
 
     exact_scores: ClassVar[bool] = True
+    selects: ClassVar[bool] = False
 
     def __init__(self, dimension: int) -> None:
         self._vectors = Column(np.float32, (dimension,))

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.errors import VersionError
-from recsys.index.base import NO_ROW
+from recsys.index.base import NO_ROW, Allowed
 from recsys.index.locking import SharedLock
 from recsys.index.nodes import Nodes, hashed
 
@@ -36,6 +37,10 @@ class Graph(Protocol):
     @property
     def exact_scores(self) -> bool:
         """Whether scores are the inner products with the vectors that were added, but for the last bits of float32."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether the graph is a `SelectingGraph`."""
 
     def __len__(self) -> int:
         """Number of nodes, the hidden ones included."""
@@ -62,6 +67,13 @@ class Graph(Protocol):
 
     def tune(self, tuning: ShardTuning) -> None: ...
     def save(self, path: Path) -> None: ...
+
+
+class SelectingGraph(Graph, Protocol):
+    """A graph whose walks pass over nodes that are not allowed."""
+
+    def search_allowed(self, codes: Floats, k: int, effort: int, bits: npt.NDArray[np.uint8]) -> tuple[Rows, Floats]:
+        """`search` among nodes whose bit is set, see `base.Selects`. Nodes without a bit are not allowed."""
 
 
 class HoldingGraph(Graph, Protocol):
@@ -131,6 +143,35 @@ class GraphIndex:
                 nodes = np.pad(nodes, none, constant_values=NO_ROW)
                 scores = np.pad(scores, none, constant_values=-np.inf)
             return self.nodes.spread(nodes, scores, k, _SPARE, _ALIKE)
+
+    @property
+    def selects(self) -> bool:
+        return self.graph.selects
+
+    def allowed(self, mask: npt.NDArray[np.bool_], before: Allowed | None = None) -> Allowed:
+        """See `base.Selects`; only of a `SelectingGraph`."""
+        with self._lock.shared():
+            start = 0 if before is None else before.rows
+            end = min(len(mask), self.nodes.seen)
+            nodes = self.nodes.of_rows(start + np.flatnonzero(mask[start:end]))
+            marked = np.zeros(len(self.graph), bool)
+            marked[nodes[nodes >= 0]] = True
+            bits = np.packbits(marked, bitorder="little")
+        if before is not None:
+            bits[: len(before.bits)] |= before.bits
+        return Allowed(bits, end)
+
+    def search_allowed(self, queries: Floats, k: int, effort: int, allowed: Allowed) -> tuple[Rows, Floats]:
+        """See `base.Selects`; only of a `SelectingGraph`."""
+        with self._lock.shared():
+            take = min(k, self.nodes.live)
+            if not take or not len(queries):
+                return np.full((len(queries), k), NO_ROW, np.int64), np.full((len(queries), k), -np.inf, np.float32)
+            codes, longer = self.graph.questions(queries)
+            graph = cast("SelectingGraph", self.graph)
+            nodes, scores = graph.search_allowed(codes, take, effort, allowed.bits)
+            # All rows of a node: the one that is wanted may be any of them.
+            return self.nodes.spread(nodes, scores if longer is None else scores / longer, take, _ALIKE, _ALIKE)
 
     def vectors(self, rows: Rows) -> Floats:
         """See `base.HoldsVectors`; only of a `HoldingGraph`."""

@@ -69,6 +69,8 @@ class HnswGraph:
     """A `Graph` by hnswlib. `add_items` and `resize_index` must not run beside `knn_query`: `GraphIndex` sees to it."""
 
     exact_scores: ClassVar[bool] = True
+    selects: ClassVar[bool] = False
+    """hnswlib asks a Python function about each node."""
 
     def __init__(self, graph: hnswlib.Index) -> None:
         self._graph = graph

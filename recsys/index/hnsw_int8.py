@@ -67,6 +67,7 @@ class Int8Graph:
     """
 
     exact_scores: ClassVar[bool] = False
+    selects: ClassVar[bool] = True
 
     def __init__(self, graph: faiss.IndexHNSWSQ, scale: float, hidden: Rows) -> None:
         self._graph = graph
@@ -149,15 +150,25 @@ class Int8Graph:
             nodes[short], scores[short] = self._scan(codes[short], k)
         return nodes, scores
 
+    def search_allowed(self, codes: Floats, k: int, effort: int, bits: Bits) -> tuple[Rows, Floats]:
+        """A walk that keeps the allowed nodes alone, see `graph.SelectingGraph`."""
+        selector = _faiss().IDSelectorBitmap(bits & self._bits[: len(bits)] if self._hidden else bits)
+        _faiss().omp_set_num_threads(self._tuning.threads)
+        how = _faiss().SearchParametersHNSW(efSearch=self._kept(max(effort, k)), sel=selector)
+        return self._scored(*self._graph.search(codes, k, params=how))
+
     def likeness(self, codes: Floats, others: Floats) -> Floats:
         return (codes @ others.T) * np.float32(1 / self._scale**2)
 
     def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        # faiss counts hidden nodes among those that it keeps on the way.
-        ef = math.ceil(max(self._tuning.ef_search, k) * len(self) / (len(self) - self._hidden))
+        ef = self._kept(max(self._tuning.ef_search, k))
         _faiss().omp_set_num_threads(self._tuning.threads)
         how = _faiss().SearchParametersHNSW(efSearch=ef, sel=self._selector)
         return self._scored(*self._graph.search(codes, k, params=how))
+
+    def _kept(self, wanted: int) -> int:
+        """Nodes to keep on the way to so many that are there: faiss counts hidden ones among them."""
+        return math.ceil(wanted * len(self) / (len(self) - self._hidden))
 
     def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         how = _faiss().SearchParameters(sel=self._selector)

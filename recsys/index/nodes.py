@@ -56,6 +56,11 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._head)
 
+    @property
+    def seen(self) -> int:
+        """The rows that are, or were, here are under this number."""
+        return len(self._node)
+
     def find(self, hashes: Keys) -> Rows:
         """(n,) int64 nodes with these hashes; -1 where there is none."""
         merged, merged_nodes = self._sorted

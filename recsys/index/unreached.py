@@ -13,7 +13,7 @@ To 4,000 items in close groups came 450, one by one, that were unlike all of the
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from recsys.columns import Column
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW
-from recsys.index.graph import HoldingGraph
+from recsys.index.graph import HoldingGraph, SelectingGraph
 
 _EF = 32
 """`ef_search` of the walk for a new node: narrower than those that are served, and the same in every replica."""
@@ -73,6 +73,10 @@ class ReachedGraph:
     @property
     def exact_scores(self) -> bool:
         return self.walked.exact_scores
+
+    @property
+    def selects(self) -> bool:
+        return self.walked.selects
 
     @property
     def unreached(self) -> Rows:
@@ -159,10 +163,20 @@ class ReachedGraph:
             return nodes, scores
         return self._with_unreached(codes, k, nodes, scores)
 
-    def _with_unreached(self, codes: Floats, k: int, nodes: Rows, scores: Floats) -> tuple[Rows, Floats]:
+    def search_allowed(self, codes: Floats, k: int, effort: int, bits: npt.NDArray[np.uint8]) -> tuple[Rows, Floats]:
+        nodes, scores = cast("SelectingGraph", self.walked).search_allowed(codes, k, effort, bits)
+        if not len(self._nodes):
+            return nodes, scores
+        there = self._nodes.view < 8 * len(bits)
+        own = np.where(there, self._nodes.view, 0)
+        return self._with_unreached(codes, k, nodes, scores, there & ((bits[own >> 3] >> (own & 7)) & 1 == 1))
+
+    def _with_unreached(
+        self, codes: Floats, k: int, nodes: Rows, scores: Floats, allowed: Bools | None = None
+    ) -> tuple[Rows, Floats]:
         """(m, k) the best of both. The walk may have found some of the unreached all the same."""
         more = self.walked.likeness(codes, self._codes.view)
-        more[:, self._hidden.view] = -np.inf
+        more[:, self._hidden.view if allowed is None else self._hidden.view | ~allowed] = -np.inf
         scores = np.where(np.isin(nodes, self._nodes.view), np.float32(-np.inf), scores)
         nodes = np.hstack([nodes, np.broadcast_to(self._nodes.view, more.shape)])
         scores = np.hstack([scores, more])

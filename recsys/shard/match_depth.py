@@ -15,6 +15,7 @@ from recsys.shard.item_table import ItemTable
 from recsys.shard.row_lists import Mask
 
 Depth = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _SAMPLED = 1 << 10
 """Rows of a sample. One query is compared with 1,024 of 96 dimensions in about 10 µs."""
@@ -26,7 +27,14 @@ it differs by more for one query in twenty."""
 _GAP = 4.0
 """By chance there are more than so many times the mean number of others before the nearest match in one case of 50."""
 _MORE = 1.3
-"""Rows are looked at for this many times the wanted matches: with 50 wanted, three standard errors."""
+"""Rows are looked at for this many times the wanted matches: with 50 wanted, two standard errors."""
+_ALLOWED = 0.8
+"""The same of a walk with an allow-list, which also gives the matches that it passes outside of its `ef_search`; for
+queries near which matches are as frequent as everywhere."""
+_FIRST = 5
+"""What lies in front of the first fifth of the wanted matches is judged by itself: a slate is made of these."""
+_NEARER, _CHANCE = 2.0, 2.0
+"""Sampled rows that may lie nearer than a match: so many times as many as were expected, and by chance so many more."""
 _STALE = 1.25
 """A sample is drawn anew when there are so many times more items, or fewer, as when it was drawn."""
 
@@ -39,10 +47,11 @@ class Depths:
         self._sample: tuple[Rows, Floats, int] = np.zeros(0, np.int64), np.zeros((0, items.width), np.float32), 0
         """Rows, their vectors, and how many items there were when they were drawn."""
 
-    def estimate(self, queries: Floats, wanted: Rows, mask: Mask, matching: int) -> Depth:
+    def estimate(self, queries: Floats, wanted: Rows, mask: Mask, matching: int, *, allow_list: bool = False) -> Depth:
         """(m,) float64: nearest rows of each of the (m, d) queries among which `wanted` match.
 
-        `mask`: by row, whether it matches, see `RowLists.mask`. `matching`: how many live rows do.
+        `mask`: by row, whether it matches, see `RowLists.mask`. `matching`: how many live rows do. `allow_list`:
+        whether a walk gives all matches that it passes.
         """
         rows, vectors = self._drawn()
         live = max(self._items.live, 1)
@@ -63,7 +72,30 @@ class Depths:
         alike = (density < _UNLIKE * overall) & (density * _UNLIKE > overall)
         density = np.where(alike, overall, density)
         gap = np.where(before * density > _GAP, before - 1 / density, 0.0) * (live / sampled)
+        if allow_list:
+            enough = np.where(alike, _ALLOWED, _MORE) * wanted
         return np.minimum(gap + enough / density, live)
+
+    def near_enough(self, queries: Floats, scores: Floats, chosen: Bools, wanted: Rows, depth: int) -> Bools:
+        """(m,) whether walks that kept `depth` rows in sight passed what is nearer than the matches that they give.
+
+        `scores` are (m, w) of rows, best first, of which (m, w) are `chosen`. A walk with an allow-list that comes upon
+        too few matches near a query fills its answer with some that it passed on the way. Then far more sampled rows
+        lie nearer to the query than these than rows do that the walk was to look at.
+        """
+        rows, vectors = self._drawn()
+        rank, alive = np.cumsum(chosen, axis=1), self._items.alive.view[rows]
+        sampled = queries @ vectors.T
+        if np.count_nonzero(alive) < len(rows):
+            sampled = sampled[:, alive]
+        unit = self._items.live / max(sampled.shape[1], 1)
+        enough = np.ones(len(queries), bool)
+        for part in (_FIRST, 1):
+            number = -(-wanted // part)
+            at = np.argmax(rank >= number[:, None], axis=1)
+            nearer = np.count_nonzero(sampled > np.take_along_axis(scores, at[:, None], 1), axis=1)
+            enough &= (rank[:, -1] >= number) & (nearer <= _NEARER * depth * number / wanted / unit + _CHANCE)
+        return enough
 
     def _drawn(self) -> tuple[Rows, Floats]:
         rows, vectors, of = self._sample

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from recsys.datatypes import Filter, Floats, Keys, Rows
+from recsys.index.base import Selects
 from recsys.shard.candidates import Searched, ShardQuery
 from recsys.shard.equal_items import repeated
 from recsys.shard.exact import exact
@@ -136,13 +138,17 @@ def _among_matches(
         left, deeper, taken = [places[~walking]], [depths[~walking]], [spent[~walking]]
         for here in in_steps(depths, walking):
             some, k = _Vectors.of(query, places[here]), math.ceil(depths[here].max())
-            rows, scores = _walk(shard, some.queries, k)
-            keep = eligible(shard, some.requests, rows, excluded, given)
-            chosen = _best_of(shard, rows, keep, some.wanted)
-            enough = chosen.sum(axis=1) >= some.wanted
+            if shard.index.selects:
+                rows, keep, chosen, enough = _walk_allowed(shard, some, given, k, excluded)
+                scores = None
+            else:
+                rows, scores = _walk(shard, some.queries, k)
+                keep = eligible(shard, some.requests, rows, excluded, given)
+                chosen = _best_of(shard, rows, keep, some.wanted)
+                enough = chosen.sum(axis=1) >= some.wanted
             bits = query.vector_source[some.places]
             proposals.append(_of_lines(enough, some.requests, rows, chosen, bits, scores))
-            _note(plans, some.requests, "post_filter")
+            _note(plans, some.requests, "allow_list" if shard.index.selects else "post_filter")
             left.append(some.places[~enough])
             deeper.append(observed(k, keep[~enough].sum(axis=1), some.wanted[~enough]))
             taken.append(spent[here][~enough] + shard.planner.costs.walks(np.maximum(k, shard.tuning.ef_search)))
@@ -167,7 +173,8 @@ def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> De
     free = np.zeros(len(wanted))
     if few or not shard.planner.walking(shortest, matching, shard.tuning.ef_search, free).any():
         return np.full(len(wanted), np.inf)
-    return shard.depths.estimate(vectors.queries, wanted, shard.lists.mask(given), matching)
+    mask = shard.lists.mask(given)
+    return shard.depths.estimate(vectors.queries, wanted, mask, matching, allow_list=shard.index.selects)
 
 
 def _note(plans: dict[int, int], requests: Ints, plan: str) -> None:
@@ -189,6 +196,25 @@ def _walk(shard: Shard, queries: Floats, k: int) -> tuple[Rows, Floats | None]:
     if rows.shape[1] > k and shard.index.mixed:
         return _by_likeness(shard, queries, rows), None
     return rows, scores if shard.index.exact_scores else None
+
+
+def _walk_allowed(
+    shard: Shard, vectors: _Vectors, given: Filter, depth: int, excluded: Keys
+) -> tuple[Rows, Bools, Bools, Bools]:
+    """(m, w) rows by a walk with an allow-list, which of them are eligible and which of these are chosen; and (m,)
+    whether they are enough.
+    """
+    shown, index = max(shard.items.shown, 1), cast("Selects", shard.index)
+    k = int((vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)).max())
+    k = -(-k * shard.items.live // shown)
+    effort = max(depth, shard.tuning.ef_search)
+    rows, scores = index.search_allowed(vectors.queries, k, effort, shard.allow_lists.of(given))
+    if rows.shape[1] > k and index.mixed:
+        rows = _by_likeness(shard, vectors.queries, rows)
+    keep = eligible(shard, vectors.requests, rows, excluded, given)
+    chosen = _best_of(shard, rows, keep, vectors.wanted)
+    enough = shard.depths.near_enough(vectors.queries, scores, keep, vectors.wanted, effort)
+    return rows, keep, chosen, enough
 
 
 def _scored(shard: Shard, query: ShardQuery, vectors: _Vectors, matches: Rows, excluded: Keys) -> Proposals:

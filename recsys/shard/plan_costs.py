@@ -6,12 +6,13 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats
+from recsys.index.base import Selects
 from recsys.shard.exact import exact
 from recsys.shard.plans import Costs
 from recsys.shard.shard import Shard
@@ -44,7 +45,7 @@ def measured(shard: Shard) -> Costs:
 
     def walking(k: int, walks: int) -> float:
         queries = shard.items.vectors(rng.choice(rows, walks))
-        return _middle(lambda query: shard.index.search(query[None], k), list(queries))
+        return _middle(_walk(shard, k), list(queries))
 
     short, long, together = scoring(one, _FEW), scoring(one, _MANY), scoring(queries, _MANY)
     product = max((together - long) / ((_TOGETHER - 1) * _MANY), usual.product / 4)
@@ -53,6 +54,15 @@ def measured(shard: Shard) -> Costs:
     near, far = walking(_K, _WALKS), walking(8 * ef, _DEEP_WALKS)
     power = min(max(math.log(far / near) / math.log(8.0), 0.0), _MOST_POWER)
     return Costs(max(short - _FEW * (row + product), 0.0), row, product, near / ef**power, power)
+
+
+def _walk(shard: Shard, k: int) -> Callable[[Floats], object]:
+    """A walk for (d,) queries that has k rows in sight: as a filter has it, see `plans.py`."""
+    if not shard.index.selects:
+        return lambda query: shard.index.search(query[None], k)
+    index = cast("Selects", shard.index)
+    allowed, effort = index.allowed(shard.items.alive.view), max(shard.tuning.ef_search, k)
+    return lambda query: index.search_allowed(query[None], _K, effort, allowed)
 
 
 def _middle(call: Callable[[npt.NDArray[Any]], object], inputs: Sequence[npt.NDArray[Any]]) -> float:

@@ -4,8 +4,10 @@
 | --- | --- | --- |
 | `exact` | every match is scored | the matches |
 | `post_filter` | the graph is walked for more rows than are wanted, and those that match are kept | the rows |
+| `allow_list` | the graph is walked over all rows, and keeps those that match on the way | the rows, a third of those |
 
-Without a filter there is nothing to choose: the graph is walked.
+A shard has one of the two walks: `allow_list` where the engine tells matches by itself, as `hnsw_int8` does. Without a
+filter there is nothing to choose: the graph is walked.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-PLANS = {"post_filter": 1, "exact": 2}
+PLANS = {"post_filter": 1, "exact": 2, "allow_list": 4}
 """Plan -> its bit. Searches of one request may go by several."""
 
 _WIDE, _MIDDLE = 0.2, 0.02

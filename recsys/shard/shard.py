@@ -10,6 +10,7 @@ import numpy as np
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import NO_ROW, VectorIndex
+from recsys.shard.allow_lists import AllowLists
 from recsys.shard.item_table import ItemTable
 from recsys.shard.match_depth import Depths
 from recsys.shard.plans import Costs, Planner
@@ -34,6 +35,7 @@ class Shard:
         self.items = items
         self.index = index
         self.lists = RowLists(items)
+        self.allow_lists = AllowLists(self.lists, index)
         self.depths = Depths(items)
         self.planner = Planner(Costs.usual(items.width))
         """How the matches of a filter are looked for. Replicas measure its costs when they have loaded the shard."""

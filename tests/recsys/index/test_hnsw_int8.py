@@ -118,3 +118,51 @@ class TestInt8:
         make("hnsw_int8").save(path)
         with pytest.raises(VersionError, match="dimension 16, and 8 is needed"):
             engine(spec).load(path, spec, 8)
+
+
+class TestAllowList:
+    """Walks that keep allowed nodes alone."""
+
+    def test_only_what_is_allowed_is_found_and_the_nearest_of_it(self):
+        """Against exact search over the allowed rows: half and a tenth of them, with rows that were removed since."""
+        index, vectors, rng = make("hnsw_int8"), random_vectors(3000), np.random.default_rng(1)
+        index.add(np.arange(3000), vectors)
+        for share in (0.5, 0.1):
+            mask = rng.random(3000) < share
+            allowed = index.allowed(mask)
+            gone = rng.choice(np.flatnonzero(mask), 20, replace=False)
+            index.remove(gone)
+            mask[gone] = False
+            queries = random_vectors(30, seed=3)
+            found, scores = index.search_allowed(queries, 20, 300, allowed)  # more than ten, for scores are rounded
+            rows = np.flatnonzero(mask)
+            truth = rows[np.argsort(-(queries @ vectors[rows].T), axis=1)[:, :10]]
+            assert mask[found].all()
+            assert (np.diff(scores, axis=1) <= 0).all()
+            assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]) >= 0.97
+
+    def test_a_list_grows_with_the_rows(self):
+        """A list that is continued is the one that is made anew, and rows behind it are not allowed yet."""
+        index, vectors = make("hnsw_int8"), random_vectors(300)
+        index.add(np.arange(100), vectors[:100])
+        mask = np.arange(300) % 3 == 0
+        before = index.allowed(mask[:100])
+        assert before.rows == 100
+        for row in range(100, 300):
+            index.add(np.array([row]), vectors[row : row + 1])
+        query = vectors[210:211]
+        assert 210 not in index.search_allowed(query, 5, 100, before)[0]
+        after, anew = index.allowed(mask, before), index.allowed(mask)
+        assert after.rows == anew.rows == 300
+        assert (after.bits == anew.bits).all()
+        assert index.search_allowed(query, 5, 100, after)[0][0, 0] == 210
+
+    def test_a_node_is_allowed_for_any_of_its_rows(self):
+        """Of many items with the same vector one may match: it is found, and all its equals come with it."""
+        index, vectors = make("hnsw_int8"), random_vectors(200)
+        vectors[50:90] = vectors[50]
+        index.add(np.arange(200), vectors)
+        mask = np.zeros(200, bool)
+        mask[[77, 120]] = True
+        found = index.search_allowed(vectors[50:51], 5, 100, index.allowed(mask))[0]
+        assert {77, 120} <= set(found[0].tolist()) <= {*range(50, 90), 120, -1}

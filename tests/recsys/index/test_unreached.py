@@ -53,6 +53,17 @@ def test_strangers_are_found_as_soon_as_they_come(name):
     assert set(index.search(between, 2)[0][0].tolist()) == {ITEMS, ITEMS + 1}
 
 
+def test_an_allow_list_has_the_strangers_that_it_allows():
+    """What no walk leads to is found among what is allowed where it is allowed itself, and not elsewhere."""
+    index, come = grown("hnsw_int8")
+    assert len(index.graph.unreached)
+    mask = np.zeros(ITEMS + STRANGERS, bool)
+    mask[ITEMS::2] = True
+    rows = index.search_allowed(come, 1, 64, index.allowed(mask))[0][:, 0]
+    assert rows[::2].tolist() == list(range(ITEMS, ITEMS + STRANGERS, 2))
+    assert mask[rows].all()
+
+
 def test_queries_like_a_stranger_find_it_where_a_walk_alone_loses_it():
     """Asked for by a vector at an angle to its own as it comes: the walk misses one in ten at least; with those that
     are scored in every search it is less than half of these.

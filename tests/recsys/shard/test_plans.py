@@ -292,3 +292,32 @@ def test_shapes():
         "wide", "wide", "middle", "middle", "narrow", "narrow",
     ]  # fmt: skip
     assert shape(0, 0) == "narrow"
+
+
+def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near():
+    """Where no match is near the query, an answer that is full of far ones is not enough, and the nearest are found all
+    the same; the answer says so.
+    """
+    shard, near = make(12_000, "hnsw_int8"), []
+    shard.planner = Walks()
+    shard.depths.estimate = lambda queries, *_, **__: np.full(len(queries), 60.0)  # type: ignore[method-assign]
+    for row in (500, 4000, 9000):
+        vector, asked = shard.items.vectors(np.array([row])), shapes(row / 12_000, 0.1)["far"]
+        query = replace(nearest_query("v", vector, 20), filters=(asked,))
+        near.append(Exact.of([shard], vector, 10, asked).recall())
+        assert "allow_list" in named(search(shard, query).searched[0].plans)
+    assert min(near) >= 0.9
+
+
+def test_an_item_is_found_under_a_filter_as_soon_as_it_is_there():
+    """What comes after an allow-list was made is in the next answer, and what no longer matches is out of it."""
+    shard = make(3000, "hnsw_int8")
+    shard.planner = Walks()
+    asked = Filter(must=(between("u", 0, 0.5),))
+    line(shard, 1, 10, asked)
+    vector = unit_rows(np.random.default_rng(1).standard_normal((1, D))).astype(np.float32)
+    new = Item("new", "", "", {"u": 0.1, "v": 0.1, "place": 0.5, "step": 1, "own": "c1"})
+    shard.upsert([new], vector)
+    assert "new" in line(shard, 1, 10, asked)
+    shard.upsert([replace(new, attributes=new.attributes | {"u": 0.9})], vector)
+    assert "new" not in line(shard, 1, 10, asked)
