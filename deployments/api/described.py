@@ -6,6 +6,7 @@ import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from msgspec import structs
 from pydantic import BaseModel
 
 from deployments.api.routes import CheckedRoute
@@ -16,6 +17,12 @@ from recsys.serving.gateway import Gateway
 
 _LINKS = {"dashboard": "RAY_DASHBOARD_ADDRESS", "grafana": "RAY_GRAFANA_HOST"}
 """Name of a link -> the variable of Ray's that has its URL."""
+
+
+class ServedVersionOut(BaseModel):
+    version: str
+    share: float
+    """Of the users."""
 
 
 class PlatformOut(BaseModel):
@@ -32,6 +39,10 @@ class PlatformOut(BaseModel):
     signals: dict[str, str]
     """Signal -> what its number says."""
     index_version: str
+    versions: list[ServedVersionOut]
+    """What answers users: the served one, and one that goes out beside it."""
+    variants: dict[str, list[str]]
+    """Scenario -> variants of the experiment that runs on it, as EXPERIMENT/VARIANT, the control first."""
     open: bool
     """Whether calls need no key."""
     scopes: list[str]
@@ -62,6 +73,8 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
             "limits": {"k": settings.limits.k, "bulk": settings.limits.bulk},
             "signals": {name: signal.says for name, signal in SIGNALS.items()},
             "index_version": gateway.follower.serve.version,
+            "versions": [structs.asdict(one) for one in gateway.versions()],
+            "variants": gateway.variants(),
             "open": gate.open,
             "scopes": sorted(gate.scopes(request.scope.get("recsys.presented"))),
             "links": {name: url for name, variable in _LINKS.items() if (url := os.environ.get(variable))},

@@ -27,13 +27,24 @@ from deployments.api.parameters import (
 )
 from deployments.api.parsing import documented, id_adapter, parameters, path_id
 from deployments.api.routes import CheckedRoute
-from deployments.api.schemas import ExplainText, PageText, RankBody, RecommendBody, RecommendQuery, SearchBody, SlateOut
+from deployments.api.schemas import (
+    ExplainText,
+    PageText,
+    RankBody,
+    RecommendBody,
+    RecommendQuery,
+    SearchBody,
+    SlateOut,
+    Variant,
+    Version,
+)
 from recsys.config.scenarios import Kind
 from recsys.data.filters import compile_filter
 from recsys.data.rules import compile_rules
 from recsys.datatypes import Recommendation, RecQuery, SearchPlan
 from recsys.errors import BadInput
 from recsys.ranking.scenarios import referable_of
+from recsys.serving.chosen_answers import Choice
 from recsys.serving.gateway import Gateway
 from recsys.serving.left_out import WhyNot
 
@@ -98,9 +109,9 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/recommendations", **slate_out)
     async def recommendations(request: Request, body: RecommendBody) -> Response:
         """Recommendations with all that can be said of them in a body."""
-        return await _answer(
-            gateway, request, query_of(request, body, "home"), page=body.page, why_not=tuple(body.why_not)
-        )
+        query, why_not = query_of(request, body, "home"), tuple(body.why_not)
+        choice = Choice(body.version, body.variant)
+        return await _answer(gateway, request, query, page=body.page, why_not=why_not, choice=choice)
 
     @routes.post("/rank", **slate_out)
     async def rank(request: Request, body: RankBody) -> Response:
@@ -136,6 +147,8 @@ def router(gateway: Gateway) -> APIRouter:
         explain: Annotated[ExplainText, Query()] = False,
         page: Annotated[PageText, Query()] = None,
         log: Annotated[bool, Query(description="false: the answer is not logged.")] = True,
+        version: Annotated[Version, Query()] = None,
+        variant: Annotated[Variant, Query()] = None,
     ) -> Response:
         """The neighbours of an item; 404 when there is no such item."""
         query = RecQuery(
@@ -150,13 +163,14 @@ def router(gateway: Gateway) -> APIRouter:
             since=request.scope["recsys.caller"].since,
             request_id=request.scope["recsys.request_id"] if log else None,
         )
-        return await _answer(gateway, request, query, page=page)
+        return await _answer(gateway, request, query, page=page, choice=Choice(version, variant))
 
     @routes.post("/search", **slate_out)
     async def search(request: Request, body: SearchBody) -> Response:
         """Items by what a text means, personalised when a user is given."""
         text = check_text(body.text, gateway.settings.limits)
-        return await _answer(gateway, request, query_of(request, body, "search"), text, body.page, tuple(body.why_not))
+        query, why_not = query_of(request, body, "search"), tuple(body.why_not)
+        return await _answer(gateway, request, query, text, body.page, why_not, Choice(body.version, body.variant))
 
     return routes
 
@@ -206,6 +220,7 @@ class _Json(Response):
 
 
 _json = msgspec.json.Encoder().encode
+_NO_CHOICE = Choice(None, None)
 _EXPLAINED = 20
 """Items of an answer that is explained in full: it is made again for each of them."""
 
@@ -221,6 +236,14 @@ def _check_explained(query: RecQuery, page: str | None) -> None:
         )
 
 
+def _check_chosen(query: RecQuery, page: str | None, why_not: tuple[str, ...], choice: Choice) -> None:
+    """Raises BadInput for what only an answer can have that is the user's own."""
+    name = "version" if choice.version is not None else "variant"
+    for field, given in (("page", page is not None), ("explain", query.explain == "full"), ("why_not", bool(why_not))):
+        if given:
+            raise BadInput(f"{field}: is of the user's own answer; leave it out, or `{name}`", field=field)
+
+
 async def _answer(
     gateway: Gateway,
     request: Request,
@@ -228,11 +251,15 @@ async def _answer(
     text: str | None = None,
     page: str | None = None,
     why_not: tuple[str, ...] = (),
+    choice: Choice = _NO_CHOICE,
 ) -> Response:
     start = time.perf_counter()
     caller = request.scope["recsys.caller"]
     left_out: list[WhyNot] | None = None
-    if query.explain == "full" or why_not:
+    if choice != _NO_CHOICE:
+        _check_chosen(query, page, why_not, choice)
+        slate = await gateway.chosen(query, choice, text, caller)
+    elif query.explain == "full" or why_not:
         _check_explained(query, page)
         slate, left_out = await gateway.explained(query, why_not, text, caller)
     elif page is not None:

@@ -35,6 +35,24 @@ Log = Annotated[
         description="false: the answer is not logged, for questions of who looks into it and will show it to nobody."
     ),
 ]
+Version = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="A version that the shards hold is to answer, whoever asks, and nothing is logged; see `versions` "
+        "of GET /v1/platform. null: the user's.",
+    ),
+]
+Variant = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=130,
+        description="A variant of an experiment, as EXPERIMENT/VARIANT, is to answer, whoever asks, and nothing is "
+        "logged; see `variants` of GET /v1/platform. null: the user's.",
+    ),
+]
 WHY_NOT = 20
 """Items that one read may ask about."""
 
@@ -115,6 +133,8 @@ class RecommendBody(Body):
     """What the user did just now. It counts for this answer alone and is not stored."""
     page: PageText = None
     log: Log = True
+    version: Version = None
+    variant: Variant = None
 
 
 class RecommendQuery(Body):
@@ -167,6 +187,8 @@ class SearchBody(Body):
     context: Context = Field({})
     events: Basket = Field([])
     log: Log = True
+    version: Version = None
+    variant: Variant = None
 
 
 class EventsBody(Body):

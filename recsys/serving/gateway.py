@@ -21,6 +21,7 @@ from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
 from recsys.ranking.served_version import Serve
 from recsys.ranking.variants import with_variants
+from recsys.serving.chosen_answers import Choice, ServedVersion, in_variant, place_of
 from recsys.serving.encoder_calls import Encode, QueryTexts, within
 from recsys.serving.event_writes import EventWriter, Recorded, Told, part_of, together
 from recsys.serving.experiment_runs import ExperimentRuns
@@ -259,6 +260,31 @@ class Gateway:
     def _canary_serve(self) -> Serve:
         """The version for a part of the users; the served one where that has just ended."""
         return self.follower.serve if self.follower.canary is None else self.follower.canary.serve
+
+    def versions(self) -> list[ServedVersion]:
+        """What answers users: the served version, and behind it the one that goes out beside it."""
+        served, canary = self.follower.serve.version, self.follower.canary
+        if canary is None or canary.serve.version == served:
+            return [ServedVersion(served, 1.0)]
+        return [ServedVersion(served, 1.0 - canary.share), ServedVersion(canary.serve.version, canary.share)]
+
+    def variants(self) -> dict[str, list[str]]:
+        """Scenario -> the variants that run on it, as the log names them."""
+        return {name: labels for name, trial in self._trials.items() if (labels := trial.labels())}
+
+    async def chosen(
+        self, query: RecQuery, choice: Choice, text: str | None = None, caller: Caller | None = None
+    ) -> Slate:
+        """The answer of a version or of a variant, see `chosen_answers.py`. Raises BadInput where there is none."""
+        caller, query = caller or Caller(), in_variant(query, choice.variant, self._trials)
+        own = choice.version or self._serve_of(query.user_id).version
+        on_trial = place_of(own, self.versions()) > 0
+        if text is not None:
+            serve = self._canary_serve() if on_trial else self.follower.serve
+            vector = await self._texts.vector(serve.version, text, caller, self.settings.budget_s)
+            query = structs.replace(query, vector=vector, encoder=serve.fingerprint)
+        slate = await (self._canary_slates if on_trial else self.slates).submit(query, caller)
+        return structs.replace(slate, variant=choice.variant or "")
 
     async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
         """A slate for a text: `query` with the text's vector. Raises Unavailable when no encoder answers."""

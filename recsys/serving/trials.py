@@ -62,6 +62,16 @@ class Trial:
             return query
         return structs.replace(query, scenario=self._scenarios[place])
 
+    def scenario_of(self, label: str) -> str | None:
+        """The scenario that answers for a variant, named as the log does; None: there is no such variant, or it was
+        stopped.
+        """
+        return None if self._split is None else dict(zip(self._labels, self._scenarios, strict=True)).get(label or "-")
+
+    def labels(self) -> list[str]:
+        """The variants that run, the control first."""
+        return [] if self._split is None else [label for label in self._labels if label]
+
     @property
     def _interleaves(self) -> bool:
         return self._experiment is not None and self._experiment.kind == "interleaving"

@@ -18,8 +18,10 @@ const WORDS = {
   hide: ['hide', 'it is hidden here'],
 };
 
-export function TryIt({ given, ...context }) {
-  const { api, catalogue, platform, may } = context;
+export function TryIt({ given, ...around }) {
+  const { api, catalogue, may } = around;
+  const [platform, setPlatform] = useState(around.platform);
+  const context = { ...around, platform };
   const [wish, setWish] = useState(() => ({
     call: given.call || 'home',
     user: given.user || '',
@@ -79,6 +81,11 @@ export function TryIt({ given, ...context }) {
     }
   }
 
+  function compare() {
+    setSecond(scenario);
+    api.get('/v1/platform').then(setPlatform, setProblem); // experiments and versions may have come since
+  }
+
   const column = { context, wish: asking, scenarios: names, hidden, said, act };
   return html`<${Head} title="Try it">
       Ask as your own pages would. Like something: the very next answer knows it.
@@ -86,7 +93,7 @@ export function TryIt({ given, ...context }) {
     <div class="sheet stack">
       <div class="row ends">
         <${Tabs} label="Call" value=${wish.call} options=${CALLS} change=${(next) => put({ call: next })} />
-        ${second === null && html`<button type="button" onClick=${() => setSecond(scenario)}>Compare two side by side</button>`}
+        ${second === null && html`<button type="button" onClick=${compare}>Compare two side by side</button>`}
       </div>
       <div class="asked">
         ${wish.call === 'search' &&

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from playwright.async_api import expect
 
@@ -83,6 +84,29 @@ async def test_two_answers_stand_side_by_side(visit):
     await expect(page.get_by_role("region", name="Second answer").locator(".card").first).to_be_visible()
     await page.get_by_role("button", name="Close this column").click()
     await expect(page.get_by_role("region", name="Second answer")).to_have_count(0)
+
+
+async def test_the_variants_of_an_experiment_stand_side_by_side(visit, console):
+    """Each column is answered by the one that is chosen, whoever the person is, and the program says so."""
+    variants = {
+        topic: {"settings": {"filter": {"must": [{"key": "topic", "eq": topic}]}}} for topic in ("kitchen", "forest")
+    }
+    async with httpx.AsyncClient(base_url=console.open_url) as http:
+        begun = {"scenario": "home", "experiment": {"name": "rooms", "variants": variants, "share": 0.01}}
+        (await http.post("/v1/admin/experiments", json=begun)).raise_for_status()
+        try:
+            page = await visit("#/try?user=user-1")
+            await page.get_by_role("button", name="Compare two side by side").click()
+            for region, topic in (("Answer", "Kitchen"), ("Second answer", "Forest")):
+                column = page.get_by_role("region", name=region, exact=True)
+                await column.get_by_label("Answered by").select_option(label=f"Variant {topic.lower()} of rooms")
+                await expect(column.locator(".card h2 a").first).to_contain_text(topic)
+            first = page.get_by_role("region", name="Answer", exact=True)
+            assert all("Kitchen" in title for title in await first.locator(".card h2 a").all_inner_texts())
+            await page.get_by_text("This call as a program").click()
+            await expect(page.locator("pre")).to_contain_text('"variant":"rooms/kitchen"')
+        finally:
+            (await http.post("/v1/admin/experiments/rooms/stop", json={})).raise_for_status()
 
 
 async def test_the_list_goes_on_page_by_page(visit):

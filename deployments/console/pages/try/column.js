@@ -1,13 +1,26 @@
 // One answer as a column of cards: it asks, shows, takes what is said of an item, and tells what that moved.
 import { html, useEffect, useRef, useState } from '../../vendor/htm-preact.js';
 import { useAnswer } from '../../lib/asking.js';
-import { milliseconds, noteText, plural, reason } from '../../lib/words.js';
+import { milliseconds, noteText, percent, plural, reason } from '../../lib/words.js';
 import { Card } from '../../parts/card.js';
 import { Choice } from '../../parts/fields.js';
 import { Empty, Failed } from '../../parts/notices.js';
 import { named } from '../../parts/contributions.js';
 import { movesOf } from './moves.js';
 import { requestOf } from './request.js';
+
+/** Who may answer: as the person is answered, each variant of the scenario's experiment, each version that users have. */
+function answerersOf(platform, scenario) {
+  const variants = (platform.variants[scenario] || []).map((name) => [
+    JSON.stringify({ variant: name }),
+    `Variant ${name.split('/')[1]} of ${name.split('/')[0]}`,
+  ]);
+  const versions = platform.versions.map(({ version, share }) => [
+    JSON.stringify({ version }),
+    `Version ${version}, of ${percent(share, 0)} of the people`,
+  ]);
+  return [['{}', 'As this person is answered'], ...variants, ...(versions.length > 1 ? versions : [])];
+}
 
 /** `said`: {id, text} of the newest thing that was said of an item; the answer after it is compared with the one before. */
 export function Column({ context, wish, scenario, scenarios, choose, hidden, said, act, asked, close, title }) {
@@ -16,10 +29,13 @@ export function Column({ context, wish, scenario, scenarios, choose, hidden, sai
   const [token, setToken] = useState(null);
   const [wrong, setWrong] = useState(null);
   const [moves, setMoves] = useState(null);
+  const [chosen, setChosen] = useState('{}');
   const last = useRef({ items: null, said: null, question: '' });
-  const request = requestOf(wish, scenario, hidden, platform.attributes, 'first');
+  const answerers = answerersOf(platform, scenario);
+  const by = answerers.some(([key]) => key === chosen) ? chosen : '{}';
+  const request = requestOf(wish, scenario, hidden, platform.attributes, 'first', JSON.parse(by));
   const key = request && JSON.stringify([request, said?.id]);
-  const question = JSON.stringify([wish, scenario]);
+  const question = JSON.stringify([wish, scenario, by]);
 
   const { answer, problem, busy, again } = useAnswer(
     async (signal) => {
@@ -57,7 +73,10 @@ export function Column({ context, wish, scenario, scenarios, choose, hidden, sai
   const items = answer ? [...answer.items, ...more] : [];
   return html`<section class="stack column" aria-label=${title} aria-busy=${busy}>
     <div class="row ends">
-      <${Choice} label="Scenario" value=${scenario} options=${scenarios} change=${choose} />
+      <span class="row">
+        <${Choice} label="Scenario" value=${scenario} options=${scenarios} change=${choose} />
+        ${answerers.length > 1 && html`<${Choice} label="Answered by" value=${by} options=${answerers} change=${setChosen} />`}
+      </span>
       <span class="row">
         ${answer && html`<span class="quiet small number">${milliseconds(answer.took_ms)}</span>`}
         ${close && html`<button type="button" class="small" onClick=${close}>Close this column</button>`}
@@ -75,7 +94,7 @@ export function Column({ context, wish, scenario, scenarios, choose, hidden, sai
       ${items.map(
         (item) => html`<${Card} key=${item.item_id} item=${item} known=${catalogue.known(item.item_id)} catalogue=${catalogue}
           attributes=${platform.attributes} moved=${moves?.places.get(item.item_id)} user=${wish.user}
-          actions=${actionsOf(item, answer, act, may('write'))} />`,
+          actions=${actionsOf(item, by === '{}' ? answer : {}, act, may('write'))} />`,
       )}
     </ol>`}
     ${items.length > 0 && (answer.notes || []).map((one) => html`<p class="quiet small">${noteText(one)}</p>`)}

@@ -8,15 +8,19 @@ export const CALLS = [
   ['similar', 'Similar items'],
 ];
 
-/** null while something that the call needs is missing. `page`: `first`, or the token of a page. */
-export function requestOf(wish, scenario, hidden, attributes, page) {
+/**
+ * null while something that the call needs is missing. `page`: `first`, or the token of a page. `by`: {version} or
+ * {variant} that is to answer whoever asks, which has no pages; empty: what answers the person.
+ */
+export function requestOf(wish, scenario, hidden, attributes, page, by = {}) {
+  const paged = Object.keys(by).length ? by : { page };
   const filter = filterOf(wish.conditions, attributes);
   if (wish.call === 'similar') {
     if (!wish.item) return null;
-    const given = { k: wish.k, scenario, explain: true, page, filter: filter && JSON.stringify(filter) };
+    const given = { k: wish.k, scenario, explain: true, ...paged, filter: filter && JSON.stringify(filter) };
     return { method: 'GET', path: `/v1/items/${encoded(wish.item)}/similar${query(given)}` };
   }
-  const body = { k: wish.k, scenario, explain: true, page };
+  const body = { k: wish.k, scenario, explain: true, ...paged };
   if (wish.user) body.user_id = wish.user;
   if (filter) body.filter = filter;
   if (hidden.length) body.exclude = hidden;
