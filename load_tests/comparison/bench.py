@@ -77,8 +77,8 @@ class Bench:
             self._redis.wait(10)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def environment(self) -> dict[str, str]:
-        """For the contenders' processes."""
+    def environment(self, ef: int | None = None) -> dict[str, str]:
+        """For the contenders' processes. `ef`: None: the workload's."""
         return {
             **os.environ,
             "BENCH_FOLDER": str(self.folder),
@@ -86,7 +86,7 @@ class Bench:
             "BENCH_ITEMS": str(self.work.items),
             "BENCH_DIMENSION": str(self.work.dimension),
             "BENCH_CANDIDATES": str(self.work.candidates),
-            "BENCH_EF": str(self.work.ef),
+            "BENCH_EF": str(self.work.ef if ef is None else ef),
             "OMP_NUM_THREADS": "1",
         }
 

@@ -14,6 +14,7 @@ from typing import Any
 from load_tests.comparison import results
 from load_tests.comparison.answers import USERS, Answers, ask, judge
 from load_tests.comparison.bench import ROOT, Bench
+from load_tests.comparison.cheapest import show, tune
 from load_tests.comparison.contenders import URL, Contender, contenders
 from load_tests.comparison.profiling import Foreign, cpu_seconds, record, report, show_cores
 from load_tests.comparison.workload import Workload
@@ -41,13 +42,16 @@ def main() -> None:
         chosen = contenders(bench, args.only, experiments=args.experiments, viewers=args.viewers)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
             bench.prepare(needed, again=args.rebuild)
+        settings = {c.name: tune(c, bench, args.recall) for c in chosen if c.needs and args.recall is not None}
         runs, answers = measure(chosen, work, args)
     recall, overlap = judge(answers, work)
-    workload_run = {**asdict(work), "seconds": args.seconds, "repeats": args.repeats}
+    workload_run = {**asdict(work), "seconds": args.seconds, "repeats": args.repeats, "settings": settings}
     result = results.summary(runs, workload_run, overlap, recall, encoders(args))
     results.write(result, args.out / "compare.json")
     results.plot(runs, args.out / "compare.png")
     results.show(runs, result)
+    if settings:
+        show(settings)
     print(f"written: {args.out / 'compare.json'}, {args.out / 'compare.png'}")
     if overlap is not None and overlap < SAME:
         raise SystemExit(f"the contenders answer differently: overlap@10 is {overlap}, under {SAME}")
@@ -129,6 +133,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--users", type=int, default=default.users)
     add("--candidates", type=int, default=default.candidates, help="that a shard, or the one index, returns")
     add("--ef", type=int, default=default.ef, help="of every HNSW search")
+    add("--recall", type=float, help="each contender with the smallest ef at which its recall@10 is this, and not --ef")
     add("--clients", type=_numbers, help="connections, as 1,8,32; a comparison takes 1 to 128, a sweep 1 and 32")
     add("--seconds", type=int, help="of each measurement: 8 in a comparison, 4 in a sweep")
     add(

@@ -26,6 +26,8 @@ class Contender(Protocol):
     """What of `prepare.KINDS` must be made before it starts; empty: nothing."""
     target: str
     """Path of a user's recommendations; USER stands for the user."""
+    ef: int | None
+    """Of its searches; None: the workload's."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -38,6 +40,7 @@ class Monolith:
     workers: int
     needs = "one"
     target = "/v1/users/USER/recommendations?k=10"
+    ef: int | None = None
     _server: psutil.Popen | None = None
 
     @property
@@ -51,7 +54,7 @@ class Monolith:
         _needs_free_port()
         with file.open("wb") as log:
             self._server = psutil.Popen(
-                command, cwd=ROOT, env=self.bench.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=ROOT, env=self.bench.environment(self.ef), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_for(f"{URL}/docs", 60, self._server, file)
 
@@ -81,6 +84,7 @@ class OnServe:
     after_start: Callable[[Bench], None] = lambda _bench: None
     viewers: int = 0
     """Who look at the console's Operations page meanwhile."""
+    ef: int | None = None
     _watching: psutil.Popen | None = None
 
     @property
@@ -91,13 +95,21 @@ class OnServe:
     def start(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         file = self.home / "config.yaml"
-        file.write_text(yaml.safe_dump(self.config(self.bench)))
+        file.write_text(yaml.safe_dump(self.settings()))
         self._cluster("down")  # what an interrupted run left
         self._cluster("up")
         self.after_start(self.bench)
         if self.viewers:
             command = [sys.executable, "-m", "load_tests.comparison.viewers", URL, str(self.viewers)]
             self._watching = psutil.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
+
+    def settings(self) -> dict:
+        """The Serve config file that it starts with."""
+        config = self.config(self.bench)
+        for deployment in config["applications"][0].get("deployments", []):
+            if self.ef is not None and deployment["name"].startswith("shard-"):
+                deployment["user_config"]["ef_search"] = self.ef
+        return config
 
     def stop(self) -> None:
         if self._watching is not None:
@@ -127,7 +139,13 @@ class OnServe:
         ]
         command += ["stock"] if self.stock else []
         done = subprocess.run(
-            command, cwd=ROOT, env=self.bench.environment(), capture_output=True, text=True, timeout=420, check=False
+            command,
+            cwd=ROOT,
+            env=self.bench.environment(self.ef),
+            capture_output=True,
+            text=True,
+            timeout=420,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"{self.name}: {action} failed\n{done.stderr[-2000:]}")
