@@ -8,12 +8,15 @@ and no replica ends.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
 
 NAME = "gcs_server"
+_LOADED_S = 0.01
+"""Seconds between two looks at a process whose program is being loaded."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,14 @@ class StartOfControlStore:
 
     @classmethod
     def of(cls, process: psutil.Process) -> StartOfControlStore:
-        """Read it from the process. Raises psutil.Error when that has ended."""
-        return cls(process.cmdline(), process.environ(), process.cwd())
+        """Read it from the process. Raises psutil.Error when that has ended.
+
+        While the kernel loads the program of a process that has just started, it shows neither its command line nor its
+        environment. These are read again then.
+        """
+        while not ((command := process.cmdline()) and (env := process.environ())):
+            time.sleep(_LOADED_S)
+        return cls(command, env, process.cwd())
 
     def again(self, redis_address: str) -> psutil.Process:
         """Start it with another Redis, `host:port` or `rediss://host:port`, and return at once."""

@@ -60,7 +60,9 @@ class Run:
         """The line of JSON that the process prints last."""
         left = end - time.monotonic()
         if left <= 0:
-            raise LateError(f"{self._contender} was not measured")
+            raise LateError(
+                f"{self._contender} was {'not measured' if action == 'build' else 'built and not measured'}"
+            )
         command = [sys.executable, "-m", "load_tests.ann.contender", action, self._contender]
         command += [str(self._data), str(self._folder), *arguments]
         # Into files: servers that outlive the process would hold a pipe open.

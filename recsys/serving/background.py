@@ -32,8 +32,8 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
     """
     task = asyncio.current_task()
     failures = 0
-    # redis sends with asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes together with the
-    # awaited result (python/cpython#86296). The task still knows of it.
+    # A library's asyncio.wait_for swallows, before Python 3.12, a cancellation that comes together with the awaited
+    # result (python/cpython#86296). The task still knows of it.
     while task is not None:
         error: BaseException | None = None
         try:

@@ -144,7 +144,8 @@ class VersionFollower:
         self._background.start("follow", self._follow, _LOOK_S)
         self._background.start("layouts", self._look_at_layouts, _LAYOUTS_S)
         try:
-            await asyncio.wait_for(self._taken.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._taken.wait()
         except TimeoutError:
             try:
                 await self._make_do()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import DataError
+from redis.exceptions import DataError, TimeoutError  # noqa: A004 - redis's own is meant
 
 from recsys.state.connection import connect
 from recsys.state.redis_keys import Key
@@ -38,3 +41,47 @@ def test_commands_are_written_as_redis_py_writes_them(command: tuple[Any, ...]) 
 def test_what_redis_cannot_hold_is_refused_by_name() -> None:
     with pytest.raises(DataError, match="NoneType"):
         connection().pack_command("SET", Key("a"), None)
+
+
+async def test_a_task_that_only_writes_ends_when_it_is_cancelled(redis: Redis) -> None:
+    """At whatever moment the cancellation comes: it is not lost in the writing of a command."""
+
+    async def write() -> None:
+        while True:
+            await redis.incr("recsys:a")
+            await asyncio.sleep(0)
+
+    for turns in range(40):
+        writer = asyncio.create_task(write())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        writer.cancel()
+        await asyncio.wait([writer], timeout=5)
+        assert writer.cancelled()
+
+
+@pytest.fixture
+async def deaf() -> Any:
+    """The URL of a server that takes connections and reads nothing."""
+
+    async def taken(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # a transport of a socket
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(taken, "127.0.0.1", 0)
+    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    over.set()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "call", [lambda client: client.set("recsys:a", b"x" * (64 << 20)), lambda client: client.get("recsys:a")]
+)
+async def test_a_server_that_reads_nothing_is_late(deaf: str, call: Callable[[Redis], Awaitable[Any]]) -> None:
+    """Both where the command fits into the socket's buffers, and where it does not."""
+    options = "?lib_name=&lib_version="  # no command of its own when it connects
+    async with connect(deaf + options, timeout_s=0.3) as client:
+        with pytest.raises(TimeoutError):
+            await call(client)
