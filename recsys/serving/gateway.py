@@ -414,14 +414,8 @@ class Gateway:
 
     async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
         """Delete an item. Raises NotFound when there is none, and Conflict after a later write or a higher version."""
-        ticket = await self._items.ticket()
-        try:
-            await self.item(item_id)
-        except NotFound:
-            # An acknowledged upsert may not be applied yet: the tombstone goes behind it all the same.
-            await self._items.delete(item_id, ticket, version)
-            raise
-        logged = await self._items.delete(item_id, ticket, version)
+        serve = self.follower.serve
+        logged = await self._changer.delete(item_id, serve, self.item, self._visible, version)
         if isinstance(deleted := logged.items[0], Conflict):
             raise deleted
         visible = await self._visible(logged.newest) if wait_visible else None

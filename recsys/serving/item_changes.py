@@ -1,7 +1,8 @@
-"""Changes of parts of an item. No change is lost, whatever else is written at the same moment.
+"""Changes of parts of an item, and deletes. No change is lost, whatever else is written at the same moment.
 
 An item is read, edited, and written back as a whole, unless another write came in between: then it is read again. It is
-read when every replica has applied what the log holds, so that no acknowledged write is missing in it.
+read when every replica has applied what the log holds, so that no acknowledged write is missing in it. A delete reads
+it at once, and waits for the log only where the item is not there yet.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError
 
 from recsys.config.serving import Serving
 from recsys.datatypes import Floats, Item
-from recsys.errors import Conflict, Unavailable
+from recsys.errors import Conflict, NotFound, Unavailable
 from recsys.ranking.served_version import Serve
 from recsys.serving.encoder_calls import Encode, within
 from recsys.serving.item_writes import ItemWriter, Logged
@@ -25,6 +26,10 @@ _TRIES = 20
 """Times that an item is read and written back before a change gives up: each try but the last lost to another write."""
 
 Edit = Callable[[Item], Item]
+Read = Callable[[str], Awaitable[Item]]
+"""Gives an item by its id, or raises NotFound."""
+Visible = Callable[[Mapping[LogId, str]], Awaitable[bool]]
+"""Waits until the replicas have applied these entries of the shards' logs; False where that takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,13 @@ class ItemChanger:
         item_id: str,
         edit: Edit,
         serve: Serve,
-        read: Callable[[str], Awaitable[Item]],
-        visible: Callable[[Mapping[LogId, str]], Awaitable[bool]],
+        read: Read,
+        visible: Visible,
         version: int | None = None,
     ) -> Logged:
         """Write what `edit` makes of the item.
 
-        `read` gives the item, or raises NotFound. `visible` waits until the replicas have applied these entries of the
-        shards' logs. Raises what `edit` raises, Conflict when other writes come before this one again and again or the
+        Raises what `read` and `edit` raise, Conflict when other writes come before this one again and again or the
         caller's `version` is under the item's, and Unavailable.
         """
         for _ in range(_TRIES):
@@ -62,6 +66,27 @@ class ItemChanger:
             if not isinstance(outcome, Conflict) or outcome.field == "version":
                 return logged
         return logged
+
+    async def delete(
+        self, item_id: str, serve: Serve, read: Read, visible: Visible, version: int | None = None
+    ) -> Logged:
+        """Delete the item. Raises NotFound when no acknowledged write has made it, and Unavailable."""
+        ticket = await self.writer.ticket()
+        try:
+            await read(item_id)
+        except NotFound:
+            # Where the shards stay behind nobody knows whether it is there: the tombstone stands behind all writes.
+            if await visible(await self._ends(item_id, serve)):
+                await self._read_or_bury(item_id, read, ticket, version)
+        return await self.writer.delete(item_id, ticket, version)
+
+    async def _read_or_bury(self, item_id: str, read: Read, ticket: int, version: int | None) -> None:
+        """Raise NotFound when there is no such item. An upsert that began before the delete does not make it then."""
+        try:
+            await read(item_id)
+        except NotFound:
+            await self.writer.delete(item_id, ticket, version)
+            raise
 
     async def _ends(self, item_id: str, serve: Serve) -> dict[LogId, str]:
         """The newest entry of each log that may hold the item."""

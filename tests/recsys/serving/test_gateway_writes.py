@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import pytest
 
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import NotFound
+from recsys.serving import gateway
 from recsys.serving.log_applier import LogApplier
 from tests.support.slates import ids, only
 from tests.support.world import TOPICS, event, eventually, topic_of
@@ -42,14 +42,33 @@ async def test_a_deleted_item_is_gone_everywhere(make_world):
 
 
 async def test_a_delete_reaches_an_upsert_that_is_not_visible_yet(make_world):
-    """An item that is deleted right after it was acknowledged does not come to life later."""
+    """An item that is deleted right after it was acknowledged is there for the delete, and comes not to life later."""
     world = await make_world()
     for i in range(10):
         await world.gateway.upsert([Item(f"brief-{i}", "brief")], wait_visible=False)
-        with contextlib.suppress(NotFound):
-            await world.gateway.delete(f"brief-{i}", wait_visible=False)
+        await world.gateway.delete(f"brief-{i}", wait_visible=False)
     await world.gateway.upsert([Item(f"after-{i}", "after") for i in range(10)], wait_visible=True)
     assert not [i for i in ids(await world.gateway.recommend(RecQuery(k=100))) if i.startswith("brief")]
+
+
+async def test_a_delete_before_shards_that_stay_behind_is_taken(make_world, monkeypatch):
+    """Nobody can say then whether the item is there. It is gone once they have read the log."""
+    world = await make_world()
+    catch_up, go = LogApplier.catch_up, asyncio.Event()
+
+    async def late(*args, **options):
+        await go.wait()
+        return await catch_up(*args, **options)
+
+    monkeypatch.setattr(LogApplier, "catch_up", late)
+    monkeypatch.setattr(gateway, "_VISIBLE_WITHIN_S", 0.2)
+    await asyncio.sleep(0.6)  # a reading of the log that is under way ends
+    await world.gateway.upsert([Item("brief", "brief")], wait_visible=False)
+    deleted = await world.gateway.delete("brief", wait_visible=True)
+    assert (deleted.item_id, deleted.visible) == ("brief", False)
+    go.set()
+    await world.gateway.upsert([Item("after", "after")], wait_visible=True)
+    assert "brief" not in ids(await world.gateway.recommend(RecQuery(k=100)))
 
 
 async def test_a_new_text_replaces_the_old_one(make_world):
