@@ -243,18 +243,35 @@ def test_no_key_reaches_a_log_or_an_answer(guarded: Guarded) -> None:
         assert guarded.live.instance.token.encode() not in text, path
 
 
+def catalogue(guarded: Guarded) -> dict[str, Any]:
+    """Every item, by its id."""
+    items: dict[str, Any] = {}
+    cursor: dict[str, str] = {}
+    while True:
+        page = guarded.call(guarded.keys["read"], "GET", "/v1/items", params={"limit": 1000, **cursor}).json()
+        items |= {item["item_id"]: item for item in page["items"]}
+        if page["next_cursor"] is None:
+            return items
+        cursor = {"cursor": page["next_cursor"]}
+
+
 def test_made_up_calls_get_no_5xx_and_nothing_undocumented(guarded: Guarded) -> None:
-    """A short `make fuzz`: every operation at the edges of its schema, and some calls at random."""
+    """A short `make fuzz`: every operation at the edges of its schema, and some calls at random. Items that were there
+    before are there afterwards, as they were.
+    """
     key, digest = new_key()
     entries = yaml.safe_load(guarded.file.read_text())["keys"]
     kept = {entry.pop("name"): entry for entry in entries}
     guarded.write(**kept, fuzzer={"sha256": digest, "scopes": ["read", "write", "admin"]})
     found: Callable[[], bool] = lambda: opened(guarded, key)  # noqa: E731
+    before = catalogue(guarded)
     try:
         assert eventually(found, 10)
         fuzzed = fuzz(str(guarded.live.http.base_url).rstrip("/"), examples=5, seed=7, key=key)
     finally:
         guarded.write(**kept)
+    after = catalogue(guarded)
+    assert {item_id: after.get(item_id) for item_id in before} == before
     assert fuzzed.passed, fuzzed.report
     assert fuzzed.cases >= 800
     assert not [status for status in fuzzed.statuses if status >= 500]
