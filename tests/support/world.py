@@ -27,6 +27,7 @@ from recsys.serving.gateway import Gateway
 from recsys.serving.shard_replica import ShardReplica
 from recsys.serving.version_follower import VersionFollower
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.state import item_counts
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.build import Build, Content
 from recsys.versions.manifest import Manifest
@@ -216,6 +217,22 @@ class World:
         await self.follower.stop()
         for replica in self._everyone:
             await replica.stop()
+
+    async def counted(self) -> None:
+        """Wait until all replicas have the likes and trends of all events that were recorded. Until then an answer may
+        be another one than a moment later.
+        """
+        assert await eventually(self._all_counted)
+
+    async def _all_counted(self) -> bool:
+        for replica in self._everyone:
+            for held in replica.versions.values():
+                items = held.shard.items
+                rows = items.live_rows()
+                counts = await item_counts.read(self.redis, [items.ids[row] for row in rows])
+                if (items.counts.view[rows] != counts.likes).any() or (items.trends.view[rows] != counts.trends).any():
+                    return False
+        return True
 
     def popular_ids(self) -> list[str]:
         return [item.item_id for item in self.items]

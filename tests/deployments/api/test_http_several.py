@@ -50,6 +50,7 @@ async def test_users_are_answered_as_if_each_had_asked_alone(make_http) -> None:
     http = await make_http(serving=Serving(budget_s=20))
     users = [f"u{n}" for n in range(several_answers.AT_ONCE + 5)]
     await http.world.gateway.record([event(user, f"sea-{n % 12}") for n, user in enumerate(users)])
+    await http.world.counted()
     whole = await post(http, BATCH, users=users, k=5, explain=True)
     assert [answer["user_id"] for answer in whole["answers"]] == users
     assert await logged(http) == {f"call.{n}": ids(answer) for n, answer in enumerate(whole["answers"])}

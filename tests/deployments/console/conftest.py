@@ -44,6 +44,7 @@ async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Con
             console.world.publish()  # another version, to be promoted
             likes = [event(f"user-{n % 5}", f"{topic}-{n}") for n in range(10) for topic in ("space", "sea")]
             await console.world.gateway.record(likes)
+            await console.world.counted()
             yield console
     valkey.remove()
 

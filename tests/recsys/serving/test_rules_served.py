@@ -33,8 +33,8 @@ def threaded(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) ->
     home = Serving().scenarios["home"].model_copy(update={"weights": timeless})
     serving = Serving(budget_s=20, scenarios={**Serving().scenarios, "home": home, "narrow": narrow})
     with ThreadedWorld(tmp_path_factory.mktemp("rules"), shared_valkey.url, serving=serving) as threaded:
-        gateway = threaded.world.gateway
-        threaded.run(gateway.record([event("sailor", f"sea-{n}") for n in range(3)]))
+        threaded.run(threaded.world.gateway.record([event("sailor", f"sea-{n}") for n in range(3)]))
+        threaded.run(threaded.world.counted())
         yield threaded
 
 
