@@ -56,11 +56,13 @@ def demo(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Jso
     with Client(instance.api_url, instance.certificate) as client:
         seconds["events"] = _timed(lambda: _send_events(serve_config, data, client, console))
         shown = _show(client, console)
+    why = f"{instance.api_url}/console#/explain?user={USER}&item={shown.pop('first')}"
     if json:
-        print_json({**urls(instance), "seconds": seconds, **shown})
+        print_json({**urls(instance), "why": why, "seconds": seconds, **shown})
         return
     console.print("\nIt stays up until: make down (or: recsys down)")
     tell_urls(instance, console)
+    console.print(f"  {'why':<10} {why}  (why the first one above is there)", soft_wrap=True)
     console.print("  seconds    " + ", ".join(f"{what} {spent}" for what, spent in seconds.items()))
 
 
@@ -126,7 +128,8 @@ def _show(client: Client, console: Console) -> dict[str, Any]:
     for rank, (old, new) in enumerate(zip(before, after, strict=True), 1):
         table.add_row(str(rank), old["title"], new["title"] + ("" if new["item_id"] in earlier else "  [green]new[/]"))
     console.print(table)
-    return {"user_id": USER, "liked": liked["title"], "before": _titles(before), "after": _titles(after)}
+    shown = {"user_id": USER, "liked": liked["title"], "before": _titles(before), "after": _titles(after)}
+    return {**shown, "first": after[0]["item_id"]}
 
 
 def _titles(items: list[dict[str, Any]]) -> list[str]:

@@ -76,11 +76,16 @@ function toMain(event) {
 
 function Side({ page, platform, live, ask }) {
   const [on, setOn] = useState(live.state);
+  const nav = useRef(null);
   useEffect(() => live.onState(setOn), [live]);
+  useEffect(() => {
+    const here = nav.current.querySelector('[aria-current="page"]'); // on a phone the row of pages is wider than the window
+    if (here) nav.current.scrollLeft = here.offsetLeft - nav.current.clientWidth / 3;
+  }, [page]);
   const steers = platform?.scopes.includes('admin');
   return html`<header class="side">
     <div class="brand"><img src="console/icon.svg" alt="" />recsys</div>
-    <nav aria-label="Pages">
+    <nav aria-label="Pages" ref=${nav}>
       <ul class="pages">
         ${PAGES.map(
           ([name, title]) =>

@@ -25,6 +25,12 @@ export async function why(api, platform, { user, item, scenario }, signal) {
   return { slate: list, told, known, ranked: items[0] || null };
 }
 
+/** What to say of a list in which a score is higher than the one before it; null where none is. */
+export const risesNote = (items) =>
+  items.some((one, n) => n > 0 && one.score > items[n - 1].score + 1e-6)
+    ? 'Scores need not fall from place to place: the scenario spreads what is alike (diversity, caps), and rules may pin an item.'
+    : null;
+
 /** The place that a score would have in a list, counted from 1. */
 export const placeOf = (score, items) => items.filter((one) => one.score > score).length + 1;
 

@@ -24,6 +24,14 @@ function useLook(box) {
   return look;
 }
 
+/** Ticks of a time axis as the viewer writes times: days, hours and minutes, or seconds, by how far apart they are. */
+function times(ticks) {
+  const apart = ticks.length > 1 ? ticks[1] - ticks[0] : 60;
+  const shown = apart >= 86_400 ? { month: 'short', day: 'numeric' } : { timeStyle: apart >= 60 ? 'short' : 'medium' };
+  const format = new Intl.DateTimeFormat(undefined, shown);
+  return ticks.map((at) => format.format(new Date(at * 1000)));
+}
+
 function options(width, series, format, bars) {
   const axis = { stroke: styleOf('--quiet'), grid: { stroke: styleOf('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui' };
   const drawn = series.map(({ label }, n) => ({
@@ -40,7 +48,7 @@ function options(width, series, format, bars) {
     cursor: { y: false, points: { size: 6 } },
     legend: { show: false },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high || 1) * 1.08] } },
-    axes: [{ ...axis, size: 36 }, { ...axis, size: 62, values: (_, ticks) => ticks.map(format) }],
+    axes: [{ ...axis, size: 28, space: 84, values: (_, ticks) => times(ticks) }, { ...axis, size: 62, values: (_, ticks) => ticks.map(format) }],
     series: [{}, ...drawn],
   };
 }

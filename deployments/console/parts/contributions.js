@@ -4,10 +4,10 @@ import { signed } from '../lib/words.js';
 
 const SHOWN = 5;
 
-/** Parts by size, the largest first; small ones are left out. */
+/** Parts by size, the largest first; those that are shown as 0.000 are left out. */
 export const bySize = (contributions) =>
   Object.entries(contributions || {})
-    .filter(([, part]) => Math.abs(part) > 1e-6)
+    .filter(([, part]) => Math.abs(part) >= 5e-4)
     .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
 
 export function named(part, signals) {

@@ -20,7 +20,7 @@ PAGES = {
     "left-out": ("explain?user=user-1&item=space-1", ".stages"),
     "person": ("people?user=user-1", ".event"),
     "item": ("people?item=sea-3", ".neighbours"),
-    "quality": ("quality", "table"),
+    "quality": ("quality", ".experiment, .empty"),
     "operations": ("operations", "canvas"),
     "scenarios": ("scenarios?name=home", ".editing section summary"),
 }

@@ -158,23 +158,31 @@ async def test_a_hundred_pages_under_writes_likes_deletions_and_a_swap(make_worl
 
 @pytest.fixture
 async def small(make_world, monkeypatch):
-    """48 items, ranked 15 at a time."""
+    """48 items in two versions, ranked 15 at a time and spread."""
     monkeypatch.setattr(paging, "RANKED", 15)
-    return await make_world(items=catalogue(12))
+    world = await make_world(items=catalogue(12), serving=home(diversity=0.3))
+    world.publish()
+    return world
 
 
 PLACES = st.integers(0, 100)
-TURNS = st.lists(st.tuples(st.integers(1, 20), st.none() | PLACES, st.none() | PLACES), min_size=1, max_size=12)
+SWAPS = st.integers(0, 5).map(lambda n: n == 5)
+TURNS = st.lists(
+    st.tuples(st.integers(1, 20), st.none() | PLACES, st.none() | PLACES, SWAPS),
+    min_size=1,
+    max_size=12,
+)
+"""Items of the page; places of an item to be liked and one to be deleted after it; whether the versions change places."""
 
 
 @settings(max_examples=15)
 @given(TURNS)
 async def test_any_turns_of_any_pages_keep_the_promise(small, turns):
-    """Pages of any size, between likes and deletions, of a list that is ranked on several times, to its end."""
+    """Pages of any size, between likes, deletions and swaps, of a list that is ranked on several times, to its end."""
     user = f"u{next(USERS)}"
     query, page, shown, liked, deleted = RecQuery(k=5, user_id=user), "first", [], set(), set()
     items = {item.item_id: item for item in small.items}
-    for k, like, delete in itertools.chain(turns, itertools.repeat((20, None, None))):
+    for k, like, delete, swap in itertools.chain(turns, itertools.repeat((20, None, None, False))):
         slate = await small.gateway.page(structs.replace(query, k=k), page)
         new = [item.item_id for item in slate.items]
         assert not set(new) & (set(shown) | liked | deleted)
@@ -190,6 +198,10 @@ async def test_any_turns_of_any_pages_keep_the_promise(small, turns):
         if ahead and delete is not None:
             deleted.add(gone := ahead[delete % len(ahead)])
             await small.gateway.delete(gone, wait_visible=True)
+        if swap:
+            [other] = {one.version for one in small.store.versions()} - {small.follower.serve.version}
+            small.store.promote(other)
+            assert await eventually(lambda other=other: small.follower.serve.version == other)
     assert set(shown) == items.keys() - liked - deleted
     await small.gateway.upsert([items[item] for item in deleted], wait_visible=True)
 

@@ -1,6 +1,7 @@
 // An item that is in the list: its place, what its score is made of, and what speaks for it.
 import { html } from '../../vendor/htm-preact.js';
 import { link } from '../../lib/route.js';
+import { risesNote } from '../../lib/why.js';
 import { ordinal, score, sentence } from '../../lib/words.js';
 import { Chips, Reasons } from '../../parts/card.js';
 import { PartList, Stacked } from '../../parts/contributions.js';
@@ -27,5 +28,6 @@ export function Shown({ context, found }) {
         ${around.map((one) => html`<li class=${one.item_id === shown.item_id ? 'here' : ''}>
           <a href=${link('explain', { ...asked, item: one.item_id })}>${one.title || one.item_id}</a> <span class="quiet number">${score(one.score)}</span></li>`)}
       </ol>
+      ${risesNote(around) && html`<p class="quiet small">${risesNote(around)}</p>`}
     </section>`;
 }

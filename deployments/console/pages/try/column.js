@@ -1,6 +1,7 @@
 // One answer as a column of cards: it asks, shows, takes what is said of an item, and tells what that moved.
 import { html, useEffect, useRef, useState } from '../../vendor/htm-preact.js';
 import { useAnswer } from '../../lib/asking.js';
+import { risesNote } from '../../lib/why.js';
 import { milliseconds, noteText, percent, plural, reason } from '../../lib/words.js';
 import { Card } from '../../parts/card.js';
 import { Choice } from '../../parts/fields.js';
@@ -98,6 +99,7 @@ export function Column({ context, wish, scenario, scenarios, choose, hidden, sai
       )}
     </ol>`}
     ${items.length > 0 && (answer.notes || []).map((one) => html`<p class="quiet small">${noteText(one)}</p>`)}
+    ${risesNote(items) && html`<p class="quiet small">${risesNote(items)}</p>`}
     ${wrong && html`<${Failed} problem=${wrong} again=${next} />`}
     ${token && items.length > 0 && html`<button type="button" onClick=${next}>Next page</button>`}
   </section>`;
