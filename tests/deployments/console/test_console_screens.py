@@ -10,13 +10,15 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
+from recsys.datatypes import RecQuery
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PAGES = {
     "try": ("try?user=user-1", ".card"),
     "compare": ("try?user=user-2", ".card"),
-    "explain": ("explain?user=user-1&item=space-9", "article"),
+    "explain": ("explain?user=user-1&item=FIRST", ".around"),
     "left-out": ("explain?user=user-1&item=space-1", ".stages"),
     "person": ("people?user=user-1", ".event"),
     "item": ("people?item=sea-3", ".neighbours"),
@@ -24,7 +26,7 @@ PAGES = {
     "operations": ("operations", "canvas"),
     "scenarios": ("scenarios?name=home", ".editing section summary"),
 }
-"""Name of the picture -> the address, and what is there when the page is whole."""
+"""Name of the picture -> the address, and what is there when the page is whole. FIRST: what is first for user-1."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -42,8 +44,10 @@ async def visited(console):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_page_is_clear_to_everyone(visit, visited, screens, name, scheme):
+async def test_a_page_is_clear_to_everyone(visit, visited, console, screens, name, scheme):
     address, whole = PAGES[name]
+    first = (await console.world.gateway.recommend(RecQuery(k=1, user_id="user-1"))).items[0].item_id
+    address = address.replace("FIRST", first)
     page = await visit(f"#/{address}", color_scheme=scheme, viewport={"width": 1440, "height": 900})
     await expect(page.locator(whole).first).to_be_visible()
     if name == "compare":
