@@ -1,8 +1,8 @@
 """What dislikes are worth as negatives of training, on MovieLens 100K: `python -m load_tests.parts.dislikes`.
 
 A rating of 4 or 5 is a like, one of 1 or 2 a dislike. Half of everybody's dislikes, and everybody's last like, are kept
-back. One model learns from the likes and the other half, one from the likes alone; both then rank for the same histories
-of likes. What was kept back of the dislikes should come lower, and the like no lower.
+back. One model learns from the likes and the other half, one from the likes alone; both then rank for the same
+histories of likes. What was kept back of the dislikes should come lower, and the like no lower.
 """
 
 from __future__ import annotations

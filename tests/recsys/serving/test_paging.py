@@ -172,7 +172,7 @@ TURNS = st.lists(
     min_size=1,
     max_size=12,
 )
-"""Items of the page; places of an item to be liked and one to be deleted after it; whether the versions change places."""
+"""Items of the page; what is liked and what is deleted after it; whether the versions change places."""
 
 
 @settings(max_examples=15)
