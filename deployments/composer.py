@@ -125,7 +125,7 @@ class Composer:
         replica_id = serve.get_replica_context().replica_id.unique_id
         self._traces = Traces(replica_id)
         store = VersionStore.of(platform)
-        telemetry = WindowMeter(RayTelemetry())
+        telemetry = WindowMeter(RayTelemetry("composer"))
         self._follower = VersionFollower(replica_id, store, self._redis, telemetry)
         await self._follower.start(_PATIENCE_S)
         proof = await secret(self._redis)

@@ -24,7 +24,7 @@ from recsys.versions.store import VersionStore
 class EncoderDeployment:
     async def __init__(self, platform: Platform) -> None:  # type: ignore[misc] # Serve awaits it
         log_with_serve()
-        telemetry = WindowMeter(RayTelemetry())
+        telemetry = WindowMeter(RayTelemetry("encoder"))
         self._replica = EncoderReplica(VersionStore.of(platform), platform.home() / "models", telemetry)
         self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         self._settings = HeldSettings(EncoderTuning, "Encoder", self._redis, self._tune, telemetry)

@@ -8,7 +8,8 @@ from typing import Any
 
 from ray.serve import metrics
 
-from recsys.telemetry import METRICS
+from deployments.ray_internals.first_count import begin
+from recsys.telemetry import METRICS, Role, zeros
 
 _Sum = tuple[str, tuple[tuple[str, str], ...]]
 """A counter's name and its labels."""
@@ -16,15 +17,18 @@ _Sum = tuple[str, tuple[tuple[str, str], ...]]
 
 class RayTelemetry:
     """`recsys.telemetry.Telemetry` in a replica. Ray adds the labels deployment, replica and application, and puts
-    `ray_` before every name.
+    `ray_` before every name. `role`: whose counters begin at 0 now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, role: Role) -> None:
         self._summing = threading.Lock()
         self._sums: defaultdict[_Sum, float] = defaultdict(float)
+        self._begun: set[_Sum] = set()
         self._counters: dict[str, metrics.Counter] = {}
         self._gauges: dict[str, metrics.Gauge] = {}
         self._histograms: dict[str, metrics.Histogram] = {}
+        for name, labels in zeros(role):
+            self.add(name, 0, **labels)
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
         # Ray takes 15 microseconds to be told of anything: sums are told once a second.
@@ -34,11 +38,17 @@ class RayTelemetry:
     def flush(self) -> None:
         with self._summing:
             sums, self._sums = self._sums, defaultdict(float)
-        for (name, labels), amount in sums.items():
+        for key, amount in sums.items():
+            name, labels = key
+            if not amount and key in self._begun:
+                continue
             if name not in self._counters:  # made when first used: a shard has no use for a composer's
                 self._counters[name] = metrics.Counter(name, METRICS[name].help, _labels(name))
             if amount:
                 self._counters[name].inc(amount, dict(labels))
+            else:
+                begin(self._counters[name], dict(labels))
+            self._begun.add(key)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         if name not in self._gauges:

@@ -43,7 +43,7 @@ class ShardDeployment:
         self._redis = connect(platform.redis(), prefix=platform.redis_prefix)
         store = VersionStore.of(platform)
         replica_id = serve.get_replica_context().replica_id.unique_id
-        telemetry = WindowMeter(RayTelemetry())
+        telemetry = WindowMeter(RayTelemetry("shard"))
         self._replica = ShardReplica(number, replica_id, store, self._redis, vectors, telemetry)
         self._settings = HeldSettings(ShardTuning, f"shard-{number}", self._redis, self._tune, telemetry)
         await self._replica.start(str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]

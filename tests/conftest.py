@@ -30,30 +30,48 @@ pytest_plugins = ["tests.support.fixtures"]
 
 PLATFORM = ("tests/cluster/", "tests/test_docs.py")
 """Files with tests of the platform."""
+OWN_PLATFORM = ("tests/cluster/test_cluster_shop.py", "tests/cluster/test_three_nodes.py")
+"""Files among those that start another one, and so need not wait for the first."""
 
 
 LONG = (
     "tests/deployments/machine/test_runtime_up.py",
-    "tests/recsys/index/test_index.py",
-    "tests/recsys/tuning/test_halving.py",
     "tests/deployments/batch/test_batch.py",
-    "tests/recsys/index/test_stored.py",
-    "tests/recsys/index/test_equal_vectors.py",
+    "tests/recsys/index/test_index.py",
     "tests/recsys/encoders/test_encoders.py",
-    "tests/load_tests/traffic/test_shoppers.py",
+    "tests/deployments/console/test_console_screens.py",
     "tests/recsys/serving/test_engines_served.py",
-    "tests/recsys/versions/test_contents.py",
-    "tests/recsys/serving/test_version_follower.py",
+    "tests/cluster/test_cluster_shop.py",
+    "tests/recsys/index/test_equal_vectors.py",
+    "tests/recsys/tuning/test_halving.py",
     "tests/recsys/tuning/test_tuning.py",
+    "tests/recsys/index/test_stored.py",
+    "tests/load_tests/traffic/test_shoppers.py",
+    "tests/recsys/jobs/test_backup.py",
     "tests/recsys/serving/test_shard_replica.py",
-    "tests/recsys/jobs/test_retrain.py",
-    "tests/recsys/serving/test_swaps.py",
-    "tests/deployments/cli/test_cli_interrupted.py",
-    "tests/deployments/cli/test_cli_evaluate.py",
+    "tests/recsys/versions/test_contents.py",
     "tests/deployments/cli/test_cli_tune.py",
-    "tests/load_tests/traffic/test_run.py",
+    "tests/recsys/serving/test_recall_holding.py",
+    "tests/recsys/serving/test_version_follower.py",
+    "tests/deployments/cli/test_log_filter.py",
+    "tests/test_imports.py",
+    "tests/recsys/shard/test_search.py",
+    "tests/recsys/jobs/test_retrain.py",
+    "tests/deployments/cli/test_cli_evaluate.py",
+    "tests/deployments/cli/test_cli_interrupted.py",
+    "tests/recsys/serving/test_shard_moves.py",
+    "tests/recsys/serving/test_swaps.py",
+    "tests/deployments/machine/test_two_containers.py",
+    "tests/test_contributing.py",
+    "tests/deployments/console/test_console_try.py",
+    "tests/deployments/console/test_console_operations.py",
+    "tests/recsys/serving/test_moves_drawn.py",
 )
 """Files that take over ten seconds, the longest first; `var/tests.xml` has the time of each test."""
+
+
+def on_platform(nodeid: str) -> bool:
+    return nodeid.startswith(PLATFORM) and not nodeid.startswith(OWN_PLATFORM)
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
@@ -69,7 +87,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByPlatform(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "the platform" if nodeid.startswith(PLATFORM) else nodeid.partition("::")[0]
+            return "the platform" if on_platform(nodeid) else nodeid.partition("::")[0]
 
     config.option.loadscopereorder = False  # files run in the order of the collection
     return ByPlatform(config, log)
@@ -83,12 +101,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if "live" in getattr(item, "fixturenames", ()):
-            assert item.nodeid.startswith(PLATFORM), f"{item.nodeid} asks for the platform: it belongs to tests/cluster"
+            assert on_platform(item.nodeid), f"{item.nodeid} asks for the platform: it belongs to tests/cluster"
             item.add_marker(pytest.mark.cluster)
     if "PYTEST_XDIST_WORKER" in os.environ:
         sizes = Counter(item.path for item in items)
         place = {REPOSITORY / name: number for number, name in enumerate(LONG)}
-        items.sort(key=lambda i: (not i.nodeid.startswith(PLATFORM), place.get(i.path, len(LONG)), -sizes[i.path]))
+        items.sort(key=lambda i: (not on_platform(i.nodeid), place.get(i.path, len(LONG)), -sizes[i.path]))
     items.sort(key=lambda item: ("outages" in item.path.name, item.get_closest_marker("late") is not None))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))

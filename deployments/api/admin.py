@@ -21,6 +21,9 @@ from recsys.access.gate import Gate
 from recsys.config.base import Settings
 from recsys.errors import Forbidden, RuntimeFailure, Unavailable
 
+_ANSWER_S = 60.0
+"""Seconds that a call of Serve's REST API waits at the most."""
+
 
 class ScaleRequest(Body):
     deployment: str = Field(max_length=128, examples=["shard-0"])
@@ -70,18 +73,21 @@ def router(gate: Gate, home: Path, changed: Callable[[], None] = lambda: None) -
     return routes
 
 
-def deployments_of(gate: Gate, home: Path) -> Deployments:
-    """The answer of GET /v1/admin/deployments. Raises Unavailable, and Forbidden where these calls are closed."""
-    return _ask(gate, home, None)
+def deployments_of(gate: Gate, home: Path, answer_s: float = _ANSWER_S) -> Deployments:
+    """The answer of GET /v1/admin/deployments. Raises Unavailable, and Forbidden where these calls are closed.
+
+    `answer_s`: seconds that a call of Serve's REST API waits at the most.
+    """
+    return _ask(gate, home, None, answer_s)
 
 
-def _ask(gate: Gate, home: Path, change: Change | None) -> Deployments:
+def _ask(gate: Gate, home: Path, change: Change | None, answer_s: float = _ANSWER_S) -> Deployments:
     """Hand the changed config to Serve, None for no change, and say how things stand then.
 
     Raises Unavailable when Serve's REST API cannot be reached from here.
     """
     try:
-        with Rollout(_dashboard(), _token(), Path("serve")) as rollout:
+        with Rollout(_dashboard(), _token(), Path("serve"), answer_s) as rollout:
             details = rollout.details()
             if gate.open:
                 _refuse_beyond_loopback(details)

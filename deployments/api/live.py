@@ -31,8 +31,8 @@ _STREAM_S = 30.0
 _DEPLOYMENTS_S = 10.0
 """Seconds between two looks at Serve's deployments while none of them moves. Serve's controller works for each look."""
 
-_ANSWERED_WITHIN_S = 3.0
-"""Seconds that a frame waits for Serve's controller: where that is away, connecting to it takes a minute."""
+ANSWERED_WITHIN_S = 3.0
+"""Seconds that a frame waits for Serve's controller: one that hangs would hold it up for a minute."""
 
 
 class Frames:
@@ -86,8 +86,9 @@ class Frames:
         if not moving and time.monotonic() - self._looked < _DEPLOYMENTS_S:
             return
         try:
-            async with asyncio.timeout(_ANSWERED_WITHIN_S):
-                told = await asyncio.to_thread(deployments_of, self._gate, self._home)
+            # The thread gives up by itself as well: one that waited on would be one more at every look.
+            async with asyncio.timeout(2 * ANSWERED_WITHIN_S):
+                told = await asyncio.to_thread(deployments_of, self._gate, self._home, ANSWERED_WITHIN_S)
             self._deployments, self._why_none = [one.model_dump() for one in told.deployments], ""
         except TimeoutError:
             self._deployments, self._why_none = None, "Serve's controller does not answer"

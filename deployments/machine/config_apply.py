@@ -47,6 +47,7 @@ def apply(
         on_phase("end of the shards of before")
         move.end()
         _submit(instance, config, on_phase, timeout_s, keep_shards=False)
+        move.until_gone()
     instance.model_copy(update={"logging_config": config.document.get("logging_config")}).write()
 
 

@@ -25,14 +25,16 @@ _POLL_S = 0.2
 
 
 class Rollout:
-    """A client of Serve's REST API at a dashboard. `logs`: the folder that error messages refer to."""
+    """A client of Serve's REST API at a dashboard. `logs`: the folder that error messages refer to. `answer_s`: seconds
+    that one call waits at the most.
+    """
 
-    def __init__(self, dashboard_url: str, token: str, logs: Path) -> None:
+    def __init__(self, dashboard_url: str, token: str, logs: Path, answer_s: float = 60.0) -> None:
         self._logs = logs
         self._http = httpx.Client(
             base_url=dashboard_url,
             headers={"Authorization": f"Bearer {token}"},
-            timeout=60.0,
+            timeout=answer_s,
             trust_env=False,  # do not use an HTTP proxy for loopback
             verify=dashboard_url.startswith("https:"),  # loading certificates takes 20 ms that plain HTTP needs not
         )

@@ -18,7 +18,7 @@ from recsys.encoders.catalogue import Progress
 from recsys.jobs.compact import compact
 from recsys.jobs.patient_redis import patient_redis
 from recsys.jobs.promote import promote
-from recsys.jobs.switching import until_served
+from recsys.jobs.switching import until_gone, until_served
 from recsys.routing import Layout
 from recsys.versions.manifest import Manifest
 from recsys.versions.moving import end_move, under_way
@@ -28,6 +28,8 @@ _SERVED_WITHIN_S = 600.0
 """Loading a version of millions of items takes minutes."""
 _ENDED_WITHIN_S = 240.0
 """A composer that was killed counts as serving for three minutes."""
+_GONE_WITHIN_S = 60.0
+"""A replica is present for five seconds after its last word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class ShardMove:
                 await end_move(self._store, redis, _ENDED_WITHIN_S)
 
         asyncio.run(ended())
+
+    def until_gone(self) -> None:
+        """Return when no replica of a shard that the file does not name is present."""
+        asyncio.run(until_gone(self.config.platform.shards, self.config.platform, self.redis_url, _GONE_WITHIN_S))
 
     @property
     def _store(self) -> VersionStore:

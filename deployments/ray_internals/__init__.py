@@ -8,6 +8,7 @@
 | `forking/setup_worker.py` | the start of replicas | ray/_private/workers/setup_worker.py | a fork takes them, too |
 | `forking/imports.py` | the seed of actor class ids | ray/actor.py | forks would give two things one id |
 | `control_store.py` | the start of Ray's control store | ray/_private/services.py | it ends with its Redis |
+| `first_count.py` | counters begin at 0 | ray/util/metrics.py | `inc` refuses 0 |
 | `head_entrance.py` | when the head's HAProxy reports that it goes | ray/serve/_private/haproxy.py | Serve keeps it |
 | `steady_versions.py` | the version of a deployment | ray/serve/_private/config.py | a new shard would restart all |
 | `shortcut.py` | the hottest call's way | ray/serve/_private/http_util.py | Serve's wrapper is a third of its time |

@@ -1,4 +1,7 @@
-"""Waiting until a promoted version is served. Composers serve it once every shard's replica has loaded it."""
+"""Waiting until a promoted version is served, and until the replicas of shards that it lacks are gone.
+
+Composers serve a version once every shard's replica has loaded it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Sequence
 from recsys.config.platform import Platform
 from recsys.errors import RuntimeFailure, VersionError
 from recsys.jobs.patient_redis import patient_redis
-from recsys.state.membership import ComposerMember, Member
+from recsys.state.membership import ComposerMember, Member, ShardMember
 from recsys.state.presence import everyone
 from recsys.versions.store import VersionStore
 
@@ -40,6 +43,24 @@ async def until_served(
                 )
             await asyncio.sleep(_LOOK_S)
     return sum(isinstance(member, ComposerMember) for member in members)
+
+
+async def until_gone(shards: int, platform: Platform, redis_url: str, within_s: float) -> None:
+    """Wait until no replica of a shard behind the first `shards` is present.
+
+    Serve reports a replica as ended a moment before its record is deleted, and one that it had to kill stays present
+    until its silence counts, for five seconds. Raises RuntimeFailure after `within_s` seconds, and Unavailable when
+    Redis does not answer.
+    """
+    deadline = asyncio.get_running_loop().time() + within_s
+    async with patient_redis(redis_url, platform, "the shards are changed; `recsys status` says who is present") as it:
+        while left := sorted(
+            {one.shard for one in await everyone(it) if isinstance(one, ShardMember) and one.shard >= shards}
+        ):
+            if asyncio.get_running_loop().time() > deadline:
+                names = ", ".join(f"shard-{number}" for number in left)
+                raise RuntimeFailure(f"{names}: still present after {within_s:.0f} s; `recsys status` says who")
+            await asyncio.sleep(_LOOK_S)
 
 
 def _behind(members: Sequence[Member], version: str) -> list[ComposerMember]:

@@ -14,7 +14,7 @@ from redis.exceptions import LockError
 from recsys.outcomes.joining import Group, Question, report
 from recsys.outcomes.log_files import LogFiles
 from recsys.state import redis_keys
-from recsys.telemetry import SILENT, Telemetry
+from recsys.telemetry import SILENT, Changing, Telemetry
 
 TELL_S = 15.0
 """Seconds between two looks."""
@@ -56,14 +56,17 @@ class Summary:
         self._roles = roles
         self._window_s = window_s
         self._telemetry = telemetry
+        self._answers = Changing(telemetry, "recsys_outcomes_answers")
 
     async def step(self) -> None:
         """Tell what is known, after joining anew where that is too old."""
         stored = await self._redis.get(redis_keys.SUMMARY)
         lines = await self._renewed() if stored is None else _read(stored)
-        for line in lines or ():
+        if lines is None:  # another composer joins them at this moment
+            return
+        self._answers.tell({(line.scenario, line.variant): line.answers for line in lines})
+        for line in lines:
             labels = {"scenario": line.scenario, "variant": line.variant}
-            self._telemetry.set("recsys_outcomes_answers", line.answers, **labels)
             for name, value in (
                 ("recsys_outcomes_click_through_ratio", line.click_through),
                 ("recsys_outcomes_conversion_ratio", line.conversion),

@@ -32,6 +32,7 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
     """
     task = asyncio.current_task()
     failures = 0
+    telemetry.add("recsys_background_errors_total", 0, task=_label(name))
     # A library's asyncio.wait_for swallows, before Python 3.12, a cancellation that comes together with the awaited
     # result (python/cpython#86296). The task still knows of it.
     while task is not None:
@@ -84,8 +85,12 @@ class Background:
         return bool(self._tasks) and not any(task.done() for task in self._tasks.values())
 
 
+def _label(name: str) -> str:
+    return name.partition(":")[0]
+
+
 def _tell(name: str, error: BaseException, failures: int, telemetry: Telemetry) -> None:
-    telemetry.add("recsys_background_errors_total", task=name.partition(":")[0])
+    telemetry.add("recsys_background_errors_total", task=_label(name))
     if failures & (failures - 1):
         return
     expected = isinstance(error, RedisError | OSError | RecsysError)

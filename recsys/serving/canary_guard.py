@@ -68,8 +68,6 @@ class CanaryGuard:
         """Raises RedisError, OSError and what a report raises; the next step tries again."""
         record = await self._records.read()
         self._telemetry.set("recsys_canary_ratio", 0.0 if record is None else record.share)
-        for reason in ("p99", "degraded", "recall", "worse"):  # a rate needs to see a counter before it first counts
-            self._telemetry.add("recsys_canaries_rolled_back_total", 0, reason=reason)
         if record is None:  # nearly always
             return
         lock = self._redis.lock(redis_keys.LEADING, timeout=_LOCK_S, blocking=False)

@@ -50,8 +50,6 @@ class Guard:
         """Raises RedisError, OSError and what a report raises; the next step tries again."""
         running = self._runs.running()
         self._telemetry.set("recsys_experiments_running", len(running))
-        for reason in ("p99", "degraded", "worse"):  # a rate needs to see a counter before it first counts
-            self._telemetry.add("recsys_stopped_variants_total", 0, reason=reason)
         if not running:  # nearly always
             return
         lock = self._redis.lock(redis_keys.GUARDING, timeout=_LOCK_S, blocking=False)

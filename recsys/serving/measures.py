@@ -11,7 +11,7 @@ from recsys.datatypes import Slate
 from recsys.errors import RecsysError
 from recsys.serving.event_writes import Recorded
 from recsys.serving.load import LoadMeter
-from recsys.telemetry import Telemetry
+from recsys.telemetry import Changing, Telemetry
 from recsys.transport.coalescing import Flight
 
 BEAT_S = 1.0
@@ -25,7 +25,7 @@ class Pulse:
         self.meter = meter
         self._telemetry = telemetry
         self._process = psutil.Process()
-        self._versions: set[str] = set()
+        self._versions = Changing(telemetry, "recsys_version_info")
 
     def beat(self, versions: Iterable[str]) -> None:
         """Publish load, memory and versions. `versions`: those that the replica serves or holds now."""
@@ -34,10 +34,7 @@ class Pulse:
         telemetry.set("recsys_queue_age_seconds", load.queue_age_s)
         telemetry.set("recsys_batch_fill_ratio", load.batch_fill)
         telemetry.set("recsys_memory_bytes", self._process.memory_info().rss)
-        current = set(versions)
-        for version in current | self._versions:
-            telemetry.set("recsys_version_info", float(version in current), version=version)
-        self._versions |= current
+        self._versions.tell({(version,): 1.0 for version in versions})
         telemetry.flush()
 
     def landed(self, queue: str, flight: Flight, largest: int, *, works: bool) -> None:

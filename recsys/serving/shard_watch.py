@@ -16,7 +16,7 @@ from recsys.shard.plans import named, shape
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry, after
-from recsys.telemetry import Telemetry
+from recsys.telemetry import Changing, Telemetry
 
 
 class ShardWatch:
@@ -28,6 +28,7 @@ class ShardWatch:
         """Searches without an answer yet, in order of arrival, with their arrival."""
         self.meter = LoadMeter(self._oldest_s)
         self._pulse = Pulse(self.meter, telemetry)
+        self._items = Changing(telemetry, "recsys_items")
 
     @contextmanager
     def searching(self, version: HeldVersion, query: ShardQuery) -> Iterator[None]:
@@ -71,8 +72,7 @@ class ShardWatch:
         telemetry = self._telemetry
         telemetry.set("recsys_queue_requests", len(self._open), queue="search")
         versions = list(self._versions.values())
-        for version in versions:
-            telemetry.set("recsys_items", version.shard.items.live, version=version.version)
+        self._items.tell({(version.version,): version.shard.items.live for version in versions})
         telemetry.set("recsys_log_lag_seconds", max([await version.lag_s() for version in versions], default=0.0))
         telemetry.set("recsys_log_entries", max([await version.log_length() for version in versions], default=0))
 

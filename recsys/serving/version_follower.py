@@ -164,6 +164,8 @@ class VersionFollower:
     def beat(self) -> None:
         """Publish the follower's metrics. Called once a second."""
         self._telemetry.set("recsys_rejected_versions", self.rejections.among(self._promoted[:1]))
+        for number in range(self.serve.layout.router.shards):
+            self._telemetry.add("recsys_degraded_slates_total", 0, part=f"shard-{number}")
 
     async def _follow(self) -> None:
         self._promoted = await asyncio.to_thread(self._servable.read)

@@ -55,6 +55,7 @@ class DirectShard:
         self._secret = secret
         self._fallback = fallback
         self._telemetry = telemetry
+        telemetry.add("recsys_channel_refused_total", 0, shard=str(shard))
         self._channels: dict[str, Channel] = {}
         """By address."""
         self._seen: Sequence[ShardMember] | None = None

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import yaml
 
-from tests.support.live import COMMAND, REPOSITORY, Live, event
+from tests.support.live import COMMAND, REPOSITORY, Live, event, recsys
 
 pytestmark = pytest.mark.cluster
 
@@ -112,7 +112,7 @@ def test_shards_change_while_the_platform_serves(live: Live) -> None:
         with traffic.under_way():
             for number in (3, 2):
                 with_shards(live, number)
-                said = orjson.loads(live.recsys("apply", "--json"))
+                said = orjson.loads(recsys(live.config, "apply", "--json"))
                 assert said["applied"] is True
                 assert [one["new"] for one in said["changes"] if one["setting"] == "args.shards"] == [number]
                 shards.append([len(shard["replicas"]) for shard in live.status()["shards"]])

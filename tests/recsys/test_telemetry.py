@@ -11,9 +11,13 @@ from msgspec import structs
 
 from recsys.datatypes import Condition, Filter, Item, RecQuery
 from recsys.serving.measures import Recording
-from recsys.telemetry import METRICS
+from recsys.telemetry import METRICS, zeros
 from recsys.transport.coalescing import Coalescer, Flight
+from recsys.transport.direct_shard import DirectShard
 from tests.support.world import World, event, eventually
+
+OPEN = {"code", "part", "shard", "task"}
+"""Labels of counters with values that are not all known beforehand."""
 
 
 class Ledger:
@@ -25,6 +29,8 @@ class Ledger:
         self.observed: defaultdict[tuple[str, ...], list[float]] = defaultdict(list)
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        for label, value in labels.items():
+            assert label in OPEN or value in METRICS[name].values[label], f"{name} would not begin at 0 with {value}"
         self.counted[self._key("counter", name, labels)] += amount
 
     def set(self, name: str, value: float, **labels: str) -> None:
@@ -51,6 +57,47 @@ def test_names_and_units_follow_prometheus():
         assert list(metric.buckets) == sorted(set(metric.buckets))
         assert metric.help[0].isupper() or metric.help[0].isdigit() or metric.help.startswith("recall@10")
         assert not name.endswith(("_ms", "_mb", "_percent", "_count", "_sum", "_bucket"))
+
+
+def test_every_counter_begins_at_zero():
+    """In the kind of replica that counts it, with every value that its labels are known to have; two are begun by the
+    loops and the channels that they count.
+    """
+    begun = {role: list(zeros(role)) for role in ("composer", "shard", "encoder")}
+    names = [{name for name, _ in series} for series in begun.values()]
+    counters = {name for name, metric in METRICS.items() if metric.kind == "counter"}
+    by_their_owners = {"recsys_background_errors_total", "recsys_channel_refused_total"}
+    assert set.union(*names) == counters - by_their_owners
+    assert sum(map(len, names)) == len(counters - by_their_owners)
+    assert ("recsys_stopped_variants_total", {"reason": "worse"}) in begun["composer"]
+    assert len([name for name, _ in begun["shard"] if name == "recsys_filtered_searches_total"]) == 9
+    for name, labels in (one for series in begun.values() for one in series):
+        assert tuple(labels) == METRICS[name].labels
+
+
+async def test_counters_of_loops_channels_and_shards_begin_at_zero(make_world):
+    """They are there before anything fails."""
+    ledger = Ledger()
+    world: World = await make_world(telemetry=ledger, shards=2)
+    world.gateway.beat()
+    zero = {key for key, count in ledger.counted.items() if count == 0}
+    assert {("recsys_degraded_slates_total", f"shard-{number}") for number in (0, 1)} <= zero
+    assert {("recsys_background_errors_total", task) for task in ("follow", "presence", "recall")} <= zero
+    DirectShard(1, tuple, b"", world.clients[1], ledger)
+    assert ledger.counted["recsys_channel_refused_total", "1"] == 0
+    assert ("recsys_channel_refused_total", "1") in ledger.counted
+
+
+async def test_what_a_version_held_is_not_told_of_after_it_is_dropped(make_world, hurried):
+    """Else its items would count beside those of the version that is served."""
+    ledger = Ledger()
+    world: World = await make_world(telemetry=ledger, shards=1)
+    old = world.store.current()
+    assert await eventually(lambda: ledger.gauges.get(("recsys_items", old)) == 48)
+    world.store.promote(new := world.publish(world.items[:40]).version)
+    assert await eventually(lambda: ledger.gauges.get(("recsys_items", new)) == 40)
+    assert await eventually(lambda: ledger.gauges["recsys_items", old] == 0)
+    assert await eventually(lambda: ledger.gauges["recsys_version_info", old] == 0)
 
 
 async def test_a_coalescer_tells_of_each_batch():

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import orjson
 import pytest
 from redis.exceptions import RedisError
 
+from deployments.api import live
 from deployments.api.live import Frames, stream
 from recsys.access.gate import Gate
 from recsys.serving.timeline import REST_S
 from recsys.serving.window_meter import WindowMeter, WindowWriter
 from recsys.telemetry import SILENT
+
+
+@pytest.fixture(autouse=True)
+def no_dashboard(monkeypatch):
+    """Whatever runs on this machine is not asked."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "none")
+    monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", "http://127.0.0.1:1")
+
+
+@pytest.fixture
+async def hanging() -> AsyncIterator[str]:
+    """The URL of a server that takes connections and answers nothing."""
+
+    async def taken(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    server = await asyncio.start_server(taken, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    over.set()
+    server.close()
 
 
 @pytest.fixture
@@ -87,3 +112,17 @@ async def test_without_redis_the_stream_goes_on_with_what_is_known(own_redis, ow
         await world.gateway.timeline.step()
     assert parsed(await waiting)["status"]["degraded"] == ["redis"]
     await viewer.aclose()
+
+
+async def test_a_dashboard_that_hangs_holds_up_neither_a_frame_nor_a_thread(world, hanging, tmp_path, monkeypatch):
+    """The frame says that there is no word of the deployments; the thread that asked has given up."""
+    monkeypatch.setattr(live, "ANSWERED_WITHIN_S", 0.2)
+    monkeypatch.setenv("RAY_DASHBOARD_ADDRESS", hanging)
+    viewer = stream(world.gateway.timeline, Frames(world.gateway, Gate(), Path(tmp_path)), 0.0)
+    frame = parsed(await anext(viewer))
+    assert frame["deployments"] is None
+    assert "does not answer" in frame["no_deployments"]
+    await viewer.aclose()
+    async with asyncio.timeout(20):  # threads of the loop are waited for
+        await asyncio.get_running_loop().shutdown_default_executor()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")]

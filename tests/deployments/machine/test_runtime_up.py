@@ -8,8 +8,7 @@ import ssl
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,56 +21,20 @@ import yaml
 
 from deployments.cli.client import Client
 from deployments.cli.platform_choice import running_instances
-from deployments.machine.instance import Instance, instance_id, runtime_dir, state_file
+from deployments.machine.instance import Instance
 from deployments.machine.preflight import GIB
 from deployments.machine.processes import MARKER, instance_processes, stop_instance
 from deployments.machine.runtime import Resources, Runtime
 from deployments.machine.serve_config import read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
 from recsys.config.platform import Ports
-from recsys.errors import BadInput, RuntimeFailure
+from recsys.errors import RuntimeFailure
 from tests.support.live import free_ports
+from tests.support.noop_platform import PORTS, WriteConfig, nothing_is_left
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
 RAY_ADDRESS_FILE = Path("/tmp/ray/ray_current_cluster")
 PASSWORD = "correct-horse-battery-staple"
-PORTS = tuple(Ports.model_fields)
-WriteConfig = Callable[[str], Path]
-
-
-@pytest.fixture
-def ports() -> dict[str, int]:
-    """A free port for each use, and one for the API."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in (*PORTS, "http")]
-        return {name: server.getsockname()[1] for name, server in zip((*PORTS, "http"), sockets, strict=True)}
-
-
-@pytest.fixture
-def write_config(tmp_path: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> WriteConfig:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "support"))  # where replicas find noop_app
-
-    def write(builder: str) -> Path:
-        file = tmp_path / "config.yaml"
-        file.write_text(
-            f"proxy_location: HeadOnly\n"
-            f"http_options: {{host: 127.0.0.1, port: {ports['http']}}}\n"
-            f"applications: [{{name: noop, route_prefix: /, import_path: 'noop_app:{builder}', args: {{}}}}]\n"
-        )
-        return file
-
-    return write
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, ports: dict[str, int]) -> Iterator[Runtime]:
-    runtime = Runtime(
-        tmp_path / "home",
-        Ports(**{name: ports[name] for name in PORTS}),
-        Resources(num_cpus=1, object_store_bytes=100 << 20, memory_needed=GIB),
-    )
-    yield runtime
-    runtime.down()
 
 
 @pytest.fixture
@@ -101,10 +64,6 @@ def handshake(url: httpx.URL, version: ssl.TLSVersion) -> bool:
         except (ssl.SSLError, OSError):
             return False
     return True
-
-
-def nothing_is_left(home: Path) -> bool:
-    return not (instance_processes(instance_id(home)) or runtime_dir(home).exists() or state_file(home).exists())
 
 
 def listens_beyond_loopback(instance: Instance) -> list[str]:
@@ -259,61 +218,3 @@ def test_tls_ends_at_haproxy_and_no_password_reaches_a_log(
     assert len(logs) > 10
     assert [path for path in logs if PASSWORD in path.read_text(errors="replace")] == []
     assert nothing_is_left(tmp_path / "home")
-
-
-def test_a_certificate_that_does_not_fit_is_refused_before_anything_starts(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
-) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "cert.pem")
-    authority.issue_cert("shop.example").private_key_pem.write_to_path(tmp_path / "key.pem")
-    config = yaml.safe_load(write_config("build").read_text())
-    config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(RuntimeFailure, match=r"ssl_certfile and ssl_keyfile: .*cannot be used"):
-        runtime.up(read_for_serve(tmp_path / "config.yaml"))
-    assert nothing_is_left(tmp_path / "home")
-
-
-def test_the_network_gets_no_api_without_keys(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RECSYS_API_KEYS", raising=False)
-    file = write_config("build")
-    file.write_text(file.read_text().replace("127.0.0.1", "0.0.0.0"))
-    with pytest.raises(RuntimeFailure, match=r"recsys keys new"):
-        runtime.up(read_for_serve(file))
-    assert nothing_is_left(tmp_path / "home")
-
-
-def test_a_taken_port_is_refused_before_anything_starts(
-    runtime: Runtime, write_config: WriteConfig, ports: dict[str, int], tmp_path: Path
-) -> None:
-    with socket.create_server(("127.0.0.1", ports["http"])), pytest.raises(RuntimeFailure, match=r"http_options\.port"):
-        runtime.up(read_for_serve(write_config("build")))
-    assert nothing_is_left(tmp_path / "home")
-
-
-def test_short_memory_is_refused_before_anything_starts(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
-) -> None:
-    with pytest.raises(RuntimeFailure, match=r"0\.5 GiB of memory are available"):
-        runtime.up(read_for_serve(write_config("build")), memory=lambda: GIB // 2)
-    assert nothing_is_left(tmp_path / "home")
-
-
-def test_a_bad_config_file_is_refused_before_anything_starts(runtime: Runtime, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="No such file"):
-        runtime.up(read_for_serve(tmp_path / "nowhere.yaml"))
-    assert nothing_is_left(tmp_path / "home")
-
-
-def test_status_of_a_platform_that_never_ran(runtime: Runtime) -> None:
-    assert runtime.status().running is False
-
-
-def test_the_clients_environment_is_left_alone(runtime: Runtime, write_config: WriteConfig) -> None:
-    before = dict(os.environ)
-    with pytest.raises(RuntimeFailure):
-        runtime.up(read_for_serve(write_config("build")), memory=lambda: 0)
-    assert dict(os.environ) == before

@@ -61,6 +61,15 @@ LEANS = {
         ("_private/services.py", r'f"--redis_port=\{redis_port\}"', "and its port"),
         ("_private/services.py", r'f"--redis_enable_ssl=', "and whether it speaks TLS"),
     ],
+    "first_count.py": [
+        ("util/metrics.py", r"if value <= 0:\n +raise ValueError", "a counter refuses 0"),
+        (
+            "util/metrics.py",
+            r"raise ValueError\(f\"value must be >0.*\n\n        self\._record\(value, tags=tags\)",
+            "behind that it calls this",
+        ),
+        ("serve/metrics.py", r"class Counter\(metrics\.Counter\)", "Serve's counter is one of Ray's"),
+    ],
     "head_entrance.py": [
         (
             "serve/_private/haproxy.py",

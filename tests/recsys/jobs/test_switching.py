@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from recsys.errors import RuntimeFailure, VersionError
-from recsys.jobs.switching import until_served
-from recsys.state.membership import ComposerMember
+from recsys.jobs.switching import until_gone, until_served
+from recsys.state.membership import ComposerMember, ShardMember
 from recsys.state.presence import Presence, everyone
 
 
@@ -41,3 +41,22 @@ async def test_what_does_not_come_is_told(make_world, shared_valkey, redis):
     world.store.promote(other := world.publish().version)
     with pytest.raises(VersionError, match=f"{other} was promoted meanwhile"):
         await waiting
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_shards_are_gone_when_nobody_is_told_of_their_replicas(make_world, shared_valkey, redis, leaves):
+    """One that signs off is gone at once; one that was killed, when its silence counts."""
+    world = await make_world(shards=2)
+    third = Presence(redis, ShardMember(id="third", shard=2), ())
+    await third.say()
+    await world.follower.members.refresh()
+    assert 2 in world.follower.members.group
+    with pytest.raises(RuntimeFailure, match="shard-2: still present after 0 s"):
+        await until_gone(2, world.platform, shared_valkey.url, 0.1)
+    waiting = asyncio.create_task(until_gone(2, world.platform, shared_valkey.url, 30))
+    if leaves:
+        await third.leave()
+    await waiting
+    await world.follower.members.refresh()
+    assert sorted(world.follower.members.group) == [0, 1]
+    await until_gone(3, world.platform, shared_valkey.url, 0.1)
