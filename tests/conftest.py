@@ -34,18 +34,29 @@ OWN_PLATFORM = ("tests/cluster/test_cluster_shop.py", "tests/cluster/test_three_
 """Files among those that start another one, and so need not wait for the first."""
 
 
+TOGETHER = {
+    "the console": ("tests/deployments/console/",),
+    "the vector stores": (
+        "tests/recsys/index/test_equal_vectors.py",
+        "tests/recsys/index/test_index.py",
+        "tests/recsys/index/test_nodes.py",
+        "tests/recsys/index/test_stored.py",
+        "tests/recsys/serving/test_engines_served.py",
+        "tests/recsys/serving/test_store_away.py",
+    ),
+}
+"""Files that share what is started once a process and takes long to start: a browser, servers of vectors."""
+
+
 LONG = (
+    "the vector stores",
     "tests/deployments/machine/test_runtime_up.py",
+    "the console",
     "tests/deployments/batch/test_batch.py",
-    "tests/recsys/index/test_index.py",
     "tests/recsys/encoders/test_encoders.py",
-    "tests/deployments/console/test_console_screens.py",
-    "tests/recsys/serving/test_engines_served.py",
     "tests/cluster/test_cluster_shop.py",
-    "tests/recsys/index/test_equal_vectors.py",
     "tests/recsys/tuning/test_halving.py",
     "tests/recsys/tuning/test_tuning.py",
-    "tests/recsys/index/test_stored.py",
     "tests/load_tests/traffic/test_shoppers.py",
     "tests/recsys/jobs/test_backup.py",
     "tests/recsys/serving/test_shard_replica.py",
@@ -63,11 +74,18 @@ LONG = (
     "tests/recsys/serving/test_swaps.py",
     "tests/deployments/machine/test_two_containers.py",
     "tests/test_contributing.py",
-    "tests/deployments/console/test_console_try.py",
-    "tests/deployments/console/test_console_operations.py",
     "tests/recsys/serving/test_moves_drawn.py",
 )
-"""Files that take over ten seconds, the longest first; `var/tests.xml` has the time of each test."""
+"""Files, and those of `TOGETHER`, that take over ten seconds, the longest first; `var/tests.xml` has the time of each
+test.
+"""
+
+
+def process_of(nodeid: str) -> str:
+    """What runs in one process with the test: what shares something, else its file."""
+    if on_platform(nodeid):
+        return "the platform"
+    return next((name for name, files in TOGETHER.items() if nodeid.startswith(files)), nodeid.partition("::")[0])
 
 
 def on_platform(nodeid: str) -> bool:
@@ -82,12 +100,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where tests run in several processes, each file runs in one, and all files with tests of the platform in one."""
+    """Where tests run in several processes, each file runs in one, and so do all files that share what takes long to
+    start.
+    """
     from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415 - it may not be installed
 
     class ByPlatform(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "the platform" if on_platform(nodeid) else nodeid.partition("::")[0]
+            return process_of(nodeid)
 
     config.option.loadscopereorder = False  # files run in the order of the collection
     return ByPlatform(config, log)
@@ -105,8 +125,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
     if "PYTEST_XDIST_WORKER" in os.environ:
         sizes = Counter(item.path for item in items)
-        place = {REPOSITORY / name: number for number, name in enumerate(LONG)}
-        items.sort(key=lambda i: (not on_platform(i.nodeid), place.get(i.path, len(LONG)), -sizes[i.path]))
+        place = {name: number for number, name in enumerate(("the platform", *LONG))}
+        items.sort(key=lambda i: (place.get(process_of(i.nodeid), len(place)), -sizes[i.path]))
     items.sort(key=lambda item: ("outages" in item.path.name, item.get_closest_marker("late") is not None))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
