@@ -19,7 +19,7 @@ from load_tests.ann.datasets import wheel
 from recsys.config.encoder import EncoderSpec
 from recsys.encoders.loading import load_encoder, prepare_encoder
 
-_WHEEL = "bokeh-sampledata==2026.1"
+FILMS = "bokeh-sampledata==2026.1"
 _TOGETHER = 64
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     spec, threads = EncoderSpec(), os.cpu_count() or 1
     prepare_encoder(spec, folder / "models", threads=threads)
     encoder = load_encoder(spec, folder / "models", threads=threads)
-    texts_of = texts(wheel(_WHEEL, folder))
+    texts_of = texts(wheel(FILMS, folder))
     starts = range(0, len(texts_of), _TOGETHER)
     vectors = [encoder.encode(texts_of[start : start + _TOGETHER]) for start in track(starts, "films")]
     np.save(file, np.concatenate(vectors))

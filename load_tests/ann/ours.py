@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ from load_tests.ann.contender import Floats, Ints, K
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
-from recsys.shard.candidates import QUERY, CandidateSet
+from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
 from recsys.shard.recall import CANDIDATES, nearest_query
 from recsys.shard.search import search
 from recsys.shard.sketches import Sketcher
@@ -31,6 +32,7 @@ class Driver:
     def __init__(self, kind: str) -> None:
         engine, _, originals = kind.partition("/")
         self._spec = IndexSpec.of(engine, originals=originals or "float32")
+        self._queries: dict[int, ShardQuery] = {}
         self._asked = K if engine in _EXACT else CANDIDATES
         walks = engine in _EXACT or engine.startswith("hnsw")
         self.efforts = range(1, 2) if self._spec.exact else range(self._asked if walks else 1, _MOST + 1)
@@ -51,8 +53,14 @@ class Driver:
 
     def search(self, queries: Floats) -> tuple[CandidateSet, Ints]:
         """The candidates, and their order."""
-        answer = search(self._shard, nearest_query("bench", queries, self._asked))
-        return answer, np.lexsort((-answer.likeness[:, QUERY], answer.requests))
+        answer = search(self._shard, replace(self._of_size(len(queries)), vectors=queries))
+        return answer, np.argsort(4 * answer.requests - answer.likeness[:, QUERY], kind="stable")
+
+    def _of_size(self, size: int) -> ShardQuery:
+        """A composer writes it, no part of a shard's work: made once for each number of queries."""
+        if size not in self._queries:
+            self._queries[size] = nearest_query("bench", np.zeros((size, 1), np.float32), self._asked)
+        return self._queries[size]
 
     def rows(self, answer: tuple[CandidateSet, Ints]) -> Ints:
         candidates, order = answer

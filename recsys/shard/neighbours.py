@@ -47,8 +47,19 @@ class _Vectors:
     @classmethod
     def of(cls, query: ShardQuery, places: Ints) -> _Vectors:
         requests = query.vector_request[places]
-        excluded = np.diff(query.exclude_offsets)[requests] if len(query.exclude) else np.zeros(len(places), np.int64)
-        return cls(places, query.vectors[places], requests, query.vector_k[places], excluded)
+        return cls(places, query.vectors[places], requests, query.vector_k[places], _excluded(query, requests))
+
+    @classmethod
+    def in_order(cls, query: ShardQuery, places: Ints) -> _Vectors:
+        """Of ascending places: where these are all, nothing is copied."""
+        if len(places) < len(query.vectors):
+            return cls.of(query, places)
+        requests = query.vector_request
+        return cls(places, query.vectors, requests, query.vector_k, _excluded(query, requests))
+
+
+def _excluded(query: ShardQuery, requests: Ints) -> Ints:
+    return np.diff(query.exclude_offsets)[requests] if len(query.exclude) else np.zeros(len(requests), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     live, shown = shard.items.live, max(shard.items.shown, 1)
     proposals: list[Proposals] = []
     for wider in () if shard.exact else _WIDER:
-        vectors = _Vectors.of(query, places)
+        vectors = _Vectors.in_order(query, places)
         k = int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max())
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
         # Past a quarter of the items a walk reads more than scoring them in one product does.

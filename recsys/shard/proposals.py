@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,24 @@ class Proposals:
     rows: Rows
     bits: Ints
     scores: Floats | None = None
+
+    @property
+    def told(self) -> Floats:
+        """(n,) scores; NaN where none is told."""
+        return np.full(len(self.rows), np.nan, np.float32) if self.scores is None else self.scores
+
+    @classmethod
+    def joined(cls, parts: Sequence[Proposals]) -> Proposals:
+        """One behind another. A single part, which is what a plain search has, is not copied."""
+        if len(parts) == 1:
+            return parts[0]
+        none = np.zeros(0, np.int64)
+        return cls(
+            np.concatenate([none, *(part.requests for part in parts)]),
+            np.concatenate([none, *(part.rows for part in parts)]),
+            np.concatenate([none, *(part.bits for part in parts)]),
+            np.concatenate([np.zeros(0, np.float32), *(part.told for part in parts)]),
+        )
 
     @classmethod
     def of(cls, requests: Ints, rows: Rows, chosen: Bools, bits: Ints, scores: Floats | None = None) -> Proposals:

@@ -14,7 +14,6 @@ from recsys.shard.sources import BITS, COLUMNS, SOURCES
 from recsys.shard.trail_measures import LIKENESS, Trails, measure
 
 _KEY = np.uint64((1 << KEY_BITS) - 1)
-_NONE = np.zeros(0, np.float32)
 _COLUMN_BITS = np.array([BITS[column] for column in COLUMNS])
 
 
@@ -85,11 +84,9 @@ def _assemble(
     shard: Shard, query: ShardQuery, proposals: list[Proposals], searched: dict[int, Searched]
 ) -> CandidateSet:
     items = shard.items
-    none = np.zeros(0, np.int64)
-    rows = np.concatenate([none, *(p.rows for p in proposals)])
-    bits = np.concatenate([none, *(p.bits for p in proposals)])
-    tagged = tag(np.concatenate([none, *(p.requests for p in proposals)]), items.keys.view[rows])
-    scores = np.concatenate([_NONE, *(_told(p) for p in proposals)])
+    whole = Proposals.joined(proposals)
+    rows, bits, scores = whole.rows, whole.bits, whole.told
+    tagged = tag(whole.requests, items.keys.view[rows])
     order = tagged.argsort(kind="stable")
     ordered, tags = rows[order], tagged[order]
     new = np.ones(len(rows), bool)
@@ -100,7 +97,7 @@ def _assemble(
         ordered, tags = rows[order], tagged[order]
         new = firsts(tags, ordered, items.ids.column)
     first = new.nonzero()[0]
-    sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else none
+    sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else np.zeros(0, np.int64)
     rows, scores = ordered[first], scores[order[first]]
     tags = tags[first]
     offsets = tags.searchsorted(np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS))
@@ -120,11 +117,6 @@ def _assemble(
         searched=searched,
         away=bool(shard.index.away),
     )
-
-
-def _told(proposals: Proposals) -> Floats:
-    """(n,) scores; NaN where none is told."""
-    return np.full(len(proposals.rows), np.nan, np.float32) if proposals.scores is None else proposals.scores
 
 
 def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats) -> Floats:
