@@ -26,6 +26,8 @@ from recsys.state.shown_items import Shown
 
 _TRENDING = 0.0
 """log2 of the likes that must be left after decay for an item to count as trending: one."""
+_KINDS = 256
+"""Kinds of requests that are remembered."""
 _NO_KEYS, _NO_WEIGHTS = np.zeros(0, np.uint64), np.zeros(0, np.float32)
 
 
@@ -99,11 +101,15 @@ def shard_query(
     batch: Sequence[Prepared],
     moment: Moment,
     rules: BatchRules,
+    memory: Wants,
     left_s: float = math.inf,
     spread: int = 1,
 ) -> ShardQuery:
-    """One message for the whole batch, which waits `left_s` seconds for the answer. `spread`: see `Router.spread`."""
-    wants = _wants(serve, batch, spread)
+    """One message for the whole batch, which waits `left_s` seconds for the answer. `spread`: see `Router.spread`.
+
+    `memory`: of the caller's own.
+    """
+    wants = [memory.of(prepared, prepared.weights(serve), spread) for prepared in batch]
     rows = [
         row
         for b, (prepared, want) in enumerate(zip(batch, wants, strict=True))
@@ -163,8 +169,8 @@ class _Want:
     """Whether a signal with a weight is measured by the last likes."""
 
     @classmethod
-    def of(cls, prepared: Prepared, serve: Serve, spread: int) -> _Want:
-        wanted, weighed = prepared.sources(spread), [SIGNALS[name] for name in prepared.weights(serve)]
+    def of(cls, prepared: Prepared, weights: Mapping[str, float], spread: int) -> _Want:
+        wanted, weighed = prepared.sources(spread), [SIGNALS[name] for name in weights]
         roles = {role for signal in weighed for role in signal.roles}
         return cls(
             wanted,
@@ -174,14 +180,23 @@ class _Want:
         )
 
 
-def _wants(serve: Serve, batch: Sequence[Prepared], spread: int) -> list[_Want]:
-    """By request; requests of a kind share theirs, and a batch has few kinds."""
-    by_kind: dict[tuple[int, int, bool], _Want] = {}
-    wants = []
-    for prepared in batch:
-        kind = (id(prepared.scenario), prepared.query.k, prepared.query.items is not None)
-        wants.append(by_kind.get(kind) or by_kind.setdefault(kind, _Want.of(prepared, serve, spread)))
-    return wants
+class Wants:
+    """What requests of each kind want of a shard. It is worked out once: the same few kinds come again and again."""
+
+    def __init__(self) -> None:
+        # The scenario and the weights are kept beside, so that nothing else gets their ids.
+        self._by_kind: dict[tuple[int, int, int, bool, int], tuple[Scenario, Mapping[str, float], _Want]] = {}
+
+    def of(self, prepared: Prepared, weights: Mapping[str, float], spread: int) -> _Want:
+        """`weights`: of the request's blend."""
+        scenario, query = prepared.scenario, prepared.query
+        kind = (id(scenario), id(weights), query.k, query.items is not None, spread)
+        entry = self._by_kind.get(kind)
+        if entry is None:
+            if len(self._by_kind) >= _KINDS:
+                self._by_kind.clear()
+            entry = self._by_kind[kind] = (scenario, weights, _Want.of(prepared, weights, spread))
+        return entry[2]
 
 
 _Row = tuple[int, int, int, int, Floats]

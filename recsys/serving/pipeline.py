@@ -17,7 +17,7 @@ from recsys.model.profiles import position, with_basket
 from recsys.model.space import Space
 from recsys.model.taste import Taste
 from recsys.ranking import known_features
-from recsys.ranking.batch_query import Prepared, grouped, shard_query
+from recsys.ranking.batch_query import Prepared, Wants, grouped, shard_query
 from recsys.ranking.explanations import Explanations
 from recsys.ranking.relevance import relevant
 from recsys.ranking.rules import BatchRules, placements, with_effects
@@ -95,6 +95,7 @@ class Recommender:
         self._facts = facts or RequestFacts()
         self._rotation, self._segments = self._facts.rotation, self._facts.segments
         self._taste = Taste(settings.event_types, settings.taste_half_life)
+        self._wants = Wants()
         self.settings = settings
         self._falls_back = any(scenario.fallback is not None for scenario in settings.scenarios.values())
 
@@ -282,7 +283,7 @@ class Recommender:
         moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
         rules = BatchRules.of([p.rules for p in batch], moment.now)
         spread = self._shards.router(serve.version).spread
-        query = shard_query(serve, batch, moment, rules, max(clock.left(), 0.0), spread)
+        query = shard_query(serve, batch, moment, rules, self._wants, max(clock.left(), 0.0), spread)
         candidates, missing = await self._shards.search(query, clock)
         clock.lap("candidates")
         if candidates is None:

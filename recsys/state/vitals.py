@@ -16,6 +16,8 @@ from recsys.telemetry import SECONDS
 FLUSH_S = 5.0
 """Seconds between two writes."""
 _KEPT_S = 1800
+_BUCKETS = [str(place) for place in range(len(SECONDS) + 1)]
+"""Fields of what is counted, one more than there are bounds."""
 
 
 def version_label(version: str) -> str:
@@ -56,8 +58,10 @@ class Vitals:
 
     def note(self, variant: str, took_s: float, *, degraded: bool) -> None:
         """`variant`: as the log has it."""
-        counts = self._counts.setdefault(variant, Counter())
-        counts[str(bisect_left(SECONDS, took_s))] += 1
+        counts = self._counts.get(variant)
+        if counts is None:
+            counts = self._counts[variant] = Counter()
+        counts[_BUCKETS[bisect_left(SECONDS, took_s)]] += 1
         if degraded:
             counts["degraded"] += 1
 
