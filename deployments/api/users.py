@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from msgspec.structs import asdict
 
 from deployments.api.parameters import EventId, UserId
 from deployments.api.routes import CheckedRoute

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 
+from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from recsys.datatypes import AttributeValue, Interaction

@@ -42,6 +42,9 @@ HELD_S = 400 * 86_400
 rests for a year loses nothing."""
 _PROLONGED_S = 30 * 86_400
 
+_PART = 2000
+"""Arguments of one command of a script: an even number, for some come in pairs."""
+
 _NUMBERS = np.dtype([("likes", "<f8"), ("trend", "<f8"), ("prolonged", "<f8"), ("born", "<f8")])
 """Of an item: likes, trend as log2, Unix seconds at which a shard last prolonged it (0: none has), the number drawn
 from recsys:sequences when it was first counted: a later counter of the same item is another."""
@@ -49,6 +52,27 @@ _NONE = np.array([(0.0, -np.inf, np.inf, 0.0)], _NUMBERS).tobytes()
 
 COUNTING = f"""
 local call, NEVER, touched = redis.call, -math.huge, {{}}
+
+-- A command with many arguments behind its key, nil: it has none; {_PART} at a time, for Lua passes on 8,000 at the
+-- most. Returns the elements of all answers, or the sum of answers that are numbers.
+local function in_parts(name, key, arguments)
+  local elements, sum = {{}}, 0
+  for first = 1, #arguments, {_PART} do
+    local last = math.min(first + {_PART} - 1, #arguments)
+    local answer
+    if key then
+      answer = call(name, key, unpack(arguments, first, last))
+    else
+      answer = call(name, unpack(arguments, first, last))
+    end
+    if type(answer) == 'number' then
+      sum = sum + answer
+    else
+      for i = 1, #answer do elements[#elements + 1] = answer[i] end
+    end
+  end
+  return elements, sum
+end
 
 -- (likes, trend) of a user's words about an item: (time, weight) pairs, newest first. Each is of more weight than the
 -- newer ones, but for the last: a weight of 0 is a word against the item, which nothing older outlives.
@@ -76,13 +100,13 @@ local function heard(words, time, weight)
   return newer .. struct.pack('<dd', time, weight) .. older
 end
 
--- Put a user's words about an item in the place of those before. Returns the number of the counter that has them.
-local function move(to, item, feed, born, before, after)
+-- Put a user's words about an item in the place of those before. `stored`: the item's numbers, false: it has none.
+-- Returns the number of the counter that has them.
+local function move(to, item, feed, born, before, after, stored)
   local was, had = strength(before, to.half_life)
   local is, has = strength(after, to.half_life)
   if was == 0 and is == 0 then return born end
   local key = to.count .. item
-  local stored = call('GET', key)
   local likes, trend, number, _ = 0, NEVER, 0
   if stored then likes, trend, _, number = struct.unpack('<dddd', stored) end
   if not stored or number ~= born then was, had = 0, NEVER end
@@ -105,8 +129,8 @@ local function move(to, item, feed, born, before, after)
   return number
 end
 
-local function kept(to, item)
-  local words = call('HGET', to.counted, item)
+-- Feed, number of the counter and words, of what `counted` has of an item.
+local function parts(words)
   if not words then return nil, 0, '' end
   local feed, born = struct.unpack('<Hd', words)
   return feed, born, string.sub(words, 11)
@@ -135,28 +159,57 @@ local function in_segment(segment, item, change)
   if over > segment.items / 10 then call('ZREMRANGEBYRANK', segment.key, 0, over - 1) end
 end
 
-local function keep(to, item, feed, born, before, after)
-  if after == before then return end
+-- Replace the user's words about an item. Returns what `counted` is to have of it.
+local function replaced(to, item, feed, born, before, after, stored)
   if to.segment then
     local was, is = strength(before, to.half_life), strength(after, to.half_life)
     in_segment(to.segment, item, is - was)
   end
-  local number = move(to, item, feed, born, before, after)
+  return struct.pack('<Hd', feed, move(to, item, feed, born, before, after, stored)) .. after
+end
+
+-- The same for one item, written.
+local function keep(to, item, feed, born, before, after)
+  if after == before then return end
+  local words = replaced(to, item, feed, born, before, after, call('GET', to.count .. item))
   if after == '' then
     call('HDEL', to.counted, item)
   else
-    call('HSET', to.counted, item, struct.pack('<Hd', feed, number) .. after)
+    call('HSET', to.counted, item, words)
   end
 end
 
-local function say(to, item, feed, time, weight)
-  local _, born, before = kept(to, item)
-  keep(to, item, feed, born, before, heard(before, time, weight))
+-- Count what the user says. `said`: item, feed, time and weight of each word, one after another.
+local function say(to, said)
+  local items, feeds, after = {{}}, {{}}, {{}}
+  for i = 1, #said, 4 do
+    if not feeds[said[i]] then items[#items + 1] = said[i] end
+    feeds[said[i]] = said[i + 1]
+  end
+  local before, born = {{}}, {{}}
+  for n, words in ipairs(in_parts('HMGET', to.counted, items)) do
+    local item, _ = items[n]
+    _, born[item], before[item] = parts(words)
+    after[item] = before[item]
+  end
+  for i = 1, #said, 4 do after[said[i]] = heard(after[said[i]], said[i + 2], said[i + 3]) end
+  local changed, counters, written = {{}}, {{}}, {{}}
+  for _, item in ipairs(items) do
+    if after[item] ~= before[item] then
+      changed[#changed + 1], counters[#counters + 1] = item, to.count .. item
+    end
+  end
+  for n, stored in ipairs(in_parts('MGET', nil, counters)) do
+    local item = changed[n]
+    written[2 * n - 1] = item
+    written[2 * n] = replaced(to, item, feeds[item], born[item], before[item], after[item], stored)
+  end
+  in_parts('HSET', to.counted, written)
 end
 
 -- What the user said of an item up to a time counts no more.
 local function unsay(to, item, time)
-  local feed, born, before = kept(to, item)
+  local feed, born, before = parts(call('HGET', to.counted, item))
   local after = ''
   for at = 1, #before, 16 do
     if struct.unpack('<d', before, at) > time then after = after .. string.sub(before, at, at + 15) end
@@ -166,15 +219,23 @@ end
 
 -- Tell the feeds which items have changed, each under a number of its own. Returns one more number, the newest.
 local function tell(to)
-  local items = {{}}
-  for item, _ in pairs(touched) do items[#items + 1] = item end
-  local newest = call('INCRBY', to.sequences, #items + 1)
-  for place, item in ipairs(items) do
-    local key = to.touched .. touched[item]
-    if call('ZADD', key, newest - place, item) == 1 then
-      local over = call('ZCARD', key) - {FEED}
-      if over > {FEED // 10} then call('ZREMRANGEBYRANK', key, 0, over - 1) end
+  local count, by_feed = 0, {{}}
+  for item, feed in pairs(touched) do
+    count = count + 1
+    by_feed[feed] = by_feed[feed] or {{}}
+    table.insert(by_feed[feed], item)
+  end
+  local newest = call('INCRBY', to.sequences, count + 1)
+  local number = newest
+  for feed, items in pairs(by_feed) do
+    local key, members = to.touched .. feed, {{}}
+    for n, item in ipairs(items) do
+      number = number - 1
+      members[2 * n - 1], members[2 * n] = number, item
     end
+    local _, added = in_parts('ZADD', key, members)
+    local over = added > 0 and call('ZCARD', key) - {FEED} or 0
+    if over > {FEED // 10} then call('ZREMRANGEBYRANK', key, 0, over - 1) end
   end
   return newest
 end

@@ -14,6 +14,10 @@ local function log_outcomes(lines)
   admit(KEYS[9], KEYS[10], tonumber(ARGV[10]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
     'users', users)
 end
+
+local function push(list, ...)
+  for _, one in ipairs({{...}}) do list[#list + 1] = one end
+end
 """
     + """
 -- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting; of
@@ -27,22 +31,32 @@ local floor = call('GET', KEYS[5])
 local from = tonumber(floor or '-inf')
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
 to.segment = segment_of(ARGV[7], 11)
-local written = 0
+local ids, places = {}, {}
 for i = 11, #ARGV, 7 do
-  local place, time = (i - 11) / 7, tonumber(ARGV[i + 1])
-  if time <= from then
-    old[#old + 1] = place
-  elseif call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 2]) == 0 then
-    -- The answer to an earlier try of this very call was lost: that try has counted the event.
-    if string.sub(call('HGET', KEYS[1], ARGV[i]), -#ARGV[3]) == ARGV[3] then fresh[#fresh + 1] = place end
+  if tonumber(ARGV[i + 1]) <= from then
+    old[#old + 1] = (i - 11) / 7
   else
-    written = written + 1
-    fresh[#fresh + 1] = place
-    call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
-    say(to, ARGV[i + 3], tonumber(ARGV[i + 5]), time, tonumber(ARGV[i + 4]))
-    if ARGV[i + 6] ~= '' then lines[#lines + 1] = ARGV[i + 6] end
+    ids[#ids + 1], places[#places + 1] = ARGV[i], i
   end
 end
+local documents, order, said = {}, {}, {}
+for n, known in ipairs(in_parts('HMGET', KEYS[1], ids)) do
+  local i = places[n]
+  if not known then
+    fresh[#fresh + 1] = (i - 11) / 7
+    push(documents, ARGV[i], ARGV[i + 2])
+    push(order, ARGV[i + 1], ARGV[i])
+    push(said, ARGV[i + 3], tonumber(ARGV[i + 5]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 4]))
+    if ARGV[i + 6] ~= '' then lines[#lines + 1] = ARGV[i + 6] end
+  elseif string.sub(known, -#ARGV[3]) == ARGV[3] then
+    -- The answer to an earlier try of this very call was lost: that try has counted the event.
+    fresh[#fresh + 1] = (i - 11) / 7
+  end
+end
+local written = #documents / 2
+in_parts('HSET', KEYS[1], documents)
+in_parts('ZADD', KEYS[2], order)
+say(to, said)
 if #lines > 0 then log_outcomes(lines) end
 if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
 local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
@@ -94,7 +108,7 @@ if call('HDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
 call('ZREM', KEYS[2], ARGV[2])
 local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[3]), count = ARGV[4], touched = ARGV[5]}
 to.segment = segment_of(ARGV[6], 8)
-local _, born, before = kept(to, ARGV[7])
+local _, born, before = parts(call('HGET', KEYS[6], ARGV[7]))
 local after = ''
 for i = 9, #ARGV, 2 do after = heard(after, tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
 keep(to, ARGV[7], tonumber(ARGV[8]), born, before, after)

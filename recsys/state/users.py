@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
+from msgspec import structs
 from redis.asyncio import Redis
 
 from recsys.config.scenarios import Segments
@@ -245,7 +246,7 @@ def _once_each(events: Sequence[Counted]) -> list[Counted]:
 def _behind(events: Sequence[Counted], floor: bytes) -> list[Counted]:
     """The same events, in the same order, at the first moments after the floor."""
     return [
-        replace(c, event=replace(c.event, timestamp=float(floor) + n * MICROSECOND))
+        replace(c, event=structs.replace(c.event, timestamp=float(floor) + n * MICROSECOND))
         for n, c in enumerate(events, start=1)
     ]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import orjson
 import pytest
+from msgspec.structs import asdict
 from redis.asyncio import Redis
 
 from recsys.datatypes import Interaction, unknown_user
