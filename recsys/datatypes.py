@@ -58,7 +58,7 @@ class Item:
         return f"{self.title}. {self.text}" if self.title and self.text else self.title or self.text
 
 
-class Interaction(msgspec.Struct, frozen=True, gc=False):
+class Interaction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One user did one thing to one item. `weight` and `liked` follow from the type and value.
 
     A struct without a place in the garbage collector's lists: imports hold hundreds of thousands.

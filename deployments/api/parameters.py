@@ -16,6 +16,7 @@ from deployments.api.schemas import Basket, BasketEvent, Body, Rules
 from recsys.config.platform import Platform
 from recsys.config.serving import Limits, Serving
 from recsys.data.filters import FilterIn, compile_filter
+from recsys.data.plain_events import MICROSECOND
 from recsys.data.records import Id
 from recsys.data.rules import compile_rules
 from recsys.data.validation import check_attributes
@@ -23,7 +24,6 @@ from recsys.data.wording import listed, refusal, shown
 from recsys.datatypes import AttributeValue, Filter, Interaction, Rule
 from recsys.errors import BadInput
 from recsys.ranking.scenarios import referable_of
-from recsys.state.users import MICROSECOND
 
 
 def _decoded(part: object) -> object:

@@ -24,12 +24,11 @@ from deployments.api.schemas import (
 )
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
-from recsys.data.records import EventIn, Id, ItemIn, Refused, StatedEvent, StatedItem, item_of, validate_each
-from recsys.data.validation import check_event, check_item, check_outcome
-from recsys.datatypes import Interaction
+from recsys.data.plain_events import stated_events
+from recsys.data.records import Id, ItemIn, Refused, StatedItem, item_of, validate_each
+from recsys.data.validation import check_item
 from recsys.errors import BadInput, Conflict
 from recsys.serving.gateway import Gateway, Written
-from recsys.state.users import MICROSECOND
 
 Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
 Version = Annotated[
@@ -52,15 +51,10 @@ def router(gateway: Gateway) -> APIRouter:
         """Record interactions. Each counts once by its event_id, and the next recommendation knows it."""
         settings, now = gateway.settings, time.time()
         check_bulk(len(body.events), "events", settings.limits)
-        types = settings.event_types
-        good, refused = validate_each(
-            StatedEvent, body.events, lambda e: check_outcome(check_event(e, types, settings.limits, now), types)
-        )
-        refuse_if_all("events", good, refused)
-        untimed = frozenset(place for place, (_, event) in enumerate(good) if event.timestamp is None)
-        interactions = [_interaction(e, now + i * MICROSECOND) for i, e in good]
-        recorded = await gateway.record(interactions, untimed, fold=body.profiles == "now")
-        return json_answer({**asdict(recorded), **refused_out(refused)})
+        read = stated_events(body.events, settings.event_types, settings.limits, now)
+        refuse_if_all("events", read.events, read.refused)
+        recorded = await gateway.record(read.events, read.untimed, fold=body.profiles == "now")
+        return json_answer({**asdict(recorded), **refused_out(read.refused)})
 
     @routes.post("/items", response_model=ItemsOut)
     async def items(body: ItemsBody, wait: Wait = None, version: Version = None) -> Response:
@@ -117,14 +111,6 @@ def router(gateway: Gateway) -> APIRouter:
         return json_answer(asdict(await gateway.delete(item_id, wait_visible=wait is not None, version=version)))
 
     return routes
-
-
-def _interaction(event: EventIn, now: float) -> Interaction:
-    """`now`, in Unix seconds, is the time of an event that carries none."""
-    timestamp = now if event.timestamp is None else event.timestamp
-    return Interaction(
-        event.event_id, event.user_id, event.item_id, event.type, timestamp, event.value, event.request_id
-    )
 
 
 def _named_alike(body: dict[str, Any], item_id: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
+import msgspec
 import orjson
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -67,7 +68,7 @@ class Client:
         return self.call("GET", f"/v1/users/{quote(user_id, safe='')}/recommendations", k=k)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, query: dict[str, Any]) -> httpx.Response:
-        sent: dict[str, Any] = {} if body is None else {"content": orjson.dumps(body), "headers": _JSON}
+        sent: dict[str, Any] = {} if body is None else {"content": msgspec.json.encode(body), "headers": _JSON}
         return self._http.request(method, path, params=query, **sent).raise_for_status()
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+from msgspec import Struct, structs
+
 from deployments.cli.bulk_calls import CONCURRENT, BulkCalls, bulks
 from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
@@ -21,9 +23,9 @@ from recsys.reading.refusals import BadRow
 
 _ASKED = 50
 """Item ids of the first events that are looked up on the platform before any event is sent."""
-_WINDOW = 400_000
-"""Events that are grouped by user before they are sent: about 240 MB. Eight events of one user together take
-the platform half the work that they take one by one."""
+_WINDOW = 1_000_000
+"""Events that are grouped by user before they are sent: about 250 MB. Twenty events of one user together take
+the platform a third of the work that they take one by one."""
 _NOBODY = "recsys-import"
 """An unknown user, whose recommendations show what the catalogue's ids look like."""
 
@@ -136,15 +138,19 @@ class Sending:
             raise self.joined.wrong(_some_ids(client))
 
 
-def _sent(record: Any, time: str) -> dict[str, Any]:
+def _sent(record: Any, time: str) -> Any:
     """A record as a body has it. Seconds of 1970 that look like a year or a day are written out: what they mean is
     known here.
     """
-    fields = vars(record)
-    seconds = fields[time]
-    if seconds is None or not 0 < seconds < 1e8 or unit_by_look(seconds) is None:
-        return fields
-    return {**fields, time: datetime.fromtimestamp(seconds, UTC).isoformat()}
+    seconds = getattr(record, time)
+    written_out = seconds is not None and 0 < seconds < 1e8 and unit_by_look(seconds) is not None
+    if isinstance(record, Struct):
+        return record if not written_out else {**structs.asdict(record), time: _rfc(seconds)}
+    return vars(record) if not written_out else {**vars(record), time: _rfc(seconds)}
+
+
+def _rfc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def _some_ids(client: Client) -> list[str]:

@@ -155,6 +155,11 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def one_line(text: str) -> str:
+    """Return the text with control characters and lone surrogates escaped. Names of columns may hold line ends."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def clipped(message: str) -> str:
     """Return the message, cut to _MESSAGE_CHARS characters."""
     return message if len(message) <= _MESSAGE_CHARS else f"{message[: _MESSAGE_CHARS - 1]}…"

@@ -11,7 +11,6 @@ from recsys.config.scenarios import EventType
 from recsys.config.serving import Serving
 from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
-from recsys.data.records import EventIn
 from recsys.datatypes import Interaction, Item
 from recsys.encoders.catalogue import Progress, encode_all
 from recsys.errors import BadInput, TooFewEvents, VersionError
@@ -138,7 +137,7 @@ def _options(lessons: Lessons, config: Config) -> tuple[ReadOptions, ReadOptions
 class EventFiles:
     """Event files whose columns are checked and whose rows are not yet read."""
 
-    batches: Iterator[Batch[EventIn]]
+    batches: Iterator[Batch[Interaction]]
     types: Mapping[str, EventType]
 
     @classmethod
@@ -156,7 +155,7 @@ class EventFiles:
         item_ids = set(catalogue)
         for batch in self.batches:
             tallies.events(batch)
-            rows += [Interaction(**record.model_dump()) for record in batch.records]
+            rows += batch.records
             named = [record.item_id for record in batch.records]
             tallies.joined.add(named, [item_id for item_id in dict.fromkeys(named) if item_id not in item_ids])
             say("read events", batch.bytes_read, batch.bytes_total)

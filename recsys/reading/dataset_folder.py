@@ -91,7 +91,7 @@ def read_folder(
         for record in batch.records:
             users.append(record.user_id)
             ids.append(record.item_id)
-            times.append(float(record.timestamp or 0.0))
+            times.append(record.timestamp)
         say("read events", batch.bytes_read, batch.bytes_total)
     if tallies.joined.too_few or tallies.joined.share == 1.0:
         raise tallies.joined.wrong(item.item_id for item in items)

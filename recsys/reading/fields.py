@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recsys.config.platform import AttributeType
+from recsys.data.wording import one_line
 from recsys.errors import BadInput
 from recsys.reading.column_names import proposed
 
@@ -52,7 +53,7 @@ class Fields:
             raise self._incomplete(path, header, missing, mapping)
         for field, column in columns.items():
             if list(header).count(column) > 1:
-                raise BadInput(f"{path}: has more than one column {column}; rename one of them", field=field)
+                raise BadInput(one_line(f"{path}: has more than one column {column}; rename one of them"), field=field)
         return columns
 
     def later(self, header: Sequence[str]) -> dict[str, str]:
@@ -71,8 +72,10 @@ class Fields:
         look = "" if all(field in guess for field in groups) else f"; recsys inspect {path} says what they hold"
         hints = "".join(f", or {self.hints[field]}" for field in groups if field in self.hints and field not in guess)
         return BadInput(
-            f"{path}: has no column {names}; found: {', '.join(header)[:500]}; "
-            f"name the right one with {maps}{hints}{look}",
+            one_line(
+                f"{path}: has no column {names}; found: {', '.join(header)[:500]}; "
+                f"name the right one with {maps}{hints}{look}"
+            ),
             field=groups[0],
         )
 

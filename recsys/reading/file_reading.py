@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from recsys.data.wording import one_line
 from recsys.errors import BadInput
 from recsys.reading import cells
 from recsys.reading.column_kinds import kind_of
@@ -59,7 +60,7 @@ class FileReading:
             listed = ", ".join(self.unused[:_TOLD])
             how = "; declare what filters need under args.attributes (recsys inspect writes the block)"
             notes.append(f"not used: {listed}{more}{how if self.attributes else ''}")
-        return [*lines, *([f"  {'; '.join(notes)}"] if notes else [])]
+        return [one_line(line) for line in [*lines, *([f"  {'; '.join(notes)}"] if notes else [])]]
 
 
 def look(path: Path, fields: Fields, options: ReadOptions, *, alone: bool = True) -> FileReading:
@@ -79,7 +80,8 @@ def look(path: Path, fields: Fields, options: ReadOptions, *, alone: bool = True
         columns = fields.later(header) | columns
     further = [*options.text_from, *(condition.column for condition in options.where)]
     if absent := [name for name in further if name not in header]:
-        raise BadInput(f"{path}: has no column {absent[0]}; found: {', '.join(header)[:500]}", field=absent[0])
+        found = f"found: {', '.join(header)[:500]}"
+        raise BadInput(one_line(f"{path}: has no column {absent[0]}; {found}"), field=absent[0])
     names = list(dict.fromkeys([*columns.values(), *further, *(name for name in header if name)]))
     sample = next(read_rows(path, dialect, names, _SAMPLE_ROWS), None)
     return _Look(path, dialect, columns, fields, options, sample).reading(further)

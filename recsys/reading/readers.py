@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from recsys.config.platform import AttributeType
 from recsys.config.serving import Limits
 from recsys.data.parquet_folders import files_of
-from recsys.data.records import EventIn, ItemIn, R, validate_each
-from recsys.data.validation import check_event, check_item
+from recsys.data.plain_events import file_events
+from recsys.data.records import EventIn, ItemIn, Refused, validate_each
+from recsys.data.validation import check_item
+from recsys.datatypes import Interaction
 from recsys.reading.conversion import Converted, Converter, rows_where
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.fields import Fields
@@ -27,6 +29,9 @@ from recsys.reading.table_reading import read_rows
 from recsys.reading.tables import Rows
 
 _DAY_S = 86_400
+R = TypeVar("R")
+Validated = tuple[list[R], list[Refused]]
+"""The valid records, and the refused ones by their position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +107,12 @@ def read_items(
         file_converter, now = Converter(file, options, declared), time.time()
         return lambda rows: file_converter.items(rows, now)
 
-    def check(item: ItemIn) -> ItemIn:
+    def validate(records: Sequence[dict[str, Any]]) -> Validated[ItemIn]:
         # The converter has checked the attributes: an invalid one need not cost the item.
-        return check_item(item, None, limits)
+        good, refused = validate_each(ItemIn, records, lambda item: check_item(item, None, limits))
+        return [item for _, item in good], refused
 
-    return _read(_Plan(ItemIn, item_fields(declared, options), options, converter, check, batch), paths)
+    return _read(_Plan(item_fields(declared, options), options, converter, validate, batch), paths)
 
 
 def read_events(
@@ -118,7 +124,7 @@ def read_events(
     *,
     default_type: str | None = None,
     default_timestamp: float | None = None,
-) -> Reading[EventIn]:
+) -> Reading[Interaction]:
     """Return the events of the files in order, `batch` rows at a time.
 
     `default_type` and `default_timestamp` (Unix seconds) are used for rows without a type or a time. None: such a row
@@ -133,10 +139,11 @@ def read_events(
     def converter(file: FileReading) -> Callable[[Rows], Converted]:
         return _Events(Converter(file, options, {}), file.path, options, given).convert
 
-    def check(event: EventIn) -> EventIn:
-        return check_event(event, event_types, limits, time.time())
+    def validate(records: Sequence[dict[str, Any]]) -> Validated[Interaction]:
+        read = file_events(records, event_types, limits, time.time())
+        return read.events, read.refused
 
-    return _read(_Plan(EventIn, event_fields(given, options), options, converter, check, batch), paths)
+    return _read(_Plan(event_fields(given, options), options, converter, validate, batch), paths)
 
 
 def _options(given: ReadOptions | Mapping[str, str] | None) -> ReadOptions:
@@ -186,12 +193,11 @@ def _content_id(event: Mapping[str, Any]) -> str:
 class _Plan(Generic[R]):
     """How rows become records."""
 
-    kind: type[R]
     fields: Fields
     options: ReadOptions
     converter: Callable[[FileReading], Callable[[Rows], Converted]]
     """Returns the function that converts the rows of a file to raw records."""
-    check: Callable[[R], R]
+    validate: Callable[[Sequence[dict[str, Any]]], Validated[R]]
     rows: int
     """Rows of a batch."""
 
@@ -244,10 +250,10 @@ def _records(
         return [], wrong, []
     converted = convert(rows)
     wrong += converted.wrong
-    good, refused = validate_each(plan.kind, converted.records, plan.check)
+    records, refused = plan.validate(converted.records)
     wrong += [(converted.lines[one.index], one.field, one.message) for one in refused]
     refused_lines = {line for line, _, _ in wrong}
-    return [record for _, record in good], wrong, [one for one in converted.dropped if one[0] not in refused_lines]
+    return records, wrong, [one for one in converted.dropped if one[0] not in refused_lines]
 
 
 _Fault = tuple[int, str | None, str]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from recsys.data.canonical import canonical
 from recsys.data.parquet_folders import files_of
 from recsys.data.vector_chunks import HASH, VECTOR
+from recsys.data.wording import one_line
 from recsys.datatypes import Floats
 from recsys.errors import BadInput
 from recsys.reading.cells import is_whole_float, whole_number
@@ -65,7 +66,7 @@ def _batches(
     with pq.ParquetFile(path) as file:
         names, vector = file.schema_arrow.names, column or VECTOR
         if vector not in names and column is not None:
-            raise BadInput(f"{path}: has no column {column}; found: {', '.join(names)[:500]}", field=VECTOR)
+            raise BadInput(one_line(f"{path}: has no column {column}; found: {', '.join(names)[:500]}"), field=VECTOR)
         if vector not in names or item_id not in names:  # items without ids are refused anyway
             return
         hashed, row = HASH in names, 1

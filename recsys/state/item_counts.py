@@ -57,6 +57,12 @@ local call, NEVER, touched = redis.call, -math.huge, {{}}
 -- most. Returns the elements of all answers, or the sum of answers that are numbers.
 local function in_parts(name, key, arguments)
   local elements, sum = {{}}, 0
+  if #arguments <= {_PART} then
+    if #arguments == 0 then return elements, sum end
+    local answer = key and call(name, key, unpack(arguments)) or not key and call(name, unpack(arguments))
+    if type(answer) == 'number' then return elements, answer end
+    return answer, sum
+  end
   for first = 1, #arguments, {_PART} do
     local last = math.min(first + {_PART} - 1, #arguments)
     local answer

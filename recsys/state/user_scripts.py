@@ -14,10 +14,6 @@ local function log_outcomes(lines)
   admit(KEYS[9], KEYS[10], tonumber(ARGV[10]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
     'users', users)
 end
-
-local function push(list, ...)
-  for _, one in ipairs({{...}}) do list[#list + 1] = one end
-end
 """
     + """
 -- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting; of
@@ -39,21 +35,22 @@ for i = 11, #ARGV, 7 do
     ids[#ids + 1], places[#places + 1] = ARGV[i], i
   end
 end
-local documents, order, said = {}, {}, {}
+local documents, order, said, written = {}, {}, {}, 0
 for n, known in ipairs(in_parts('HMGET', KEYS[1], ids)) do
   local i = places[n]
   if not known then
     fresh[#fresh + 1] = (i - 11) / 7
-    push(documents, ARGV[i], ARGV[i + 2])
-    push(order, ARGV[i + 1], ARGV[i])
-    push(said, ARGV[i + 3], tonumber(ARGV[i + 5]), tonumber(ARGV[i + 1]), tonumber(ARGV[i + 4]))
+    local id, time, at = ARGV[i], ARGV[i + 1], 2 * written
+    documents[at + 1], documents[at + 2], order[at + 1], order[at + 2] = id, ARGV[i + 2], time, id
+    at, written = 2 * at, written + 1
+    said[at + 1], said[at + 2] = ARGV[i + 3], tonumber(ARGV[i + 5])
+    said[at + 3], said[at + 4] = tonumber(time), tonumber(ARGV[i + 4])
     if ARGV[i + 6] ~= '' then lines[#lines + 1] = ARGV[i + 6] end
   elseif string.sub(known, -#ARGV[3]) == ARGV[3] then
     -- The answer to an earlier try of this very call was lost: that try has counted the event.
     fresh[#fresh + 1] = (i - 11) / 7
   end
 end
-local written = #documents / 2
 in_parts('HSET', KEYS[1], documents)
 in_parts('ZADD', KEYS[2], order)
 say(to, said)

@@ -35,7 +35,7 @@ _FLOOR_TTL_S = 400 * 86_400
 _OUTCOMES = (redis_keys.OUTCOMES, redis_keys.waiting(redis_keys.OUTCOMES))
 
 MICROSECOND = 1e-6
-"""Seconds between events of one call that came without a time."""
+"""Seconds between events of one user that are moved behind the user's erasure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from msgspec.structs import astuple
 
 from recsys.config.serving import Limits, Serving
 from recsys.errors import BadInput
@@ -234,7 +235,7 @@ def test_files_of_one_sort_are_read_by_one_command(tmp_path: Path) -> None:
 
     def events(files: list[Path], words: str) -> list[tuple]:
         batches = read_events(files, TYPES, Limits(), read_as(words))
-        return [tuple(vars(record).values()) for batch in batches for record in batch.records]
+        return [astuple(record) for batch in batches for record in batch.records]
 
     assert len(events(paths, command)) == 6
     assert events(paths, command) == [
