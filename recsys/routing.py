@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item, item_key
@@ -27,8 +28,9 @@ def log_name(shard: int, layout: str = FIRST) -> str:
     return str(shard) if layout == FIRST else f"{shard}@{layout}"
 
 
+@lru_cache(32_768)
 def feed_of(item_id: str) -> int:
-    """The number of the feed that tells of an item's likes."""
+    """The number of the feed that tells of an item's likes. Remembered: events name the same items again and again."""
     return item_key(item_id) % FEEDS
 
 

@@ -113,7 +113,7 @@ def _read(
 ) -> ReadEvents:
     try:
         typed = msgspec.convert(raw, list[_Raw])
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
         return _merged({}, range(len(raw)), *slow(raw), now)
     taken = {place: event for place, event in enumerate(typed) if plain(event)}
     if len(taken) == len(raw):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from redis.exceptions import RedisError
@@ -15,6 +16,9 @@ from recsys.routing import feed_of
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.slate_writer import SlateWriter
 from recsys.state.users import Counted, UserStore
+
+_WEIGHTS = 1000
+"""Types and values whose weights are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,9 @@ class EventWriter:
         self._slates = slates
         self._profiles = profiles
         self._settings = settings
+        self._unkept = frozenset(name for name, kind in settings.event_types.items() if not kind.kept)
+        self._weights: dict[tuple[str, float | None], float] = {}
+        """By type and value."""
 
     async def record_many(self, calls: Sequence[Told], serve: Serve) -> list[Recorded | Exception]:
         """Record the events of several calls, in one Redis trip and one call a shard.
@@ -76,11 +83,16 @@ class EventWriter:
         by_user: dict[str, list[Counted]] = {}
         outcomes: list[Interaction] = []
         for call in calls:
+            untimed = call.untimed
             for place, event in enumerate(call.events):
-                if self._is_kept(event):
-                    by_user.setdefault(event.user_id, []).append(self.counted(event, timed=place not in call.untimed))
-                else:
+                if event.type in self._unkept:
                     outcomes.append(event)
+                    continue
+                counted = self.counted(event, timed=place not in untimed)
+                if event.user_id in by_user:
+                    by_user[event.user_id].append(counted)
+                else:
+                    by_user[event.user_id] = [counted]
         try:
             if outcomes:
                 await self._slates.tell(outcomes)
@@ -91,28 +103,30 @@ class EventWriter:
         unknown = set(await self._profiles.refresh(appended, folding, serve, self._settings.budget_s))
         fresh = {(u, e.event_id) for u, a in appended.items() for e in a.fresh}
         too_old = {(u, e.event_id) for u, a in appended.items() for e in a.too_old}
-        results: list[Recorded | Exception] = []
-        for call in calls:
-            new, old, logged = [], 0, 0
-            for event in call.events:
-                key = (event.user_id, event.event_id)
-                if not self._is_kept(event):
-                    logged += 1
-                    continue
-                old += key in too_old
-                if key in fresh:
-                    fresh.remove(key)  # sent again in this batch, it is a duplicate
-                    new.append(event)
-            items = tuple(dict.fromkeys(e.item_id for e in new if e.item_id in unknown))
-            accepted = len(new) + logged
-            results.append(Recorded(accepted, len(call.events) - accepted - old, old, items))
-        return results
+        return [self._recorded(call, fresh, too_old, unknown) for call in calls]
 
-    def _is_kept(self, event: Interaction) -> bool:
-        kind = self._settings.event_types.get(event.type)
-        return kind is None or kind.kept
+    def _recorded(
+        self, call: Told, fresh: set[tuple[str, str]], too_old: set[tuple[str, str]], unknown: AbstractSet[str]
+    ) -> Recorded:
+        """Take the call's events out of the `fresh` ones: sent again in the batch, they are duplicates."""
+        accepted, old, items = 0, 0, dict[str, None]()
+        for event in call.events:
+            if event.type in self._unkept:
+                accepted += 1
+            elif (key := (event.user_id, event.event_id)) in fresh:
+                fresh.remove(key)
+                accepted += 1
+                if event.item_id in unknown:
+                    items[event.item_id] = None
+            else:
+                old += key in too_old
+        return Recorded(accepted, len(call.events) - accepted - old, old, tuple(items))
 
     def counted(self, event: Interaction, *, timed: bool = True) -> Counted:
         """The event with what it counts for."""
-        weight = max(self._profiles.taste.weight(event), 0.0)
+        kind = event.type, event.value
+        if (weight := self._weights.get(kind)) is None:
+            weight = max(self._profiles.taste.weight(event), 0.0)
+            if len(self._weights) < _WEIGHTS:
+                self._weights[kind] = weight
         return Counted(event, weight, feed_of(event.item_id), timed)

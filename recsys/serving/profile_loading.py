@@ -15,6 +15,7 @@ from recsys.datatypes import Floats, Interaction, UserProfile
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
+from recsys.serving.present_items import PresentItems
 from recsys.serving.profile_rebuilding import Job, Rebuilder, lacking_ttl
 from recsys.serving.profile_warming import Active, warm
 from recsys.state.histories import ordered
@@ -63,6 +64,7 @@ class ProfileLoader:
         self._shards = shards
         self.taste = Taste(settings.event_types, settings.taste_half_life)
         self.rebuilder = Rebuilder(users, shards, self.taste)
+        self._present = PresentItems()
 
     async def load(self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float) -> Loaded:
         """Profiles of the users and contexts of the items.
@@ -147,15 +149,19 @@ class ProfileLoader:
         """Fold events that were just appended into the cached profiles of the users in `folding`, so that the next read
         finds them ready.
 
-        What cannot be folded is rebuilt by the next read. Return the item ids of the events that no shard knows.
+        What cannot be folded is rebuilt by the next read. Return the item ids of the events that no shard knows; of
+        users who are not in `folding`, items that were there two seconds ago count as known.
         """
         fresh = {u: a for u, a in appended.items() if a.fresh}
-        items = dict.fromkeys(e.item_id for a in fresh.values() for e in a.fresh)
+        items = dict.fromkeys(e.item_id for u, a in fresh.items() if u in folding for e in a.fresh)
+        others = dict.fromkeys(e.item_id for u, a in fresh.items() if u not in folding for e in a.fresh)
+        items |= dict.fromkeys(self._present.unsure(serve.version, others))
         if not items:
             return ()
         vectors, late = await self._shards.vectors(serve.version, items, budget_s)
         if late:
             return ()
+        self._present.note(serve.version, vectors)
         folded: dict[int | None, dict[str, tuple[UserProfile, Interaction]]] = {}
         for user_id, a in fresh.items():
             if a.profile is None or user_id not in folding:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 from msgspec import structs
 from redis.asyncio import Redis
@@ -38,8 +39,7 @@ MICROSECOND = 1e-6
 """Seconds between events of one user that are moved behind the user's erasure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(msgspec.Struct, frozen=True, gc=False):
     """An event with its weight as a like; 0: it is a word against the item. `feed`: see `routing.feed_of`."""
 
     event: Interaction
@@ -160,14 +160,14 @@ class UserStore:
     ) -> dict[str, tuple[Appended, Sequence[Counted]]]:
         """One trip: the outcome of each user, and the events that have to be sent again with a later time."""
         calls: list[Call] = []
-        call = secrets.token_urlsafe(6)
+        call, log = secrets.token_urlsafe(6), self._log
+        head: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
         for user_id, counted in events.items():
-            args: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
-            args += [b"", 0, 0] if self._log is None else [fresh_token(), self._log.token_s, self._log.most]
+            args = [*head, b"", 0, 0] if log is None else [*head, fresh_token(), log.token_s, log.most]
             for c in counted:
                 e = c.event
                 document = write_event(StoredEvent(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
-                line = b"" if self._log is None or e.request_id is None else encode_outcome(e)
+                line = b"" if log is None or e.request_id is None else encode_outcome(e)
                 args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed, line]
             keys = [*_keys_of(user_id), redis_keys.token(user_id), *_OUTCOMES, *self._segment_keys(user_id)]
             calls.append((keys, args))
@@ -238,15 +238,17 @@ def _keys_of(user_id: str) -> list[redis_keys.Key]:
     ]
 
 
-def _once_each(events: Sequence[Counted]) -> list[Counted]:
+def _once_each(events: Sequence[Counted]) -> Sequence[Counted]:
     """Of several events with one id the first."""
+    if len({c.event.event_id for c in events}) == len(events):
+        return events
     return list({c.event.event_id: c for c in reversed(events)}.values())[::-1]
 
 
 def _behind(events: Sequence[Counted], floor: bytes) -> list[Counted]:
     """The same events, in the same order, at the first moments after the floor."""
     return [
-        replace(c, event=structs.replace(c.event, timestamp=float(floor) + n * MICROSECOND))
+        structs.replace(c, event=structs.replace(c.event, timestamp=float(floor) + n * MICROSECOND))
         for n, c in enumerate(events, start=1)
     ]
 

@@ -38,7 +38,7 @@ types = st.sampled_from(["like", "impression", "buy", "", 3, None])
 names = ("event_id", "user_id", "item_id", "type", "timestamp", "value", "request_id", "more")
 events = st.fixed_dictionaries(
     {"event_id": ids, "user_id": ids, "item_id": ids, "type": types},
-    optional={"timestamp": times, "value": values, "request_id": ids, "more": values},
+    optional={"timestamp": times, "value": values, "request_id": ids, "more": values, "\ud83d": values},
 )
 plain = st.builds(
     dict,
