@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -79,12 +80,22 @@ class _Bounded(Request):
             raise _Refused(
                 TooLarge(f"body: holds {values} values; at most {most} are allowed: send parts", field="body")
             )
-        parsed = json.loads(body.decode("utf-8-sig"))
+        parsed = _parsed(body)
         if isinstance(parsed, dict):
             for name, value in parsed.items():
                 if isinstance(value, list) and len(value) > limits.bulk:
                     raise _Refused(over_bulk(len(value), printable(name[:64]), limits))
         return parsed
+
+
+def _parsed(body: bytes) -> Any:
+    """A body of JSON. msgspec takes a third of the time. What it does not take, such as NaN, half of a surrogate pair
+    or a byte order mark, the standard library judges, which also has the words of errors.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return json.loads(body.decode("utf-8-sig"))
 
 
 def over_bulk(count: int, field: str, limits: Limits) -> TooLarge:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 CONCURRENT = 3
@@ -25,10 +25,12 @@ def bulks(records: Sequence[Any], owner: Callable[[Any], str], *, grouped: bool)
     if not grouped:
         yield from (list(records[at : at + BULK]) for at in range(0, len(records), BULK))
         return
+    by_owner: dict[str, list[Any]] = {}
+    for record in records:
+        by_owner.setdefault(owner(record), []).append(record)
     bulk: list[Any] = []
-    ordered = sorted(records, key=lambda record: (owner(record), record.timestamp or 0.0))
-    for _, group in groupby(ordered, owner):
-        theirs = list(group)
+    for theirs in by_owner.values():
+        theirs.sort(key=attrgetter("timestamp"))
         if bulk and len(bulk) + len(theirs) > BULK:
             yield bulk
             bulk = []

@@ -32,6 +32,9 @@ from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import Joined
 from recsys.reading.readers import Batch, read_events, read_items
 
+_ROWS = 5000
+"""Rows of events that are read at a time."""
+
 
 def add_to(cli: typer.Typer) -> None:
     group = typer.Typer(help="Send items or events from files to the running platform.", no_args_is_help=True)
@@ -75,7 +78,7 @@ def import_events(
     """
     serve_config, console = read_config(config), out(quiet=json)
     settings = serve_config.serving
-    batches = read_events(files, settings.event_types, settings.limits, options, 1000, default_type=event_type)
+    batches = read_events(files, settings.event_types, settings.limits, options, _ROWS, default_type=event_type)
     sending = Sending("events", LeftOut(console, allow_bad, "events"), Joined(allow_unknown))
     _import(batches, config, serve_config, sending, console, dry_run=dry_run, json=json)
 

@@ -7,13 +7,15 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import orjson
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, out, print_json, typed
 from deployments.cli.platform import tell_urls, urls
 from deployments.cli.progress import bars, phases
 from deployments.cli.promoting import running_redis
@@ -30,6 +32,8 @@ from recsys.reading.readers import read_events
 from recsys.versions.store import VersionStore
 
 USER = "196"
+_LOOKED_AT = 1000
+"""Items of the served version that are compared with the demo's."""
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -39,6 +43,7 @@ def add_to(cli: typer.Typer) -> None:
 def demo(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Json = False) -> None:
     """MovieLens 100K: fetch, build, start everything, show what one event changes. Stays up until `recsys down`."""
     serve_config, console = read_for_serve(config), out(quiet=json)
+    _refuse_other_catalogue(serve_config, config)
     if Runtime.of(serve_config).status().running:
         raise RuntimeFailure("a platform runs here already; stop it first with: recsys down (or: make down)")
     if dry_run:
@@ -64,6 +69,34 @@ def demo(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Jso
     tell_urls(instance, console)
     console.print(f"  {'why':<10} {why}  (why the first one above is there)", soft_wrap=True)
     console.print("  seconds    " + ", ".join(f"{what} {spent}" for what, spent in seconds.items()))
+
+
+def _refuse_other_catalogue(config: ServeConfig, file: Path) -> None:
+    """Raise RuntimeFailure where the promoted version is of other items than the demo's, whose place it would take."""
+    store = VersionStore.of(config.platform)
+    current = store.current()
+    if current is None or not store.manifest(current).items:
+        return
+    films = _titles_by_id(fetched_ml100k(_folder(config)))
+    rows = pq.ParquetFile(store.file(current, "shard-0/items.parquet")).iter_batches(
+        _LOOKED_AT, columns=["item_id", "title"]
+    )
+    first = next(rows, None)
+    served = [] if first is None else first.to_pylist()
+    other = [row["item_id"] for row in served if films.get(row["item_id"]) != row["title"]]
+    if len(other) * 2 > len(served):
+        raise RuntimeFailure(
+            f"version {current}, which is served from {store.root}, is a catalogue of your own, with items such as "
+            f"{other[0]!r}, and the demo would take its place. Serve yours with: {typed(file, 'up')}; or run the demo "
+            "beside it, with --config of a copy of the file that has another data_dir, other args.ports and another "
+            "http_options.port"
+        )
+
+
+def _titles_by_id(data: Ml100k | None) -> dict[str, str]:
+    if data is None:
+        return {}
+    return {film["item_id"]: film["title"] for film in map(orjson.loads, data.items_file.read_bytes().splitlines())}
 
 
 def _timed(step: Any) -> float:

@@ -59,11 +59,11 @@ class Sending:
                     self._refuse_strangers(batch.records, client)
                     checked = True
                 window += batch.records
-                if len(window) >= self._window:
-                    self._send(window, calls)
-                    window = []
                 report(f"{BYTES} {self.what}", batch.bytes_read, batch.bytes_total)
-            self._send(window, calls)
+                if len(window) >= self._window:
+                    self._send(window, calls, report)
+                    window = []
+            self._send(window, calls, report)
             for records, answer in calls.finish():
                 self._count(records, answer)
         self._refuse_unjoined(client)
@@ -95,11 +95,12 @@ class Sending:
         counts = sent | {name.replace("_", " "): count for name, count in self._totals.items()}
         return ", ".join(f"{count} {name}" for name, count in counts.items())
 
-    def _send(self, window: list[Any], calls: BulkCalls) -> None:
+    def _send(self, window: list[Any], calls: BulkCalls, report: Progress) -> None:
         owner = attrgetter("item_id" if self.joined is None else "user_id")
         for bulk in bulks(window, owner, grouped=self.joined is not None):
             for records, answer in calls.start(bulk, {owner(record) for record in bulk}):
                 self._count(records, answer)
+                report(f"send {self.what}", self._sent, self._tally.taken)
 
     def _post(self, records: Sequence[Any], client: Client) -> dict[str, Any]:
         time = "created_at" if self.joined is None else "timestamp"

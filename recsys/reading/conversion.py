@@ -22,7 +22,10 @@ from recsys.reading import cells
 from recsys.reading.dialect import Condition, ReadOptions
 from recsys.reading.file_reading import FileReading
 from recsys.reading.tables import Rows
-from recsys.reading.times import TimeReading, moment
+from recsys.reading.times import PLAIN_SECONDS, TimeReading, moment
+
+_SPELLED = 200_000
+"""Ids of one field that are remembered: about 30 MB."""
 
 Wrong = dict[int, tuple[str, str]]
 """Field and message of refused rows, by the row's position in the batch."""
@@ -102,6 +105,9 @@ class Converter:
         self._reading = reading
         self._options = options
         self._declared = declared
+        self._spelled: dict[str, dict[str, str]] = {"user_id": {}, "item_id": {}}
+        """Of these fields the ids of the rows before, as written and as read: they come again and again, and each is
+        kept once."""
 
     def items(self, rows: Rows, now: float) -> Converted:
         """Return raw items. `now`: Unix seconds, to refuse creation times far in the future."""
@@ -149,8 +155,10 @@ class Converter:
             types = self._options.type_map
             names = rows.of(fields["type"])
             columns["type"], _ = by_distinct(names, lambda text: types.get(text.strip(), text.strip()))
+        if "timestamp" in fields and (seconds := self._seconds(rows.of(fields["timestamp"]))) is not None:
+            columns["timestamp"] = seconds
         for name, convert in (("value", self._number("value")), ("timestamp", self._moment("timestamp"))):
-            if name in fields:
+            if name in fields and name not in columns:
                 columns[name], faults = by_distinct(rows.of(fields[name]), convert)
                 for at, message in faults.items():
                     refused.setdefault(at, (name, f"{name}: {message}"))
@@ -166,12 +174,25 @@ class Converter:
 
     def _ids(self, rows: Rows, name: str) -> list[str | None]:
         whole = name in self._reading.float_ids
+        ids = rows.of(self._reading.columns[name])
 
         def read(text: str) -> str:
             spelled = canonical(text)
             return cells.whole_number(spelled) if whole else spelled
 
-        return by_distinct(rows.of(self._reading.columns[name]), read)[0]
+        if name not in self._spelled:
+            return by_distinct(ids, read)[0]
+        seen = self._spelled[name]
+        if len(seen) > _SPELLED:
+            seen.clear()
+
+        def read_once(text: str) -> str:
+            spelled = seen.get(text)
+            if spelled is None:
+                spelled = seen[text] = read(text)
+            return spelled
+
+        return by_distinct(ids, read_once)[0]
 
     def _joined(self, rows: Rows) -> list[str]:
         """Return texts joined from the columns of `--text-from`, without the title's column."""
@@ -215,6 +236,16 @@ class Converter:
     def _number(self, name: str) -> Callable[[str], float | None]:
         commas = name in self._reading.decimal_commas
         return lambda text: None if cells.is_missing(text) else cells.number(text, decimal_comma=commas)
+
+    def _seconds(self, column: pa.Array) -> list[float] | None:
+        """Return a whole column of plain Unix seconds, as `moment` reads each. None: it holds something else."""
+        reading = self._reading.times.get("timestamp", TimeReading())
+        if reading.format is not None or reading.unit not in (None, "s") or column.null_count:
+            return None
+        if not pc.all(pc.match_substring_regex(column, PLAIN_SECONDS)).as_py():
+            return None
+        seconds: list[float] = column.cast(pa.int64()).cast(pa.float64()).to_pylist()
+        return seconds
 
     def _moment(self, name: str) -> Callable[[str], float | None]:
         reading = self._reading.times.get(name, TimeReading())

@@ -165,8 +165,9 @@ class _Events:
         converted = self._converter.events(rows)
         kept: list[dict[str, Any]] = []
         lines = []
-        for line, fields in zip(converted.lines, converted.records, strict=True):
-            event = {**self._given, **fields}
+        for line, event in zip(converted.lines, converted.records, strict=True):
+            for name, value in self._given.items():
+                event.setdefault(name, value)
             self._count += 1
             if "timestamp" not in event and self._default_time is None:
                 converted.wrong.append((line, "timestamp", "timestamp: is missing"))

@@ -23,6 +23,8 @@ _PER_SECOND: dict[TimeUnit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**
 _SINCE_1973 = 10**8
 """Least Unix seconds. A smaller number, 1970 to 1973, is more probably not a time."""
 _UNTIL_2286 = 10**10
+PLAIN_SECONDS = r"^[1-9]\d{8,9}$"
+"""Whole Unix seconds of 1973 to 2286: what most event files hold, and in any column of seconds nothing else."""
 _DAY_S = 86_400
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _ISO = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?![-/.\d])")

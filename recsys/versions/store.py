@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -26,16 +27,14 @@ from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.files import Drafts, sha256
 from recsys.model.space import Space
-from recsys.ranking.served_version import Serve
-from recsys.ranking.signals import SIGNALS
-from recsys.ranking.tree_ranker import Ranker
-from recsys.shard.recall import inspect
-from recsys.shard.shard import Shard
-from recsys.shard.snapshot import drop_index, read_shard
 from recsys.versions.canary_verdict import CanaryVerdict
 from recsys.versions.current import Current
 from recsys.versions.manifest import MODEL, RANKER, Manifest
 from recsys.versions.storage import CURRENT, MANIFEST, storage
+
+if TYPE_CHECKING:
+    from recsys.ranking.served_version import Serve
+    from recsys.shard.shard import Shard
 
 _CANARY = "canary.json"
 
@@ -177,6 +176,8 @@ class VersionStore:
 
     def _drop_indexes(self, version: str) -> None:
         """Delete what its shards keep in a server of their own. What cannot be read refers to nothing."""
+        from recsys.shard.snapshot import drop_index  # noqa: PLC0415 - pyarrow takes long to import
+
         with contextlib.suppress(FileNotFoundError, ValidationError, VersionError):
             manifest = self._manifest(version)
             for shard in range(len(manifest.shards) if manifest.index.server else 0):
@@ -208,6 +209,10 @@ class VersionStore:
         Raises VersionError when a file is missing or was changed, and when the version's weights name signals that
         this release does not have.
         """
+        from recsys.ranking.served_version import Serve  # noqa: PLC0415
+        from recsys.ranking.signals import SIGNALS  # noqa: PLC0415
+        from recsys.ranking.tree_ranker import Ranker  # noqa: PLC0415
+
         manifest = self.manifest(version)
         if unknown := (manifest.weights or {}).keys() - SIGNALS:
             raise VersionError(
@@ -231,6 +236,9 @@ class VersionStore:
         """Return a shard, ready to search. Raises VersionError when a file is damaged or the index does not fit the
         items.
         """
+        from recsys.shard.recall import inspect  # noqa: PLC0415
+        from recsys.shard.snapshot import read_shard  # noqa: PLC0415
+
         folder, manifest = self.files(version, shard), self.manifest(version)
         entry = manifest.shards[shard]
         loaded = read_shard(folder, version, manifest.index, manifest.attributes, entry.cursor)

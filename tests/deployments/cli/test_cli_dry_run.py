@@ -93,6 +93,20 @@ def test_of_the_demo(recsys: Recsys, unchanged: Unchanged, tmp_path: Path) -> No
     unchanged()
 
 
+def test_the_demo_does_not_take_the_place_of_another_catalogue(
+    recsys: Recsys, films: Path, unchanged: Unchanged, config: Path
+) -> None:
+    """In one line, with what to type instead, before anything is fetched, built or started."""
+    assert recsys("build", films, "--promote").code == 0
+    unchanged()
+    for words in ((), ("--dry-run",)):
+        said = recsys("demo", *words).error()
+        assert "a catalogue of your own" in said
+        assert f"recsys up --config {config}" in said
+        assert "data_dir" in said
+    unchanged()
+
+
 def test_of_a_key(run: Recsys, tmp_path: Path, unchanged: Unchanged) -> None:
     """What is wrong with it is told; what is right makes no key, and shows no hash of one."""
     keys = tmp_path / "keys.yaml"

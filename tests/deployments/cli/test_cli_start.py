@@ -15,7 +15,7 @@ SLOW = {
     "onnxruntime", "onnxscript", "fastapi",
 }  # fmt: skip
 """Each takes tenths of seconds to import, or seconds."""
-CLIENTS = ("down", "status", "scale", "hold", "release", "keys", "logs")
+CLIENTS = ("down", "status", "apply", "scale", "hold", "release", "keys", "logs", "experiment", "report")
 """They ask what runs already, and calculate nothing."""
 CALCULATING = {"pyarrow", "scipy", "faiss", "hnswlib"}
 

@@ -9,7 +9,7 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.state import redis_keys
-from tests.support.world import catalogue
+from tests.support.world import catalogue, event
 
 
 @pytest.fixture
@@ -64,3 +64,39 @@ async def test_profiles_can_be_left_for_later(make_world):
         await client.post("/v1/events", json={"events": [body[0] | {"event_id": "e2", "user_id": "now"}]})
         assert await world.redis.exists(redis_keys.profile("now")) == 1
         assert (await client.post("/v1/events", json={"events": body, "profiles": "never"})).status_code == 422
+
+
+async def test_a_history_that_is_loaded_in_bulk_asks_once_for_an_item(make_world, monkeypatch):
+    """Items that were there a moment ago are not asked for again, and those that are not there are named each time."""
+    world = await make_world(items=catalogue(3), shards=1)
+    [shard] = world.clients
+    asked: list[str] = []
+    vectors = shard.vectors
+
+    async def counting(version, item_ids):
+        asked.extend(item_ids)
+        return await vectors(version, item_ids)
+
+    monkeypatch.setattr(shard, "vectors", counting)
+    for n in range(3):
+        body = [
+            {"event_id": f"e{n}-{item}", "user_id": f"u{n}", "item_id": item, "type": "like"}
+            for item in ("sea-0", "sea-1", "gone")
+        ]
+        app = httpx.ASGITransport(app=make_api(world.gateway, Gate(), Traces("r")))
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+            answer = (await client.post("/v1/events", json={"events": body, "profiles": "later"})).json()
+        assert (answer["accepted"], answer["unknown_items"]) == (3, ["gone"])
+    assert asked == ["sea-0", "sea-1", "gone", "gone", "gone"]
+    await world.gateway.record([event("u0", "sea-0"), event("u0", "sea-2")])
+    assert asked[5:] == ["sea-0", "sea-2"]  # whose profiles are made now needs the vectors
+
+
+async def test_a_user_with_more_events_in_a_call_than_a_command_takes(make_world):
+    """The script passes on some thousand arguments at a time; all events are there, and counted once."""
+    world = await make_world(items=catalogue(3), shards=1)
+    told = [event("many", f"i{n % 4000}", event_id=f"many-{n}") for n in range(9000)]
+    assert (await world.gateway.record(told, fold=False)).accepted == 9000
+    assert (await world.gateway.record(told[-500:], fold=False)).duplicates == 500
+    [history] = await world.gateway.users.histories(["many"])
+    assert [e.event_id for e in history] == [f"many-{n}" for n in range(8000, 9000)]
