@@ -12,6 +12,8 @@ export const bySize = (contributions) =>
 
 export function named(part, signals) {
   if (part === 'trees') return 'what the trees add to the blend';
+  if (part === 'trees:base') return 'what the trees add to any item';
+  if (part.startsWith('trees:')) return `what the trees make of ${decodeURIComponent(part.slice(6))}`;
   if (part.startsWith('rule:')) return `the rule ${part.slice(5)}`;
   return signals[part] || part.replaceAll('_', ' ');
 }
