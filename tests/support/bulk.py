@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from recsys.datatypes import RecQuery
 from recsys.serving.bulk_answers import BulkAnswers
 from recsys.serving.members_view import MembersView
 from recsys.versions.store import VersionStore
@@ -13,9 +12,3 @@ def beside(world, monkeypatch) -> BulkAnswers:
     monkeypatch.setattr(VersionStore, "of", lambda _: world.store)
     members = MembersView(world.redis, "batch")
     return BulkAnswers(world.platform, world.gateway.settings, world.redis, world.clients.__getitem__, members)
-
-
-async def counted(world, items: int) -> bool:
-    """Whether shards know the likes of so many items."""
-    slate = await world.gateway.recommend(RecQuery(k=48, explain=True))
-    return sum(item.signals["popularity"] > 0 for item in slate.items) == items

@@ -225,13 +225,13 @@ class World:
         assert await eventually(self._all_counted)
 
     async def _all_counted(self) -> bool:
-        for replica in self._everyone:
-            for held in replica.versions.values():
-                items = held.shard.items
-                rows = items.live_rows()
-                counts = await item_counts.read(self.redis, [items.ids[row] for row in rows])
-                if (items.counts.view[rows] != counts.likes).any() or (items.trends.view[rows] != counts.trends).any():
-                    return False
+        version = self.follower.serve.version
+        for replica in [replica for client in self.clients for replica in client.replicas]:
+            items = replica.versions[version].shard.items
+            rows = items.live_rows()
+            counts = await item_counts.read(self.redis, [items.ids[row] for row in rows])
+            if (items.counts.view[rows] != counts.likes).any() or (items.trends.view[rows] != counts.trends).any():
+                return False
         return True
 
     def popular_ids(self) -> list[str]:

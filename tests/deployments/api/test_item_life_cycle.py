@@ -190,6 +190,7 @@ async def test_a_deleted_event_is_as_if_it_had_never_come(make_http) -> None:
     await tell("v", ("a", "lamp-1", "like"), ("c", "lamp-2", "view"))
     answer = await http.delete("/v1/users/u/events/b")
     assert (answer.status_code, answer.json()) == (200, {"user_id": "u", "event_id": "b"})
+    await http.world.counted()
     slates = []
     for user in ("u", "v"):
         body = {"user_id": user, "k": 10, "explain": True, "include_seen": True}

@@ -10,7 +10,6 @@ from msgspec import structs
 
 from recsys.config.serving import Serving
 from recsys.state.scenario_log import ScenarioLog
-from tests.support.slates import counted
 from tests.support.world import catalogue, event
 
 FOREST = {"must": [{"key": "topic", "eq": "forest"}]}
@@ -138,7 +137,7 @@ async def test_a_preview_shows_the_slates_of_before_and_after_and_stores_nothing
     """For users who came lately and for nobody in particular, or for those that are named."""
     http = await make_http()
     await http.world.gateway.record([event("sailor", "sea-1")])
-    await counted(http, "sea-1")
+    await http.world.counted()
     await shown(http, user_id="sailor")
     body = {"scenarios": {"home": {"filter": FOREST}}, "scenario": "home", "k": 4}
     answer = (await http.post(f"{SCENARIOS}/preview", json=body)).json()
@@ -216,7 +215,7 @@ async def test_what_was_shown_and_ignored_gives_way(make_http) -> None:
     await edit(http, {"home": {"rotation": 5.0, "diversity": 0.0}})
     gateway = http.world.gateway
     await gateway.record([event("sailor", "sea-1"), event("baker", "sea-1")])
-    await counted(http, "sea-1")
+    await http.world.counted()
     pages = []
     for _ in range(3):
         pages.append(await shown(http, user_id="sailor", k=10))

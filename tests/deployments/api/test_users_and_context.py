@@ -14,7 +14,6 @@ from recsys.config.serving import Serving
 from recsys.data.filters import FilterIn, compile_filter
 from recsys.data.references import refers, resolved
 from recsys.datatypes import Item
-from tests.support.slates import counted
 from tests.support.world import event
 
 DECLARED: dict[str, Any] = {
@@ -146,7 +145,7 @@ async def test_a_basket_counts_for_one_answer_and_is_not_stored(make_http) -> No
     http = await make_http(serving=Serving(budget_s=20))
     basket = [{"item_id": "sea-1", "type": "like"}, {"item_id": "sea-2", "type": "purchase"}]
     await http.world.gateway.record([event("sailor", "sea-1"), event("sailor", "sea-2", type="purchase")])
-    await counted(http, "sea-1", "sea-2")
+    await http.world.counted()
 
     async def slate(**body: Any) -> list[tuple[str, float]]:
         answer = (await http.post("/v1/recommendations", json={"k": 20, **body})).json()

@@ -16,8 +16,8 @@ from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, VersionError
 from recsys.jobs.batch import Asked, answer_chunk, users_of_platform
 from recsys.serving.bulk_answers import BulkAnswers
-from tests.support.bulk import beside, counted
-from tests.support.world import event, eventually
+from tests.support.bulk import beside
+from tests.support.world import event
 
 ASKED = b'{"scenario":"home","k":3}'
 
@@ -75,7 +75,7 @@ async def test_all_users_of_the_platform_get_a_row(make_world, monkeypatch, tmp_
     world = await make_world()
     users = [f"u{n}" for n in range(30)]
     await world.gateway.record([event(user, f"sea-{n % 12}") for n, user in enumerate(users)])
-    assert await eventually(lambda: counted(world, 12))
+    await world.counted()
     config = type("Config", (), {"serving": world.gateway.settings})
     answers: BulkAnswers = beside(world, monkeypatch)
     out = tmp_path / "out"

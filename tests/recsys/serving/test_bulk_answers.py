@@ -11,7 +11,7 @@ from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, Unavailable
 from recsys.serving import bulk_answers
 from recsys.state import redis_keys
-from tests.support.bulk import beside, counted
+from tests.support.bulk import beside
 from tests.support.world import event, eventually
 
 
@@ -20,7 +20,7 @@ async def test_the_answers_are_those_of_the_composers(make_world, monkeypatch) -
     world = await make_world()
     users = [f"u{n}" for n in range(70)]
     await world.gateway.record([event(user, f"sea-{n % 12}") for n, user in enumerate(users)], fold=False)
-    assert await eventually(lambda: counted(world, 12))
+    await world.counted()
     answers = beside(world, monkeypatch)
     queries = [RecQuery(k=5, user_id=user, request_id=f"r-{user}") for user in [*users, "stranger"]]
     slates = await answers.slates(queries)

@@ -48,6 +48,7 @@ async def test_a_rebuilt_profile_is_the_folded_one(make_world, model):
     world = await trained_world(make_world, model)
     for i in (1, 2, 3, 4):
         await world.gateway.record([event("u", f"sea-{i}")])
+    await world.counted()
     folded = await world.gateway.recommend(RecQuery(k=10, user_id="u", explain=True))
     await world.redis.delete("recsys:profile:u")
     rebuilt = await world.gateway.recommend(RecQuery(k=10, user_id="u", explain=True))
@@ -60,6 +61,7 @@ async def test_histories_outlive_a_switch_of_spaces(make_world, model):
     """Events told before the model was there count in its answers, and in those of texts alone after a rollback."""
     world = await make_world()
     await world.gateway.record([event("u", f"sea-{i}") for i in (2, 3, 4)])
+    await world.counted()
     plain = await world.gateway.recommend(RecQuery(k=5, user_id="u"))
     version = publish(build(world.store), model).version
     world.store.promote(version)

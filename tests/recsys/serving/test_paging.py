@@ -115,6 +115,7 @@ async def test_the_pages_together_are_the_list(make_world, monkeypatch):
     monkeypatch.setattr(paging, "RANKED", 20)
     world = await make_world(items=catalogue(12))
     await world.gateway.record([event("u", "sea-1"), event("u", "space-2")])
+    await world.counted()
     slates = await scroll(world, RecQuery(k=7, user_id="u"))
     ids = ids_of(slates)
     assert sorted(ids) == sorted({item.item_id for item in world.items} - {"sea-1", "space-2"})
@@ -129,6 +130,7 @@ async def test_a_hundred_pages_under_writes_likes_deletions_and_a_swap(make_worl
     """No item twice, none of those that were ranked at first passed over, no deleted and no seen one; one order."""
     world = await make_world(items=catalogue(300), serving=home(diversity=0.3, caps={"topic": 100}))
     await world.gateway.record([event("u", "sea-1"), event("u", "space-2")])
+    await world.counted()
     query, page, shown, left_out = RecQuery(k=10, user_id="u"), "first", [], {}
     expected = [item.item_id for item in (await world.gateway.recommend(RecQuery(k=300, user_id="u"))).items]
     for number in range(100):

@@ -224,6 +224,7 @@ async def test_a_film_liked_and_disliked_many_times_is_one_that_was_disliked(mak
         await world.gateway.record([event("u", "sea-3")])
         await world.gateway.record([event("u", "sea-3", type="dislike")])
     await world.gateway.record([event("twin", "sea-3", type="dislike")])
+    await world.counted()
     asked = [RecQuery(k=10, user_id=u, diversity=0.0, explain=True) for u in ("u", "twin")]
     slates = [await world.gateway.recommend(query) for query in asked]
     assert ids(slates[0]) == ids(slates[1])

@@ -50,6 +50,7 @@ async def test_a_user_without_likes_gets_what_is_liked_in_the_segment(world) -> 
     await live_in(world, "fr", "c", "d", "e", "stranger")
     await world.gateway.record([event(user, item) for user in "ab" for item in ("kitchen-7", "kitchen-8")])
     await world.gateway.record([event(user, item) for user in "cde" for item in ("sea-9", "sea-10", "sea-11")])
+    await world.counted()
     assert set((await ids(world, "new"))[:2]) == {"kitchen-7", "kitchen-8"}
     assert {"kitchen-7", "kitchen-8"}.isdisjoint((await ids(world, "stranger"))[:3])
     assert await ids(world, None) == await ids(world, "nobody")
@@ -65,6 +66,7 @@ async def test_filters_and_exclusions_hold_for_them(world) -> None:
     """They are candidates like others."""
     await live_in(world, "de", "a", "new")
     await world.gateway.record([event("a", item) for item in ("kitchen-7", "kitchen-8", "sea-3")])
+    await world.counted()
     sea = Filter(must=(Condition("topic", "any", values=("sea",)),))
     assert (await ids(world, "new", filter=sea))[0] == "sea-3"
     assert "kitchen-7" not in await ids(world, "new", exclude=("kitchen-7",), k=40)

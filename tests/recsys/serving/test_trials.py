@@ -114,6 +114,7 @@ async def test_drawn_places_are_logged_with_their_chance(make_world):
     """The same items, other places each time; without a request_id the best comes first."""
     world = await make_world(serving=settings({"temperature": 0.5, "diversity": 0.0}))
     await world.gateway.record([event("anna", "sea-0")])
+    await world.counted()
     plain = await world.gateway.recommend(RecQuery(k=6, user_id="anna"))
     orders = set()
     for n in range(12):
