@@ -96,6 +96,8 @@ STAGE_HANDS = {
     "experiments/people.py",
     "experiments/sensitivity.py",
     "growth/forecast.py",
+    "parts/catalogues.py",
+    "parts/dislikes.py",
     "parts/encoder_bench.py",
     "parts/filter_bench.py",
     "parts/held_recall.py",
@@ -103,6 +105,7 @@ STAGE_HANDS = {
     "parts/many_shards.py",
     "parts/plans_left_out.py",
     "parts/shard_memory.py",
+    "parts/tuned.py",
 }
 """Of load_tests/, what sets the stage for a measurement, in processes of their own, and what measures a part alone;
 nothing that measures the platform imports them."""
@@ -234,8 +237,8 @@ def environment(found: list[Source]) -> list[str]:
 def hands(found: list[Source]) -> list[str]:
     """What of load_tests/ knows the platform from inside, or leans on what does."""
     wrong = [s.path for s in found if s.packages & {"recsys", "deployments", "ray"} and s.path not in STAGE_HANDS]
-    # A fault needs both hands, and a simulated experiment measures no platform.
-    measuring = [s for s in found if s.room not in ("chaos", "experiments")]
+    # A fault needs both hands, and neither a simulated experiment nor what measures a part alone measures a platform.
+    measuring = [s for s in found if s.room not in ("chaos", "experiments", "parts")]
     return wrong + [s.path for s in measuring if s.files & STAGE_HANDS]
 
 
