@@ -16,6 +16,7 @@ from recsys.config.platform import Platform
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
 from recsys.config.whole import Config
+from recsys.data.wording import first_fault
 from recsys.data.yaml_text import parse_yaml
 from recsys.errors import BadInput
 from recsys.serving.settings_follower import parsed
@@ -105,7 +106,7 @@ def read_for_serve(file: Path) -> ServeConfig:
         try:
             ServeDeploySchema.model_validate(document)
         except ValidationError as error:
-            raise _refused(error) from None
+            raise first_fault(error, ServeDeploySchema, whole="the file") from None
         # Ray's schema ignores unknown keys, so a misspelt one would silently leave the default.
         for where in _unknown(ServeDeploySchema, document):
             raise BadInput(f"{where} is no setting of Ray Serve", field=where)
@@ -167,16 +168,12 @@ def _read(file: Path) -> tuple[str, dict[str, Any]]:
         document = parse_yaml(text)
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}; name another with --config") from None
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BadInput(f"{file}{line}: is no YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{file}: is no YAML: {' '.join(str(error).split())}") from None
     applications = document.get("applications") if isinstance(document, dict) else None
     if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
         raise BadInput(f"{file} is no Serve config file: it needs a list `applications`", field="applications")
     return text, document
-
-
-def _refused(error: ValidationError) -> BadInput:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return BadInput(f"{field or 'it'}: {first['msg']}{more}", field=field or None)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SerializeAsAny, ValidationError
 
 from recsys.errors import BadInput
 
@@ -88,6 +88,15 @@ def refusal(
     return wrong
 
 
+def first_fault(
+    error: ValidationError, kind: type[BaseModel] | None = None, *, inside: tuple[str | int, ...] = (), whole: str
+) -> BadInput:
+    """Return the exception for a file: in one line the first fault, and how many more there are."""
+    wrong = refusal(error, kind, inside=inside, whole=whole)
+    more = f" (and {wrong.count - 1} more)" if wrong.count > 1 else ""
+    return BadInput(f"{wrong}{more}", field=wrong.field, code=wrong.code)
+
+
 def fault(
     error: Mapping[str, Any],
     loc: tuple[int | str, ...],
@@ -120,10 +129,19 @@ def _reason(error: Mapping[str, Any], kind: type[BaseModel] | None, loc: tuple[i
 
 def _fields_at(kind: type[BaseModel] | None, loc: tuple[int | str, ...]) -> list[str]:
     """Return the field names of the object at `loc`. Empty: its model cannot be determined."""
+    named = True  # whether the next string is the name of a field, and not the key of a mapping
     for part in loc:
-        if isinstance(part, str) and kind is not None:
-            field = kind.model_fields.get(part)
-            kind = None if field is None else next(_models(field.annotation), None)
+        if not isinstance(part, str) or kind is None:
+            continue
+        if not named:
+            named = True
+            continue
+        field = kind.model_fields.get(part)
+        # The value of such a field may be of a subclass, which has further fields.
+        if field is None or any(isinstance(one, SerializeAsAny) for one in field.metadata):  # type: ignore[misc]
+            return []
+        named = get_origin(field.annotation) is not dict
+        kind = next(_models(field.annotation), None)
     return [] if kind is None else list(kind.model_fields)
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys.data.wording import first_fault
 from recsys.errors import BadInput
 from recsys.serving.background import Background
 from recsys.serving.measures import BEAT_S
@@ -114,9 +115,4 @@ def parsed(model: type[S], value: Any, where: str) -> S:
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        message = first["msg"].removeprefix("Value error, ")
-        place = f"{where}.{field}" if field else where
-        raise BadInput(f"{place}: {message}{more}", field=place) from None
+        raise first_fault(error, model, inside=(where,), whole=where) from None

@@ -88,7 +88,7 @@ def test_apply_takes_over_what_changes_live(live: Live) -> None:
         with pytest.raises(AssertionError, match=r"args\.keep_versions: takes a start \(recsys down, recsys up\)"):
             live.recsys("apply")
         write({}, {"max_batsh": 64})
-        with pytest.raises(AssertionError, match=r"user_config\.max_batsh: Extra inputs"):
+        with pytest.raises(AssertionError, match=r"user_config\.max_batsh: is not known"):
             live.recsys("apply")
     finally:
         live.config.write_text(good)

@@ -83,7 +83,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_wrong_args_are_named() -> None:
-    with pytest.raises(BadInput, match=r"applications\[0\]\.args.shards: .*greater than or equal to 1"):
+    with pytest.raises(BadInput, match=r"applications\[0\]\.args.shards: must be at least 1, not 0"):
         ServeConfig.of({"applications": [{"args": {"shards": 0}}]})
 
 
@@ -152,11 +152,17 @@ SCALING = ("autoscaling_config",)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("Composer", "user_config", "max_batch", value=0), "Composer.user_config.max_batch: Input should be"),
-        (put("Composer", "user_config", "flight", value=1), "Composer.user_config.flight: Extra inputs"),
+        (
+            put("Composer", "user_config", "max_batch", value=0),
+            "Composer.user_config.max_batch: must be at least 1, not 0",
+        ),
+        (
+            put("Composer", "user_config", "flight", value=1),
+            "Composer.user_config.flight: is not known; the fields are",
+        ),
         (
             put("Composer", "user_config", "event_types", "view", "wieght", value=1),
-            "Composer.user_config.event_types.view.wieght: Extra inputs",
+            "Composer.user_config.event_types.view.wieght: is not known; the fields are weight",
         ),
         (
             lambda a: entry(a, "Composer")["user_config"]["scenarios"].pop("rank"),
@@ -166,8 +172,11 @@ SCALING = ("autoscaling_config",)
             put("Composer", "user_config", "scenarios", "home", "caps", value={"genre": 2}),
             "scenarios.home.caps.genre: declare it under args.attributes",
         ),
-        (put("Encoder", "user_config", "max_batch", value=0), "Encoder.user_config.max_batch: Input should be"),
-        (put("shard-1", "user_config", "threads", value=0), "shard-1.user_config.threads: Input should be"),
+        (
+            put("Encoder", "user_config", "max_batch", value=0),
+            "Encoder.user_config.max_batch: must be at least 1, not 0",
+        ),
+        (put("shard-1", "user_config", "threads", value=0), "shard-1.user_config.threads: must be at least 1, not 0"),
         (
             put("Composer", "name", value="Compser"),
             "there is no 'Compser', only Composer, Encoder, shard-0, shard-1, …; did you",
@@ -186,7 +195,7 @@ SCALING = ("autoscaling_config",)
             put("Composer", *SCALING, "policy", "policy_kwargs", value={"busy": 0}),
             "policy_kwargs.busy: must be a number over 0",
         ),
-        (lambda a: a["args"].update(shards=0), "applications[0].args.shards: Input should be"),
+        (lambda a: a["args"].update(shards=0), "applications[0].args.shards: must be at least 1, not 0"),
     ],
 )
 def test_what_replicas_could_not_go_by_is_refused_before_they_see_it(
@@ -200,7 +209,7 @@ def test_what_replicas_could_not_go_by_is_refused_before_they_see_it(
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"'name' stands there twice.*line 1"):
+    with pytest.raises(BadInput, match=r":1: .*'name' stands there twice"):
         read_for_serve(written(tmp_path, "applications: [{name: a, name: b, import_path: 'm:a'}]"))
 
 

@@ -132,10 +132,10 @@ def test_an_unknown_engine_is_refused_with_the_names_that_there_are(in_the_folde
 
 def test_a_setting_that_is_not_the_engines_is_refused(in_the_folder: str) -> None:
     """Each engine has its own: `flat` has none, and the toy knows no `m`."""
-    assert refused(engine="flat", m=16) == "args.index.m: Extra inputs are not permitted"
-    assert refused(engine="toy", m=16) == "args.index.m: Extra inputs are not permitted"
-    assert refused(engine="toy", digits=9).startswith("args.index.digits: Input should be less than or equal to 7")
-    assert refused(m=1).startswith("args.index.m: Input should be greater than or equal to 4")
+    assert refused(engine="flat", m=16) == "args.index.m: is not known; leave it out"
+    assert refused(engine="toy", m=16) == "args.index.m: is not known; leave it out"
+    assert refused(engine="toy", digits=9).startswith("args.index.digits: must be at most 7, not 9")
+    assert refused(m=1).startswith("args.index.m: must be at least 4, not 1")
 
 
 def test_what_stands_behind_a_colon_is_the_engines(in_the_folder: str) -> None:

@@ -84,7 +84,7 @@ async def test_a_replica_that_starts_meanwhile_goes_by_what_was_right_last(redis
 
 async def test_a_deployments_first_settings_must_be_right(redis: Redis) -> None:
     """There is nothing to go by instead: the composer would come up without its API keys."""
-    with pytest.raises(BadInput, match=r"shard-0\.user_config\.ef_serch: Extra inputs"):
+    with pytest.raises(BadInput, match=r"shard-0\.user_config\.ef_serch: is not known; the fields are"):
         await Replica(redis).settings.take({"ef_serch": 3})
     assert await redis.hget(redis_keys.SETTINGS, "shard-0") is None
 
