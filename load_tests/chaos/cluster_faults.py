@@ -29,8 +29,12 @@ def kill_head(stage: ClusterStage) -> None:
 
 
 def kill_control_store(stage: ClusterStage) -> None:
-    """Only the head's control store ends: its service manager starts the head again."""
-    stage.machines[_HEAD].processes("gcs_server")[0].kill()
+    """Only the head's control store ends: the head starts another on the tables in Redis."""
+    head = stage.machines[_HEAD]
+    ended = head.processes("gcs_server")[0]
+    ended.kill()
+    if not eventually(lambda: any(process.pid != ended.pid for process in head.processes("gcs_server")), 60):
+        raise FaultFailed("no control store was started again within a minute")
 
 
 def kill_primary(stage: ClusterStage) -> None:

@@ -27,7 +27,7 @@ from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.listing import page
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry
-from recsys.state.membership import ComposerMember, ShardMember
+from recsys.state.membership import WIRE, ComposerMember, ShardMember
 from recsys.state.presence import SAY_S, Presence, secret
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
@@ -63,7 +63,7 @@ class ShardReplica:
         self.watch = ShardWatch(self.versions, telemetry)
         self._source = ShardSource(shard, store, redis, encode, telemetry)
         self._servable = Servable(store)
-        self._presence = Presence(redis, ShardMember(id=replica_id, shard=shard), (ComposerMember,))
+        self._presence = Presence(redis, ShardMember(id=replica_id, shard=shard, wire=WIRE), (ComposerMember,))
         self._background = Background(telemetry)
         self.rejections = Rejections()
         """Versions that it could not load."""

@@ -15,6 +15,12 @@ from recsys.state.item_log import LogId, after
 
 Role = Literal["shard", "composer"]
 
+WIRE = 1
+"""Number of the format in which composers and shards of this release talk, see `transport/wire.py`. It grows with a
+change that another release would refuse or misread. A further field with a default is none: who does not know the field
+skips it, and who does not get it takes the default.
+"""
+
 
 class Drift(msgspec.Struct, frozen=True):
     """How far a shard has moved from its snapshot: what a rebuild would put right. See `drift.measure`."""
@@ -75,6 +81,8 @@ class ShardMember(msgspec.Struct, frozen=True, omit_defaults=True):
     """Versions ready to be searched."""
     rejected: Mapping[str, str] = {}
     """Versions that it should hold and cannot open, with the reason."""
+    wire: int = 1
+    """`WIRE` of its release. During an upgrade it may be another one than this release's."""
 
 
 class ComposerMember(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,14 +126,20 @@ def by_shard(members: Iterable[ShardMember]) -> dict[int, list[ShardMember]]:
     return group
 
 
+def spoken(members: Iterable[ShardMember]) -> list[ShardMember]:
+    """The replicas that this release can talk to."""
+    return [m for m in members if m.wire == WIRE]
+
+
 def ready(group: Group, version: str, layout: Layout, reached: Mapping[LogId, str]) -> bool:
     """Whether every replica of every shard can search the version, and has applied the log in it as far as `reached`.
 
+    Replicas with another format of messages count as absent: a composer of a new release waits for shards of its own.
     `layout`: of the version. `reached`: see `furthest`, of a look before, and no further than the log itself. A version
     whose log stands still (no encoder answers, say) must not be served: what was deleted since would be back.
     """
     for number in range(layout.router.shards):
-        replicas = group.get(number)
+        replicas = spoken(group.get(number, ()))
         if not replicas or any(version not in m.versions for m in replicas):
             return False
         least = after(reached.get(LogId(layout.id, number), "0-0"))
@@ -135,8 +149,8 @@ def ready(group: Group, version: str, layout: Layout, reached: Mapping[LogId, st
 
 
 def covered(group: Group, version: str, shards: int) -> int:
-    """How many of the shards have a replica that can search the version."""
-    return sum(any(version in m.versions for m in group.get(number, ())) for number in range(shards))
+    """How many of the shards have a replica that can search the version, and that this release can talk to."""
+    return sum(any(version in m.versions for m in spoken(group.get(number, ()))) for number in range(shards))
 
 
 def furthest(group: Group) -> dict[LogId, str]:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from recsys.datatypes import Filter, Floats, Item
+from recsys.errors import Unavailable
 from recsys.shard.candidates import CandidateSet, ShardQuery
-from recsys.state.membership import ShardMember
+from recsys.state.membership import WIRE, ShardMember, spoken
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
 from recsys.transport.channel import Channel
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 class DirectShard:
     """A shard's client. Each call goes to the least busy replica that holds the version, over its channel.
+
+    Replicas of another release whose messages have another format are not called. While there is one, no call goes to
+    the fallback either, which may lead to any replica: the call is refused in words.
 
     `replicas` returns the shard's live replicas, and the same object until something about them changes. When none can
     be reached, the call goes to `fallback`. So a replica that was killed a moment ago costs its callers another try and
@@ -63,6 +67,8 @@ class DirectShard:
         """By version, the channels to the replicas that hold it. Of the replicas in `_seen`."""
         self._shunned: dict[Channel, float] = {}
         """Channels that failed, and until when others go first, in monotonic seconds."""
+        self._refusal = ""
+        """Why calls do not go to the fallback; empty: they do."""
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         answer = await self._call(query.version, wire.SEARCH, query, lambda: self._fallback.search(query))
@@ -109,6 +115,8 @@ class DirectShard:
             except asyncio.CancelledError:  # the caller has given up
                 self._leave_if_silent(version, channel)
                 raise
+        if self._refusal:
+            raise Unavailable(self._refusal)
         return await fallback()
 
     async def _hedged(self, hedging: Hedging, version: str, first: Channel, payload: bytes) -> bytes:
@@ -152,6 +160,10 @@ class DirectShard:
     def _take(self, replicas: Sequence[ShardMember]) -> None:
         """Open and close channels, once for every change of the replicas."""
         self._seen, self._holding = replicas, {}
+        before, self._refusal = self._refusal, _refusal(self._shard, replicas)
+        if self._refusal and self._refusal != before:
+            log.warning("%s", self._refusal)
+        replicas = spoken(replicas)
         addresses = {m.address for m in replicas if m.address}
         for gone in self._channels.keys() - addresses:
             self._channels.pop(gone).close()
@@ -177,6 +189,18 @@ class DirectShard:
         now = time.monotonic()
         self._shunned = {c: until for c, until in self._shunned.items() if until > now}
         return [c for c in channels if c not in self._shunned]
+
+
+def _refusal(shard: int, replicas: Sequence[ShardMember]) -> str:
+    """Name the formats of messages that this release does not know; empty: there are none."""
+    others = sorted({m.wire for m in replicas} - {WIRE})
+    if not others:
+        return ""
+    named = ", ".join(map(str, others))
+    return (
+        f"shard-{shard} has replicas of another release, with messages of format {named}; this release has {WIRE} "
+        "and calls only those with the same: finish the upgrade"
+    )
 
 
 async def _first_answer(calls: Sequence[asyncio.Future[bytes]]) -> asyncio.Future[bytes]:

@@ -2,7 +2,7 @@
 
 Every message is checked against the type that it is to become: msgspec checks the fields, and this module the dtype and
 the shape of each array. A message that does not fit raises msgspec.ValidationError, which names the field, and builds
-nothing.
+nothing. The number of this format is `membership.WIRE`: composers call only replicas that announce the same one.
 """
 
 from __future__ import annotations

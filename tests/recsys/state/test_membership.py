@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from recsys.config.platform import RoutingSpec
 from recsys.routing import FIRST, Layout, Router
 from recsys.state.item_log import LogId
 from recsys.state.membership import (
+    WIRE,
     ComposerMember,
     ShardMember,
     VersionState,
     applied,
     by_shard,
     covered,
+    decoder,
+    encode,
     furthest,
     in_use,
     ready,
@@ -41,6 +46,23 @@ def test_a_shard_is_covered_by_one_replica_that_holds_the_version():
     """Whatever its other replicas hold; shards without a replica are not."""
     group = by_shard([replica(0, "a", v1="1-0"), replica(0, "b", v2="1-0"), replica(1, "c", v1="1-0")])
     assert [covered(group, version, 3) for version in ("v1", "v2", "v3")] == [2, 1, 0]
+
+
+def test_a_composer_waits_for_shards_that_talk_as_it_does():
+    """Replicas with another format of messages make no shard ready or covered; those beside them do."""
+    other = structs.replace(replica(0, "a", v1="1-0"), wire=WIRE + 1)
+    own = replica(0, "b", v1="1-0")
+    for group, there in ((by_shard([other]), 0), (by_shard([other, own]), 1)):
+        assert ready(group, "v1", shards(1), {}) == bool(there)
+        assert covered(group, "v1", 1) == there
+
+
+def test_a_record_without_a_format_is_of_the_first():
+    """So releases that did not announce one are understood, and their readers skip the number of a later one."""
+    first = ShardMember("a", 0)
+    assert b"wire" not in encode(first)
+    assert decoder(ShardMember).decode(encode(first)).wire == 1
+    assert decoder(ShardMember).decode(encode(structs.replace(first, wire=9))).wire == 9
 
 
 def test_a_version_whose_log_stands_still_is_not_ready():

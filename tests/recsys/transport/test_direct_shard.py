@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from recsys.datatypes import Item
-from recsys.state.membership import ShardMember, VersionState
+from recsys.errors import Unavailable
+from recsys.state.membership import WIRE, ShardMember, VersionState
 from recsys.telemetry import Silent
 from recsys.transport import direct_shard, wire
 from recsys.transport.channel_server import ChannelServer
@@ -48,10 +50,10 @@ async def test_a_replica_with_another_secret_is_counted_and_logged(
 
     class Counts(Silent):
         def __init__(self) -> None:
-            self.seen: list[tuple[str, dict[str, str]]] = []
+            self.seen: list[tuple[str, float, dict[str, str]]] = []
 
         def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
-            self.seen.append((name, labels))
+            self.seen.append((name, amount, labels))
 
     counts = Counts()
     older = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address=server.address)
@@ -59,7 +61,8 @@ async def test_a_replica_with_another_secret_is_counted_and_logged(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert await shard.items("v", ["a"]) == [Item("a", "t")]
-    assert counts.seen == [("recsys_channel_refused_total", {"shard": "0"})]
+    refused = ("recsys_channel_refused_total", {"shard": "0"})
+    assert counts.seen == [(refused[0], amount, refused[1]) for amount in (0, 1.0)]
     assert "restart shard-0" in caplog.text
 
 
@@ -109,6 +112,26 @@ class Watched(list[ShardMember]):
 
 def holder(address: str, *versions: str) -> ShardMember:
     return ShardMember(address, 0, versions={version: VersionState("0-0") for version in versions}, address=address)
+
+
+async def test_a_replica_of_another_format_is_not_called(
+    replica: Replica, server: ChannelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """During an upgrade: calls go to those that talk alike. Where none is left they are refused in words, and not sent
+    by the other way, which may lead to any replica; once the others are gone that way is open again.
+    """
+    other = structs.replace(holder(server.address, "v"), wire=WIRE + 1)
+    there: list[Sequence[ShardMember]] = [[other, holder(replica.address, "v")], [other], [other], []]
+    shard = DirectShard(0, lambda: there[0], SECRET, Fallback())
+    for _ in range(8):
+        assert await shard.items("v", ["a"]) == BY_CHANNEL
+    for _ in range(2):
+        del there[0]
+        with pytest.raises(Unavailable, match=f"shard-0 has .* format {WIRE + 1}; this release has {WIRE} "):
+            await shard.items("v", ["a"])
+    assert caplog.text.count("another release") == 1  # when the first of them came
+    del there[0]
+    assert await shard.items("v", ["a"]) == BY_FALLBACK
 
 
 async def test_replicas_are_sorted_by_version_once_for_each_change(replica: Replica) -> None:

@@ -106,6 +106,8 @@ class Counts(Silent):
         self.outcomes: list[str] = []
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
+        if amount == 0:  # so that the metric is there from the start
+            return
         assert (name, amount) == ("recsys_hedged_calls_total", 1.0)
         self.outcomes.append(labels["outcome"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from recsys.columns import StringColumn
 from recsys.datatypes import Condition, Filter, Item
-from recsys.shard.candidates import QUERY, TASTE, CandidateSet, ShardQuery
+from recsys.shard.candidates import QUERY, TASTE, CandidateSet, Searched, ShardQuery
 from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
 from recsys.shard.trail_measures import LIKENESS
+from recsys.state.membership import WIRE
 from recsys.transport import wire
 from tests.support.small_shards import Asked, D, make_shard, query_of
 from tests.support.world import unit_rows
@@ -174,3 +176,15 @@ def test_a_malformed_message_builds_nothing():
     for payload in (b"\x93\x01\x02\x03", b"", wire.encode(QUERIES)[:-5]):
         with pytest.raises(msgspec.DecodeError):
             wire.decode_query(payload)
+
+
+def test_messages_that_change_have_another_number() -> None:
+    """`membership.WIRE` names the fields of all messages. One more at the end that has a default changes only the hash
+    below; with any other change the number grows.
+    """
+    messages = (ShardQuery, CandidateSet, wire.Lookup, wire.Page, wire.ItemVectors)
+    kinds = (*messages[:2], Searched, StringColumn, Item, Condition, *messages[2:])
+    fields = [
+        f"{kind.__name__}.{name}: {annotation}" for kind in kinds for name, annotation in kind.__annotations__.items()
+    ]
+    assert (WIRE, hashlib.sha256("\n".join(fields).encode()).hexdigest()[:16]) == (1, "9eb35d302c9319ff")
