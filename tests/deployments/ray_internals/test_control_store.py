@@ -67,5 +67,6 @@ def test_the_start_of_a_process_that_is_being_loaded_is_read_when_it_is(process:
 
 def test_the_start_of_a_process_that_has_ended_is_an_error(process: psutil.Process) -> None:
     process.kill()
+    assert eventually(lambda: process.status() == psutil.STATUS_ZOMBIE)
     with pytest.raises(psutil.Error):
         StartOfControlStore.of(process)
