@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -123,6 +122,5 @@ async def test_a_dashboard_that_hangs_holds_up_neither_a_frame_nor_a_thread(worl
     assert frame["deployments"] is None
     assert "does not answer" in frame["no_deployments"]
     await viewer.aclose()
-    async with asyncio.timeout(20):  # threads of the loop are waited for
+    async with asyncio.timeout(20):  # it waits for the loop's threads
         await asyncio.get_running_loop().shutdown_default_executor()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("asyncio_")]
