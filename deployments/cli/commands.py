@@ -27,7 +27,7 @@ COMMANDS = {
         "Propose which shards hold which values of an attribute, from the served items or from item files.",
     ),
     "embed": ("embedding", "Encode whole item files into a folder of Parquet, for `recsys build FOLDER`."),
-    "build": ("versions", "Build an index version: encode, index, measure recall, publish beside the others."),
+    "build": ("building", "Build an index version: encode, index, measure recall, publish beside the others."),
     "versions": ("versions", "List the published versions."),
     "promote": ("versions", "Serve a version from now on."),
     "rollback": ("versions", "Serve again the version that was served before."),

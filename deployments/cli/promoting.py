@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -78,3 +78,17 @@ def running_redis(config: ServeConfig) -> str | None:
     with contextlib.suppress(RuntimeFailure):
         return Runtime.of(config).running_redis(config)
     return None
+
+
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """What `--json` says of a version."""
+    compared = None if manifest.card is None else manifest.card.comparison
+    return {
+        "version": manifest.version,
+        "items": manifest.items,
+        "shards": len(manifest.shards),
+        "recall_at_10": manifest.recall_at_10,
+        "fingerprint": manifest.fingerprint,
+        "created_at": manifest.created_at.isoformat(timespec="seconds"),
+        "comparison": None if compared is None else compared.model_dump(),
+    }

@@ -15,8 +15,11 @@ SLOW = {
     "onnxruntime", "onnxscript", "fastapi",
 }  # fmt: skip
 """Each takes tenths of seconds to import, or seconds."""
-CLIENTS = ("down", "status", "apply", "scale", "hold", "release", "keys", "logs", "experiment", "report")
-"""They ask what runs already, and calculate nothing."""
+CLIENTS = (
+    *("down", "status", "apply", "scale", "hold", "release", "keys", "logs", "experiment", "report"),
+    *("node", "versions", "promote", "rollback"),
+)
+"""They ask what runs or lies there already, and calculate nothing."""
 CALCULATING = {"pyarrow", "scipy", "faiss", "hnswlib"}
 
 
