@@ -114,3 +114,10 @@ def test_the_page_names_every_metric():
     page = (REPOSITORY / "docs" / "metrics.md").read_text()
     listed = set(re.findall(r"^\| `(recsys_\w+)`", page, re.MULTILINE))
     assert listed == METRICS.keys()
+
+
+def test_the_page_explains_every_alert():
+    """With its urgency, in the order of the rules."""
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    listed = re.findall(r"^\| (Recsys\w+) \| (\w+) \|", page, re.MULTILINE)
+    assert listed == [(rule["alert"], rule["labels"]["severity"]) for rule in rules() if "alert" in rule]
