@@ -209,7 +209,8 @@ def test_a_call_is_added_by_its_route_and_its_schema(copy: Copy) -> None:
         "class RefusedOut(BaseModel):",
         "class ToyOut(BaseModel):\n    item_id: str\n    letters: int\n\n\n",
     )
-    copy.insert("deployments/api/reads.py", "SlateOut\n", "ToyOut, ")
+    imports = "from deployments.api.schemas import"
+    copy.insert("deployments/api/reads.py", imports, f"{imports} ToyOut\n")
     copy.insert(
         "deployments/api/reads.py",
         '    @routes.post("/search", **slate_out)',
