@@ -61,7 +61,7 @@ from recsys.transport.shard_clients import ShardClient, Shards
 
 T = TypeVar("T")
 
-_VISIBLE_WITHIN_S = 5.0
+VISIBLE_WITHIN_S = 5.0
 """Seconds for which a write waits to be visible."""
 
 
@@ -461,5 +461,5 @@ class Gateway:
         serving = self.follower.serve.layout.id
         return await self.follower.members.until(
             lambda group: all(applied(group, log, sequence, serving) for log, sequence in newest.items()),
-            _VISIBLE_WITHIN_S,
+            VISIBLE_WITHIN_S,
         )

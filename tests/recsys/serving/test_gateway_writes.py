@@ -61,7 +61,7 @@ async def test_a_delete_before_shards_that_stay_behind_is_taken(make_world, monk
         return await catch_up(*args, **options)
 
     monkeypatch.setattr(LogApplier, "catch_up", late)
-    monkeypatch.setattr(gateway, "_VISIBLE_WITHIN_S", 0.2)
+    monkeypatch.setattr(gateway, "VISIBLE_WITHIN_S", 0.2)
     await asyncio.sleep(0.6)  # a reading of the log that is under way ends
     await world.gateway.upsert([Item("brief", "brief")], wait_visible=False)
     deleted = await world.gateway.delete("brief", wait_visible=True)
