@@ -26,15 +26,24 @@ _UNLIKE = 2.0
 it differs by more for one query in twenty."""
 _GAP = 4.0
 """By chance there are more than so many times the mean number of others before the nearest match in one case of 50."""
+_GAP_ALLOWED = 2.0
+"""The same, in one case of seven, for a walk with an allow-list, which a gap that was not seen misleads."""
 _MORE = 1.3
 """Rows are looked at for this many times the wanted matches: with 50 wanted, two standard errors."""
 _ALLOWED = 0.8
 """The same of a walk with an allow-list, which also gives the matches that it passes outside of its `ef_search`; for
 queries near which matches are as frequent as everywhere."""
+_CLEAR = 3.0
+"""And so many times as deep as the first match lies: at the rim of what it keeps in sight a walk misses some rows, so
+the nearest matches are to lie well within."""
 _FIRST = 5
 """What lies in front of the first fifth of the wanted matches is judged by itself: a slate is made of these."""
-_NEARER, _CHANCE = 2.0, 2.0
-"""Sampled rows that may lie nearer than a match: so many times as many as were expected, and by chance so many more."""
+_INNER, _OUTER, _CHANCE = 0.35, 2.0, 1.0
+"""The first fifth of the matches is to lie within so many times the `ef_search` of the walk, all within so many; and by
+chance so many more sampled rows may be nearer."""
+_SPARSER = 2.0
+"""And no further than so many times as far as they would be if matches lay everywhere alike, or than a quarter of that
+reach: a walk that goes deeper may go on from there."""
 _STALE = 1.25
 """A sample is drawn anew when there are so many times more items, or fewer, as when it was drawn."""
 
@@ -71,17 +80,20 @@ class Depths:
         density = (_NEAREST - 1) / np.maximum(until - before, _NEAREST - 1)
         alike = (density < _UNLIKE * overall) & (density * _UNLIKE > overall)
         density = np.where(alike, overall, density)
-        gap = np.where(before * density > _GAP, before - 1 / density, 0.0) * (live / sampled)
+        least = _GAP_ALLOWED if allow_list else _GAP
+        gap = np.where(before * density > least, before - 1 / density, 0.0) * (live / sampled)
         if allow_list:
-            enough = np.where(alike, _ALLOWED, _MORE) * wanted
+            enough, gap = np.where(alike, _ALLOWED, _MORE) * wanted, _CLEAR * gap
         return np.minimum(gap + enough / density, live)
 
-    def near_enough(self, queries: Floats, scores: Floats, chosen: Bools, wanted: Rows, depth: int) -> Bools:
+    def near_enough(
+        self, queries: Floats, scores: Floats, chosen: Bools, wanted: Rows, depth: int, matching: int
+    ) -> Bools:
         """(m,) whether walks that kept `depth` rows in sight passed what is nearer than the matches that they give.
 
         `scores` are (m, w) of rows, best first, of which (m, w) are `chosen`. A walk with an allow-list that comes upon
-        too few matches near a query fills its answer with some that it passed on the way. Then far more sampled rows
-        lie nearer to the query than these than rows do that the walk was to look at.
+        too few matches near a query fills its answer with some that it passed on the way. Then more sampled rows lie
+        nearer to the query than these than the walk kept in sight.
         """
         rows, vectors = self._drawn()
         rank, alive = np.cumsum(chosen, axis=1), self._items.alive.view[rows]
@@ -90,11 +102,13 @@ class Depths:
             sampled = sampled[:, alive]
         unit = self._items.live / max(sampled.shape[1], 1)
         enough = np.ones(len(queries), bool)
-        for part in (_FIRST, 1):
+        for part, reach in ((_FIRST, _INNER), (1, _OUTER)):
             number = -(-wanted // part)
             at = np.argmax(rank >= number[:, None], axis=1)
             nearer = np.count_nonzero(sampled > np.take_along_axis(scores, at[:, None], 1), axis=1)
-            enough &= (rank[:, -1] >= number) & (nearer <= _NEARER * depth * number / wanted / unit + _CHANCE)
+            usual = _SPARSER * number * self._items.live / max(matching, 1)
+            within = np.clip(usual, reach * depth / 4, reach * depth)
+            enough &= (rank[:, -1] >= number) & (nearer <= within / unit + _CHANCE)
         return enough
 
     def _drawn(self) -> tuple[Rows, Floats]:

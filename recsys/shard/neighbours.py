@@ -115,15 +115,18 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     proposals: list[Proposals] = []
     for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.in_order(query, places)
-        k = int((vectors.wanted + np.minimum(vectors.excluded, wider * vectors.wanted)).max())
+        wanted = vectors.wanted
+        k = int((wanted + np.minimum(vectors.excluded, wider * wanted) if len(query.exclude) else wanted).max())
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
         # Past a quarter of the items a walk reads more than scoring them in one product does.
         if k * 4 >= live:
             break
         rows, scores = _walk(shard, vectors.queries, k)
-        chosen = _best_of(shard, rows, eligible(shard, vectors.requests, rows, excluded, None), vectors.wanted)
-        bits = query.vector_source[places]
-        enough = chosen.sum(axis=1) >= vectors.wanted
+        bits, keep = query.vector_source[places], eligible(shard, vectors.requests, rows, excluded, None)
+        if rows.shape[1] == k == wanted.min() and np.count_nonzero(keep) == keep.size and not shard.items.twins.any:
+            return [*proposals, Proposals.of(vectors.requests, rows, keep, bits, scores)]  # nothing is excluded
+        chosen = _best_of(shard, rows, keep, wanted)
+        enough = chosen.sum(axis=1) >= wanted
         if np.count_nonzero(enough) == len(places):  # nearly always
             return [*proposals, Proposals.of(vectors.requests, rows, chosen, bits, scores)]
         proposals.append(_of_lines(enough, vectors.requests, rows, chosen, bits, scores))
@@ -150,6 +153,7 @@ def _among_matches(
         for here in in_steps(depths, walking):
             some, k = _Vectors.of(query, places[here]), math.ceil(depths[here].max())
             if shard.index.selects:
+                k = max(k, shard.tuning.ef_search)
                 rows, keep, chosen, enough = _walk_allowed(shard, some, given, k, excluded)
                 scores = None
             else:
@@ -218,13 +222,12 @@ def _walk_allowed(
     shown, index = max(shard.items.shown, 1), cast("Selects", shard.index)
     k = int((vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)).max())
     k = -(-k * shard.items.live // shown)
-    effort = max(depth, shard.tuning.ef_search)
-    rows, scores = index.search_allowed(vectors.queries, k, effort, shard.allow_lists.of(given))
+    rows, scores = index.search_allowed(vectors.queries, k, depth, shard.allow_lists.of(given))
     if rows.shape[1] > k and index.mixed:
         rows = _by_likeness(shard, vectors.queries, rows)
     keep = eligible(shard, vectors.requests, rows, excluded, given)
     chosen = _best_of(shard, rows, keep, vectors.wanted)
-    enough = shard.depths.near_enough(vectors.queries, scores, keep, vectors.wanted, effort)
+    enough = shard.depths.near_enough(vectors.queries, scores, keep, vectors.wanted, depth, shard.lists.count(given))
     return rows, keep, chosen, enough
 
 

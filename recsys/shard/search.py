@@ -84,39 +84,44 @@ def _assemble(
     shard: Shard, query: ShardQuery, proposals: list[Proposals], searched: dict[int, Searched]
 ) -> CandidateSet:
     items = shard.items
-    whole = Proposals.joined(proposals)
-    rows, bits, scores = whole.rows, whole.bits, whole.told
-    tagged = tag(whole.requests, items.keys.view[rows])
-    order = tagged.argsort(kind="stable")
-    ordered, tags = rows[order], tagged[order]
-    new = np.ones(len(rows), bool)
-    new[1:] = tags[1:] != tags[:-1]
-    # Two items may share a key, and an item may have changed its row meanwhile.
-    if np.count_nonzero(~new[1:] & (ordered[1:] != ordered[:-1])):
-        order = np.lexsort((rows, tagged))
-        ordered, tags = rows[order], tagged[order]
-        new = firsts(tags, ordered, items.ids.column)
-    first = new.nonzero()[0]
-    sources = np.bitwise_or.reduceat(bits[order], first) if len(first) else np.zeros(0, np.int64)
-    rows, scores = ordered[first], scores[order[first]]
-    tags = tags[first]
+    rows, sources, scores, tags = _each_once(shard, Proposals.joined(proposals))
     offsets = tags.searchsorted(np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS))
     return CandidateSet(
         offsets=offsets,
         keys=tags & _KEY,
         sources=sources,
         likeness=_likeness(shard, query, rows, offsets, scores),
-        columns=items.numbers.view[rows],
+        columns=items.numbers.view.take(rows, axis=0),
         ids=items.ids.take(rows),
         titles=items.titles.take(rows),
         sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
         groups=items.attributes.groups(query.grouped, rows),
-        twins=items.twins.keys.view[rows],
+        twins=items.twins.keys.view.take(rows),
         matches=matches(shard, query, rows),
         top_count=shard.top_count,
         searched=searched,
         away=bool(shard.index.away),
     )
+
+
+def _each_once(shard: Shard, proposed: Proposals) -> tuple[Rows, Ints, Floats, Keys]:
+    """(n,) rows, bits of their sources, scores and tags of what is proposed, in the order of the tags."""
+    items = shard.items
+    tagged = tag(proposed.requests, items.keys.view.take(proposed.rows))
+    order = tagged.argsort(kind="stable")
+    rows, tags = proposed.rows.take(order), tagged.take(order)
+    again = tags[1:] == tags[:-1]
+    if not np.count_nonzero(again):
+        return rows, proposed.bits.take(order), proposed.told.take(order), tags
+    new = np.append(True, ~again)
+    # Two items may share a key, and an item may have changed its row meanwhile.
+    if np.count_nonzero(again & (rows[1:] != rows[:-1])):
+        order = np.lexsort((proposed.rows, tagged))
+        rows, tags = proposed.rows.take(order), tagged.take(order)
+        new = firsts(tags, rows, items.ids.column)
+    first = new.nonzero()[0]
+    bits = np.bitwise_or.reduceat(proposed.bits.take(order), first)
+    return rows.take(first), bits, proposed.told.take(order.take(first)), tags.take(first)
 
 
 def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats) -> Floats:
@@ -128,16 +133,21 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
     requests = np.arange(query.size).repeat(offsets[1:] - offsets[:-1])
     vectors = np.bincount(query.vector_request, minlength=query.size)
     # With one vector, to which all candidates are near, every product is told.
-    complete = vectors == 1
-    complete[requests[np.isnan(scores)]] = False
-    if np.count_nonzero(complete):
-        roles = np.zeros(query.size, np.int64)
-        roles[query.vector_request] = query.vector_role
-        told = complete[requests].nonzero()[0]
-        likeness[told, roles[requests[told]]] = scores[told]
-    wanting = (vectors > 0) & ~complete
-    if np.count_nonzero(wanting):
-        _multiply(shard, query, rows, offsets, wanting, likeness)
+    complete, untold = vectors == 1, np.isnan(scores)
+    if np.count_nonzero(untold):
+        complete[requests[untold]] = False
+    roles = np.zeros(query.size, np.int64)
+    roles[query.vector_request] = query.vector_role
+    completed = np.count_nonzero(complete)
+    if completed == query.size:
+        likeness[np.arange(len(rows)), roles.take(requests)] = scores
+    else:
+        if completed:
+            told = complete[requests].nonzero()[0]
+            likeness[told, roles[requests[told]]] = scores[told]
+        wanting = (vectors > 0) & ~complete
+        if np.count_nonzero(wanting):
+            _multiply(shard, query, rows, offsets, wanting, likeness)
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
         likes = learned.links.likes(query.trail, query.trail_offsets, query.trail_weights)
