@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import RecQuery
@@ -73,7 +73,7 @@ async def test_an_event_sent_twice_counts_once(make_world):
     world = await make_world()
     once = event("u", "sea-1")
     first = await world.gateway.record([once, once])
-    again, beside = await asyncio.gather(world.gateway.record([once]), world.gateway.record([replace(once)]))
+    again, beside = await asyncio.gather(world.gateway.record([once]), world.gateway.record([structs.replace(once)]))
     assert (first.accepted, first.duplicates) == (1, 1)
     assert (again.accepted, again.duplicates) == (beside.accepted, beside.duplicates) == (0, 1)
     assert [e.event_id for e in await world.gateway.user_records.history("u")] == [once.event_id]
