@@ -66,6 +66,7 @@ class Sending:
             self._send(window, calls, report)
             for records, answer in calls.finish():
                 self._count(records, answer)
+                report(f"send {self.what}", self._sent, self._tally.taken)
         self._refuse_unjoined(client)
 
     def look(self, batches: Iterable[Batch[Any]], client: Client, report: Progress) -> None:
