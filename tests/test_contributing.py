@@ -122,7 +122,7 @@ SIGNAL = """
 from recsys.ranking.scenarios import check
 from recsys.ranking.signals import SIGNALS
 from recsys.ranking.tree_ranker import FEATURES
-from deployments.api.schemas import RecommendedItem
+from deployments.api.answer_schemas import RecommendedItem
 
 async def use(world):
     check(home(weights={"toy": 2.0}), world.platform)  # the config file may name it
@@ -205,11 +205,11 @@ def test_a_source_of_candidates_is_added_by_one_file(copy: Copy) -> None:
 def test_a_call_is_added_by_its_route_and_its_schema(copy: Copy) -> None:
     """It answers behind the same limits and scopes as all calls, and the OpenAPI page has it."""
     copy.insert(
-        "deployments/api/schemas.py",
+        "deployments/api/answer_schemas.py",
         "class RefusedOut(BaseModel):",
         "class ToyOut(BaseModel):\n    item_id: str\n    letters: int\n\n\n",
     )
-    imports = "from deployments.api.schemas import"
+    imports = "from deployments.api.answer_schemas import"
     copy.insert("deployments/api/reads.py", imports, f"{imports} ToyOut\n")
     copy.insert(
         "deployments/api/reads.py",

@@ -1,4 +1,4 @@
-"""Where code stands and what it leans on: the rooms of recsys/ in layers, read from the syntax trees in one pass."""
+"""Where code stands and what it leans on: the rooms of recsys/ in layers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import ast
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 from deployments.ray_internals.forking.imports import OURS, RAYS
+from tests.support.sources import CONFIG, Source, imports, room_of, sources
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,14 +37,12 @@ SPOKEN = {
     "errors.py",
     "telemetry.py",
     "routing.py",
+    "answers.py",
     "datatypes.py",
     "columns.py",
     "files.py",
 }
 """What every room may import: the only files that stand in recsys/ itself. The settings in config/ belong to them."""
-
-CONFIG = "config/"
-"""A file for each section of the settings; they belong to recsys/ itself."""
 
 PLACES: Mapping[str, tuple[str, ...]] = {
     "torch": (
@@ -100,90 +98,18 @@ STAGE_HANDS = {
     "parts/dislikes.py",
     "parts/encoder_bench.py",
     "parts/filter_bench.py",
+    "parts/filter_cases.py",
     "parts/held_recall.py",
     "parts/index_bench.py",
     "parts/many_shards.py",
     "parts/plans_left_out.py",
     "parts/shard_memory.py",
+    "parts/shards_stage.py",
+    "parts/slow_replicas.py",
     "parts/tuned.py",
 }
 """Of load_tests/, what sets the stage for a measurement, in processes of their own, and what measures a part alone;
 nothing that measures the platform imports them."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of a package, by its path there."""
-
-    path: str
-    files: frozenset[str]
-    """Those of its own package that it imports."""
-    packages: frozenset[str]
-    """Other packages that it imports, wherever in it."""
-    at_once: frozenset[str]
-    """Those of them that it imports outside its functions."""
-    sentence: bool
-    """Whether it is one line of documentation and nothing else."""
-    environment: bool
-    """Whether it reads or changes the variables of the process."""
-
-    @property
-    def room(self) -> str:
-        return room_of(self.path)
-
-
-def room_of(path: str) -> str:
-    """The folder of a file; of one in config/, recsys/ itself."""
-    return "" if path.startswith(CONFIG) else path.rpartition("/")[0]
-
-
-def sources(package: Path) -> list[Source]:
-    paths = {str(path.relative_to(package)): path for path in sorted(package.rglob("*.py"))}
-    return [
-        _source(path, ast.parse(file.read_text(encoding="utf-8")), package.name, paths) for path, file in paths.items()
-    ]
-
-
-def _source(path: str, tree: ast.Module, package: str, paths: Mapping[str, Path]) -> Source:
-    nodes = list(ast.walk(tree))
-    names = set(_imports(nodes))
-    own = {_file_of(name, paths) for name in names if name.split(".")[0] == package}
-    return Source(
-        path,
-        files=frozenset(own - {None, path}),
-        packages=frozenset(name.split(".")[0] for name in names) - {package},
-        at_once=frozenset(name.split(".")[0] for name in _imports(_outside_functions(tree))),
-        sentence=[type(node) for node in tree.body] == [ast.Expr] and "\n" not in (ast.get_docstring(tree) or "\n"),
-        environment=any(_is_environment(node) for node in nodes),
-    )
-
-
-def _is_environment(node: ast.AST) -> bool:
-    names = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "putenv")
-    return names and isinstance(node.value, ast.Name) and node.value.id == "os"
-
-
-def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield child
-            yield from _outside_functions(child)
-
-
-def _imports(nodes: list[ast.AST] | Iterator[ast.AST]) -> Iterator[str]:
-    """Dotted names, as long as they may be: `from a import b` gives a.b."""
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _file_of(name: str, paths: Mapping[str, Path]) -> str | None:
-    """The file of a module, or of the module that a name stands in; None: of the package itself."""
-    parts = name.split(".")[1:]
-    places = ["/".join(parts[:end]) for end in (len(parts), len(parts) - 1)]
-    return next((file for place in places for file in (f"{place}.py", f"{place}/__init__.py") if file in paths), None)
 
 
 def upward(found: list[Source]) -> list[str]:
@@ -273,7 +199,7 @@ def _room_of(test: Path) -> str:
 
 
 def _names_in(file: Path) -> set[str]:
-    return {f"_.{name}" for name in _imports(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))}
+    return {f"_.{name}" for name in imports(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))}
 
 
 def test_load_tests_know_http_only():

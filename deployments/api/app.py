@@ -23,9 +23,9 @@ from deployments.api import (
     versions,
     writes,
 )
+from deployments.api.answer_schemas import Problem
 from deployments.api.front import Front
 from deployments.api.live import Frames
-from deployments.api.schemas import Problem
 from deployments.api.traces import Traces
 from deployments.api.versions import Switch, not_here
 from recsys.access.gate import Gate

@@ -55,11 +55,11 @@ def _answer(name: str, file: Traversable) -> Response:
 
 def _listed(folder: Traversable, before: str = "") -> list[tuple[str, Traversable]]:
     """Every file that is served, by its path below the folder."""
-    found: list[tuple[str, Traversable]] = []
+    files: list[tuple[str, Traversable]] = []
     for entry in folder.iterdir():
         name = before + entry.name
         if entry.is_dir():
-            found += _listed(entry, f"{name}/")
+            files += _listed(entry, f"{name}/")
         elif entry.name.rpartition(".")[2] in _TYPES:
-            found.append((name, entry))
-    return found
+            files.append((name, entry))
+    return files

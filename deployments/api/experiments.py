@@ -136,12 +136,12 @@ def _plan(plan: Plan) -> dict[str, Any]:
 
 
 def _report(report: RunReport) -> dict[str, Any]:
-    found = report.findings
+    findings = report.findings
     return {
         **_record(report.record),
         "end": report.end,
-        "sample_ratio_p": found.sample_ratio_p,
-        "a_a": found.a_a,
+        "sample_ratio_p": findings.sample_ratio_p,
+        "a_a": findings.a_a,
         "variants": [
             {
                 "variant": side.variant,
@@ -149,7 +149,7 @@ def _report(report: RunReport) -> dict[str, Any]:
                 "answers": side.answers,
                 "metric": _estimate(side.metric),
             }
-            for side in found.sides
+            for side in findings.sides
         ],
         "compared": [
             {
@@ -172,7 +172,7 @@ def _report(report: RunReport) -> dict[str, Any]:
                     for look in one.looks
                 ],
             }
-            for one in found.compared
+            for one in findings.compared
         ],
     }
 

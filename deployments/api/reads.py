@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
+from deployments.api.answer_schemas import SlateOut
 from deployments.api.parameters import (
     ContextText,
     EventsText,
@@ -34,14 +35,14 @@ from deployments.api.schemas import (
     RecommendBody,
     RecommendQuery,
     SearchBody,
-    SlateOut,
     Variant,
     Version,
 )
+from recsys.answers import Recommendation, SearchPlan
 from recsys.config.scenarios import Kind
 from recsys.data.filters import compile_filter
 from recsys.data.rules import compile_rules
-from recsys.datatypes import Recommendation, RecQuery, SearchPlan
+from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
 from recsys.ranking.scenarios import referable_of
 from recsys.serving.chosen_answers import Choice
@@ -185,7 +186,7 @@ def scenario_for(gateway: Gateway, name: str, call: Kind, field: str = "scenario
 
 
 class _Body(msgspec.Struct, omit_defaults=True, gc=False):
-    """What schemas.SlateOut documents, written as JSON without a step between."""
+    """What SlateOut documents, written as JSON without a step between."""
 
     request_id: str
     scenario: str
@@ -258,7 +259,7 @@ async def _answer(
     left_out: list[WhyNot] | None = None
     if choice != _NO_CHOICE:
         _check_chosen(query, page, why_not, choice)
-        slate = await gateway.chosen(query, choice, text, caller)
+        slate = await gateway.chosen.slate(query, choice, text, caller)
     elif query.explain == "full" or why_not:
         _check_explained(query, page)
         slate, left_out = await gateway.explained(query, why_not, text, caller)

@@ -12,11 +12,12 @@ from deployments.api import authors
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
 from recsys.access.gate import Gate
+from recsys.answers import Slate
 from recsys.config.scenarios import Scenario
 from recsys.data.filters import FilterIn
 from recsys.data.records import Id
 from recsys.data.rules import RuleIn
-from recsys.datatypes import RecQuery, Slate
+from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
 from recsys.serving.gateway import Gateway
 from recsys.state.scenario_log import ScenarioEdit

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from msgspec import structs
 from pydantic import BaseModel, Field
 
+from deployments.api.answer_schemas import RecommendedItem
 from deployments.api.parameters import basket_of, check_bulk, check_k, check_text, context_of
 from deployments.api.problems import status_of
 from deployments.api.reads import scenario_for
@@ -21,16 +22,16 @@ from deployments.api.schemas import (
     Flag,
     Ids,
     QueryText,
-    RecommendedItem,
     Rules,
     StrictDiversity,
     StrictK,
 )
 from recsys.access.gate import Gate
+from recsys.answers import Recommendation, Slate
 from recsys.data.filters import FilterIn, compile_filter
 from recsys.data.records import Id
 from recsys.data.rules import compile_rules
-from recsys.datatypes import Recommendation, RecQuery, Slate
+from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, RecsysError
 from recsys.ranking.scenarios import referable_of
 from recsys.serving.gateway import Gateway

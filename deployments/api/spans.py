@@ -23,8 +23,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from recsys.answers import Slate
 from recsys.config.serving import Tracing
-from recsys.datatypes import RecQuery, Slate
+from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
 
 _LONGEST = 128

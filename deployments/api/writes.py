@@ -10,25 +10,19 @@ from typing import Annotated, Any, Literal
 import orjson
 from fastapi import APIRouter, Query, Response
 
+from deployments.api.answer_schemas import EventsOut, ItemOut, ItemsOut, ListedOut, WrittenOut
 from deployments.api.parameters import FilterText, ItemId, check_bulk, filter_of
 from deployments.api.problems import AllRefused, refused_out
 from deployments.api.routes import CheckedRoute
-from deployments.api.schemas import (
-    EventsBody,
-    EventsOut,
-    ItemOut,
-    ItemsBody,
-    ItemsOut,
-    ListedOut,
-    WrittenOut,
-)
+from deployments.api.schemas import EventsBody, ItemsBody
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
 from recsys.data.plain_events import stated_events
 from recsys.data.records import Id, ItemIn, Refused, StatedItem, item_of, validate_each
 from recsys.data.validation import check_item
 from recsys.errors import BadInput, Conflict
-from recsys.serving.gateway import Gateway, Written
+from recsys.serving.gateway import Gateway
+from recsys.serving.item_calls import Written
 
 Wait = Annotated[Literal["visible"] | None, Query(description="visible: answer once every replica has it.")]
 Version = Annotated[
@@ -64,7 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
         good, refused = validate_each(StatedItem, body.items, lambda i: check_item(i, declared, limits, now))
         refuse_if_all("items", good, refused)
         written = [item_of(item) for _, item in good]
-        became = await gateway.upsert(written, wait_visible=wait is not None, version=version)
+        became = await gateway.items.upsert(written, wait_visible=wait is not None, version=version)
         return json_answer(_items_out(good, became, refused))
 
     @routes.put("/items/{item_id}", response_model=WrittenOut)
@@ -76,7 +70,7 @@ def router(gateway: Gateway) -> APIRouter:
         if refused:
             raise _alone(refused[0])
         [(_, item)] = good
-        [became] = await gateway.upsert([item_of(item)], wait_visible=wait is not None, version=version)
+        [became] = await gateway.items.upsert([item_of(item)], wait_visible=wait is not None, version=version)
         return json_answer(asdict(_written(became)))
 
     @routes.patch("/items/{item_id}", response_model=WrittenOut)
@@ -84,7 +78,7 @@ def router(gateway: Gateway) -> APIRouter:
         """Change what the body names of an item; null takes a field or an attribute away. 404 when it is not there."""
         _named_alike(body, item_id)
         limits = gateway.settings.limits
-        changed = await gateway.change(
+        changed = await gateway.items.change(
             item_id, lambda item: patched(item, body, declared, limits), wait_visible=wait is not None, version=version
         )
         return json_answer(asdict(changed))
@@ -97,18 +91,18 @@ def router(gateway: Gateway) -> APIRouter:
     ) -> Response:
         """All items, hidden ones too, page by page. One that is there all the while comes exactly once."""
         check_bulk(limit, "limit", gateway.settings.limits)
-        listed = await gateway.items(cursor, limit, filter_of(filter, gateway.platform))
+        listed = await gateway.items.page(cursor, limit, filter_of(filter, gateway.platform))
         following = listed[-1].item_id if len(listed) == limit else None
         return json_answer({"items": [asdict(item) for item in listed], "next_cursor": following})
 
     @routes.get("/items/{item_id}", response_model=ItemOut)
     async def get_item(item_id: ItemId) -> Response:
-        return json_answer(asdict(await gateway.item(item_id)))
+        return json_answer(asdict(await gateway.items.item(item_id)))
 
     @routes.delete("/items/{item_id}", response_model=WrittenOut)
     async def delete_item(item_id: ItemId, wait: Wait = None, version: Version = None) -> Response:
         """Take an item out of every answer; 404 when it is not there."""
-        return json_answer(asdict(await gateway.delete(item_id, wait_visible=wait is not None, version=version)))
+        return json_answer(asdict(await gateway.items.delete(item_id, wait_visible=wait is not None, version=version)))
 
     return routes
 

@@ -105,7 +105,7 @@ def serve(contender: Driver, data: Path, folder: Path, recall: float, seconds: f
 def measure(contender: Driver, queries: Floats, truth: Ints, recall: float, seconds: float) -> dict[str, Any]:
     """At the smallest effort that reaches the recall, else at the largest."""
     batches = [queries[start : start + BATCH] for start in range(0, len(queries), BATCH)]
-    effort, found = set_for(contender, batches, truth, recall)
+    effort, reached = set_for(contender, batches, truth, recall)
     cpu, requests = _cpu(contender), 0
     rates = []
     for _ in range(_ROUNDS):
@@ -115,8 +115,8 @@ def measure(contender: Driver, queries: Floats, truth: Ints, recall: float, seco
     cpu_us = (_cpu(contender) - cpu) / requests * 1e6
     return {
         "effort": effort,
-        "recall": round(found, 4),
-        "reached": found >= recall,
+        "recall": round(reached, 4),
+        "reached": reached >= recall,
         "queries_s": round(float(np.median(rates))),
         "queries_s_2_threads": round(_two_threads(contender, batches, effort, seconds)),
         "cpu_us": round(cpu_us, 1),
@@ -136,21 +136,21 @@ def set_for(contender: Driver, batches: list[Floats], truth: Ints, recall: float
         return recall_of(np.concatenate([contender.rows(contender.search(batch)) for batch in batches]), truth)
 
     least, most = contender.efforts[0], contender.efforts[-1]
-    low, high, found = least - 1, least, tried(least)
-    while found < recall and high < most:
+    low, high, reached = least - 1, least, tried(least)
+    while reached < recall and high < most:
         low, high = high, min(2 * high, most)
-        found = tried(high)
-    if found < recall:
-        return high, found
+        reached = tried(high)
+    if reached < recall:
+        return high, reached
     while high - low > max(high // _EXACT_TO, 1):
         middle = (low + high) // 2
         share = tried(middle)
         if share >= recall:
-            high, found = middle, share
+            high, reached = middle, share
         else:
             low = middle
     contender.tune(high)
-    return high, found
+    return high, reached
 
 
 def recall_of(rows: Ints, truth: Ints) -> float:

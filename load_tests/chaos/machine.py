@@ -83,12 +83,12 @@ class Machine:
         ).stderr  # fmt: skip
 
     def processes(self, words: str = "") -> list[psutil.Process]:
-        found = []
+        processes = []
         for process in instance_processes(self._id):
             with suppress(psutil.Error):
                 if words in " ".join(process.cmdline()) or words in process.name():
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def kill(self) -> None:
         """Everything on it ends at once, as when its power goes. It stays off until `revive`."""

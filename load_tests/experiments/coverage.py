@@ -69,7 +69,7 @@ def false_positives(runs: int, users: int, days: int, seed: int) -> dict[str, fl
         "usual test": lambda e: two_sided_p(e.value, e.error) < 0.05,
         "always-valid test": lambda e: always_valid(e, tau).excludes_zero,
     }
-    found: Counter[str] = Counter()
+    differences: Counter[str] = Counter()
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
         arms = [np.cumsum(People.draw(rng, users).days(rng, days), axis=1) for _ in range(2)]
@@ -81,6 +81,6 @@ def false_positives(runs: int, users: int, days: int, seed: int) -> dict[str, fl
                 sides.append(Users(clicks[day][came], items[day][came]))
             looks.append(difference(sides[0], sides[1]))
         for name, finds in tests.items():
-            found[f"{name}, one look at the end"] += finds(looks[-1])
-            found[f"{name}, a look every day"] += any(map(finds, looks))
-    return {name: count / runs for name, count in sorted(found.items())}
+            differences[f"{name}, one look at the end"] += finds(looks[-1])
+            differences[f"{name}, a look every day"] += any(map(finds, looks))
+    return {name: count / runs for name, count in sorted(differences.items())}

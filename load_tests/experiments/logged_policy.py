@@ -52,7 +52,7 @@ class Judged:
 
 def judged(truth: Truth, runs: int, rows: int, seed: int) -> Judged:
     hits: Counter[str] = Counter()
-    made: Counter[str] = Counter()
+    estimated: Counter[str] = Counter()
     refused, worth = 0, 0.0
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
@@ -71,9 +71,9 @@ def judged(truth: Truth, runs: int, rows: int, seed: int) -> Judged:
         refused += any(isinstance(estimate, Refusal) for estimate in estimates.values())
         for name, estimate in estimates.items():
             if not isinstance(estimate, Refusal):
-                made[name] += 1
+                estimated[name] += 1
                 hits[name] += estimate.holds(truth.value)
-    return Judged({name: hits[name] / made[name] for name in made}, refused / runs, worth / runs)
+    return Judged({name: hits[name] / estimated[name] for name in estimated}, refused / runs, worth / runs)
 
 
 def _softmax(values: Doubles) -> Doubles:

@@ -76,12 +76,12 @@ def needed(runs: int, seed: int) -> Needed:
     split = users_needed(float(plain.linearised().std()), LIFT * plain.ratio)
     each = differences(*drafts.clicks(rng, pilot))
     interleaved = users_needed_pairwise(float(each.std()), float(each.mean()))
-    found, found_within, wrong = 0, 0, 0
+    two_sided, interleaved_right, wrong = 0, 0, 0
     for run in range(runs):
         rng = np.random.default_rng([seed, run])
         sides = [People.draw(rng, split // 2).period(rng, lift) for lift in (LIFT, 0.0)]
-        found += difference(sides[0], sides[1]).low > 0
+        two_sided += difference(sides[0], sides[1]).low > 0
         preferred = preference(*drafts.clicks(rng, People.draw(rng, interleaved)))
-        found_within += preferred.low > 0
+        interleaved_right += preferred.low > 0
         wrong += preferred.high < 0
-    return Needed(split, found / runs, interleaved, found_within / runs, wrong / runs)
+    return Needed(split, two_sided / runs, interleaved, interleaved_right / runs, wrong / runs)

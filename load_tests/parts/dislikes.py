@@ -51,13 +51,13 @@ def low_shares(lists: npt.NDArray[np.int64], kept_back: Dislikes, told: Dislikes
     """(cases,) float64: of what was kept back of each user's dislikes, the share among the first `depth` of the list;
     NaN for users without any. What the user has told is no longer in the list, as in an answer.
     """
-    found = np.full(len(lists), np.nan)
+    shares = np.full(len(lists), np.nan)
     for user, row in enumerate(lists):
         wanted = kept_back.of_user(user)
         if len(wanted):
             shown = row[~np.isin(row, told.of_user(user))][:depth]
-            found[user] = np.isin(wanted, shown).mean()
-    return found
+            shares[user] = np.isin(wanted, shown).mean()
+    return shares
 
 
 def interval(difference: Shares, seed: int) -> tuple[float, float, float]:
@@ -112,10 +112,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "var")
     given = parser.parse_args()
     data = fetch_ml100k(given.out / "ml-100k", lambda _phase: None)
-    found = compared(read_for_serve(given.config), data, given.seed)
-    (given.out / "dislikes.json").write_text(json.dumps(found, indent=2) + "\n")
+    outcome = compared(read_for_serve(given.config), data, given.seed)
+    (given.out / "dislikes.json").write_text(json.dumps(outcome, indent=2) + "\n")
     table = Table("", "with dislikes", "without", "difference, 95 %")
-    for what, (taught, plain, (mean, low, high)) in found.items():
+    for what, (taught, plain, (mean, low, high)) in outcome.items():
         table.add_row(what, f"{taught:.4f}", f"{plain:.4f}", f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]")
     Console(width=120).print(table)
 

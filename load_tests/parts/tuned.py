@@ -61,14 +61,14 @@ _TIE = 1e-6
 def main() -> None:
     args = arguments()
     file: Path = args.out / "tuned.json"
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() and not args.anew else {}
+    rows: dict[str, Any] = json.loads(file.read_text()) if file.exists() and not args.anew else {}
     for name in args.only.split(","):
-        if name not in found:
-            found[name] = run(name, SHOPS[name], args)
-            results.write(found, file)
-    show(found)
+        if name not in rows:
+            rows[name] = run(name, SHOPS[name], args)
+            results.write(rows, file)
+    show(rows)
     print(f"written: {file}")
-    if not all(row["met"] for row in found.values()):
+    if not all(row["met"] for row in rows.values()):
         raise SystemExit("a setting missed its target")
 
 
@@ -85,8 +85,8 @@ def run(name: str, shop: Shop, args: argparse.Namespace) -> dict[str, Any]:
         _recsys(*given, "--allow-bad", "1", "--config", str(config))
         (folder / "built").touch()
     start = time.perf_counter()
-    asked = [] if events is None else ["--events", str(events)]
-    tuned = json.loads(_recsys("tune", "--recall", str(args.recall), *asked, "--json", "--config", str(config)))
+    event_options = [] if events is None else ["--events", str(events)]
+    tuned = json.loads(_recsys("tune", "--recall", str(args.recall), *event_options, "--json", "--config", str(config)))
     seconds = time.perf_counter() - start
     intervals = check(read_config(config), events)
     return {
@@ -158,9 +158,9 @@ def _shares(shards: Sequence[Shard], work: Tuning, queries: Floats, given: Filte
             wanted = _distinct(matches[np.argsort(-scores, kind="stable")][: 20 * K], vectors)
             part = range(int(answer.offsets[b]), int(answer.offsets[b + 1]))
             order = sorted(part, key=lambda at: -float(answer.likeness[at, QUERY]))
-            found = _distinct(np.array([place[ids[at]] for at in order], np.int64), vectors)
+            nearest = _distinct(np.array([place[ids[at]] for at in order], np.int64), vectors)
             least = float(vectors[wanted[-1]] @ vector) - _TIE
-            hits = int(np.count_nonzero(vectors[found] @ vector >= least)) if len(found) else 0
+            hits = int(np.count_nonzero(vectors[nearest] @ vector >= least)) if len(nearest) else 0
             shares[start + b] = min(hits, len(wanted)) / len(wanted)
     return shares
 
@@ -203,7 +203,7 @@ def write_config(file: Path, folder: Path, declared: Mapping[str, str]) -> None:
     text = (ROOT / "configs" / "local.yaml").read_text()
     text = re.sub(r"data_dir: \S+", f"data_dir: {folder.resolve()}/data", text, count=1)
     keys = "".join(f"        {key}: {kind}\n" for key, kind in declared.items())
-    text = re.sub(r"(      attributes:[^\n]*\n)(?:        \w+: \S+\n)+", lambda found: found[1] + keys, text, count=1)
+    text = re.sub(r"(      attributes:[^\n]*\n)(?:        \w+: \S+\n)+", lambda match: match[1] + keys, text, count=1)
     file.write_text(text)
     (folder / "data").mkdir(exist_ok=True)
     (folder.parent / "models").mkdir(exist_ok=True)
@@ -222,10 +222,10 @@ def _recsys(*arguments: str) -> str:
     return done.stdout
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(rows: Mapping[str, Any]) -> None:
     table = Table("catalogue", "items", "tune took", "it wrote", "queries/s a core", "bytes/item", "group", "recall@10",
                   title="recsys tune, checked with other queries")  # fmt: skip
-    for name, row in found.items():
+    for name, row in rows.items():
         for first, cells in _lines(name, row):
             table.add_row(*cells, end_section=first == "last")
     Console(width=150).print(table)

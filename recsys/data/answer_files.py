@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.datatypes import RecQuery, Slate
+from recsys.answers import Slate
+from recsys.datatypes import RecQuery
 from recsys.files import whole
 
 USER = "user_id"

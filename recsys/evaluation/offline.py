@@ -31,6 +31,7 @@ from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.state.item_counts import Counts
 from recsys.transport.shard_clients import Shards
+from recsys.versions.opening import open_serve, open_shard
 from recsys.versions.store import VersionStore
 
 _BUDGET_S = 600.0
@@ -124,10 +125,10 @@ class Offline:
         known: Known = NOTHING,
     ) -> None:
         self._known = known
-        self.serve = store.serve(version)
+        self.serve = open_serve(store, version)
         self._settings = settings.model_copy(update={"budget_s": _BUDGET_S})
         self.manifest = manifest = store.manifest(version)
-        loaded = [store.load(version, n) for n in range(len(manifest.shards))]
+        loaded = [open_shard(store, version, n) for n in range(len(manifest.shards))]
         counts = _counts(popularity, settings.trend_half_life_s)
         for shard in loaded:
             shard.tune(tuning)

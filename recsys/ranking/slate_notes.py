@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import structs
 
-from recsys.datatypes import Recommendation
+from recsys.answers import Recommendation
 from recsys.ranking.batch_query import Prepared
 
 HISTORY_LIMIT = "history_limit"

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from recsys.datatypes import Floats, Recommendation
+from recsys.answers import Recommendation
+from recsys.datatypes import Floats
 from recsys.ranking.batch_query import Prepared
 from recsys.ranking.explanations import Explanations
 from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet

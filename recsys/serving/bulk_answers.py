@@ -13,9 +13,10 @@ from typing import Self
 
 from redis.asyncio import Redis
 
+from recsys.answers import Slate
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.datatypes import Filter, Floats, Item, RecQuery, Slate
+from recsys.datatypes import Filter, Floats, Item, RecQuery
 from recsys.errors import BadInput, Unavailable
 from recsys.model.taste import Taste
 from recsys.ranking.scenarios import compiled
@@ -36,6 +37,7 @@ from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
 from recsys.transport.direct_shard import DirectShard
 from recsys.transport.shard_clients import ShardClient, Shards
+from recsys.versions.opening import open_serve
 from recsys.versions.store import VersionStore
 
 _BUDGET_S = 30.0
@@ -151,7 +153,7 @@ class BulkAnswers:
             raise Unavailable("no composer serves a version; is the platform up?")
         [(version, _)] = serving.most_common(1)
         if self._serve is None or self._serve.version != version:
-            self._serve = await asyncio.to_thread(self._store.serve, version)
+            self._serve = await asyncio.to_thread(open_serve, self._store, version)
             self._routers[version] = self._serve.layout.router
         return self._serve
 

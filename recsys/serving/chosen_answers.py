@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec import structs
 
+from recsys.answers import Slate
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
+from recsys.serving.encoder_calls import QueryTexts
+from recsys.serving.lanes import Lanes, ServedVersion
 from recsys.serving.trials import Trial
+from recsys.transport.coalescing import Caller
 
 
 class Choice(NamedTuple):
@@ -23,14 +26,6 @@ class Choice(NamedTuple):
     """One that the shards hold: the served one, or one on its way to the users."""
     variant: str | None
     """As the log names it: `EXPERIMENT/VARIANT`."""
-
-
-class ServedVersion(msgspec.Struct, frozen=True):
-    """A version that answers users."""
-
-    version: str
-    share: float
-    """Of the users."""
 
 
 def in_variant(query: RecQuery, variant: str | None, trials: Mapping[str, Trial]) -> RecQuery:
@@ -61,3 +56,36 @@ def place_of(version: str, served: Sequence[ServedVersion]) -> int:
         "`recsys promote VERSION --canary 1%` lets them hold another one as well",
         field="version",
     )
+
+
+class ChosenAnswers:
+    """`budget_s`: seconds for the vector of a text."""
+
+    def __init__(self, lanes: Lanes, trials: Mapping[str, Trial], texts: QueryTexts, budget_s: float) -> None:
+        self._lanes = lanes
+        self._trials = trials
+        self._texts = texts
+        self._budget_s = budget_s
+
+    def versions(self) -> list[ServedVersion]:
+        """What answers users: the served version, and behind it the one that goes out beside it."""
+        return self._lanes.versions()
+
+    def variants(self) -> dict[str, list[str]]:
+        """Scenario -> the variants that run on it, as the log names them."""
+        return {name: labels for name, trial in self._trials.items() if (labels := trial.labels())}
+
+    async def slate(
+        self, query: RecQuery, choice: Choice, text: str | None = None, caller: Caller | None = None
+    ) -> Slate:
+        """The answer of a version or of a variant. Raises BadInput where there is none."""
+        caller, query = caller or Caller(), in_variant(query, choice.variant, self._trials)
+        version = choice.version or self._lanes.serve_of(query.user_id).version
+        on_trial = place_of(version, self.versions()) > 0
+        lane = self._lanes.trial if on_trial else self._lanes.served
+        if text is not None:
+            serve = lane.serve()
+            vector = await self._texts.vector(serve.version, text, caller, self._budget_s)
+            query = structs.replace(query, vector=vector, encoder=serve.fingerprint)
+        slate = await lane.slates.submit(query, caller)
+        return structs.replace(slate, variant=choice.variant or "")

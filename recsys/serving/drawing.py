@@ -7,7 +7,7 @@ import os
 import numpy as np
 from msgspec import structs
 
-from recsys.datatypes import Slate
+from recsys.answers import Slate
 
 
 def drawn(slate: Slate, temperature: float, seed: bytes | None = None) -> Slate:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
-from recsys.datatypes import Evidence, Interaction, Item, LikedItem, Recommendation, SharedValue, Slate, UserProfile
+from recsys.answers import Evidence, LikedItem, Recommendation, SharedValue, Slate
+from recsys.datatypes import Interaction, Item, UserProfile
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste, needed
 from recsys.ranking.batch_query import Prepared
@@ -53,12 +54,12 @@ class EvidenceFinder:
         vectors, _ = await self._shards.vectors(serve.version, wanted, _LOOKUP_S)
         work = _Hypothetical(self._recommender, prepared, events, vectors, self._taste, serve)
         await work.without([frozenset(), *(frozenset([unit]) for unit in work.units)])
-        known, _ = await self._shards.items(
+        by_id, _ = await self._shards.items(
             serve.version, [*(item.item_id for item in slate.items), *work.units], _LOOKUP_S
         )
         sets = await _smallest_sets(work, [item.item_id for item in slate.items])
         items = [
-            structs.replace(item, evidence=_evidence(item, work, sets[item.item_id], known)) for item in slate.items
+            structs.replace(item, evidence=_evidence(item, work, sets[item.item_id], by_id)) for item in slate.items
         ]
         return structs.replace(slate, items=tuple(items))
 
@@ -128,19 +129,19 @@ class _Hypothetical:
 async def _smallest_sets(work: _Hypothetical, items: Sequence[str]) -> dict[str, tuple[Kept | None, bool]]:
     """For each item the smallest set found without which it is not there, and whether no smaller one exists."""
     ranked = {item: work.strongest(item) for item in items}
-    found: dict[str, tuple[Kept | None, bool]] = {}
+    smallest: dict[str, tuple[Kept | None, bool]] = {}
     for item in items:
         if (alone := next((u for u in ranked[item] if work.lacks(frozenset([u]), item)), None)) is not None:
-            found[item] = frozenset([alone]), True
-    left = [item for item in items if item not in found]
+            smallest[item] = frozenset([alone]), True
+    left = [item for item in items if item not in smallest]
     tried = {item: _larger(ranked[item]) for item in left}
     await work.without(gone for sets in tried.values() for gone in sets)
     for item in left:
         gone = next((one for one in tried[item] if work.lacks(one, item)), None)
         exact = gone is not None and len(gone) == 2  # no single one did it
-        found[item] = gone, exact
-    await _pruned(work, found)
-    return found
+        smallest[item] = gone, exact
+    await _pruned(work, smallest)
+    return smallest
 
 
 def _larger(units: Sequence[str]) -> list[Kept]:
@@ -150,9 +151,9 @@ def _larger(units: Sequence[str]) -> list[Kept]:
     return [*pairs, *(frozenset(units[:size]) for size in (*sizes, len(units)) if size > 2)]
 
 
-async def _pruned(work: _Hypothetical, found: dict[str, tuple[Kept | None, bool]]) -> None:
+async def _pruned(work: _Hypothetical, smallest: dict[str, tuple[Kept | None, bool]]) -> None:
     """Take out of each set, one after another, what it does not need."""
-    growing = {item: gone for item, (gone, _) in found.items() if gone is not None and len(gone) > 2}
+    growing = {item: gone for item, (gone, _) in smallest.items() if gone is not None and len(gone) > 2}
     while growing:
         await work.without(gone - {unit} for gone in growing.values() for unit in gone)
         smaller = {}
@@ -160,32 +161,32 @@ async def _pruned(work: _Hypothetical, found: dict[str, tuple[Kept | None, bool]
             spare = next((unit for unit in sorted(gone) if work.lacks(gone - {unit}, item)), None)
             if spare is not None:
                 smaller[item] = gone - {spare}
-                found[item] = smaller[item], False
+                smallest[item] = smaller[item], False
         growing = {item: gone for item, gone in smaller.items() if len(gone) > 1}
 
 
 def _evidence(
-    item: Recommendation, work: _Hypothetical, found: tuple[Kept | None, bool], known: Mapping[str, Item]
+    item: Recommendation, work: _Hypothetical, smallest: tuple[Kept | None, bool], by_id: Mapping[str, Item]
 ) -> Evidence:
-    gone, exact = found
+    gone, exact = smallest
     effects = [(unit, *work.effect(item.item_id, unit)) for unit in work.strongest(item.item_id)]
     likes = tuple(
-        LikedItem(unit, known[unit].title if unit in known else "", round(adds, 6), place)
+        LikedItem(unit, by_id[unit].title if unit in by_id else "", round(adds, 6), place)
         for unit, adds, place in effects[:_TOLD]
         if adds > 0 or place is None or place > item.rank
     )
     without = None if gone is None else tuple(unit for unit in work.units if unit in gone)
-    return Evidence(likes, _shared(item.item_id, work.units, known), without, exact)
+    return Evidence(likes, _shared(item.item_id, work.units, by_id), without, exact)
 
 
-def _shared(item_id: str, units: Sequence[str], known: Mapping[str, Item]) -> tuple[SharedValue, ...]:
+def _shared(item_id: str, units: Sequence[str], by_id: Mapping[str, Item]) -> tuple[SharedValue, ...]:
     """Keywords that the item has in common with most items of the history."""
-    if item_id not in known:
+    if item_id not in by_id:
         return ()
     holders: dict[tuple[str, str], list[str]] = {}
-    own = set(_keywords(known[item_id]))
+    own = set(_keywords(by_id[item_id]))
     for unit in units:
-        for pair in _keywords(known[unit]) if unit in known else ():
+        for pair in _keywords(by_id[unit]) if unit in by_id else ():
             if pair in own:
                 holders.setdefault(pair, []).append(unit)
     most = sorted(holders.items(), key=lambda one: -len(one[1]))[:_TOLD]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from recsys.datatypes import Interaction, RecQuery, Slate
+from recsys.answers import Slate
+from recsys.datatypes import Interaction, RecQuery
 from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
 from recsys.serving.evidence import EvidenceFinder

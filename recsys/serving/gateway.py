@@ -5,29 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import orjson
 from msgspec import structs
 from redis.asyncio import Redis
 
+from recsys.answers import Slate
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
-from recsys.datatypes import Filter, Interaction, Item, Keys, RecQuery, Slate
-from recsys.errors import Conflict, NotFound, Outdated, RecsysError, Unavailable
+from recsys.datatypes import Interaction, Item, Keys, RecQuery
+from recsys.errors import Outdated, RecsysError
 from recsys.model.taste import Taste
 from recsys.outcomes.log_files import LogFiles
 from recsys.ranking.scenarios import compiled
-from recsys.ranking.served_version import Serve
 from recsys.ranking.variants import with_variants
-from recsys.serving.chosen_answers import Choice, ServedVersion, in_variant, place_of
-from recsys.serving.encoder_calls import Encode, QueryTexts, within
-from recsys.serving.event_writes import EventWriter, Recorded, Told, part_of, together
+from recsys.serving.chosen_answers import ChosenAnswers
+from recsys.serving.encoder_calls import Encode, QueryTexts
+from recsys.serving.event_writes import EventWriter, Recorded, Told
 from recsys.serving.experiment_runs import ExperimentRuns
 from recsys.serving.explaining import Explainer
-from recsys.serving.item_changes import Edit, ItemChanger
-from recsys.serving.item_writes import ItemWriter
+from recsys.serving.item_calls import ItemCalls
+from recsys.serving.lanes import Lanes
 from recsys.serving.left_out import WhyNot
 from recsys.serving.live_scenarios import LiveScenarios
 from recsys.serving.load import LoadMeter
@@ -47,33 +45,14 @@ from recsys.serving.timeline import Timeline
 from recsys.serving.trials import Trial, trials
 from recsys.serving.user_records import UserRecords
 from recsys.serving.version_follower import VersionFollower
-from recsys.state import redis_keys
-from recsys.state.item_log import LogId
-from recsys.state.job_runs import last_run
-from recsys.state.membership import applied
+from recsys.state.job_runs import last_runs
 from recsys.state.shown_items import ShownItems
 from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
 from recsys.state.vitals import Vitals, version_label
 from recsys.telemetry import SILENT, Telemetry
-from recsys.transport.coalescing import Caller, Coalescer, Flight
+from recsys.transport.coalescing import Caller, Flight
 from recsys.transport.shard_clients import ShardClient, Shards
-
-T = TypeVar("T")
-
-VISIBLE_WITHIN_S = 5.0
-"""Seconds for which a write waits to be visible."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An acknowledged change of an item."""
-
-    item_id: str
-    shard: int
-    sequence: str
-    visible: bool | None
-    """Whether every live replica of every shard that the call wrote to has applied it; None: not waited for."""
 
 
 class Gateway:
@@ -121,9 +100,7 @@ class Gateway:
     def _apply(self, settings: Serving) -> None:
         self.settings = settings
         self.answers.configure(settings.slate_log)
-        kept_s = 2 * settings.write_budget_s + 60
-        self._items = ItemWriter(self._redis, self.follower.layouts, lambda: self.follower.serve.layout.id, kept_s)
-        self._changer = ItemChanger(self._redis, self._shards, self._encode, self._items, settings)
+        self.items = ItemCalls(self._redis, self._shards, self._encode, self.follower, settings)
         self.users = UserStore(
             self._redis,
             ttl_s=settings.profile_ttl_s,
@@ -148,39 +125,10 @@ class Gateway:
         events = EventWriter(self.users, profiles, settings, self.answers)
         self.user_records = UserRecords(self.users, self._about, events, self.record)
         self._explainer = Explainer(recommender, self._shards, profiles.taste, self.user_records.history)
-        self.slates: Coalescer[RecQuery, Slate] = Coalescer(
-            lambda batch: self._recording.slates(recommender.recommend_many(batch, self.follower.serve)),
-            max_batch=settings.max_batch,
-            max_in_flight=settings.flights,
-            max_waiting=settings.max_waiting,
-            max_wait_s=settings.budget_s / 2,
-            budget_s=settings.budget_s,
-            landed=lambda flight: self._landed("recommend", flight),
-        )
-        self._events: Coalescer[Told, Recorded] = Coalescer(
-            lambda batch: self._recording.events(events.record_many(batch, self.follower.serve)),
-            max_batch=settings.max_batch,
-            max_in_flight=settings.flights,
-            max_waiting=settings.max_waiting,
-            landed=lambda flight: self._landed("events", flight),
-        )
-        self._canary_slates: Coalescer[RecQuery, Slate] = Coalescer(
-            lambda batch: self._recording.slates(recommender.recommend_many(batch, self._canary_serve())),
-            max_batch=settings.max_batch,
-            max_in_flight=settings.flights,
-            max_waiting=settings.max_waiting,
-            max_wait_s=settings.budget_s / 2,
-            budget_s=settings.budget_s,
-            landed=lambda flight: self._landed("recommend", flight),
-        )
-        self._canary_events: Coalescer[Told, Recorded] = Coalescer(
-            lambda batch: self._recording.events(events.record_many(batch, self._canary_serve())),
-            max_batch=settings.max_batch,
-            max_in_flight=settings.flights,
-            max_waiting=settings.max_waiting,
-            landed=lambda flight: self._landed("events", flight),
-        )
+        self.lanes = Lanes(self.follower, recommender, events, self._recording, settings, self._landed)
+        self.slates, self._events = self.lanes.served.slates, self.lanes.served.events
         self._texts = QueryTexts(self._encode, settings, lambda flight: self._landed("texts", flight))
+        self.chosen = ChosenAnswers(self.lanes, self._trials, self._texts, settings.budget_s)
 
     def _recommender(self, settings: Serving, rotation: Rotation | None = None) -> Recommender:
         own = compiled(settings, self.platform)
@@ -242,7 +190,7 @@ class Gateway:
     async def _tried(self, query: RecQuery, trial: Trial | None, caller: Caller) -> Slate:
         """The answer where there is an experiment, or another version for a part of the users."""
         canary = self.follower.canary
-        queue = self._canary_slates if canary is not None and canary.takes(query.user_id) else self.slates
+        queue = self.lanes.of(query.user_id).slates
         if trial is None:
             slate = await queue.submit(query, caller)
         else:
@@ -252,46 +200,12 @@ class Gateway:
             self.vitals.note(version_label(slate.index_version), took_s, degraded=bool(slate.degraded))
         return slate
 
-    def _serve_of(self, user_id: str | None) -> Serve:
-        """The version that answers a user."""
-        canary = self.follower.canary
-        return canary.serve if canary is not None and canary.takes(user_id) else self.follower.serve
-
-    def _canary_serve(self) -> Serve:
-        """The version for a part of the users; the served one where that has just ended."""
-        return self.follower.serve if self.follower.canary is None else self.follower.canary.serve
-
-    def versions(self) -> list[ServedVersion]:
-        """What answers users: the served version, and behind it the one that goes out beside it."""
-        served, canary = self.follower.serve.version, self.follower.canary
-        if canary is None or canary.serve.version == served:
-            return [ServedVersion(served, 1.0)]
-        return [ServedVersion(served, 1.0 - canary.share), ServedVersion(canary.serve.version, canary.share)]
-
-    def variants(self) -> dict[str, list[str]]:
-        """Scenario -> the variants that run on it, as the log names them."""
-        return {name: labels for name, trial in self._trials.items() if (labels := trial.labels())}
-
-    async def chosen(
-        self, query: RecQuery, choice: Choice, text: str | None = None, caller: Caller | None = None
-    ) -> Slate:
-        """The answer of a version or of a variant, see `chosen_answers.py`. Raises BadInput where there is none."""
-        caller, query = caller or Caller(), in_variant(query, choice.variant, self._trials)
-        own = choice.version or self._serve_of(query.user_id).version
-        on_trial = place_of(own, self.versions()) > 0
-        if text is not None:
-            serve = self._canary_serve() if on_trial else self.follower.serve
-            vector = await self._texts.vector(serve.version, text, caller, self.settings.budget_s)
-            query = structs.replace(query, vector=vector, encoder=serve.fingerprint)
-        slate = await (self._canary_slates if on_trial else self.slates).submit(query, caller)
-        return structs.replace(slate, variant=choice.variant or "")
-
     async def search(self, text: str, query: RecQuery, caller: Caller | None = None) -> Slate:
         """A slate for a text: `query` with the text's vector. Raises Unavailable when no encoder answers."""
         caller = caller or Caller()
         query = structs.replace(query, since=caller.since)
         while True:
-            serve = self._serve_of(query.user_id)
+            serve = self.lanes.serve_of(query.user_id)
             left_s = self.settings.budget_s - (time.monotonic() - caller.since)
             vector = await self._texts.vector(serve.version, text, caller, left_s)
             try:
@@ -308,7 +222,7 @@ class Gateway:
         """
         slate = await (self.recommend(query, caller) if text is None else self.search(text, query, caller))
         async with self._explaining:
-            serve = self._serve_of(query.user_id)
+            serve = self.lanes.serve_of(query.user_id)
             if (trial := self._trials.get(query.scenario)) is not None:
                 query = trial.as_ranked(query)
             if text is not None:
@@ -342,10 +256,7 @@ class Gateway:
 
     async def _seen(self, user_id: str) -> tuple[Keys, Sequence[str]]:
         """Keys of what the user has seen, and the parts that did not answer."""
-        serve = self._serve_of(user_id)
-        loaded = await self._profiles.load([user_id], (), serve, self.settings.budget_s)
-        profile = loaded.profiles.get(user_id) or serve.space.unknown_user()
-        return profile.seen, loaded.missing
+        return await self._profiles.seen(user_id, self.lanes.serve_of(user_id), self.settings.budget_s)
 
     async def preview(
         self, settings: Serving, queries: Sequence[RecQuery], text: str | None = None
@@ -370,76 +281,10 @@ class Gateway:
         """
         if not events:
             return Recorded(0, 0, 0, ())
+        told = Told(events, untimed, fold)
         if (canary := self.follower.canary) is None:  # nearly always
-            return await self._events.submit(Told(events, untimed, fold))
-        # Each user's profile is of the version that answers the user.
-        here = [place for place, event in enumerate(events) if canary.takes(event.user_id)]
-        there = sorted({*range(len(events))} - {*here})
-        parts = [
-            queue.submit(part_of(Told(events, untimed, fold), places))
-            for queue, places in ((self._canary_events, here), (self._events, there))
-            if places
-        ]
-        return together(await asyncio.gather(*parts))
-
-    async def upsert(
-        self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None
-    ) -> list[Written | Conflict]:
-        """Insert or replace items. Return the outcome of each.
-
-        `version`: the caller's, see `item_writes.py`; None: the order of the calls decides. `wait_visible`: whether to
-        wait until searches find the items. Raises Unavailable when the writes are not durable: then any of them may be
-        lost.
-        """
-        if not items:
-            return []
-        serve, texts = self.follower.serve, [item.passage() for item in items]
-        encoding = within(self.settings.write_budget_s, self._encode(serve.version, texts))
-        ticket, vectors = await asyncio.gather(self._items.ticket(), encoding)
-        logged = await self._items.upsert(items, vectors, serve.fingerprint, ticket, version)
-        visible = await self._visible(logged.newest) if wait_visible else None
-        return [
-            one if isinstance(one, Conflict) else Written(item.item_id, *one, visible)
-            for item, one in zip(items, logged.items, strict=True)
-        ]
-
-    async def change(self, item_id: str, edit: Edit, *, wait_visible: bool, version: int | None = None) -> Written:
-        """Write what `edit` makes of an item. Raises NotFound, Conflict, Unavailable, and what `edit` raises."""
-        serve = self.follower.serve
-        logged = await self._changer.change(item_id, edit, serve, self.item, self._visible, version)
-        if isinstance(changed := logged.items[0], Conflict):
-            raise changed
-        visible = await self._visible(logged.newest) if wait_visible else None
-        return Written(item_id, *changed, visible)
-
-    async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
-        """Delete an item. Raises NotFound when there is none, and Conflict after a later write or a higher version."""
-        serve = self.follower.serve
-        logged = await self._changer.delete(item_id, serve, self.item, self._visible, version)
-        if isinstance(deleted := logged.items[0], Conflict):
-            raise deleted
-        visible = await self._visible(logged.newest) if wait_visible else None
-        return Written(item_id, *deleted, visible)
-
-    async def item(self, item_id: str) -> Item:
-        """Raises NotFound, and Unavailable when a shard that may hold the item does not answer."""
-        items, missing = await self._shards.items(self.follower.serve.version, [item_id], self.settings.budget_s)
-        if item_id in items:
-            return items[item_id]
-        if missing:
-            raise Unavailable(f"{', '.join(missing)} may hold the item and does not answer; try again")
-        raise NotFound(f"item_id: there is no item {item_id!r}", field="item_id")
-
-    async def items(self, after: str | None, limit: int, given: Filter | None) -> list[Item]:
-        """Items behind the id `after`, hidden ones too, in the order of `shard/listing.py`.
-
-        Raises Unavailable when a shard does not answer.
-        """
-        version = self.follower.serve.version
-        items, missing = await self._shards.page(version, after, limit, given, self.settings.write_budget_s)
-        if missing:
-            raise Unavailable(f"{', '.join(missing)} does not answer, and the page would not be whole; try again")
-        return items
+            return await self._events.submit(told)
+        return await self.lanes.record(told, canary)
 
     def outcome_roles(self) -> dict[str, str]:
         """Event type -> what an event of it is to the answer that it names; types that are nothing are left out."""
@@ -447,19 +292,8 @@ class Gateway:
 
     async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""
-        rebuilt, retrained = [await last_run(self._redis, key) for key in (redis_keys.REBUILD, redis_keys.RETRAINING)]
-        if "comparison" in retrained:
-            return rebuilt, {**retrained, "comparison": orjson.loads(retrained["comparison"])}
-        return rebuilt, retrained
+        return await last_runs(self._redis)
 
     async def refused_settings(self) -> dict[str, str]:
         """Deployment -> why the settings that it was handed last are not in force."""
         return await refusals(self._redis)
-
-    async def _visible(self, newest: Mapping[LogId, str]) -> bool:
-        """Wait until all shards have applied their newest change. Return False when that takes over five seconds."""
-        serving = self.follower.serve.layout.id
-        return await self.follower.members.until(
-            lambda group: all(applied(group, log, sequence, serving) for log, sequence in newest.items()),
-            VISIBLE_WITHIN_S,
-        )

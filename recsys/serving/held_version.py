@@ -30,6 +30,7 @@ from recsys.state.item_log import Entry, ItemLog, after
 from recsys.state.membership import Drift, VersionState
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.manifest import Manifest
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 
 LINGER_S = 5.0
@@ -204,7 +205,7 @@ class HeldVersion:
 
 async def _load(manifest: Manifest, source: ShardSource) -> tuple[Shard, PopularityFeed]:
     """A shard with all that the log holds, warmed up, and the feed that its popularity came by."""
-    shard = await asyncio.to_thread(source.store.load, manifest.version, source.number)
+    shard = await asyncio.to_thread(open_shard, source.store, manifest.version, source.number)
     applier = LogApplier(source.number, manifest.layout, source.redis, source.encode)
     while await applier.catch_up(shard, manifest.fingerprint):
         continue

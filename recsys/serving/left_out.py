@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from recsys.answers import Recommendation, Slate
 from recsys.config.scenarios import Source
-from recsys.datatypes import ITEM_ID, Condition, Filter, Item, Recommendation, RecQuery, Rule, Slate, item_key
+from recsys.datatypes import ITEM_ID, Condition, Filter, Item, RecQuery, Rule, item_key
 from recsys.errors import RecsysError
 from recsys.ranking.batch_query import Prepared
 from recsys.ranking.served_version import Serve
@@ -54,12 +55,12 @@ class LeftOut:
 
     async def why(self, items: Sequence[str], prepared: Prepared, slate: Slate, serve: Serve) -> list[WhyNot]:
         """Of each item, in order. `prepared`: the query of the slate."""
-        known, _ = await self._shards.items(serve.version, items, _LOOKUP_S)
+        by_id, _ = await self._shards.items(serve.version, items, _LOOKUP_S)
         there = {item.item_id for item in slate.items}
         plain = structs.replace(prepared.query, explain=False, request_id=None)
         plainly = structs.replace(prepared, query=plain)
         work = _Trials(self._recommender, plainly, serve)
-        return list(await asyncio.gather(*(self._why(item, item in there, known.get(item), work) for item in items)))
+        return list(await asyncio.gather(*(self._why(item, item in there, by_id.get(item), work) for item in items)))
 
     async def _why(self, item_id: str, present: bool, item: Item | None, work: _Trials) -> WhyNot:
         if present:
@@ -248,8 +249,8 @@ async def _not_proposed(item_id: str, _: Item | None, work: _Trials) -> WhyNot |
             sources = tuple(_source(other, larger if other == name else count) for other, count in own.items())
             tried.append((name, larger, work.with_scenario(sources=sources)))
     helps = await work.has(item_id, [changed for *_, changed in tried])
-    found = next(((name, k) for (name, k, _), good in zip(tried, helps, strict=True) if good), None)
-    change = {"sources": {found[0]: found[1]}} if found is not None else await _deeper(item_id, work)
+    wider = next(((name, k) for (name, k, _), good in zip(tried, helps, strict=True) if good), None)
+    change = {"sources": {wider[0]: wider[1]}} if wider is not None else await _deeper(item_id, work)
     return WhyNot(item_id, False, "sources", None, change)
 
 

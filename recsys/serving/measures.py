@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterable
 
 import psutil
 
-from recsys.datatypes import Slate
+from recsys.answers import Slate
 from recsys.errors import RecsysError
 from recsys.serving.event_writes import Recorded
 from recsys.serving.load import LoadMeter

@@ -21,7 +21,8 @@ from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from recsys.datatypes import Item, Keys, Recommendation, RecQuery, Slate, item_keys
+from recsys.answers import Recommendation, Slate
+from recsys.datatypes import Item, Keys, RecQuery, item_keys
 from recsys.errors import Unavailable
 from recsys.ranking.served_version import Serve
 from recsys.ranking.slate_notes import FEWER

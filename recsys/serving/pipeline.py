@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec import structs
 
+from recsys.answers import Batch, Recommendation, SearchPlan, Slate
 from recsys.config.serving import Serving
-from recsys.datatypes import Batch, Floats, Recommendation, RecQuery, SearchPlan, Slate, UserProfile
+from recsys.datatypes import Floats, RecQuery, UserProfile
 from recsys.errors import BadInput, NotFound, Outdated, Unavailable
 from recsys.model.profiles import position, with_basket
 from recsys.model.space import Space

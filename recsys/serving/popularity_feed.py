@@ -13,7 +13,8 @@ from redis.exceptions import RedisError
 
 from recsys.shard.shard import Shard
 from recsys.state import item_counts, redis_keys
-from recsys.state.item_counts import FEED, PAGE, Counts
+from recsys.state.counting_script import FEED
+from recsys.state.item_counts import PAGE, Counts
 
 _ALL_ANEW_S = 86_400.0
 """Seconds after which a feed reads all numbers again: no feed names numbers that expired or were changed by hand."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from redis.exceptions import RedisError
 
 from recsys.config.serving import Serving
-from recsys.datatypes import Floats, Interaction, UserProfile
+from recsys.datatypes import Floats, Interaction, Keys, UserProfile
 from recsys.model.profiles import fold
 from recsys.model.taste import Taste
 from recsys.ranking.served_version import Serve
@@ -91,6 +91,12 @@ class ProfileLoader:
             vectors, lacking = await self._shards.vectors(serve.version, item_ids, budget_s / 2)
             late = tuple(dict.fromkeys((*late, *lacking)))
         return Loaded(profiles, vectors, late if complete else ("profiles", *late))
+
+    async def seen(self, user_id: str, serve: Serve, budget_s: float) -> tuple[Keys, Sequence[str]]:
+        """(n,) sorted keys of the items that a user has seen, and the parts that did not answer in time."""
+        loaded = await self.load([user_id], (), serve, budget_s)
+        profile = loaded.profiles.get(user_id) or serve.space.unknown_user()
+        return profile.seen, loaded.missing
 
     async def _cached(self, user_ids: Sequence[str], serve: Serve, budget_s: float) -> dict[str, UserProfile | Stale]:
         """What Redis has of each user; empty when it does not answer, or was late the last times."""

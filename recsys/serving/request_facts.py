@@ -88,8 +88,8 @@ class RequestFacts:
 
     async def load(self, queries: Sequence[RecQuery], budget_s: float, *, everyone: bool = False) -> Facts:
         """`everyone`: whether something else than filters needs attributes."""
-        wanted, known = everyone or self.segments is not None, self._users is not None
-        knowing = [q for q in queries if known and q.user_id is not None and (wanted or self._refers(q))]
+        wanted, has_users = everyone or self.segments is not None, self._users is not None
+        knowing = [q for q in queries if has_users and q.user_id is not None and (wanted or self._refers(q))]
         attributes, shown = await asyncio.gather(self._attributes(knowing, budget_s), self._shown(queries, budget_s))
         lacking = attributes is None
         return Facts(attributes or {}, shown, ("user_attributes",) if lacking else (), wanted)

@@ -9,8 +9,9 @@ from collections.abc import Coroutine, Mapping, Sequence
 import numpy as np
 from redis.exceptions import RedisError
 
+from recsys.answers import Slate
 from recsys.config.scenarios import Scenario
-from recsys.datatypes import Keys, RecQuery, Slate, item_keys
+from recsys.datatypes import Keys, RecQuery, item_keys
 from recsys.ranking.batch_query import Prepared
 from recsys.ranking.rules import Effect
 from recsys.shard.candidates import CandidateSet

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from recsys.datatypes import Recommendation, RecQuery, Slate
+from recsys.answers import Recommendation, Slate
+from recsys.datatypes import RecQuery
 from recsys.errors import CallerGone, RecsysError
 from recsys.ranking.slate_notes import FEWER
 from recsys.transport.coalescing import Caller

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
+from recsys.answers import Slate
 from recsys.config.scenarios import Scenario
-from recsys.datatypes import RecQuery, Slate
+from recsys.datatypes import RecQuery
 from recsys.ranking.slate_notes import FEWER
 
 FILLED = "filled_by_fallback"

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from recsys.answers import Slate
 from recsys.config.slate_log import SlateLog as Settings
-from recsys.datatypes import Interaction, RecQuery, Slate
+from recsys.datatypes import Interaction, RecQuery
 from recsys.state.slate_columns import Answer
 from recsys.state.slate_log import Entry, SlateLog
 from recsys.telemetry import SILENT, Telemetry

@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import structs
 
+from recsys.answers import Slate
 from recsys.config.scenarios import Scenario
 from recsys.config.serving import Serving
-from recsys.datatypes import RecQuery, Slate
+from recsys.datatypes import RecQuery
 from recsys.ranking.variants import scenario_name
 from recsys.serving.drawing import drawn
 from recsys.state.vitals import Vitals

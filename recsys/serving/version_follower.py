@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from msgspec import structs
 from redis.asyncio import Redis
@@ -17,18 +16,19 @@ from recsys.errors import Unavailable, VersionError
 from recsys.ranking.served_version import Serve
 from recsys.routing import Layout, Router
 from recsys.serving.background import Background
+from recsys.serving.canary_follower import CanaryArm, CanaryFollower
+from recsys.serving.log_ends import in_log, new_ends
 from recsys.serving.members_view import MembersView
 from recsys.serving.version_choice import better, most_covered, to_ask_for
 from recsys.serving.version_rejections import Rejections
 from recsys.serving.written_layouts import WrittenLayouts
-from recsys.state.canary_record import CanaryRecord, CanaryRecords
-from recsys.state.item_log import START_OF_LOG, ItemLog, LogId, after
+from recsys.state.item_log import LogId
 from recsys.state.membership import ComposerMember, Drift, Group, asking_for_rebuilds, drifts, furthest, ready
 from recsys.state.presence import SAY_S
-from recsys.statistics.splitting import point
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.fallbacks import Servable
 from recsys.versions.manifest import Manifest
+from recsys.versions.opening import open_serve
 from recsys.versions.store import VersionStore
 
 _LOOK_S = 0.25
@@ -39,17 +39,6 @@ HELPLESS_S = 30.0
 """Seconds after which a composer that cannot answer is unhealthy, if shards hold a version that another could serve."""
 
 log = logging.getLogger(__name__)
-
-
-class CanaryArm(NamedTuple):
-    """The version that a part of the users has."""
-
-    serve: Serve
-    share: float
-
-    def takes(self, user_id: str | None) -> bool:
-        """Whether the user has it. Who has it keeps it while the share grows."""
-        return user_id is not None and point(self.serve.version[:64], user_id) < self.share
 
 
 async def _nothing(_: Serve) -> None:
@@ -65,24 +54,20 @@ class VersionFollower:
         self.members = MembersView(redis, composer_id)
         self.layouts = WrittenLayouts(redis, self._promoted_layout)
         self._servable = Servable(store, lambda: self.layouts.last)
+        self.rejections = Rejections()
+        """Versions that could not be opened."""
         self._routers: dict[str, Router] = {}
         """By version, of all that were opened: one a night, and small."""
         self._telemetry = telemetry
         self._background = Background(telemetry)
         self._manifest: Manifest | None = None
         self._serve: Serve | None = None
-        self._canaries = CanaryRecords(redis)
-        self._tries: CanaryRecord | None = None
-        """What goes out to a part of the users, as read last."""
-        self._trial_reached: Mapping[LogId, str] = {}
-        """As `_reached`, for that version."""
+        self._canaries = CanaryFollower(redis, self._servable, self.rejections, self._open)
         self.canary: CanaryArm | None = None
         """None: all users have the served version."""
         self._taken = asyncio.Event()
         """Set when there is a version to serve."""
         self._promoted: Sequence[str] = ()
-        self.rejections = Rejections()
-        """Versions that could not be opened."""
         self._reached: Mapping[LogId, str] | None = None
         """By log, the last entry that any replica had applied at the last look. All replicas should have applied it by
         the next look. None: there was no version to switch to."""
@@ -170,8 +155,8 @@ class VersionFollower:
     async def _follow(self) -> None:
         self._promoted = await asyncio.to_thread(self._servable.read)
         group = self.members.group
-        await self._follow_canary(group)
-        tried = () if self._tries is None else (self._tries.version,)
+        self.canary = await self._canaries.follow(self.canary, group, self._serve, self._promoted)
+        tried = () if self._canaries.record is None else (self._canaries.record.version,)
         self.rejections.keep([*self._promoted, *tried])
         versions = better(self._promoted, self._served, self._whole)
         if versions:
@@ -181,42 +166,6 @@ class VersionFollower:
         else:
             self._reached = None
         await self._ask()
-
-    async def _follow_canary(self, group: Group) -> None:
-        """Hold the version that goes out beside the served one, once every shard has it; let it go when it ends."""
-        with contextlib.suppress(RedisError, OSError):  # then it stays as it is
-            self._tries = await self._canaries.read()
-        record = self._tries
-        if record is None and self._becomes_served(group):
-            return  # in a moment everybody has it: who has it now keeps it until the switch
-        layout = None if record is None else await asyncio.to_thread(self._servable.layout, record.version)
-        if (
-            record is None
-            or layout is None
-            or record.base != self._served
-            or not ready(group, record.version, layout, {})
-        ):
-            self.canary, self._trial_reached = None, {}
-            return
-        if self.canary is not None and self.canary.serve.version == record.version:
-            self.canary = self.canary._replace(share=record.share)
-            return
-        now = furthest(group) | await self._new_ends([record.version])
-        reached, self._trial_reached = self._trial_reached, now
-        if not reached or self.rejections.resting(record.version):
-            return
-        if ready(group, record.version, layout, await self._in_log(layout, reached)):
-            opened = await self._open(record.version)
-            if opened is not None:
-                self.canary = CanaryArm(opened[0], record.share)
-                log.info("trying version %s", record.version)
-
-    def _becomes_served(self, group: Group) -> bool:
-        """Whether the version that was on its way has been promoted, and is not served yet."""
-        if self.canary is None or self._promoted[:1] != [self.canary.serve.version]:
-            return False
-        version, layout = self.canary.serve.version, self.canary.serve.layout
-        return version != self._served and ready(group, version, layout, {})
 
     async def _look_at_layouts(self) -> None:
         if self._promoted:
@@ -240,19 +189,8 @@ class VersionFollower:
         return 0.0 if layout is None else self.members.covered(version, layout) / layout.router.shards
 
     async def _new_ends(self, versions: Sequence[str]) -> dict[LogId, str]:
-        """Return the ends of the logs of versions of another layout than the served one.
-
-        No replica that serves follows these, so none says how far the new one should have come.
-        """
-        if self._serve is None:
-            return {}
-        ends: dict[LogId, str] = {}
-        for layout in {one.id: one for one in map(self._servable.layout, versions) if one is not None}.values():
-            if layout.id != self._serve.layout.id:
-                numbers = range(layout.router.shards)
-                newest = await ItemLog(self._redis, layout.id).newest(numbers)
-                ends |= {LogId(layout.id, number): end for number, end in zip(numbers, newest, strict=True)}
-        return ends
+        served = self._serve.layout if self._serve else None
+        return await new_ends(self._redis, served, map(self._servable.layout, versions))
 
     async def _switch_to_first(self, versions: Sequence[str], group: Group, reached: Mapping[LogId, str]) -> None:
         """Switch to the first version, if any, that is ready and opens. `reached`: see `membership.ready`."""
@@ -260,15 +198,9 @@ class VersionFollower:
             layout = self._servable.layout(version)
             if layout is None or self.rejections.resting(version) or not ready(group, version, layout, {}):
                 continue
-            in_log = await self._in_log(layout, reached)
-            if ready(group, version, layout, in_log) and await self._switch(version, layout):
+            log_ends = await in_log(self._redis, layout, reached)
+            if ready(group, version, layout, log_ends) and await self._switch(version, layout):
                 return
-
-    async def _in_log(self, layout: Layout, reached: Mapping[LogId, str]) -> dict[LogId, str]:
-        """Return `reached`, limited to the end of each log: no replica can apply entries that Redis has lost."""
-        logs = [LogId(layout.id, number) for number in range(layout.router.shards)]
-        ends = await ItemLog(self._redis, layout.id).newest([log.shard for log in logs])
-        return {log: min(reached.get(log, START_OF_LOG), end, key=after) for log, end in zip(logs, ends, strict=True)}
 
     async def _switch(self, version: str, layout: Layout) -> bool:
         """Serve the version. Return False when it does not open, or the shards drop it meanwhile."""
@@ -291,7 +223,7 @@ class VersionFollower:
     async def _open(self, version: str) -> tuple[Serve, Manifest] | None:
         """Open a version. None: it does not open, and the reason is in `rejections`."""
         try:
-            serve = await asyncio.to_thread(self.store.serve, version)
+            serve = await asyncio.to_thread(open_serve, self.store, version)
             self._routers[version] = serve.layout.router
             return serve, await asyncio.to_thread(self.store.manifest, version)
         except Exception as error:  # noqa: BLE001 - after any error another version can be served
@@ -333,10 +265,11 @@ class VersionFollower:
         return self._serve.version if self._serve else None
 
     def _record(self, member: ComposerMember) -> ComposerMember:
+        canary = self._canaries.record
         return structs.replace(
             member,
             serving=self._served,
-            tries=None if self._tries is None or self._tries.base != self._served else self._tries.version,
+            tries=None if canary is None or canary.base != self._served else canary.version,
             trying=None if self.canary is None else self.canary.serve.version,
             rejected=self.rejections.reasons,
         )

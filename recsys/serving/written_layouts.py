@@ -29,7 +29,7 @@ class WrittenLayouts:
 
     async def look(self) -> Layouts:
         """Read them anew. A Redis that has lost them, or is another one, is given the promoted version's."""
-        known = await ensure(self._redis, self._promoted())
-        if known != self._known:  # the same object as long as nothing has changed
-            self._known = known
+        layouts = await ensure(self._redis, self._promoted())
+        if layouts != self._known:  # the same object as long as nothing has changed
+            self._known = layouts
         return self._known

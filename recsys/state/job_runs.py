@@ -7,7 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from redis.asyncio import Redis
+
+from recsys.state import redis_keys
 
 
 async def last_run(redis: Redis, key: str) -> dict[str, str]:
@@ -18,6 +21,14 @@ async def last_run(redis: Redis, key: str) -> dict[str, str]:
     """
     fields: Any = await redis.hgetall(key)
     return {name.decode(): value.decode() for name, value in fields.items()}
+
+
+async def last_runs(redis: Redis) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The last rebuild and the last retraining, as `last_run` has them, the latter with its comparison parsed."""
+    rebuilt, retrained = [await last_run(redis, key) for key in (redis_keys.REBUILD, redis_keys.RETRAINING)]
+    if "comparison" in retrained:
+        return rebuilt, {**retrained, "comparison": orjson.loads(retrained["comparison"])}
+    return rebuilt, retrained
 
 
 async def record_first(redis: Redis, key: str) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from recsys.datatypes import Interaction, RecQuery, Slate
+from recsys.answers import Slate
+from recsys.datatypes import Interaction, RecQuery
 
 LONGEST_ID = 128
 """Characters of a request's id that are kept: an event cannot name a longer one."""

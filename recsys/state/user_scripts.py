@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recsys.state.item_counts import COUNTING
+from recsys.state.counting_script import COUNTING
 from recsys.state.slate_log import ERASED, ERASED_S, LOGGING, TOKEN_BYTES
 
 APPEND = (

@@ -135,7 +135,9 @@ async def _inspected(store: VersionStore, manifest: Manifest, redis: Redis | Non
     if redis is not None:
         await _refuse_ended(store, manifest, redis)
         await refuse_if_log_gone(manifest, redis)
-    await asyncio.to_thread(store.inspect, manifest.version)
+    from recsys.versions.opening import open_whole  # noqa: PLC0415 - what searches and ranks takes long to import
+
+    await asyncio.to_thread(open_whole, store, manifest.version)
     if redis is not None:
         await refuse_if_log_gone(manifest, redis)
 

@@ -19,22 +19,16 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from recsys.config.platform import Platform
 from recsys.errors import VersionError
 from recsys.files import Drafts, sha256
-from recsys.model.space import Space
 from recsys.versions.canary_verdict import CanaryVerdict
 from recsys.versions.current import Current
 from recsys.versions.manifest import MODEL, RANKER, Manifest
 from recsys.versions.storage import CURRENT, MANIFEST, storage
-
-if TYPE_CHECKING:
-    from recsys.ranking.served_version import Serve
-    from recsys.shard.shard import Shard
 
 _CANARY = "canary.json"
 
@@ -203,27 +197,6 @@ class VersionStore:
         self._verify_file(version, name, expected, lambda _: None)
         return self.folder(version) / name
 
-    def serve(self, version: str) -> Serve:
-        """Return what a composer needs of a version.
-
-        Raises VersionError when a file is missing or was changed, and when the version's weights name signals that
-        this release does not have.
-        """
-        from recsys.ranking.served_version import Serve  # noqa: PLC0415
-        from recsys.ranking.signals import SIGNALS  # noqa: PLC0415
-        from recsys.ranking.tree_ranker import Ranker  # noqa: PLC0415
-
-        manifest = self.manifest(version)
-        if unknown := (manifest.weights or {}).keys() - SIGNALS:
-            raise VersionError(
-                f"version {version} blends {', '.join(sorted(unknown))}, which this release does not have; train again"
-            )
-        ranker = None
-        if manifest.ranker_sha256 is not None:
-            ranker = Ranker(self.checked(version, RANKER, manifest.ranker_sha256).read_text())
-        space = manifest.space or Space(text=manifest.encoder.dimension)
-        return Serve(version, manifest.model, space, manifest.fingerprint, manifest.built_for, manifest.weights, ranker)
-
     def files(self, version: str, shard: int) -> Path:
         """Return the folder of a shard's files, all checked. Raises VersionError when one is missing or was changed."""
         manifest = self.manifest(version)
@@ -231,35 +204,6 @@ class VersionStore:
             raise VersionError(f"version {version} has {len(manifest.shards)} shards, and shard-{shard} was asked for")
         self._verify_shard(manifest, shard, lambda _: None)
         return self.folder(version) / f"shard-{shard}"
-
-    def load(self, version: str, shard: int) -> Shard:
-        """Return a shard, ready to search. Raises VersionError when a file is damaged or the index does not fit the
-        items.
-        """
-        from recsys.shard.recall import inspect  # noqa: PLC0415
-        from recsys.shard.snapshot import read_shard  # noqa: PLC0415
-
-        folder, manifest = self.files(version, shard), self.manifest(version)
-        entry = manifest.shards[shard]
-        loaded = read_shard(folder, version, manifest.index, manifest.attributes, entry.cursor)
-        if manifest.tuned is not None:
-            loaded.least_ef_search = manifest.tuned.ef_search
-        inspect(loaded, entry.items)
-        return loaded
-
-    def inspect(self, version: str) -> Manifest:
-        """Open a version as shards and composers do, one shard at a time.
-
-        Raises VersionError when a file is damaged, when item count, recall or self-lookup of a shard are wrong, and
-        when this release cannot serve the version.
-        """
-        manifest = self.manifest(version)
-        self.serve(version)
-        if manifest.model_sha256 is not None:
-            self.checked(version, MODEL, manifest.model_sha256)
-        for shard in range(len(manifest.shards)):
-            self.load(version, shard)
-        return manifest
 
     def promote(self, version: str, instead_of: str | None = None) -> Manifest:
         """Serve this version from now on; running shards and composers follow. Only its checksums are checked;

@@ -170,7 +170,7 @@ async def test_a_slate_without_a_shard_counts_as_degraded_by_that_shard(make_wor
 async def test_a_shard_measures_freshness_recall_and_its_log(make_world):
     ledger = Ledger()
     world: World = await make_world(telemetry=ledger, shards=1)
-    await world.gateway.upsert([Item("new", "sea wave", "harbour")], wait_visible=True)
+    await world.gateway.items.upsert([Item("new", "sea wave", "harbour")], wait_visible=True)
     assert await eventually(lambda: ledger.observed["recsys_freshness_seconds",])
     assert 0 <= max(ledger.observed["recsys_freshness_seconds",]) < 30
     await world.gateway.record([event("anna", "sea-0")])

@@ -7,6 +7,7 @@ from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
 from recsys.encoders.hashing import HashingEncoder
 from recsys.versions.build import Build
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION
 
@@ -18,4 +19,4 @@ def build(store: VersionStore, **platform) -> Build:
 
 
 def shards_of(store: VersionStore, version: str):
-    return [store.load(version, n) for n in range(len(store.manifest(version).shards))]
+    return [open_shard(store, version, n) for n in range(len(store.manifest(version).shards))]

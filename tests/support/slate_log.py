@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 from redis.asyncio import Redis
 
-from recsys.datatypes import Recommendation, RecQuery, Slate
+from recsys.answers import Recommendation, Slate
+from recsys.datatypes import RecQuery
 from recsys.outcomes.collecting import KINDS, Collector
 from recsys.outcomes.log_files import LogFiles
 from recsys.state.slate_columns import Answer

@@ -36,14 +36,14 @@ def test_a_file_is_stored_once_by_its_content(url: str, tmp_path: Path) -> None:
     assert is_new
     assert store.put(path, "c") == (BackedFile(path="c", sha256=file.sha256, bytes=7), False)
     # Another process looks anew, and does not read a file whose checksum is known.
-    assert BackupStore(url).put(path, "c", known=file.sha256)[1] is False
+    assert BackupStore(url).put(path, "c", expected=file.sha256)[1] is False
     store.fetch(file, tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == b"content"
 
 
 def test_a_changed_file_is_not_stored_under_the_checksum_that_is_known(url: str, tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="was changed"):
-        BackupStore(url).put(written(tmp_path, b"changed"), "a", known="0" * 64)
+        BackupStore(url).put(written(tmp_path, b"changed"), "a", expected="0" * 64)
 
 
 def test_an_interrupted_backup_never_looks_whole(url: str, tmp_path: Path) -> None:

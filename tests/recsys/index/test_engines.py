@@ -18,6 +18,7 @@ from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, VersionError
 from recsys.index.base import engine
 from recsys.serving.settings_follower import parsed
+from recsys.versions.opening import open_shard
 from tests.support.live import REPOSITORY
 
 TOY = '''"""A toy: exact, and scores rounded to a number of digits."""
@@ -109,7 +110,7 @@ async def test_an_engine_that_one_file_adds_is_built_searched_and_served(
     await exact.redis.flushall()
     world = await make_world(index=platform.index)
     assert world.store.manifest(world.store.current()).index == platform.index
-    shard = world.store.load(world.store.current(), 0)
+    shard = open_shard(world.store, world.store.current(), 0)
     assert shard.index.graph.digits == 5
     answer = await world.gateway.recommend(query)
     assert [item.item_id for item in answer.items] == [item.item_id for item in wanted.items]

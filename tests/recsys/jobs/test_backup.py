@@ -58,10 +58,10 @@ async def one(make_world: Callable[..., Any], tmp_path: Path) -> World:
         await world.gateway.record(
             [event(user, items[next(numbers) * 7 % len(items)], type="like") for user in part for _ in range(3)]
         )
-    await world.gateway.upsert(
+    await world.gateway.items.upsert(
         [Item(f"new-{n}", "sea wave", f"wave {n}", {}, NOW) for n in range(5)], wait_visible=True
     )
-    await world.gateway.delete(items[3], wait_visible=True)
+    await world.gateway.items.delete(items[3], wait_visible=True)
     await world.gateway.user_records.describe("user 1", {"country": "IT"}, (), whole=True)
     return world
 
@@ -115,7 +115,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     writer.cancel()
     assert next(written) > 1
     # What is written after the moment is not in the backup.
-    await one.gateway.upsert([Item("later", "sea wave", "wave later", {}, NOW)], wait_visible=True)
+    await one.gateway.items.upsert([Item("later", "sea wave", "wave later", {}, NOW)], wait_visible=True)
     await one.gateway.record([event(user, "sea-2") for user in USERS[:100]])
 
     home = tmp_path / "other"
@@ -135,7 +135,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
         lifetime = await one.redis.pexpiretime(b"recsys:" + name)
         assert lifetime == await restored_redis.pexpiretime(b"restored:" + name)
     # It goes on as the first one would: the next write comes behind the log.
-    [new] = await other.gateway.upsert([Item("next", "sea", "wave", {}, NOW)], wait_visible=True)
+    [new] = await other.gateway.items.upsert([Item("next", "sea", "wave", {}, NOW)], wait_visible=True)
     assert new.visible
 
 
@@ -254,7 +254,7 @@ async def test_versions_compacted_since_are_restored_with_the_rest_of_the_log(
     """A version that was built of the log, and the log behind it, which was trimmed."""
     config = Config(one.platform, Serving(), ShardTuning())
     built = await compact(config, world_url(one), then_promote=True)
-    await one.gateway.upsert([Item("behind", "sea", "wave", {}, NOW)], wait_visible=True)
+    await one.gateway.items.upsert([Item("behind", "sea", "wave", {}, NOW)], wait_visible=True)
     await backed_up(one, str(tmp_path / "backups"), tmp_path)
     store = BackupStore(str(tmp_path / "backups"))
     await restore(empty, own_valkey.url, store, store.manifest())

@@ -18,7 +18,7 @@ async def shrunken(make_world, tmp_path, shared_valkey) -> tuple[World, Config]:
     """A platform of 20 items, of which all but three were deleted over HTTP."""
     world: World = await make_world(root=tmp_path / "versions", items=catalogue(5), shards=1)
     for item in world.items[3:]:
-        await world.gateway.delete(item.item_id, wait_visible=True)
+        await world.gateway.items.delete(item.item_id, wait_visible=True)
     platform = world.platform.model_copy(update={"data_dir": tmp_path})
     return world, Config(platform, Serving(), ShardTuning())
 
@@ -47,7 +47,7 @@ async def test_what_a_rebuild_would_do(shrunken, shared_valkey: Valkey) -> None:
     planned = await foreseen(config, shared_valkey.url, then_promote=False)
     assert (planned.items, planned.texts, planned.served, planned.served_items) == (3, 0, served, 20)
     assert [m.version for m in world.store.versions()] == [served]
-    await world.gateway.delete(world.items[0].item_id, wait_visible=True)
+    await world.gateway.items.delete(world.items[0].item_id, wait_visible=True)
     assert (await foreseen(config, shared_valkey.url, then_promote=False)).items == 2
 
 
@@ -55,6 +55,6 @@ async def test_nothing_at_all_is_never_built(shrunken, shared_valkey: Valkey) ->
     """Whatever is said."""
     world, config = shrunken
     for item in world.items[:3]:
-        await world.gateway.delete(item.item_id, wait_visible=True)
+        await world.gateway.items.delete(item.item_id, wait_visible=True)
     with pytest.raises(VersionError, match="no item to serve"):
         await compact(config, shared_valkey.url, then_promote=False, allow_shrink=True)

@@ -71,9 +71,9 @@ async def test_drift_is_what_came_since_the_snapshot(make_world):
     world: World = await make_world(shards=1, items=catalogue(5))
     (replica,) = world.clients[0].replicas
     version = world.store.current()
-    await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(8)], wait_visible=True)
+    await world.gateway.items.upsert([Item(f"n{n}", f"new {n}") for n in range(8)], wait_visible=True)
     for gone in ("sea-0", "sea-1", "sea-2", "n7"):
-        await world.gateway.delete(gone, wait_visible=True)
+        await world.gateway.items.delete(gone, wait_visible=True)
     measured = measure(replica.versions[version].shard)
     assert measured.log_share == pytest.approx(7 / 24)
     assert measured.dead_share == pytest.approx(4 / 28)
@@ -91,7 +91,7 @@ async def test_a_replica_tells_its_drift(make_world):
         return state.drift if state else None
 
     assert (await eventually(told)).log_share == 0.0
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
 
     async def moved() -> bool:
         now = await told()

@@ -34,8 +34,8 @@ async def world(make_world: Callable[..., Any], tmp_path: Path) -> World:
     await world.gateway.user_records.describe("dan", {"country": "DE"}, (), whole=True)
     await world.gateway.user_records.describe("zoe", {"country": "FR"}, (), whole=True)
     changed = Item("sea-1", "changed", "wave", {"topic": "sea", "tags": ["a", "b"], "number": 1.5}, NOW + 0.25, True)
-    await world.gateway.upsert([changed, Item("new", "new", "", {}, None)], wait_visible=True)
-    await world.gateway.delete("sea-5", wait_visible=True)
+    await world.gateway.items.upsert([changed, Item("new", "new", "", {}, None)], wait_visible=True)
+    await world.gateway.items.delete("sea-5", wait_visible=True)
     await world.gateway.user_records.erase("zoe")
     return world
 

@@ -22,6 +22,7 @@ from recsys.model.profiles import TRAIL
 from recsys.ranking.signals import SIGNALS
 from recsys.training.factors import Factors
 from recsys.versions.model_files import read_model
+from recsys.versions.opening import open_shard
 from tests.support.people import people, publish
 
 SIZE = 8
@@ -161,7 +162,7 @@ def test_a_version_carries_it_to_every_shard_and_to_the_versions_after_it(learni
     _, expected, average = network.expected(*trail)
     for version in (first.version, second.version):
         for number in range(2):
-            shard = made.store.load(version, number)
+            shard = open_shard(made.store, version, number)
             names = [shard.items.ids[int(r)] for r in shard.items.live_rows()]
             slots = shard.items.slots.view[shard.items.live_rows()]
             scores = shard.items.learned.expected(*trail, np.array([0, len(slots)]), slots)

@@ -17,6 +17,7 @@ from recsys.ranking.signals import SIGNALS
 from recsys.training.blend import START, blended, choose_weights
 from recsys.training.case_table import CaseTable
 from recsys.versions.model_files import read_model
+from recsys.versions.opening import open_shard
 from tests.support.people import people, publish
 from tests.support.world import ATTRIBUTES, catalogue
 
@@ -92,7 +93,7 @@ def test_every_shard_of_a_version_knows_the_keywords_of_all_its_items(lesson):
     second = publish(made, read_model(made.store, first))
     for version in (first.version, second.version):
         for number in range(2):
-            items = made.store.load(version, number).items
+            items = open_shard(made.store, version, number).items
             rows = items.live_rows()
             likes = items.learned.links.likes(item_keys([liked]), np.array([0, 1]), np.ones(1, np.float32))
             scores = items.learned.alike(likes, np.zeros(len(rows), np.int64), items.slots.view[rows])

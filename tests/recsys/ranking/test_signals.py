@@ -17,6 +17,7 @@ from recsys.shard import sources
 from recsys.shard.sources import BITS, COLUMNS, SOURCES
 from recsys.shard.trail_measures import LIKENESS, TRAIL
 from recsys.training.blend import GRIDS, START
+from recsys.versions.opening import open_serve
 from tests.support.live import REPOSITORY
 
 
@@ -89,6 +90,6 @@ def test_a_version_of_unknown_signals_is_not_served(lesson, tmp_path) -> None:
     try:
         made.write_text(manifest.model_dump_json())
         with pytest.raises(VersionError, match="blends mood, which this release does not have; train again"):
-            store.serve(version)
+            open_serve(store, version)
     finally:
         made.write_text(known)

@@ -55,7 +55,7 @@ async def test_an_empty_catalogue_finds_nothing(make_world):
     """There is no restriction to blame."""
     made = await make_world(items=catalogue(1), shards=1)
     for item in made.items:
-        await made.gateway.delete(item.item_id, wait_visible=True)
+        await made.gateway.items.delete(item.item_id, wait_visible=True)
     assert (await made.gateway.recommend(RecQuery(k=3))).notes == ("nothing_found",)
 
 

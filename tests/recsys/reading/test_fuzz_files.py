@@ -30,6 +30,7 @@ from recsys.errors import BadInput, VersionError
 from recsys.files import sha256
 from recsys.reading.readers import read_events, read_items
 from recsys.versions.build import Build, Content
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, catalogue
 
@@ -157,7 +158,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     store = VersionStore(root)
     made = Build(platform, store, HashingEncoder(platform.encoder), 1, ShardTuning()).publish(Content(catalogue()))
     store.promote(made.version)
-    assert store.load(made.version, 0).version == made.version
+    assert open_shard(store, made.version, 0).version == made.version
     return root / made.version
 
 
@@ -174,9 +175,9 @@ def test_a_damaged_snapshot_is_refused_by_its_checksum(version: Path, tmp_path: 
     changed = damaged(whole, steps)
     path.write_bytes(changed)
     if changed == whole:
-        store.load(version.name, 0)
+        open_shard(store, version.name, 0)
         return
-    for use in (store.verify, store.promote, lambda v: store.load(v, 0)):
+    for use in (store.verify, store.promote, lambda v: open_shard(store, v, 0)):
         with pytest.raises(VersionError, match=f"{name} is missing or was changed"):
             use(version.name)
 
@@ -188,7 +189,7 @@ def test_a_damaged_manifest_is_refused(version: Path, tmp_path: Path, steps: Dam
     store = copied(version, tmp_path)
     path = tmp_path / "copy" / version.name / "manifest.json"
     path.write_bytes(damaged(path.read_bytes(), steps))
-    for use in (store.manifest, store.verify, lambda v: store.load(v, 0)):
+    for use in (store.manifest, store.verify, lambda v: open_shard(store, v, 0)):
         refused_or_done(lambda use=use: use(version.name))
     store.versions()
 
@@ -219,7 +220,7 @@ def test_arrays_that_hold_objects_are_not_unpickled(version: Path, tmp_path: Pat
     manifest["shards"][0]["sha256"][name] = sha256(folder / "shard-0" / name)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(VersionError, match="cannot be read"):
-        store.load(version.name, 0)
+        open_shard(store, version.name, 0)
     assert not ran.exists()
 
 

@@ -27,12 +27,12 @@ async def test_what_comes_and_goes_is_served_by_every_engine(make_world, open_en
     async def answers(text: str) -> list[str]:
         return [r.item_id for r in (await world.gateway.search(text, RecQuery(k=5, scenario="search"))).items]
 
-    await world.gateway.upsert([item], wait_visible=True)
+    await world.gateway.items.upsert([item], wait_visible=True)
     assert (await answers(item.passage()))[0] == "new"
-    await world.gateway.upsert([replace(item, text="a violin that nobody plays", title="")], wait_visible=True)
+    await world.gateway.items.upsert([replace(item, text="a violin that nobody plays", title="")], wait_visible=True)
     assert (await answers("a violin that nobody plays"))[0] == "new"
     for gone in ("new", "sea-0", "sea-1"):
-        await world.gateway.delete(gone, wait_visible=True)
+        await world.gateway.items.delete(gone, wait_visible=True)
     for text in ("a violin that nobody plays", item.passage(), catalogue(200)[0].passage()):
         assert not {"new", "sea-0", "sea-1"} & set(await answers(text))
     slate = await world.gateway.recommend(RecQuery(k=20, user_id="somebody"))

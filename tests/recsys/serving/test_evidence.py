@@ -7,8 +7,9 @@ from dataclasses import replace
 import lightgbm
 import numpy as np
 
+from recsys.answers import Evidence
 from recsys.config.serving import Serving
-from recsys.datatypes import Evidence, RecQuery, Rule
+from recsys.datatypes import RecQuery, Rule
 from recsys.ranking.tree_ranker import FEATURES, Ranker
 from tests.support.people import build, publish
 from tests.support.world import TOPICS, World, event, eventually

@@ -39,7 +39,7 @@ async def test_no_shard_at_all_is_unavailable(make_world):
     with pytest.raises(Unavailable):
         await world.gateway.recommend(RecQuery(k=3))
     with pytest.raises(Unavailable):
-        await world.gateway.item("sea-1")
+        await world.gateway.items.item("sea-1")
 
 
 async def test_a_profile_rebuilt_without_a_shard_is_not_kept(make_world):
@@ -67,13 +67,13 @@ async def test_without_redis_reads_go_on_and_writes_are_refused(own_redis, make_
     assert slate.degraded == ("profiles",)
     assert len(slate.items) == 5
     assert (await world.gateway.recommend(RecQuery(k=5))).degraded == ()
-    assert (await world.gateway.item("sea-1")).item_id == "sea-1"
+    assert (await world.gateway.items.item("sea-1")).item_id == "sea-1"
     with pytest.raises(Unavailable):
         await world.gateway.record([event("u", "sea-2")])
     with pytest.raises(Unavailable):
-        await world.gateway.upsert([Item("x", "x")], wait_visible=False)
+        await world.gateway.items.upsert([Item("x", "x")], wait_visible=False)
     with pytest.raises(Unavailable):
-        await world.gateway.delete("sea-1", wait_visible=False)
+        await world.gateway.items.delete("sea-1", wait_visible=False)
     with pytest.raises(Unavailable):
         await world.gateway.user_records.history("u")
     with pytest.raises(Unavailable):
@@ -99,7 +99,7 @@ async def test_the_encoder_down_stops_text_search_and_item_writes_only(make_worl
     with pytest.raises(Unavailable):
         await world.gateway.search("sea", RecQuery(k=3, scenario="search"))
     with pytest.raises(Unavailable):
-        await world.gateway.upsert([Item("x", "x")], wait_visible=False)
+        await world.gateway.items.upsert([Item("x", "x")], wait_visible=False)
     assert len((await world.gateway.recommend(RecQuery(k=3))).items) == 3
 
 
@@ -139,7 +139,7 @@ async def test_a_version_switch_fails_no_request(make_world):
     world = await make_world(replicas=2)
     old = world.store.current()
     await world.gateway.record([event("u", "sea-1")])
-    await world.gateway.upsert([Item("written-live", "sea", TOPICS["sea"])], wait_visible=True)
+    await world.gateway.items.upsert([Item("written-live", "sea", TOPICS["sea"])], wait_visible=True)
     bigger = [*world.items, Item("only-in-new", "sea", TOPICS["sea"])]
     new = world.publish(bigger).version
     seen: set[str] = set()
@@ -173,7 +173,7 @@ async def test_a_switch_to_another_encoder_mixes_no_vector_spaces(make_world):
     other = Platform(
         shards=2, encoder=EncoderSpec(kind="hashing", dimension=24), attributes=ATTRIBUTES, index=world.platform.index
     )
-    await world.gateway.upsert([Item("live", "sea", TOPICS["sea"])], wait_visible=True)
+    await world.gateway.items.upsert([Item("live", "sea", TOPICS["sea"])], wait_visible=True)
     new = world.publish(platform=other).version
     world.store.promote(new)
     seen: set[str] = set()

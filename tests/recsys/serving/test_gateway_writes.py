@@ -9,7 +9,7 @@ import pytest
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Item, RecQuery
 from recsys.errors import NotFound
-from recsys.serving import gateway
+from recsys.serving import item_calls
 from recsys.serving.log_applier import LogApplier
 from tests.support.slates import ids, only
 from tests.support.world import TOPICS, event, eventually, topic_of
@@ -19,10 +19,10 @@ async def test_an_upserted_item_is_visible_everywhere(make_world):
     """Once `visible` is true every replica recommends the item, reads it, and finds it by its text."""
     world = await make_world(replicas=2)
     new = Item("new/one ü", "volcano", "lava magma", {"topic": "fire"})
-    (written,) = await world.gateway.upsert([new], wait_visible=True)
+    (written,) = await world.gateway.items.upsert([new], wait_visible=True)
     assert written.visible is True
     for _ in range(4):
-        assert await world.gateway.item("new/one ü") == new
+        assert await world.gateway.items.item("new/one ü") == new
         assert ids(await world.gateway.recommend(RecQuery(k=3, filter=only("fire")))) == ["new/one ü"]
         assert ids(await world.gateway.search("volcano lava magma", RecQuery(k=1, scenario="search"))) == ["new/one ü"]
 
@@ -30,24 +30,24 @@ async def test_an_upserted_item_is_visible_everywhere(make_world):
 async def test_a_deleted_item_is_gone_everywhere(make_world):
     """Once a delete is visible no replica recommends, reads or ranks the item; deleting it again is NotFound."""
     world = await make_world(replicas=2)
-    assert (await world.gateway.delete("sea-1", wait_visible=True)).visible is True
+    assert (await world.gateway.items.delete("sea-1", wait_visible=True)).visible is True
     for _ in range(4):
         slate = await world.gateway.recommend(RecQuery(k=100))
         assert "sea-1" not in ids(slate)
         assert len(slate.items) == len(world.items) - 1
         with pytest.raises(NotFound):
-            await world.gateway.item("sea-1")
+            await world.gateway.items.item("sea-1")
     with pytest.raises(NotFound):
-        await world.gateway.delete("sea-1", wait_visible=False)
+        await world.gateway.items.delete("sea-1", wait_visible=False)
 
 
 async def test_a_delete_reaches_an_upsert_that_is_not_visible_yet(make_world):
     """An item that is deleted right after it was acknowledged is there for the delete, and comes not to life later."""
     world = await make_world()
     for i in range(10):
-        await world.gateway.upsert([Item(f"brief-{i}", "brief")], wait_visible=False)
-        await world.gateway.delete(f"brief-{i}", wait_visible=False)
-    await world.gateway.upsert([Item(f"after-{i}", "after") for i in range(10)], wait_visible=True)
+        await world.gateway.items.upsert([Item(f"brief-{i}", "brief")], wait_visible=False)
+        await world.gateway.items.delete(f"brief-{i}", wait_visible=False)
+    await world.gateway.items.upsert([Item(f"after-{i}", "after") for i in range(10)], wait_visible=True)
     assert not [i for i in ids(await world.gateway.recommend(RecQuery(k=100))) if i.startswith("brief")]
 
 
@@ -61,13 +61,13 @@ async def test_a_delete_before_shards_that_stay_behind_is_taken(make_world, monk
         return await catch_up(*args, **options)
 
     monkeypatch.setattr(LogApplier, "catch_up", late)
-    monkeypatch.setattr(gateway, "VISIBLE_WITHIN_S", 0.2)
+    monkeypatch.setattr(item_calls, "VISIBLE_WITHIN_S", 0.2)
     await asyncio.sleep(0.6)  # a reading of the log that is under way ends
-    await world.gateway.upsert([Item("brief", "brief")], wait_visible=False)
-    deleted = await world.gateway.delete("brief", wait_visible=True)
+    await world.gateway.items.upsert([Item("brief", "brief")], wait_visible=False)
+    deleted = await world.gateway.items.delete("brief", wait_visible=True)
     assert (deleted.item_id, deleted.visible) == ("brief", False)
     go.set()
-    await world.gateway.upsert([Item("after", "after")], wait_visible=True)
+    await world.gateway.items.upsert([Item("after", "after")], wait_visible=True)
     assert "brief" not in ids(await world.gateway.recommend(RecQuery(k=100)))
 
 
@@ -75,7 +75,7 @@ async def test_a_new_text_replaces_the_old_one(make_world):
     """An upsert of a known id moves the item to its new neighbours, and it stays one item."""
     world = await make_world()
     moved = Item("sea-1", "kitchen", TOPICS["kitchen"], {"topic": "kitchen"})
-    await world.gateway.upsert([moved], wait_visible=True)
+    await world.gateway.items.upsert([moved], wait_visible=True)
     slate = await world.gateway.recommend(RecQuery(k=100))
     assert sorted(ids(slate)) == sorted(i.item_id for i in world.items)
     similar = await world.gateway.recommend(RecQuery(k=5, scenario="similar", like_item="sea-1"))
@@ -87,10 +87,10 @@ async def test_likes_outlive_an_item_that_comes_back(make_world):
     world = await make_world()
     await world.gateway.record([event(f"u{i}", "sea-1") for i in range(9)])
     await world.gateway.record([event(f"u{i}", "not yet") for i in range(8)])
-    await world.gateway.delete("sea-1", wait_visible=True)
+    await world.gateway.items.delete("sea-1", wait_visible=True)
     await asyncio.sleep(0.3)  # several looks at popularity, while neither item is there
     back = [Item("sea-1", "sea", "wave"), Item("not yet", "new", "thing")]
-    await world.gateway.upsert(back, wait_visible=True)
+    await world.gateway.items.upsert(back, wait_visible=True)
     slate = await world.gateway.recommend(RecQuery(k=2, diversity=0.0))
     assert ids(slate) == ["sea-1", "not yet"]
 
@@ -102,12 +102,12 @@ async def test_an_attribute_routed_item_moves_between_shards(make_world):
     assert len(set(owners.values())) > 1
     source, target = next((a, b) for a in TOPICS for b in TOPICS if owners[a] != owners[b])
     name = f"{source}-0"
-    await world.gateway.upsert([Item(name, "moved", "moved", {"topic": target})], wait_visible=True)
+    await world.gateway.items.upsert([Item(name, "moved", "moved", {"topic": target})], wait_visible=True)
 
     assert name in ids(await world.gateway.recommend(RecQuery(k=100, filter=only(target))))
     assert name not in ids(await world.gateway.recommend(RecQuery(k=100, filter=only(source))))
     assert ids(await world.gateway.recommend(RecQuery(k=100))).count(name) == 1
-    assert (await world.gateway.delete(name, wait_visible=True)).visible
+    assert (await world.gateway.items.delete(name, wait_visible=True)).visible
     assert name not in ids(await world.gateway.recommend(RecQuery(k=100)))
 
 
@@ -128,7 +128,7 @@ async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world, monke
     monkeypatch.setattr(LogApplier, "catch_up", late)
     await asyncio.sleep(0.6)  # a reading of the log that is under way ends
     moved = Item(f"{source}-0", "moved", "moved", {"topic": target})
-    waiting = asyncio.ensure_future(world.gateway.upsert([moved], wait_visible=True))
+    waiting = asyncio.ensure_future(world.gateway.items.upsert([moved], wait_visible=True))
     new = world.clients[owners[target]]
     assert await eventually(lambda: new.replicas[0].versions[world.store.current()].shard.item(moved.item_id) == moved)
     await asyncio.sleep(0.3)

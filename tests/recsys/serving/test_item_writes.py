@@ -8,7 +8,7 @@ import pytest
 
 from recsys.datatypes import Item
 from recsys.errors import Conflict
-from recsys.serving.gateway import Written
+from recsys.serving.item_calls import Written
 from recsys.serving.item_writes import ItemWriter
 from recsys.state.item_log import Delete, ItemLog, Upsert
 
@@ -28,10 +28,10 @@ async def test_a_write_that_comes_late_to_the_log_does_not_replace_a_later_one(m
     """Its text takes long to encode, its caller gives up and writes anew: what was acknowledged last stays."""
     world = await make_world(shards=1)
     world.encoder_delay_s = 0.3
-    late = asyncio.create_task(world.gateway.upsert([Item("a", "old"), Item("b", "b")], wait_visible=False))
+    late = asyncio.create_task(world.gateway.items.upsert([Item("a", "old"), Item("b", "b")], wait_visible=False))
     await asyncio.sleep(0.1)
     world.encoder_delay_s = 0.0
-    [newer] = await world.gateway.upsert([Item("a", "new")], wait_visible=False)
+    [newer] = await world.gateway.items.upsert([Item("a", "new")], wait_visible=False)
     assert isinstance(newer, Written)
     conflict, other = await late
     assert isinstance(conflict, Conflict)
@@ -46,12 +46,12 @@ async def test_deletes_are_part_of_the_order(make_world, first):
     items = writer(world)
     ticket = await items.ticket()
     if first == "upsert":
-        await world.gateway.delete("sea-1", wait_visible=False)
+        await world.gateway.items.delete("sea-1", wait_visible=False)
         vectors = await world.encode(world.follower.serve.version, ["sea"])
         logged = await items.upsert([Item("sea-1", "back")], vectors, world.follower.serve.fingerprint, ticket)
         assert await entries(world) == ["-"]
     else:
-        await world.gateway.upsert([Item("sea-1", "new")], wait_visible=False)
+        await world.gateway.items.upsert([Item("sea-1", "new")], wait_visible=False)
         logged = await items.delete("sea-1", ticket)
         assert await entries(world) == ["new"]
     assert isinstance(logged.items[0], Conflict)
@@ -67,15 +67,15 @@ async def test_a_call_that_is_sent_again_is_taken_again(make_world):
         logged = await items.delete("sea-1", ticket)
         assert not isinstance(logged.items[0], Conflict)
     twice = [Item("a", "one"), Item("a", "two")]
-    assert all(isinstance(w, Written) for w in await world.gateway.upsert(twice, wait_visible=False))
+    assert all(isinstance(w, Written) for w in await world.gateway.items.upsert(twice, wait_visible=False))
     assert await entries(world) == ["-", "-", "one", "two"]
 
 
 async def test_a_ticket_is_forgotten_soon_and_a_number_late(make_world):
     """Memory: what orders calls that are under way goes at once, what callers number after 400 days."""
     world = await make_world(shards=1)
-    await world.gateway.upsert([Item("a", "x")], wait_visible=False, version=5)
-    await world.gateway.upsert([Item("b", "x")], wait_visible=False)
+    await world.gateway.items.upsert([Item("a", "x")], wait_visible=False, version=5)
+    await world.gateway.items.upsert([Item("b", "x")], wait_visible=False)
     assert 60 < await world.redis.ttl("recsys:written:a") <= 200
     assert await world.redis.get("recsys:version:a") == b"5"
     assert 399 * 86_400 < await world.redis.ttl("recsys:version:a") <= 400 * 86_400
@@ -111,7 +111,7 @@ async def test_an_item_that_moves_between_shards_is_one_write(make_world):
     items = writer(world)
     ticket = await items.ticket()
     moved = Item("sea-1", "moved", attributes={"topic": "forest"})
-    await world.gateway.upsert([moved], wait_visible=True)
+    await world.gateway.items.upsert([moved], wait_visible=True)
     before = [len(await ItemLog(world.redis).read(n, "0-0")) for n in range(2)]
     assert sum(before) == 2
     logged = await items.delete("sea-1", ticket)

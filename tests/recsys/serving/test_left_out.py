@@ -70,7 +70,7 @@ class Cases:
     async def hidden(self, n: int) -> Case:
         query = await self.query(n)
         item = Item(f"hidden-{n}", f"sea {TOPICS['sea']}", TOPICS["sea"], {"topic": "sea"}, hidden=True)
-        await self.world.gateway.upsert([item], wait_visible=True)
+        await self.world.gateway.items.upsert([item], wait_visible=True)
         return Case(query, item.item_id, "hidden")
 
     async def filtered(self, n: int) -> Case:
@@ -217,6 +217,6 @@ async def test_diversity_is_told(make_world):
 async def test_an_item_out_of_its_time_is_told(make_world, bound):
     world: World = await make_world()
     moment = 4e9 if bound == "available_from" else 1e9
-    await world.gateway.upsert([replace(catalogue()[0], item_id="late", **{bound: moment})], wait_visible=True)
+    await world.gateway.items.upsert([replace(catalogue()[0], item_id="late", **{bound: moment})], wait_visible=True)
     _, [told] = await world.gateway.explained(RecQuery(k=3), ["late"])
     assert told.stage == ("not_available_yet" if bound == "available_from" else "not_available_any_more")

@@ -58,7 +58,7 @@ async def test_after_four_quiet_nights_the_platform_starts_again(tmp_path, redis
     """After one write to one shard, and none to the others, rebuilds follow each other and each can be loaded."""
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=shards, items=catalogue(3)) as world:
-        await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+        await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     platform = world.platform.model_copy(update={"data_dir": tmp_path})
     written = [await ItemLog(redis).end(shard) for shard in range(shards)]
     assert sum(end != "0-0" for end in written) == 1
@@ -68,7 +68,7 @@ async def test_after_four_quiet_nights_the_platform_starts_again(tmp_path, redis
     assert sum([await redis.xlen(redis_keys.log(shard)) for shard in range(shards)]) == 0
     async with World(root=store.root, redis=redis, shards=shards) as world:
         assert len(await everything(world)) == 12 + 1
-        await world.gateway.upsert([Item("m", "more")], wait_visible=True)
+        await world.gateway.items.upsert([Item("m", "more")], wait_visible=True)
         assert {"n", "m"} <= (await everything(world)).keys()
 
 
@@ -76,7 +76,7 @@ async def test_what_earlier_releases_left_of_an_emptied_log_is_served(tmp_path, 
     """A cursor before every entry, in a version of after the trim: it loads, and the next build has the right one."""
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=1, items=catalogue(3)) as world:
-        await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+        await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     platform = world.platform.model_copy(update={"data_dir": tmp_path})
     for _ in range(4):
         made = await night(platform, shared_valkey.url)
@@ -85,7 +85,7 @@ async def test_what_earlier_releases_left_of_an_emptied_log_is_served(tmp_path, 
     damaged = [made.shards[0].model_copy(update={"cursor": "0-0"})]
     changed(store, made, shards=damaged)
     async with World(root=store.root, redis=redis, shards=1) as world:
-        await world.gateway.upsert([Item("m", "more")], wait_visible=True)
+        await world.gateway.items.upsert([Item("m", "more")], wait_visible=True)
     fingerprint = HashingEncoder(platform.encoder).fingerprint
     assert file_content(store, [], platform, fingerprint, [trimmed]).cursors == [trimmed]
     with store.drafts.alone():
@@ -100,9 +100,9 @@ async def test_what_earlier_releases_left_of_an_emptied_log_is_served(tmp_path, 
 async def test_replicas_agree_again_after_the_log_lost_its_tail(make_world, redis):
     """Those that had applied lost entries load the version again; what is promoted and written then is served."""
     world: World = await make_world(shards=1, items=catalogue(3), replicas=2)
-    await world.gateway.upsert([Item("kept", "kept")], wait_visible=True)
+    await world.gateway.items.upsert([Item("kept", "kept")], wait_visible=True)
     before = await redis.dump(redis_keys.log(0))
-    await world.gateway.upsert([Item("lost", "lost"), Item("kept", "changed")], wait_visible=True)
+    await world.gateway.items.upsert([Item("lost", "lost"), Item("kept", "changed")], wait_visible=True)
     assert (await everything(world))["kept"] == "changed"
     await redis.restore(redis_keys.log(0), 0, before, replace=True)  # as a replica that lagged and is the primary now
 
@@ -115,7 +115,7 @@ async def test_replicas_agree_again_after_the_log_lost_its_tail(make_world, redi
     second = world.publish().version
     world.store.promote(second)
     assert await eventually(lambda: world.follower.serve.version == second)
-    await world.gateway.upsert([Item("next", "next")], wait_visible=True)
+    await world.gateway.items.upsert([Item("next", "next")], wait_visible=True)
     for _ in range(3):
         assert {"next", "kept"} <= (await everything(world)).keys()
 
@@ -123,7 +123,7 @@ async def test_replicas_agree_again_after_the_log_lost_its_tail(make_world, redi
 async def test_what_follows_a_lost_entry_is_not_applied_on_top_of_it(make_world, redis):
     """The tail is lost and written on in one moment: the replica reads new entries, and starts from its files."""
     world: World = await make_world(shards=1, items=catalogue(3))
-    await world.gateway.upsert([Item("lost", "lost")], wait_visible=True)
+    await world.gateway.items.upsert([Item("lost", "lost")], wait_visible=True)
     (lost,) = await ItemLog(redis).read(0, "0-0")
     pipe = redis.pipeline(transaction=True)
     pipe.xdel(redis_keys.log(0), lost.sequence)
@@ -135,14 +135,14 @@ async def test_what_follows_a_lost_entry_is_not_applied_on_top_of_it(make_world,
         return "lost" not in found and "sea-0" not in found
 
     assert await eventually(from_the_files)
-    await world.gateway.upsert([Item("next", "next")], wait_visible=True)
+    await world.gateway.items.upsert([Item("next", "next")], wait_visible=True)
     assert len(await everything(world)) == 12
 
 
 async def test_an_emptied_redis_goes_on_behind_the_snapshot(make_world, redis, caplog):
     """The snapshot's items stay, the loss of later ones is logged, and new writes reach old and new replicas."""
     world: World = await make_world(shards=1, items=catalogue(3))
-    await world.gateway.upsert([Item("built", "in the snapshot")], wait_visible=True)
+    await world.gateway.items.upsert([Item("built", "in the snapshot")], wait_visible=True)
     fingerprint = HashingEncoder(world.platform.encoder).fingerprint
     with world.store.drafts.alone():
         content = await live_content(world.store, redis, world.platform, fingerprint, lambda *_: None)
@@ -150,7 +150,7 @@ async def test_an_emptied_redis_goes_on_behind_the_snapshot(make_world, redis, c
         made = build.publish(content)
     world.store.promote(made.version)
     assert await eventually(lambda: world.follower.serve.version == made.version)
-    await world.gateway.upsert([Item("late", "behind it")], wait_visible=True)
+    await world.gateway.items.upsert([Item("late", "behind it")], wait_visible=True)
     await redis.flushall()
 
     async def without_it() -> bool:
@@ -160,7 +160,7 @@ async def test_an_emptied_redis_goes_on_behind_the_snapshot(make_world, redis, c
     assert "built" in await everything(world)
     assert await eventually(lambda: "Redis has lost its tail" in caplog.text)
     assert await ItemLog(redis).end(0) == made.shards[0].cursor
-    (written,) = await world.gateway.upsert([Item("new", "new")], wait_visible=True)
+    (written,) = await world.gateway.items.upsert([Item("new", "new")], wait_visible=True)
     assert after(written.sequence) > after(made.shards[0].cursor)
     await world.add_replica(0)
     for _ in range(2):
@@ -223,7 +223,7 @@ async def test_logs_of_shards_that_are_no_more_expire(tmp_path, redis, shared_va
     """From four shards to two and back, while nothing runs: the logs of before go, and nothing is lost."""
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=4, items=catalogue(3)) as world:
-        await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(40)], wait_visible=True)
+        await world.gateway.items.upsert([Item(f"n{n}", f"new {n}") for n in range(40)], wait_visible=True)
     assert all([await redis.xlen(redis_keys.log(shard)) for shard in range(4)])
     fewer = world.platform.model_copy(update={"data_dir": tmp_path, "shards": 2, "keep_versions": 2})
     for _ in range(3):
@@ -235,7 +235,7 @@ async def test_logs_of_shards_that_are_no_more_expire(tmp_path, redis, shared_va
     again = fewer.model_copy(update={"shards": 4, "routing": RoutingSpec()})
     await night(again, shared_valkey.url)
     async with World(root=store.root, redis=redis, shards=4) as world:
-        await world.gateway.upsert([Item(f"m{n}", f"more {n}") for n in range(40)], wait_visible=True)
+        await world.gateway.items.upsert([Item(f"m{n}", f"more {n}") for n in range(40)], wait_visible=True)
         assert len(await everything(world)) == 12 + 80
 
 
@@ -243,7 +243,7 @@ async def test_a_log_that_is_trimmed_while_a_build_reads_it_fails_the_build(tmp_
     """Entries that went unread would be missing from the version."""
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=1, items=catalogue(3)) as world:
-        await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(5)], wait_visible=True)
+        await world.gateway.items.upsert([Item(f"n{n}", f"new {n}") for n in range(5)], wait_visible=True)
     log = ItemLog(redis)
     third = (await log.read(0, "0-0"))[2].sequence
     read = ItemLog.read
@@ -263,7 +263,7 @@ async def test_a_version_whose_log_is_gone_is_not_promoted(tmp_path, redis):
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=1, items=catalogue(3)) as world:
         old = world.publish()
-        await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+        await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     log = ItemLog(redis)
     await log.trim(0, await log.end(0))
     with pytest.raises(VersionError, match="serve another version"):
@@ -292,7 +292,7 @@ async def test_nothing_is_trimmed_by_a_list_of_versions_that_cannot_be_read(tmp_
     """A manifest that the storage does not give now is no version that is gone."""
     store = store_in(tmp_path)
     async with World(root=store.root, redis=redis, shards=1, items=catalogue(3)) as world:
-        await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+        await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     manifest = store.folder(world.follower.serve.version) / "manifest.json"
     manifest.unlink()
     manifest.mkdir()

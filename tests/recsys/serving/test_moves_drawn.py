@@ -57,10 +57,10 @@ async def _moved_under(world: World, stages: Mapping[str, Sequence[Write]], shar
         for n, (what, item_id, topic) in enumerate(stages[stage]):
             if what == "upsert":
                 item = Item(item_id, f"{stage} {n}", f"{topic} {n}", {"topic": topic})
-                await gateway.upsert([item], wait_visible=False)
+                await gateway.items.upsert([item], wait_visible=False)
                 expected[item_id] = item.title
             elif item_id in expected:
-                await gateway.delete(item_id, wait_visible=False)  # whether it is applied yet or not
+                await gateway.items.delete(item_id, wait_visible=False)  # whether it is applied yet or not
                 del expected[item_id]
 
     async def is_served() -> bool:

@@ -145,10 +145,12 @@ async def test_a_hundred_pages_under_writes_likes_deletions_and_a_swap(make_worl
             await world.gateway.record([event("u", coming[-1])])
             left_out[coming[-1]] = number
         if number % 7 == 0 and len(coming) > 1:
-            await world.gateway.delete(coming[0], wait_visible=True)
+            await world.gateway.items.delete(coming[0], wait_visible=True)
             left_out[coming[0]] = number
         if number % 5 == 0:
-            await world.gateway.upsert([Item(f"new-{number}", "sea wave", "wave harbour sail")], wait_visible=True)
+            await world.gateway.items.upsert(
+                [Item(f"new-{number}", "sea wave", "wave harbour sail")], wait_visible=True
+            )
         if number == 12:
             second = world.publish().version
             world.store.promote(second)
@@ -199,13 +201,13 @@ async def test_any_turns_of_any_pages_keep_the_promise(small, turns):
         ahead = [item for item in ahead if item not in liked]
         if ahead and delete is not None:
             deleted.add(gone := ahead[delete % len(ahead)])
-            await small.gateway.delete(gone, wait_visible=True)
+            await small.gateway.items.delete(gone, wait_visible=True)
         if swap:
             [other] = {one.version for one in small.store.versions()} - {small.follower.serve.version}
             small.store.promote(other)
             assert await eventually(lambda other=other: small.follower.serve.version == other)
     assert set(shown) == items.keys() - liked - deleted
-    await small.gateway.upsert([items[item] for item in deleted], wait_visible=True)
+    await small.gateway.items.upsert([items[item] for item in deleted], wait_visible=True)
 
 
 async def test_pages_go_on_while_redis_is_away_and_when_it_has_lost_the_list(own_valkey, own_redis, make_world):
@@ -240,7 +242,7 @@ async def test_an_item_that_is_hidden_or_whose_time_is_over_is_on_no_later_page(
         replace(items[coming[2]], available_from=time.time() + 900),
         replace(items[coming[3]], available_until=time.time() + 900),
     ]
-    await world.gateway.upsert(changed, wait_visible=True)
+    await world.gateway.items.upsert(changed, wait_visible=True)
     second = await world.gateway.page(query, first.next_page)
     assert [i.item_id for i in second.items][:2] == coming[3:]
 

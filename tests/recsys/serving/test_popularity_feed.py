@@ -15,7 +15,7 @@ from recsys.ranking.signals import trend_now
 from recsys.routing import FEEDS
 from recsys.serving import popularity_feed
 from recsys.serving.popularity_feed import PopularityFeed
-from recsys.state import item_counts, redis_keys
+from recsys.state import counting_script, item_counts, redis_keys
 from recsys.state.connection import connect
 from recsys.state.users import Counted, UserStore
 from tests.support.world import World, catalogue, event, eventually
@@ -98,7 +98,7 @@ async def test_a_shard_that_missed_too_much_reads_all_anew(redis, shard):
     await like(redis, "sea-1")
     await redis.delete(redis_keys.touched(0))  # as if more than it holds had come meanwhile
     await redis.incrby(redis_keys.SEQUENCES, 100_000)
-    await redis.zadd(redis_keys.touched(0), {f"ghost-{n}": 50_000 + n for n in range(item_counts.FEED)})
+    await redis.zadd(redis_keys.touched(0), {f"ghost-{n}": 50_000 + n for n in range(counting_script.FEED)})
     await feed.follow(shard)
     assert counts_of(shard) == {"sea-0": 1.0, "sea-1": 1.0}
     await redis.flushall()
@@ -194,7 +194,7 @@ async def test_numbers_of_what_a_shard_holds_live_on(redis, shard):
     await PopularityFeed(redis, [0]).follow(shard)
     assert (
         await redis.ttl(redis_keys.count("sea-0"))
-        > item_counts.UNHELD_S
+        > counting_script.UNHELD_S
         >= await redis.ttl(redis_keys.count("ghost"))
         > 0
     )

@@ -15,6 +15,7 @@ from recsys.serving.shard_replica import ShardReplica
 from recsys.state.item_log import ItemLog
 from recsys.state.membership import ComposerMember, ShardMember
 from recsys.state.presence import Presence, everyone
+from recsys.versions.store import VersionStore
 from tests.support.replicas import contents, one_shard, upsert
 from tests.support.world import World, eventually
 
@@ -76,19 +77,19 @@ async def test_a_new_replica_holds_what_composers_serve(make_world):
 async def test_a_version_promoted_while_a_replica_starts_is_loaded_too(make_world, monkeypatch):
     """Start ends only when the replica holds what is current by then."""
     world: World = await one_shard(make_world)
-    load, started = world.store.load, []
+    load, started = held_version.open_shard, []
     newer = world.publish().version
 
-    def slow(version: str, shard: int):
-        loaded = load(version, shard)
-        if not started:
+    def slow(store: VersionStore, version: str, shard: int):
+        loaded = load(store, version, shard)
+        if store is own and not started:
             started.append(version)
             world.store.promote(newer)
         return loaded
 
-    store = type(world.store)(world.store.root)
-    other = ShardReplica(0, "second", store, world.redis, world.encode)
-    monkeypatch.setattr(store, "load", slow)
+    own = VersionStore(world.store.root)
+    other = ShardReplica(0, "second", own, world.redis, world.encode)
+    monkeypatch.setattr(held_version, "open_shard", slow)
     await other.start()
     try:
         assert newer in other.versions
@@ -128,14 +129,14 @@ async def test_tuning_reaches_versions_that_are_loading(make_world, monkeypatch)
     """A setting that comes while a version is read counts for it too."""
     world: World = await one_shard(make_world)
     (replica,) = world.clients[0].replicas
-    load = world.store.load
+    load = held_version.open_shard
 
-    def slow(version: str, shard: int):
-        loaded = load(version, shard)
+    def slow(store: VersionStore, version: str, shard: int):
+        loaded = load(store, version, shard)
         replica.tune(ShardTuning(ef_search=77, poll_s=0.05))
         return loaded
 
-    monkeypatch.setattr(world.store, "load", slow)
+    monkeypatch.setattr(held_version, "open_shard", slow)
     new = world.publish().version
     world.store.promote(new)
     assert await eventually(lambda: new in replica.versions)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.answers import Recommendation
 from recsys.config.scenarios import Scenario, Source
 from recsys.config.serving import Serving
 from recsys.data.rules import RuleIn, compile_rules
-from recsys.datatypes import Condition, Filter, Item, Recommendation, RecQuery
+from recsys.datatypes import Condition, Filter, Item, RecQuery
 from tests.support.own_valkey import Valkey
 from tests.support.threaded_world import ThreadedWorld
 from tests.support.world import ATTRIBUTES, TOPICS, catalogue, event, eventually

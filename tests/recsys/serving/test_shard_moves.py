@@ -61,16 +61,16 @@ class Traffic:
                 return
             item_id = f"{name}{n}"
             item = Item(item_id, f"title {item_id}", f"wave number {n}", {"topic": ("sea", "oven", "")[n % 3]})
-            (written,) = await self.world.gateway.upsert([item], wait_visible=True)
+            (written,) = await self.world.gateway.items.upsert([item], wait_visible=True)
             assert written.visible
             self.titles[item_id] = item.title
-            assert (await self.world.gateway.item(item_id)).title == item.title
+            assert (await self.world.gateway.items.item(item_id)).title == item.title
             if n % 3 == 0:
-                assert (await self.world.gateway.delete(item_id, wait_visible=True)).visible
+                assert (await self.world.gateway.items.delete(item_id, wait_visible=True)).visible
                 self.gone[item_id] = time.monotonic()
                 del self.titles[item_id]
                 with pytest.raises(NotFound):
-                    await self.world.gateway.item(item_id)
+                    await self.world.gateway.items.item(item_id)
             await asyncio.sleep(0.01)
 
 
@@ -122,7 +122,7 @@ async def test_a_move_that_dies_can_be_given_up_or_begun_again(make_world, redis
     world: World = await make_world(items=catalogue(3))
     platform = with_shards(world, 3)
     first = await built_beside(world, platform)
-    await world.gateway.upsert([Item("n", "during")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "during")], wait_visible=True)
     assert [one.id for one in await under_way(world.store, redis)] == [first.layout]
     assert await end_move(world.store, redis, 1.0)
     assert await under_way(world.store, redis) == []
@@ -131,23 +131,23 @@ async def test_a_move_that_dies_can_be_given_up_or_begun_again(make_world, redis
     assert all([0 < await redis.ttl(key) <= ENDED_S for key in left])
     with pytest.raises(VersionError, match="was built for 3 shards, the served one has 2"):
         await promote(world.store, first.version, platform, redis)
-    await world.gateway.upsert([Item("m", "after")], wait_visible=True)
+    await world.gateway.items.upsert([Item("m", "after")], wait_visible=True)
 
     second = await built_beside(world, platform)
-    await world.gateway.upsert([Item("k", "between")], wait_visible=True)
+    await world.gateway.items.upsert([Item("k", "between")], wait_visible=True)
     again = await built_beside(world, platform)
     assert first.layout != second.layout == again.layout
     await switched(world, platform, again)
     assert {"n", "m", "k"} <= (await everything(world)).keys()
     other = await built_beside(world, with_shards(world, 1))
-    assert await world.gateway.upsert([Item("j", "third")], wait_visible=True)
+    assert await world.gateway.items.upsert([Item("j", "third")], wait_visible=True)
     assert {one.id for one in (await read_layouts(redis)).written} == {again.layout, other.layout}
 
 
 async def test_a_writer_that_does_not_know_of_a_move_learns_of_it(make_world, redis):
     """Its write is refused by the epoch, and made again for both layouts: in one step, whichever is read later."""
     world: World = await make_world(items=catalogue(3))
-    await world.gateway.upsert([Item("n", "one")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "one")], wait_visible=True)
     serve = world.follower.serve
     known = WrittenLayouts(redis, lambda: serve.layout)
     await known.read()  # of a composer that stands still from here on
@@ -159,7 +159,7 @@ async def test_a_writer_that_does_not_know_of_a_move_learns_of_it(make_world, re
     logs = [await redis.xlen(redis_keys.log(shard, manifest.layout)) for shard in range(3)]
     assert sum(logs) == 1
     await redis.delete(redis_keys.LAYOUTS)  # as when Redis loses them
-    await world.gateway.upsert([Item("k", "three")], wait_visible=True)
+    await world.gateway.items.upsert([Item("k", "three")], wait_visible=True)
     assert [one.id for one in (await read_layouts(redis)).written] == [world.follower.serve.layout.id]
     with pytest.raises(VersionError, match="was built for 3 shards"):
         await promote(world.store, manifest.version, with_shards(world, 3), redis)
@@ -176,7 +176,7 @@ async def test_the_move_ends_when_every_composer_is_there(make_world, redis):
     await switched(world, platform, manifest)
     with pytest.raises(RuntimeFailure, match="1 composers do not serve"):
         await end_move(world.store, redis, 0.5)
-    assert await world.gateway.upsert([Item("n", "in both")], wait_visible=True)
+    assert await world.gateway.items.upsert([Item("n", "in both")], wait_visible=True)
     newcomer = VersionFollower("newcomer", world.store, redis)
     await newcomer.start(20)
     assert newcomer.serve.version == manifest.version

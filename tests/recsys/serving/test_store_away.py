@@ -38,11 +38,11 @@ async def test_while_the_store_is_away_answers_are_exact_and_say_so(make_http, s
         assert answer.json()["degraded"] == ["index-0"]
         assert [i["item_id"] for i in answer.json()["items"]] == [i["item_id"] for i in there["items"]]
         item = Item("new", "a lighthouse keeper", "alone with a robot in a lighthouse")
-        await world.gateway.upsert([item], wait_visible=True)
+        await world.gateway.items.upsert([item], wait_visible=True)
         slate = await world.gateway.search(item.passage(), RecQuery(k=5, scenario="search"))
         assert slate.items[0].item_id == "new"
         assert slate.degraded == ("index-0",)
-        await world.gateway.delete("space-1", wait_visible=True)
+        await world.gateway.items.delete("space-1", wait_visible=True)
         assert "space-1" not in await ids(world)
         # A replica that starts meanwhile serves, too.
         await world.add_replica(0)

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from recsys.answers import Slate
 from recsys.config.encoder import EncoderSpec
 from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
-from recsys.datatypes import Item, RecQuery, Slate
+from recsys.datatypes import Item, RecQuery
 from recsys.encoders.hashing import HashingEncoder
 from recsys.versions.build import Build
 from recsys.versions.contents import live_content
@@ -88,10 +89,10 @@ class Traffic:
                 return
             name = f"w{n}"
             self.texts[name] = f"wave number {n}"
-            await self.world.gateway.upsert([Item(name, self.texts[name])], wait_visible=True)
+            await self.world.gateway.items.upsert([Item(name, self.texts[name])], wait_visible=True)
             await self.world.gateway.record([event("reader", name)])
             if n % 2:
-                assert (await self.world.gateway.delete(name, wait_visible=True)).visible
+                assert (await self.world.gateway.items.delete(name, wait_visible=True)).visible
                 self.deleted[name] = time.monotonic()
             await asyncio.sleep(0.02)
 

@@ -8,8 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from recsys.answers import Recommendation, Slate
 from recsys.config.serving import Serving
-from recsys.datatypes import Recommendation, RecQuery, Slate
+from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
 from recsys.ranking.scenarios import check
 from recsys.serving.drawing import drawn

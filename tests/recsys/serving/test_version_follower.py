@@ -160,8 +160,8 @@ async def test_popularity_goes_on_when_a_version_is_dropped_under_it(make_world,
 async def test_a_lost_end_of_the_log_does_not_hold_up_a_version(make_world):
     """Replicas have applied entries that Redis has no more: a version built of the rest is served all the same."""
     world: World = await small(make_world)
-    await world.gateway.upsert([Item("kept", "kept")], wait_visible=True)
-    (lost,) = await world.gateway.upsert([Item("lost", "lost")], wait_visible=True)
+    await world.gateway.items.upsert([Item("kept", "kept")], wait_visible=True)
+    (lost,) = await world.gateway.items.upsert([Item("lost", "lost")], wait_visible=True)
     await world.redis.xdel("recsys:log:0", lost.sequence)
     version = world.publish().version
     world.store.promote(version)
@@ -183,7 +183,7 @@ async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
     """They share their looks, and each learns of its own change."""
     world: World = await small(make_world, replicas=1)
     before = await looks(world)
-    writes = [world.gateway.upsert([Item(f"n{n}", "new")], wait_visible=True) for n in range(40)]
+    writes = [world.gateway.items.upsert([Item(f"n{n}", "new")], wait_visible=True) for n in range(40)]
     assert all(w.visible for written in await asyncio.gather(*writes) for w in written)
     assert not await world.follower.members.until(lambda group: False, 0.2)
     assert 0 < await looks(world) - before < 40 * 10
@@ -256,4 +256,4 @@ async def test_a_version_whose_log_stands_still_is_not_served(make_world):
     assert world.follower.serve.version == old
     world.encoder_down = False
     assert await eventually(lambda: world.follower.serve.version == new)
-    assert (await world.gateway.item("w")).title == "kitchen"
+    assert (await world.gateway.items.item("w")).title == "kitchen"

@@ -19,6 +19,7 @@ from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.tuning.measuring import RECALL_FLOOR
 from recsys.versions.build import Build, Content
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.world import unit_rows
 
@@ -57,7 +58,7 @@ def test_a_shard_answers_by_what_it_keeps(tmp_path, engine, originals):
     """
     texts = vectors()
     store, version = built(tmp_path, texts, engine, originals)
-    shard = store.load(version, 0)
+    shard = open_shard(store, version, 0)
     queries = sample_queries(texts, 40)
     exact = np.argsort(-(queries @ texts.T), axis=1)[:, :10]
     found = nearest(shard, queries)
@@ -76,7 +77,7 @@ def test_items_come_and_go_and_are_scored_exactly(tmp_path, originals):
     """
     texts, later = vectors(), vectors(3, seed=5)
     store, version = built(tmp_path, texts, "hnsw_int8", originals)
-    shard = store.load(version, 0)
+    shard = open_shard(store, version, 0)
     shard.upsert([Item("new", "new text"), Item("i7", "another text")], later[:2])
     shard.delete(["i8"])
     (first, second) = nearest(shard, later[:2])
@@ -97,7 +98,7 @@ def test_files_keep_the_vectors_that_a_shard_leaves_out(tmp_path):
     store, version = built(tmp_path, texts, "hnsw_int8", "none")
     stored = np.load(store.files(version, 0) / "vectors.npy")
     assert stored.dtype == np.float16
-    shard = store.load(version, 0)
+    shard = open_shard(store, version, 0)
     order = [int(item_id[1:]) for item_id in shard.ids(np.arange(len(texts)))]
     np.testing.assert_allclose(stored, texts[order], atol=5e-4)
     rows = np.arange(20)
@@ -109,7 +110,7 @@ def test_recall_is_measured_by_the_vectors_that_a_version_is_made_of(tmp_path):
     """Not by the rounded ones that a shard scores with: an index that loses their order is seen to lose it."""
     texts = vectors()
     store, version = built(tmp_path, texts, "flat", "none")
-    shard = store.load(version, 0)
+    shard = open_shard(store, version, 0)
     queries = sample_queries(texts, 30)
     exact = Exact.of([shard], queries)
     assert exact.recall() == 1.0

@@ -85,7 +85,7 @@ async def test_the_whole_platform_runs_as_that_user_over_tls(client, make_world)
     slate = await world.gateway.recommend(RecQuery(k=5, user_id="u", diversity=0.0))
     assert slate.degraded == ()
     assert {item.item_id.partition("-")[0] for item in slate.items} == {"sea"}
-    [written] = await world.gateway.upsert([Item("sea-new", "sea", "wave", {}, None)], wait_visible=True)
+    [written] = await world.gateway.items.upsert([Item("sea-new", "sea", "wave", {}, None)], wait_visible=True)
     assert written.visible
     assert await world.gateway.user_records.erase("u") == 1
     with pytest.raises(NoPermissionError):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from recsys.datatypes import Interaction, unknown_user
 from recsys.ranking.signals import trend_now
-from recsys.state import item_counts, redis_keys
+from recsys.state import counting_script, item_counts, redis_keys
 from recsys.state.item_counts import Counts, grain
 from recsys.state.users import Counted, UserStore
 
@@ -159,7 +159,7 @@ async def test_what_nobody_holds_expires_and_what_a_shard_holds_lives_on(redis):
     counts = await item_counts.read(redis, ["ghost", "a", "nothing"])
     assert counts.expiring == ["ghost", "a"]
     await item_counts.prolong(redis, ["a", "nothing"])
-    week, year = item_counts.UNHELD_S, item_counts.HELD_S
+    week, year = counting_script.UNHELD_S, counting_script.HELD_S
     for item, seconds in (("ghost", week), ("a", year)):
         assert seconds - 60 < await redis.ttl(redis_keys.count(item)) <= seconds
     assert not await redis.exists(redis_keys.count("nothing"))
@@ -187,9 +187,9 @@ async def test_a_counter_that_expired_begins_anew(redis):
 
 async def test_feeds_are_bounded(redis):
     """Of each feed the newest changes stay, whatever items they are of."""
-    await redis.zadd(redis_keys.touched(0), {f"ghost-{n}": -n for n in range(item_counts.FEED * 11 // 10)})
+    await redis.zadd(redis_keys.touched(0), {f"ghost-{n}": -n for n in range(counting_script.FEED * 11 // 10)})
     await say(store_of(redis), Word("u", "a", NOW, 1.0))
-    assert await redis.zcard(redis_keys.touched(0)) == item_counts.FEED
+    assert await redis.zcard(redis_keys.touched(0)) == counting_script.FEED
     assert [item.decode() for item in await redis.zrange(redis_keys.touched(0), 0, 1, desc=True)] == ["a", "ghost-0"]
 
 

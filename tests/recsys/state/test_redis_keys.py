@@ -53,7 +53,7 @@ async def test_two_platforms_on_one_redis_do_not_see_each_other(two, redis, tmp_
     for user in ODD:
         await one.gateway.record([event(user, "sea-0"), event(user, "sea-1")])
     await other.gateway.record([event(ODD[0], "forest-3")])
-    [written] = await one.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True)
+    [written] = await one.gateway.items.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True)
     assert written.visible
     await eventually(lambda: len(other.follower.members.all) >= 3)
 
@@ -61,9 +61,9 @@ async def test_two_platforms_on_one_redis_do_not_see_each_other(two, redis, tmp_
     assert await histories(other) == {ODD[0]: ["forest-3"]}
     assert len([m for m in one.follower.members.all if isinstance(m, ShardMember)]) == 2
     assert len([m for m in other.follower.members.all if isinstance(m, ShardMember)]) == 3
-    assert (await one.gateway.item("sea-new")).title == "sea wave"
+    assert (await one.gateway.items.item("sea-new")).title == "sea wave"
     with pytest.raises(NotFound):
-        await other.gateway.item("sea-new")
+        await other.gateway.items.item("sea-new")
     for world, topic in ((one, "sea"), (other, "forest")):
         slate = await world.gateway.recommend(RecQuery(k=1, user_id=ODD[0], diversity=0.0))
         assert {item.item_id.partition("-")[0] for item in slate.items} == {topic}
@@ -162,9 +162,9 @@ async def test_what_is_not_bounded_has_a_lifetime(make_world, redis):
     await world.gateway.recommend(RecQuery(k=3, user_id=ODD[0], request_id="r"))
     await world.gateway.record([event("v", "sea-0", request_id="r", type=kind) for kind in ("click", "impression")])
     await world.gateway.answers.step()
-    await world.gateway.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True, version=7)
+    await world.gateway.items.upsert([Item("sea-new", "sea wave", "wave", {}, None)], wait_visible=True, version=7)
     await world.gateway.record([event("v", "sea-new")])
-    await world.gateway.delete("sea-new", wait_visible=True)
+    await world.gateway.items.delete("sea-new", wait_visible=True)
     await world.gateway.user_records.erase(ODD[1])
     found = [key async for key in redis.scan_iter()]
     assert len(found) > 20

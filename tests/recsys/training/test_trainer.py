@@ -26,6 +26,7 @@ from recsys.training.factors import factorise
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Content
 from recsys.versions.model_files import read_model
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.people import build, people, publish
 from tests.support.world import DIMENSION, TOPICS, catalogue, topic_of
@@ -155,7 +156,7 @@ def test_without_trees_the_same_blend_decides(lesson):
 def test_a_new_item_stands_where_its_text_belongs(lesson):
     """An item that the model never saw is proposed as new to people whose topic it has, and an update keeps factors."""
     made, version = lesson.build, lesson.version
-    shard = made.store.load(version.version, 0)
+    shard = open_shard(made.store, version.version, 0)
     old = shard.items.ids[0]
     before = shard.vectors_of([old])[1]
     item = replace(shard.item(old), text="other words")
@@ -174,7 +175,7 @@ def test_a_new_item_stands_where_its_text_belongs(lesson):
 
 def test_a_text_is_compared_with_texts_alone(lesson):
     texts, version = lesson.texts, lesson.version
-    shard = lesson.build.store.load(version.version, 0)
+    shard = open_shard(lesson.build.store, version.version, 0)
     rows = shard.items.live_rows()
     query = version.space.text_query(texts[0])
     np.testing.assert_allclose(
@@ -236,9 +237,11 @@ def test_a_later_version_of_other_items_goes_on_with_what_was_learned(lesson):
     assert again.digest() == model.digest()
     fewer = made.publish(Content(catalogue()[1:]), trained=again)
     assert (fewer.space, fewer.weights, fewer.card) == (first.space, first.weights, first.card)
-    held = {i: v for n in range(2) for i, v in zip(*made.store.load(first.version, n).vectors_of(IDS), strict=True)}
+    held = {
+        i: v for n in range(2) for i, v in zip(*open_shard(made.store, first.version, n).vectors_of(IDS), strict=True)
+    }
     for n in range(2):
-        for name, vector in zip(*made.store.load(fewer.version, n).vectors_of(IDS), strict=True):
+        for name, vector in zip(*open_shard(made.store, fewer.version, n).vectors_of(IDS), strict=True):
             np.testing.assert_allclose(vector, held[name], atol=1e-7)
     assert read_model(made.store, publish(made)) is None
     (made.store.folder(first.version) / "model.npz").write_bytes(b"other")

@@ -29,6 +29,7 @@ from recsys.tuning.measuring import RECALL_FLOOR
 from recsys.tuning.probe_queries import probe_queries
 from recsys.versions.build import Build, Content
 from recsys.versions.model_files import read_model
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.people import people
 from tests.support.world import TOPICS, catalogue, unit_rows
@@ -79,19 +80,19 @@ def only_copies(shard):
 def test_a_copy_is_not_found_in_place_of_another_vector(copies):
     """With all distinct vectors lost but one, hardly anything is found, however many copies that one has."""
     store, version, some = copies
-    assert self_lookup(store.load(version, 0), 200) == 1.0
-    lost = only_copies(store.load(version, 0))
+    assert self_lookup(open_shard(store, version, 0), 200) == 1.0
+    lost = only_copies(open_shard(store, version, 0))
     assert self_lookup(lost, 200) < 0.05
     lost.tune(ShardTuning(exact_below=0))
     queries = some[1:33]
-    assert recall([store.load(version, 0)], queries) == 1.0
+    assert recall([open_shard(store, version, 0)], queries) == 1.0
     assert recall([lost], queries) < 0.2
 
 
 def test_every_distinct_vector_may_be_sampled(copies):
     """Of one in eleven items that is no copy all are asked for, wherever they stand among the rows."""
     store, version, _ = copies
-    shard = store.load(version, 0)
+    shard = open_shard(store, version, 0)
     looked_for = []
     right = shard.index.search
     shard.index.search = lambda queries, k: looked_for.append(len(queries)) or right(queries, k)
@@ -111,7 +112,7 @@ def test_ef_search_is_raised_until_the_floor_holds_and_is_what_shards_serve_with
     assert RECALL_FLOOR <= min(tuned.recall.values()) == manifest.recall_at_10
     assert manifest.self_lookup is not None
     assert manifest.self_lookup >= RECALL_FLOOR
-    shard = made.store.load(manifest.version, 0)
+    shard = open_shard(made.store, manifest.version, 0)
     shard.tune(ShardTuning(ef_search=1))
     assert shard.tuning.ef_search == tuned.ef_search
     shard.tune(ShardTuning(ef_search=2000))
@@ -200,8 +201,8 @@ def test_the_parts_are_balanced_so_that_texts_are_found_as_well_as_tastes(tmp_pa
     balance = np.float32(tuned.balance)
     layout = uneven.layout([Item(f"i{k}") for k in range(4000)], texts, {})
     question = probe_queries(texts, layout, uneven.item_ids, None, n=40)
-    before = [exact.store.load(plain.version, n) for n in range(2)]
-    after = [made.store.load(manifest.version, n) for n in range(2)]
+    before = [open_shard(exact.store, plain.version, n) for n in range(2)]
+    after = [open_shard(made.store, manifest.version, n) for n in range(2)]
     for kind, queries in question.kinds.items():
         scaled = question.balanced(DIMENSION, tuned.balance).kinds[kind]
         for one, other in zip(neighbours(before, queries, 10), neighbours(after, scaled, 10), strict=True):
@@ -258,10 +259,10 @@ def test_tastes_are_those_of_users_where_there_are_some():
 def test_exact_answers_are_asked_for_once(copies):
     """Fewer distinct vectors than ten are wanted where copies fill what a request may ask for."""
     store, version, some = copies
-    exact = Exact.of([store.load(version, 0)], some[:1])
+    exact = Exact.of([open_shard(store, version, 0)], some[:1])
     assert exact.wanted.tolist() == [1]
     assert exact.recall() == 1.0
-    assert Exact.of([store.load(version, 0)], sample_queries(some[1:], 5)).wanted.max() > 1
+    assert Exact.of([open_shard(store, version, 0)], sample_queries(some[1:], 5)).wanted.max() > 1
 
 
 @pytest.mark.parametrize("name", ["hnsw", "hnsw_int8", "flat"])

@@ -25,6 +25,7 @@ from recsys.state.item_log import ItemLog
 from recsys.versions.build import Build, Content
 from recsys.versions.contents import file_content, live_content, served_items
 from recsys.versions.moving import end_move
+from recsys.versions.opening import open_shard
 from recsys.versions.promotion import promote, rollback
 from recsys.versions.store import VersionStore
 from tests.support.live_builds import build_live, everything, serve
@@ -44,10 +45,10 @@ class Counting(HashingEncoder):
 async def test_a_compaction_holds_what_is_live(make_world):
     """Upserts and deletes of the log are in it, what has a vector is not encoded, and its log starts behind them."""
     world: World = await make_world()
-    await world.gateway.upsert([Item(f"n{n}", f"new {n}") for n in range(20)], wait_visible=True)
-    await world.gateway.upsert([Item("sea-1", "changed"), Item("n3", "newer")], wait_visible=True)
+    await world.gateway.items.upsert([Item(f"n{n}", f"new {n}") for n in range(20)], wait_visible=True)
+    await world.gateway.items.upsert([Item("sea-1", "changed"), Item("n3", "newer")], wait_visible=True)
     for gone in ("sea-2", "n4"):
-        await world.gateway.delete(gone, wait_visible=True)
+        await world.gateway.items.delete(gone, wait_visible=True)
     before = await everything(world)
     assert (before["sea-1"], before["n3"], len(before)) == ("changed", "newer", 48 + 20 - 2)
     encoder = Counting(world.platform.encoder)
@@ -55,8 +56,8 @@ async def test_a_compaction_holds_what_is_live(make_world):
     assert encoder.texts == []
     assert (manifest.items, manifest.base) == (len(before), world.store.current())
     assert [s.cursor for s in manifest.shards] == [await ItemLog(world.redis).end(n) for n in range(2)]
-    await world.gateway.upsert([Item("sea-3", "after the cut")], wait_visible=True)
-    await world.gateway.delete("sea-4", wait_visible=True)
+    await world.gateway.items.upsert([Item("sea-3", "after the cut")], wait_visible=True)
+    await world.gateway.items.delete("sea-4", wait_visible=True)
     await serve(world, manifest.version)
     del before["sea-4"]
     assert await everything(world) == before | {"sea-3": "after the cut"}
@@ -65,7 +66,7 @@ async def test_a_compaction_holds_what_is_live(make_world):
 async def test_a_compaction_by_another_encoder_encodes_everything_anew(make_world):
     """Each item has the vector that the new encoder gives its text, those of the log as well."""
     world: World = await make_world(items=catalogue(3))
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     other = Platform(shards=2, encoder=EncoderSpec(kind="hashing", dimension=24), attributes=ATTRIBUTES)
     encoder = Counting(other.encoder)
     manifest = await build_live(world, other, encoder)
@@ -78,12 +79,12 @@ async def test_a_compaction_by_another_encoder_encodes_everything_anew(make_worl
 async def test_what_was_deleted_stays_gone(make_world):
     """Through rebuild, swap, replay in a new replica, rollback and back again; deleting it once more is NotFound."""
     world: World = await make_world()
-    await world.gateway.delete("sea-1", wait_visible=True)
+    await world.gateway.items.delete("sea-1", wait_visible=True)
     first = world.store.current()
     second = (await build_live(world)).version
-    await world.gateway.delete("sea-2", wait_visible=True)
+    await world.gateway.items.delete("sea-2", wait_visible=True)
     third = (await build_live(world)).version
-    await world.gateway.delete("sea-3", wait_visible=True)
+    await world.gateway.items.delete("sea-3", wait_visible=True)
     for version in (second, third, first, third):
         await serve(world, version)
         await world.add_replica(0)
@@ -91,16 +92,16 @@ async def test_what_was_deleted_stays_gone(make_world):
         for _ in range(4):  # each of the replicas has its turn
             assert not {"sea-1", "sea-2", "sea-3"} & (await everything(world)).keys()
     with pytest.raises(NotFound):
-        await world.gateway.delete("sea-2", wait_visible=False)
+        await world.gateway.items.delete("sea-2", wait_visible=False)
 
 
 async def test_changes_over_http_stay_on_top_of_an_import(make_world):
     """A build of files replaces the snapshot under them; what was compacted before counts as part of the old one."""
     world: World = await make_world()
-    await world.gateway.upsert([Item("early", "early"), Item("sea-1", "early edit")], wait_visible=True)
+    await world.gateway.items.upsert([Item("early", "early"), Item("sea-1", "early edit")], wait_visible=True)
     await serve(world, (await build_live(world)).version)
-    await world.gateway.upsert([Item("late", "late"), Item("sea-2", "late edit")], wait_visible=True)
-    await world.gateway.delete("sea-3", wait_visible=True)
+    await world.gateway.items.upsert([Item("late", "late"), Item("sea-2", "late edit")], wait_visible=True)
+    await world.gateway.items.delete("sea-3", wait_visible=True)
     fingerprint = HashingEncoder(world.platform.encoder).fingerprint
     content = file_content(world.store, [*world.items, Item("file", "file")], world.platform, fingerprint)
     build = Build(world.platform, world.store, HashingEncoder(world.platform.encoder), 1, ShardTuning())
@@ -118,8 +119,10 @@ async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
     platform = {"encoder": EncoderSpec(kind="hashing", dimension=DIMENSION), "attributes": ATTRIBUTES}
     more = Platform(shards=3, routing=RoutingSpec(by="attribute", attribute="topic"), **platform)
     async with World(root=tmp_path / "v", redis=redis) as world:
-        await world.gateway.upsert([Item("n", "new", "", {"topic": "sea"}), Item("sea-1", "edit")], wait_visible=True)
-        await world.gateway.delete("sea-2", wait_visible=True)
+        await world.gateway.items.upsert(
+            [Item("n", "new", "", {"topic": "sea"}), Item("sea-1", "edit")], wait_visible=True
+        )
+        await world.gateway.items.delete("sea-2", wait_visible=True)
         before = await everything(world)
         old = world.store.current()
         with pytest.raises(VersionError, match="`recsys apply` builds for them"):
@@ -131,7 +134,7 @@ async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
     with pytest.raises(VersionError, match="Redis is needed"):
         await promote(world.store, manifest.version, more)
     async with World(root=tmp_path / "v", redis=redis) as world:  # the old ones once more, and a write
-        await world.gateway.upsert([Item("m", "more")], wait_visible=True)
+        await world.gateway.items.upsert([Item("m", "more")], wait_visible=True)
         with pytest.raises(VersionError, match="runs without shard-2"):
             await promote(world.store, manifest.version, more, redis)
     await promote(world.store, manifest.version, more, redis)
@@ -144,7 +147,7 @@ async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
     routed = {"shards": 3, "routing": RoutingSpec(by="attribute", attribute="topic")}
     async with World(root=tmp_path / "v", redis=redis, **routed) as world:
         assert await everything(world) == before | {"m": "more"}
-        await world.gateway.upsert([Item("k", "three")], wait_visible=True)
+        await world.gateway.items.upsert([Item("k", "three")], wait_visible=True)
         assert "k" in await everything(world)
 
 
@@ -153,7 +156,7 @@ async def test_attributes_that_are_declared_otherwise(make_world):
     world: World = await make_world(items=catalogue(2))
     fewer = world.platform.model_copy(update={"attributes": {"topic": "keyword", "number": "number"}})
     manifest = await build_live(world, fewer)
-    shards = [world.store.load(manifest.version, n) for n in range(2)]
+    shards = [open_shard(world.store, manifest.version, n) for n in range(2)]
     found = [s.items.item(r) for s in shards for r in s.items.live_rows()]
     assert all(item.attributes.keys() == {"topic", "number"} for item in found)
     wrong = world.platform.model_copy(update={"attributes": {"topic": "number"}})
@@ -196,7 +199,7 @@ async def test_a_killed_build_leaves_nothing_and_goes_on(make_world, shared_valk
     platform = world.platform.model_copy(
         update={"data_dir": tmp_path / "var", "encoder": EncoderSpec(kind="hashing", dimension=16)}
     )
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     served = store.current()
 
     def start(how: str) -> subprocess.Popen[str]:
@@ -211,7 +214,7 @@ async def test_a_killed_build_leaves_nothing_and_goes_on(make_world, shared_valk
         dying.send_signal(signal.SIGKILL)
     assert [m.version for m in store.versions()] == [served]
     assert store.current() == served
-    await world.gateway.upsert([Item("m", "while it is dead")], wait_visible=True)
+    await world.gateway.items.upsert([Item("m", "while it is dead")], wait_visible=True)
     assert len(await everything(world)) == 50
     with start("go on") as again:
         out, err = again.communicate(timeout=120)

@@ -19,7 +19,7 @@ async def test_the_log_is_trimmed_behind_the_oldest_version_that_is_kept(make_wo
     world: World = await make_world(shards=1, items=catalogue(3))
     log, names = ItemLog(world.redis), [world.store.current()]
     for n in range(4):
-        await world.gateway.upsert([Item(f"n{n}-{i}", f"{n} {i}") for i in range(5)], wait_visible=True)
+        await world.gateway.items.upsert([Item(f"n{n}-{i}", f"{n} {i}") for i in range(5)], wait_visible=True)
         names.append((await build_live(world)).version)
         await serve(world, names[-1])
     assert await world.redis.xlen(redis_keys.log(0)) == 20
@@ -46,7 +46,7 @@ async def test_a_version_whose_log_is_gone_is_not_served(make_world, caplog):
     """It would lack what was trimmed: loading it is refused in words, and what is served stays up."""
     world: World = await make_world(shards=1, items=catalogue(3))
     first = world.store.current()
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     second = (await build_live(world)).version
     await serve(world, second)
     assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
@@ -75,7 +75,7 @@ async def test_versions_in_use_are_not_removed(make_world):
     """One that a replica still holds stays, with its log, however few are to be kept; so does one just built."""
     world: World = await make_world(shards=1, items=catalogue(2))
     first = world.store.current()
-    await world.gateway.upsert([Item("n", "new")], wait_visible=True)
+    await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
     second = (await build_live(world)).version
     await serve(world, second)
     third = (await build_live(world)).version

@@ -26,6 +26,7 @@ from recsys.files import sha256
 from recsys.jobs import promote as promotion
 from recsys.jobs.compact import compact
 from recsys.shard.snapshot import write_indexes
+from recsys.versions import opening
 from recsys.versions.build import Build, Content
 from recsys.versions.manifest import RANKER
 from recsys.versions.promotion import promote, rollback
@@ -90,13 +91,13 @@ async def test_a_promotion_while_a_rollback_reads_files_stays(platform, redis, m
     names = [published(platform) for _ in range(3)]
     for name in names[:2]:
         store.promote(name)
-    inspect = store.inspect
+    whole = opening.open_whole
 
-    def meanwhile(version: str) -> Any:
+    def meanwhile(store: VersionStore, version: str) -> Any:
         other.promote(names[2])
-        return inspect(version)
+        return whole(store, version)
 
-    monkeypatch.setattr(store, "inspect", meanwhile)
+    monkeypatch.setattr(opening, "open_whole", meanwhile)
     with pytest.raises(VersionError, match=f"{names[2]} is served now"):
         await rollback(store, platform, redis)
     assert store.served() == names[::-1]

@@ -19,6 +19,7 @@ from recsys.routing import Router
 from recsys.shard.recall import neighbours
 from recsys.shard.snapshot import read_items
 from recsys.versions.build import Content, by_text
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.builds import build, shards_of
 from tests.support.world import DIMENSION, catalogue
@@ -164,12 +165,12 @@ def test_versions_may_lie_behind_a_url(tmp_path, url):
         here.promote(name)
     assert [m.version for m in there.versions()] == names
     assert there.current() == names[1]
-    assert there.load(names[1], 0).items.live + there.load(names[1], 1).items.live == 12
+    assert open_shard(there, names[1], 0).items.live + open_shard(there, names[1], 1).items.live == 12
     path = there.folder(names[1]) / "shard-0" / "vectors.npy"
     if url.startswith("memory"):
         assert tmp_path / "b" in path.parents
         path.write_bytes(b"?")
-        assert there.load(names[1], 0).items.live == there.manifest(names[1]).shards[0].items
+        assert open_shard(there, names[1], 0).items.live == there.manifest(names[1]).shards[0].items
     assert here.rollback().version == names[0]
     here.remove(names[1])
     assert [m.version for m in VersionStore(url, tmp_path / "c").versions()] == names[:1]
@@ -213,7 +214,7 @@ def test_folders_that_are_no_versions_are_passed_over(store):
 def test_a_name_never_leaves_the_folder(store, name):
     """Whatever is asked for, it is a version of this store or a VersionError."""
     store.promote(build(store).publish(Content(catalogue(2))).version)
-    for attempt in (store.manifest, store.promote, store.verify, lambda n: store.load(n, 0)):
+    for attempt in (store.manifest, store.promote, store.verify, lambda n: open_shard(store, n, 0)):
         with pytest.raises(VersionError):
             attempt(name)
 
@@ -222,7 +223,7 @@ def test_a_shard_that_the_version_lacks(store):
     """Asking a version of two shards for the third says how many there are."""
     version = build(store).publish(Content(catalogue(2))).version
     with pytest.raises(VersionError, match="has 2 shards, and shard-2"):
-        store.load(version, 2)
+        open_shard(store, version, 2)
 
 
 def test_current_is_replaced_at_once(store, monkeypatch):

@@ -19,6 +19,7 @@ from recsys.shard.recall import inspect, recall, sample_queries
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from recsys.versions.build import Content
+from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.builds import build, shards_of
 from tests.support.world import DIMENSION, catalogue, unit_rows
@@ -75,12 +76,17 @@ def test_a_damaged_file_is_refused_by_name(store, name, damage):
     else:
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    for attempt in (lambda: store.promote(bad), store.rollback, lambda: store.load(bad, 1), lambda: store.verify(bad)):
+    for attempt in (
+        lambda: store.promote(bad),
+        store.rollback,
+        lambda: open_shard(store, bad, 1),
+        lambda: store.verify(bad),
+    ):
         with pytest.raises(VersionError) as refused:
             attempt()
         assert str(path) in str(refused.value)
     assert store.current() == good
-    assert store.load(bad, 0).items.live + store.load(good, 1).items.live > 0
+    assert open_shard(store, bad, 0).items.live + open_shard(store, good, 1).items.live > 0
 
 
 def test_verify_names_every_file_it_reads(store):
@@ -108,8 +114,8 @@ def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
             shard = shard.model_copy(update={"sha256": shard.sha256 | sums})
         (folder / "manifest.json").write_text(manifest.model_copy(update={"shards": [shard]}).model_dump_json())
         with pytest.raises(VersionError, match=match):
-            store.load(one, 0)
-    assert store.load(other, 0).items.live == 120
+            open_shard(store, one, 0)
+    assert open_shard(store, other, 0).items.live == 120
 
 
 @pytest.mark.parametrize("name", ["hnsw", "hnsw_int8"])
