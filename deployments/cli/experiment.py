@@ -268,10 +268,10 @@ def _call(
 def _of(config: Path | None, name: str) -> dict[str, Any]:
     """The record of an experiment that runs. Raises BadInput."""
     records: list[dict[str, Any]] = _call(config, "GET", "/v1/admin/experiments")["experiments"]
-    found = next((one for one in records if one["name"] == name and one["ended_at"] is None), None)
-    if found is None:
+    record = next((one for one in records if one["name"] == name and one["ended_at"] is None), None)
+    if record is None:
         raise BadInput(f"name: no experiment {name!r} runs", field="name")
-    return found
+    return record
 
 
 def _would(record: dict[str, Any], words: str, *, json: bool) -> None:

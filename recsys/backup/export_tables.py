@@ -105,17 +105,17 @@ def events(spool: Spool) -> Iterator[pa.Table]:
 
 def users(spool: Spool, declared: Mapping[str, AttributeType]) -> Iterator[pa.Table]:
     """Yield the users who have events or attributes."""
-    known = {
+    spans = {
         user: (len(h), h[0].timestamp if h else None, h[-1].timestamp if h else None) for user, h in _histories(spool)
     }
     about = {
         record.key.decode().partition(":")[2]: _attributes(record.value, declared)
         for record in spool.records(b"about:")
     }
-    names = sorted(known.keys() | about.keys())
+    names = sorted(spans.keys() | about.keys())
     for start in range(0, len(names), _USERS_A_FILE):
         part = names[start : start + _USERS_A_FILE]
-        counts = [known.get(name, (0, None, None)) for name in part]
+        counts = [spans.get(name, (0, None, None)) for name in part]
         columns = {
             "user_id": pa.array(part, pa.string()),
             "events": pa.array([count for count, _, _ in counts], pa.int64()),

@@ -69,17 +69,17 @@ class BackupStore:
     def new_name(self) -> str:
         return datetime.now(UTC).strftime("b%Y%m%d-%H%M%S-%f")
 
-    def put(self, path: Path, name: str, known: str | None = None) -> tuple[BackedFile, bool]:
+    def put(self, path: Path, name: str, expected: str | None = None) -> tuple[BackedFile, bool]:
         """Store a local file as `name`, and return whether it had to be written.
 
-        `known`: its checksum, where the caller knows it: then the file is not read where the store has it. Raises
+        `expected`: its checksum, where the caller knows it: then the file is not read where the store has it. Raises
         BackupError when its content has another one.
         """
         size = path.stat().st_size
-        if known is not None and self._has(known, size):
-            return BackedFile(path=name, sha256=known, bytes=size), False
+        if expected is not None and self._has(expected, size):
+            return BackedFile(path=name, sha256=expected, bytes=size), False
         digest = sha256(path)
-        if known is not None and digest != known:
+        if expected is not None and digest != expected:
             raise BackupError(f"{path} was changed (its checksum differs), and is not backed up")
         file = BackedFile(path=name, sha256=digest, bytes=size)
         if self._has(digest, size):

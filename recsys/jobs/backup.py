@@ -143,8 +143,8 @@ class BackupRun:
                         files.append(self.put(part, f"{kind}/{hour}/{name}"))
         return files
 
-    def put(self, path: Path, name: str, known: str | None = None) -> BackedFile:
-        file, is_new = self._store.put(path, name, known)
+    def put(self, path: Path, name: str, expected: str | None = None) -> BackedFile:
+        file, is_new = self._store.put(path, name, expected)
         self.stored += is_new
         self.stored_bytes += file.bytes if is_new else 0
         return file

@@ -97,8 +97,8 @@ class NamedAnswers:
 
     def contexts(self, files: LogFiles) -> dict[tuple[str, str], Attributes]:
         """Return the context of each of these answers that had one. Raises OSError when the log cannot be read."""
-        known = contexts_of(files, self.request_ids())
-        return {pair: known[request] for pair, (_, request) in self._named.items() if request in known}
+        contexts = contexts_of(files, self.request_ids())
+        return {pair: contexts[request] for pair, (_, request) in self._named.items() if request in contexts}
 
 
 def _joined(parts: Sequence[Interactions], catalogue: Sequence[str]) -> Interactions:
@@ -165,8 +165,8 @@ async def live_lessons(
 
 async def live_attributes(redis: Redis, user_ids: Sequence[str]) -> dict[str, Attributes]:
     """Return what is known of users beside events, of those of whom something is."""
-    users, known = UserAttributes(redis, None), dict[str, Attributes]()
+    users, by_user = UserAttributes(redis, None), dict[str, Attributes]()
     for start in range(0, len(user_ids), _DESCRIBED):
         page = await users.load(user_ids[start : start + _DESCRIBED])
-        known |= {user: attributes for user, attributes in page.items() if attributes}
-    return known
+        by_user |= {user: attributes for user, attributes in page.items() if attributes}
+    return by_user

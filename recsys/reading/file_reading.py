@@ -80,8 +80,8 @@ def look(path: Path, fields: Fields, options: ReadOptions, *, alone: bool = True
         columns = fields.later(header) | columns
     further = [*options.text_from, *(condition.column for condition in options.where)]
     if absent := [name for name in further if name not in header]:
-        found = f"found: {', '.join(header)[:500]}"
-        raise BadInput(one_line(f"{path}: has no column {absent[0]}; {found}"), field=absent[0])
+        listing = f"found: {', '.join(header)[:500]}"
+        raise BadInput(one_line(f"{path}: has no column {absent[0]}; {listing}"), field=absent[0])
     names = list(dict.fromkeys([*columns.values(), *further, *(name for name in header if name)]))
     sample = next(read_rows(path, dialect, names, _SAMPLE_ROWS), None)
     return _Look(path, dialect, columns, fields, options, sample).reading(further)

@@ -25,14 +25,14 @@ def lower_bound(shares: Sequence[float], confidence: float) -> float:
     if len(set(shares)) == 1:
         # Searches that are all alike do not say how much others differ: one more misses one neighbour more.
         shares = [*shares, max(shares[0] - 1.0 / _NEIGHBOURS, 0.0)]
-    found, trials = _trials(shares)
-    return 0.0 if found <= 0.0 else float(betaincinv(found, trials - found + 1.0, 1.0 - confidence))
+    hits, trials = _trials(shares)
+    return 0.0 if hits <= 0.0 else float(betaincinv(hits, trials - hits + 1.0, 1.0 - confidence))
 
 
 def upper_bound(shares: Sequence[float], confidence: float) -> float:
     """The true mean is not above this; 1.0 of no shares."""
-    found, trials = _trials(shares)
-    return 1.0 if found >= trials else float(betaincinv(found + 1.0, trials - found, confidence))
+    hits, trials = _trials(shares)
+    return 1.0 if hits >= trials else float(betaincinv(hits + 1.0, trials - hits, confidence))
 
 
 def _trials(shares: Sequence[float]) -> tuple[float, float]:

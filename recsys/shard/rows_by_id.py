@@ -72,8 +72,8 @@ class RowsById:
 
     def _named(self, rows: Rows, names: Sequence[str]) -> bool:
         """Whether the rows have these ids, compared all at once."""
-        stored, asked = self._ids.column.take(rows), StringColumn.of(names)
-        return np.array_equal(stored.offsets, asked.offsets) and np.array_equal(stored.blob, asked.blob)
+        stored, wanted = self._ids.column.take(rows), StringColumn.of(names)
+        return np.array_equal(stored.offsets, wanted.offsets) and np.array_equal(stored.blob, wanted.blob)
 
     def update(self, rows: Mapping[str, int]) -> None:
         """Items that came, or moved to these rows."""

@@ -19,10 +19,10 @@ def false_positives(users: Users, splits: int, seed: int, level: float = 0.95) -
     if len(users) < 2 * _LEAST:
         return None
     rng = np.random.default_rng(seed)
-    found = 0
+    different = 0
     for _ in range(splits):
         first = rng.random(len(users)) < 0.5
         one, other = (Users(users.numerators[side], users.denominators[side]) for side in (first, ~first))
         told = difference(one, other)
-        found += two_sided_p(told.value, told.error) < 1 - level
-    return found / splits
+        different += two_sided_p(told.value, told.error) < 1 - level
+    return different / splits

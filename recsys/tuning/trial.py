@@ -158,9 +158,9 @@ class _Judge:
         self._singles = [self._query(range(j, j + 1)) for j in range(min(m, _SINGLE))]
 
     def _query(self, places: range) -> ShardQuery:
-        asked = self._exam.questions
-        query = nearest_query("tuning", asked.vectors[places.start : places.stop], CANDIDATES)
-        return replace(query, filters=asked.filters[places.start : places.stop])
+        questions = self._exam.questions
+        query = nearest_query("tuning", questions.vectors[places.start : places.stop], CANDIDATES)
+        return replace(query, filters=questions.filters[places.start : places.stop])
 
     def point(self, ef_search: int) -> Point:
         best, answers = float("inf"), []
@@ -190,13 +190,13 @@ class _Judge:
 
     def _shares(self, batch: int, answer: CandidateSet) -> Floats:
         """Of each query of a batch, by the order in which the shards put the candidates."""
-        asked, first = self._exam.questions, batch * _BATCH
+        questions, first = self._exam.questions, batch * _BATCH
         shares = np.full(len(answer.offsets) - 1, np.nan, np.float32)
         for b in range(len(shares)):
             part = slice(int(answer.offsets[b]), int(answer.offsets[b + 1]))
             order = np.argsort(-answer.likeness[part, QUERY], kind="stable")
             rows = self._rows(answer.keys[part][order])
-            scores = np.asarray(self._truth[rows]) @ asked.vectors[first + b]
+            scores = np.asarray(self._truth[rows]) @ questions.vectors[first + b]
             shares[b] = self._exam.answers.share(first + b, rows, scores)
         return shares
 
