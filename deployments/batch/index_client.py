@@ -10,6 +10,7 @@ from pydantic import SerializeAsAny
 from deployments.batch.job_process import Cluster, cluster_of, job
 from recsys.config.base import Settings
 from recsys.config.index import IndexSpec
+from recsys.shard.snapshot import write_indexes
 from recsys.versions.build import Indexer
 
 
@@ -17,6 +18,11 @@ class IndexJob(Settings):
     cluster: Cluster
     spec: SerializeAsAny[IndexSpec]
     folders: tuple[Path, ...]
+
+
+def indexer_at(home: Path, address: str | None) -> Indexer:
+    """Return the indexer of a command: the Ray cluster at `address`, or this process where that is None."""
+    return write_indexes if address is None else on_ray(home, address)
 
 
 def on_ray(home: Path, address: str | None, cpus: int = 1) -> Indexer:

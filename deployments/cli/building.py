@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.batch.index_client import on_ray
+from deployments.batch.index_client import indexer_at
 from deployments.cli.left_out import LeftOut
 from deployments.cli.options import (
     DEFAULT_CONFIG,
@@ -19,6 +19,7 @@ from deployments.cli.options import (
     AllowShrink,
     ConfigFile,
     DryRun,
+    IndexedAt,
     Json,
     OptionalFiles,
     out,
@@ -35,8 +36,6 @@ from recsys.jobs.build_files import foreseen as planned_files
 from recsys.jobs.compact import compact
 from recsys.jobs.compact import foreseen as planned_live
 from recsys.reading.dialect import ReadOptions
-from recsys.shard.snapshot import write_indexes
-from recsys.versions.build import Indexer
 from recsys.versions.manifest import tuned_of
 from recsys.versions.planned import PlannedBuild
 
@@ -53,9 +52,7 @@ def build(
         bool, typer.Option("--from-live", help="Of what is served now and its log, instead of files.")
     ] = False,
     promote: Annotated[bool, typer.Option("--promote", help="Serve the new version as soon as it is built.")] = False,
-    address: Annotated[
-        str | None, typer.Option(help="host:port of a Ray cluster that indexes the shards side by side, a task each.")
-    ] = None,
+    address: IndexedAt = None,
     allow_bad: AllowBad = None,
     allow_shrink: AllowShrink = False,
     wait: Wait = True,
@@ -81,7 +78,7 @@ def build(
         _show_planned(planned, left_out, console, promote=promote, json=json)
         left_out.end()
         return
-    runtime, indexer = Runtime.of(serve_config), _indexer(serve_config, address)
+    runtime, indexer = Runtime.of(serve_config), indexer_at(serve_config.platform.home(), address)
     shrinks = allow_shrink or not promote
     with left_out.reported(json=json):
         with bars(console) as report:
@@ -145,8 +142,3 @@ def _show_planned(planned: PlannedBuild, left_out: LeftOut, console: Console, *,
         f"and {'serve it' if promote else 'not serve it'}; {served} is served now. Nothing was changed.",
         soft_wrap=True,
     )
-
-
-def _indexer(config: ServeConfig, address: str | None) -> Indexer:
-    """The Ray cluster at `address`; None: in this process."""
-    return write_indexes if address is None else on_ray(config.platform.home(), address)

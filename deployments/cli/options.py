@@ -32,6 +32,10 @@ AllowBad = Annotated[
 AllowShrink = Annotated[
     bool, typer.Option("--allow-shrink", help="Serve a catalogue though it has less than half the items of before.")
 ]
+IndexedAt = Annotated[
+    str | None,
+    typer.Option("--address", help="host:port of a Ray cluster that indexes the shards side by side, a task each."),
+]
 AllowUnknown = Annotated[
     float | None,
     typer.Option(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from deployments.batch.index_client import indexer_at
 from deployments.cli.left_out import LeftOut
 from deployments.cli.options import (
     DEFAULT_CONFIG,
@@ -19,6 +20,7 @@ from deployments.cli.options import (
     AllowUnknown,
     ConfigFile,
     DryRun,
+    IndexedAt,
     Json,
     out,
     print_json,
@@ -70,6 +72,7 @@ def train(
         typer.Option("--if-better", help="Compare with the served version on the newest events; serve what is better."),
     ] = False,
     trees: Annotated[bool, typer.Option(help="Whether trees may be learned; without, the blend decides.")] = True,
+    address: IndexedAt = None,
     allow_bad: AllowBad = None,
     allow_unknown: AllowUnknown = None,
     allow_shrink: AllowShrink = False,
@@ -85,10 +88,10 @@ def train(
     """
     console = out(quiet=json)
     if if_better:
-        if events or items or promote or not trees:
+        if events or items or promote or not trees or address:
             raise typer.BadParameter(
-                "--if-better learns from the platform's histories and promotes by itself: it takes no files, and "
-                "neither --promote nor --no-trees"
+                "--if-better learns from the platform's histories and promotes by itself: it takes no files, and none "
+                "of --promote, --no-trees and --address"
             )
         if dry_run:
             _show_exam(read_config(config), console, json=json)
@@ -105,8 +108,11 @@ def train(
         if promote:
             store = VersionStore.of(serve_config.platform)
             refuse_shrunken(store, len(given.items), allow_shrink=allow_shrink)
+        taught = None
         facts = {"tied_last": given.data.tied_last, **joined.as_json(), **left_out.as_json()}
-        taught = None if dry_run else learn(given, serve_config, report, seed=seed, split=_split(protocol), trees=trees)
+        if not dry_run:
+            indexer = indexer_at(serve_config.platform.home(), address)
+            taught = learn(given, serve_config, report, indexer, seed=seed, split=_split(protocol), trees=trees)
     serving = False
     if taught is not None and promote:
         promoted(serve_config, taught.manifest.version, instead_of=given.base, allow_shrink=allow_shrink)

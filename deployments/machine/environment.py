@@ -146,7 +146,7 @@ def _serve(ports: Ports, tuning: Tuning) -> dict[str, str]:
 
 def _haproxy(instance: Instance, tuning: Tuning) -> dict[str, str]:
     # Short names: HAProxy and Ray add a 56-character node id and a suffix, and a socket's path has less than 108.
-    folder = instance.runtime_dir
+    folder = instance.haproxy_dir
     return {
         # HAProxy sends requests directly to the replicas, without Serve's Python proxy: 5-8 times the throughput.
         "RAY_SERVE_ENABLE_HA_PROXY": "1",

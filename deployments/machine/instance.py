@@ -91,6 +91,13 @@ class Instance(Settings):
         return self.home / "run" / "haproxy"
 
     @property
+    def haproxy_dir(self) -> Path:
+        """Folder of HAProxy's files. In a cluster all machines have the same path, for Serve hands them the head's."""
+        if not self.in_cluster:
+            return self.runtime_dir
+        return self.runtime_dir.with_name(hashlib.sha256(self.control_store.encode()).hexdigest()[:8])
+
+    @property
     def tls_file(self) -> Path:
         """The API's certificate and key in HAProxy's format."""
         return self.runtime_dir / "tls.pem"
@@ -105,10 +112,11 @@ class Instance(Settings):
         replace(self.runtime_dir / _HOME, str(self.home).encode(), mode=0o600)
 
     def prepare(self) -> None:
-        """Create the folders, and empty the runtime folder. Raises RuntimeFailure when it belongs to another user."""
+        """Create the folders, and empty those of sockets. Raises RuntimeFailure when it belongs to another user."""
         _private_dir(self.runtime_dir.parent)
-        shutil.rmtree(self.runtime_dir, ignore_errors=True)
-        _private_dir(self.runtime_dir)
+        for folder in dict.fromkeys((self.runtime_dir, self.haproxy_dir)):
+            shutil.rmtree(folder, ignore_errors=True)
+            _private_dir(folder)
         self.ray_dir.mkdir()
         self.log_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir.chmod(0o700)  # Ray leaves its folders open to everyone
@@ -117,6 +125,7 @@ class Instance(Settings):
         """Delete the state file, the sockets and the token. Ray's logs of the session move to `<home>/logs/ray`."""
         _keep_logs(self.ray_logs, self.log_dir / "ray")
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
+        shutil.rmtree(self.haproxy_dir, ignore_errors=True)
         self.haproxy.unlink(missing_ok=True)
         state_file(self.home).unlink(missing_ok=True)
 

@@ -48,7 +48,7 @@ class ClusterStage:
         """
         self.folder, self.items = folder, items
         self.ledger = Ledger()
-        self.network = Namespaces(3)
+        self.network = Namespaces(3, folder / "runtime")
         self.redis = Sentinels(folder / "redis", self.network.host)
         self.config_file = folder / "config.yaml"
         self.store = ObjectStore(folder / "store", self.network.host) if apart else None

@@ -15,9 +15,17 @@ import psutil
 
 from deployments.machine.instance import instance_id, read_instance
 from deployments.machine.processes import instance_processes, stop_instance
+from load_tests.comparison.bench import ROOT
 
 _AGAIN_S = 1.0
 """Seconds between an end and the next start, as systemd's RestartSec."""
+_REMOVE = """
+import sys
+from pathlib import Path
+from deployments.machine.instance import read_instance
+if instance := read_instance(Path(sys.argv[1])):
+    instance.remove()
+"""
 
 
 class Machine:
@@ -114,8 +122,9 @@ class Machine:
         self._up.set()
         self._kill_command()
         stop_instance(self._id)
-        if (instance := read_instance(self._folder)) is not None:
-            instance.remove()  # and keep its logs
+        if read_instance(self._folder) is not None:
+            # There, for its /tmp is its own. The logs stay.
+            subprocess.run(self._within([sys.executable, "-c", _REMOVE, str(self._folder)]), cwd=ROOT, check=True)
         if self._keeper is not None:
             self._keeper.join(10)
 

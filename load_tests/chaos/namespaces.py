@@ -1,4 +1,8 @@
-"""Machines on one machine: network namespaces with an address each, on a bridge. It takes root on Linux."""
+"""Machines on one machine: network namespaces with an address each, on a bridge. It takes root on Linux.
+
+A machine's runtime folders in /tmp are its own as well: HAProxy's files have one path on all machines of a cluster, and
+a machine that starts again empties their folder.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
+
+from deployments.machine.instance import runtime_root
 
 _PREFIX = "recsysns"
 """Of everything made here: what is left of a run that was killed is found by it."""
@@ -23,11 +30,13 @@ _NOWHERE = "02:00:00:00:00:01"
 class Namespaces:
     """A bridge with an address of this machine, and as many namespaces as there are to be machines."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, folder: Path) -> None:
+        """`folder`: for the runtime folders of each machine."""
         self.host = f"{_SUBNET}.1"
         """This machine's own address on the bridge."""
         self.addresses = [f"{_SUBNET}.{_FIRST + n}" for n in range(number)]
         self._bridge = f"{_PREFIX}0"
+        self._folder = folder
 
     @staticmethod
     def lacking() -> str | None:
@@ -49,6 +58,8 @@ class Namespaces:
 
     def up(self) -> None:
         self.down()
+        for private in (runtime_root(), *(self._runtime(number) for number in range(len(self.addresses)))):
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
         _ip("link", "add", self._bridge, "type", "bridge")
         _ip("addr", "add", f"{self.host}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
@@ -75,7 +86,8 @@ class Namespaces:
 
     def within(self, number: int, command: Sequence[str]) -> list[str]:
         """The command, to be run on the machine of this number."""
-        return ["ip", "netns", "exec", self._name(number), *command]
+        own = f'mount --bind "$0" {runtime_root()} && exec "$@"'  # `ip netns exec` has given it mounts of its own
+        return ["ip", "netns", "exec", self._name(number), "sh", "-c", own, str(self._runtime(number)), *command]
 
     def plug(self, number: int, *, in_it: bool) -> None:
         """Pull a machine's cable, or put it back."""
@@ -92,6 +104,9 @@ class Namespaces:
             else:
                 _ip("-n", self._name(here), "neigh", "del", self.addresses[there], "dev", "eth0")
         time.sleep(_SILENT_S)
+
+    def _runtime(self, number: int) -> Path:
+        return self._folder / f"runtime-{number}"
 
     def _name(self, number: int) -> str:
         return f"{_PREFIX}-{number}"

@@ -27,6 +27,8 @@ def show(faults: list[dict[str, Any]], freshness: dict[str, Any] | None) -> None
     for row in faults:
         for kind, count in row["failures"].items():
             console.print(f"{row['name']}: {count} x {kind}", markup=False)
+        if row.get("note"):
+            console.print(f"{row['name']}: {row['note']}", markup=False, soft_wrap=True)
     if freshness:
         console.print("freshness, ms:", freshness)
 

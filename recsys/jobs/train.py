@@ -25,8 +25,9 @@ from recsys.reading.dataset_folder import divided, weighted
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import FileTallies
 from recsys.reading.readers import Batch, read_events
+from recsys.shard.snapshot import write_indexes
 from recsys.training.trainer import Trainer
-from recsys.versions.build import Build, by_text
+from recsys.versions.build import Build, Indexer, by_text
 from recsys.versions.contents import file_content, served_items
 from recsys.versions.manifest import Manifest
 from recsys.versions.prerequisites import check_room, check_tools
@@ -100,14 +101,21 @@ def ready(
 
 
 def train(
-    ready: Ready, config: Config, say: Progress, *, seed: int = 7, split: Split = upcoming, trees: bool = True
+    ready: Ready,
+    config: Config,
+    say: Progress,
+    indexer: Indexer = write_indexes,
+    *,
+    seed: int = 7,
+    split: Split = upcoming,
+    trees: bool = True,
 ) -> Taught:
     """Train, and publish a version with the model, which is not promoted.
 
-    `split` separates the validation set. `trees`: whether a tree ranker may be trained. Raises VersionError when the
-    items are those of the served version and another one was promoted meanwhile.
+    `indexer`: see `Build.indexer`. `split` separates the validation set. `trees`: whether a tree ranker may be trained.
+    Raises VersionError when the items are those of the served version and another one was promoted meanwhile.
     """
-    build, items, data = Build.of(config, say), ready.items, ready.data
+    build, items, data = Build.of(config, say, indexer), ready.items, ready.data
     texts = encode_all(build.encoder, items, say)
     trained = Trainer(build, config.serving, seed, split, trees, ready.known).train(items, texts, data, say)
     with build.store.drafts.alone():

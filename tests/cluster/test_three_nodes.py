@@ -92,6 +92,22 @@ def test_batch_jobs_run_on_the_cluster(cluster: ClusterStage, tmp_path: Path) ->
     assert eventually(lambda: status(cluster)["index_version"] == built["version"], 60)
 
 
+def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterStage, tmp_path: Path) -> None:
+    """A training on a machine that is not the head, whose shards are tasks of the cluster."""
+    likes = [
+        {"event_id": f"{user}-{n}", "user_id": f"reader {user}", "item_id": str(40 * (user % 5) + (user + 7 * n) % 40),
+         "type": "like", "timestamp": 1_700_000_000 + 100 * n + user}
+        for user in range(60) for n in range(12)
+    ]  # fmt: skip
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(b"\n".join(map(orjson.dumps, likes)))
+    head = f"{cluster.network.addresses[0]}:6385"
+    learned = orjson.loads(cluster.recsys("train", events, "--address", head, "--promote", "--json", on=1))
+    assert (learned["promoted"], learned["card"]["users"]) == (True, 60)
+    assert eventually(lambda: status(cluster)["index_version"] == learned["version"], 60)
+    assert str(status(cluster)["model_version"]).startswith("learned")
+
+
 def test_a_machine_that_is_drained_is_missed_by_nobody(cluster: ClusterStage) -> None:
     """Its replicas are replaced before they stop; when it comes back it takes part again."""
     machine = cluster.machines[2]

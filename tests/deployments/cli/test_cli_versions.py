@@ -190,5 +190,5 @@ def test_training_is_compared_and_promoted_by_one_command(recsys: Recsys, films:
 
 def test_a_comparison_is_of_the_platforms_own_events(recsys: Recsys, films: Path) -> None:
     """And it promotes by itself."""
-    for more in ([films], ["--promote"], ["--items", films], ["--no-trees"]):
+    for more in ([films], ["--promote"], ["--items", films], ["--no-trees"], ["--address", "10.0.0.1:6385"]):
         assert "--if-better learns from the platform's histories" in recsys("train", "--if-better", *more).err

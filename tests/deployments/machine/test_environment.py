@@ -73,6 +73,23 @@ def test_tuning_reaches_serve(instance: Instance) -> None:
     assert env["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] == "30"
 
 
+def test_haproxys_files_have_one_path_in_a_cluster_and_go_with_the_machine(instance: Instance) -> None:
+    """Serve hands every machine the settings of the head, wherever its runtime folder is."""
+    control_store = f"10.0.0.1:{instance.ports.gcs}"
+    head = instance.model_copy(update={"address": "10.0.0.1"})
+    other = Path("/srv/other")
+    worker = instance.model_copy(
+        update={"address": "10.0.0.2", "joined": control_store, "home": other, "runtime_dir": runtime_dir(other)}
+    )
+    for name in ("CONFIG_FILE_LOC", "SOCKET_PATH", "SERVER_STATE_FILE"):
+        path = f"RAY_SERVE_HAPROXY_{name}"
+        assert ray_environment(head, {})[path] == ray_environment(worker, {})[path]
+    head.prepare()
+    (head.haproxy_dir / "c").touch()
+    head.remove()
+    assert not head.haproxy_dir.exists()
+
+
 def test_socket_paths_stay_short_enough(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: LONGEST_UID)
     folder = runtime_dir(instance.home)
