@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from load_tests.comparison import results
+from load_tests.comparison import results, toggled
 from load_tests.comparison.answers import USERS, Answers, ask, judge
 from load_tests.comparison.bench import ROOT, Bench
 from load_tests.comparison.cheapest import show, tune
@@ -38,18 +38,24 @@ def main() -> None:
     work = workload(args)
     args.clients, args.seconds = args.clients or CLIENTS, args.seconds or SECONDS
     args.repeats = args.repeats or REPEATS
+    switched = toggled.toggles(experiments=args.experiments, viewers=args.viewers)
     with Bench(work, args.out / "compare", args.config) as bench:
-        chosen = contenders(bench, args.only, experiments=args.experiments, viewers=args.viewers)
+        chosen = contenders(bench, args.only)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
             bench.prepare(needed, again=args.rebuild)
         settings = {c.name: tune(c, bench, args.recall) for c in chosen if c.needs and args.recall is not None}
         runs, answers = measure(chosen, work, args)
+        ours = [c for c in chosen if c.name == results.OURS and switched]
+        pairs = [pair for c in ours for pair in toggled.in_turn(c, switched, work, args.clients, args.pairs)]
     recall, overlap = judge(answers, work)
     workload_run = {**asdict(work), "seconds": args.seconds, "repeats": args.repeats, "settings": settings}
     result = results.summary(runs, workload_run, overlap, recall, encoders(args))
+    result["pairs"] = [asdict(pair) for pair in pairs]
     results.write(result, args.out / "compare.json")
     results.plot(runs, args.out / "compare.png")
     results.show(runs, result)
+    if pairs:
+        toggled.show(pairs)
     if settings:
         show(settings)
     print(f"written: {args.out / 'compare.json'}, {args.out / 'compare.png'}")
@@ -143,8 +149,14 @@ def arguments() -> argparse.ArgumentParser:
     )
     add("--calm", type=float, default=0.3, help="cores that other programs may take before a run is repeated")
     add("--only", type=lambda text: text.split(","), default=[], help="contenders, as recsys,monolith")
-    add("--experiments", action="store_true", help="the platform also with two experiments running")
-    add("--viewers", type=int, default=0, help="the platform also with so many viewers of the console's Operations")
+    add("--experiments", action="store_true", help="the platform with two experiments and without them, in turn")
+    add(
+        "--viewers",
+        type=int,
+        default=0,
+        help="the platform with so many viewers of the console's Operations and without, in turn",
+    )
+    add("--pairs", type=int, default=12, help="slices of 2 s each with and without them, for each number of clients")
     add("--config", type=Path, default=ROOT / "configs/benchmark.yaml", help="Serve config file of the platform")
     add("--out", type=Path, default=ROOT / "var")
     add("--rebuild", action="store_true", help="build the indexes anew")

@@ -82,10 +82,7 @@ class OnServe:
     target: str
     stock: bool = False
     after_start: Callable[[Bench], None] = lambda _bench: None
-    viewers: int = 0
-    """Who look at the console's Operations page meanwhile."""
     ef: int | None = None
-    _watching: psutil.Popen | None = None
 
     @property
     def home(self) -> Path:
@@ -99,9 +96,6 @@ class OnServe:
         self._cluster("down")  # what an interrupted run left
         self._cluster("up")
         self.after_start(self.bench)
-        if self.viewers:
-            command = [sys.executable, "-m", "load_tests.comparison.viewers", URL, str(self.viewers)]
-            self._watching = psutil.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL)
 
     def settings(self) -> dict:
         """The Serve config file that it starts with."""
@@ -112,21 +106,11 @@ class OnServe:
         return config
 
     def stop(self) -> None:
-        if self._watching is not None:
-            self._watching.kill()
-            self._watching.wait()
-            self._watching = None
         self._cluster("down")
 
     def processes(self) -> list[psutil.Process]:
-        """Of the platform, and of who looks at it."""
         state = yaml.safe_load((self.home / "run" / "instance.json").read_text())
-        started = [psutil.Process(pid) for pid in state["pids"] if psutil.pid_exists(pid)]
-        if self._watching is None:
-            return started
-        if not self._watching.is_running() or self._watching.status() == psutil.STATUS_ZOMBIE:
-            raise SystemExit(f"{self.name}: the viewers have ended")
-        return [*started, self._watching]
+        return [psutil.Process(pid) for pid in state["pids"] if psutil.pid_exists(pid)]
 
     def _cluster(self, action: str) -> None:
         command = [
@@ -174,20 +158,6 @@ def _platform(bench: Bench) -> dict:
     return bench.platform_config()
 
 
-def _with_experiments(bench: Bench) -> dict:
-    """Two experiments, on the scenario that is asked for and on another one. Their variants are scenarios of their own
-    that give the same answers, so that only the cost differs.
-    """
-    config = bench.platform_config()
-    [composer] = [d for d in config["applications"][0]["deployments"] if d["name"] == "Composer"]
-    scenarios = composer["user_config"]["scenarios"]
-    for name in ("home", "similar"):
-        twice = {signal: 2 * weight for signal, weight in scenarios[name]["weights"].items()}
-        variants: dict = {"control": {}, "twice": {"settings": {"weights": twice}}}
-        scenarios[name]["experiment"] = {"name": f"{name}_twice", "variants": variants}
-    return config
-
-
 def _naive(bench: Bench) -> dict:
     args = {"data_dir": str(bench.split), "redis_url": bench.redis_url, "shards": bench.work.shards}
     return _serve_file({"import_path": "load_tests.comparison.baselines.naive_serve:build", "args": args})
@@ -211,11 +181,8 @@ def _tell_events(bench: Bench) -> None:
     bench.told = True
 
 
-def contenders(bench: Bench, only: list[str], *, experiments: bool = False, viewers: int = 0) -> list[Contender]:
-    """Those that are named, or whose name begins with a given one and a dash; all for none.
-
-    `experiments` adds the platform with two of them running, `viewers` the platform with so many who look at it.
-    """
+def contenders(bench: Bench, only: list[str]) -> list[Contender]:
+    """Those that are named, or whose name begins with a given one and a dash; all for none."""
     plain = "/v1/users/USER/recommendations?k=10"
     ours = f"{plain}&include_seen=true"
     every: list[Contender] = [
@@ -227,9 +194,4 @@ def contenders(bench: Bench, only: list[str], *, experiments: bool = False, view
         OnServe(bench, "noop-bare", _noop("build_bare"), "", "/"),
         OnServe(bench, "naive", _naive, "shards", plain, stock=True),
     ]
-    if experiments:
-        config = _with_experiments
-        every.append(OnServe(bench, "recsys-experiments", config, "platform", ours, after_start=_tell_events))
-    if viewers:
-        every.append(OnServe(bench, "recsys-viewers", _platform, "platform", ours, False, _tell_events, viewers))
     return [c for c in every if not only or any(c.name == name or c.name.startswith(f"{name}-") for name in only)]

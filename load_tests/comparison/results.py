@@ -18,7 +18,6 @@ from load_tests.comparison.wrk import Measured
 
 Runs = dict[str, list[Measured]]
 OURS, MONOLITH, NAIVE, NOOP, BARE = "recsys", "monolith-2", "naive", "noop", "noop-bare"
-EXPERIMENTS, VIEWERS = "recsys-experiments", "recsys-viewers"
 
 
 def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | None]:
@@ -30,8 +29,6 @@ def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | 
         "vs_noop_bare": _over(_peak(runs_of, OURS), _peak(runs_of, BARE)),
         "p50_vs_monolith": _over(_at(runs_of, OURS, 1, "p50_ms"), _at(runs_of, MONOLITH, 1, "p50_ms")),
         "p99_vs_monolith": _over(_at(runs_of, OURS, 32, "p99_ms"), _at(runs_of, MONOLITH, 32, "p99_ms")),
-        "with_experiments": _over(_peak(runs_of, EXPERIMENTS), _peak(runs_of, OURS)),
-        "with_viewers": _over(_peak(runs_of, VIEWERS), _peak(runs_of, OURS)),
         "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],
         "encoder_int8_cosine": encoders and encoders["encoder_int8_cosine"],
     }

@@ -1,53 +1,64 @@
-"""What `make compare` measures the platform with beside itself: experiments and viewers."""
+"""What `make compare` switches on and off while the platform runs: experiments and viewers."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import threading
 from typing import Any
 
-import pytest
-import yaml
-
-from deployments.machine.serve_config import read_for_serve
-from load_tests.comparison.bench import ROOT, Bench
-from load_tests.comparison.contenders import contenders
+from deployments.api.app import make_api
+from deployments.api.traces import Traces
+from load_tests.comparison.toggled import running_experiments, toggles
 from load_tests.comparison.viewers import watch
-from load_tests.comparison.workload import Workload
+from recsys.access.gate import Gate
+from recsys.config.scenarios import Scenario
+from recsys.config.serving import Serving
+from recsys.datatypes import RecQuery
 from recsys.ranking.variants import with_variants
+from tests.support.console import served
+from tests.support.world import World, event
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(Workload(), tmp_path, ROOT / "configs" / "benchmark.yaml")
+def test_what_can_be_switched_is_measured_where_it_is_asked_for() -> None:
+    assert list(toggles(experiments=False, viewers=0)) == []
+    assert list(toggles(experiments=True, viewers=10)) == ["experiments", "viewers"]
 
 
-def names(bench: Bench, only: list[str], **more: Any) -> list[str]:
-    return [contender.name for contender in contenders(bench, only, **more)]
-
-
-def test_experiments_and_viewers_are_measured_where_they_are_asked_for(bench: Bench) -> None:
-    """Beside the platform without them, so that both are measured in the same rounds."""
-    assert names(bench, ["recsys"]) == ["recsys"]
-    more = {"experiments": True, "viewers": 10}
-    assert names(bench, ["recsys"], **more) == ["recsys", "recsys-experiments", "recsys-viewers"]
-    assert names(bench, ["recsys-viewers"], **more) == ["recsys-viewers"]
-
-
-def test_the_two_experiments_are_valid_and_change_no_order(bench: Bench, tmp_path: Path) -> None:
+async def test_two_experiments_run_while_they_are_measured_and_change_no_order(make_world: Any) -> None:
     """The variants are scenarios of their own, whose weights are those of the control times a number."""
-    [contender] = contenders(bench, ["recsys-experiments"], experiments=True)
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(contender.config(bench)))
-    served = with_variants(read_for_serve(file).serving).scenarios
-    assert {name: served[name].experiment.name for name in ("home", "similar")} == {
-        "home": "home_twice",
-        "similar": "similar_twice",
-    }
-    for name in ("home", "similar"):
-        own, twice = served[name].weights, served[f"{name}:twice"].weights
-        assert twice == {signal: 2 * weight for signal, weight in own.items()}
-        assert any(own.values())
+    weighted = {name: Scenario(weights={"taste": 1.0, "query": 1.0}) for name in ("home", "similar")}
+    world: World = await make_world(serving=Serving(budget_s=20, scenarios={**Serving().scenarios, **weighted}))
+
+    async def slates() -> list[list[str]]:
+        return [
+            [i.item_id for i in (await world.gateway.recommend(RecQuery(user_id=f"u{n}", k=10))).items]
+            for n in range(20)
+        ]
+
+    await world.gateway.record([event(f"u{n}", f"sea-{n}") for n in range(20)])
+    before, entered, finished = await slates(), threading.Event(), threading.Event()
+
+    def measure(url: str) -> None:
+        for number in range(2):
+            with running_experiments(number, url):
+                entered.set()
+                assert finished.wait(20)
+
+    async with served(make_api(world.gateway, Gate(), Traces("r"))) as url:
+        measuring = asyncio.create_task(asyncio.to_thread(measure, url))
+        assert await asyncio.to_thread(entered.wait, 20)
+        running = [record.experiment["name"] for record in await world.gateway.experiments.all()]
+        assert sorted(running) == ["home_twice_0", "similar_twice_0"]
+        scenarios = with_variants(world.gateway.settings).scenarios
+        for name, given in weighted.items():
+            assert given.weights
+            assert scenarios[f"{name}:twice"].weights == {
+                signal: 2 * weight for signal, weight in given.weights.items()
+            }
+        assert await slates() == before
+        finished.set()
+        await measuring
+    assert all(record.ended_at for record in await world.gateway.experiments.all())
 
 
 async def test_a_viewer_follows_the_stream_and_asks_again_when_it_ends() -> None:

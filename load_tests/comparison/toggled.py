@@ -1,0 +1,147 @@
+"""What something costs that can be switched while the platform runs: slices of load without and with it, in turn.
+
+A contender by itself scatters by a tenth from start to start, more than what is asked here. Both sides of a pair are of
+the same processes, seconds apart.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from load_tests.comparison.bench import ROOT
+from load_tests.comparison.contenders import URL, Contender
+from load_tests.comparison.profiling import cpu_seconds
+from load_tests.comparison.workload import Workload
+from load_tests.comparison.wrk import drive
+
+Toggle = Callable[[], AbstractContextManager[None]]
+"""On while it is entered."""
+_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Medians over the rounds, with the quartiles of the ratios of what was measured with it and without it."""
+
+    name: str
+    clients: int
+    rps: float
+    """With it, as the next one."""
+    p50_ms: float
+    rps_ratio: tuple[float, float, float]
+    """Lower quartile, median, upper quartile."""
+    p50_ratio: tuple[float, float, float]
+    cpu_ratio: tuple[float, float, float]
+    """Of the platform's CPU time an answer."""
+    errors: int
+
+
+def toggles(*, experiments: bool, viewers: int) -> dict[str, Toggle]:
+    """By name, those that are wanted."""
+    chosen: dict[str, Toggle] = {}
+    if experiments:
+        numbers = count()
+        chosen["experiments"] = lambda: running_experiments(next(numbers))
+    if viewers:
+        chosen["viewers"] = partial(watching, viewers)
+    return chosen
+
+
+def in_turn(
+    contender: Contender, chosen: dict[str, Toggle], work: Workload, clients: list[int], rounds: int
+) -> list[Pairs]:
+    """Start the platform once and measure each toggle with each number of clients, `rounds` pairs of slices of 2 s."""
+    contender.start()
+    try:
+        drive(URL, contender.target, work.users, 32, _SECONDS)
+        pairs = []
+        for name, toggle in chosen.items():
+            for connections in clients:
+                pairs.append(_pairs(contender, name, toggle, work, connections, rounds))
+                print(f"  {pairs[-1]}", flush=True)
+        return pairs
+    finally:
+        contender.stop()
+
+
+@contextmanager
+def running_experiments(number: int, url: str = URL) -> Iterator[None]:
+    """Two experiments, on the scenario that is asked for and on another one. Their variants are scenarios of their own
+    that give the same answers, so that only the cost differs. `number` makes their names new.
+    """
+    with httpx.Client(base_url=f"{url}/v1/admin", timeout=30, trust_env=False) as client:
+        scenarios = client.get("/scenarios").raise_for_status().json()["scenarios"]
+        names = {scenario: f"{scenario}_twice_{number}" for scenario in ("home", "similar")}
+        for scenario, name in names.items():
+            twice = {signal: 2 * weight for signal, weight in scenarios[scenario]["weights"].items()}
+            variants: dict[str, Any] = {"control": {}, "twice": {"settings": {"weights": twice}}}
+            body = {"scenario": scenario, "experiment": {"name": name, "variants": variants}}
+            client.post("/experiments", json=body).raise_for_status()
+        try:
+            yield
+        finally:
+            for name in names.values():
+                client.post(f"/experiments/{name}/stop", json={"reason": "measured"}).raise_for_status()
+
+
+@contextmanager
+def watching(viewers: int) -> Iterator[None]:
+    """So many viewers of the console's Operations page, in a process of their own that shares the machine."""
+    command = [sys.executable, "-m", "load_tests.comparison.viewers", URL, str(viewers)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                raise SystemExit("the viewers have ended")
+            yield
+            if process.poll() is not None:
+                raise SystemExit("the viewers have ended")
+        finally:
+            process.kill()
+
+
+def _pairs(contender: Contender, name: str, toggle: Toggle, work: Workload, clients: int, rounds: int) -> Pairs:
+    processes = contender.processes()
+
+    def measured() -> tuple[float, float, float, int]:
+        before = sum(cpu_seconds(processes).values())
+        run = drive(URL, contender.target, work.users, clients, _SECONDS)
+        taken = sum(cpu_seconds(processes).values()) - before
+        return run.rps, run.p50_ms, taken / (run.rps * _SECONDS), run.errors
+
+    off, on = [], []
+    for number in range(rounds):
+        if number % 2 == 0:
+            off.append(measured())
+        with toggle():
+            on.append(measured())
+        if number % 2:
+            off.append(measured())
+    without, with_it = np.array(off), np.array(on)
+    rps, p50, cpu = (
+        tuple(float(x) for x in np.round(np.quantile(with_it[:, column] / without[:, column], [0.25, 0.5, 0.75]), 3))
+        for column in range(3)
+    )
+    middle = np.median(with_it, axis=0)
+    errors = int(without[:, 3].sum() + with_it[:, 3].sum())
+    return Pairs(name, clients, round(float(middle[0]), 1), round(float(middle[1]), 3), rps, p50, cpu, errors)
+
+
+def show(pairs: list[Pairs]) -> None:
+    table = Table("with", "clients", "requests/s", "p50 ms", "requests/s, ratio", "p50, ratio", "CPU, ratio", "errors")
+    for p in pairs:
+        shares = (f"{m:.3f} [{low:.3f}, {high:.3f}]" for low, m, high in (p.rps_ratio, p.p50_ratio, p.cpu_ratio))
+        table.add_row(p.name, str(p.clients), f"{p.rps:,.0f}", f"{p.p50_ms:.3g}", *shares, str(p.errors))
+    Console(width=120).print(table)
