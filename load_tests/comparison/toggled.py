@@ -28,7 +28,7 @@ from load_tests.comparison.wrk import drive
 
 Toggle = Callable[[], AbstractContextManager[None]]
 """On while it is entered."""
-_SECONDS = 2
+_SECONDS, _WARM_UP_S = 2, 1
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,7 @@ def _pairs(contender: Contender, name: str, toggle: Toggle, work: Workload, clie
     processes = contender.processes()
 
     def measured() -> tuple[float, float, float, int]:
+        drive(URL, contender.target, work.users, clients, _WARM_UP_S)  # what is switched empties caches
         before = sum(cpu_seconds(processes).values())
         run = drive(URL, contender.target, work.users, clients, _SECONDS)
         taken = sum(cpu_seconds(processes).values()) - before
