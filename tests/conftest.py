@@ -35,6 +35,12 @@ OWN_PLATFORM = ("tests/cluster/test_cluster_shop.py", "tests/cluster/test_three_
 
 
 TOGETHER = {
+    "Rays of their own": (
+        "tests/cluster/test_cluster_shop.py",
+        "tests/cluster/test_three_nodes.py",
+        "tests/deployments/batch/test_batch.py",
+        "tests/deployments/machine/test_runtime_up.py",
+    ),
     "the console": ("tests/deployments/console/",),
     "the vector stores": (
         "tests/recsys/index/test_equal_vectors.py",
@@ -45,16 +51,16 @@ TOGETHER = {
         "tests/recsys/serving/test_store_away.py",
     ),
 }
-"""Files that share what is started once a process and takes long to start: a browser, servers of vectors."""
+"""Files that share what is started once a process and takes long to start: a browser, servers of vectors. And files that
+start a Ray of their own: one after another, so that at most two run at a time with that of the session.
+"""
 
 
 LONG = (
+    "Rays of their own",
     "the vector stores",
-    "tests/deployments/machine/test_runtime_up.py",
     "the console",
-    "tests/deployments/batch/test_batch.py",
     "tests/recsys/encoders/test_encoders.py",
-    "tests/cluster/test_cluster_shop.py",
     "tests/recsys/tuning/test_halving.py",
     "tests/recsys/tuning/test_tuning.py",
     "tests/load_tests/traffic/test_shoppers.py",

@@ -56,8 +56,9 @@ class Copy:
 
 @pytest.fixture
 def copy(tmp_path: Path, shared_valkey: Valkey) -> Copy:
+    # With what is compiled already, and without what is being written at the moment.
     for folder in ("recsys", "deployments", "tests/support"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.pyc.*"))
     return Copy(tmp_path, shared_valkey.url)
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.machine.preflight import GIB
-from deployments.machine.runtime import Resources, Runtime
+from deployments.machine.runtime import Runtime
 from recsys.config.platform import Ports
-from tests.support.live import REPOSITORY
-from tests.support.noop_platform import PORTS, WriteConfig
+from tests.support.noop_platform import CODE, PORTS, RESOURCES, WriteConfig, write_noop_config
 
 
 @pytest.fixture
@@ -26,26 +24,12 @@ def ports() -> dict[str, int]:
 
 @pytest.fixture
 def write_config(tmp_path: Path, ports: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> WriteConfig:
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "support"))  # where replicas find noop_app
-
-    def write(builder: str) -> Path:
-        file = tmp_path / "config.yaml"
-        file.write_text(
-            f"proxy_location: HeadOnly\n"
-            f"http_options: {{host: 127.0.0.1, port: {ports['http']}}}\n"
-            f"applications: [{{name: noop, route_prefix: /, import_path: 'noop_app:{builder}', args: {{}}}}]\n"
-        )
-        return file
-
-    return write
+    monkeypatch.setenv("PYTHONPATH", str(CODE))
+    return lambda builder: write_noop_config(tmp_path / "config.yaml", ports["http"], builder)
 
 
 @pytest.fixture
 def runtime(tmp_path: Path, ports: dict[str, int]) -> Iterator[Runtime]:
-    runtime = Runtime(
-        tmp_path / "home",
-        Ports(**{name: ports[name] for name in PORTS}),
-        Resources(num_cpus=1, object_store_bytes=100 << 20, memory_needed=GIB),
-    )
+    runtime = Runtime(tmp_path / "home", Ports(**{name: ports[name] for name in PORTS}), RESOURCES)
     yield runtime
     runtime.down()

@@ -9,6 +9,8 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,15 +24,14 @@ import yaml
 from deployments.cli.client import Client
 from deployments.cli.platform_choice import running_instances
 from deployments.machine.instance import Instance
-from deployments.machine.preflight import GIB
 from deployments.machine.processes import MARKER, instance_processes, stop_instance
-from deployments.machine.runtime import Resources, Runtime
-from deployments.machine.serve_config import read_for_serve
+from deployments.machine.rollout import rollout_of
+from deployments.machine.runtime import Runtime
+from deployments.machine.serve_config import ServeConfig, read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
-from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 from tests.support.live import free_ports
-from tests.support.noop_platform import PORTS, WriteConfig, nothing_is_left
+from tests.support.noop_platform import CODE, PORTS, RESOURCES, WriteConfig, nothing_is_left, write_noop_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
 RAY_ADDRESS_FILE = Path("/tmp/ray/ray_current_cluster")
@@ -78,44 +79,84 @@ def listens_beyond_loopback(instance: Instance) -> list[str]:
     return found
 
 
+@dataclass(frozen=True)
+class Platform:
+    home: Path
+    runtime: Runtime
+    config: ServeConfig
+
+
+def platform_at(home: Path, *, redis_url: str | None = None, **http_options: object) -> Platform:
+    """With ports and a folder of its own in its config file, which lies beside the folder."""
+    numbers = free_ports()
+    file = write_noop_config(home.with_suffix(".yaml"), numbers["http"], "build")
+    document = yaml.safe_load(file.read_text())
+    document["http_options"] |= http_options
+    args = {"data_dir": home.name, "ports": {use: numbers[use] for use in PORTS}, "redis_url": redis_url}
+    document["applications"][0]["args"] = args
+    file.write_text(yaml.safe_dump(document))
+    return Platform(home, Runtime(home, resources=RESOURCES), read_for_serve(file))
+
+
+@dataclass(frozen=True)
+class Started(Platform):
+    instance: Instance
+    phases: list[str]
+    """Of its start."""
+    ray_address: str | None
+    """What stood, before its start, in the file by which Ray finds a cluster of the machine."""
+
+
+def ray_address() -> str | None:
+    return RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """It runs until the test that ends it."""
+    platform, before, phases = platform_at(tmp_path_factory.mktemp("runtime") / "first"), ray_address(), []
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(CODE))
+        try:
+            instance = platform.runtime.up(platform.config, phases.append)
+            yield Started(platform.home, platform.runtime, platform.config, instance, phases, before)
+        finally:
+            platform.runtime.down()
+
+
+def answer(instance: Instance) -> object:
+    return httpx.get(instance.api_url, trust_env=False).raise_for_status().json()
+
+
 @pytest.mark.cluster
-def test_up_serves_on_loopback_only_and_down_leaves_nothing(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
-) -> None:
-    """And the next start may follow at once, though connections to its ports end only now."""
-    others = RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None
-    phases: list[str] = []
-    config = write_config("build")
-    instance = runtime.up(read_for_serve(config), phases.append)
-
-    assert phases[:4] == ["checks", "Valkey", "Ray", "Serve"]
-    assert httpx.get(instance.api_url, trust_env=False).json() == {"part": "inner"}
+def test_up_serves_on_loopback_only(first: Started) -> None:
+    instance = first.instance
+    assert first.phases[:4] == ["checks", "Valkey", "Ray", "Serve"]
+    assert answer(instance) == {"part": "inner"}
     assert httpx.get(f"{instance.dashboard_url}/api/serve/applications/", trust_env=False).status_code == 401
-    with redis.Redis.from_url(instance.redis_url) as client:
-        client.set("kept", "1")
     assert listens_beyond_loopback(instance) == []
-    assert others == (RAY_ADDRESS_FILE.read_text() if RAY_ADDRESS_FILE.exists() else None)
+    assert first.ray_address == ray_address()
 
-    status = runtime.status()
+    status = first.runtime.status()
     assert (status.running, status.applications) == (True, {"noop": "RUNNING"})
     assert status.instance == instance
     with pytest.raises(RuntimeFailure, match="has a platform already"):
-        runtime.up(read_for_serve(config))
-    assert httpx.get(instance.api_url, trust_env=False).is_success  # the refusal did not end what ran
+        first.runtime.up(first.config)
+    assert answer(instance) == {"part": "inner"}  # the refusal did not end what ran
 
-    with httpx.Client(base_url=instance.api_url, trust_env=False) as open_line:
-        assert open_line.get("/").is_success
-        assert runtime.down() == status.processes  # so that the server ends the connection, and its port waits
-    assert nothing_is_left(tmp_path / "home")
-    assert not runtime.status().running
-    again = runtime.up(read_for_serve(config))
-    assert again.ports == instance.ports
-    assert httpx.get(again.api_url, trust_env=False).json() == {"part": "inner"}
-    with redis.Redis.from_url(again.redis_url) as client:
-        assert client.get("kept") == b"1"
-    assert runtime.down()
-    assert nothing_is_left(tmp_path / "home")
-    assert runtime.down() == 0
+
+@pytest.mark.cluster
+def test_an_import_path_that_does_not_exist_is_named(first: Started) -> None:
+    """And what ran before is served again when its config file is handed in."""
+    wrong = deepcopy(first.config.document)
+    wrong["applications"][0]["import_path"] = "noop_app:build_nothing"
+    with rollout_of(first.instance) as rollout:
+        rollout.submit(wrong)
+        with pytest.raises(RuntimeFailure, match="build_nothing"):
+            rollout.wait(first.instance.api_url, lambda _: None, 120)
+        rollout.submit(first.config.document)
+        rollout.wait(first.instance.api_url, lambda _: None, 120)
+    assert answer(first.instance) == {"part": "inner"}
 
 
 def running_in(folder: Path) -> list[Path]:
@@ -124,35 +165,69 @@ def running_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.cluster
-def test_two_platforms_run_side_by_side(tmp_path: Path, write_config: WriteConfig, ports: dict[str, int]) -> None:
-    """With ports and a folder of their own in their config files; the end of one leaves the other."""
-    resources = Resources(num_cpus=1, object_store_bytes=100 << 20, memory_needed=GIB)
-    known, others = yaml.safe_load(write_config("build").read_text()), free_ports()
-    platforms = []
-    for name, numbers in (("one", ports), ("other", others)):
-        known["http_options"]["port"] = numbers["http"]
-        known["applications"][0]["args"] = {"data_dir": name, "ports": {use: numbers[use] for use in PORTS}}
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(known))
-        platforms.append((Runtime(tmp_path / name, resources=resources), read_for_serve(file)))
-    (one, config), (other, other_config) = platforms
+def test_another_platform_runs_beside_it_behind_tls_and_no_password_reaches_a_log(
+    first: Started, own_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ports, folder, certificate and key in its config file, and a Redis that asks for a password; its end leaves
+    the first one.
+    """
+    monkeypatch.setenv("PYTHONPATH", str(CODE))
+    folder = first.home.parent
+    authority = trustme.CA()
+    issued = authority.issue_cert("shop.example")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    other = platform_at(folder / "other", redis_url=own_redis, ssl_certfile=str(certificate), ssl_keyfile=str(key))
+    with pytest.raises(RuntimeFailure, match=r"args\.ports\.gcs\) is taken by .*all are free") as caught:
+        Runtime(folder / "third", first.config.platform.ports, RESOURCES).up(other.config)
+    assert "http_options.port" not in str(caught.value)
     try:
-        first = one.up(config)
-        with pytest.raises(RuntimeFailure, match=r"args\.ports\.gcs\) is taken by .*all are free") as caught:
-            Runtime(tmp_path / "third", Ports(**{use: ports[use] for use in PORTS}), resources).up(other_config)
-        assert "http_options.port" not in str(caught.value)
-        second = other.up(other_config)
-        assert running_in(tmp_path) == [tmp_path / "one", tmp_path / "other"]
-        for instance in (first, second):
-            assert httpx.get(instance.api_url, trust_env=False).json() == {"part": "inner"}
-        assert one.down()
-        assert nothing_is_left(tmp_path / "one")
-        assert httpx.get(second.api_url, trust_env=False).json() == {"part": "inner"}
-        assert other.status().applications == {"noop": "RUNNING"}
-        assert running_in(tmp_path) == [tmp_path / "other"]
+        instance = other.runtime.up(other.config)
+        assert running_in(folder) == [first.home, other.home]
+        assert answer(first.instance) == {"part": "inner"}
+
+        url = httpx.URL(instance.api_url)
+        assert url.scheme == "https"
+        with Client(instance.api_url, instance.certificate) as client:
+            assert client.call("GET", "/") == {"part": "inner"}
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            httpx.get(url, trust_env=False)
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(url.copy_with(scheme="http"), trust_env=False)
+        assert handshake(url, ssl.TLSVersion.TLSv1_2)
+        assert not handshake(url, ssl.TLSVersion.TLSv1_1)
+        assert instance.tls_file.stat().st_mode & 0o777 == 0o600
     finally:
-        one.down()
-        other.down()
+        assert other.runtime.down()
+    logs = [path for path in (other.home / "logs").rglob("*") if path.is_file()]
+    assert len(logs) > 10
+    assert [path for path in logs if PASSWORD in path.read_text(errors="replace")] == []
+    assert nothing_is_left(other.home)
+    assert answer(first.instance) == {"part": "inner"}
+    assert first.runtime.status().applications == {"noop": "RUNNING"}
+    assert running_in(folder) == [first.home]
+
+
+@pytest.mark.cluster
+def test_down_leaves_nothing_and_the_next_start_may_follow_at_once(first: Started) -> None:
+    """Though connections to its ports end only now. What was written to its Valkey is there again."""
+    with redis.Redis.from_url(first.instance.redis_url) as client:
+        client.set("kept", "1")
+    processes = first.runtime.status().processes
+    with httpx.Client(base_url=first.instance.api_url, trust_env=False) as open_line:
+        assert open_line.get("/").is_success
+        assert first.runtime.down() == processes  # so that the server ends the connection, and its port waits
+    assert nothing_is_left(first.home)
+    assert not first.runtime.status().running
+    again = first.runtime.up(first.config)
+    assert again.ports == first.instance.ports
+    assert answer(again) == {"part": "inner"}
+    with redis.Redis.from_url(again.redis_url) as client:
+        assert client.get("kept") == b"1"
+    assert first.runtime.down()
+    assert nothing_is_left(first.home)
+    assert first.runtime.down() == 0
 
 
 @pytest.mark.cluster
@@ -173,48 +248,4 @@ def test_a_socket_that_is_open_to_the_network_stops_the_start(
     with pytest.raises(RuntimeFailure, match=r"on 0\.0\.0\.0:\d+ would be open to the network") as caught:
         runtime.up(read_for_serve(write_config("build_exposed")))
     assert "\n" not in str(caught.value)
-    assert nothing_is_left(tmp_path / "home")
-
-
-@pytest.mark.cluster
-def test_an_import_path_that_does_not_exist_is_named_and_nothing_stays(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
-) -> None:
-    with pytest.raises(RuntimeFailure, match="build_nothing"):
-        runtime.up(read_for_serve(write_config("build_nothing")))
-    assert nothing_is_left(tmp_path / "home")
-
-
-@pytest.mark.cluster
-def test_tls_ends_at_haproxy_and_no_password_reaches_a_log(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path, own_redis: str
-) -> None:
-    """With the certificate and key of http_options, and a Redis that asks for a password."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("shop.example")
-    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
-    config = yaml.safe_load(write_config("build").read_text())
-    config["http_options"] |= {"ssl_certfile": str(tmp_path / "cert.pem"), "ssl_keyfile": str(tmp_path / "key.pem")}
-    config["applications"][0]["args"] = {"redis_url": own_redis}
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(config))
-    instance = runtime.up(read_for_serve(file))
-
-    url = httpx.URL(instance.api_url)
-    assert url.scheme == "https"
-    with Client(instance.api_url, instance.certificate) as client:
-        assert client.call("GET", "/") == {"part": "inner"}
-    with pytest.raises(httpx.ConnectError, match="certificate"):
-        httpx.get(url, trust_env=False)
-    with pytest.raises(httpx.RemoteProtocolError):
-        httpx.get(url.copy_with(scheme="http"), trust_env=False)
-    assert handshake(url, ssl.TLSVersion.TLSv1_2)
-    assert not handshake(url, ssl.TLSVersion.TLSv1_1)
-    assert instance.tls_file.stat().st_mode & 0o777 == 0o600
-
-    runtime.down()
-    logs = [path for path in (tmp_path / "home" / "logs").rglob("*") if path.is_file()]
-    assert len(logs) > 10
-    assert [path for path in logs if PASSWORD in path.read_text(errors="replace")] == []
     assert nothing_is_left(tmp_path / "home")
