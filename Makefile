@@ -30,8 +30,9 @@ demo: $(STAMP)
 down:
 	@if [ -x $(BIN)/recsys ]; then $(BIN)/recsys down; else echo "nothing is installed, so nothing runs"; fi
 
-# In one process more than there are cores, four at the most: one has all tests of the platform, and waits for it most
-# of the time, the others have the rest. The ten slowest are printed, and var/tests.xml has the time of each.
+# In two processes more than there are cores, four at the most: one has all tests of the platform, one those that start
+# a Ray of their own, and both wait most of the time; the others have the rest. The ten slowest are printed, and
+# var/tests.xml has the time of each.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --durations 10 --junitxml var/tests.xml
 
 test: $(STAMP)

@@ -19,6 +19,7 @@ from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_for_serve
 from recsys.config.platform import Ports
 from recsys.data.movielens import Ml100k, fetch_ml100k
+from tests.support import exports
 from tests.support.live import REPOSITORY, Live, films, free_ports, local_config, ratings, recsys
 
 # Before a library reads it: threads of one computation that share two cores with other work wait in busy loops.
@@ -42,6 +43,15 @@ TOGETHER = {
         "tests/deployments/machine/test_runtime_up.py",
     ),
     "the console": ("tests/deployments/console/",),
+    "a trained model": (
+        "tests/recsys/model/test_attention.py",
+        "tests/recsys/model/test_keywords.py",
+        "tests/recsys/ranking/test_signals.py",
+        "tests/recsys/serving/test_evidence.py",
+        "tests/recsys/serving/test_learned_serving.py",
+        "tests/recsys/training/",
+        "tests/test_contributing.py",
+    ),
     "the vector stores": (
         "tests/recsys/index/test_equal_vectors.py",
         "tests/recsys/index/test_index.py",
@@ -51,8 +61,8 @@ TOGETHER = {
         "tests/recsys/serving/test_store_away.py",
     ),
 }
-"""Files that share what is started once a process and takes long to start: a browser, servers of vectors. And files that
-start a Ray of their own: one after another, so that at most two run at a time with that of the session.
+"""Files that share what takes long to make: a browser, servers of vectors, the `lesson`. And those that start a Ray of
+their own, one after another: with that of the session at most two run at a time.
 """
 
 
@@ -60,30 +70,40 @@ LONG = (
     "Rays of their own",
     "the vector stores",
     "the console",
+    "a trained model",
     "tests/recsys/encoders/test_encoders.py",
     "tests/recsys/tuning/test_halving.py",
+    "tests/deployments/cli/test_cli_tune.py",
     "tests/recsys/tuning/test_tuning.py",
     "tests/load_tests/traffic/test_shoppers.py",
-    "tests/recsys/jobs/test_backup.py",
     "tests/recsys/serving/test_shard_replica.py",
-    "tests/recsys/versions/test_contents.py",
-    "tests/deployments/cli/test_cli_tune.py",
-    "tests/recsys/serving/test_recall_holding.py",
     "tests/recsys/serving/test_version_follower.py",
-    "tests/deployments/cli/test_log_filter.py",
-    "tests/test_imports.py",
-    "tests/recsys/shard/test_search.py",
-    "tests/recsys/jobs/test_retrain.py",
-    "tests/deployments/cli/test_cli_evaluate.py",
-    "tests/deployments/cli/test_cli_interrupted.py",
+    "tests/recsys/serving/test_canary.py",
+    "tests/deployments/api/test_item_life_cycle.py",
     "tests/recsys/serving/test_shard_moves.py",
-    "tests/recsys/serving/test_swaps.py",
-    "tests/deployments/machine/test_two_containers.py",
-    "tests/test_contributing.py",
+    "tests/deployments/api/test_input_sizes.py",
     "tests/recsys/serving/test_moves_drawn.py",
+    "tests/recsys/jobs/test_backup.py",
+    "tests/deployments/cli/test_cli_evaluate.py",
+    "tests/recsys/serving/test_recall_holding.py",
+    "tests/deployments/api/test_http_callers.py",
+    "tests/recsys/jobs/test_retrain.py",
+    "tests/recsys/serving/test_swaps.py",
+    "tests/deployments/cli/test_cli_interrupted.py",
+    "tests/recsys/versions/test_contents.py",
+    "tests/deployments/machine/test_two_containers.py",
+    "tests/recsys/shard/test_search.py",
+    "tests/recsys/versions/test_version_checks.py",
+    "tests/recsys/versions/test_kept_versions.py",
+    "tests/recsys/serving/test_standstill.py",
+    "tests/test_imports.py",
+    "tests/recsys/serving/test_failover.py",
+    "tests/deployments/cli/test_cli.py",
+    "tests/load_tests/traffic/test_run.py",
+    "tests/deployments/cli/test_log_filter.py",
 )
-"""Files, and those of `TOGETHER`, that take over ten seconds, the longest first; `var/tests.xml` has the time of each
-test.
+"""Files, and those of `TOGETHER`, that take about ten seconds or more, the longest first; `var/tests.xml` has the time
+of each test.
 """
 
 
@@ -100,8 +120,8 @@ def on_platform(nodeid: str) -> bool:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """One more process than cores: most of the time the one with the platform waits for it."""
-    return (os.cpu_count() or 1) + 1
+    """Two more processes than cores: those with a Ray wait for it most of the time."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
@@ -164,7 +184,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Liv
     runtime = Runtime(folder / "var", Ports(**ports))
     try:
         with httpx.Client(trust_env=False, timeout=30) as http:
-            yield _started(config, runtime, data, http)
+            yield _started(config, runtime, data, http, exports.place_of(tmp_path_factory))
     finally:
         stopped = runtime.down()
     assert stopped
@@ -172,8 +192,9 @@ def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Liv
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
 
 
-def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client) -> Live:
+def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client, kept: Path) -> Live:
     built = orjson.loads(recsys(config, "build", data.items_file, "--promote", "--json"))
+    exports.keep(config.parent / "var", kept)
     assert (built["items"], built["shards"], built["bad_rows"]) == (data.items, 2, 0)
     instance = runtime.up(read_for_serve(config))
     http.base_url = httpx.URL(instance.api_url)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from recsys.config.platform import Ports
+from tests.support import exports
 from tests.support.live import COMMAND, free_ports, local_config
 from tests.support.shop import COLORS, write_clicks, write_other_events, write_products
 
@@ -26,7 +27,8 @@ Typed = Callable[[str], str]
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    exports.take(tmp_path / "var", exports.place_of(tmp_path_factory))
     ports = free_ports()
     own = {use: ports[use] for use in Ports.model_fields}
     # The budget is longer than in production: a test asks for complete answers on a machine that has other work.

@@ -41,7 +41,7 @@ class Traffic:
             found = await everything(self.world)
             assert not [i for i in found if self.gone.get(i, asked) < asked]
             self.answers += 1
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)  # the builds need the core, too
 
     async def like(self) -> None:
         """What a user has liked is not in the very next answer."""
@@ -53,7 +53,7 @@ class Traffic:
             slate = await self.world.gateway.recommend(RecQuery(user_id=f"u{n}", k=1000))
             assert slate.degraded == ()
             assert item not in {r.item_id for r in slate.items}
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
     async def write(self, name: str) -> None:
         for n in itertools.count():
