@@ -7,6 +7,8 @@ the query.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,15 +29,12 @@ it differs by more for one query in twenty."""
 _GAP = 4.0
 """By chance there are more than so many times the mean number of others before the nearest match in one case of 50."""
 _GAP_ALLOWED = 2.0
-"""The same, in one case of seven, for a walk with an allow-list, which a gap that was not seen misleads."""
+"""The same, in one case of seven: from here on no walk is made with an allow-list, which a gap misleads."""
 _MORE = 1.3
 """Rows are looked at for this many times the wanted matches: with 50 wanted, two standard errors."""
 _ALLOWED = 0.8
 """The same of a walk with an allow-list, which also gives the matches that it passes outside of its `ef_search`; for
 queries near which matches are as frequent as everywhere."""
-_CLEAR = 3.0
-"""And so many times as deep as the first match lies: at the rim of what it keeps in sight a walk misses some rows, so
-the nearest matches are to lie well within."""
 _FIRST = 5
 """What lies in front of the first fifth of the wanted matches is judged by itself: a slate is made of these."""
 _INNER, _OUTER, _CHANCE = 0.35, 2.0, 1.0
@@ -48,6 +47,17 @@ _STALE = 1.25
 """A sample is drawn anew when there are so many times more items, or fewer, as when it was drawn."""
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How far m queries have to look."""
+
+    depths: Depth
+    """(m,) nearest rows of each among which there are enough matches."""
+    listed: Depth | None = None
+    """(m,) `ef_search` of a walk with an allow-list that gives enough; infinite where such a walk is likely to pass
+    matches, for they lie otherwise around the query than everywhere. None: it was not asked for."""
+
+
 class Depths:
     """Of one table. May be called by many threads."""
 
@@ -56,11 +66,13 @@ class Depths:
         self._sample: tuple[Rows, Floats, int] = np.zeros(0, np.int64), np.zeros((0, items.width), np.float32), 0
         """Rows, their vectors, and how many items there were when they were drawn."""
 
-    def estimate(self, queries: Floats, wanted: Rows, mask: Mask, matching: int, *, allow_list: bool = False) -> Depth:
-        """(m,) float64: nearest rows of each of the (m, d) queries among which `wanted` match.
+    def estimate(
+        self, queries: Floats, wanted: Rows, mask: Mask, matching: int, *, allow_list: bool = False
+    ) -> Estimate:
+        """For each of (m, d) queries, of which (m,) `wanted` matches are to be found.
 
         `mask`: by row, whether it matches, see `RowLists.mask`. `matching`: how many live rows do. `allow_list`:
-        whether a walk gives all matches that it passes.
+        whether the engine walks with one.
         """
         rows, vectors = self._drawn()
         live = max(self._items.live, 1)
@@ -69,7 +81,7 @@ class Depths:
         matches = seen & mask[np.minimum(rows, len(mask) - 1)]
         sampled = int(np.count_nonzero(seen))
         if np.count_nonzero(matches) < _NEAREST:  # so few matches are scored, unless the shard is huge
-            return np.minimum(enough / overall, live)
+            return Estimate(np.minimum(enough / overall, live), np.full(len(queries), np.inf) if allow_list else None)
         scores = queries @ vectors.T
         nearest = np.partition(scores[:, matches], -_NEAREST, axis=1)[:, -_NEAREST:]
         if sampled < len(rows):
@@ -80,11 +92,12 @@ class Depths:
         density = (_NEAREST - 1) / np.maximum(until - before, _NEAREST - 1)
         alike = (density < _UNLIKE * overall) & (density * _UNLIKE > overall)
         density = np.where(alike, overall, density)
-        least = _GAP_ALLOWED if allow_list else _GAP
-        gap = np.where(before * density > least, before - 1 / density, 0.0) * (live / sampled)
-        if allow_list:
-            enough, gap = np.where(alike, _ALLOWED, _MORE) * wanted, _CLEAR * gap
-        return np.minimum(gap + enough / density, live)
+        gap = np.where(before * density > _GAP, before - 1 / density, 0.0) * (live / sampled)
+        depths = np.minimum(gap + enough / density, live)
+        if not allow_list:
+            return Estimate(depths)
+        around = (alike | (density > overall)) & (before * density <= _GAP_ALLOWED)
+        return Estimate(depths, np.where(around, np.where(alike, _ALLOWED, _MORE) * wanted / density, np.inf))
 
     def near_enough(
         self, queries: Floats, scores: Floats, chosen: Bools, wanted: Rows, depth: int, matching: int

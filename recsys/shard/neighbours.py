@@ -13,7 +13,7 @@ from recsys.index.base import Selects
 from recsys.shard.candidates import Searched, ShardQuery
 from recsys.shard.equal_items import repeated
 from recsys.shard.exact import exact
-from recsys.shard.match_depth import Depth, observed
+from recsys.shard.match_depth import Estimate, observed
 from recsys.shard.plans import PLANS, in_steps
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.shard import Shard
@@ -23,6 +23,9 @@ _NEW = BITS["new"]
 _WIDER = (1, 4, 16)
 """How many times the wanted neighbours a walk may look for in the place of excluded ones. After the last every match is
 scored."""
+_DEAD = 2
+"""Rows that the first walk looks for in the place of dead ones, which stay in the graph until the next sweep. Of 50
+neighbours among 40,000 items with 64 dead rows a walk meets more than two in one case of 12,000."""
 _WALKS = 3
 """Walks under a filter, each deeper than the one before, after which every match is scored."""
 _DEEP = 1 << 12
@@ -112,11 +115,16 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     walk again for more of them; in the end every item is scored.
     """
     live, shown = shard.items.live, max(shard.items.shown, 1)
+    dead = max(len(shard.index) - live, 0)
     proposals: list[Proposals] = []
     for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.in_order(query, places)
         wanted = vectors.wanted
-        k = int((wanted + np.minimum(vectors.excluded, wider * wanted) if len(query.exclude) else wanted).max())
+        others = min(dead, _DEAD) if wider == 1 else dead
+        if others or len(query.exclude):
+            k = int((wanted + np.minimum(vectors.excluded + others, wider * wanted)).max())
+        else:
+            k = int(wanted.max())
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
         # Past a quarter of the items a walk reads more than scoring them in one product does.
         if k * 4 >= live:
@@ -139,36 +147,40 @@ def _among_matches(
 ) -> tuple[list[Proposals], dict[int, Searched]]:
     """Neighbours among the items that match the filter, each vector by the plan that is cheapest for it.
 
-    A walk that finds too few matches tells how few there are near the query, and the plan is chosen again. In the end
-    every match is scored.
+    A walk that finds too few matches tells how few there are near the query, and the plan is chosen again; one with an
+    allow-list is made once. In the end every match is scored.
     """
     matching = shard.lists.count(given)
     proposals: list[Proposals] = []
     plans = dict.fromkeys(query.vector_request[places].tolist(), 0)
-    depths = _depths(shard, _Vectors.of(query, places), given, matching)
-    spent = np.zeros(len(places))
+    estimate = _estimate(shard, _Vectors.of(query, places), given, matching)
+    depths, listed, spent = estimate.depths, estimate.listed, np.zeros(len(places))
     for _ in range(_WALKS):
-        walking = shard.planner.walking(depths, matching, shard.tuning.ef_search, spent)
+        walks, by_list = shard.planner.walks(depths, listed, shard.tuning.ef_search)
+        walking = shard.planner.walking(walks, matching, spent)
         left, deeper, taken = [places[~walking]], [depths[~walking]], [spent[~walking]]
-        for here in in_steps(depths, walking):
+        for here in in_steps(depths, walking & ~by_list):
             some, k = _Vectors.of(query, places[here]), math.ceil(depths[here].max())
-            if shard.index.selects:
-                k = max(k, shard.tuning.ef_search)
-                rows, keep, chosen, enough = _walk_allowed(shard, some, given, k, excluded)
-                scores = None
-            else:
-                rows, scores = _walk(shard, some.queries, k)
-                keep = eligible(shard, some.requests, rows, excluded, given)
-                chosen = _best_of(shard, rows, keep, some.wanted)
-                enough = chosen.sum(axis=1) >= some.wanted
-            bits = query.vector_source[some.places]
-            proposals.append(_of_lines(enough, some.requests, rows, chosen, bits, scores))
-            _note(plans, some.requests, "allow_list" if shard.index.selects else "post_filter")
+            rows, scores = _walk(shard, some.queries, k)
+            keep = eligible(shard, some.requests, rows, excluded, given)
+            chosen = _best_of(shard, rows, keep, some.wanted)
+            enough = chosen.sum(axis=1) >= some.wanted
+            proposals.append(_of_lines(enough, some.requests, rows, chosen, query.vector_source[some.places], scores))
+            _note(plans, some.requests, "post_filter")
             left.append(some.places[~enough])
             deeper.append(observed(k, keep[~enough].sum(axis=1), some.wanted[~enough]))
-            taken.append(spent[here][~enough] + shard.planner.costs.walks(np.maximum(k, shard.tuning.ef_search)))
+            taken.append((spent + walks)[here][~enough])
+        for here in () if listed is None else in_steps(listed, walking & by_list):
+            assert listed is not None
+            some, effort = _Vectors.of(query, places[here]), math.ceil(listed[here].max())
+            rows, chosen, enough = _walk_allowed(shard, some, given, max(effort, shard.tuning.ef_search), excluded)
+            proposals.append(_of_lines(enough, some.requests, rows, chosen, query.vector_source[some.places], None))
+            _note(plans, some.requests, "allow_list")
+            left.append(some.places[~enough])
+            deeper.append(depths[here][~enough])
+            taken.append((spent + walks)[here][~enough])
         places, depths = np.concatenate(left), np.minimum(np.concatenate(deeper), shard.items.live)
-        spent = np.concatenate(taken)
+        spent, listed = np.concatenate(taken), None
         if not len(places) or not walking.any():
             break
     if len(places):
@@ -178,16 +190,13 @@ def _among_matches(
     return proposals, {request: Searched(bits, matching) for request, bits in plans.items()}
 
 
-def _depths(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> Depth:
-    """(m,) how many of its nearest rows each vector is to look at, see `match_depth.py`; infinite where all matches are
-    scored in any case.
-    """
+def _estimate(shard: Shard, vectors: _Vectors, given: Filter, matching: int) -> Estimate:
+    """How far each vector looks, see `match_depth.py`; infinitely far where all matches are scored in any case."""
     wanted = vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)
-    shortest = wanted.astype(np.float64)
+    shortest, _ = shard.planner.walks(wanted.astype(np.float64), None, shard.tuning.ef_search)
     few = shard.exact or matching <= shard.tuning.exact_below
-    free = np.zeros(len(wanted))
-    if few or not shard.planner.walking(shortest, matching, shard.tuning.ef_search, free).any():
-        return np.full(len(wanted), np.inf)
+    if few or not shard.planner.walking(shortest, matching, np.zeros(len(wanted))).any():
+        return Estimate(np.full(len(wanted), np.inf))
     mask = shard.lists.mask(given)
     return shard.depths.estimate(vectors.queries, wanted, mask, matching, allow_list=shard.index.selects)
 
@@ -215,10 +224,8 @@ def _walk(shard: Shard, queries: Floats, k: int) -> tuple[Rows, Floats | None]:
 
 def _walk_allowed(
     shard: Shard, vectors: _Vectors, given: Filter, depth: int, excluded: Keys
-) -> tuple[Rows, Bools, Bools, Bools]:
-    """(m, w) rows by a walk with an allow-list, which of them are eligible and which of these are chosen; and (m,)
-    whether they are enough.
-    """
+) -> tuple[Rows, Bools, Bools]:
+    """(m, w) rows by a walk with an allow-list, and which of them are chosen; and (m,) whether they are enough."""
     shown, index = max(shard.items.shown, 1), cast("Selects", shard.index)
     k = int((vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)).max())
     k = -(-k * shard.items.live // shown)
@@ -228,7 +235,7 @@ def _walk_allowed(
     keep = eligible(shard, vectors.requests, rows, excluded, given)
     chosen = _best_of(shard, rows, keep, vectors.wanted)
     enough = shard.depths.near_enough(vectors.queries, scores, keep, vectors.wanted, depth, shard.lists.count(given))
-    return rows, keep, chosen, enough
+    return rows, chosen, enough
 
 
 def _scored(shard: Shard, query: ShardQuery, vectors: _Vectors, matches: Rows, excluded: Keys) -> Proposals:

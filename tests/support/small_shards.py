@@ -29,13 +29,17 @@ FLOOR = 3.0
 
 
 class Walks(Planner):
-    """A planner that walks wherever it may, however many matches there are."""
+    """Walks wherever it may, however many matches there are, and with an allow-list wherever there is one."""
 
     def __init__(self) -> None:
         super().__init__(Costs.usual(D))
 
-    def walking(self, depths: Any, matching: int, least_ef: int, spent: Any) -> Any:
-        return np.isfinite(depths)
+    def walks(self, depths: Any, listed: Any, least_ef: int) -> Any:
+        seconds, by_list = super().walks(depths, listed, least_ef)
+        return seconds, by_list if listed is None else np.isfinite(listed)
+
+    def walking(self, walks: Any, matching: int, spent: Any) -> Any:
+        return np.isfinite(walks)
 
 
 def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shard:

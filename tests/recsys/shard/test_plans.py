@@ -17,7 +17,7 @@ from recsys.datatypes import Condition, Filter, Item
 from recsys.index.base import engine
 from recsys.shard.candidates import QUERY, CandidateSet, Searched
 from recsys.shard.item_table import ItemTable
-from recsys.shard.match_depth import Depths, observed
+from recsys.shard.match_depth import Depths, Estimate, observed
 from recsys.shard.plan_costs import measured
 from recsys.shard.plans import PLANS, Costs, Planner, in_steps, named, shape
 from recsys.shard.recall import Exact, nearest_query
@@ -59,8 +59,8 @@ SMALL.delete([f"i{i}" for i in range(0, 1500, 17)])
 class Scores(Planner):
     """Never walks."""
 
-    def walking(self, depths: Any, matching: int, least_ef: int, spent: Any) -> Any:
-        return np.zeros(len(depths), bool)
+    def walking(self, walks: Any, matching: int, spent: Any) -> Any:
+        return np.zeros(len(walks), bool)
 
 
 class Coin(Planner):
@@ -70,8 +70,12 @@ class Coin(Planner):
         super().__init__(Costs.usual(D))
         self._rng = np.random.default_rng(seed)
 
-    def walking(self, depths: Any, matching: int, least_ef: int, spent: Any) -> Any:
-        return np.isfinite(depths) & (self._rng.random(len(depths)) < 0.7)
+    def walks(self, depths: Any, listed: Any, least_ef: int) -> Any:
+        seconds, by_list = super().walks(depths, listed, least_ef)
+        return seconds, by_list if listed is None else np.isfinite(listed) & (self._rng.random(len(depths)) < 0.5)
+
+    def walking(self, walks: Any, matching: int, spent: Any) -> Any:
+        return np.isfinite(walks) & (self._rng.random(len(walks)) < 0.7)
 
 
 planners = st.one_of(
@@ -201,23 +205,27 @@ def test_by_its_own_costs_a_choice_takes_at_most_twice_the_best_single_plan(dept
     """Of a batch some queries may walk and others be scored: together they take no more than twice as long as when all
     walk or all are scored, whichever is faster.
     """
-    planner = Planner(Costs(call=1.0, row=row, product=product, walk=walk, power=1.0))
-    depth = np.array(depths)
-    walks = planner.costs.walks(np.maximum(depth, 64))
-    walking = planner.walking(depth, matching, 64, np.zeros(len(depth)))
+    planner = Planner(Costs(call=1.0, row=row, product=product, walk=walk, power=1.0, listed=0.5, check=3.0))
+    drawn = np.random.default_rng(0).uniform(0.3, 3.0, len(depths))
+    listed = np.where(drawn < 2.0, drawn * depths, np.inf)
+    walks, by_list = planner.walks(np.array(depths), listed, 64)
+    plain, kept = planner.walks(np.array(depths), None, 64)[0], planner.costs.listed_walks(np.maximum(listed, 64))
+    assert np.array_equal(walks, np.minimum(plain, kept))
+    assert np.array_equal(by_list, kept < plain)
+    walking = planner.walking(walks, matching, np.zeros(len(depths)))
     scored = int(np.count_nonzero(~walking))
     taken = walks[walking].sum() + (planner.costs.exact(matching, scored) if scored else 0.0)
-    best = min(walks.sum(), planner.costs.exact(matching, len(depth)))
+    best = min(walks.sum(), planner.costs.exact(matching, len(depths)))
     assert taken <= 2 * best * (1 + 1e-9)
 
 
 def test_walks_that_found_too_few_count():
     """A query that has walked for nearly as long as scoring takes does not walk again, however short the next walk."""
     planner = Planner(Costs(call=0.0, row=1.0, product=0.0, walk=1.0, power=1.0))
-    depths, spent = np.array([100.0, 100.0, 100.0]), np.array([0.0, 800.0, 950.0])
-    assert planner.walking(depths[:1], 1000, 1, spent[:1]).tolist() == [True]
-    assert planner.walking(depths[1:2], 1000, 1, spent[1:2]).tolist() == [True]
-    assert planner.walking(depths[2:], 1000, 1, spent[2:]).tolist() == [False]
+    walks, spent = np.array([100.0, 100.0, 100.0]), np.array([0.0, 800.0, 950.0])
+    assert planner.walking(walks[:1], 1000, spent[:1]).tolist() == [True]
+    assert planner.walking(walks[1:2], 1000, spent[1:2]).tolist() == [True]
+    assert planner.walking(walks[2:], 1000, spent[2:]).tolist() == [False]
 
 
 @given(st.lists(st.tuples(st.floats(1, 1e6), st.booleans()), min_size=1, max_size=30))
@@ -247,7 +255,7 @@ def test_depths_follow_where_the_matches_lie(large, share):
         for name, told in ratios.items():
             asked = shapes(row / 12_000, share)[name]
             mask, matching = large.lists.mask(asked), large.lists.count(asked)
-            estimated = depths.estimate(vector, wanted, mask, matching)[0]
+            estimated = depths.estimate(vector, wanted, mask, matching).depths[0]
             told.append(estimated / real_depth(large, vector[0], asked, 20))
             if name == "near":
                 assert estimated <= 1.5 * 20 / share
@@ -255,6 +263,26 @@ def test_depths_follow_where_the_matches_lie(large, share):
     assert 0.8 < middle["alone"] < 2
     assert 0.8 < middle["near"] < 2.5
     assert middle["far"] > 0.7
+
+
+def test_a_walk_has_an_allow_list_where_matches_lie_as_everywhere(large):
+    """Or more densely; hardly ever where there are none near the query, for it could not tell what it passed."""
+    depths, rows = Depths(large.items), np.random.default_rng(8).choice(12_000, 40, replace=False)
+    may: dict[str, list[bool]] = {"alone": [], "near": [], "far": []}
+    for row in rows.tolist():
+        vector = large.items.vectors(np.array([row]))
+        for name, told in may.items():
+            asked = shapes(row / 12_000, 0.2)[name]
+            mask, matching = large.lists.mask(asked), large.lists.count(asked)
+            estimate = depths.estimate(vector, np.array([20]), mask, matching, allow_list=True)
+            assert estimate.listed is not None
+            told.append(bool(np.isfinite(estimate.listed[0])))
+            if told[-1]:
+                assert estimate.listed[0] <= estimate.depths[0]
+    shares = {name: float(np.mean(told)) for name, told in may.items()}
+    assert shares["alone"] > 0.7
+    assert shares["near"] > 0.7
+    assert shares["far"] < 0.2
 
 
 def test_a_walk_that_finds_too_few_tells_how_deep_the_next_one_has_to_go():
@@ -268,11 +296,11 @@ def test_the_sample_follows_a_table_that_grows():
     shard = make(3000, "flat")
     empty = Depths(ItemTable({}, D, Sketcher.fit(np.zeros((0, D), np.float32))))
     vector = shard.items.vectors(np.array([3]))
-    assert empty.estimate(vector, np.array([5]), np.zeros(0, bool), 0).tolist() == [1.0]
+    assert empty.estimate(vector, np.array([5]), np.zeros(0, bool), 0).depths.tolist() == [1.0]
     gone = Filter(must=(between("u", 0, 0.5),))
     shard.delete(sorted(matches(shard, gone))[:1400])
     left = shard.lists.count(gone)
-    estimated = shard.depths.estimate(vector, np.array([5]), shard.lists.mask(gone), left)[0]
+    estimated = shard.depths.estimate(vector, np.array([5]), shard.lists.mask(gone), left).depths[0]
     assert estimated >= 0.3 * 5 * shard.items.live / max(left, 1)
 
 
@@ -300,7 +328,8 @@ def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near():
     """
     shard, near = make(12_000, "hnsw_int8"), []
     shard.planner = Walks()
-    shard.depths.estimate = lambda queries, *_, **__: np.full(len(queries), 60.0)  # type: ignore[method-assign]
+    taken_for_near = Estimate(np.full(1, 60.0), np.full(1, 60.0))
+    shard.depths.estimate = lambda *_, **__: taken_for_near  # type: ignore[method-assign]
     for row in (500, 4000, 9000):
         vector, asked = shard.items.vectors(np.array([row])), shapes(row / 12_000, 0.1)["far"]
         query = replace(nearest_query("v", vector, 20), filters=(asked,))

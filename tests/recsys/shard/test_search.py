@@ -220,6 +220,17 @@ def test_a_tombstone_counts_before_the_index_has_it(filtered):
     assert "i2" not in answers(shard, asked)[0]
 
 
+@pytest.mark.parametrize("name", ["hnsw", "hnsw_int8"])
+def test_an_item_that_was_deleted_or_moved_costs_no_look_at_all_items(name):
+    """Its row stays in the graph until the next sweep. A search that meets such rows looks a little further."""
+    shard = make_shard(2000, name)
+    for i in range(2000):
+        if i % 13 == 0 or i % 11 == 0:
+            [got] = answers(shard, [Asked([(QUERY, "similar", 20, shard.items.vectors(np.array([i]))[0])])])
+            assert len(got) == 20
+    assert shard.lists.bytes == 0  # there is no list of all rows
+
+
 def test_a_match_that_goes_meanwhile_opens_no_door():
     """All but one item match, and one of those goes just after the matches were counted: the one stays out."""
     shard = make_shard(500, exact_below=0)
