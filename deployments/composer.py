@@ -31,6 +31,7 @@ from recsys.serving.canary_guard import LEAD_S, CanaryGuard
 from recsys.serving.gateway import Gateway
 from recsys.serving.live_scenarios import LOOK_S
 from recsys.serving.measures import BEAT_S
+from recsys.serving.profile_loading import FORGET_S
 from recsys.serving.settings_follower import HeldSettings
 from recsys.serving.slate_loops import keep_log
 from recsys.serving.version_follower import VersionFollower
@@ -163,6 +164,7 @@ class Composer:
         timeline = self._gateway.timeline
         self._background.start("timeline", timeline.step, timeline.pause_s)
         self._background.start("segments", self._gateway.look_at_segments, segments.LOOK_S)
+        self._background.start("forget", self._gateway.forget_gone, FORGET_S)
         keep_log(self._background, self._gateway, self._redis, telemetry)
         lead = CanaryGuard(self._redis, store, platform, self._follower, self._gateway, telemetry)
         self._background.start("canary", lead.step, LEAD_S)

@@ -29,16 +29,10 @@ MICROSECOND = 1e-6
 """Seconds between events of one call that came without a time."""
 
 
-class _Raw(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The fields of `EventIn`, of the right types and not yet checked."""
+class _Raw(Interaction, frozen=True, forbid_unknown_fields=True, gc=False):
+    """An event with fields of the right types, not yet checked, and perhaps without a time."""
 
-    event_id: str
-    user_id: str
-    item_id: str
-    type: str
-    timestamp: float | None = None
-    value: float | None = None
-    request_id: str | None = None
+    timestamp: float | None = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -30,6 +31,12 @@ def kind_of(name: str, texts: Sequence[str]) -> Kind:
     if not present:
         return "empty"
     return _kind_of_lists(present) or _kind_of_scalars(name, present) or _kind_of_words(present)
+
+
+def mostly_numbers(texts: Sequence[str]) -> bool:
+    """Return whether more than half of the cells with a value are numbers: of prices some may be `on request`."""
+    present = [text for text in texts if not cells.is_missing(text)]
+    return bool(present) and _failures(present, cells.number) * 2 < len(present)
 
 
 def _kind_of_scalars(name: str, present: Sequence[str]) -> Kind | None:
@@ -72,12 +79,18 @@ def _kind_of_times(name: str, present: Sequence[str]) -> Kind | None:
 
 def _all(texts: Sequence[str], read: Callable[[str], object]) -> bool:
     """Return whether `read` accepts at least 95 % of the cells: a few odd cells do not change a column's kind."""
-    failed, most = 0, len(texts) // 20
+    most = len(texts) // 20
+    return _failures(texts, read, most) <= most
+
+
+def _failures(texts: Sequence[str], read: Callable[[str], object], most: float = math.inf) -> int:
+    """Return the number of cells that `read` refuses. It stops counting past `most`."""
+    failed = 0
     for text in texts:
         try:
             read(text)
         except ValueError:
             failed += 1
             if failed > most:
-                return False
-    return True
+                break
+    return failed

@@ -26,13 +26,17 @@ _TYPES = 20
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
+def composed(column: pa.Array) -> pa.Array:
+    """Return texts in their canonical spelling: `é` as one character equals `e` with a combining accent."""
+    if pc.all(pc.fill_null(pc.string_is_ascii(column), True)).as_py():
+        return pc.utf8_trim_whitespace(column)
+    encoded = column.dictionary_encode()
+    return pa.array(map(canonical, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+
+
 def spelled(ids: pa.Array) -> pa.Array:
     """Return ids as a build reads them: in canonical spelling, and `50` for `50.0` if all are written so."""
-    if not pc.all(pc.fill_null(pc.string_is_ascii(ids), True)).as_py():
-        encoded = ids.dictionary_encode()
-        ids = pa.array(map(canonical, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
-    else:
-        ids = pc.utf8_trim_whitespace(ids)
+    ids = composed(ids)
     sample = ids.drop_null().slice(0, _SAMPLE).to_pylist()
     if sample and all(map(is_whole_float, sample)):
         return pc.replace_substring_regex(ids, r"^(-?\d+)\.0+$", r"\1")
@@ -89,7 +93,7 @@ def of_events(
     with the same time as another of the user, the user with most events, and, given the ids of a catalogue, the share
     of events whose item it has.
     """
-    users, items, n = spelled(users), spelled(items), max(len(users), 1)
+    users, items, types, n = spelled(users), spelled(items), composed(types), max(len(users), 1)
     times = present(times, words=False)
     seconds = _seconds(times)
     facts: dict[str, Any] = {

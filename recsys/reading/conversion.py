@@ -152,9 +152,9 @@ class Converter:
             if name in fields:
                 columns[name] = self._ids(rows, name)
         if "type" in fields:
-            types = self._options.type_map
+            types = {canonical(theirs): ours for theirs, ours in self._options.type_map.items()}
             names = rows.of(fields["type"])
-            columns["type"], _ = by_distinct(names, lambda text: types.get(text.strip(), text.strip()))
+            columns["type"], _ = by_distinct(names, lambda text: types.get(canonical(text), canonical(text)))
         if "timestamp" in fields and (seconds := self._seconds(rows.of(fields["timestamp"]))) is not None:
             columns["timestamp"] = seconds
         for name, convert in (("value", self._number("value")), ("timestamp", self._moment("timestamp"))):

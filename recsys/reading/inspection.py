@@ -20,7 +20,7 @@ from recsys.config.scenarios import EventType
 from recsys.config.serving import Limits
 from recsys.errors import BadInput
 from recsys.reading import column_profile
-from recsys.reading.column_kinds import Kind, kind_of
+from recsys.reading.column_kinds import Kind, kind_of, mostly_numbers
 from recsys.reading.detection import detect
 from recsys.reading.dialect import Dialect, ReadOptions
 from recsys.reading.fields import INNER
@@ -38,7 +38,9 @@ _SAMPLE = 1000
 """Cells of a column that decide its kind."""
 _BATCH = 100_000
 _UNWORDED = ("empty", "boolean", "number", "date", "datetime")
-"""Kinds of columns in which `—`, `N/A` and the like say that there is no value."""
+"""Kinds of columns in which `—`, `N/A` and the like say that there is no value, unless they are declared otherwise."""
+_COMPOSED = ("keyword", "keyword[]")
+"""Kinds of columns whose cells are read in their canonical spelling."""
 _WORST = 5
 """Faults that are shown, the most frequent first."""
 
@@ -140,10 +142,7 @@ class _File:
             for name in names
         }
         rows = sum(map(len, parts))
-        kinds = {
-            name: kind_of(name.removeprefix(INNER), column.drop_null().slice(0, _SAMPLE).to_pylist())
-            for name, column in columns.items()
-        }
+        kinds = {name: kind_of(name.removeprefix(INNER), _sample(column)) for name, column in columns.items()}
         sort, fields = fields_of(dialect, kinds, columns, options)
         return cls(path, dialect, columns, rows, rows < ROWS, kinds, fields, sort, options)
 
@@ -188,8 +187,14 @@ class _File:
             ours = {f"{inner}{name}": name for name in declared for inner in ("", INNER)} | ours
         profiles = []
         for name, cells in self.columns.items():
-            words = self.kinds[name] not in _UNWORDED or ours.get(name, "").endswith("_id")
-            column = column_profile.present(cells, words=words)
+            is_id = ours.get(name, "").endswith("_id")
+            column = column_profile.present(
+                cells, words=is_id or self._has_words(name, declared.get(ours.get(name, "")))
+            )
+            if is_id:
+                column = column_profile.spelled(column)
+            elif self.kinds[name] in _COMPOSED:
+                column = column_profile.composed(column)
             examples = column.drop_null().slice(0, 50).unique().to_pylist()[:3]
             profiles.append(
                 ColumnProfile(
@@ -202,6 +207,12 @@ class _File:
                 )
             )
         return profiles
+
+    def _has_words(self, name: str, declared: AttributeType | None) -> bool:
+        """Return whether `—` may be one of the words of a column, rather than say that there is no value."""
+        if declared is not None:
+            return declared in ("keyword", "keyword[]")
+        return self.kinds[name] not in _UNWORDED and not mostly_numbers(_sample(self.columns[name]))
 
     def _facts(self, configured: Configured, catalogue: pa.Array | None) -> dict[str, Any]:
         if not self.rows:
@@ -240,3 +251,8 @@ class _File:
             f"{one.examples[0]}{f' ({one.count} such)' if one.count > 1 else ''}" for one in islice(faults, _WORST)
         )
         return replace(inspection, notes=reading.files[0].notes, worst=worst, facts=facts)
+
+
+def _sample(column: pa.Array) -> list[str]:
+    """Return the first cells that are not empty."""
+    return list(column.drop_null().slice(0, _SAMPLE).to_pylist())

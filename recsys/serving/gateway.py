@@ -141,6 +141,10 @@ class Gateway:
         if self.segments is not None:
             await self.segments.look()
 
+    async def forget_gone(self) -> None:
+        """Drop from memory what is known of users who were erased. Raises RedisError and OSError."""
+        await self._profiles.forget_gone()
+
     async def stop(self) -> None:
         """End the work behind the requests."""
         for rebuilder in self._rebuilders:

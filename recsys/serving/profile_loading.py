@@ -28,6 +28,9 @@ from recsys.transport.shard_clients import Shards
 _WORTH = 0.1
 """Share of a batch's stale users that must be done soon for the batch to wait for them: the others wait with them."""
 
+FORGET_S = 10.0
+"""Seconds between two looks for users who were erased. For ten thousand users a look takes about 20 ms of CPU."""
+
 
 class Loaded(NamedTuple):
     """What a batch needs of users and items."""
@@ -121,6 +124,13 @@ class ProfileLoader:
     async def warm(self, serve: Serve) -> None:
         """Make profiles of the users who came lately for a version that is about to be served."""
         await warm(self._active, self._users, self.rebuilder, serve)
+
+    async def forget_gone(self) -> None:
+        """Drop from memory what is known of users who were erased or have expired, whichever composer erased them.
+
+        Raises RedisError and OSError.
+        """
+        self._active.drop(await self._users.profiles.drop_outdated(self._active.everyone()))
 
     async def _renew(
         self, stale: Mapping[str, Stale], serve: Serve, budget_s: float

@@ -35,6 +35,15 @@ class Active:
         if len(self._users) > 2 * _USERS:
             self._users = dict.fromkeys(islice(self._users, len(self._users) - _USERS, None))
 
+    def drop(self, user_ids: Iterable[str]) -> None:
+        """Forget users."""
+        for user_id in user_ids:
+            self._users.pop(user_id, None)
+
+    def everyone(self) -> list[str]:
+        """Return all users that are remembered."""
+        return list(self._users)
+
     def newest(self) -> list[str]:
         """At most `_USERS` users, the most recent first."""
         return list(reversed(self._users))[:_USERS]

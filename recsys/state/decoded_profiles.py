@@ -38,7 +38,12 @@ class DecodedProfiles:
             oldest = next(iter(self._by_user))
             self._bytes -= len(self._by_user.pop(oldest)[0])
 
-    @property
-    def size(self) -> int:
-        """Bytes of the profiles that are remembered."""
-        return self._bytes
+    def sequences(self) -> dict[str, int]:
+        """Return the sequence of each user's profile."""
+        return {user_id: cached[0].sequence for user_id, (_, _, _, cached) in self._by_user.items()}
+
+    def drop(self, user_id: str, sequence: int) -> None:
+        """Forget the user's profile of this sequence. One of another sequence stays."""
+        entry = self._by_user.get(user_id)
+        if entry is not None and entry[3][0].sequence == sequence:
+            self._bytes -= len(self._by_user.pop(user_id)[0])

@@ -6,7 +6,7 @@ asked for and its settings those of today, so it needs no deletion when one of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from recsys.state.lua_calls import Call, run_many
 from recsys.state.profile_codec import Cached, decode, encode, remains
 from recsys.state.user_scripts import ADOPT, SAVE
 
+_PAGE = 500
+"""Users whose sequences are read in one trip by `drop_outdated`."""
 _EARLY_TTL_S = 900
 """Seconds for which a profile of a version that is about to be served is kept beside that of the served one."""
 
@@ -70,6 +72,24 @@ class ProfileCache:
             current = cached is not None and cached[0].sequence == sequence
             loaded.append(cached[0] if cached is not None and current else Stale(sequence, blob))
         return loaded
+
+    async def drop_outdated(self, others: Iterable[str] = ()) -> list[str]:
+        """Forget the decoded profiles that are not of the user's sequence of now: they are never answered with again.
+
+        So what was known of a user leaves this process although another one erased the user. Return those of the users
+        with decoded profiles, and of the `others`, who have no history in Redis. Raises RedisError and OSError.
+        """
+        remembered = self._decoded.sequences()
+        gone: list[str] = []
+        users = list({**dict.fromkeys(others), **remembered})
+        for page in (users[first : first + _PAGE] for first in range(0, len(users), _PAGE)):
+            stored: list[Any] = await self._redis.mget([redis_keys.sequence(user_id) for user_id in page])
+            for user_id, sequence in zip(page, stored, strict=True):
+                if user_id in remembered and int(sequence or 0) != remembered[user_id]:
+                    self._decoded.drop(user_id, remembered[user_id])
+                if sequence is None:
+                    gone.append(user_id)
+        return gone
 
     async def adopt_early(
         self, sequences: Mapping[str, int], version: str, unknown: UserProfile

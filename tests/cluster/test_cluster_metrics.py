@@ -126,6 +126,8 @@ def test_what_prometheus_says_is_what_was_done(live: Live, prometheus: httpx.Cli
         return {sample["metric"]["version"] for sample in serving}
 
     assert eventually(lambda: versions() == {live.status()["index_version"]}), (versions(), live.status())
+    forgetting = 'recsys_background_errors_total{deployment="Composer", task="forget"}'
+    assert eventually(lambda: query(prometheus, forgetting))  # the loop by which erased users leave the memory
     for sample in query(prometheus, "recsys_recall_ratio"):
         assert 0.9 < float(sample["value"][1]) <= 1.0
 

@@ -147,6 +147,46 @@ def test_events_are_profiled_and_joined_with_the_items_beside_them(tmp_path: Pat
     assert sum(len(batch.bad_rows) for batch in batches) == 0
 
 
+def test_a_dash_among_prices_is_no_price(tmp_path: Path) -> None:
+    """Also where other words stand among them, and where a declaration says that they are numbers or words."""
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,title,price\n1,A,12.50 \u20ac\n2,B,\u2014\n3,C,on request\n4,D,7.00 \u20ac\n")
+
+    def price(**declared: str) -> tuple[float, int]:
+        [column] = [column for column in one(path, Configured(declared, TYPES)).columns if column.name == "price"]
+        return column.missing, column.distinct
+
+    assert price() == (1 / 4, 3)
+    assert price(price="number") == (1 / 4, 3)
+    assert price(price="keyword") == (0, 4)
+    path.write_text("item_id,title,price\n1,A,ask\n2,B,\u2014\n3,C,on request\n")
+    assert price() == (0, 3)
+    assert price(price="number") == (1 / 3, 2)
+
+
+def test_two_spellings_of_one_id_count_once(tmp_path: Path) -> None:
+    """As the commands read them: `é` as one character equals `e` with a combining accent. So of types and keywords."""
+    items, events = tmp_path / "items.csv", tmp_path / "events.csv"
+    items.write_text("item_id,title,maker\nJos\u00e9,A lamp,Caf\u00e9\nJose\u0301,The lamp,Cafe\u0301\nb,A chair,x\n")
+    rows = [
+        f"{user},{item},ach\u00e9t,1700000000" for user, item in (("\u00fc", "Jose\u0301"), ("u\u0308", "Jos\u00e9"))
+    ]
+    events.write_text("user_id,item_id,type,timestamp\n" + "\n".join([*rows, "u,b,ache\u0301t,1700000000"]))
+    known = Configured({"maker": "keyword"}, TYPES)
+    of_items, of_events = inspect([items, events], ReadOptions(type_map={"ache\u0301t": "purchase"}), known)
+    distinct = {column.name: column.distinct for one in (of_items, of_events) for column in one.columns}
+    assert (distinct["maker"], distinct["user_id"], distinct["item_id"]) == (2, 2, 2)
+    assert {column.name: column.distinct for column in of_items.columns}["item_id"] == 2
+    assert (of_items.facts["items"], of_items.facts["doubled_ids"]) == (2, 1)
+    facts = of_events.facts
+    assert (facts["users"], facts["items"], facts["repeated"], facts["types"]) == (2, 2, 1, {"ach\u00e9t": 3})
+    assert facts["join"]["share"] == 1.0
+    read = read_events([events], TYPES, Limits(), ReadOptions(**said(of_events.command)))
+    assert {(e.user_id, e.item_id, e.type) for batch in read for e in batch.records} == {
+        ("\u00fc", "Jos\u00e9", "purchase"), ("u", "b", "purchase"),
+    }  # fmt: skip
+
+
 def test_a_type_is_mapped_to_the_one_that_is_part_of_its_name() -> None:
     """Before any other of the same meaning, whatever the order in the config file."""
     configured = {name: TYPES[name] for name in ("click", "view", "purchase")}

@@ -147,3 +147,6 @@ async def test_erase_forgets_the_user(make_world):
     assert [k async for k in world.redis.scan_iter("recsys:*:u")] == []
     slate = await world.gateway.recommend(RecQuery(k=100, user_id="u"))
     assert len(slate.items) == len(world.items)
+    assert world.gateway.lately(9) == ["u"]
+    await world.gateway.forget_gone()
+    assert world.gateway.lately(9) == []

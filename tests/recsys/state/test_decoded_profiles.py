@@ -1,12 +1,18 @@
-"""What was decoded lately is never more than what the bytes say, and is bounded in bytes."""
+"""What was decoded lately is never more than what the bytes say, is bounded in bytes, and goes with its user."""
 
 from __future__ import annotations
+
+import weakref
+from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.datatypes import unknown_user
+from recsys.state import redis_keys
 from recsys.state.decoded_profiles import DecodedProfiles
+from recsys.state.users import UserStore
+from tests.support.user_store import append, event, loaded, save
 
 UNKNOWN, OTHER = unknown_user(3), unknown_user(4)
 
@@ -25,12 +31,15 @@ STEPS = st.lists(
 def test_only_the_same_bytes_for_the_same_version_are_what_they_were(steps):
     """Whatever came before, and however little room there is."""
     decoded = DecodedProfiles(most_bytes=8)
+    blobs = {(user, blob) for _, user, blob, _, _ in steps}
     for is_put, user, blob, version, unknown in steps:
         meaning = ((user, blob, version, len(unknown.taste)), (0.0, ""))
         if is_put:
             decoded.put(user, blob, version, unknown, meaning)
         assert decoded.get(user, blob, version, unknown) in (meaning, *([] if is_put else [None]))
-        assert decoded.size <= 8
+        kinds = list(product(blobs, ["v1", "v2"], [UNKNOWN, OTHER]))
+        kept = {(user, blob) for (user, blob), v, kind in kinds if decoded.get(user, blob, v, kind) is not None}
+        assert sum(len(blob) for _, blob in kept) <= 8
 
 
 def test_the_oldest_leave_first():
@@ -39,3 +48,22 @@ def test_the_oldest_leave_first():
         decoded.put(user, b"1", "v1", UNKNOWN, (UNKNOWN, (0.0, user)))
     assert [decoded.get(user, b"1", "v1", UNKNOWN) is None for user in "abc"] == [True, False, False]
     assert decoded.get("c", None, "v1", UNKNOWN) is None
+
+
+async def test_an_erased_user_leaves_the_memory_of_every_process(redis) -> None:
+    """Also one whose new history began meanwhile, and one who expired; the profiles of others stay."""
+    here, there = (UserStore(redis, ttl_s=1000, history=5) for _ in range(2))
+    for number, user in enumerate(("erased", "back", "expired", "stays")):
+        await save(there, await append(there, event(number, "a", user)), user=user)
+    tastes = {user: [weakref.ref((await loaded(store, user=user)).taste) for store in (here, there)]
+              for user in ("erased", "back", "expired", "stays")}  # fmt: skip
+    assert all(taste() is not None for pair in tastes.values() for taste in pair)
+    for user in ("erased", "back"):
+        await here.erase(user)
+    await append(here, event(9, "a", "back", at=4e9))
+    await redis.delete(redis_keys.sequence("expired"))
+    for store in (here, there):
+        assert sorted(await store.profiles.drop_outdated(["never came"])) == ["erased", "expired", "never came"]
+    assert {user: [taste() is None for taste in pair] for user, pair in tastes.items()} == {
+        "erased": [True, True], "back": [True, True], "expired": [True, True], "stays": [False, False],
+    }  # fmt: skip
