@@ -163,6 +163,12 @@ def _show(taught: Taught, console: Console) -> None:
         f"{card.seconds} s; NDCG@10 on validation: {validation}",
         soft_wrap=True,
     )
+    if (negatives := card.negatives) is not None:
+        console.print(
+            f"dislikes are {'' if negatives.used else 'not '}learned from: {negatives.reason} (with them NDCG@10 on "
+            f"validation {negatives.gap:+.4f}, dislikes in a list of ten {negatives.shown:+.4f})",
+            soft_wrap=True,
+        )
     say_tuned(tuned_of(manifest), console)
 
 

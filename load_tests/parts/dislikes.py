@@ -28,8 +28,10 @@ from recsys.encoders.catalogue import encode_all
 from recsys.evaluation.metrics import per_case
 from recsys.evaluation.splits import Holdout, leave_last_out
 from recsys.evaluation.trial import trial
+from recsys.model.card import Negatives
 from recsys.reading.dataset_folder import read_folder
 from recsys.reading.dialect import ReadOptions
+from recsys.training import trainer
 from recsys.training.trainer import Trainer
 from recsys.versions.build import Build, Content, by_text
 
@@ -86,6 +88,8 @@ def compared(config: Config, data: Ml100k, seed: int) -> dict[str, tuple[float, 
     for name, disliked in (("with", taught), ("without", None)):
         learned_from = replace(train, disliked=disliked)
         trained = Trainer(build, config.serving, seed).train(read.items, texts, learned_from, quiet)
+        if (negatives := trained.card.negatives) is not None:
+            print(f"learned from dislikes: {negatives.used}; {negatives}")
         with trial(build, content, trained, learned_from, config.serving) as offline:
             lists[name] = offline.lists(test, quiet, diversity=0.0)
     measures = {
@@ -108,9 +112,13 @@ def compared(config: Config, data: Ml100k, seed: int) -> dict[str, tuple[float, 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m load_tests.parts.dislikes", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--forced", action="store_true", help="Learn from dislikes whatever they are worth.")
     parser.add_argument("--config", type=Path, default=ROOT / "configs/local.yaml")
     parser.add_argument("--out", type=Path, default=ROOT / "var")
     given = parser.parse_args()
+    if given.forced:
+        forced = Negatives(used=True, reason="forced", gap=0, gap_error=0, shown=0, shown_error=0)
+        trainer.judge = lambda *_: forced
     data = fetch_ml100k(given.out / "ml-100k", lambda _phase: None)
     outcome = compared(read_for_serve(given.config), data, given.seed)
     (given.out / "dislikes.json").write_text(json.dumps(outcome, indent=2) + "\n")

@@ -42,6 +42,26 @@ class Comparison(BaseModel):
     """Checksum of all events, held out or not."""
 
 
+class Negatives(BaseModel):
+    """Whether the model learned from dislikes as negatives, as the attention network's lists on validation decided.
+
+    Two networks are compared on the same cases: one that learned from likes and dislikes, and one from likes alone.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    used: bool
+    reason: str
+    gap: float
+    """NDCG@10 with dislikes minus that without."""
+    gap_error: float
+    """Standard error of the gap, over users."""
+    shown: float
+    """Dislikes among the first ten of a list with dislikes minus those without, of what users disliked after what was
+    learned from."""
+    shown_error: float
+
+
 class ModelCard(BaseModel):
     """How a model was trained, and how good it was on held-out interactions."""
 
@@ -63,3 +83,5 @@ class ModelCard(BaseModel):
     """NDCG@10 over the validation cases: of the operator, of the served blend, and of the tree ranker."""
     comparison: Comparison | None = None
     """Comparison with the version served before. None: there was none."""
+    negatives: Negatives | None = None
+    """Whether dislikes were learned from. None: there were none."""

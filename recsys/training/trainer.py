@@ -17,7 +17,7 @@ from recsys.evaluation.metrics import per_case
 from recsys.evaluation.splits import Holdout, Split, rolling
 from recsys.evaluation.trial import trial
 from recsys.model.attention import Attention
-from recsys.model.card import ModelCard
+from recsys.model.card import ModelCard, Negatives
 from recsys.model.space import Space
 from recsys.model.trained import Trained, looks_at
 from recsys.ranking.known_features import NOTHING, Known
@@ -25,6 +25,7 @@ from recsys.training.blend import START, blended, choose_weights, scaled
 from recsys.training.case_table import gather
 from recsys.training.factors import Factors, factorise, from_text
 from recsys.training.item_operators import Matrix, follows, strongest
+from recsys.training.negatives import judge
 from recsys.training.parameter_search import Grams, Parameters, choose, ranked
 from recsys.training.ranker_training import train_ranker
 from recsys.tuning.measuring import refuse_hopeless
@@ -73,15 +74,19 @@ class Trainer:
         """
         start = time.perf_counter()
         refuse_hopeless(texts, self.build.platform.index, self.build.tuning.ef_search)
-        holdout = self.split(data)
+        holdout, sha256 = self.split(data), data.sha256()
         chosen = choose(holdout, self.seed, say)
         parameters, quality = chosen.parameters, chosen.quality
-        first = self._assemble(texts, holdout.train, chosen.operator, parameters, say, attend=True)
+        factors = factorise(chosen.operator, DIMENSION, self.seed)
+        attention, negatives = self._network(holdout, factors, say)
+        first = self._assemble(texts, holdout.train, chosen.operator, factors, attention, parameters)
         del chosen  # free the operator, the largest object here
+        if negatives is None or not negatives.used:
+            holdout, data = replace(holdout, disliked=None), replace(data, disliked=None)
         first, ranking_quality = self._rank(first, items, texts, holdout, say)
         model = self._learn(texts, data, parameters, say, first)
         card = ModelCard(
-            data_sha256=data.sha256(),
+            data_sha256=sha256,
             users=data.users,
             items=len(data.item_ids),
             events=len(data),
@@ -90,12 +95,16 @@ class Trainer:
             seconds=round(time.perf_counter() - start, 1),
             parameters=asdict(parameters) | {"text_weight": model.space.text_weight},
             validation={"operator": quality, **ranking_quality},
+            negatives=negatives,
         )
         return replace(model, weights=first.weights, ranker=first.ranker, card=card)
 
     def refit(self, trained: Trained, texts: Floats, data: Interactions, say: Progress = lambda *_: None) -> Trained:
         """Return a model of other interactions with the same hyperparameters, weights and trees."""
         chosen = {f.name: trained.card.parameters[f.name] for f in fields(Parameters)}
+        negatives = trained.card.negatives
+        if negatives is None or not negatives.used:
+            data = replace(data, disliked=None)
         model = self._learn(texts, data, Parameters(**chosen), say, trained)
         return replace(model, weights=trained.weights, ranker=trained.ranker, card=trained.card)
 
@@ -105,26 +114,38 @@ class Trainer:
         """Return a model with the choices of `like`: text weight, balance, and whether it has an attention network."""
         say("learn", 0, 3)
         operator = Grams(data).operator(parameters.ridge)
+        say("learn", 1, 3)
+        factors = factorise(operator, DIMENSION, self.seed)
+        say("learn", 2, 3)
         attend = like.attention is not None and looks_at("attention", like.weights, like.ranker)
-        model = self._assemble(texts, data, operator, parameters, say, attend=attend)
+        attention = _attention(data, factors, self.seed, say) if attend else None
+        model = self._assemble(texts, data, operator, factors, attention, parameters)
+        say("learn", 3, 3)
         chosen = {"text_weight": like.space.text_weight, "balance": like.space.balance}
         keywords = looks_at("affinity", like.weights, like.ranker)
         return replace(model, space=model.space.model_copy(update=chosen), keywords=keywords)
+
+    def _network(self, holdout: Holdout, factors: Factors, say: Progress) -> tuple[Attention | None, Negatives | None]:
+        """Return the network of the validation's training set, and whether it learned from dislikes; None: there are
+        none.
+        """
+        train = holdout.train
+        plain = _attention(replace(train, disliked=None), factors, self.seed, say)
+        if not train.disliked:
+            return plain, None
+        told = _attention(train, factors, self.seed, say)
+        negatives = judge(told, plain, holdout.sample(_RANKED, self.seed))
+        return told if negatives.used else plain, negatives
 
     def _assemble(
         self,
         texts: Floats,
         data: Interactions,
         operator: Matrix,
+        factors: Factors,
+        attention: Attention | None,
         parameters: Parameters,
-        say: Progress,
-        *,
-        attend: bool,
     ) -> Trained:
-        say("learn", 1, 3)
-        factors = factorise(operator, DIMENSION, self.seed)
-        say("learn", 2, 3)
-        attention = _attention(data, factors, self.seed, say) if attend else None
         near, after = strongest(operator, _NEAR), strongest(follows(data), _FOLLOWS)
         counts = data.counts().astype(np.float32)
         scale = _scale(factors.contexts, factors.items, data, parameters)
@@ -133,7 +154,6 @@ class Trainer:
         length = length or 1.0  # no user has two items
         item_factors = factors.items / np.float32(length)
         contexts = factors.contexts * np.float32(length / scale)
-        say("learn", 3, 3)
         return Trained(
             item_ids=data.item_ids,
             items=item_factors,
