@@ -30,6 +30,7 @@ from redis.retry import Retry as BlockingRetry
 from redis.sentinel import Sentinel as BlockingSentinel
 
 from recsys.state.packing import packing
+from recsys.state.read_connection import ReadConnection
 from recsys.state.redis_keys import DEFAULT_PREFIX, Key
 from recsys.state.redis_url import SentinelUrl, sentinel_url
 
@@ -56,7 +57,7 @@ def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -
     named = sentinel_url(url)
     client: Redis
     if named is None:
-        client = Redis.from_url(url, retry=once, **options)
+        client = _Client.from_url(url, retry=once, **options)
     else:
         to_sentinels = _options(timeout_s) | {"retry": _once()} | named.sentinel
         manager: Any = Sentinel(named.sentinels, sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
@@ -98,7 +99,22 @@ class _Prefixing(Encoder):
         return super().encode(value)  # type: ignore[no-untyped-call]
 
 
-class _Named(Redis):
+class _Client(Redis):
+    """A client whose reads of many keys share a connection, see `read_connection.py`."""
+
+    _reads: ReadConnection | None = None
+
+    async def mget(self, keys: Any, *args: Any) -> Any:
+        """As redis-py's, which tries again what has failed here."""
+        if self._reads is None:
+            self._reads = ReadConnection(self.connection_pool)
+        try:
+            return await self._reads.mget((*keys, *args))
+        except (ConnectionError, ResponseError):
+            return await super().mget(keys, *args)
+
+
+class _Named(_Client):
     """A client of the primary that Sentinels name. Closing it closes the connections to the Sentinels, too."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
