@@ -1,14 +1,13 @@
 """Messages between composer and shard as bytes: MessagePack, with arrays as dtype, shape and raw memory.
 
-Every message is checked against the type that it is to become: msgspec checks the fields, and this module the dtype and
-the shape of each array. A message that does not fit raises msgspec.ValidationError, which names the field, and builds
-nothing. The number of this format is `membership.WIRE`: composers call only replicas that announce the same one.
+A search's question and answer have their arrays behind one another, see `columnar.py`. Every message is checked against
+the type that it is to become: msgspec checks the fields, and this room the dtype and the shape of each array. A message
+that does not fit raises msgspec.ValidationError, which names the field, and builds nothing. The number of this format
+is `membership.WIRE`: composers call only replicas that announce the same one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from recsys.datatypes import Filter, Floats, Item
 from recsys.shard.candidates import NUMBERS, CandidateSet, ShardQuery
 from recsys.shard.sources import COLUMNS
 from recsys.shard.trail_measures import LIKENESS
+from recsys.transport.columnar import Columnar, Shapes, misfit
 
 SEARCH, VECTORS, ITEMS, PAGE = range(1, 5)
 """Methods of a shard."""
@@ -72,57 +72,51 @@ def _array_in(kind: Any, value: Any) -> Any:
     return np.frombuffer(memory, dtype).reshape(shape)
 
 
-encode = msgspec.msgpack.Encoder(enc_hook=_array_out).encode
+_encode = msgspec.msgpack.Encoder(enc_hook=_array_out).encode
 decode_lookup = msgspec.msgpack.Decoder(Lookup).decode
 decode_page = msgspec.msgpack.Decoder(Page).decode
 decode_items = msgspec.msgpack.Decoder(list[Item]).decode
-_query = msgspec.msgpack.Decoder(ShardQuery, dec_hook=_array_in).decode
-_candidates = msgspec.msgpack.Decoder(CandidateSet, dec_hook=_array_in).decode
 _item_vectors = msgspec.msgpack.Decoder(ItemVectors, dec_hook=_array_in).decode
 
-_QUERY_ARRAYS = (
-    "vectors", "vector_request", "vector_role", "vector_source", "vector_k", "trail", "trail_weights", "trail_offsets",
-    "column_k", "exclude", "exclude_offsets",
-)  # fmt: skip
-_query_shapes = attrgetter(*(f"{name}.shape" for name in _QUERY_ARRAYS))
-_CANDIDATE_ARRAYS = (
-    "keys", "offsets", "sources", "likeness", "columns", "sketches", "groups", "twins", "matches", "ids.blob",
-    "ids.offsets", "titles.blob", "titles.offsets",
-)  # fmt: skip
-_candidate_shapes = attrgetter(*(f"{name}.shape" for name in _CANDIDATE_ARRAYS))
 
-
-def decode_query(payload: bytes) -> ShardQuery:
-    """Raises msgspec.ValidationError for anything else than a ShardQuery with the shapes that its docstring names."""
-    query = _query(payload)
-    shapes = _query_shapes(query)
-    vectors, likes, requests = (len(query.vectors),), (query.trail.size,), len(query.filters)
-    ends = (requests + 1,)
-    columns, exclude = (requests, len(COLUMNS)), (query.exclude.size,)
-    wide = (*vectors, shapes[0][-1])
-    expected = (wide, vectors, vectors, vectors, vectors, likes, likes, ends, columns, exclude, ends)
-    if shapes != expected:
-        raise _misfit(_QUERY_ARRAYS, shapes, expected)
-    if len(query.asked) != requests:
-        raise msgspec.ValidationError(f"asked has {len(query.asked)} entries, and filters has {requests}")
-    if len(query.recall_floors) not in {0, requests}:
-        given = len(query.recall_floors)
+def _fit_query(head: Any) -> Shapes:
+    """The shapes that the docstring of ShardQuery names. Raises msgspec.ValidationError for fields of other lengths."""
+    requests = len(head.filters)
+    if len(head.asked) != requests:
+        raise msgspec.ValidationError(f"asked has {len(head.asked)} entries, and filters has {requests}")
+    if len(head.recall_floors) not in {0, requests}:
+        given = len(head.recall_floors)
         raise msgspec.ValidationError(f"recall_floors has {given} entries, and filters has {requests}")
-    return query
+    request, _, _, _, trail, _, _, exclude, _, vectors, _ = head.shapes
+    one, likes, ends = request[:1], trail[:1], (requests + 1,)
+    columns = (requests, len(COLUMNS))
+    return (one, one, one, one, likes, ends, columns, exclude[:1], ends, (*one, vectors[-1]), likes)
 
 
-def decode_candidates(payload: bytes) -> CandidateSet:
-    """Raises msgspec.ValidationError for anything else than a CandidateSet with the shapes that its docstring names."""
-    answer = _candidates(payload)
-    shapes = _candidate_shapes(answer)
-    size = answer.keys.size
-    n, strings, likeness, columns = (size,), (size + 1,), (size, LIKENESS), (size, NUMBERS)
-    sketches, groups, matches = (size, shapes[5][-1]), (size, shapes[6][-1]), (size, shapes[8][-1])
-    offsets, ids, titles = (answer.offsets.size,), (answer.ids.blob.size,), (answer.titles.blob.size,)
-    expected = (n, offsets, n, likeness, columns, sketches, groups, n, matches, ids, strings, titles, strings)
-    if shapes != expected:
-        raise _misfit(_CANDIDATE_ARRAYS, shapes, expected)
-    return answer
+def _fit_candidates(head: Any) -> Shapes:
+    """The shapes that the docstring of CandidateSet names."""
+    offsets, keys, _, _, _, _, groups, _, _, ids, titles, sketches, matches = head.shapes
+    n, strings = keys[:1], (keys[0] + 1,)
+    columns, likeness = (*n, NUMBERS), (*n, LIKENESS)
+    blobs, codes = (ids[:1], titles[:1]), ((*n, sketches[-1]), (*n, matches[-1]))
+    return (offsets[:1], n, n, columns, strings, strings, (*n, groups[-1]), n, likeness, *blobs, *codes)
+
+
+_queries = Columnar(ShardQuery, _encode, _fit_query)
+_candidates = Columnar(CandidateSet, _encode, _fit_candidates)
+
+
+def encode(message: object) -> bytes:
+    """A message of any kind."""
+    if type(message) is CandidateSet:
+        return _candidates.encode(message)
+    return _queries.encode(message) if type(message) is ShardQuery else _encode(message)
+
+
+decode_query = _queries.decode
+"""Raises msgspec.ValidationError for anything else than a ShardQuery with the shapes that its docstring names."""
+decode_candidates = _candidates.decode
+"""Raises msgspec.ValidationError for anything else than a CandidateSet with the shapes that its docstring names."""
 
 
 def decode_vectors(payload: bytes) -> ItemVectors:
@@ -130,11 +124,5 @@ def decode_vectors(payload: bytes) -> ItemVectors:
     answer = _item_vectors(payload)
     shape = answer.vectors.shape
     if shape != (expected := (len(answer.item_ids), shape[-1])):
-        raise _misfit(("vectors",), (shape,), (expected,))
+        raise misfit(("vectors",), (shape,), (expected,))
     return answer
-
-
-def _misfit(names: Sequence[str], shapes: Sequence[object], expected: Sequence[object]) -> msgspec.ValidationError:
-    """The error about the first array whose shape is another than expected."""
-    name, shape, required = next(row for row in zip(names, shapes, expected, strict=True) if row[1] != row[2])
-    return msgspec.ValidationError(f"the array has shape {shape} and has to have {required} - at `$.{name}`")

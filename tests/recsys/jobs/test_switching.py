@@ -8,7 +8,7 @@ import pytest
 
 from recsys.errors import RuntimeFailure, VersionError
 from recsys.jobs.switching import until_gone, until_served
-from recsys.state.membership import ComposerMember, ShardMember
+from recsys.state.membership import WIRE, ComposerMember, ShardMember
 from recsys.state.presence import Presence, everyone
 
 
@@ -47,7 +47,7 @@ async def test_what_does_not_come_is_told(make_world, shared_valkey, redis):
 async def test_shards_are_gone_when_nobody_is_told_of_their_replicas(make_world, shared_valkey, redis, leaves):
     """One that signs off is gone at once; one that was killed, when its silence counts."""
     world = await make_world(shards=2)
-    third = Presence(redis, ShardMember(id="third", shard=2), ())
+    third = Presence(redis, ShardMember(id="third", shard=2, wire=WIRE), ())
     await third.say()
     await world.follower.members.refresh()
     assert 2 in world.follower.members.group

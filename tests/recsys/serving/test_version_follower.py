@@ -18,7 +18,7 @@ from recsys.serving.shard_replica import ShardReplica
 from recsys.serving.version_follower import VersionFollower
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Delete, ItemLog, Upsert
-from recsys.state.membership import ComposerMember, ShardMember, VersionState
+from recsys.state.membership import WIRE, ComposerMember, ShardMember, VersionState
 from recsys.state.presence import Presence, everyone
 from recsys.versions.fallbacks import Servable
 from tests.support.broken_versions import answers, damage, response_of, small, unopenable
@@ -234,7 +234,7 @@ async def test_a_version_whose_log_stands_still_is_not_served(make_world):
     old = world.store.current()
     other = world.platform.model_copy(update={"encoder": EncoderSpec(kind="hashing", dimension=24)})
     new = world.publish(platform=other).version
-    ghost = Presence(world.redis, ShardMember("ghost", 0, versions={old: VersionState("0-0")}), ())
+    ghost = Presence(world.redis, ShardMember("ghost", 0, wire=WIRE, versions={old: VersionState("0-0")}), ())
     await ghost.say()  # a replica that has not loaded the new one yet: the composer waits for it
     speaking = asyncio.create_task(forever("ghost", ghost.say, 0.5))
     world.store.promote(new)

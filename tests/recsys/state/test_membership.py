@@ -28,7 +28,7 @@ def shards(number: int, layout: str = FIRST) -> Layout:
 
 
 def replica(shard: int, name: str, **cursors: str) -> ShardMember:
-    return ShardMember(name, shard, versions={v: VersionState(cursor) for v, cursor in cursors.items()})
+    return ShardMember(name, shard, wire=WIRE, versions={v: VersionState(cursor) for v, cursor in cursors.items()})
 
 
 def test_a_version_is_ready_when_every_replica_holds_it():
@@ -100,7 +100,7 @@ def test_logs_of_another_layout_are_waited_for_once_somebody_reads_them():
     old = replica(0, "a", v1="9-0")
     assert applied(by_shard([old]), new, "1-0", FIRST)
     assert not applied(by_shard([old]), new, "1-0", "new")
-    both = ShardMember("a", 0, versions={**old.versions, "v2": VersionState("1-0", layout="new")})
+    both = ShardMember("a", 0, wire=WIRE, versions={**old.versions, "v2": VersionState("1-0", layout="new")})
     assert applied(by_shard([both]), new, "1-0", FIRST)
     assert not applied(by_shard([both]), new, "2-0", FIRST)
     assert furthest(by_shard([both])) == {(FIRST, 0): "9-0", new: "1-0"}

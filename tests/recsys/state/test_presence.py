@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 from redis.exceptions import RedisError
 
-from recsys.state.membership import ComposerMember, Drift, ShardMember, VersionState, decoder, encode
+from recsys.state.membership import WIRE, ComposerMember, Drift, ShardMember, VersionState, decoder, encode
 from recsys.state.presence import GONE_S, Presence, everyone, secret
 from recsys.state.register import STALE_S, Register
 from tests.support.world import eventually
@@ -20,7 +20,7 @@ HEARD = "recsys:heard:shard"
 
 
 def shard(redis, name: str, number: int = 0, **cursors: str) -> Presence[ShardMember]:
-    return Presence(redis, ShardMember(name, number, versions=states(**cursors)), (ComposerMember,))
+    return Presence(redis, ShardMember(name, number, wire=WIRE, versions=states(**cursors)), (ComposerMember,))
 
 
 def states(**cursors: str) -> dict[str, VersionState]:

@@ -56,7 +56,7 @@ async def test_a_replica_with_another_secret_is_counted_and_logged(
             self.seen.append((name, amount, labels))
 
     counts = Counts()
-    older = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address=server.address)
+    older = ShardMember("r", 0, wire=WIRE, versions={"v": VersionState("0-0")}, address=server.address)
     shard = DirectShard(0, lambda: [older], b"n" * 32, Fallback(), counts)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -68,7 +68,7 @@ async def test_a_replica_with_another_secret_is_counted_and_logged(
 
 async def test_the_fallback_answers_when_no_channel_does() -> None:
     """An address where nobody listens, and no address at all, both lead to the other way."""
-    dead = ShardMember("r", 0, versions={"v": VersionState("0-0")}, address="127.0.0.1:1")
+    dead = ShardMember("r", 0, wire=WIRE, versions={"v": VersionState("0-0")}, address="127.0.0.1:1")
     for members in ([dead], []):
         shard = DirectShard(0, lambda members=members: members, SECRET, Fallback())
         assert await shard.items("v", ["a"]) == [Item("a", "t")]
@@ -111,7 +111,7 @@ class Watched(list[ShardMember]):
 
 
 def holder(address: str, *versions: str) -> ShardMember:
-    return ShardMember(address, 0, versions={version: VersionState("0-0") for version in versions}, address=address)
+    return ShardMember(address, 0, wire=WIRE, versions={v: VersionState("0-0") for v in versions}, address=address)
 
 
 async def test_a_replica_of_another_format_is_not_called(

@@ -15,7 +15,7 @@ from recsys.errors import Unavailable
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.recall import nearest_query
 from recsys.shard.search import search
-from recsys.state.membership import ShardMember, VersionState
+from recsys.state.membership import WIRE, ShardMember, VersionState
 from recsys.telemetry import Silent
 from recsys.transport import direct_shard, wire
 from recsys.transport.channel_server import ChannelServer
@@ -131,7 +131,7 @@ class Stage:
 
     def __init__(self, replicas: list[Replica], addresses: list[str], hedging: Hedging | None) -> None:
         self.replicas, self.counts, self.fallback, self.hedging = replicas, Counts(), Fallback(), hedging
-        self.members = [ShardMember(a, 0, versions={"v": VersionState("0-0")}, address=a) for a in addresses]
+        self.members = [ShardMember(a, 0, wire=WIRE, versions={"v": VersionState("0-0")}, address=a) for a in addresses]
         self.shard = DirectShard(0, lambda: self.members, SECRET, self.fallback, self.counts, hedging)
 
     @property

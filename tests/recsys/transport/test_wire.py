@@ -127,6 +127,23 @@ def test_memory_that_is_no_whole_array_is_refused():
             wire.decode_vectors(payload)
 
 
+def test_a_search_message_with_other_memory_is_refused():
+    """Memory that is cut short or goes on behind the last array, and a shape that promises more than there is."""
+    for decode, payload in (
+        (wire.decode_query, wire.encode(QUERIES)),
+        (wire.decode_candidates, wire.encode(ANSWER)),
+    ):
+        for wrong in (payload[:-1], payload[: len(payload) // 2], payload[:3], payload + b"\0"):
+            with pytest.raises(msgspec.DecodeError):
+                decode(wrong)
+
+
+@pytest.mark.parametrize("name", ["filters", "asked", "version", "left_s"])
+def test_a_field_of_another_type_is_refused_by_its_name(name):
+    with pytest.raises(msgspec.ValidationError, match=rf"`\$\.{name}"):
+        wire.decode_query(wire.encode(replace(QUERIES, **{name: [{"a": 1}, 2]})))
+
+
 def test_a_query_crosses_unchanged():
     """Arrays keep shape, dtype and values; filters keep their types."""
     plain = nearest_query("v1", np.random.default_rng(2).random((3, 8), np.float32), 5)
@@ -187,4 +204,4 @@ def test_messages_that_change_have_another_number() -> None:
     fields = [
         f"{kind.__name__}.{name}: {annotation}" for kind in kinds for name, annotation in kind.__annotations__.items()
     ]
-    assert (WIRE, hashlib.sha256("\n".join(fields).encode()).hexdigest()[:16]) == (1, "9eb35d302c9319ff")
+    assert (WIRE, hashlib.sha256("\n".join(fields).encode()).hexdigest()[:16]) == (2, "9eb35d302c9319ff")

@@ -1,0 +1,153 @@
+"""Messages that are mostly arrays: the arrays' memory end to end, behind one head in MessagePack with all else.
+
+An array inside MessagePack takes a call into Python on both ends. A message has a dozen of them, which with one request
+in a batch cost more than what they hold.
+
+| part | what it is |
+| --- | --- |
+| 4 bytes | length of the head, little-endian |
+| head | dtypes, empty where they are as annotated; shapes; then the other fields |
+| up to 7 zeros | the arrays begin at a multiple of 8 |
+| memory | of the arrays in C order, those of the longest items first |
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, get_origin, get_type_hints
+
+import msgspec
+import numpy as np
+
+from recsys.columns import StringColumn
+
+T = TypeVar("T")
+
+Shapes = tuple[tuple[int, ...], ...]
+
+_SIZE = struct.Struct("<I")
+_COPIED = 1024
+"""Items under which an array is copied one time more: to ask numpy for its buffer takes longer."""
+
+
+class Columnar(Generic[T]):
+    """Writes and reads one kind of dataclass, whose fields are arrays, string columns, and what MessagePack knows.
+
+    `fit` returns the shapes that the arrays of a message must have, in the order of `names`, from its head: `shapes`
+    says which they have, and the other fields are attributes.
+    """
+
+    def __init__(self, kind: type[T], encode: Callable[[object], bytes], fit: Callable[[Any], Shapes]) -> None:
+        """`encode`: to MessagePack."""
+        hints, own = get_type_hints(kind), fields(kind)  # type: ignore[arg-type] # a dataclass
+        arrays: list[tuple[str, np.dtype[Any]]] = []
+        for name in (field.name for field in own):
+            if hints[name] is StringColumn:
+                arrays += [(f"{name}.{part}", dtype) for part, dtype in _STRINGS]
+            elif get_origin(hints[name]) is np.ndarray:
+                arrays.append((name, _dtype(hints[name])))
+        arrays.sort(key=lambda array: -array[1].itemsize)
+        self.names = [name for name, _ in arrays]
+        """Of the arrays, in the order of the message."""
+        self._dtypes = [dtype for _, dtype in arrays]
+        others = [field for field in own if hints[field.name] is not StringColumn and field.name not in self.names]
+        head = [(field.name, hints[field.name], *_default(field)) for field in others]
+        told = ("dtypes", tuple[str, ...]), ("shapes", Shapes)
+        self._head: Any = msgspec.defstruct(kind.__name__, [*told, *head])
+        self._decode_head = msgspec.msgpack.Decoder(self._head).decode
+        self._arrays_of = attrgetter(*self.names)
+        self._others_of = attrgetter(*(field.name for field in others))
+        self._encode, self._fit, self._kind = encode, fit, kind
+        places = {name: place for place, name in enumerate([*self.names, *(field.name for field in others)])}
+        self._strings = [
+            tuple(places.pop(f"{field.name}.{part}") for part, _ in _STRINGS)
+            for field in own
+            if hints[field.name] is StringColumn
+        ]
+        """Places of the two arrays of each string column."""
+        behind = len(arrays) + len(others)
+        columns = [field.name for field in own if hints[field.name] is StringColumn]
+        places |= {name: behind + place for place, name in enumerate(columns)}
+        self._order = [places[field.name] for field in own]
+
+    def encode(self, message: T) -> bytes:
+        arrays = self._arrays_of(message)
+        dtypes = [array.dtype for array in arrays]
+        told = () if dtypes == self._dtypes else [dtype.str for dtype in dtypes]
+        head = self._encode(self._head(told, [array.shape for array in arrays], *self._others_of(message)))
+        memory: list[Any] = [a.tobytes() if a.size < _COPIED else np.ascontiguousarray(a) for a in arrays]
+        return b"".join((_SIZE.pack(len(head)), head, bytes(_padding(len(head))), *memory))
+
+    def decode(self, payload: bytes) -> T:
+        """Raises msgspec.DecodeError for what is no message, and its ValidationError for one that does not fit: it
+        names the field.
+        """
+        if len(payload) < _SIZE.size:
+            raise msgspec.DecodeError("the message is cut short")
+        (size,) = _SIZE.unpack_from(payload)
+        head: Any = self._decode_head(payload[_SIZE.size : _SIZE.size + size])
+        shapes = head.shapes
+        self._check(head)
+        at = _SIZE.size + size + _padding(size)
+        values: list[Any] = []
+        try:
+            for shape, dtype in zip(shapes, self._dtypes, strict=True):
+                array: Any = np.ndarray(shape, dtype, payload, at)
+                values.append(array)
+                at += array.nbytes
+        except (TypeError, ValueError) as error:
+            name = self.names[len(values)]
+            raise msgspec.ValidationError(f"the memory is no whole array: {error} - at `$.{name}`") from None
+        if at != len(payload):
+            raise msgspec.ValidationError(f"the message has {len(payload)} bytes and has to have {at}")
+        values += self._others_of(head)
+        values += [StringColumn(values[blob], values[offsets]) for blob, offsets in self._strings]
+        return self._kind(*[values[place] for place in self._order])
+
+    def _check(self, head: Any) -> None:
+        """Raises ValidationError where the arrays are not what they have to be."""
+        shapes = head.shapes
+        if len(shapes) != len(self.names):
+            raise msgspec.ValidationError(f"the message has {len(shapes)} arrays and has to have {len(self.names)}")
+        if head.dtypes:
+            for name, sent, dtype in zip(self.names, head.dtypes, self._dtypes, strict=False):
+                if sent != dtype.str:
+                    required = f"{dtype.str!r} ({dtype})"
+                    raise msgspec.ValidationError(f"the array is {sent!r} and has to be {required} - at `$.{name}`")
+        if not all(shapes):
+            raise msgspec.ValidationError(f"the array has no dimension - at `$.{self.names[shapes.index(())]}`")
+        expected = self._fit(head)
+        if shapes != expected:
+            raise misfit(self.names, shapes, expected)
+
+
+def misfit(names: Sequence[str], shapes: Sequence[object], expected: Sequence[object]) -> msgspec.ValidationError:
+    """The error about the first array whose shape is another than expected."""
+    name, shape, required = next(row for row in zip(names, shapes, expected, strict=True) if row[1] != row[2])
+    return msgspec.ValidationError(f"the array has shape {shape} and has to have {required} - at `$.{name}`")
+
+
+def _padding(size: int) -> int:
+    """Bytes between a head of this size and the arrays."""
+    return -(_SIZE.size + size) % 8
+
+
+def _dtype(hint: Any) -> np.dtype[Any]:
+    """Of the items of `NDArray[scalar]`, in the byte order of messages."""
+    return np.dtype(
+        np.dtype(hint.__args__[1].__args__[0]).newbyteorder("<").str
+    )  # numpy's own object: quick to compare
+
+
+def _default(field: Any) -> tuple[Any, ...]:
+    """As msgspec takes it; empty: there is none."""
+    if field.default_factory is not MISSING:
+        return (msgspec.field(default_factory=field.default_factory),)
+    return () if field.default is MISSING else (field.default,)
+
+
+_STRINGS = [(name, _dtype(hint)) for name, hint in get_type_hints(StringColumn).items()]
+"""The arrays of a string column, in the order of its arguments."""
