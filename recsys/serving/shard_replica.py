@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -136,19 +136,31 @@ class ShardReplica:
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         """Raises Unavailable when the version is not here, or nobody waits for the answer any more."""
+        candidates = self._search_at_once(query)
+        return await self._search_later(query) if candidates is None else candidates
+
+    async def _search_later(self, query: ShardQuery) -> CandidateSet:
+        """In the search thread, once the log is read up."""
         version = self._loaded(query.version)
-        self._standstill.look()
         with self.watch.searching(version, query):
             if version.read_at < self._standstill.ended:
                 await version.read_again(self._standstill.ended, query.left_s)
-            # A writer may hold the index for some milliseconds: the loop does not wait for it.
-            light = _light(query) and not version.shard.exact and not version.shard.index.waits
-            if light and not version.shard.changing.locked():
-                return self.watch.search(version.shard, query)
             deadline = time.monotonic() + query.left_s
             return await asyncio.get_running_loop().run_in_executor(
                 self._searching, self._search_until, deadline, version.shard, query
             )
+
+    def _search_at_once(self, query: ShardQuery) -> CandidateSet | None:
+        """The search in the event loop itself; None: it takes too long for that, or has to wait."""
+        version = self._loaded(query.version)
+        self._standstill.look()
+        shard = version.shard
+        # A writer may hold the index for some milliseconds: the loop does not wait for it.
+        waits = version.read_at < self._standstill.ended or shard.changing.locked() or shard.exact or shard.index.waits
+        if waits or not _light(query):
+            return None
+        with self.watch.searching(version, query):
+            return self.watch.search(shard, query)
 
     def _search_until(self, deadline: float, shard: Shard, query: ShardQuery) -> CandidateSet:
         """In the search thread. Raises Unavailable when nobody waits any more: the searches behind it are of use."""
@@ -169,10 +181,18 @@ class ShardReplica:
         """See `shard/listing.py`."""
         return await asyncio.to_thread(page, (await self._read_up(version)).shard, after, limit, given)
 
-    async def _answer(self, method: int, payload: bytes) -> bytes:
+    def _answer(self, method: int, payload: bytes) -> bytes | Awaitable[bytes]:
         """A call that came over the channel."""
-        if method == wire.SEARCH:
-            return wire.encode(await self.search(wire.decode_query(payload)))
+        if method != wire.SEARCH:
+            return self._look_up(method, payload)
+        query = wire.decode_query(payload)
+        candidates = self._search_at_once(query)
+        return self._search_encoded(query) if candidates is None else wire.encode(candidates)
+
+    async def _search_encoded(self, query: ShardQuery) -> bytes:
+        return wire.encode(await self._search_later(query))
+
+    async def _look_up(self, method: int, payload: bytes) -> bytes:
         if method == wire.PAGE:
             request = wire.decode_page(payload)
             return wire.encode(await self.page(request.version, request.after, request.limit, request.filter))

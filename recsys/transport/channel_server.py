@@ -14,8 +14,8 @@ from recsys.transport.handshake import NONCE, PROOF, address_of, proof
 _GREETING_S = 5.0
 """Seconds within which a client must have proved itself; after that the server closes the connection."""
 
-Handler = Callable[[int, bytes], Awaitable[bytes]]
-"""(method, payload) -> payload."""
+Handler = Callable[[int, bytes], bytes | Awaitable[bytes]]
+"""(method, payload) -> payload. A task for each call takes longer than some calls: what does not wait returns bytes."""
 
 
 class _ServerEnd(Frames):
@@ -52,15 +52,26 @@ class _ServerEnd(Frames):
     def framed(self, number: int, code: int, payload: bytes) -> None:
         if self.transport is None or self.transport.is_closing():
             return
-        task = asyncio.get_running_loop().create_task(self._answer(number, code, payload))
+        try:
+            answer = self._handler(code, payload)
+        except Exception as error:  # noqa: BLE001 - see `_answer`
+            self._refuse(number, error)
+            return
+        if isinstance(answer, bytes):
+            self.send(number, RESULT, answer)
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(number, answer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, number: int, code: int, payload: bytes) -> None:
+    async def _answer(self, number: int, answer: Awaitable[bytes]) -> None:
         try:
-            self.send(number, RESULT, await self._handler(code, payload))
+            self.send(number, RESULT, await answer)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller waits for a word
-            self.send(number, ERROR, f"{type(error).__name__}: {error}".encode())
+            self._refuse(number, error)
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        self.send(number, ERROR, f"{type(error).__name__}: {error}".encode())
 
 
 class ChannelServer:

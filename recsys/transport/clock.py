@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import TypeVar
+
+R = TypeVar("R")
 
 
 class Clock:
@@ -32,12 +34,14 @@ class Clock:
         self.laps[stage] = (now - self._last) * 1000
         self._last = now
 
-    def follow(self, part: str, call: asyncio.Future[Any]) -> None:
-        """Measure how long a call takes that starts now."""
+    async def timed(self, part: str, call: Awaitable[R]) -> R:
+        """The call's answer. Measure how long it takes."""
         called = (time.perf_counter() - self._start) * 1000
         self.calls[part] = (called, math.inf)
-
-        def answered(_: asyncio.Future[Any]) -> None:
+        try:
+            answer = await call
+        except Exception:
             self.calls[part] = (called, (time.perf_counter() - self._start) * 1000)
-
-        call.add_done_callback(answered)
+            raise
+        self.calls[part] = (called, (time.perf_counter() - self._start) * 1000)
+        return answer

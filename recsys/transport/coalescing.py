@@ -40,6 +40,10 @@ class Caller:
         return False
 
 
+_Waiting = tuple[T, "asyncio.Future[R]", Caller, float]
+"""Request, what its caller awaits, the caller, and when it came to the coalescer, by time.monotonic()."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flight:
     """A batch that has landed."""
@@ -80,12 +84,13 @@ class Coalescer(Generic[T, R]):
         self.budget_s = budget_s
         self.given_up: Counter[str] = Counter()
         self._tell = landed
-        self._waiting: deque[tuple[T, asyncio.Future[R], Caller, float]] = deque()
-        """Request, what its caller awaits, the caller, and when it came here, by time.monotonic()."""
+        self._waiting: deque[_Waiting[T, R]] = deque()
         self._swept = 0.0
         self._flights: dict[asyncio.Task[None], int] = {}
         """Requests of each flight in the air."""
         self._boarding = False
+        self._first: asyncio.Task[None] | None = None
+        """The flight that left last when there was no other: the event loop keeps no task alive."""
 
     def __len__(self) -> int:
         """Requests that wait for a flight."""
@@ -154,48 +159,67 @@ class Coalescer(Generic[T, R]):
 
     def _board(self) -> None:
         """Depart after the requests that are being read now have arrived: they come in one turn of the event loop."""
-        if not self._boarding:
-            self._boarding = True
-            asyncio.get_running_loop().call_soon(self._depart)
+        if self._boarding or not self._waiting:
+            return
+        self._boarding, loop = True, asyncio.get_running_loop()
+        if self._flights:
+            loop.call_soon(self._depart)
+        else:  # there is room in any case, so the task of the flight itself looks who has come
+            self._first = loop.create_task(self._fly_first())
+
+    async def _fly_first(self) -> None:
+        self._boarding = False
+        if batch := self._next():
+            flight = asyncio.current_task()
+            assert flight is not None
+            self._take_off(flight, batch)
+            self._depart()
+            await self._fly(batch)
 
     def _depart(self) -> None:
         self._boarding = False
-        while self._waiting and len(self._flights) < self.max_in_flight:
+        while batch := self._next():
+            self._take_off(asyncio.get_running_loop().create_task(self._fly(batch)), batch)
+
+    def _next(self) -> list[_Waiting[T, R]]:
+        """The requests of the next flight; empty: none leaves now."""
+        batch: list[_Waiting[T, R]] = []
+        while self._waiting and not batch and len(self._flights) < self.max_in_flight:
             share = math.ceil((len(self._waiting) + sum(self._flights.values())) / self.max_in_flight)
-            if self._flights and len(self._waiting) < min(share, self.max_batch):
-                return
-            batch: list[tuple[T, asyncio.Future[R]]] = []
-            since, most = math.inf, min(share, self.max_batch)
+            most = min(share, self.max_batch)
+            if self._flights and len(self._waiting) < most:
+                break
             while self._waiting and len(batch) < most:
-                request, future, caller, _ = self._waiting.popleft()
-                if not self._over(future, caller):
-                    since = min(since, caller.since)
-                    batch.append((request, future))
-            if batch:
-                flight = asyncio.get_running_loop().create_task(self._fly(batch))
-                self._flights[flight] = len(batch)
-                flight.add_done_callback(partial(self._landed, since, time.monotonic()))
+                one = self._waiting.popleft()
+                if not self._over(one[1], one[2]):
+                    batch.append(one)
+        return batch
+
+    def _take_off(self, flight: asyncio.Task[None], batch: list[_Waiting[T, R]]) -> None:
+        self._flights[flight] = len(batch)
+        since = min(caller.since for _, _, caller, _ in batch)
+        flight.add_done_callback(partial(self._landed, since, time.monotonic()))
 
     def _landed(self, since: float, start: float, flight: asyncio.Task[None]) -> None:
         requests = self._flights.pop(flight)
         self._board()
         self._tell(Flight(requests, start - since, time.monotonic() - start))
 
-    async def _fly(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
+    async def _fly(self, batch: list[_Waiting[T, R]]) -> None:
         try:
-            results = await self._fn([request for request, _ in batch])
+            results = await self._fn([one[0] for one in batch])
             if len(results) != len(batch):
                 raise RuntimeError(  # noqa: TRY301 - the callers of this batch are told below
                     f"{len(batch)} requests went out and {len(results)} results came back"
                 )
         except BaseException as error:
-            for _, future in batch:
+            for _, future, _, _ in batch:
                 if not future.done():
                     future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for (_, future, _, _), result in zip(batch, results, strict=True):
             if future.done():
                 continue
             if isinstance(result, Exception):

@@ -30,7 +30,16 @@ class Frames(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # what TCP gives; uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        if self._greeting or self._buffer:
+            self._buffer += data
+            self._read_buffer()
+            return
+        size = len(data)  # nearly always: whole frames, which are not copied into the buffer and out of it again
+        at = self._read_frames(data, size)
+        if at < size:
+            self._buffer += data[at:]
+
+    def _read_buffer(self) -> None:
         while self._greeting:
             if len(self._buffer) < self._greeting:
                 return
@@ -39,19 +48,23 @@ class Frames(asyncio.Protocol):
             if self.transport is None or self.transport.is_closing():
                 self._buffer.clear()
                 return
-        start = 0
-        while len(self._buffer) - start >= _FRAME.size:
-            size, number, code = _FRAME.unpack_from(self._buffer, start)
-            if size > _LARGEST:
-                self.close()
-                return
-            end = start + _FRAME.size + size
-            if len(self._buffer) < end:
-                break
-            self.framed(number, code, bytes(self._buffer[start + _FRAME.size : end]))
-            start = end
-        if start:
+        if start := self._read_frames(self._buffer, len(self._buffer)):
             del self._buffer[:start]
+
+    def _read_frames(self, data: bytes | bytearray, size: int) -> int:
+        """Take the whole frames at the beginning. Return where what is left begins."""
+        start = 0
+        while size - start >= _FRAME.size:
+            length, number, code = _FRAME.unpack_from(data, start)
+            if length > _LARGEST:
+                self.close()
+                return size
+            first = start + _FRAME.size
+            if size < first + length:
+                break
+            start = first + length
+            self.framed(number, code, bytes(data[first:start]))
+        return start
 
     def send(self, number: int, code: int, payload: bytes) -> None:
         """Write a frame; nothing where the connection is closing."""

@@ -62,12 +62,10 @@ class Shards:
         requests = self._requests(query)
         shards = sorted(requests)
 
-        def call(n: int) -> asyncio.Future[CandidateSet]:
+        def call(n: int) -> Awaitable[CandidateSet]:
             some = requests[n]
             answer = self._client(n).search(query) if some is None else self._asked(n, query, some)
-            searching = asyncio.ensure_future(answer)
-            clock.follow(f"shard-{n}", searching)
-            return searching
+            return clock.timed(f"shard-{n}", answer)
 
         parts, missing = await self._gather(shards, call, clock.left(), self._breakers)
         away = tuple(f"index-{n}" for n, part in parts.items() if part.away)
@@ -146,17 +144,43 @@ class Shards:
     async def _gather(
         self, shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float, breakers: Breakers
     ) -> tuple[Mapping[int, R], tuple[str, ...]]:
-        calls = {n: asyncio.ensure_future(call(n)) for n in shards if breakers[n].allows()}
-        if calls:
-            await asyncio.wait(calls.values(), timeout=max(budget_s, 0.0))
-        parts = {}
-        for n, answer in calls.items():
-            if answer.done() and not answer.cancelled() and answer.exception() is None:
-                parts[n] = answer.result()
+        asked = [n for n in shards if breakers[n].allows()]
+        # One call needs no task of its own, and no waiting for several.
+        gather = _one_part if len(asked) == 1 else _parts
+        parts, late = await gather(asked, call, max(budget_s, 0.0))
+        for n in asked:
+            if n in parts:
                 breakers[n].record(answered=True)
-                continue
             # A quick refusal costs nobody anything, and a shard that had hardly any time left is not to blame.
-            if not answer.done() and budget_s >= _FAIR_S and breakers[n].record(answered=False):
+            elif n in late and budget_s >= _FAIR_S and breakers[n].record(answered=False):
                 log.warning("shard-%d is late again and again: it is left out, but for a try now and then", n)
-            answer.cancel()
         return parts, tuple(f"shard-{n}" for n in shards if n not in parts)
+
+
+async def _parts(
+    shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float
+) -> tuple[dict[int, R], set[int]]:
+    """The answers that came in time, and the shards that were late. What failed is in neither."""
+    calls = {n: asyncio.ensure_future(call(n)) for n in shards}
+    if calls:
+        await asyncio.wait(calls.values(), timeout=budget_s)
+    parts, late = {}, set()
+    for n, answer in calls.items():
+        if not answer.done():
+            late.add(n)
+            answer.cancel()
+        elif not answer.cancelled() and answer.exception() is None:
+            parts[n] = answer.result()
+    return parts, late
+
+
+async def _one_part(
+    shards: Sequence[int], call: Callable[[int], Awaitable[R]], budget_s: float
+) -> tuple[dict[int, R], set[int]]:
+    """`_parts` of one shard."""
+    [n] = shards
+    try:
+        async with asyncio.timeout(budget_s) as limit:
+            return {n: await call(n)}, set()
+    except Exception:  # noqa: BLE001 - whatever failed, the answer is missing
+        return {}, {n} if limit.expired() else set()

@@ -55,6 +55,25 @@ async def test_an_error_travels_as_text(server: ChannelServer) -> None:
     channel.close()
 
 
+async def test_a_call_that_waits_for_nothing_is_answered_at_once() -> None:
+    """A handler may return bytes in place of something to wait for, and what it raises travels like any other error."""
+
+    def at_once(method: int, payload: bytes) -> bytes:
+        if method == 9:
+            raise ValueError("no such thing")
+        return bytes([method]) + payload
+
+    server = await ChannelServer.start("127.0.0.1", at_once, SECRET)
+    channel = Channel(server.address, SECRET)
+    with pytest.raises(Unavailable, match="ValueError: no such thing"):
+        await channel.call(9, b"")
+    assert await asyncio.gather(*(channel.call(1, b"x" * n) for n in (0, 1, 500_000))) == [
+        b"\x01" + b"x" * n for n in (0, 1, 500_000)
+    ]
+    channel.close()
+    server.stop()
+
+
 async def test_without_the_secret_nothing_is_read() -> None:
     """A client with another secret is cut off before its first call reaches the handler."""
     reached = []
