@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property, partial
 from typing import Any
@@ -14,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.api.app import make_api
 from deployments.api.front import Front
 from deployments.api.traces import Traces
+from deployments.collector import settle
 from deployments.logs import log_with_serve
 from deployments.machine.redis_check import log_check
 from deployments.metrics import RayTelemetry
@@ -43,18 +43,8 @@ from recsys.transport.direct_shard import DirectShard
 from recsys.transport.hedging import Hedging
 from recsys.versions.store import VersionStore
 
-_YOUNG = 20_000
-"""Objects that may be made and kept before the collector looks at the young ones. A hundred requests that are under way
-are some thousands: with Python's own 700 it looks at each of them again and again."""
 _PATIENCE_S = 30.0
 """Seconds that a new composer waits for all shards before it serves with those that are there."""
-
-
-def _settle() -> None:
-    """What is loaded by now stays: the collector need not look at it again after every few thousand requests."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG)
 
 
 class RemoteShard:
@@ -168,7 +158,7 @@ class Composer:
         keep_log(self._background, self._gateway, self._redis, telemetry)
         lead = CanaryGuard(self._redis, store, platform, self._follower, self._gateway, telemetry)
         self._background.start("canary", lead.step, LEAD_S)
-        _settle()
+        settle()
 
     def __serve_build_asgi_app__(self) -> Front:
         return make_api(self._gateway, self._gate, self._traces, switching(self._gateway.platform))

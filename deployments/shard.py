@@ -11,6 +11,7 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.collector import settle
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.config.platform import Platform
@@ -50,6 +51,7 @@ class ShardDeployment:
         self._windows = WindowWriter(self._redis, f"shard-{number}", replica_id, telemetry)
         self._background = Background(telemetry)
         self._background.start("windows", self._windows.step, WINDOW_S)
+        settle()
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         await self._settings.take(user_config)
