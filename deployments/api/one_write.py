@@ -6,10 +6,17 @@ for the proxy in front, which costs more than all else that sending takes.
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
+_NO_VALUE = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]")
+"""Bytes that no header's value may have."""
 
 
 async def send_whole(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
@@ -21,12 +28,44 @@ async def send_whole(response: Response, scope: Scope, receive: Receive, send: S
     if transport is None or getattr(flow, "write_paused", True):
         await response(scope, receive, send)
         return
+    if _writable(exchange, response, scope):
+        _write(exchange, response)
+        return
     exchange.transport = parts = _Parts(transport)
     try:
         await response(scope, receive, send)
     finally:
         exchange.transport = transport
         parts.flush()
+
+
+def _writable(exchange: Any, response: Response, scope: Scope) -> bool:
+    """Whether this is an exchange of uvicorn's httptools protocol, none of whose special cases concern the response."""
+    return (
+        getattr(exchange, "chunked_encoding", exchange) is None
+        and not (exchange.response_started or exchange.disconnected or exchange.access_log)
+        and response.background is None
+        and response.status_code not in _WITHOUT_BODY
+        and scope["method"] != "HEAD"
+        and _NO_VALUE.search(b"".join([value for _, value in response.raw_headers])) is None
+    )
+
+
+def _write(exchange: Any, response: Response) -> None:
+    """What the exchange does with a response, without a look at each of our headers: names in lower case, the length of
+    the body among them, and none that concerns the connection.
+    """
+    parts: list[bytes | memoryview[int]] = [_STATUS[response.status_code]]
+    for name, value in (*exchange.default_headers, *response.raw_headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n", response.body)
+    exchange.response_started = exchange.response_complete = True
+    exchange.waiting_for_100_continue = False
+    exchange.transport.write(b"".join(parts))
+    exchange.message_event.set()
+    if not exchange.keep_alive:
+        exchange.transport.close()
+    exchange.on_response()
 
 
 class _Parts:
