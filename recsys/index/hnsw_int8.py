@@ -148,7 +148,7 @@ class Int8Graph:
         """Scores are inner products of rounded vectors: within about 0.01 of the exact ones."""
         nodes, scores = self._walk(codes, k)
         # Links that lead over hidden nodes can make a walk fall short: then all vectors are read.
-        short = np.flatnonzero(nodes[:, k - 1] == NO_ROW)
+        short = (nodes[:, k - 1] == NO_ROW).nonzero()[0]
         if len(short):
             nodes[short], scores[short] = self._scan(codes[short], k)
         return nodes, scores

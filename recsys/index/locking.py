@@ -55,7 +55,7 @@ class SharedLock:
     def leave(self) -> None:
         with self._changed:
             self._readers -= 1
-            if not self._readers:
+            if self._writers_waiting and not self._readers:
                 self._changed.notify_all()
 
     def _wait_for_a_turn(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import msgspec
 import numpy as np
@@ -121,7 +122,7 @@ def shard_query(
     trail, trail_offsets = _ragged([_NO_KEYS if profile is None else profile.trail for profile in liked])
     return ShardQuery(
         version=serve.version,
-        vectors=np.stack([row[-1] for row in rows]) if rows else np.zeros((0, serve.space.width), np.float32),
+        vectors=np.array([row[-1] for row in rows]) if rows else np.zeros((0, serve.space.width), np.float32),
         vector_request=numbers[:, 0],
         vector_role=numbers[:, 1],
         vector_source=numbers[:, 2],
@@ -253,4 +254,5 @@ def _excluded(prepared: Prepared) -> Keys:
 
 def _ragged(parts: Sequence[Keys]) -> tuple[Keys, npt.NDArray[np.int64]]:
     """The parts end to end, and where each begins: part b stands at `offsets[b]:offsets[b + 1]`."""
-    return np.concatenate(parts), np.cumsum([0, *map(len, parts)])
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return whole, np.array([*accumulate(map(len, parts), initial=0)], np.int64)

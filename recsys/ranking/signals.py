@@ -151,6 +151,6 @@ def measure(
     for column, (name, signal) in enumerate(SIGNALS.items()):
         if name in wanted:
             table[:, column] = signal.compute(candidates, moment)
-    np.clip(table, -1.0, 1.0, out=table)
+    np.minimum(np.maximum(table, -1.0, out=table), 1.0, out=table)
     table[np.isnan(table)] = 0.0
     return table

@@ -119,7 +119,8 @@ class ProfileLoader:
     def _count(self, **profiles: int) -> None:
         """Count profiles by what came of loading them."""
         for result, number in profiles.items():
-            self._telemetry.add("recsys_profiles_total", number, result=result)
+            if number:
+                self._telemetry.add("recsys_profiles_total", number, result=result)
 
     async def warm(self, serve: Serve) -> None:
         """Make profiles of the users who came lately for a version that is about to be served."""

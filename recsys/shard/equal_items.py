@@ -120,9 +120,10 @@ def _contents(items: Sequence[Item]) -> Keys:
 
 def any_repeated(groups: Rows, keys: Keys) -> bool:
     """Whether a key other than 0 occurs twice in a group."""
-    ordered = np.sort(_grouped(groups, keys))
+    ordered = _grouped(groups, keys)
+    ordered.sort()
     same = ordered[1:] == ordered[:-1]
-    return bool(same.any() and (same & ((ordered[1:] & _MASK) != 0)).any())
+    return bool(np.count_nonzero(same)) and bool((same & ((ordered[1:] & _MASK) != 0)).any())
 
 
 def repeated(groups: Rows, keys: Keys) -> npt.NDArray[np.bool_]:

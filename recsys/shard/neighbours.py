@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from recsys.columns import lengths
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.index.base import Selects
 from recsys.shard.candidates import Searched, ShardQuery
@@ -62,7 +63,7 @@ class _Vectors:
 
 
 def _excluded(query: ShardQuery, requests: Ints) -> Ints:
-    return np.diff(query.exclude_offsets)[requests] if len(query.exclude) else np.zeros(len(requests), np.int64)
+    return lengths(query.exclude_offsets)[requests] if len(query.exclude) else np.zeros(len(requests), np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     """For each of `rule_wants` up to k matches of the rule's filter and of the request's own: half of them the nearest
     to the request's vector, if it has one, the others the most liked.
     """
+    if not query.rule_wants:
+        return []
     slack = np.diff(query.exclude_offsets)
     proposals = []
     for request, number, k in query.rule_wants:

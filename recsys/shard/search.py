@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys.columns import lengths
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.shard.candidates import SHUNNED, CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
@@ -22,8 +23,8 @@ def search(shard: Shard, query: ShardQuery) -> CandidateSet:
     if query.now is not None:
         shard.items.set_clock(query.now)
     excluded = query.exclude
-    if len(excluded):
-        excluded = tag(np.repeat(np.arange(query.size), np.diff(query.exclude_offsets)), excluded)
+    if len(excluded) and query.size > 1:  # the tags of the first request are its keys
+        excluded = tag(np.arange(query.size).repeat(lengths(query.exclude_offsets)), excluded)
     near = nearest(shard, query, excluded)
     proposals = [*near.proposals, *_columns(shard, query, excluded), *_asked(shard, query)]
     return _assemble(shard, query, [*proposals, *promoted(shard, query, excluded)], near.searched)
@@ -33,10 +34,10 @@ def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     """The best rows of each column that a request wants, the columns side by side: what is excluded is looked up once
     for all of them.
     """
-    wanting = query.column_k.max(axis=1).nonzero()[0]
-    if not len(wanting):
+    if not np.count_nonzero(query.column_k):
         return []
-    slack = np.diff(query.exclude_offsets)
+    wanting = query.column_k.max(axis=1).nonzero()[0]
+    slack = lengths(query.exclude_offsets)
     groups: dict[Filter | None, list[int]] = {}
     for b in wanting.tolist():
         groups.setdefault(query.filters[b], []).append(b)
@@ -129,7 +130,8 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
 
     `scores`: (n,) products that a source told; NaN: it told none.
     """
-    likeness = np.full((len(rows), LIKENESS), np.nan, np.float32)
+    likeness = np.empty((len(rows), LIKENESS), np.float32)
+    likeness.fill(np.nan)
     requests = np.arange(query.size).repeat(offsets[1:] - offsets[:-1])
     vectors = np.bincount(query.vector_request, minlength=query.size)
     # With one vector, to which all candidates are near, every product is told.
@@ -159,14 +161,15 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
 def _multiply(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, wanting: Bools, likeness: Floats) -> None:
     """Compute the inner products of the candidates of the marked requests, of each with all its vectors at once."""
     counts = offsets[1:] - offsets[:-1]
-    vectors = shard.items.vectors(rows if wanting.all() else rows[np.repeat(wanting, counts)])
+    everyone = np.count_nonzero(wanting) == len(wanting)
+    vectors = shard.items.vectors(rows if everyone else rows[np.repeat(wanting, counts)])
     queries, roles, requests = query.vectors, query.vector_role, query.vector_request
-    if (requests[1:] < requests[:-1]).any():
+    if np.count_nonzero(requests[1:] < requests[:-1]):
         order = np.argsort(requests, kind="stable")
         queries, roles, requests = queries[order], roles[order], requests[order]
-    bounds = np.searchsorted(requests, np.arange(query.size + 1)).tolist()
+    bounds = requests.searchsorted(np.arange(query.size + 1)).tolist()
     starts, start = offsets.tolist(), 0
-    for b in np.flatnonzero(wanting).tolist():
+    for b in wanting.nonzero()[0].tolist():
         mine, own = slice(bounds[b], bounds[b + 1]), likeness[starts[b] : starts[b + 1]]
         products = vectors[start : start + len(own)] @ queries[mine].T
         own[:, roles[mine]] = products
