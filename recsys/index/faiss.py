@@ -218,6 +218,18 @@ def _build(spec: Spec, vectors: Floats, threads: int) -> FaissBody | None:
     return FaissBody(index, grows=spec.grows)
 
 
+def _whole(index: Any) -> Any:
+    """The index as it was saved. faiss 1.15 leaves a fast-scan index that it has read without the pointer to its codes'
+    quantizer, and the process dies when it then reads a vector.
+    """
+    faiss = _faiss()
+    with suppress(RuntimeError):  # it has no lists
+        lists = faiss.downcast_index(faiss.extract_index_ivf(index))
+        if hasattr(lists, "fine_quantizer") and lists.fine_quantizer is None:
+            lists.fine_quantizer = lists.pq if hasattr(lists, "pq") else lists.aq
+    return index
+
+
 def create(spec: Spec, dimension: int) -> GraphIndex:
     _empty(spec.factory, dimension)
     return GraphIndex(ReachedGraph(SidedGraph(dimension, partial(_build, spec))))
@@ -229,7 +241,7 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:
     try:
         parts = read_parts(path)
         if len(parts.body):
-            body = FaissBody(_faiss().deserialize_index(parts.body), grows=spec.grows)
+            body = FaissBody(_whole(_faiss().deserialize_index(parts.body)), grows=spec.grows)
     except RuntimeError as error:
         raise VersionError(f"{path} cannot be read by faiss: {error}; build again, or `recsys rollback`") from None
     if body is not None and body.dimension != dimension:

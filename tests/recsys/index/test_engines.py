@@ -19,6 +19,7 @@ from recsys.errors import BadInput, VersionError
 from recsys.index.base import engine
 from recsys.serving.settings_follower import parsed
 from recsys.versions.opening import open_shard
+from tests.support.engines import DIMENSION, random_vectors
 from tests.support.live import REPOSITORY
 
 TOY = '''"""A toy: exact, and scores rounded to a number of digits."""
@@ -220,3 +221,22 @@ def test_the_page_of_the_engines_says_what_they_say_themselves() -> None:
         assert not spec.needs or extras[name]
         assert (comes == "scored beside it") == (not spec.grows)
         assert (goes == "dropped from answers") == (not spec.removes)
+
+
+@pytest.mark.parametrize("code", ["SQ8", "PQ8x4", "PQ8x4fs", "RaBitQ", "PQ8x4fs,RFlat"])
+def test_codes_of_a_loaded_index_are_read_as_before(code: str, tmp_path: Path) -> None:
+    """By its vectors, and by a search that falls short of its lists and reads them all: the process once died."""
+    spec, vectors = IndexSpec.of(f"faiss:IVF16,{code}"), random_vectors(900)
+    index = engine(spec).create(spec, DIMENSION)
+    index.add(np.arange(900), vectors)
+    index.save(tmp_path / "index.bin")
+    loaded = engine(spec).load(tmp_path / "index.bin", spec, DIMENSION)
+    rows = np.arange(0, 900, 7)
+    np.testing.assert_array_equal(loaded.vectors(rows), index.vectors(rows))
+    assert float(np.einsum("nd,nd->n", loaded.vectors(rows), vectors[rows]).mean()) > 0.75
+    for one in (index, loaded):
+        one.tune(ShardTuning(ef_search=1))
+        one.remove(np.arange(400))
+    found, _ = loaded.search(vectors[:5], 450)
+    np.testing.assert_array_equal(found, index.search(vectors[:5], 450)[0])
+    assert (found >= 400).all()

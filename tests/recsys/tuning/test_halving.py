@@ -151,3 +151,23 @@ def test_an_answer_counts_distinct_vectors_that_match():
         Questions(vectors[:1], (given,), ("f",)), vectors, {given: np.zeros(0, np.int64)}, np.arange(30)
     )
     assert np.isnan(nothing.share(0, np.zeros(0, np.int64), np.zeros(0, np.float32)))
+
+
+def test_codes_of_a_few_bits_are_tried_and_score_by_exact_vectors(tmp_path):
+    """Every code of faiss' table is indexed, loaded and asked. Those of four bits and of one find more with exact
+    vectors to score by than by themselves, by which they find less than 95 %.
+    """
+    every = catalogue(3000)
+    rung = Rung(every, tmp_path / "rung", ShardTuning(), 0.95, measure=measure)
+    rung.ask(asked(every, False, 20))
+    best: dict[tuple[str, str], float] = {}
+    for setting in settings(["faiss"], 3000, D):
+        for spec in variants(setting.spec(3000, D)):
+            if spec.originals != "float16":
+                points = rung.try_out(spec, [64]).measurement.points
+                best[spec.engine.partition(",")[2], spec.originals] = max(point.recall for point in points)
+    assert {code for code, _ in best} == {"Flat", "SQ8", "PQ6", "PQ12x4fs", "RaBitQ"}
+    assert min(best[code, "float32"] for code in ("Flat", "SQ8")) >= 0.95
+    assert best["Flat", "none"] >= 0.95
+    for code in ("PQ12x4fs", "RaBitQ"):
+        assert best[code, "none"] < min(best[code, "float32"], 0.95)
