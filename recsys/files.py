@@ -69,6 +69,17 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
+def reached(url: str) -> Iterator[None]:
+    """Turn the errors of a store into OSError, for each library raises its own. `url`: the store's, for the message."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{url} cannot be reached: {error or type(error).__name__}") from error
+
+
+@contextmanager
 def locked(path: Path, busy: RecsysError, wait_s: float = 0.0) -> Iterator[int]:
     """One process at a time: it alone has the file locked, and the lock ends with it. Gives the file's descriptor.
 

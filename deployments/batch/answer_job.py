@@ -15,7 +15,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from deployments.batch.answer_client import AnswerJob
-from deployments.batch.ray_connection import connected, workers_of
+from deployments.batch.ray_connection import connected, say, workers_of
 from recsys.errors import RecsysError
 from recsys.jobs.batch import Asked, Done, Step, answer_chunk
 from recsys.serving.bulk_answers import BulkAnswers
@@ -66,16 +66,11 @@ def main() -> None:
     try:
         with connected(order.cluster):
             workers = min(workers_of(order.workers), len(order.chunks))
-            _say(Step(workers))
+            say(Step(workers))
             for done in answer(order, workers):
-                _say(Step(workers, done))
+                say(Step(workers, done))
     except RecsysError as error:
         sys.exit(str(error))
-
-
-def _say(step: Step) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(step) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from deployments.batch.embed_client import EmbedJob
-from deployments.batch.ray_connection import connected, workers_of
+from deployments.batch.ray_connection import connected, say, workers_of
 from recsys.config.encoder import EncoderSpec
 from recsys.data.vector_chunks import Written, write_chunk
 from recsys.encoders.loading import load_encoder
@@ -60,16 +59,11 @@ def main() -> None:
     try:
         with connected(job.cluster):
             workers = min(workers_of(job.workers), len(chunks))
-            _say(Step(workers))
+            say(Step(workers))
             for written in embed(job, chunks, workers):
-                _say(Step(workers, written))
+                say(Step(workers, written))
     except RecsysError as error:
         sys.exit(str(error))
-
-
-def _say(step: Step) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(step) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

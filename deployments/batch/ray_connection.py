@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import ray
 
 from deployments.batch.job_process import Cluster
@@ -51,3 +53,9 @@ def workers_of(wanted: int | None) -> int:
             f"--workers: {wanted or 1} asked for, and Ray has {free} cores free; ask for fewer or wait"
         )
     return wanted or free
+
+
+def say(step: msgspec.Struct) -> None:
+    """Tell the process that waits for this job, by a line of JSON on standard output."""
+    sys.stdout.buffer.write(msgspec.json.encode(step) + b"\n")
+    sys.stdout.buffer.flush()

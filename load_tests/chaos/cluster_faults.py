@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 
-import httpx
-
 from load_tests.chaos.cluster_stage import ClusterStage
-from load_tests.chaos.stage import FaultFailed, eventually
+from load_tests.chaos.stage import FaultFailed, eventually, takes_writes
 from load_tests.comparison.bench import ROOT
 
 _OFF_S = 10.0
@@ -42,7 +39,7 @@ def kill_primary(stage: ClusterStage) -> None:
     since = time.monotonic() - 1.0  # replication is asynchronous: what did not arrive may be lost
     stage.redis.kill_primary()
     stage.ledger.forgive(since)
-    if not eventually(lambda: _writes(stage), 60):
+    if not eventually(lambda: takes_writes(stage.url), 60):
         raise FaultFailed("no write was taken for a minute after the primary was lost")
     stage.redis.restart_old_primary()
 
@@ -92,15 +89,6 @@ def _renew(stage: ClusterStage, number: int) -> None:
     machine.revive()
     if not eventually(stage.whole, 180):
         raise FaultFailed(f"{machine.address} was drained and started again, and after three minutes {stage.missing()}")
-
-
-def _writes(stage: ClusterStage) -> bool:
-    event = {"event_id": uuid.uuid4().hex, "user_id": "sentinel", "item_id": "1", "type": "view"}
-    try:
-        answer = httpx.post(f"{stage.url}/v1/events", json={"events": [event]}, timeout=10, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200
 
 
 Fault = Callable[[ClusterStage], None]

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from load_tests.chaos.servers import ObjectStore, Sentinels
-from load_tests.chaos.stage import FaultFailed, Stage, eventually
+from load_tests.chaos.stage import FaultFailed, Stage, eventually, takes_writes
 
 _REFUSES_S = 8.0
 """Longer than a replica that says nothing counts as there, twelve seconds with the second half."""
@@ -130,7 +130,7 @@ def primary_lost(stage: Stage) -> None:
     since = time.monotonic() - 1.0  # replication is asynchronous: what did not arrive may be lost
     servers.kill_primary()
     stage.ledger.forgive(since)
-    if not eventually(lambda: _writes(stage), 60):
+    if not eventually(lambda: takes_writes(stage.url), 60):
         raise FaultFailed("no write was taken for a minute after the primary was lost")
     servers.restart_old_primary()
 
@@ -214,15 +214,6 @@ def _reading(stage: Stage, users: list[str]) -> Iterator[Callable[[], list[str]]
         over.set()
         for reader in readers:
             reader.join()
-
-
-def _writes(stage: Stage) -> bool:
-    event = {"event_id": uuid.uuid4().hex, "user_id": "sentinel", "item_id": "1", "type": "view"}
-    try:
-        answer = httpx.post(f"{stage.url}/v1/events", json={"events": [event]}, timeout=10, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200
 
 
 Fault = Callable[[Stage], None]

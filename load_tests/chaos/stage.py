@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,16 @@ class Stage:
         names = [row["version"] for row in json.loads(self.recsys("versions", "--json"))]
         self.published |= {*names}
         return names
+
+
+def takes_writes(url: str) -> bool:
+    """Whether an event is acknowledged."""
+    event = {"event_id": uuid.uuid4().hex, "user_id": "sentinel", "item_id": "1", "type": "view"}
+    try:
+        answer = httpx.post(f"{url}/v1/events", json={"events": [event]}, timeout=10, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200
 
 
 def eventually(test: Callable[[], bool], within_s: float) -> bool:

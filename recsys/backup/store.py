@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from pydantic import ValidationError
 
 from recsys.backup.manifest import FORMAT, BackedFile, BackupManifest
 from recsys.errors import BackupError
-from recsys.files import replace, sha256, whole
+from recsys.files import reached, replace, sha256, whole
 
 _BLOB = re.compile(r"/blobs/([0-9a-f]{2})/\1[0-9a-f]{62}$")
 
@@ -56,7 +54,7 @@ class BackupStore:
         name = names[-1] if name is None else name
         if name not in names:
             raise BackupError(f"{self.url} holds no backup {name!r}; `recsys backups` lists them")
-        with self._reached():
+        with reached(self.url):
             content = bytes(self._fs.cat_file(self._at(f"backups/{name}.json")))
         try:
             return BackupManifest.model_validate_json(content)
@@ -84,7 +82,7 @@ class BackupStore:
         file = BackedFile(path=name, sha256=digest, bytes=size)
         if self._has(digest, size):
             return file, False
-        with self._reached():
+        with reached(self.url):
             if self._local:
                 with whole(Path(self._blob(digest)), mode=0o600) as part:
                     shutil.copyfile(path, part)
@@ -98,7 +96,7 @@ class BackupStore:
         if to.exists() and to.stat().st_size == file.bytes and sha256(to) == file.sha256:
             return
         with whole(to, mode=0o600) as part:
-            with self._reached():
+            with reached(self.url):
                 try:
                     self._fs.get_file(self._blob(file.sha256), str(part))
                 except FileNotFoundError:
@@ -115,7 +113,7 @@ class BackupStore:
             raise BackupError(f"{self.url} has lost {lost[0]} while the backup was made: start it again")
         content = manifest.model_dump_json(indent=1).encode()
         path = self._at(f"backups/{manifest.name}.json")
-        with self._reached():
+        with reached(self.url):
             if self._local:
                 replace(Path(path), content, mode=0o600)
             else:
@@ -129,12 +127,12 @@ class BackupStore:
         names = self.names()
         gone = names[: max(0, len(names) - keep)]
         needed = {file.sha256 for name in names[len(gone) :] for file in self.manifest(name).files()}
-        with self._reached():
+        with reached(self.url):
             for name in gone:
                 self._fs.rm_file(self._at(f"backups/{name}.json"))
         self._sizes = None
         for digest in self._blobs().keys() - needed:
-            with self._reached():
+            with reached(self.url):
                 self._fs.rm_file(self._blob(digest))
         self._sizes = None
         return gone
@@ -145,7 +143,7 @@ class BackupStore:
 
     def _blobs(self) -> dict[str, int]:
         if self._sizes is None:
-            with self._reached():
+            with reached(self.url):
                 self._fs.invalidate_cache()
                 try:
                     paths = self._fs.find(self._at("blobs"), detail=True)
@@ -157,7 +155,7 @@ class BackupStore:
         return self._sizes
 
     def _listed(self, folder: str) -> list[str]:
-        with self._reached():
+        with reached(self.url):
             self._fs.invalidate_cache()
             try:
                 return [str(path).rsplit("/", 1)[-1] for path in self._fs.ls(self._at(folder), detail=False)]
@@ -169,16 +167,6 @@ class BackupStore:
 
     def _at(self, name: str) -> str:
         return f"{self._root}/{name}"
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Turn the store's errors into OSError: each library raises its own."""
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
 
 
 def private(folder: Path) -> Path:

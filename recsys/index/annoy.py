@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
-from recsys.index.base import NO_ROW, doubled
+from recsys.index.base import NO_ROW
+from recsys.index.effort import SealedSpec
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.sided import Bools, SidedGraph, read, read_parts
 
@@ -28,7 +28,7 @@ _SEED = 7
 """Two builds on one thread are the same forest."""
 
 
-class Spec(IndexSpec):
+class Spec(SealedSpec):
     engine: str = "annoy"
     trees: int = Field(50, ge=1, le=1000)
     """More find more, and take memory and time of a build."""
@@ -45,24 +45,8 @@ class Spec(IndexSpec):
         return [{"trees": 20}, {"trees": 100}]
 
     @property
-    def grows(self) -> bool:
-        return False
-
-    @property
-    def removes(self) -> bool:
-        return False
-
-    def ef_searches(self, ef_search: int) -> list[int]:
-        """Doubled within `ef_search_limit`."""
-        return doubled(ef_search, self.ef_search_limit)
-
-    @property
     def words(self) -> str:
         return f"annoy of {self.trees} trees"
-
-    @property
-    def limits(self) -> str:
-        return f"index.ef_search_limit ({self.ef_search_limit})"
 
 
 class AnnoyBody:

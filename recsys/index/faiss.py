@@ -18,11 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator
 
-from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
-from recsys.index.base import doubled
+from recsys.index.effort import EffortSpec
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.sided import Bools, SidedGraph, read, read_parts
 from recsys.index.unreached import ReachedGraph
@@ -42,7 +41,7 @@ _FEWEST_NSG = 1000
 _FACTORY = re.compile(r"[A-Za-z0-9_,()x.\[\]-]{1,200}")
 
 
-class Spec(IndexSpec):
+class Spec(EffortSpec):
     """A factory string behind the colon of `engine`; none: HNSW32."""
 
     engine: str = "faiss"
@@ -78,14 +77,6 @@ class Spec(IndexSpec):
     @property
     def factory(self) -> str:
         return self.engine.partition(":")[2] or _DEFAULT
-
-    def ef_searches(self, ef_search: int) -> list[int]:
-        """Doubled within `ef_search_limit`."""
-        return doubled(ef_search, self.ef_search_limit)
-
-    @property
-    def limits(self) -> str:
-        return f"index.ef_search_limit ({self.ef_search_limit})"
 
 
 class FaissBody:

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
-from recsys.index.base import NO_ROW, doubled
+from recsys.index.base import NO_ROW
+from recsys.index.effort import SealedSpec
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.sided import Bools, SidedGraph, read, read_parts
 
@@ -34,37 +34,19 @@ _FULL_SCAN_KB = 10
 """Segments under this many kilobytes of vectors are read through and not walked: the least that Qdrant takes."""
 
 
-class Spec(IndexSpec):
+class Spec(SealedSpec):
     engine: str = "qdrant"
     m: int = Field(16, ge=4, le=128)
     """Links a node."""
     ef_construction: int = Field(200, ge=8, le=2000)
     """Candidates kept while building; more is slower to build and better to search."""
-    ef_search_limit: int = Field(512, ge=1, le=10_000)
-    """How far a build may raise the shards' `ef_search` when recall is too low."""
 
     needs: ClassVar[tuple[str, ...]] = ("qdrant_edge",)
     repeatable: ClassVar[bool] = False
 
     @property
-    def grows(self) -> bool:
-        return False
-
-    @property
-    def removes(self) -> bool:
-        return False
-
-    def ef_searches(self, ef_search: int) -> list[int]:
-        """Doubled within `ef_search_limit`."""
-        return doubled(ef_search, self.ef_search_limit)
-
-    @property
     def words(self) -> str:
         return f"qdrant m {self.m} ef_construction {self.ef_construction}"
-
-    @property
-    def limits(self) -> str:
-        return f"index.ef_search_limit ({self.ef_search_limit})"
 
 
 class QdrantBody:

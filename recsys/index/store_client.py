@@ -11,10 +11,9 @@ from typing import ClassVar, Protocol
 from pydantic import Field
 
 from recsys.config import environment
-from recsys.config.index import IndexSpec
 from recsys.datatypes import Floats, Rows
 from recsys.errors import Unavailable
-from recsys.index.base import doubled
+from recsys.index.effort import SealedSpec
 
 PATIENCE_S = 10.0
 """Seconds that a client waits for its store, and a search while nobody's request waits: in a build, or at loading."""
@@ -22,7 +21,7 @@ _LOOKS_S = (0.02, 0.5)
 """Seconds between the first two looks at what a store finds of a new collection, and the most between two."""
 
 
-class StoreSpec(IndexSpec):
+class StoreSpec(SealedSpec):
     """What the engines of stores have in common. Where a store is and what opens it stands in neither the config file
     nor a version's manifest: both only say where to read it.
     """
@@ -41,24 +40,8 @@ class StoreSpec(IndexSpec):
     repeatable: ClassVar[bool] = False
 
     @property
-    def grows(self) -> bool:
-        return False
-
-    @property
-    def removes(self) -> bool:
-        return False
-
-    @property
     def server(self) -> bool:
         return True
-
-    def ef_searches(self, ef_search: int) -> list[int]:
-        """Doubled within `ef_search_limit`."""
-        return doubled(ef_search, self.ef_search_limit)
-
-    @property
-    def limits(self) -> str:
-        return f"index.ef_search_limit ({self.ef_search_limit})"
 
     def url(self) -> str:
         """Raises Unavailable when neither the variable nor the file says it."""

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from recsys import files
 from recsys.config.platform import Platform
+from recsys.files import reached
 
 WHOLE = "hour.parquet"
 _HOUR = "%Y-%m-%dT%H"
@@ -86,7 +85,7 @@ class LogFiles:
 
     def content(self, kind: str, hour: str, name: str) -> bytes | None:
         """The bytes of a file; None where there is no such file."""
-        with self._reached():
+        with reached(self.url):
             try:
                 return bytes(self._fs.cat_file(self._at(f"{kind}/{hour}/{name}")))
             except FileNotFoundError:
@@ -98,7 +97,7 @@ class LogFiles:
         sink = io.BytesIO()
         pq.write_table(table if before is None else united([before, table]), sink, compression="zstd")
         path = self._at(f"{kind}/{hour}/{name}")
-        with self._reached():
+        with reached(self.url):
             if self.remote is None:
                 files.replace(Path(path), sink.getvalue())
             else:
@@ -110,15 +109,15 @@ class LogFiles:
 
     def remove(self, kind: str, hour: str, name: str) -> None:
         """Delete a file, which another process may have done already."""
-        with self._reached(), contextlib.suppress(FileNotFoundError):
+        with reached(self.url), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._at(f"{kind}/{hour}/{name}"))
 
     def remove_hour(self, kind: str, hour: str) -> None:
-        with self._reached(), contextlib.suppress(FileNotFoundError):
+        with reached(self.url), contextlib.suppress(FileNotFoundError):
             self._fs.rm(self._at(f"{kind}/{hour}"), recursive=True)
 
     def _listed(self, folder: str) -> dict[str, int]:
-        with self._reached():
+        with reached(self.url):
             self._fs.invalidate_cache()
             try:
                 entries = self._fs.ls(self._at(folder), detail=True)
@@ -139,20 +138,10 @@ class LogFiles:
 
     def _open(self) -> tuple[AbstractFileSystem, str]:
         if self._opened is None:
-            with self._reached():
+            with reached(self.url):
                 fs, root = url_to_fs(self.url)
             self._opened = fs, str(root).rstrip("/")
         return self._opened
-
-    @contextmanager
-    def _reached(self) -> Iterator[Any]:
-        """Each store's library has errors of its own, and many of them are no OSError."""
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
 
 
 def united(tables: Sequence[pa.Table]) -> pa.Table:

@@ -25,7 +25,7 @@ from recsys.serving.event_writes import EventWriter, Recorded, Told
 from recsys.serving.experiment_runs import ExperimentRuns
 from recsys.serving.explaining import Explainer
 from recsys.serving.item_calls import ItemCalls
-from recsys.serving.lanes import Lanes
+from recsys.serving.lanes import Lane, Lanes
 from recsys.serving.left_out import WhyNot
 from recsys.serving.live_scenarios import LiveScenarios
 from recsys.serving.load import LoadMeter
@@ -125,7 +125,10 @@ class Gateway:
         events = EventWriter(self.users, profiles, settings, self.answers)
         self.user_records = UserRecords(self.users, self._about, events, self.record)
         self._explainer = Explainer(recommender, self._shards, profiles.taste, self.user_records.history)
-        self.lanes = Lanes(self.follower, recommender, events, self._recording, settings, self._landed)
+        self.lanes = Lanes(
+            self.follower,
+            lambda serve: Lane(serve, recommender, events, self._recording, settings, self._landed),
+        )
         self.slates, self._events = self.lanes.served.slates, self.lanes.served.events
         self._texts = QueryTexts(self._encode, settings, lambda flight: self._landed("texts", flight))
         self.chosen = ChosenAnswers(self.lanes, self._trials, self._texts, settings.budget_s)

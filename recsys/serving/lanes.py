@@ -67,18 +67,10 @@ class Lane:
 class Lanes:
     """`served` for most users, and `trial` for those who have the version that goes out beside the served one."""
 
-    def __init__(
-        self,
-        follower: VersionFollower,
-        recommender: Recommender,
-        events: EventWriter,
-        recording: Recording,
-        settings: Serving,
-        landed: Landed,
-    ) -> None:
+    def __init__(self, follower: VersionFollower, lane: Callable[[Callable[[], Serve]], Lane]) -> None:
+        """`lane` makes one for the version that its argument returns."""
         self._follower = follower
-        self.served = Lane(lambda: follower.serve, recommender, events, recording, settings, landed)
-        self.trial = Lane(self.trial_serve, recommender, events, recording, settings, landed)
+        self.served, self.trial = lane(lambda: follower.serve), lane(self.trial_serve)
 
     def of(self, user_id: str | None) -> Lane:
         canary = self._follower.canary

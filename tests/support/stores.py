@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from recsys.config.index import IndexSpec
+from tests.support.own_process import OwnProcess
 from tests.support.pinecone_service import PineconeService
 
 _START_S = 90.0
@@ -129,7 +130,7 @@ class Pinecone:
             self._service.stop()
 
 
-class Milvus:
+class Milvus(OwnProcess):
     """Milvus Lite as a server of its own."""
 
     needs = ("pymilvus", "milvus_lite")
@@ -138,7 +139,6 @@ class Milvus:
         self.folder = Path(tempfile.mkdtemp(prefix="milvus"))
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
@@ -172,16 +172,6 @@ class Milvus:
     def go_on(self) -> None:
         assert self._process is not None
         psutil.Process(self._process.pid).resume()
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 SERVERS: dict[str, Any] = {"pgvector": Postgres, "milvus": Milvus, "pinecone": Pinecone}

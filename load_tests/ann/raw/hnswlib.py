@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import hnswlib
 import numpy as np
-import psutil
 
 from load_tests.ann.contender import Floats, Ints, K
+from load_tests.ann.raw.plain import PlainDriver
 from load_tests.comparison.workload import EF_CONSTRUCTION, M
 
 
-class Driver:
+class Driver(PlainDriver):
     efforts = range(K, 1025)
 
     def __init__(self, _: str) -> None: ...
@@ -34,14 +33,3 @@ class Driver:
     def search(self, queries: Floats) -> Ints:
         rows, _ = self._index.knn_query(queries, K, num_threads=1)
         return rows.astype(np.int64)
-
-    def rows(self, answer: Ints) -> Ints:
-        return answer
-
-    def other(self) -> Self:
-        return self
-
-    def servers(self) -> list[psutil.Process]:
-        return []
-
-    def close(self) -> None: ...

@@ -6,7 +6,6 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import psutil
@@ -14,12 +13,13 @@ from milvus import MilvusServer
 from pymilvus import Collection, CollectionSchema, DataType, FieldSchema, connections
 
 from load_tests.ann.contender import Floats, Ints, K
+from load_tests.ann.raw.plain import PlainDriver
 from load_tests.comparison.workload import EF_CONSTRUCTION, M
 
 _TOGETHER = 5000
 
 
-class Driver:
+class Driver(PlainDriver):
     efforts = range(K, 1025)
 
     def __init__(self, _: str) -> None:
@@ -63,12 +63,6 @@ class Driver:
         for line, hits in enumerate(self._items.search(list(queries), "v", how, limit=K)):
             rows[line, : len(hits.ids)] = hits.ids
         return rows
-
-    def rows(self, answer: Ints) -> Ints:
-        return answer
-
-    def other(self) -> Self:
-        return self
 
     def servers(self) -> list[psutil.Process]:
         return psutil.Process().children(recursive=True)

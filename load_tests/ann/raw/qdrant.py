@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import numpy as np
-import psutil
 from qdrant_edge import (
     Distance,
     EdgeConfig,
@@ -23,13 +21,14 @@ from qdrant_edge import (
 )
 
 from load_tests.ann.contender import Floats, Ints, K
+from load_tests.ann.raw.plain import PlainDriver
 from load_tests.comparison.workload import EF_CONSTRUCTION, M
 
 _TOGETHER = 1000
 _INDEXED_FROM_KB = 1000
 
 
-class Driver:
+class Driver(PlainDriver):
     efforts = range(K, 1025)
 
     def __init__(self, _: str) -> None:
@@ -63,15 +62,6 @@ class Driver:
         for line, hits in enumerate(self._shard.query_batch(QueryBatchRequest(requests))):
             rows[line, : len(hits)] = [hit.id for hit in hits]
         return rows
-
-    def rows(self, answer: Ints) -> Ints:
-        return answer
-
-    def other(self) -> Self:
-        return self
-
-    def servers(self) -> list[psutil.Process]:
-        return []
 
     def close(self) -> None:
         self._shard.close()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import numpy as np
-import psutil
 import voyager
 
 from load_tests.ann.contender import Floats, Ints, K
+from load_tests.ann.raw.plain import PlainDriver
 from load_tests.comparison.workload import EF_CONSTRUCTION, M
 
 
-class Driver:
+class Driver(PlainDriver):
     efforts = range(K, 1025)
 
     def __init__(self, _: str) -> None:
@@ -35,14 +34,3 @@ class Driver:
     def search(self, queries: Floats) -> Ints:
         rows, _ = self._index.query(queries, K, num_threads=1, query_ef=self._effort)
         return np.asarray(rows, np.int64)
-
-    def rows(self, answer: Ints) -> Ints:
-        return answer
-
-    def other(self) -> Self:
-        return self
-
-    def servers(self) -> list[psutil.Process]:
-        return []
-
-    def close(self) -> None: ...

@@ -165,6 +165,18 @@ async def stage(n: int, hedging: Hedging | None) -> AsyncIterator[Stage]:
     await asyncio.sleep(0.01)
 
 
+async def asked_once(here: Stage) -> None:
+    """All replicas are late, and nobody is asked a second time."""
+    for replica in here.replicas:
+        here.hold(replica)
+    asking = asyncio.create_task(here.ask())
+    await asyncio.sleep(0.1)
+    assert here.searches == 1
+    for replica in here.replicas:
+        replica.free.set()
+    await asking
+
+
 def quick() -> Hedging:
     """Calls took 20 ms, and eight may be made again."""
     hedging = Hedging()
@@ -231,14 +243,7 @@ async def test_the_only_replica_is_asked_however_long_it_says_nothing():
 async def test_a_shard_of_one_replica_or_without_hedging_is_asked_once():
     for n, hedging in ((1, quick()), (2, None)):
         async with stage(n, hedging) as here:
-            for replica in here.replicas:
-                here.hold(replica)
-            asking = asyncio.create_task(here.ask())
-            await asyncio.sleep(0.1)
-            assert here.searches == 1
-            for replica in here.replicas:
-                replica.free.set()
-            await asking
+            await asked_once(here)
             assert here.counts.outcomes == []
 
 
@@ -248,14 +253,7 @@ async def test_without_anything_saved_a_late_search_waits():
     while hedging.spend():
         continue
     async with stage(2, hedging) as here:
-        for replica in here.replicas:
-            here.hold(replica)
-        asking = asyncio.create_task(here.ask())
-        await asyncio.sleep(0.1)
-        assert here.searches == 1
-        for replica in here.replicas:
-            replica.free.set()
-        await asking
+        await asked_once(here)
 
 
 async def test_a_replica_that_refuses_does_not_spoil_the_answer_of_the_other():
