@@ -66,8 +66,11 @@ their own, one after another: with that of the session at most two run at a time
 """
 
 
+FIRST = ("the platform", "Rays of their own")
+NICE = 5
+"""Of the processes with all other tests: a third of the processor time of one with a Ray, where both want all of it."""
+
 LONG = (
-    "Rays of their own",
     "the vector stores",
     "the console",
     "a trained model",
@@ -151,11 +154,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
     if "PYTEST_XDIST_WORKER" in os.environ:
         sizes = Counter(item.path for item in items)
-        place = {name: number for number, name in enumerate(("the platform", *LONG))}
+        place = {name: number for number, name in enumerate((*FIRST, *LONG))}
         items.sort(key=lambda i: (place.get(process_of(i.nodeid), len(place)), -sizes[i.path]))
     items.sort(key=lambda item: ("outages" in item.path.name, item.get_closest_marker("late") is not None))
     if "PYTEST_XDIST_WORKER" not in os.environ:
         items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """In several processes those with a Ray go first: they take longest, and wait for what they start. All others take
+    the time of the processor that these leave.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ and process_of(item.nodeid) not in FIRST and os.nice(0) == 0:
+        os.nice(NICE)
 
 
 @pytest.fixture(scope="session")
