@@ -13,10 +13,12 @@ from recsys.telemetry import SILENT, Telemetry
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 2.0
 """Least and most seconds before a step that failed is tried again; a longer pause of the loop counts."""
+ASK_S = 1.0
+"""Seconds after which a pause that may change is asked for again: a shorter one counts from then on."""
 
 Step = Callable[[], Awaitable[None] | None]
 Pause = float | Callable[[], float]
-"""Seconds between two steps; a function where they may change."""
+"""Seconds between two steps; a function where they may change, also while the loop waits."""
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,19 @@ async def forever(name: str, step: Step, pause_s: Pause, telemetry: Telemetry = 
             _tell(name, error, failures, telemetry)
             longest_s = max(wait_s, LONGEST_WAIT_S)
             wait_s = min(max(wait_s, FIRST_WAIT_S) * 2.0 ** min(failures - 1, 8), longest_s)
-        await asyncio.sleep(wait_s)
+        if error is None and callable(pause_s):
+            await _rest(pause_s)
+        else:
+            await asyncio.sleep(wait_s)
+
+
+async def _rest(pause_s: Callable[[], float]) -> None:
+    """Wait for a pause that may become shorter or longer meanwhile."""
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    await asyncio.sleep(min(pause_s(), ASK_S))  # at least once: other work must have its turn
+    while (left_s := start + pause_s() - clock()) > 0:  # noqa: ASYNC110 - nobody tells of a change
+        await asyncio.sleep(min(left_s, ASK_S))
 
 
 class Background:

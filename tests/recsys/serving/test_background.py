@@ -114,3 +114,15 @@ def test_there_is_one_kind_of_loop():
     sources = {p.name: p.read_text() for p in Path(recsys.__file__).parent.rglob("*.py")}
     endless = {name for name, text in sources.items() if "while True" in text and "create_task" in text}
     assert endless == {"key_changes.py"}  # it lasts as long as a copy does, which looks at how it ended
+
+
+async def test_a_pause_that_becomes_shorter_counts_while_the_loop_waits():
+    """A setting that changes takes effect now, and not when the pause of before is over."""
+    turns: list[int] = []
+    pauses = [3600.0]
+    background = Background()
+    background.start("work", lambda: turns.append(len(turns)), lambda: pauses[0])
+    assert await eventually(lambda: len(turns) == 1)
+    pauses[0] = 0.01
+    assert await eventually(lambda: len(turns) > 3)
+    await background.stop()
