@@ -32,7 +32,13 @@ class AnswerJob(Settings):
 
 
 def answered(
-    plan: AnswerPlan, asked: Asked, config: Config, redis_url: str, address: str | None, workers: int | None, cpus: int
+    plan: AnswerPlan,
+    request: Asked,
+    config: Config,
+    redis_url: str,
+    address: str | None,
+    workers: int | None,
+    cpus: int,
 ) -> Iterator[Step]:
     """Yield the job's progress: each chunk when it is written. `workers`: see `AnswerJob`; the others: see `Cluster`.
 
@@ -51,8 +57,8 @@ def answered(
             redis_url=redis_url,
             folder=plan.folder,
             chunks=plan.todo,
-            scenario=asked.scenario,
-            k=asked.k,
+            scenario=request.scenario,
+            k=request.k,
         )
         job_input.write(order.model_dump_json().encode())
         job_input.close()

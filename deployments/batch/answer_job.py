@@ -35,9 +35,9 @@ class Answerer:
         self._answers = self._loop.run_until_complete(BulkAnswers.opened(order.platform, order.serving, redis))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        asked, folder = Asked(self._order.scenario, self._order.k), self._order.folder
+        request, folder = Asked(self._order.scenario, self._order.k), self._order.folder
         done = [
-            self._loop.run_until_complete(answer_chunk(self._answers, folder, chunk, asked))
+            self._loop.run_until_complete(answer_chunk(self._answers, folder, chunk, request))
             for chunk in rows.column("chunk").to_pylist()
         ]
         return pa.Table.from_pylist([msgspec.to_builtins(one) for one in done])

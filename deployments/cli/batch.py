@@ -44,13 +44,13 @@ def batch(
     are: an event may name the `request_id` of a row. A run that died goes on behind the chunks that it finished.
     """
     serve_config, console = read_config(config), out(quiet=json)
-    folder, asked = folder.resolve(), Asked(scenario, k)
+    folder, request = folder.resolve(), Asked(scenario, k)
     url = Runtime.of(serve_config).running_redis(serve_config)
     if url is None:
         raise RuntimeFailure("the platform is not up, so nobody can be answered; start it with: recsys up")
     if dry_run:
         with bars(console) as report:
-            users = jobs.foreseen(folder, asked, url, serve_config, report)
+            users = jobs.foreseen(folder, request, url, serve_config, report)
         if json:
             print_json({"dry_run": True, "users": users})
         else:
@@ -58,10 +58,10 @@ def batch(
         return
 
     def run(plan: AnswerPlan) -> Iterator[Step]:
-        return answered(plan, asked, serve_config, url, address, workers, workers or os.cpu_count() or 1)
+        return answered(plan, request, serve_config, url, address, workers, workers or os.cpu_count() or 1)
 
     with bars(console) as report:
-        done = jobs.batch(folder, asked, url, serve_config, report, run)
+        done = jobs.batch(folder, request, url, serve_config, report, run)
     _show(done, folder, json=json)
 
 

@@ -49,7 +49,7 @@ def _measure(name: str, args: argparse.Namespace, results: dict[str, Any], end: 
     """All contenders on one set. Raises LateError when the time is over."""
     data = load(name, args.items, args.queries, args.data)
     rows = results["sets"].setdefault(title(name, data), {})
-    for contender in _names(args.only) if args.only else CONTENDERS:
+    for contender in names_of(args.only) if args.only else CONTENDERS:
         row = rows.get(contender, {"error": "not measured yet"})
         if "error" not in row and not args.anew:
             continue
@@ -73,7 +73,7 @@ def _results(file: Path, recall: float) -> dict[str, Any]:
     return {"machine": machine(), "recall": recall, "sets": {}}
 
 
-def _names(given: str) -> list[str]:
+def names_of(given: str) -> list[str]:
     """A kind may hold commas: what follows one without being a contender's name belongs to it."""
     names: list[str] = []
     for part in given.split(","):

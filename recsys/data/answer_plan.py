@@ -46,8 +46,8 @@ class AnswerPlan:
 
     def finish(self) -> None:
         """Mark the folder as complete."""
-        asked = (self.folder / _MAKING / _ASKED).read_bytes()
-        replace(self.folder / SUCCESS, asked)
+        request = (self.folder / _MAKING / _ASKED).read_bytes()
+        replace(self.folder / SUCCESS, request)
         shutil.rmtree(self.folder / _MAKING)
 
 
@@ -68,7 +68,7 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def begun(folder: Path, asked: bytes) -> AnswerPlan | None:
+def begun(folder: Path, request: bytes) -> AnswerPlan | None:
     """Return the plan of an interrupted run of the same kind; None: the folder holds nothing.
 
     Raises BadInput when it holds something else: a complete run, one of another kind, or files of another origin.
@@ -80,17 +80,17 @@ def begun(folder: Path, asked: bytes) -> AnswerPlan | None:
         if others := sorted(path.name for path in folder.glob("[!.]*")):
             raise BadInput(f"{folder}: holds {others[0]}; name an empty folder", field="out")
         return None
-    if (other := there.read_bytes()) != asked:
+    if (other := there.read_bytes()) != request:
         raise BadInput(
-            f"{folder}: holds an interrupted run of {other.decode()}, and not of {asked.decode()}; "
+            f"{folder}: holds an interrupted run of {other.decode()}, and not of {request.decode()}; "
             "go on with that one, or name an empty folder",
             field="out",
         )
     return _plan(folder)
 
 
-async def plan(folder: Path, asked: bytes, users: AsyncIterable[str], per_chunk: int = USERS_A_CHUNK) -> AnswerPlan:
-    """List the users, each once, and return the plan of a new run. `asked`: what tells runs apart, as JSON.
+async def plan(folder: Path, request: bytes, users: AsyncIterable[str], per_chunk: int = USERS_A_CHUNK) -> AnswerPlan:
+    """List the users, each once, and return the plan of a new run. `request`: what tells runs apart, as JSON.
 
     The caller holds `alone`.
     """
@@ -107,7 +107,7 @@ async def plan(folder: Path, asked: bytes, users: AsyncIterable[str], per_chunk:
             chunk, number = [], number + 1
     if chunk:
         write_users(_users(folder, number), chunk)
-    replace(folder / _MAKING / _ASKED, asked)
+    replace(folder / _MAKING / _ASKED, request)
     return _plan(folder)
 
 

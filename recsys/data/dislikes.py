@@ -36,7 +36,7 @@ class Dislikes:
         return np.repeat(np.arange(self.users), np.diff(self.offsets))
 
     def of_user(self, user: int) -> Ints:
-        """Return a user's items, oldest first."""
+        """Return a user's (n,) int64 items, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Dislikes:

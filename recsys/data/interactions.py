@@ -110,7 +110,7 @@ class Interactions:
         return float(self.times.max(initial=0.0))
 
     def of_user(self, user: int) -> Ints:
-        """Return a user's items, oldest first: positions in `item_ids`."""
+        """Return a user's (n,) int64 items, oldest first: positions in `item_ids`."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:

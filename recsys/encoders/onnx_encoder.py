@@ -57,7 +57,7 @@ class Graph:
             raise VersionError(f"onnxruntime {version} cannot load {folder / MODEL}: {error}") from error
 
     def vectors(self, texts: Sequence[str]) -> Floats:
-        """Row i belongs to texts[i], whatever the order in which they were run."""
+        """(n, dimension) float32 unit vectors. Row i is that of texts[i], whatever the order in which they were run."""
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         parts, rows = [], []
         for batch in by_length([len(row) for row in tokens], self._batch_tokens):

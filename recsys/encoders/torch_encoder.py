@@ -45,5 +45,6 @@ def read_model(spec: EncoderSpec, folder: Path, attention: str | None = None) ->
 
 
 def vectors_of(model: SentenceTransformer, texts: Sequence[str]) -> Floats:
+    """(n, dimension) float32 unit vectors, row i that of texts[i]."""
     vectors = model.encode(list(texts), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
     return np.asarray(vectors, np.float32)

@@ -97,9 +97,9 @@ class Nodes:
         self._recent = {}
 
     def link(self, rows: Rows, nodes: Rows, exact: Keys) -> Rows:
-        """Add each row to its node. Return the nodes that had no rows before.
+        """Add each of (n,) rows to its node. Return the (m,) int64 nodes that had no rows before.
 
-        `exact`: hashes of the rows' vectors.
+        `exact`: (n,) uint64 hashes of the rows' vectors.
         """
         if not len(rows):
             return rows
@@ -150,7 +150,10 @@ class Nodes:
         return bool(new)
 
     def unlink(self, rows: Rows) -> Rows:
-        """Remove rows. Return the nodes that are left without any. Rows that are not here are passed over."""
+        """Remove (n,) rows. Return the (m,) int64 nodes that are left without any.
+
+        Rows that are not here are passed over.
+        """
         node, follows, leads = self._node.view, self._next.view, self._previous.view
         emptied = []
         for row in rows[(rows >= 0) & (rows < len(node))].tolist():

@@ -78,7 +78,7 @@ class Answered:
 
 def batch(
     folder: Path,
-    asked: Asked,
+    request: Asked,
     redis_url: str,
     config: Config,
     say: Progress,
@@ -91,7 +91,7 @@ def batch(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
-        todo = asyncio.run(_plan(folder, asked, redis_url, config, say))
+        todo = asyncio.run(_plan(folder, request, redis_url, config, say))
         say("batch", 0, todo.waiting)
         done: list[Done] = []
         workers, start = 0, time.perf_counter()
@@ -107,22 +107,22 @@ def batch(
     return Answered(todo.users, len(todo.chunks), answered, degraded, empty, workers, seconds)
 
 
-def foreseen(folder: Path, asked: Asked, redis_url: str, config: Config, say: Progress) -> int:
+def foreseen(folder: Path, request: Asked, redis_url: str, config: Config, say: Progress) -> int:
     """Return the number of users whom `batch` would answer. Writes nothing; raises as it does."""
 
     async def count() -> int:
         async with patient_redis(redis_url, config.platform, _AGAIN) as redis:
-            await _check(asked, redis, config)
-            if (left := begun(folder, _text(asked))) is not None:
+            await _check(request, redis, config)
+            if (left := begun(folder, _text(request))) is not None:
                 return left.waiting
             return len({user async for user in users_of_platform(redis, config, say)})
 
     return asyncio.run(count())
 
 
-async def answer_chunk(answers: BulkAnswers, folder: Path, chunk: int, asked: Asked) -> Done:
+async def answer_chunk(answers: BulkAnswers, folder: Path, chunk: int, request: Asked) -> Done:
     """Answer the users of a chunk and write the file."""
-    common = RecQuery(k=asked.k, scenario=asked.scenario)
+    common = RecQuery(k=request.k, scenario=request.scenario)
     users = users_of(folder, chunk)
     queries = [structs.replace(common, user_id=user, request_id=uuid.uuid4().hex) for user in users]
     slates = await answers.slates(queries)
@@ -130,10 +130,12 @@ async def answer_chunk(answers: BulkAnswers, folder: Path, chunk: int, asked: As
     return Done(len(slates), sum(bool(s.degraded) for s in slates), sum(not s.items for s in slates))
 
 
-async def _plan(folder: Path, asked: Asked, redis_url: str, config: Config, say: Progress) -> AnswerPlan:
+async def _plan(folder: Path, request: Asked, redis_url: str, config: Config, say: Progress) -> AnswerPlan:
     async with patient_redis(redis_url, config.platform, _AGAIN) as redis:
-        await _check(asked, redis, config)
-        return begun(folder, _text(asked)) or await plan(folder, _text(asked), users_of_platform(redis, config, say))
+        await _check(request, redis, config)
+        return begun(folder, _text(request)) or await plan(
+            folder, _text(request), users_of_platform(redis, config, say)
+        )
 
 
 async def users_of_platform(redis: Redis, config: Config, say: Progress) -> AsyncIterator[str]:
@@ -146,7 +148,7 @@ async def users_of_platform(redis: Redis, config: Config, say: Progress) -> Asyn
     say("users", count, count)
 
 
-async def _check(asked: Asked, redis: Redis, config: Config) -> None:
+async def _check(request: Asked, redis: Redis, config: Config) -> None:
     """Raise BadInput unless the scenarios in force have one of this name, for recommendations."""
     in_force: list[Serving] = []
     live = LiveScenarios(redis, config.platform, in_force.append)
@@ -154,14 +156,14 @@ async def _check(asked: Asked, redis: Redis, config: Config) -> None:
     await live.look()
     scenarios, limit = in_force[-1].scenarios, config.serving.limits.k
     fitting = sorted(name for name, scenario in scenarios.items() if scenario.call(name) == "home")
-    if asked.scenario not in fitting:
+    if request.scenario not in fitting:
         raise BadInput(
-            f"--scenario: {asked.scenario!r} is none of those for recommendations, which are {', '.join(fitting)}",
+            f"--scenario: {request.scenario!r} is none of those for recommendations, which are {', '.join(fitting)}",
             field="scenario",
         )
-    if asked.k > limit:
-        raise BadInput(f"--k: {asked.k} is over the limit of {limit}; ask for fewer, or raise limits.k", field="k")
+    if request.k > limit:
+        raise BadInput(f"--k: {request.k} is over the limit of {limit}; ask for fewer, or raise limits.k", field="k")
 
 
-def _text(asked: Asked) -> bytes:
-    return orjson.dumps({"scenario": asked.scenario, "k": asked.k})
+def _text(request: Asked) -> bytes:
+    return orjson.dumps({"scenario": request.scenario, "k": request.k})

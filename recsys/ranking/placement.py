@@ -22,7 +22,8 @@ class Placement(msgspec.Struct, frozen=True):
 
 
 def placed(slate: Ints, ranked: Ints, placements: Sequence[Placement]) -> Ints:
-    """The slate with what rules pin and promote, as long as before. `ranked`: all candidates of it, best first.
+    """The slate with what rules pin and promote, as long as before: (k,) int64 positions of candidates. `ranked`: (n,)
+    those of all its candidates, best first.
 
     A pin takes the best match that no pin before it has; where its place is taken, the next free one. A promotion that
     has fewer matches in the slate than its share brings in the best of the others, at equal distances. The items that

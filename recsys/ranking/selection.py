@@ -51,7 +51,7 @@ class Controls(msgspec.Struct, frozen=True):
 def top(
     candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str] = ()
 ) -> list[Ints]:
-    """Return for each request the positions of its k best candidates, best first. Equal scores are ordered by key.
+    """Return for each request the (k,) positions of its best candidates, best first. Equal scores are ordered by key.
 
     `grouped`: the attributes in the columns of `candidates.groups`.
     """

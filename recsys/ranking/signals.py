@@ -63,10 +63,12 @@ def _likeness(column: int) -> Compute:
 
 
 def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Return (n,) the largest cosine to one of the items liked last; NaN where there is none."""
     return np.fmax.reduce(c.likeness[:, BECAUSE:ROLES], axis=1)
 
 
 def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+    """Return (n,) logarithms of likes, as a share of that of the most liked item."""
     return np.log1p(c.columns[:, 0]) / max(np.log1p(c.top_count), 1e-9)
 
 
@@ -76,13 +78,13 @@ def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -
 
 
 def trend(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
-    """Return a/(a + 10) for a likes after decay."""
+    """Return (n,) a/(a + 10) for a likes after decay."""
     left = trend_now(c.columns[:, 1], moment.now, moment.trend_half_life_s)
     return left / (left + _BUSY)
 
 
 def recency(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
-    """Return 1 for an item created now or later, halved every half-life; 0 without a creation time."""
+    """Return (n,) 1 for an item created now or later, halved every half-life; 0 without a creation time."""
     age = np.maximum(moment.now - c.columns[:, 2], 0.0)
     return np.exp2(-age / moment.recency_half_life_s)
 

@@ -21,7 +21,9 @@ for them here can be given up, what waits there can not."""
 
 
 async def within(budget_s: float, encoding: Awaitable[Floats]) -> Floats:
-    """The vectors as float32. Raises Unavailable where they take longer, or the encoder fails."""
+    """The (n, d) vectors as float32. Raises Unavailable where they take longer than `budget_s` seconds, or the encoder
+    fails.
+    """
     try:
         async with asyncio.timeout(budget_s):
             return np.asarray(await encoding, np.float32)

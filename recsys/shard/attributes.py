@@ -146,7 +146,7 @@ class Attributes:
         return groups
 
     def rows(self, given: Filter, n: int) -> Rows:
-        """Those of the first n rows that match, in ascending order."""
+        """(m,) int64: those of the first n rows that match, in ascending order."""
         return np.flatnonzero(self.mask(given, n))
 
     def _test(self, condition: Condition, n: int, start: int) -> Mask:

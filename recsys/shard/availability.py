@@ -52,7 +52,7 @@ class Availability:
         return start <= now < end
 
     def move(self, now: float) -> Rows:
-        """Set the clock. Return the rows for which that changes anything."""
+        """Set the clock, in Unix seconds. Return the (n,) int64 rows for which that changes anything."""
         rows = self._bounded.view
         changed = self._open_at(rows, now) != self._open_at(rows, self.now)
         self.now = now

@@ -245,7 +245,7 @@ def firsts(tagged: Keys, rows: npt.NDArray[np.int64], ids: StringColumn) -> npt.
 
 
 def contains(sorted_tags: Keys, tags: Keys) -> npt.NDArray[np.bool_]:
-    """Which of the tags stand among the sorted ones."""
+    """Which of the tags, of any shape, stand among the (n,) sorted ones: bool of their shape."""
     if not len(sorted_tags):
         return np.zeros(tags.shape, bool)
     at = np.minimum(np.searchsorted(sorted_tags, tags), len(sorted_tags) - 1)

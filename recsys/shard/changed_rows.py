@@ -33,6 +33,8 @@ class Journal:
             self._state = forgotten + len(kept) + len(rows), Column(np.int64)
 
     def since(self, position: int) -> Rows | None:
-        """Rows of the changes behind the first `position`; a row may occur several times. None: they are forgotten."""
+        """(n,) int64 rows of the changes behind the first `position`; a row may occur several times. None: they are
+        forgotten.
+        """
         forgotten, rows = self._state
         return None if position < forgotten else rows.view[position - forgotten :]

@@ -84,7 +84,7 @@ class Twins:
                 self._later[int(content)] = row
 
     def settled(self, first: Floats, vector: Floats) -> Floats:
-        """The text vector of an item whose title and text an earlier item has.
+        """The (d,) text vector of an item whose title and text an earlier item has.
 
         It is the earlier item's vector `first`, unless the two differ too much to be of the same text.
         """
@@ -92,7 +92,7 @@ class Twins:
         return first if apart @ apart <= (2 - 2 * _SAME_TEXT) * (first @ first) else vector
 
     def parted(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Split rows, in their order: those without an equal row before them, and the others."""
+        """Split (n,) rows, in their order: those without an equal row before them, and the others."""
         later = repeated(np.zeros(len(rows), np.int64), self.keys.view[rows])
         return rows[~later], rows[later]
 

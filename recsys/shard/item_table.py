@@ -97,7 +97,7 @@ class ItemTable:
         return self._rows.get(item_id)
 
     def rows(self, item_ids: Sequence[str]) -> Rows:
-        """Rows of the items that are here, in the order of the ids."""
+        """(n,) int64 rows of the items that are here, in the order of the ids."""
         rows = self.find(item_ids)
         return rows[rows != NO_ROW]
 
@@ -184,7 +184,8 @@ class ItemTable:
         return settled
 
     def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
-        """Make the appended rows the items' rows; of several with one id the last. Return the rows that they replace.
+        """Make the appended (n,) rows the items' rows; of several with one id the last. Return the (m,) rows that they
+        replace.
 
         A row and the one that it replaces change places in one store, so a reader meets exactly one of the two.
         """
@@ -202,7 +203,7 @@ class ItemTable:
         return np.concatenate([old, np.setdiff1d(rows, born)])
 
     def delete(self, item_ids: Sequence[str]) -> Rows:
-        """Mark the items as deleted. Return the rows that they had."""
+        """Mark the items as deleted. Return the (n,) int64 rows that they had."""
         rows = self.rows(list(dict.fromkeys(item_ids)))
         for item_id in item_ids:
             self._rows.remove(item_id)
@@ -255,11 +256,11 @@ class ItemTable:
         return Item(self.ids[row], self.titles[row], **self._documents.fields(row))
 
     def stored_rows(self) -> Rows:
-        """Rows of all items, in ascending order."""
+        """(n,) int64 rows of all items, in ascending order."""
         return np.flatnonzero(self.stored.view.copy())
 
     def live_rows(self) -> Rows:
-        """Rows of the items that may be shown now, in ascending order."""
+        """(n,) int64 rows of the items that may be shown now, in ascending order."""
         # Copy first: `flatnonzero` counts and then fills, so a deletion between the two passes would give garbage rows.
         return np.flatnonzero(self.alive.view.copy())
 

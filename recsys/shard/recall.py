@@ -67,12 +67,12 @@ def nearest_query(version: str, vectors: Floats, k: int | Rows, given: Filter | 
 
 
 def distinct(vectors: Floats) -> Rows:
-    """The first row of each distinct vector, in order."""
+    """(m,) int64: the first row of each distinct one of (n, d) vectors, in order."""
     return np.sort(np.unique(vector_names(vectors), return_index=True)[1])
 
 
 def sample(vectors: Floats, n: int, seed: int = 7) -> Floats:
-    """At most n of the distinct rows, at random."""
+    """(m, d): at most n of the distinct rows, at random."""
     rows = distinct(vectors)
     return vectors[np.random.default_rng(seed).permutation(rows)[:n]]
 

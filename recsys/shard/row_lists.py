@@ -128,7 +128,7 @@ class RowLists:
         return rows
 
     def newest(self, given: Filter | None) -> Rows:
-        """The newest NEW_ROWS matching live rows with few likes, in ascending order."""
+        """(n,) int64: the newest NEW_ROWS matching live rows with few likes, in ascending order."""
         return np.sort(self.ranked(_NEW, given, NEW_ROWS)[:NEW_ROWS])
 
     def _alive(self, given: Filter | None) -> Mask:

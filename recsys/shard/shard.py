@@ -114,7 +114,7 @@ class Shard:
         return [item_id for item_id, present in zip(item_ids, here.tolist(), strict=True) if present]
 
     def pages(self, size: int) -> list[Rows]:
-        """The rows of all items, `size` at a time."""
+        """The (n,) int64 rows of all items, `size` at a time."""
         rows = self.items.stored_rows()
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 

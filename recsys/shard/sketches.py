@@ -46,6 +46,6 @@ class Sketcher:
 
 
 def unit(codes: npt.NDArray[np.int8]) -> Floats:
-    """Sketches as float32 unit vectors over the last axis; zeros stay zero."""
+    """Sketches, (..., b) int8, as float32 unit vectors over the last axis; zeros stay zero."""
     wide = codes.astype(np.float32)
     return wide / np.maximum(np.linalg.norm(wide, axis=-1, keepdims=True), 1e-12)

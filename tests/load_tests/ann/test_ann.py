@@ -11,7 +11,7 @@ import pytest
 
 from load_tests.ann import __main__ as whole
 from load_tests.ann import report
-from load_tests.ann.__main__ import _names
+from load_tests.ann.__main__ import names_of
 from load_tests.ann.contender import build, driver, measure, recall_of, set_for
 from load_tests.ann.datasets import Dataset, exact
 from load_tests.ann.runs import LateError, Run
@@ -118,13 +118,13 @@ def test_a_contender_that_is_not_there_is_an_error_and_one_out_of_time_is_none(d
 
 
 def test_kinds_with_commas_are_names_of_one_contender():
-    assert _names("hnswlib,recsys:faiss:IVF256,SQ8,recsys:flat") == [
+    assert names_of("hnswlib,recsys:faiss:IVF256,SQ8,recsys:flat") == [
         "hnswlib",
         "recsys:faiss:IVF256,SQ8",
         "recsys:flat",
     ]
     with pytest.raises(SystemExit, match="there is no contender 'hsnw'"):
-        _names("hsnw")
+        names_of("hsnw")
 
 
 def test_ratios_and_the_picture_are_of_those_that_reached_the_recall(tmp_path, capsys):
