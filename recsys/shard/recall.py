@@ -245,16 +245,19 @@ def _of_items(shards: Sequence[Shard], candidates: CandidateSet, queries: Floats
     """(n,) the name of each candidate's vector, see `vector_names`, and its score, both by the vectors that the version
     was built of.
     """
-    ids, names = candidates.ids.strings(), np.zeros(len(candidates.keys), np.uint64)
+    # Most items are candidates of many queries, and are looked up once.
+    _, first, place = np.unique(candidates.keys, return_index=True, return_inverse=True)
+    ids, names = candidates.ids.take(first).strings(), np.zeros(len(first), np.uint64)
     scores = candidates.likeness[:, QUERY].copy()
     for shard in shards:
         rows = shard.items.find(ids)
         here = rows != NO_ROW
-        vectors = shard.items.truth(rows[here])
-        names[here] = vector_names(vectors)
+        names[here] = vector_names(shard.items.truth(rows[here]))
         if shard.items.rounded:
-            scores[here] = np.einsum("nd,nd->n", vectors, queries[candidates.requests[here]])
-    return names, scores
+            mine = here[place]
+            vectors = shard.items.truth(rows[place[mine]])
+            scores[mine] = np.einsum("nd,nd->n", vectors, queries[candidates.requests[mine]])
+    return names[place], scores
 
 
 def vector_names(vectors: Floats) -> Keys:
