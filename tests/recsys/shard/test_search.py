@@ -15,6 +15,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Item
 from recsys.index.base import engine
 from recsys.shard.candidates import BECAUSE, QUERY, TASTE
+from recsys.shard.exact import exact as nearest_of
 from recsys.shard.item_table import ItemTable
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
@@ -189,15 +190,20 @@ def test_a_user_who_has_seen_almost_everything_gets_the_rest(name):
     assert got == [set(left), {"i2", "i708"}, {"i707", "i708"}, set(), set(left)]
 
 
-def test_exact_scoring_in_blocks():
+@pytest.mark.parametrize("block", [1 << 16, 700])
+def test_exact_scoring_in_blocks(block):
     """More matches than one block holds are scored in several, and the best of all of them are kept."""
-    shard = make_shard(70_000, "flat", exact_below=100_000)
-    vector = unit_rows(np.ones((1, D)))[0]
-    (got,) = answers(shard, [Asked([(QUERY, "similar", 20, vector)], filter=ALL)])
+    shard = make_shard(3000, "flat", exact_below=100_000)
+    vector = unit_rows(np.ones((1, D)))
     rows = shard.items.live_rows()
-    scores = shard.items.vectors(rows) @ vector
+    best = np.sort(shard.items.vectors(rows) @ vector[0])[-20:]
+    found, scores = nearest_of(shard.items, vector, rows, 20, block)
+    assert len(set(found[0].tolist())) == 20
+    np.testing.assert_allclose(scores[0], best[::-1], atol=1e-6)
+    np.testing.assert_allclose(shard.items.vectors(found[0]) @ vector[0], scores[0], atol=1e-6)
+    (got,) = answers(shard, [Asked([(QUERY, "similar", 20, vector[0])], filter=ALL)])
     # Items of equal vectors are as good as each other.
-    np.testing.assert_allclose(sorted(x[1][QUERY] for x in got.values()), np.sort(scores)[-20:], atol=1e-6)
+    np.testing.assert_allclose(sorted(x[1][QUERY] for x in got.values()), best, atol=1e-6)
 
 
 def test_sketches_only_when_asked_for():
