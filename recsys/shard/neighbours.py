@@ -121,19 +121,21 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.in_order(query, places)
         wanted = vectors.wanted
-        others = min(dead, _DEAD) if wider == 1 else dead
+        others, least, k = min(dead, _DEAD) if wider == 1 else dead, int(wanted.min()), int(wanted.max())
+        alike = least == k
         if others or len(query.exclude):
             k = int((wanted + np.minimum(vectors.excluded + others, wider * wanted)).max())
-        else:
-            k = int(wanted.max())
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
         # Past a quarter of the items a walk reads more than scoring them in one product does.
         if k * 4 >= live:
             break
         rows, scores = _walk(shard, vectors.queries, k)
         bits, keep = query.vector_source[places], eligible(shard, vectors.requests, rows, excluded, None)
-        if rows.shape[1] == k == wanted.min() and np.count_nonzero(keep) == keep.size and not shard.items.twins.any:
-            return [*proposals, Proposals.of(vectors.requests, rows, keep, bits, scores)]  # nothing is excluded
+        first = keep[:, :least]
+        if alike and rows.shape[1] == k and np.count_nonzero(first) == first.size and not shard.items.twins.any:
+            # Nothing is excluded of the best.
+            best = None if scores is None else scores[:, :least]
+            return [*proposals, Proposals.of(vectors.requests, rows[:, :least], first, bits, best)]
         chosen = _best_of(shard, rows, keep, wanted)
         enough = chosen.sum(axis=1) >= wanted
         if np.count_nonzero(enough) == len(places):  # nearly always
