@@ -40,6 +40,7 @@ from load_tests.comparison import results
 from load_tests.comparison.bench import ROOT
 from load_tests.parts.shards_stage import Stage, valkey
 from recsys.datatypes import Interaction, Item, RecQuery
+from recsys.errors import Overloaded, Unavailable
 from recsys.ranking.candidate_shares import asked_of_each
 from recsys.routing import Router
 from recsys.serving.gateway import Gateway
@@ -61,6 +62,27 @@ def catalogue(n: int) -> list[Item]:
     return [Item(f"i{i}", " ".join(words[w] for w in row)) for i, row in enumerate(picks.tolist())]
 
 
+class Requests:
+    """Of one way: seconds from when each was due to its answer, and how many were answered in part or not at all."""
+
+    def __init__(self, gateway: Gateway, users: int) -> None:
+        self._gateway, self._users = gateway, users
+        self.begin()
+
+    def begin(self) -> None:
+        self.times: list[float] = []
+        self.degraded = self.refused = 0
+
+    async def ask(self, due: float) -> None:
+        try:
+            slate = await self._gateway.recommend(RecQuery(user_id=f"u{random.randrange(self._users)}", k=10))
+        except (Overloaded, Unavailable):  # the machine does other work
+            self.refused += 1
+            return
+        self.times.append(time.monotonic() - due)
+        self.degraded += bool(slate.degraded)
+
+
 async def measure(
     stage: Stage,
     gateway: Gateway,
@@ -72,22 +94,14 @@ async def measure(
     paused: bool = False,
     at_a_rate: bool = True,
 ) -> dict[str, Any]:
-    args, users = stage.args, [f"u{i}" for i in range(stage.args.users)]
+    args, requests = stage.args, Requests(gateway, stage.args.users)
     for hedging in stage.hedgings:
         hedging.share = share
     processes = [psutil.Process(pid) for pid in (os.getpid(), *stage.pids)]
-    times: list[float] = []
-    degraded = 0
-
-    async def ask(due: float) -> None:
-        nonlocal degraded
-        slate = await gateway.recommend(RecQuery(user_id=random.choice(users), k=10))
-        times.append(time.monotonic() - due)
-        degraded += bool(slate.degraded)
 
     async def client(until: float) -> None:
         while time.monotonic() < until:
-            await ask(time.monotonic())
+            await requests.ask(time.monotonic())
 
     async def load(seconds: float) -> None:
         start = time.monotonic()
@@ -97,15 +111,14 @@ async def measure(
         asking = []
         for n in range(int(seconds * args.rate)):
             await asyncio.sleep(max(start + n / args.rate - time.monotonic(), 0.0))
-            asking.append(asyncio.create_task(ask(start + n / args.rate)))
+            asking.append(asyncio.create_task(requests.ask(start + n / args.rate)))
         await asyncio.gather(*asking)
 
     with patch.object(Router, "spread", 1) if all_of_each else contextlib.nullcontext():
         stage.slow(args.slow_share if slow else 0.0)
         await load(max(args.seconds / 4, 128 / args.rate))  # so that what late is has been learned
         pausing = asyncio.create_task(_pause(stage.pids, args)) if paused else None
-        times.clear()
-        degraded = 0
+        requests.begin()
         stage.counts.hedged.clear()
         stage.sent_b, stage.calls, cpu = 0, 0, _cpu(processes)
         await load(args.seconds)
@@ -113,6 +126,11 @@ async def measure(
         if pausing is not None:
             pausing.cancel()
             await asyncio.gather(pausing, return_exceptions=True)
+    times = requests.times
+    if not times:
+        raise SystemExit(
+            f"{way}: none of {requests.refused} requests was answered; the machine is too busy, or --rate too high"
+        )
     again = sum(stage.counts.hedged.values())
     p50, p95, p99, p999 = np.percentile(np.array(times) * 1000, (50, 95, 99, 99.9)).round(2).tolist()
     return {
@@ -127,7 +145,8 @@ async def measure(
         "sent_kb": round(stage.sent_b / len(times) / 1000, 2),
         "called_again": round(again / max(stage.calls, 1), 4),
         "won": stage.counts.hedged["won"],
-        "degraded": round(degraded / len(times), 5),
+        "degraded": round(requests.degraded / len(times), 5),
+        "refused": requests.refused,
     }
 
 
@@ -194,6 +213,7 @@ async def run(stage: Stage, items: Sequence[Item]) -> list[dict[str, Any]]:
 def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
     table = Table(
         "shards", "way", "requests", "p50 ms", "p95", "p99", "p99.9", "CPU µs", "sent kB", "called again", "degraded",
+        "refused",
         title=f"{args.items:,} items of {args.dimension} dimensions, {args.seconds:g} s each: {args.clients} clients, "
         f"then {args.rate:g} requests/s; slow: {args.slow_share:.0%} of a process' searches by {args.slow_ms:g} ms; "
         f"paused: {args.pause_ms:g} ms every {args.every_s:g} s",
@@ -203,6 +223,7 @@ def show(rows: Sequence[dict[str, Any]], args: argparse.Namespace) -> None:
             str(row["shards"]), row["way"], f"{row['requests']:,}",
             *(f"{row[f'{p}_ms']:.1f}" for p in ("p50", "p95", "p99", "p999")),
             f"{row['cpu_us']:,}", f"{row['sent_kb']:.1f}", f"{row['called_again']:.2%}", f"{row['degraded']:.2%}",
+            str(row["refused"]),
             end_section=row["way"] == "paused, hedged",
         )  # fmt: skip
     Console(width=150).print(table)
