@@ -102,7 +102,9 @@ def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterS
     events = tmp_path / "events.jsonl"
     events.write_bytes(b"\n".join(map(orjson.dumps, likes)))
     head = f"{cluster.network.addresses[0]}:6385"
-    learned = orjson.loads(cluster.recsys("train", events, "--address", head, "--promote", "--json", on=1))
+    learned = orjson.loads(
+        cluster.recsys("train", events, "--no-trees", "--address", head, "--promote", "--json", on=1)
+    )
     assert (learned["promoted"], learned["card"]["users"]) == (True, 60)
     assert eventually(lambda: status(cluster)["index_version"] == learned["version"], 60)
     assert str(status(cluster)["model_version"]).startswith("learned")
