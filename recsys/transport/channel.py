@@ -9,11 +9,13 @@ import asyncio
 import hmac
 import os
 import time
+from collections.abc import Awaitable
 
 from recsys.errors import Unavailable
 from recsys.transport.encryption import client_context, fingerprint_shown, leaves_the_machine
 from recsys.transport.frames import RESULT, Frames
 from recsys.transport.handshake import NONCE, PROOF, Unproven, proof
+from recsys.transport.local_socket import local_address, local_name
 
 _REFUSED_S = 5.0
 """Seconds for which a server that failed its proof is not tried again."""
@@ -91,6 +93,17 @@ class _ClientEnd(Frames):
         return self.transport is None or self.transport.is_closing()
 
 
+async def _greeted(end: _ClientEnd, connecting: Awaitable[object]) -> _ClientEnd:
+    """The end, once it is connected and the server has proved itself."""
+    try:
+        await connecting
+        await end.ready
+    except BaseException:
+        end.close()
+        raise
+    return end
+
+
 class Channel:
     """The client's end, connected when first used and again after a loss."""
 
@@ -99,6 +112,7 @@ class Channel:
         self._host, self._port = host, int(port)
         self.address = address
         self._secret = secret
+        self._local = local_name(address)
         self._tls = client_context() if leaves_the_machine(host) else None
         self._connect_s = connect_s
         self._end: _ClientEnd | None = None
@@ -131,21 +145,28 @@ class Channel:
                 return self._end
             if time.monotonic() < self._refused_until:
                 raise ConnectionRefusedError(f"{self.address} failed its proof a moment ago")
-            end = _ClientEnd(self._secret, self.address)
             try:
                 async with asyncio.timeout(self._connect_s):
-                    await asyncio.get_running_loop().create_connection(
-                        lambda: end, self._host, self._port, ssl=self._tls
-                    )
-                    await end.ready
+                    end = await self._dial_beside() or await self._dial_port()
             except Unproven:
                 self._refused_until = time.monotonic() + _REFUSED_S
                 raise
-            except BaseException:
-                end.close()
-                raise
             self._end = end
             return end
+
+    async def _dial_beside(self) -> _ClientEnd | None:
+        """Over the Unix socket; None: there is none, or it is not the replica's."""
+        if self._local is None:
+            return None
+        end = _ClientEnd(self._secret, local_address(self.address))
+        try:
+            return await _greeted(end, asyncio.get_running_loop().create_unix_connection(lambda: end, self._local))
+        except OSError:
+            return None
+
+    async def _dial_port(self) -> _ClientEnd:
+        end, loop = _ClientEnd(self._secret, self.address), asyncio.get_running_loop()
+        return await _greeted(end, loop.create_connection(lambda: end, self._host, self._port, ssl=self._tls))
 
     def close(self) -> None:
         if self._end is not None:

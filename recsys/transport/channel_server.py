@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from recsys.transport.encryption import leaves_the_machine, server_tls
 from recsys.transport.frames import ERROR, RESULT, Frames
 from recsys.transport.handshake import NONCE, PROOF, address_of, proof
+from recsys.transport.local_socket import local_address, local_name
 
 _GREETING_S = 5.0
 """Seconds within which a client must have proved itself; after that the server closes the connection."""
@@ -19,11 +22,15 @@ Handler = Callable[[int, bytes], bytes | Awaitable[bytes]]
 
 
 class _ServerEnd(Frames):
-    def __init__(self, handler: Handler, secret: bytes, greeting_s: float, fingerprint: bytes) -> None:
+    def __init__(
+        self, handler: Handler, secret: bytes, greeting_s: float, fingerprint: bytes, address: str | None = None
+    ) -> None:
+        """`address`: what proofs cover; None: that of the socket."""
         super().__init__(greeting=NONCE)
         self._handler = handler
         self._secret = secret
         self._fingerprint = fingerprint
+        self._address = address
         self._greeting_s = greeting_s
         self._expected: bytes | None = None
         """The client's proof; None: its nonce has not come yet."""
@@ -39,7 +46,8 @@ class _ServerEnd(Frames):
     def greeted(self, greeting: bytes) -> int:
         if self._expected is None:
             assert self.transport is not None
-            nonce, address = os.urandom(NONCE), address_of(self.transport.get_extra_info("sockname"))
+            nonce = os.urandom(NONCE)
+            address = self._address or address_of(self.transport.get_extra_info("sockname"))
             self._expected = proof(self._secret, b"client", greeting, nonce, address, self._fingerprint)
             self.write(nonce + proof(self._secret, b"server", greeting, nonce, address, self._fingerprint))
             return PROOF
@@ -75,11 +83,14 @@ class _ServerEnd(Frames):
 
 
 class ChannelServer:
-    """Answers calls on a port of the system's choice, over TLS where the address may be reached from a network."""
+    """Answers calls on a port of the system's choice, over TLS where the address may be reached from a network, and on
+    the Unix socket beside it where it may not.
+    """
 
-    def __init__(self, server: asyncio.Server) -> None:
-        self._server = server
-        self.address = address_of(server.sockets[0].getsockname())
+    def __init__(self, server: asyncio.Server, address: str, beside: asyncio.Server | None) -> None:
+        """`beside`: the Unix socket."""
+        self._server, self._beside = server, beside
+        self.address = address
 
     @classmethod
     async def start(cls, host: str, handler: Handler, secret: bytes, greeting_s: float = _GREETING_S) -> ChannelServer:
@@ -87,15 +98,21 @@ class ChannelServer:
         loop = asyncio.get_running_loop()
         tls = await asyncio.to_thread(server_tls) if leaves_the_machine(host) else None
         fingerprint, context = (b"", None) if tls is None else (tls.fingerprint, tls.context)
-        return cls(
-            await loop.create_server(
-                lambda: _ServerEnd(handler, secret, greeting_s, fingerprint),
-                host,
-                0,
-                ssl=context,
-                ssl_handshake_timeout=None if tls is None else greeting_s,
-            )
+        server = await loop.create_server(
+            lambda: _ServerEnd(handler, secret, greeting_s, fingerprint),
+            host,
+            0,
+            ssl=context,
+            ssl_handshake_timeout=None if tls is None else greeting_s,
         )
+        address, beside = address_of(server.sockets[0].getsockname()), None
+        if (name := local_name(address)) is not None:
+            end = partial(_ServerEnd, handler, secret, greeting_s, b"", local_address(address))
+            with contextlib.suppress(OSError):  # somebody has the name: composers go to the port
+                beside = await loop.create_unix_server(end, name)
+        return cls(server, address, beside)
 
     def stop(self) -> None:
         self._server.close()
+        if self._beside is not None:
+            self._beside.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import os
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 
@@ -17,6 +18,7 @@ from recsys.transport import wire
 from recsys.transport.channel import Channel
 from recsys.transport.channel_server import ChannelServer
 from recsys.transport.handshake import Unproven
+from recsys.transport.local_socket import local_name
 from tests.support.channels import SECRET, handler, impostor
 from tests.support.world import eventually
 
@@ -72,6 +74,41 @@ async def test_a_call_that_waits_for_nothing_is_answered_at_once() -> None:
     ]
     channel.close()
     server.stop()
+
+
+async def _family(channel: Channel) -> socket.AddressFamily:
+    """Of the connection's socket, once it is there."""
+    assert await channel.call(1, b"\x00") == b"\x01\x00"
+    assert channel._end is not None
+    assert channel._end.transport is not None
+    family: socket.AddressFamily = channel._end.transport.get_extra_info("socket").family
+    channel.close()
+    return family
+
+
+async def test_on_one_machine_calls_go_over_a_unix_socket(server: ChannelServer) -> None:
+    """And over the port where another program has the socket's name, says nothing, or passes all on to the port."""
+    assert await _family(Channel(server.address, SECRET)) == socket.AF_UNIX
+    host, port = server.address.split(":")
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection(host, int(port))
+        with contextlib.suppress(OSError, EOFError):
+            to_writer.write(await reader.readexactly(32))
+            writer.write(await to_reader.readexactly(64))
+            await reader.read()
+        to_writer.close()
+        writer.close()
+
+    async def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server._beside.close()  # type: ignore[union-attr] # as if the name had been taken before
+    assert await _family(Channel(server.address, SECRET)) == socket.AF_INET
+    for taken in (pass_on, close):
+        other = await asyncio.start_unix_server(taken, local_name(server.address))
+        assert await _family(Channel(server.address, SECRET)) == socket.AF_INET
+        other.close()
 
 
 async def test_without_the_secret_nothing_is_read() -> None:
