@@ -61,6 +61,12 @@ class StringColumn:
         at += np.arange(offsets[-1])
         return StringColumn(self.blob.take(at), offsets)
 
+    def picked(self, rows: Rows) -> list[str]:
+        """Those at (m,) rows, decoded: a few of many, which are read where they stand."""
+        memory = self.blob.data
+        starts, ends = self.offsets.take(rows).tolist(), self.offsets.take(rows + 1).tolist()
+        return [str(memory[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+
     def at(self, rows: Rows) -> StringRows:
         """Those at (m,) rows, without a copy of their bytes."""
         return StringRows(self.blob, self.offsets, rows)
@@ -90,10 +96,11 @@ class StringRows(StringColumn):
     def take(self, rows: Rows) -> StringRows:
         return StringRows(self.blob, self.offsets, self.rows[rows])
 
+    def picked(self, rows: Rows) -> list[str]:
+        return StringColumn.picked(self, self.rows[rows])
+
     def strings(self) -> list[str]:
-        memory = self.blob.data
-        starts, ends = self.offsets[self.rows].tolist(), self.offsets[self.rows + 1].tolist()
-        return [str(memory[start:end], "utf-8") for start, end in zip(starts, ends, strict=True)]
+        return StringColumn.picked(self, self.rows)
 
 
 NO_STRINGS = StringColumn(np.zeros(0, np.uint8), np.zeros(1, np.int64))

@@ -32,7 +32,7 @@ def recommendations(
     picked = np.concatenate(chosen)
     likeness = candidates.likeness[picked, BECAUSE:ROLES]
     nearest = np.where(np.isnan(likeness), -np.inf, likeness).argmax(axis=1).tolist()
-    ids, titles = candidates.ids.take(picked).strings(), candidates.titles.take(picked).strings()
+    ids, titles = candidates.ids.picked(picked), candidates.titles.picked(picked)
     bits = candidates.sources[picked].tolist()
     rounded = np.round(scores[picked].astype(np.float64), 6).tolist()
     slates, start = [], 0

@@ -23,6 +23,7 @@ from recsys.state.profile_cache import Stale
 from recsys.state.users import Appended, UserStore
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport.breaker import Breaker
+from recsys.transport.deadline import Deadline
 from recsys.transport.shard_clients import Shards
 
 _WORTH = 0.1
@@ -106,7 +107,7 @@ class ProfileLoader:
         if not user_ids or not self._breaker.allows():
             return {}
         try:
-            async with asyncio.timeout(budget_s):
+            with Deadline(budget_s):
                 cached = await self._users.profiles.load(user_ids, serve.version, serve.space.unknown_user())
         except TimeoutError:
             self._breaker.record(answered=False)

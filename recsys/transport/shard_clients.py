@@ -16,6 +16,7 @@ from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.shard.listing import order_of
 from recsys.transport.breaker import Breaker
 from recsys.transport.clock import Clock
+from recsys.transport.deadline import Deadline
 
 R = TypeVar("R")
 
@@ -179,8 +180,9 @@ async def _one_part(
 ) -> tuple[dict[int, R], set[int]]:
     """`_parts` of one shard."""
     [n] = shards
+    deadline = Deadline(budget_s)
     try:
-        async with asyncio.timeout(budget_s) as limit:
+        with deadline:
             return {n: await call(n)}, set()
     except Exception:  # noqa: BLE001 - whatever failed, the answer is missing
-        return {}, {n} if limit.expired() else set()
+        return {}, {n} if deadline.passed else set()
