@@ -174,7 +174,7 @@ class Int8Graph:
 
     def _kept(self, wanted: int) -> int:
         """Nodes to keep on the way to so many that are there: faiss counts hidden ones among them."""
-        return math.ceil(wanted * len(self) / (len(self) - self._hidden))
+        return math.ceil(wanted * len(self) / (len(self) - self._hidden)) if self._hidden else wanted
 
     def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         how = _faiss().SearchParameters(sel=self._selector)

@@ -181,6 +181,8 @@ class Nodes:
         """
         if self._alike:
             return nodes, scores
+        if self.rows == self.live and not np.count_nonzero(nodes < 0):  # each node has one row
+            return self._head.view[nodes].astype(np.int64), scores
         here = nodes >= 0
         sizes = self._sizes.view[nodes]  # for -1 that of the last, which does not count
         if np.count_nonzero((sizes == 1) & here) == sizes.size:  # nearly always

@@ -17,6 +17,7 @@ from recsys.shard.sources import BITS
 
 _NAMED = [tuple(source for source, bit in BITS.items() if bits & bit) for bits in range(2 * max(BITS.values()))]
 """Names of sources by bit mask."""
+_LIKED = BITS["because_you_liked"]
 
 
 def recommendations(
@@ -30,11 +31,13 @@ def recommendations(
     of request b's selected candidates, best first.
     """
     picked = np.concatenate(chosen)
-    likeness = candidates.likeness[picked, BECAUSE:ROLES]
-    nearest = np.where(np.isnan(likeness), -np.inf, likeness).argmax(axis=1).tolist()
     ids, titles = candidates.ids.picked(picked), candidates.titles.picked(picked)
-    bits = candidates.sources[picked].tolist()
-    rounded = np.round(scores[picked].astype(np.float64), 6).tolist()
+    sources = candidates.sources.take(picked)
+    bits, nearest = sources.tolist(), [0] * len(picked)
+    if np.count_nonzero(sources & _LIKED):
+        likeness = candidates.likeness[picked, BECAUSE:ROLES]
+        nearest = np.where(np.isnan(likeness), -np.inf, likeness).argmax(axis=1).tolist()
+    rounded = scores.take(picked).astype(np.float64).round(6).tolist()
     slates, start = [], 0
     for b, (prepared, winners) in enumerate(zip(batch, chosen, strict=True)):
         reason = _Reasons(prepared)
@@ -68,7 +71,7 @@ class _Reasons:
 
     def of(self, bits: int, nearest: int) -> tuple[dict[str, str], ...]:
         """Return the reasons of an item. `bits`: its sources; `nearest`: position of the most similar recent like."""
-        key = (bits, nearest if bits & BITS["because_you_liked"] else 0)
+        key = (bits, nearest if bits & _LIKED else 0)
         if key not in self._by_key:
             self._by_key[key] = tuple(self._reason(source, nearest) for source in _NAMED[bits])
         return self._by_key[key]

@@ -248,5 +248,5 @@ def contains(sorted_tags: Keys, tags: Keys) -> npt.NDArray[np.bool_]:
     """Which of the tags, of any shape, stand among the (n,) sorted ones: bool of their shape."""
     if not len(sorted_tags):
         return np.zeros(tags.shape, bool)
-    at = np.minimum(np.searchsorted(sorted_tags, tags), len(sorted_tags) - 1)
+    at = np.minimum(sorted_tags.searchsorted(tags), len(sorted_tags) - 1)
     return np.asarray(sorted_tags[at] == tags)

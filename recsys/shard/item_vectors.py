@@ -72,7 +72,7 @@ class ItemVectors:
         return self._joined(rows, self._held or self._kept)
 
     def _kept(self, rows: Rows) -> Floats:
-        return np.asarray(self._snapshot[rows], np.float32)
+        return np.asarray(self._snapshot.take(rows, axis=0), np.float32)
 
     def _joined(self, rows: Rows, of_snapshot: Callable[[Rows], Floats]) -> Floats:
         if not len(self._added):

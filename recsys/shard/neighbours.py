@@ -93,12 +93,12 @@ def nearest(shard: Shard, query: ShardQuery, excluded: Keys) -> Nearest:
 def _groups(query: ShardQuery) -> dict[tuple[Filter | None, bool], Ints]:
     """Places of the vectors whose neighbours are wanted, by filter and by whether they are wanted among new items."""
     places = query.vector_k.nonzero()[0]
-    new = query.vector_source[places] == _NEW
+    new = query.vector_source == _NEW
     if len(places) and not any(query.filters) and not np.count_nonzero(new):
         return {(None, False): places}
     groups: dict[tuple[Filter | None, bool], list[int]] = {}
     requests = query.vector_request[places].tolist()
-    for place, request, is_new in zip(places.tolist(), requests, new.tolist(), strict=True):
+    for place, request, is_new in zip(places.tolist(), requests, new[places].tolist(), strict=True):
         groups.setdefault((query.filters[request], is_new), []).append(place)
     return {kind: np.array(some) for kind, some in groups.items()}
 
@@ -130,7 +130,7 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
         if k * 4 >= live:
             break
         rows, scores = _walk(shard, vectors.queries, k)
-        bits, keep = query.vector_source[places], eligible(shard, vectors.requests, rows, excluded, None)
+        bits, keep = query.vector_source.take(places), eligible(shard, vectors.requests, rows, excluded, None)
         first = keep[:, :least]
         if alike and rows.shape[1] == k and np.count_nonzero(first) == first.size and not shard.items.twins.any:
             # Nothing is excluded of the best.
@@ -260,7 +260,7 @@ def _best_of(shard: Shard, rows: Rows, keep: Bools, wanted: Ints) -> Bools:
     """Of (m, w) rows, best first, and which of them are eligible: the `wanted` best, and as many that are not equal to
     a better one, so that equal items do not fill a slate.
     """
-    chosen = keep if rows.shape[1] <= wanted.min() else keep & (np.cumsum(keep, axis=1) <= wanted[:, None])
+    chosen = keep if rows.shape[1] <= wanted.min() else keep & (keep.cumsum(axis=1) <= wanted[:, None])
     if not shard.items.twins.any:
         return chosen
     distinct = _distinct(shard, rows, keep)

@@ -44,7 +44,7 @@ class Proposals:
             np.concatenate([none, *(part.requests for part in parts)]),
             np.concatenate([none, *(part.rows for part in parts)]),
             np.concatenate([none, *(part.bits for part in parts)]),
-            np.concatenate([np.zeros(0, np.float32), *(part.told for part in parts)]),
+            np.concatenate([part.told for part in parts]) if any(part.scores is not None for part in parts) else None,
         )
 
     @classmethod
@@ -55,8 +55,8 @@ class Proposals:
         if np.count_nonzero(chosen) == chosen.size:
             width = chosen.shape[1]
             told = None if scores is None else scores.ravel()
-            return cls(np.repeat(requests, width), rows.ravel(), np.repeat(bits, width), told)
-        line, column = np.nonzero(chosen)
+            return cls(requests.repeat(width), rows.ravel(), bits.repeat(width), told)
+        line, column = chosen.nonzero()
         return cls(requests[line], rows[line, column], bits[line], None if scores is None else scores[line, column])
 
 
@@ -74,10 +74,13 @@ def eligible(shard: Shard, requests: Ints, rows: Rows, excluded: Keys, given: Fi
     if not len(items):
         return keep
     safe = np.maximum(rows, 0)
-    keep &= items.alive.view[safe]
+    if shown != len(items):
+        keep &= items.alive.view[safe]
     if given is not None:
         mask = shard.lists.mask(given)
         keep &= mask[np.minimum(safe, len(mask) - 1)] & (safe < len(mask))
     if len(excluded):
-        keep = keep & ~contains(excluded, tag(requests[:, None], shard.items.keys.view[safe]))
+        keys = items.keys.view[safe]
+        own = tag(requests[:, None], keys) if np.count_nonzero(requests) else keys  # of the first request they are tags
+        keep = keep & ~contains(excluded, own)
     return keep

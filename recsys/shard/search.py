@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from recsys.columns import lengths
@@ -15,6 +17,8 @@ from recsys.shard.sources import BITS, COLUMNS, SOURCES
 from recsys.shard.trail_measures import LIKENESS, Trails, measure
 
 _KEY = np.uint64((1 << KEY_BITS) - 1)
+_CACHED = 1 << 16
+"""Components of vectors that are read together: 256 KiB, which a core's cache still has when they are multiplied."""
 _COLUMN_BITS = np.array([BITS[column] for column in COLUMNS])
 
 
@@ -86,7 +90,10 @@ def _assemble(
 ) -> CandidateSet:
     items = shard.items
     rows, sources, scores, tags = _each_once(shard, Proposals.joined(proposals))
-    offsets = tags.searchsorted(np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS))
+    if query.size == 1:
+        offsets = np.array([0, len(tags)])
+    else:
+        offsets = tags.searchsorted(np.arange(query.size + 1, dtype=np.uint64) << np.uint64(KEY_BITS))
     return CandidateSet(
         offsets=offsets,
         keys=tags & _KEY,
@@ -105,15 +112,19 @@ def _assemble(
     )
 
 
-def _each_once(shard: Shard, proposed: Proposals) -> tuple[Rows, Ints, Floats, Keys]:
-    """(n,) rows, bits of their sources, scores and tags of what is proposed, in the order of the tags."""
-    items = shard.items
-    tagged = tag(proposed.requests, items.keys.view.take(proposed.rows))
+def _each_once(shard: Shard, proposed: Proposals) -> tuple[Rows, Ints, Floats | None, Keys]:
+    """(n,) rows, bits of their sources, scores and tags of what is proposed, in the order of the tags. Scores None: no
+    source told any.
+    """
+    items, told = shard.items, proposed.scores
+    tagged = items.keys.view.take(proposed.rows)
+    if np.count_nonzero(proposed.requests):  # of the first request keys are tags
+        tagged = tag(proposed.requests, tagged)
     order = tagged.argsort(kind="stable")
     rows, tags = proposed.rows.take(order), tagged.take(order)
     again = tags[1:] == tags[:-1]
     if not np.count_nonzero(again):
-        return rows, proposed.bits.take(order), proposed.told.take(order), tags
+        return rows, proposed.bits.take(order), None if told is None else told.take(order), tags
     new = np.append(True, ~again)
     # Two items may share a key, and an item may have changed its row meanwhile.
     if np.count_nonzero(again & (rows[1:] != rows[:-1])):
@@ -122,58 +133,78 @@ def _each_once(shard: Shard, proposed: Proposals) -> tuple[Rows, Ints, Floats, K
         new = firsts(tags, rows, items.ids.column)
     first = new.nonzero()[0]
     bits = np.bitwise_or.reduceat(proposed.bits.take(order), first)
-    return rows.take(first), bits, proposed.told.take(order.take(first)), tags.take(first)
+    scores = None if told is None else told.take(order.take(first))
+    return rows.take(first), bits, scores, tags.take(first)
 
 
-def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats) -> Floats:
+def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats | None) -> Floats:
     """(n, LIKENESS) of each candidate: inner products with its own request's vectors, and what its trail tells.
 
-    `scores`: (n,) products that a source told; NaN: it told none.
+    `scores`: (n,) products that a source told; NaN: it told none. None: none did.
     """
     likeness = np.empty((len(rows), LIKENESS), np.float32)
     likeness.fill(np.nan)
-    requests = np.arange(query.size).repeat(offsets[1:] - offsets[:-1])
-    vectors = np.bincount(query.vector_request, minlength=query.size)
-    # With one vector, to which all candidates are near, every product is told.
-    complete, untold = vectors == 1, np.isnan(scores)
-    if np.count_nonzero(untold):
-        complete[requests[untold]] = False
-    roles = np.zeros(query.size, np.int64)
-    roles[query.vector_request] = query.vector_role
-    completed = np.count_nonzero(complete)
-    if completed == query.size:
-        likeness[np.arange(len(rows)), roles.take(requests)] = scores
-    else:
-        if completed:
-            told = complete[requests].nonzero()[0]
-            likeness[told, roles[requests[told]]] = scores[told]
-        wanting = (vectors > 0) & ~complete
-        if np.count_nonzero(wanting):
-            _multiply(shard, query, rows, offsets, wanting, likeness)
+    wanting = np.bincount(query.vector_request, minlength=query.size) > 0
+    if scores is not None:
+        wanting &= ~_take_told(query, offsets, scores, likeness)
+    if len(rows) and np.count_nonzero(wanting):
+        _multiply(shard, query, rows, offsets, wanting, likeness)
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
+        requests = np.arange(query.size).repeat(lengths(offsets))
         likes = learned.links.likes(query.trail, query.trail_offsets, query.trail_weights)
         slots = shard.items.slots.view[rows]
         measure(Trails(learned, query.trail, query.trail_offsets, likes, offsets, requests, slots), likeness)
     return likeness
 
 
+def _take_told(query: ShardQuery, offsets: Ints, scores: Floats, likeness: Floats) -> Bools:
+    """Put scores that sources told into `likeness`. Return (B,) bool: the requests that lack nothing then.
+
+    With one vector, to which all candidates are near, every product is told.
+    """
+    requests = np.arange(query.size).repeat(lengths(offsets))
+    complete, untold = np.bincount(query.vector_request, minlength=query.size) == 1, np.isnan(scores)
+    if np.count_nonzero(untold):
+        complete[requests[untold]] = False
+    roles = np.zeros(query.size, np.int64)
+    roles[query.vector_request] = query.vector_role
+    completed = np.count_nonzero(complete)
+    if completed == query.size:
+        likeness[np.arange(len(requests)), roles.take(requests)] = scores
+    elif completed:
+        told = complete[requests].nonzero()[0]
+        likeness[told, roles[requests[told]]] = scores[told]
+    return complete
+
+
 def _multiply(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, wanting: Bools, likeness: Floats) -> None:
     """Compute the inner products of the candidates of the marked requests, of each with all its vectors at once."""
-    counts = offsets[1:] - offsets[:-1]
-    everyone = np.count_nonzero(wanting) == len(wanting)
-    vectors = shard.items.vectors(rows if everyone else rows[np.repeat(wanting, counts)])
     queries, roles, requests = query.vectors, query.vector_role, query.vector_request
     if np.count_nonzero(requests[1:] < requests[:-1]):
         order = np.argsort(requests, kind="stable")
         queries, roles, requests = queries[order], roles[order], requests[order]
     bounds = requests.searchsorted(np.arange(query.size + 1)).tolist()
-    starts, start = offsets.tolist(), 0
-    for b in wanting.nonzero()[0].tolist():
-        mine, own = slice(bounds[b], bounds[b + 1]), likeness[starts[b] : starts[b + 1]]
-        products = vectors[start : start + len(own)] @ queries[mine].T
-        own[:, roles[mine]] = products
-        shunned = roles[mine] == SHUNNED
-        if np.count_nonzero(shunned) > 1:
-            own[:, SHUNNED] = products[:, shunned].max(axis=1)
-        start += len(own)
+    starts, shuns = offsets.tolist(), bool(np.count_nonzero(roles == SHUNNED))
+    for some in _near_each_other(wanting.nonzero()[0].tolist(), starts, max(_CACHED // query.vectors.shape[1], 1)):
+        first, start = starts[some[0]], 0
+        vectors = shard.items.vectors(rows[first : starts[some[-1] + 1]])
+        for b in some:
+            mine, own = slice(bounds[b], bounds[b + 1]), likeness[starts[b] : starts[b + 1]]
+            products = vectors[start : start + len(own)] @ queries[mine].T
+            own[:, roles[mine]] = products
+            if shuns and np.count_nonzero(shunned := roles[mine] == SHUNNED) > 1:
+                own[:, SHUNNED] = products[:, shunned].max(axis=1)
+            start += len(own)
+
+
+def _near_each_other(requests: Sequence[int], starts: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield the requests in runs without a gap whose candidates together are at most `most`, where they are several."""
+    some: list[int] = []
+    for b in requests:
+        if some and (b != some[-1] + 1 or starts[b + 1] - starts[some[0]] > most):
+            yield some
+            some = []
+        some.append(b)
+    if some:
+        yield some
