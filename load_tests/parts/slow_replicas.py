@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -43,10 +44,22 @@ class SlowReplica(ShardReplica):
     share = 0.0
     late_s = 0.0
 
-    async def search(self, query: ShardQuery) -> CandidateSet:
-        if random.random() < self.share:
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._late: set[int] = set()
+        """Queries, by `id`, that are answered late."""
+
+    def search_at_once(self, query: ShardQuery) -> CandidateSet | None:
+        if random.random() >= self.share:
+            return super().search_at_once(query)
+        self._late.add(id(query))
+        return None
+
+    async def search_later(self, query: ShardQuery) -> CandidateSet:
+        if id(query) in self._late:
+            self._late.discard(id(query))
             await asyncio.sleep(self.late_s)
-        return await super().search(query)
+        return await super().search_later(query)
 
 
 async def no_encoder(*_: object) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +17,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Floats, Item
 from recsys.errors import Unavailable, VersionError
 from recsys.serving.background import Background
+from recsys.serving.channel_calls import ChannelCalls
 from recsys.serving.encoder_calls import Encode
 from recsys.serving.held_version import HeldVersion, ShardSource
 from recsys.serving.measures import BEAT_S
@@ -30,7 +31,6 @@ from recsys.state.item_log import Entry
 from recsys.state.membership import WIRE, ComposerMember, ShardMember
 from recsys.state.presence import SAY_S, Presence, secret
 from recsys.telemetry import SILENT, Telemetry
-from recsys.transport import wire
 from recsys.transport.channel_server import ChannelServer
 from recsys.versions.fallbacks import Servable
 from recsys.versions.store import VersionStore
@@ -94,7 +94,7 @@ class ShardReplica:
         waits for one. Raises VersionError when nothing is promoted, or none of the promoted versions can be loaded.
         """
         if host is not None:
-            self._channel = await ChannelServer.start(host, self._answer, await secret(self._source.redis))
+            self._channel = await ChannelServer.start(host, ChannelCalls(self).answer, await secret(self._source.redis))
             self._presence.member = structs.replace(self._presence.member, address=self._channel.address)
         await self._presence.look()
         loaded = await self._load_first(await self._wanted())
@@ -136,10 +136,10 @@ class ShardReplica:
 
     async def search(self, query: ShardQuery) -> CandidateSet:
         """Raises Unavailable when the version is not here, or nobody waits for the answer any more."""
-        candidates = self._search_at_once(query)
-        return await self._search_later(query) if candidates is None else candidates
+        candidates = self.search_at_once(query)
+        return await self.search_later(query) if candidates is None else candidates
 
-    async def _search_later(self, query: ShardQuery) -> CandidateSet:
+    async def search_later(self, query: ShardQuery) -> CandidateSet:
         """In the search thread, once the log is read up."""
         version = self._loaded(query.version)
         with self.watch.searching(version, query):
@@ -150,7 +150,7 @@ class ShardReplica:
                 self._searching, self._search_until, deadline, version.shard, query
             )
 
-    def _search_at_once(self, query: ShardQuery) -> CandidateSet | None:
+    def search_at_once(self, query: ShardQuery) -> CandidateSet | None:
         """The search in the event loop itself; None: it takes too long for that, or has to wait."""
         version = self._loaded(query.version)
         self._standstill.look()
@@ -180,28 +180,6 @@ class ShardReplica:
     async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
         """See `shard/listing.py`."""
         return await asyncio.to_thread(page, (await self._read_up(version)).shard, after, limit, given)
-
-    def _answer(self, method: int, payload: bytes) -> bytes | Awaitable[bytes]:
-        """A call that came over the channel."""
-        if method != wire.SEARCH:
-            return self._look_up(method, payload)
-        query = wire.decode_query(payload)
-        candidates = self._search_at_once(query)
-        return self._search_encoded(query) if candidates is None else wire.encode(candidates)
-
-    async def _search_encoded(self, query: ShardQuery) -> bytes:
-        return wire.encode(await self._search_later(query))
-
-    async def _look_up(self, method: int, payload: bytes) -> bytes:
-        if method == wire.PAGE:
-            request = wire.decode_page(payload)
-            return wire.encode(await self.page(request.version, request.after, request.limit, request.filter))
-        lookup = wire.decode_lookup(payload)
-        if method == wire.VECTORS:
-            return wire.encode(wire.ItemVectors(*await self.vectors(lookup.version, lookup.item_ids)))
-        if method == wire.ITEMS:
-            return wire.encode(await self.items(lookup.version, lookup.item_ids))
-        raise ValueError(f"there is no method {method}")
 
     async def _read_up(self, name: str) -> HeldVersion:
         """The version, once it has read what came while the process stood still. Raises Unavailable."""

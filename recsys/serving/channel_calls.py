@@ -1,0 +1,44 @@
+"""What composers ask a shard's replica over its channel, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from recsys.shard.candidates import ShardQuery
+from recsys.transport import wire
+
+if TYPE_CHECKING:  # which has one of these
+    from recsys.serving.shard_replica import ShardReplica
+
+
+class ChannelCalls:
+    """`answer` is a channel's handler."""
+
+    def __init__(self, replica: ShardReplica) -> None:
+        self._replica = replica
+
+    def answer(self, method: int, payload: bytes) -> bytes | Awaitable[bytes]:
+        """The answer, or what it is waited for with. Raises what `ShardReplica` raises, and for other messages
+        msgspec.DecodeError and ValueError.
+        """
+        if method != wire.SEARCH:
+            return self._look_up(method, payload)
+        query = wire.decode_query(payload)
+        candidates = self._replica.search_at_once(query)
+        return self._search(query) if candidates is None else wire.encode(candidates)
+
+    async def _search(self, query: ShardQuery) -> bytes:
+        return wire.encode(await self._replica.search_later(query))
+
+    async def _look_up(self, method: int, payload: bytes) -> bytes:
+        replica = self._replica
+        if method == wire.PAGE:
+            request = wire.decode_page(payload)
+            return wire.encode(await replica.page(request.version, request.after, request.limit, request.filter))
+        lookup = wire.decode_lookup(payload)
+        if method == wire.VECTORS:
+            return wire.encode(wire.ItemVectors(*await replica.vectors(lookup.version, lookup.item_ids)))
+        if method == wire.ITEMS:
+            return wire.encode(await replica.items(lookup.version, lookup.item_ids))
+        raise ValueError(f"there is no method {method}")
