@@ -156,7 +156,7 @@ def arguments() -> argparse.ArgumentParser:
         default=0,
         help="the platform with so many viewers of the console's Operations and without, in turn",
     )
-    add("--pairs", type=int, default=12, help="slices of 2 s each with and without them, for each number of clients")
+    add("--pairs", type=int, default=8, help="slices of 5 s each with and without them, for each number of clients")
     add("--config", type=Path, default=ROOT / "configs/benchmark.yaml", help="Serve config file of the platform")
     add("--out", type=Path, default=ROOT / "var")
     add("--rebuild", action="store_true", help="build the indexes anew")

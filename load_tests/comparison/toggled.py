@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +26,21 @@ from load_tests.comparison.profiling import cpu_seconds
 from load_tests.comparison.workload import Workload
 from load_tests.comparison.wrk import drive
 
-Toggle = Callable[[], AbstractContextManager[None]]
-"""On while it is entered."""
-_SECONDS, _WARM_UP_S = 2, 1
+
+@dataclass(frozen=True)
+class Toggle:
+    name: str
+    on: Callable[[], AbstractContextManager[None]]
+    """What is switched is on while it is entered."""
+    settle_s: int
+    """Seconds of load after it was switched on, before anything is measured."""
+
+
+_SECONDS = 5
+_WARM_UP_S = 1
+_LOOKED_AT_S = 12
+"""A guard steps every ten seconds. At its first step after a start it reads the log of answers, and later every five
+minutes or more seldom: what a start costs is not what running costs."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +60,28 @@ class Pairs:
     errors: int
 
 
-def toggles(*, experiments: bool, viewers: int) -> dict[str, Toggle]:
-    """By name, those that are wanted."""
-    chosen: dict[str, Toggle] = {}
+def toggles(*, experiments: bool, viewers: int) -> list[Toggle]:
+    """Those that are wanted."""
+    chosen = []
     if experiments:
         numbers = count()
-        chosen["experiments"] = lambda: running_experiments(next(numbers))
+        chosen.append(Toggle("experiments", lambda: running_experiments(next(numbers)), _LOOKED_AT_S))
     if viewers:
-        chosen["viewers"] = partial(watching, viewers)
+        chosen.append(Toggle("viewers", partial(watching, viewers), _WARM_UP_S))
     return chosen
 
 
 def in_turn(
-    contender: Contender, chosen: dict[str, Toggle], work: Workload, clients: list[int], rounds: int
+    contender: Contender, chosen: Sequence[Toggle], work: Workload, clients: list[int], rounds: int
 ) -> list[Pairs]:
-    """Start the platform once and measure each toggle with each number of clients, `rounds` pairs of slices of 2 s."""
+    """Start the platform once and measure each toggle with each number of clients, `rounds` pairs of slices."""
     contender.start()
     try:
         drive(URL, contender.target, work.users, 32, _SECONDS)
         pairs = []
-        for name, toggle in chosen.items():
+        for toggle in chosen:
             for connections in clients:
-                pairs.append(_pairs(contender, name, toggle, work, connections, rounds))
+                pairs.append(_pairs(contender, toggle, work, connections, rounds))
                 print(f"  {pairs[-1]}", flush=True)
         return pairs
     finally:
@@ -112,11 +124,11 @@ def watching(viewers: int) -> Iterator[None]:
             process.kill()
 
 
-def _pairs(contender: Contender, name: str, toggle: Toggle, work: Workload, clients: int, rounds: int) -> Pairs:
+def _pairs(contender: Contender, toggle: Toggle, work: Workload, clients: int, rounds: int) -> Pairs:
     processes = contender.processes()
 
-    def measured() -> tuple[float, float, float, int]:
-        drive(URL, contender.target, work.users, clients, _WARM_UP_S)  # what is switched empties caches
+    def measured(settle_s: int = _WARM_UP_S) -> tuple[float, float, float, int]:
+        drive(URL, contender.target, work.users, clients, settle_s)  # what is switched empties caches
         before = sum(cpu_seconds(processes).values())
         run = drive(URL, contender.target, work.users, clients, _SECONDS)
         taken = sum(cpu_seconds(processes).values()) - before
@@ -126,8 +138,8 @@ def _pairs(contender: Contender, name: str, toggle: Toggle, work: Workload, clie
     for number in range(rounds):
         if number % 2 == 0:
             off.append(measured())
-        with toggle():
-            on.append(measured())
+        with toggle.on():
+            on.append(measured(toggle.settle_s))
         if number % 2:
             off.append(measured())
     without, with_it = np.array(off), np.array(on)
@@ -137,7 +149,7 @@ def _pairs(contender: Contender, name: str, toggle: Toggle, work: Workload, clie
     )
     middle = np.median(with_it, axis=0)
     errors = int(without[:, 3].sum() + with_it[:, 3].sum())
-    return Pairs(name, clients, round(float(middle[0]), 1), round(float(middle[1]), 3), rps, p50, cpu, errors)
+    return Pairs(toggle.name, clients, round(float(middle[0]), 1), round(float(middle[1]), 3), rps, p50, cpu, errors)
 
 
 def show(pairs: list[Pairs]) -> None:

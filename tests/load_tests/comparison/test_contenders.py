@@ -20,8 +20,8 @@ from tests.support.world import World, event
 
 
 def test_what_can_be_switched_is_measured_where_it_is_asked_for() -> None:
-    assert list(toggles(experiments=False, viewers=0)) == []
-    assert list(toggles(experiments=True, viewers=10)) == ["experiments", "viewers"]
+    assert toggles(experiments=False, viewers=0) == []
+    assert [toggle.name for toggle in toggles(experiments=True, viewers=10)] == ["experiments", "viewers"]
 
 
 async def test_two_experiments_run_while_they_are_measured_and_change_no_order(make_world: Any) -> None:
