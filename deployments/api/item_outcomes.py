@@ -78,7 +78,7 @@ def router(gateway: Gateway) -> APIRouter:
         start = end - _MONTH_S if since is None else since
         if start >= end:
             raise BadInput("from: lies at or behind `to`; give an earlier one", field="from")
-        return Question(start, end, (), gateway.settings.slate_log.window_s, gateway.outcome_roles())
+        return Question(start, end, (), gateway.settings.slate_log.window_s, gateway.settings.outcome_roles())
 
     @routes.get("/items/{item_id}", response_model=ItemOutcomesOut)
     async def item(item_id: ItemId, since: Since = None, until: Until = None) -> Response:

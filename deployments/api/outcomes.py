@@ -91,7 +91,7 @@ def router(gateway: Gateway) -> APIRouter:
         if start >= end:
             raise BadInput("from: lies at or behind `to`; give an earlier one", field="from")
         window = settings.slate_log.window_s if window_s is None else window_s
-        question = Question(start, end, _dimensions(by), window, gateway.outcome_roles())
+        question = Question(start, end, _dimensions(by), window, gateway.settings.outcome_roles())
         return Response(
             orjson.dumps(_out(question, await gateway.reports.outcomes(question))), media_type="application/json"
         )

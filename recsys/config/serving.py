@@ -90,3 +90,7 @@ class Serving(Settings):
         if missing:
             raise ValueError(f"scenarios: {', '.join(sorted(missing))} missing; the API's calls are bound to them")
         return self
+
+    def outcome_roles(self) -> dict[str, str]:
+        """Event type -> what an event of it is to the answer that it names; types that are nothing are left out."""
+        return {name: kind.counts_as for name, kind in self.event_types.items() if kind.counts_as}

@@ -7,37 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recsys.data.by_user import ByUser
+
 Ints = npt.NDArray[np.int64]
 Seconds = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Dislikes:
+class Dislikes(ByUser):
     """m dislikes of U users: items about which the user's newest word has a weight under 0.
 
-    User u has the rows `offsets[u]:offsets[u + 1]`, oldest first. `offsets`: (U + 1,) int64. `items`: (m,) int64,
-    positions in the item ids of the interactions that they belong to. `times`: (m,) float64, Unix seconds.
+    `items` are positions in the item ids of the interactions that they belong to. `times`: (m,) float64, Unix seconds.
     """
 
     offsets: Ints
     items: Ints
     times: Seconds
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def users(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def owners(self) -> Ints:
-        """(m,) the user of each dislike."""
-        return np.repeat(np.arange(self.users), np.diff(self.offsets))
-
-    def of_user(self, user: int) -> Ints:
-        """Return a user's (n,) int64 items, oldest first."""
-        return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Dislikes:
         """Return the dislikes selected by an (m,) bool. All users stay."""
@@ -54,7 +39,7 @@ class Dislikes:
 
     def select(self, users: Ints) -> Dislikes:
         """Return those of the given users in that order. A user may be given several times."""
-        lengths = np.diff(self.offsets)[users]
+        lengths = self.lengths[users]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         at = np.arange(offsets[-1]) + np.repeat(self.offsets[users] - offsets[:-1], lengths)
         return Dislikes(offsets, self.items[at], self.times[at])

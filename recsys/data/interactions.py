@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from recsys.data.by_user import ByUser
 from recsys.data.dislikes import Dislikes
 from recsys.datatypes import Floats, Keys, item_keys
 from recsys.model.space import LONG_HALF_LIFE
@@ -19,12 +20,11 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Interactions:
-    """n interactions of U users with I items. User u has the rows `offsets[u]:offsets[u + 1]`, oldest first.
+class Interactions(ByUser):
+    """n interactions of U users with I items.
 
-    `items`: (n,) int64, positions in `item_ids`. `weights`: (n,) float32, above 0. `times`: (n,) float64, Unix seconds.
-    `offsets`: (U + 1,) int64. A user has an item once at most. `item_ids` may have items without interactions: they
-    can be recommended too.
+    `items` are positions in `item_ids`. `weights`: (n,) float32, above 0. `times`: (n,) float64, Unix seconds. A user
+    has an item once at most. `item_ids` may have items without interactions: they can be recommended too.
     """
 
     user_ids: Sequence[str]
@@ -76,23 +76,6 @@ class Interactions:
         user_ids = [names[u] for u in active.tolist()]
         return cls(user_ids, item_ids, offsets, codes[rows], strongest, stamps[rows], disliked)
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def users(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> Ints:
-        """(U,) interactions of each user."""
-        return np.diff(self.offsets)
-
-    @property
-    def owners(self) -> Ints:
-        """(n,) the user of each interaction."""
-        return np.repeat(np.arange(self.users), self.lengths)
-
     @property
     def ages(self) -> Ints:
         """(n,) number of later interactions of the same user."""
@@ -108,10 +91,6 @@ class Interactions:
     def until(self) -> float:
         """Unix seconds of the newest interaction. 0: there is none."""
         return float(self.times.max(initial=0.0))
-
-    def of_user(self, user: int) -> Ints:
-        """Return a user's (n,) int64 items, oldest first: positions in `item_ids`."""
-        return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Interactions:
         """Return the interactions selected by an (n,) bool. All users stay, also those left without any, and so do all

@@ -83,14 +83,14 @@ Connect = Callable[[], Store]
 """Raises Unavailable as the methods of a `Store` do."""
 
 
-def wait_until_found(engine: str, count: int, found: Callable[[], int], within_s: float) -> None:
+def wait_until_found(engine: str, count: int, searchable: Callable[[], int], within_s: float) -> None:
     """Wait until a store finds as many vectors as it was sent: some are consistent only in the end.
 
-    `found` asks the store for their number. The first looks follow soon, later ones less and less often. Raises
+    `searchable` asks the store for their number. The first looks follow soon, later ones less and less often. Raises
     Unavailable after `within_s` seconds.
     """
     deadline, pause_s = time.monotonic() + within_s, _LOOKS_S[0]
-    while found() < count:
+    while searchable() < count:
         if time.monotonic() > deadline:
             raise Unavailable(f"the store of {engine}: {count} vectors were sent, and it knows fewer")
         time.sleep(pause_s)

@@ -166,9 +166,9 @@ class BackupRun:
     def _copy_version(self, manifest: Manifest) -> list[BackedFile]:
         name, checksums = manifest.version, manifest.checksums()
         files = []
-        for number, (path, known) in enumerate(checksums.items()):
+        for number, (path, digest) in enumerate(checksums.items()):
             self._say(name, number, len(checksums))
-            files.append(self.put(self._versions.file(name, path), path, known))
+            files.append(self.put(self._versions.file(name, path), path, digest))
         self._say(name, len(checksums), len(checksums))
         own = self._folder / MANIFEST
         own.write_bytes(self._versions.manifest_text(name))

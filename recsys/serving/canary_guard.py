@@ -127,7 +127,7 @@ class CanaryGuard:
         from recsys.outcomes.by_user import by_user  # noqa: PLC0415
 
         steps = []
-        window_s, roles = self._gateway.settings.slate_log.window_s, self._gateway.outcome_roles()
+        window_s, roles = self._gateway.settings.slate_log.window_s, self._gateway.settings.outcome_roles()
         for start, end in zip(record.began, [*record.began[1:], self._now()], strict=True):
             question = Question(start, end, (), window_s, roles)
             rows = by_user(self._gateway.log_files, question, None, [record.version, record.base], by="version")

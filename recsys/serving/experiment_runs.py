@@ -56,7 +56,7 @@ class Plan:
 
 
 class ExperimentRuns:
-    """`settings` are those in force, `roles` what event types are to an answer."""
+    """`settings` are those in force."""
 
     def __init__(
         self,
@@ -64,13 +64,11 @@ class ExperimentRuns:
         live: LiveScenarios,
         files: LogFiles,
         settings: Callable[[], Serving],
-        roles: Callable[[], Mapping[str, str]],
     ) -> None:
         self._records = ExperimentRecords(redis)
         self._live = live
         self._files = files
         self._settings = settings
-        self._roles = roles
         self._reading = asyncio.Lock()
 
     def running(self) -> dict[str, tuple[str, Experiment]]:
@@ -235,7 +233,7 @@ class ExperimentRuns:
         return other_temperature(first_places(self._files, self._question(start, end), scenario), temperature)
 
     def _question(self, start: float, end: float) -> Question:
-        return Question(start, end, (), self._settings().slate_log.window_s, self._roles())
+        return Question(start, end, (), self._settings().slate_log.window_s, self._settings().outcome_roles())
 
     def _found(self, name: str) -> tuple[str, Experiment]:
         running = self.running()

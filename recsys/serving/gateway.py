@@ -87,9 +87,7 @@ class Gateway:
         self.segments: SegmentPopularity | None = None
         self.scenarios = LiveScenarios(redis, platform, self._apply)
         self.configure(Serving())
-        self.experiments = ExperimentRuns(
-            redis, self.scenarios, self.log_files, lambda: self.settings, self.outcome_roles
-        )
+        self.experiments = ExperimentRuns(redis, self.scenarios, self.log_files, lambda: self.settings)
 
     def configure(self, settings: Serving) -> None:
         """Take over settings for the batches to come; requests under way end under the ones they began with. What edits
@@ -292,10 +290,6 @@ class Gateway:
         if (canary := self.follower.canary) is None:  # nearly always
             return await self._events.submit(told)
         return await self.lanes.record(told, canary)
-
-    def outcome_roles(self) -> dict[str, str]:
-        """Event type -> what an event of it is to the answer that it names; types that are nothing are left out."""
-        return {name: kind.counts_as for name, kind in self.settings.event_types.items() if kind.counts_as}
 
     async def unattended(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The last rebuild and the last retraining, see `schedule.last_run`; the latter's comparison parsed."""

@@ -19,10 +19,12 @@ from recsys.telemetry import SILENT, Telemetry
 
 def keep_log(background: Background, gateway: Gateway, redis: Redis, telemetry: Telemetry = SILENT) -> None:
     """Start the loops. They go by the gateway's settings as these change."""
+
+    def roles() -> dict[str, str]:
+        return gateway.settings.outcome_roles()
+
     collector = Collector(redis, gateway.log_files, lambda: gateway.settings.slate_log.keep_hours, telemetry)
-    summary = Summary(
-        redis, gateway.log_files, gateway.outcome_roles, lambda: gateway.settings.slate_log.window_s, telemetry
-    )
+    summary = Summary(redis, gateway.log_files, roles, lambda: gateway.settings.slate_log.window_s, telemetry)
     background.start("slate-log", gateway.answers.step, WRITE_S)
     background.start("slate-files", collector.step, COLLECT_S)
     background.start("outcomes", summary.step, TELL_S)

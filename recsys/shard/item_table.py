@@ -122,9 +122,11 @@ class ItemTable:
         """(len(rows), width) float32 as the version was built of them: for measurements, see `ItemVectors.truth`."""
         return self._vectors.truth(rows)
 
-    def leave_out_vectors(self, held: Callable[[Rows], Floats], stored: Callable[[], npt.NDArray[np.floating]]) -> None:
+    def leave_out_vectors(
+        self, coded: Callable[[Rows], Floats], stored: Callable[[], npt.NDArray[np.floating]]
+    ) -> None:
         """Keep the vectors that were adopted no longer, see `ItemVectors.leave_out`."""
-        self._vectors.leave_out(held, stored)
+        self._vectors.leave_out(coded, stored)
 
     def adopt(
         self, items: Sequence[Item], vectors: npt.NDArray[np.floating], documents: StringColumn | None = None

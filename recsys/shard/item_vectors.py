@@ -42,11 +42,11 @@ class ItemVectors:
         self._snapshot_rows = len(vectors)
         return self._snapshot
 
-    def leave_out(self, held: Callable[[Rows], Floats], stored: Callable[[], npt.NDArray[np.floating]]) -> None:
-        """Keep the vectors of the snapshot no longer. `held` gives those of rows as the index holds them; `stored`
+    def leave_out(self, coded: Callable[[Rows], Floats], stored: Callable[[], npt.NDArray[np.floating]]) -> None:
+        """Keep the vectors of the snapshot no longer. `coded` gives those of rows as the index holds them; `stored`
         opens their file, for measurements.
         """
-        self._held, self._stored = held, stored
+        self._held, self._stored = coded, stored
         self._snapshot = np.zeros((0, self._width), np.float32)  # a slice would keep the map of the file
 
     @property

@@ -79,10 +79,10 @@ def _best(network: Attention, cases: Holdout) -> Ints:
         histories = cases.histories.select(np.arange(start, min(start + block, cases.cases)))
         last = histories.where(histories.ages < TRAIL)
         newest_first = np.lexsort((last.ages, last.owners))
-        known, expected, _ = network.expected(keys[last.items[newest_first]], last.offsets)
-        scores = np.full((len(known), len(keys)), -np.inf, np.float32)
+        users, expected, _ = network.expected(keys[last.items[newest_first]], last.offsets)
+        scores = np.full((len(users), len(keys)), -np.inf, np.float32)
         scores[:, items] = expected @ network.items.T
-        lists[start + known] = ranked(scores, histories.select(known), _SHOWN)
+        lists[start + users] = ranked(scores, histories.select(users), _SHOWN)
     return lists
 
 

@@ -1,0 +1,27 @@
+"""What the tests of traces share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.support.traced_api import TracedApi
+
+
+@pytest.fixture
+async def make_api_of(make_world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds between two exports; 5,000 otherwise
+    async with AsyncExitStack() as started:
+
+        async def make(**options: Any) -> TracedApi:
+            api = TracedApi(await make_world(**options))
+            encode = api.world.encode
+            api.world.encode = lambda v, texts: api.traces.call("encode", encode(v, texts))
+            started.push_async_callback(api.traces.stop)
+            await started.enter_async_context(api.http)
+            return api
+
+        yield make
