@@ -3,28 +3,36 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Set-up is redone when one of these changes.
+# Set-up is redone when one of these changes. What the platform runs with comes first, and is all that `make demo` needs;
+# what tests, load and other engines take comes on top.
+PLATFORM := $(VENV)/.platform
 STAMP := $(VENV)/.installed
+# Of what is there already pip would say two hundred lines.
+PIP := $(BIN)/pip install --disable-pip-version-check
+QUIETLY := | sed -u '/^Requirement already satisfied/d'
 
 .PHONY: install demo down test test-quick check load compare compare-ann scaling chaos chaos-cluster fuzz lock image clean
 
 install: $(STAMP)
 
-$(STAMP): SHELL := bash
-$(STAMP): .SHELLFLAGS := -o pipefail -c
-$(STAMP): pyproject.toml requirements.lock
+$(PLATFORM) $(STAMP): SHELL := bash
+$(PLATFORM) $(STAMP): .SHELLFLAGS := -o pipefail -c
+$(PLATFORM): pyproject.toml demo.lock
 	@command -v $(PYTHON) >/dev/null || { echo "recsys: $(PYTHON) is not there; install Python 3.11 or say make PYTHON=…"; exit 1; }
 	@command -v c++ >/dev/null || { echo "recsys: hnswlib compiles at install and needs a C++ compiler; on Debian: apt-get install g++"; exit 1; }
 	@$(PYTHON) -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' \
 	    || { echo "recsys: hnswlib compiles at install and needs Python's headers; on Debian: apt-get install python3-dev"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || { echo "recsys: Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@# Of what is there already pip would say two hundred lines.
-	$(BIN)/pip install --disable-pip-version-check --progress-bar on -r requirements.lock | sed -u '/^Requirement already satisfied/d'
-	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PIP) --progress-bar on -r demo.lock $(QUIETLY)
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP)
+$(STAMP): $(PLATFORM) requirements.lock
+	$(PIP) --progress-bar on -r requirements.lock $(QUIETLY)
+	@touch $@
+
+demo: $(PLATFORM)
 	$(BIN)/recsys demo
 
 down:
@@ -90,6 +98,10 @@ lock:
 	$(BIN)/pip-compile --quiet --extra valkey --extra otel --extra s3 --strip-extras --allow-unsafe --no-emit-index-url \
 	    --no-emit-find-links --no-emit-options --no-annotate --constraint requirements.lock \
 	    --output-file deploy/serving.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --extra local --extra torch --extra evaluate --strip-extras --allow-unsafe \
+	    --no-emit-index-url --no-emit-find-links --no-emit-options --no-annotate --constraint requirements.lock \
+	    --output-file demo.lock pyproject.toml
+	@sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' demo.lock
 
 # The image for serving, with buildah or docker; ARGS="--build-arg BASE=…", or "--target full" for one with torch.
 image:

@@ -33,6 +33,34 @@ def test_the_image_has_the_pins_that_are_tested_and_no_torch() -> None:
     assert wanted <= serving.keys()
 
 
+def test_the_demo_installs_what_it_needs_and_nothing_of_the_tests() -> None:
+    """Everything else comes with the first target that needs it, on top of what is there."""
+    whole, demo = pins(ROOT / "requirements.lock"), pins(ROOT / "demo.lock")
+    assert demo.items() <= whole.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+
+    def named(lines: list[str]) -> set[str]:
+        return {re.match(r"[\w.-]+", line)[0].lower().replace(".", "-") for line in lines}
+
+    needed = named([*project["dependencies"], *extras["local"], *extras["torch"], *extras["evaluate"]])
+    assert needed <= demo.keys()
+    assert "setuptools" in demo  # without isolation, the project is built with what is installed
+    brought_along = {"setuptools", "py-spy"}  # by torch and Ray
+    assert named([*extras["dev"], *extras["load"]]) & demo.keys() <= needed | brought_along
+
+
+def test_make_installs_for_the_demo_what_it_needs(tmp_path: Path) -> None:
+    def steps(target: str) -> str:
+        command = ["make", "--dry-run", f"VENV={tmp_path / 'venv'}", target]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "-r demo.lock" in steps("demo")
+    assert "-r requirements.lock" not in steps("demo")
+    for target in ("test", "test-quick", "check", "load"):
+        assert steps(target).index("-r demo.lock") < steps(target).index("-r requirements.lock")
+
+
 def test_serving_imports_nothing_that_the_image_does_not_have() -> None:
     """Everything that a node runs, with torch's packages hidden: imports, an encoder that was exported, a command."""
     code = (
