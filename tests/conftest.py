@@ -208,7 +208,9 @@ def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client, k
     built = orjson.loads(recsys(config, "build", data.items_file, "--promote", "--json"))
     exports.keep(config.parent / "var", kept)
     assert (built["items"], built["shards"], built["bad_rows"]) == (data.items, 2, 0)
-    instance = runtime.up(read_for_serve(config))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "500")  # ms between two exports of spans; else 5,000
+        instance = runtime.up(read_for_serve(config))
     http.base_url = httpx.URL(instance.api_url)
     live = Live(config, instance, runtime, data, http)
     sent = orjson.loads(live.recsys("import", "events", data.events_file, "--json"))

@@ -19,6 +19,9 @@ from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
 from recsys.files import Drafts, replace
 
+_TRIES = "5"
+"""Tries to speak with a cluster's control store, a second apart. With Ray's 20 a wrong token is told after 20 s."""
+
 
 class Cluster(Settings):
     """The Ray cluster of a job."""
@@ -47,6 +50,7 @@ def cluster_of(home: Path, address: str | None, cpus: int) -> Iterator[tuple[Clu
         if address.startswith(("127.", "localhost:")):
             # Otherwise Ray connects to this machine's network address: see `machine/environment.py`.
             env["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        env.setdefault("RAY_NUM_REDIS_GET_RETRIES", _TRIES)
         node = platform.address if platform is not None and platform.in_cluster else None
         yield Cluster(address=address, cpus=cpus, node=node), env
         return

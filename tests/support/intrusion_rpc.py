@@ -104,9 +104,10 @@ def _driver(live: Live, folder: Path) -> Attempt:
         f"import ray, sys; ray.init('127.0.0.1:{live.instance.ports.gcs}', log_to_driver=False)\n"
         "ray.get(ray.remote(num_cpus=0)(lambda file: open(file, 'w') and None).remote(sys.argv[1]))"
     )
+    soon = {"RAY_NUM_REDIS_GET_RETRIES": "3"}  # tries, a second apart; else 20
     ways = {
-        "no token": {"RAY_AUTH_MODE": "disabled"},
-        "a wrong one": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64},
+        "no token": {"RAY_AUTH_MODE": "disabled"} | soon,
+        "a wrong one": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64} | soon,
         "ours": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": live.instance.token},
     }
     env = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}

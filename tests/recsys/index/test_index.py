@@ -169,7 +169,7 @@ class TestEveryEngine:
 
     def test_searches_beside_a_writer_stay_right(self, name):
         """While rows come and go, every search finds the 50 that stay, and never one that was removed before it."""
-        last = 550 if IndexSpec.of(name).server else 1050  # each search is a call to the server
+        last = 550
         index, vectors = make(name), random_vectors(last)
         index.add(np.arange(50), vectors[:50])
         removed_upto, ended = [50], threading.Event()
