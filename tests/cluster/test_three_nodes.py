@@ -106,7 +106,7 @@ def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterS
         cluster.recsys("train", events, "--no-trees", "--address", head, "--promote", "--json", on=1)
     )
     assert (learned["promoted"], learned["card"]["users"]) == (True, 60)
-    assert eventually(lambda: status(cluster)["index_version"] == learned["version"], 60)
+    assert eventually(lambda: status(cluster)["index_version"] == learned["version"], 120)
     assert str(status(cluster)["model_version"]).startswith("learned")
 
 
