@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
-from recsys.shard.candidates import ShardQuery
+from recsys.datatypes import Filter, Floats, Item
+from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.transport import wire
 
-if TYPE_CHECKING:  # which has one of these
-    from recsys.serving.shard_replica import ShardReplica
+
+class Replica(Protocol):
+    """What is asked of a `ShardReplica`, which says what each does."""
+
+    def search_at_once(self, query: ShardQuery) -> CandidateSet | None: ...
+    async def search_later(self, query: ShardQuery) -> CandidateSet: ...
+    async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]: ...
+    async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]: ...
+    async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]: ...
 
 
 class ChannelCalls:
     """`answer` is a channel's handler."""
 
-    def __init__(self, replica: ShardReplica) -> None:
+    def __init__(self, replica: Replica) -> None:
         self._replica = replica
 
     def answer(self, method: int, payload: bytes) -> bytes | Awaitable[bytes]:

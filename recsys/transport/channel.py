@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import os
+import socket
 import time
 from collections.abc import Awaitable
 
@@ -123,6 +124,14 @@ class Channel:
     def under_way(self) -> int:
         """Calls that wait for their answer."""
         return len(self._end.open) if self._end else 0
+
+    @property
+    def family(self) -> socket.AddressFamily | None:
+        """Of the connection's socket; None: there is no connection."""
+        if self._end is None or self._end.transport is None:
+            return None
+        family: socket.AddressFamily = self._end.transport.get_extra_info("socket").family
+        return family
 
     @property
     def silent_s(self) -> float:

@@ -89,7 +89,7 @@ class ChannelServer:
 
     def __init__(self, server: asyncio.Server, address: str, beside: asyncio.Server | None) -> None:
         """`beside`: the Unix socket."""
-        self._server, self._beside = server, beside
+        self._server, self.beside = server, beside
         self.address = address
 
     @classmethod
@@ -114,5 +114,5 @@ class ChannelServer:
 
     def stop(self) -> None:
         self._server.close()
-        if self._beside is not None:
-            self._beside.close()
+        if self.beside is not None:
+            self.beside.close()

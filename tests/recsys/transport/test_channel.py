@@ -79,10 +79,9 @@ async def test_a_call_that_waits_for_nothing_is_answered_at_once() -> None:
 async def _family(channel: Channel) -> socket.AddressFamily:
     """Of the connection's socket, once it is there."""
     assert await channel.call(1, b"\x00") == b"\x01\x00"
-    assert channel._end is not None
-    assert channel._end.transport is not None
-    family: socket.AddressFamily = channel._end.transport.get_extra_info("socket").family
+    family = channel.family
     channel.close()
+    assert family is not None
     return family
 
 
@@ -103,7 +102,8 @@ async def test_on_one_machine_calls_go_over_a_unix_socket(server: ChannelServer)
     async def close(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    server._beside.close()  # type: ignore[union-attr] # as if the name had been taken before
+    assert server.beside is not None
+    server.beside.close()  # as if the name had been taken before
     assert await _family(Channel(server.address, SECRET)) == socket.AF_INET
     for taken in (pass_on, close):
         other = await asyncio.start_unix_server(taken, local_name(server.address))
