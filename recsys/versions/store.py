@@ -23,6 +23,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from recsys.config.platform import Platform
+from recsys.data.wording import first_fault
 from recsys.errors import VersionError
 from recsys.files import Drafts, sha256
 from recsys.versions.canary_verdict import CanaryVerdict
@@ -64,7 +65,13 @@ class VersionStore:
             return self._manifest(version)
         except FileNotFoundError:
             raise VersionError(f"there is no version {version!r}; `recsys versions` lists them") from None
-        except (ValidationError, OSError) as error:
+        except ValidationError as error:
+            fault = first_fault(error, Manifest, whole="the file")
+            raise VersionError(
+                f"the manifest of version {version} cannot be read: {fault}; if another release of recsys has written "
+                "it, build a version with this one"
+            ) from error
+        except OSError as error:
             raise VersionError(f"the manifest of version {version} cannot be read: {error}") from error
 
     def _manifest(self, version: str) -> Manifest:

@@ -258,3 +258,17 @@ def test_a_build_is_what_it_was_built_with(store):
     """A frozen record: a change of the platform is another build."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         build(store).threads = 2
+
+
+@pytest.mark.parametrize(("more", "named"), [({"cut": []}, "cut"), ({"items": "many"}, "items")])
+def test_the_manifest_of_another_release_is_refused_in_one_line(store, more, named):
+    """With the field, and what to do."""
+    version = build(store, shards=1).publish(Content(catalogue(1))).version
+    path = store.root / version / "manifest.json"
+    path.write_bytes(json.dumps(json.loads(path.read_bytes()) | more).encode())
+    with pytest.raises(
+        VersionError, match=rf"{version} cannot be read: {named}.*build a version with this one"
+    ) as wrong:
+        store.manifest(version)
+    assert "\n" not in str(wrong.value)
+    assert "pydantic" not in str(wrong.value)
