@@ -27,7 +27,8 @@ class Tuning:
     haproxy_threads: int = 1
     """One thread serves over 10,000 requests/s. More take cores from the replicas."""
     control_loop_s: float = 0.5
-    """Seconds between two loops of Serve's controller. Ray's default 0.1 takes a tenth of a core."""
+    """Seconds between two loops of Serve's controller at rest. Ray's default 0.1 takes a tenth of a core; it is kept
+    while something is deployed, see `ray_internals/control_loop.py`."""
     metrics_export_ms: int = 2000
     """Milliseconds between two exports of a replica's metrics. Ray's default 100 costs throughput."""
     draining_s: float = 5.0

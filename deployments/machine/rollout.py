@@ -21,7 +21,7 @@ from recsys.errors import RuntimeFailure
 OnPhase = Callable[[str], None]
 _PATH = "/api/serve/applications/"
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
-_POLL_S = 0.2
+_POLL_S = 0.1
 
 
 class Rollout:

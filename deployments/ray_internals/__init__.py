@@ -7,6 +7,7 @@
 | `loopback/haproxy.py` | HAProxy's configuration | ray/serve/_private/haproxy_templates.py | nothing configures it |
 | `forking/setup_worker.py` | the start of replicas | ray/_private/workers/setup_worker.py | a fork takes them, too |
 | `forking/imports.py` | the seed of actor class ids | ray/actor.py | forks would give two things one id |
+| `control_loop.py` | how often Serve looks | ray/serve/_private/controller.py | one pace is too slow or dear |
 | `control_store.py` | the start of Ray's control store | ray/_private/services.py | it ends with its Redis |
 | `first_count.py` | counters begin at 0 | ray/util/metrics.py | `inc` refuses 0 |
 | `head_entrance.py` | when the head's HAProxy reports that it goes | ray/serve/_private/haproxy.py | Serve keeps it |

@@ -7,6 +7,7 @@ import importlib
 import os
 from types import SimpleNamespace
 
+from deployments.ray_internals.control_loop import hasten
 from deployments.ray_internals.loopback.worker import bind_to_address
 
 OURS = (
@@ -22,6 +23,7 @@ OURS = (
 RAYS = (
     "ray._private.workers.default_worker",
     "ray.serve._private.replica",
+    "ray.serve._private.controller",
     "deployments.composer",
     "deployments.shard",
     "deployments.encoder",
@@ -50,6 +52,7 @@ def import_rays(raylet: str) -> None:
     for module in RAYS:
         importlib.import_module(module)
     ray.actor.ActorClassID = ActorClassID  # type: ignore[attr-defined]
+    hasten()
     if _drawn_in_a_fork() == _drawn_in_a_fork():
         raise RuntimeError("forks would draw the same ids: workers start by themselves")
     gc.collect()

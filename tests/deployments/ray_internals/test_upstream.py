@@ -61,6 +61,21 @@ LEANS = {
         ("_private/services.py", r'f"--redis_port=\{redis_port\}"', "and its port"),
         ("_private/services.py", r'f"--redis_enable_ssl=', "and whether it speaks TLS"),
     ],
+    "control_loop.py": [
+        (
+            "serve/_private/controller.py",
+            r"await self\.run_control_loop_step\(",
+            "the loop calls a step of this name",
+        ),
+        (
+            "serve/_private/controller.py",
+            r"asyncio\.sleep\(CONTROL_LOOP_INTERVAL_S\)",
+            "behind it the loop rests for what the module says then",
+        ),
+        ("serve/_private/default_impl.py", r"\(ServeController\)", "the actor is made of the module's class"),
+        ("serve/_private/application_state.py", r"def list_app_statuses\(", "what is told of applications"),
+        ("serve/_private/deployment_state.py", r"def get_deployment_statuses\(", "and of deployments"),
+    ],
     "first_count.py": [
         ("util/metrics.py", r"if value <= 0:\n +raise ValueError", "a counter refuses 0"),
         (
