@@ -38,9 +38,9 @@ class Toggle:
 
 _SECONDS = 5
 _WARM_UP_S = 1
-_LOOKED_AT_S = 12
-"""A guard steps every ten seconds. At its first step after a start it reads the log of answers, and later every five
-minutes or more seldom: what a start costs is not what running costs."""
+_LOOKED_AT_S = 25
+"""A guard steps every ten seconds. At its first step after a start it joins the log of answers for some seconds, and
+later every five minutes or more seldom: what a start costs is not what running costs."""
 
 
 @dataclass(frozen=True)
