@@ -45,15 +45,12 @@ class PageToken:
 def written(token: PageToken, secret: bytes) -> str:
     head = _HEAD.pack(_FORMAT, token.expires, token.fingerprint, token.list_id, token.place, token.shown.count)
     signed = head + token.shown.bytes
-    return base64.urlsafe_b64encode(signed + _signature(signed, secret)).rstrip(b"=").decode()
+    return _text(signed + _signature(signed, secret))
 
 
 def read(text: str, secret: bytes, fingerprint: bytes) -> PageToken:
     """Raises BadInput for what is no token, or one of another query, and PageExpired."""
-    try:
-        content = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        content = b""
+    content = _content(text)
     signed, signature = content[:-_SIGNATURE_BYTES], content[-_SIGNATURE_BYTES:]
     if len(signed) < _HEAD.size or not hmac.compare_digest(signature, _signature(signed, secret)):
         raise BadInput("page: is no token of this platform; send next_token as it came, or `first`", field="page")
@@ -77,6 +74,22 @@ def fingerprint(query: RecQuery, text: str | None) -> bytes:
         [(event.item_id, event.type, event.value) for event in query.basket],
     )  # fmt: skip
     return hashlib.blake2b(msgspec.msgpack.encode(decides), digest_size=8).digest()
+
+
+def _text(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _content(text: str) -> bytes:
+    """Return what a text of `_text` holds, and nothing of any other text.
+
+    Decoders take several texts for the same content: `/` for `_`, padding, other unused bits in the last character.
+    """
+    try:
+        content = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (ValueError, binascii.Error):
+        return b""
+    return content if _text(content) == text else b""
 
 
 def _signature(signed: bytes, secret: bytes) -> bytes:
