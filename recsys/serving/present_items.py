@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-_SURE_S = 2.0
+SURE_S = 2.0
 """Seconds for which an item that was there counts as there."""
 _MOST = 100_000
 """Items that are remembered: about 10 MB."""
@@ -31,4 +31,4 @@ class PresentItems:
         if version == self._version:
             if len(self._until) > _MOST:
                 self._until = {}
-            self._until |= dict.fromkeys(item_ids, time.monotonic() + _SURE_S)
+            self._until |= dict.fromkeys(item_ids, time.monotonic() + SURE_S)

@@ -8,6 +8,7 @@ import pytest
 from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
+from recsys.serving import present_items
 from recsys.state import redis_keys
 from tests.support.world import catalogue, event
 
@@ -69,6 +70,7 @@ async def test_profiles_can_be_left_for_later(make_world):
 async def test_a_history_that_is_loaded_in_bulk_asks_once_for_an_item(make_world, monkeypatch):
     """Items that were there a moment ago are not asked for again, and those that are not there are named each time."""
     world = await make_world(items=catalogue(3), shards=1)
+    monkeypatch.setattr(present_items, "SURE_S", 3600.0)
     [shard] = world.clients
     asked: list[str] = []
     vectors = shard.vectors
