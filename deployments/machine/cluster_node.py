@@ -18,6 +18,7 @@ from deployments.machine.cluster_redis import gcs_redis, refuse_if_local
 from deployments.machine.cluster_token import cluster_token
 from deployments.machine.cluster_watch import RAYLET, Watch, name_of
 from deployments.machine.environment import ray_environment
+from deployments.machine.first_steps import lay_out, started
 from deployments.machine.instance import LOOPBACK, Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.preflight import (
     GIB,
@@ -35,10 +36,9 @@ from deployments.machine.rollout import OnPhase, rollout_of
 from deployments.machine.runtime import Resources
 from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import joined
-from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.config.base import Settings
 from recsys.errors import RuntimeFailure
-from recsys.files import locked, replace
+from recsys.files import locked
 
 _OTHERS_WITHIN_S = 600.0
 """Seconds for which the head waits for the other machines."""
@@ -85,16 +85,7 @@ class ClusterNode:
             on_phase("checks")
             self._end_leftovers(on_phase)
             instance = self.foreseen(place, resources=resources, memory=memory, warn=warn)
-            try:
-                self._start(instance, place, resources, on_phase)
-            except BaseException:  # also Ctrl-C
-                on_phase("stopping what was started")
-                stop_instance(self._id)
-                instance.remove()
-                raise
-            instance = instance.model_copy(update={"pids": tuple(p.pid for p in instance_processes(self._id))})
-            instance.write()
-        return instance
+            return started(instance, lambda: self._start(instance, place, resources, on_phase), on_phase)
 
     def foreseen(
         self,
@@ -210,15 +201,7 @@ class ClusterNode:
 
     def _start(self, instance: Instance, place: Place, resources: Resources, on_phase: OnPhase) -> None:
         token = cluster_token(self._config.platform.home(), place.token_file, make=place.joins is None)
-        instance.prepare()
-        instance.write()  # from here on, `down` can remove everything
-        replace(instance.token_file, token.encode(), mode=0o600)
-        tls = self._config.certificate
-        if tls:
-            replace(instance.tls_file, joined(*tls).encode(), mode=0o600)
-        api_port = self._config.http_address[1]
-        script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None, in_cluster=True)
-        replace(instance.haproxy, script.encode(), mode=0o700)
+        lay_out(instance, self._config, token.encode())
         env = ray_environment(instance, os.environ)
         redis = gcs_redis(instance.redis_url) if place.joins is None else None
         if redis is not None:

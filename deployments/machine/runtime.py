@@ -15,6 +15,7 @@ from typing import Self
 from pydantic import Field
 
 from deployments.machine.environment import Tuning, ray_environment
+from deployments.machine.first_steps import clear, lay_out, started
 from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.listening_sockets import refuse_if_exposed
 from deployments.machine.platform_redis import (
@@ -38,11 +39,10 @@ from deployments.machine.rollout import OnPhase, rollout_of
 from deployments.machine.serve_config import ServeConfig
 from deployments.machine.tls import joined
 from deployments.machine.valkey import valkey_url
-from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.config.base import Settings
 from recsys.config.platform import Ports
 from recsys.errors import RuntimeFailure
-from recsys.files import locked, replace
+from recsys.files import locked
 
 
 class Resources(Settings):
@@ -100,15 +100,7 @@ class Runtime:
         with self._locked():
             self._refuse(config, memory, warn)
             instance = self._instance(config)
-            try:
-                self._start(instance, config, on_phase, timeout_s, tuning)
-            except BaseException:  # also Ctrl-C
-                on_phase("stopping what was started")
-                self._clear(instance)
-                raise
-            instance = instance.model_copy(update={"pids": tuple(p.pid for p in instance_processes(self._id))})
-            instance.write()
-        return instance
+            return started(instance, lambda: self._start(instance, config, on_phase, timeout_s, tuning), on_phase)
 
     def foreseen(
         self,
@@ -169,7 +161,7 @@ class Runtime:
                 start_embedded(instance, config, ray_environment(instance, os.environ))
                 yield instance.redis_url
             finally:
-                self._clear(instance)
+                clear(instance)
 
     @contextmanager
     def redis_if_used(self, config: ServeConfig) -> Iterator[str | None]:
@@ -224,14 +216,7 @@ class Runtime:
     def _start(
         self, instance: Instance, config: ServeConfig, on_phase: OnPhase, timeout_s: float, tuning: Tuning | None
     ) -> None:
-        instance.prepare()
-        instance.write()  # from here on, `down` can remove everything
-        replace(instance.token_file, os.urandom(32).hex().encode(), mode=0o600)
-        tls, api_port = config.certificate, config.http_address[1]
-        if tls:
-            replace(instance.tls_file, joined(*tls).encode(), mode=0o600)
-        script = haproxy_script(instance.ports, api_port, instance.tls_file if tls else None)
-        replace(instance.haproxy, script.encode(), mode=0o700)
+        lay_out(instance, config, os.urandom(32).hex().encode())
         env = ray_environment(instance, os.environ, tuning)
         start_fork_server(instance, env)
         if instance.embedded_redis:
@@ -245,11 +230,8 @@ class Runtime:
         with rollout_of(instance) as rollout:
             rollout.submit(config.document)
             rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
-        refuse_if_exposed(self._id, None if is_loopback(config.http_address[0]) else api_port)
-
-    def _clear(self, instance: Instance) -> None:
-        stop_instance(self._id)
-        instance.remove()
+        host, port = config.http_address
+        refuse_if_exposed(self._id, None if is_loopback(host) else port)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

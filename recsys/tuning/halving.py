@@ -35,7 +35,8 @@ _ALIKE = 1.1
 
 Ask = Callable[[bool, int], Questions]
 """Queries: whether other ones than those that chose, and how many of each kind."""
-_FEW, _MANY = 100, 250
+FEW, MANY = 100, 250
+"""Queries of each kind on samples, and on all items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Halving:
         for number, size in enumerate(sizes, 1):
             last = number == len(sizes)
             rung = self._rung(number, size)
-            rung.ask(self.ask(False, _MANY if last else _FEW))
+            rung.ask(self.ask(False, MANY if last else FEW))
             each = size // len(self.catalogue.parts) if size == len(self.catalogue) else size
             specs = {setting: setting.spec(each, dimension) for setting in going}
             every = [variant for spec in specs.values() for variant in (variants(spec) if last else [spec])]
@@ -130,7 +131,7 @@ class Halving:
 
     def _verified(self, rung: Rung, ranked: Sequence[Tried]) -> Choice | None:
         """The first that other queries find good enough, at the smallest effort that is."""
-        rung.ask(self.ask(True, _MANY))
+        rung.ask(self.ask(True, MANY))
         for done, one in enumerate(ranked):
             self.say("verify", done, len(ranked))
             point = self._enough(one.trial)

@@ -35,9 +35,9 @@ from recsys.tuning.questions import Answers, Questions
 
 _BATCH = 32
 """Queries that travel together, as those of a busy platform do."""
-_ROUNDS = 2
+ROUNDS = 2
 """The best one counts: other work on the machine only ever adds time."""
-_SINGLE = 150
+SINGLE = 150
 """Queries that are timed alone."""
 _FURTHER = 1
 """Efforts tried past the first that finds enough, for the picture."""
@@ -155,7 +155,7 @@ class _Judge:
         self._keys = keys[self._order]
         m = len(exam.questions)
         self._batches = [self._query(range(start, min(start + _BATCH, m))) for start in range(0, m, _BATCH)]
-        self._singles = [self._query(range(j, j + 1)) for j in range(min(m, _SINGLE))]
+        self._singles = [self._query(range(j, j + 1)) for j in range(min(m, SINGLE))]
 
     def _query(self, places: range) -> ShardQuery:
         questions = self._exam.questions
@@ -164,11 +164,11 @@ class _Judge:
 
     def point(self, ef_search: int) -> Point:
         best, answers = float("inf"), []
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             start = time.process_time()
             answers = [self._search(query) for query in self._batches]
             best = min(best, time.process_time() - start)
-        alone = np.min([[self._seconds(query) for query in self._singles] for _ in range(_ROUNDS)], axis=0)
+        alone = np.min([[self._seconds(query) for query in self._singles] for _ in range(ROUNDS)], axis=0)
         p50, p99 = (np.quantile(alone, (0.5, 0.99)) * 1e3).tolist()
         shares = np.concatenate([self._shares(number, answer) for number, answer in enumerate(answers)])
         groups = np.array(self._exam.questions.groups)

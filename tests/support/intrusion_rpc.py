@@ -17,7 +17,6 @@ import grpc
 import orjson
 import psutil
 import redis
-from ray.serve.generated.serve_pb2 import ASGIRequest
 
 from recsys.state import redis_keys
 from tests.support.live import Live
@@ -81,6 +80,8 @@ class _Bomb:
 
 def _pickles(live: Live, folder: Path) -> Iterator[Attempt]:
     """A replica unpickles what its gRPC port gets, so whoever may speak to it runs what he likes."""
+    from ray.serve.generated.serve_pb2 import ASGIRequest  # noqa: PLC0415 - takes seconds
+
     for deployment in ("Composer", "Encoder", "shard-0"):
         file = folder / deployment
         bomb = pickle.dumps(_Bomb(file))

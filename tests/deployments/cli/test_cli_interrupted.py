@@ -43,7 +43,7 @@ class Platform:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._arguments, cwd=ROOT)
-        wait(self._answers)
+        wait(self._answers, pause_s=0.1)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -60,11 +60,11 @@ class Platform:
             return False
 
 
-def wait(until: Callable[[], bool], within_s: float = 120) -> None:
+def wait(until: Callable[[], bool], within_s: float = 120, pause_s: float = 0.005) -> None:
     deadline = time.monotonic() + within_s
     while not until():
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(pause_s)
 
 
 @pytest.fixture

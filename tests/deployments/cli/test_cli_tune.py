@@ -11,8 +11,16 @@ import orjson
 import pytest
 
 from deployments.machine.serve_config import read_config
+from recsys.tuning import halving
 
 WORDS = ["rocket", "orbit", "star", "bread", "oven", "salt", "oak", "fern", "moss", "wave", "sail", "reef"]
+
+
+@pytest.fixture(autouse=True)
+def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How sure the recall is depends on how many there are; what is said of it does not."""
+    monkeypatch.setattr(halving, "FEW", 20)
+    monkeypatch.setattr(halving, "MANY", 40)
 
 
 @pytest.fixture

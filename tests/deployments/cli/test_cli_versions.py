@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pandas as pd
 import pytest
 
 from deployments.machine.runtime import Runtime
@@ -36,6 +35,8 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
         case ".jsonl":
             file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
         case ".parquet":
+            import pandas as pd  # noqa: PLC0415 - takes a second
+
             pd.DataFrame(rows).to_parquet(file)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import lightgbm
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,7 +16,9 @@ TABLE[:, 3] = np.round(TABLE[:, 3])  # few values, and many rows exactly on a th
 LIKED = TABLE[:, 0] + TABLE[:, 1] * TABLE[:, 3] + RNG.standard_normal(1500) > 0.5
 
 
-def model(trees: int, **settings: object) -> lightgbm.Booster:
+def model(trees: int, **settings: object) -> Any:
+    import lightgbm  # noqa: PLC0415 - takes a second
+
     known = {"objective": "binary", "num_leaves": 15, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
     return lightgbm.train(known | settings, lightgbm.Dataset(TABLE, LIKED.astype(int)), trees)
 
@@ -52,6 +55,8 @@ def test_a_tree_without_a_split_is_its_value():
 
 
 def test_what_the_masks_cannot_hold_is_refused():
+    import lightgbm  # noqa: PLC0415
+
     with pytest.raises(VersionError, match="over 16 leaves"):
         Trees(model(2, num_leaves=40).dump_model())
     data = lightgbm.Dataset(np.abs(np.round(TABLE)), LIKED.astype(int), categorical_feature=[3])

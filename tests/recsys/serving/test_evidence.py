@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import lightgbm
 import numpy as np
 
 from recsys.answers import Evidence
@@ -106,6 +105,8 @@ async def test_nobodys_answer_has_no_evidence(make_world):
 
 async def test_contributions_sum_to_the_score(make_world, lesson):
     """To a millionth, with the trees' part told by feature and rules and all."""
+    import lightgbm  # noqa: PLC0415 - takes a second
+
     world: World = await make_world()
     rng = np.random.default_rng(2)
     table = rng.normal(size=(2000, len(FEATURES))).astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm, ttest_ind
 
 from recsys.statistics.a_a import false_positives
 from recsys.statistics.cuped import adjusted
@@ -24,6 +23,8 @@ def users(seed: int, n: int, mean: float, before: bool = False) -> Users:
 
 def test_a_mean_per_user_is_the_textbooks_test():
     """With denominators of 1 the delta method is Welch's test but for its t distribution."""
+    from scipy.stats import ttest_ind  # noqa: PLC0415 - takes a second
+
     a, b = users(1, 4000, 0.1), users(2, 3000, 0.0)
     told = difference(a, b)
     p = ttest_ind(a.numerators, b.numerators, equal_var=False).pvalue
@@ -77,6 +78,8 @@ def test_a_sample_ratio_that_does_not_fit_is_told():
 
 def test_always_valid_intervals_are_wider_and_shrink():
     """Wider than for one look by a quarter to a factor of two around the effect that was planned for."""
+    from scipy.stats import norm  # noqa: PLC0415
+
     tau = mixture(0.05)
     widths = [half_width(0.05 / factor, tau) / (norm.ppf(0.975) * 0.05 / factor) for factor in (1, 2, 3, 5)]
     assert all(1.2 < width < 2.1 for width in widths), widths

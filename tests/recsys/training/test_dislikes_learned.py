@@ -6,7 +6,6 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pytest
 from hypothesis import given
@@ -113,6 +112,8 @@ def test_trees_put_what_is_disliked_under_the_others(monkeypatch) -> None:
     table = CaseTable(
         signals, hit.ravel(), every, known, known, np.ones(cases * 10, np.int64), np.arange(cases), cases,
     )  # fmt: skip
+
+    import lightgbm  # noqa: PLC0415 - takes a second
 
     def told(table: CaseTable) -> float:
         text, _ = ranker_training.train_ranker(table, blend.START, 7)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import lightgbm
 import numpy as np
 import pytest
 from hypothesis import given
@@ -82,6 +81,8 @@ def cases(count: int = 800, name: str = "user.country=de") -> CaseTable:
 
 def test_trees_tell_users_apart_by_what_is_known_of_them() -> None:
     """They are better than without it, look at it, and a served model names it."""
+    import lightgbm  # noqa: PLC0415 - takes a second
+
     with_country = cases()
     text, quality = ranker_training.train_ranker(with_country, blend.START, 7)
     without = replace(with_country, known_names=(), known_values=None)

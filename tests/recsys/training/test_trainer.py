@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import lightgbm
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -265,6 +264,8 @@ def test_each_case_is_asked_at_its_own_moment(lesson):
 def test_trees_look_at_the_session_only_where_enough_cases_are_in_one(monkeypatch, share, looked_at):
     """Who is in a session wants the opposite of who is not: to be learned from many, and not from a few."""
     monkeypatch.setattr(ranker_training, "SURE", -9.0)  # taken whatever its gain
+    import lightgbm  # noqa: PLC0415
+
     rng, cases = np.random.default_rng(2), 600
     session = np.where(rng.random(cases) < share, 5.0, 0.0).astype(np.float32)
     taste = rng.random((cases, 10)).astype(np.float32)

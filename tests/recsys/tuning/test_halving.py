@@ -11,6 +11,7 @@ from recsys.config.index import IndexSpec, engine_module, engine_names
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.errors import VersionError
+from recsys.tuning import trial
 from recsys.tuning.filter_mix import filter_mix
 from recsys.tuning.halving import Halving, Target, rungs
 from recsys.tuning.interval import least
@@ -23,6 +24,15 @@ from tests.support.world import unit_rows
 
 D = 24
 DECLARED = {"kind": "keyword", "year": "number"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def timed_briefly():
+    """No test here goes by times: few queries are timed alone, and once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trial, "ROUNDS", 1)
+        patch.setattr(trial, "SINGLE", 5)
+        yield
 
 
 def catalogue(n: int, shards: int = 1) -> Catalogue:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import pytest
 from fsspec.core import url_to_fs
@@ -163,6 +162,8 @@ async def test_a_rebuild_is_served_though_nothing_can_be_removed_behind_it(
 
 def _with_ranker(store: VersionStore, version: str) -> None:
     """A ranking model of a release that knows another signal."""
+    import lightgbm  # noqa: PLC0415 - takes a second
+
     path = store.folder(version) / RANKER
     data = lightgbm.Dataset(np.eye(40, 2), np.arange(40) % 2, feature_name=["text", "mood"])
     path.write_text(lightgbm.train({"verbose": -1}, data, 1).model_to_string())
