@@ -102,6 +102,7 @@ STAGE_HANDS = {
     "parts/filter_cases.py",
     "parts/held_recall.py",
     "parts/index_bench.py",
+    "parts/item_writes.py",
     "parts/many_shards.py",
     "parts/plans_left_out.py",
     "parts/searched_while_written.py",

@@ -200,4 +200,5 @@ class EventsBody(Body):
 
 class ItemsBody(Body):
     items: list[Any]
-    """Objects of item_id, title, text, attributes, created_at, hidden, available_from, available_until."""
+    """Objects of item_id, title, text, attributes, created_at, hidden, available_from, available_until, and optionally
+    vector: the encoder's own of `title. text`, which is then not encoded."""

@@ -15,11 +15,11 @@ from deployments.api.parameters import FilterText, ItemId, check_bulk, filter_of
 from deployments.api.problems import AllRefused, refused_out
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import EventsBody, ItemsBody
+from deployments.api.whole_items import checked_items, upserted
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
 from recsys.data.plain_events import stated_events
-from recsys.data.records import Id, ItemIn, Refused, StatedItem, item_of, validate_each
-from recsys.data.validation import check_item
+from recsys.data.records import Id, ItemIn, Refused
 from recsys.errors import BadInput, Conflict
 from recsys.serving.gateway import Gateway
 from recsys.serving.item_calls import Written
@@ -53,24 +53,20 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/items", response_model=ItemsOut)
     async def items(body: ItemsBody, wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace items in bulk; what is written is durable and found within a fraction of a second."""
-        limits, now = gateway.settings.limits, time.time()
-        check_bulk(len(body.items), "items", limits)
-        good, refused = validate_each(StatedItem, body.items, lambda i: check_item(i, declared, limits, now))
+        check_bulk(len(body.items), "items", gateway.settings.limits)
+        good, refused = await checked_items(body.items, gateway)
         refuse_if_all("items", good, refused)
-        written = [item_of(item) for _, item in good]
-        became = await gateway.items.upsert(written, wait_visible=wait is not None, version=version)
+        became = await upserted(good, gateway, wait_visible=wait is not None, version=version)
         return json_answer(_items_out(good, became, refused))
 
     @routes.put("/items/{item_id}", response_model=WrittenOut)
     async def put_item(item_id: ItemId, body: dict[str, Any], wait: Wait = None, version: Version = None) -> Response:
         """Insert or replace one item; an item_id in the body must be the path's."""
         _named_alike(body, item_id)
-        limits, now = gateway.settings.limits, time.time()
-        good, refused = validate_each(StatedItem, [body], lambda i: check_item(i, declared, limits, now))
+        good, refused = await checked_items([body], gateway)
         if refused:
             raise _alone(refused[0])
-        [(_, item)] = good
-        [became] = await gateway.items.upsert([item_of(item)], wait_visible=wait is not None, version=version)
+        [became] = await upserted(good, gateway, wait_visible=wait is not None, version=version)
         return json_answer(asdict(_written(became)))
 
     @routes.patch("/items/{item_id}", response_model=WrittenOut)
@@ -129,7 +125,7 @@ def _items_out(
         for (index, _), one in zip(good, became, strict=True)
         if isinstance(one, Conflict)
     ]
-    written = [asdict(one) for one in became if isinstance(one, Written)]
+    written = [one for one in became if isinstance(one, Written)]
     return {"written": written, **refused_out(sorted([*refused, *older], key=lambda one: one.index))}
 
 

@@ -26,11 +26,13 @@ class Measured:
     """Connections that failed, answers that were late, and all but 2xx and 3xx."""
 
 
-def drive(url: str, target: str, users: int, clients: int, seconds: int) -> Measured:
-    """Load with so many connections for so many seconds. `target` is a path in which USER is replaced."""
+def drive(url: str, target: str, users: int, clients: int, seconds: int, rate: float | None = None) -> Measured:
+    """Load with so many connections for so many seconds. `target` is a path in which USER is replaced. `rate`: requests
+    a second, less where answers take long; None: as many as are answered.
+    """
     command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", f"--timeout={_TIMEOUT_S}s", "-s", str(_SCRIPT), url]
     done = subprocess.run(
-        [*command, "--", str(users), target],
+        [*command, "--", str(users), target, *([] if rate is None else [f"{1000 * clients / rate:.3f}"])],
         capture_output=True, text=True, timeout=seconds + 30, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     line = next((line for line in done.stdout.splitlines() if line.startswith("JSON ")), None)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from recsys.backup.spool import Spool
 from recsys.config.platform import AttributeType
 from recsys.data.embedding_plan import MOMENT, attribute_column, item_table, microseconds
+from recsys.data.given_vectors import VECTOR
 from recsys.data.validation import checked_attribute
-from recsys.data.vector_chunks import VECTOR
 from recsys.datatypes import AttributeValue, Floats, Interaction, Item
 from recsys.routing import log_name
 from recsys.state.histories import StoredHistory

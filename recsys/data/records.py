@@ -28,6 +28,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from recsys.data.bounds import FIELDS, KEYWORDS, too_many_fields
 from recsys.data.canonical import canonical
+from recsys.data.given_vectors import VECTOR, GivenVector
 from recsys.data.plausible_times import refuse_other_unit
 from recsys.data.wording import clipped, fault, misfit, printable, shown
 from recsys.datatypes import AttributeValue, Item
@@ -191,11 +192,13 @@ class ItemIn(Record):
 
 
 def item_of(record: ItemIn) -> Item:
-    """The item in a record that was checked."""
+    """The item in a record that was checked, without its vector."""
     attributes: dict[str, AttributeValue] = {
         key: value for key, value in record.attributes.items() if value is not None
     }
-    return Item(**{**dict(record), "attributes": attributes})
+    fields = {**dict(record), "attributes": attributes}
+    fields.pop(VECTOR, None)
+    return Item(**fields)
 
 
 class EventIn(Record):
@@ -220,6 +223,13 @@ class StatedItem(ItemIn):
 
     created_at: StatedSeconds | None = None
     """RFC 3339 or Unix seconds; null: not known, the item is never counted as new."""
+
+
+class WholeItem(StatedItem):
+    """Something to recommend, as a caller inserts or replaces it."""
+
+    vector: GivenVector | None = None
+    """The vector of `title. text` by the served version's encoder, of any length but 0; null: the text is encoded."""
 
 
 class StatedEvent(EventIn):

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.data.given_vectors import VECTOR
 from recsys.datatypes import Floats, Item
 from recsys.encoders.base import Encoder
 from recsys.files import sync
 
-HASH, VECTOR = "content_hash", "vector"
+HASH = "content_hash"
 CHUNK, SOURCE = "chunk", "source"
 """Columns that the rows given to `write_chunk` have in addition: the file to write, and the file with the vector."""
 MAKING = ".making"

@@ -17,7 +17,7 @@ REVISION = 1
 
 
 class Encoder(Protocol):
-    """Encodes texts to unit vectors."""
+    """Encodes texts to unit vectors. Several threads may call it at a time."""
 
     fingerprint: str
     """Hash of the settings and the weights. Equal fingerprints give equal vectors."""

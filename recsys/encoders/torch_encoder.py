@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,13 +24,16 @@ class TorchEncoder:
     def __init__(self, spec: EncoderSpec, folder: Path, fingerprint: str, threads: int = 1) -> None:
         torch.set_num_threads(threads)  # of the whole process
         self._model = read_model(spec, folder)
+        self._turn = threading.Lock()
+        """A tokenizer of transformers is told anew of padding at each call, and refuses two at a time."""
         self.fingerprint = fingerprint
         self.dimension = spec.dimension
 
     def encode(self, texts: Sequence[str]) -> Floats:
         if not texts:
             return np.zeros((0, self.dimension), np.float32)
-        return vectors_of(self._model, texts)
+        with self._turn:
+            return vectors_of(self._model, texts)
 
 
 def read_model(spec: EncoderSpec, folder: Path, attention: str | None = None) -> SentenceTransformer:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from recsys.config.platform import Platform
 from recsys.config.whole import Config
-from recsys.data.vector_chunks import VECTOR
+from recsys.data.given_vectors import VECTOR
 from recsys.datatypes import Item
 from recsys.encoders.base import fingerprint
 from recsys.encoders.catalogue import Progress

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recsys.data.canonical import canonical
+from recsys.data.given_vectors import ALL_ZEROS, NOT_FINITE, VECTOR, unit
 from recsys.data.parquet_folders import files_of
-from recsys.data.vector_chunks import HASH, VECTOR
+from recsys.data.vector_chunks import HASH
 from recsys.data.wording import one_line
 from recsys.datatypes import Floats
 from recsys.errors import BadInput
@@ -101,11 +102,9 @@ class _Rows:
         )
         numbers = cells.flatten().to_numpy(zero_copy_only=False)  # nulls become NaN
         wide = np.asarray(numbers, np.float64).reshape(len(cells), dimension)
-        self._refuse(~np.isfinite(wide).all(axis=1), "holds a number that is not finite", "compute it anew")
-        largest = np.abs(wide).max(axis=1, keepdims=True, initial=0.0)
-        self._refuse(largest[:, 0] == 0, "is all zeros and has no direction", "compute it anew")
-        scaled = wide / largest  # first, since the square of a large number may overflow
-        return np.asarray(scaled / np.linalg.norm(scaled, axis=1, keepdims=True), np.float32)
+        self._refuse(~np.isfinite(wide).all(axis=1), NOT_FINITE, "compute it anew")
+        self._refuse(~wide.any(axis=1), ALL_ZEROS, "compute it anew")
+        return unit(wide)
 
     def _refuse(self, wrong: Any, what: Any, fix: str) -> None:
         at = np.flatnonzero(np.asarray(wrong))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +31,10 @@ _LOADED = 2
 """Encoders in memory at a time: the served version's and the next one's."""
 _TOGETHER = 1000
 """Texts of one call in the queue at a time, so that calls of any size leave room for others."""
+_BULK_THREADS = 2
+"""Batches of bulk calls that are encoded at a time."""
+_BULK_NICENESS = 5
+"""Of their threads. What else the machine has to do gets three times their share of the cores."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +48,9 @@ class EncoderReplica:
         self._encoders: LRUCache[str, Encoder] = LRUCache(_LOADED)
         self._fingerprints: LRUCache[str, str] = LRUCache(64)
         self._cache: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
-        self._turn = asyncio.Lock()
-        self._texts, self._bulk = self._queue(), self._queue()
+        self._loading = asyncio.Lock()
+        self._bulk_threads = ThreadPoolExecutor(_BULK_THREADS, "bulk", _give_way)
+        self._texts, self._bulk = self._queue(None, 1), self._queue(self._bulk_threads, _BULK_THREADS)
         self.meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
         self._pulse = Pulse(self.meter, telemetry)
         self._background = Background(telemetry)
@@ -55,7 +64,7 @@ class EncoderReplica:
         reasons = []
         for version in self._store.served():
             try:
-                encoder = await asyncio.to_thread(self._encoder, version)
+                encoder = await self._encoder(version)
             except (RecsysError, OSError) as error:
                 log.error("the encoder of version %s cannot be loaded: %s", version, error)  # noqa: TRY400
                 reasons.append(str(error))
@@ -70,6 +79,7 @@ class EncoderReplica:
 
     async def stop(self) -> None:
         await self._background.stop()
+        self._bulk_threads.shutdown(wait=False, cancel_futures=True)
 
     def healthy(self) -> bool:
         return self._background.healthy()
@@ -87,8 +97,12 @@ class EncoderReplica:
         missing = [t for t in dict.fromkeys(texts) if t not in vectors]
         self._telemetry.add("recsys_texts_total", len(missing), result="encoded")
         self._telemetry.add("recsys_texts_total", len(texts) - len(missing), result="cached")
-        # A thousand items take four seconds. They have a queue of their own, and searches take turns with them.
-        queue = self._bulk if len(missing) > self._texts.max_batch else self._texts
+        # A thousand items have a queue of their own, and searches go beside them. Texts of one length come together,
+        # for a batch is padded to its longest.
+        queue = self._texts
+        if len(missing) > self._texts.max_batch:
+            queue = self._bulk
+            missing.sort(key=len, reverse=True)
         for start in range(0, len(missing), _TOGETHER):
             part = missing[start : start + _TOGETHER]
             encoded = await asyncio.gather(*(queue.submit((version, text)) for text in part))
@@ -98,18 +112,25 @@ class EncoderReplica:
                     self._cache[version, text] = vector
         return np.stack([vectors[t] for t in texts])
 
-    async def _encode(self, batch: list[tuple[str, str]]) -> list[Floats | Exception]:
+    async def _encode(
+        self, batch: list[tuple[str, str]], threads: ThreadPoolExecutor | None
+    ) -> list[Floats | Exception]:
         outcomes: dict[tuple[str, str], Floats | Exception] = {}
         for version in {version for version, _ in batch}:
             texts = [text for of, text in batch if of == version]
-            async with self._turn:
-                encoder = await asyncio.to_thread(self._encoder, version)
-                vectors = await asyncio.to_thread(_each, encoder, texts)
+            encoder = await self._encoder(version)
+            vectors = await asyncio.get_running_loop().run_in_executor(threads, _each, encoder, texts)
             outcomes |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
         return [outcomes[request] for request in batch]
 
-    def _queue(self) -> Coalescer[tuple[str, str], Floats]:
-        return Coalescer(self._encode, max_batch=EncoderTuning().max_batch, max_in_flight=1, landed=self._landed)
+    def _queue(self, threads: ThreadPoolExecutor | None, flights: int) -> Coalescer[tuple[str, str], Floats]:
+        """`threads`: that encode; None: the event loop's."""
+        return Coalescer(
+            lambda batch: self._encode(batch, threads),
+            max_batch=EncoderTuning().max_batch,
+            max_in_flight=flights,
+            landed=self._landed,
+        )
 
     def _landed(self, flight: Flight) -> None:
         self._pulse.landed("encode", flight, self._texts.max_batch, works=True)
@@ -118,15 +139,28 @@ class EncoderReplica:
         self._pulse.beat(list(self._fingerprints))
         self._telemetry.set("recsys_queue_requests", len(self._texts) + len(self._bulk), queue="encode")
 
-    def _encoder(self, version: str) -> Encoder:
+    async def _encoder(self, version: str) -> Encoder:
         """The version's encoder. Versions with the same encoder share one object."""
-        if version not in self._fingerprints:
-            self._fingerprints[version] = self._store.manifest(version).fingerprint
-        fingerprint = self._fingerprints[version]
-        if fingerprint not in self._encoders:
-            spec = self._store.manifest(version).encoder
-            self._encoders[fingerprint] = load_encoder(spec, self._models, expected=fingerprint)
-        return self._encoders[fingerprint]
+        if (encoder := self._loaded(version)) is not None:
+            return encoder
+        async with self._loading:
+            if (encoder := self._loaded(version)) is not None:
+                return encoder
+            manifest = await asyncio.to_thread(self._store.manifest, version)
+            fingerprint = self._fingerprints[version] = manifest.fingerprint
+            if (encoder := self._encoders.get(fingerprint)) is None:
+                encoder = await asyncio.to_thread(load_encoder, manifest.encoder, self._models, expected=fingerprint)
+                self._encoders[fingerprint] = encoder
+            return encoder
+
+    def _loaded(self, version: str) -> Encoder | None:
+        return self._encoders.get(self._fingerprints.get(version, ""))
+
+
+def _give_way() -> None:
+    """Make this thread wait for others where cores are short. Linux has a niceness for each thread."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BULK_NICENESS)
 
 
 def _each(encoder: Encoder, texts: Sequence[str]) -> Sequence[Floats | Exception]:

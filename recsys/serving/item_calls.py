@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from redis.asyncio import Redis
 
 from recsys.config.serving import Serving
+from recsys.data.given_vectors import Wide
 from recsys.datatypes import Filter, Item
 from recsys.errors import Conflict, NotFound, Unavailable
-from recsys.serving.encoder_calls import Encode, within
+from recsys.serving.encoder_calls import Encode
 from recsys.serving.item_changes import Edit, ItemChanger
+from recsys.serving.item_vectors import vectors_of
 from recsys.serving.item_writes import ItemWriter, Logged
 from recsys.serving.version_follower import VersionFollower
 from recsys.state.item_log import LogId
@@ -46,19 +48,32 @@ class ItemCalls:
         self._writer = ItemWriter(redis, follower.layouts, lambda: follower.serve.layout.id, kept_s)
         self._changer = ItemChanger(redis, shards, encode, self._writer, settings)
 
+    @property
+    def vector_length(self) -> int:
+        """Numbers of a vector that comes with an item that is written now."""
+        return self._follower.serve.space.text
+
     async def upsert(
-        self, items: Sequence[Item], *, wait_visible: bool, version: int | None = None
+        self,
+        items: Sequence[Item],
+        *,
+        wait_visible: bool,
+        version: int | None = None,
+        given: Mapping[int, Wide] | None = None,
     ) -> list[Written | Conflict]:
         """Insert or replace items. Return the outcome of each.
 
         `version`: the caller's, see `item_writes.py`; None: the order of the calls decides. `wait_visible`: whether to
-        wait until searches find the items. Raises Unavailable when the writes are not durable: then any of them may be
-        lost.
+        wait until searches find the items. `given`: vectors that came with items, by place, of `vector_length`. Raises
+        Unavailable when the writes are not durable: then any of them may be lost. Raises BadInput for given vectors of
+        another encoder: then nothing was written.
         """
         if not items:
             return []
-        serve, texts = self._follower.serve, [item.passage() for item in items]
-        encoding = within(self._settings.write_budget_s, self._encode(serve.version, texts))
+        serve = self._follower.serve
+        if any(len(vector) != serve.space.text for vector in (given or {}).values()):
+            raise Unavailable("a version of another encoder has taken over; send the items again")
+        encoding = vectors_of(items, given or {}, serve, self._encode, self._settings)
         ticket, vectors = await asyncio.gather(self._writer.ticket(), encoding)
         logged = await self._writer.upsert(items, vectors, serve.fingerprint, ticket, version)
         visible = await self._visible(logged.newest) if wait_visible else None

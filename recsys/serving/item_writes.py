@@ -70,6 +70,9 @@ _VERSION_S = 400 * 86_400
 """Seconds for which a caller's version of an item is stored, from the last write with one. That is longer than callers
 keep an old change to send it again. It ends, because deleted items must not take memory for ever."""
 
+_TOGETHER = 100
+"""Items that one script writes: about three milliseconds in which Redis does nothing else."""
+
 _MOVES = 5
 """Times that a write is made again because the layouts changed meanwhile. They change a few times an hour at most."""
 
@@ -125,13 +128,25 @@ class ItemWriter:
         version: int | None = None,
         expected: int | None = None,
     ) -> Logged:
-        """Write (n, d) `vectors` of n items, which the encoder with this fingerprint made.
+        """Write (n, d) `vectors` of n items, which the encoder with this fingerprint made, some at a time: reads of
+        this process and of Redis go on in between, and shards take the first ones meanwhile.
 
         `version`: the caller's, of all the items; None: the order of tickets alone decides. `expected`: what `last`
         said of each item; it is left out when another write came since. Raises Unavailable when Redis does not confirm.
         """
-        upserts = [Upsert(item, vector, fingerprint) for item, vector in zip(items, vectors, strict=True)]
+        logged = Logged([], {})
+        for start in range(0, len(items), _TOGETHER):
+            part = slice(start, start + _TOGETHER)
+            upserts = [
+                Upsert(item, vector, fingerprint) for item, vector in zip(items[part], vectors[part], strict=True)
+            ]
+            some = await self._upsert(upserts, ticket, version, expected)
+            logged = Logged([*logged.items, *some.items], logged.newest | some.newest)
+        return logged
 
+    async def _upsert(
+        self, upserts: Sequence[Upsert], ticket: int, version: int | None, expected: int | None
+    ) -> Logged:
         def changes_of(router: Router) -> list[list[tuple[int, Change]]]:
             changes: list[list[tuple[int, Change]]] = []
             for upsert in upserts:
@@ -141,7 +156,8 @@ class ItemWriter:
                 changes.append([(owner, upsert), *others])
             return changes
 
-        return await self._write([item.item_id for item in items], changes_of, ticket, version, expected)
+        item_ids = [upsert.item.item_id for upsert in upserts]
+        return await self._write(item_ids, changes_of, ticket, version, expected)
 
     async def delete(self, item_id: str, ticket: int, version: int | None = None) -> Logged:
         """An entry in every shard that may hold the item; the first stands for it."""

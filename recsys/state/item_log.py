@@ -17,7 +17,7 @@ a cursor can be read on from:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -217,7 +217,7 @@ def fields_of(change: Change) -> dict[Any, Any]:
     if isinstance(change, Delete):
         return {"op": "delete", "id": change.item_id}
     vector = np.ascontiguousarray(change.vector, np.float32).tobytes()
-    document = orjson.dumps(asdict(change.item))
+    document = orjson.dumps(change.item)
     return {"op": "upsert", "id": change.item.item_id, "doc": document, "vec": vector, "enc": change.fingerprint}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from recsys.errors import BadInput, VersionError
 from recsys.serving.encoder_replica import EncoderReplica
 from recsys.versions.build import Build, Content
 from recsys.versions.store import VersionStore
-from tests.support.world import ATTRIBUTES, DIMENSION, catalogue, eventually
+from tests.support.world import ATTRIBUTES, DIMENSION, catalogue
 
 SPEC = EncoderSpec(kind="hashing", dimension=DIMENSION)
 Start = Callable[[type[HashingEncoder]], Awaitable[EncoderReplica]]
@@ -81,16 +82,40 @@ async def replica(start: Start) -> EncoderReplica:
     return started
 
 
-async def test_a_search_does_not_wait_behind_a_thousand_items(replica: EncoderReplica, served: str) -> None:
-    """They take turns: at most one batch of the many comes before it, beside the one that is under way."""
+class Stuck(HashingEncoder):
+    """Holds all that is an item until it is let go."""
+
+    go = threading.Event()
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        if any(text.startswith("item") for text in texts):
+            assert self.go.wait(60)
+        return super().encode(texts)
+
+
+async def test_a_search_is_encoded_while_batches_of_many_items_are_under_way(start: Start, served: str) -> None:
+    """As many as there are threads for. None of them has to end first."""
+    Stuck.go.clear()
+    replica = await start(Stuck)
     many = asyncio.create_task(replica.encode(served, [f"item {n}" for n in range(100)]))
-    assert await eventually(lambda: Slow.batches)
-    before = len(Slow.batches)
-    await replica.encode(served, ["what is searched for"])
-    place = next(n for n, batch in enumerate(Slow.batches) if "what is searched for" in batch)
-    assert place - before <= 2
-    assert len(await many) == 100
-    assert len(Slow.batches) == 26
+    try:
+        await asyncio.sleep(0)
+        found = await replica.encode(served, ["what is searched for"])
+        assert not many.done()
+    finally:
+        Stuck.go.set()
+    assert np.array_equal(found, HashingEncoder(SPEC).encode(["what is searched for"]))
+    assert np.array_equal(await many, HashingEncoder(SPEC).encode([f"item {n}" for n in range(100)]))
+
+
+async def test_texts_of_one_length_are_encoded_together(replica: EncoderReplica, served: str) -> None:
+    """Where there are many: a batch is padded to its longest text."""
+    texts = ["x" * (1 + n % 10) + f"-{n:02}" for n in range(40)]
+    found = await replica.encode(served, texts)
+    assert np.array_equal(found, HashingEncoder(SPEC).encode(texts))
+    lengths = [[len(text) for text in batch] for batch in Slow.batches]
+    assert sum(map(len, lengths)) == 40
+    assert all(max(batch) - min(batch) <= 1 for batch in lengths)
 
 
 async def test_texts_that_arrive_together_are_encoded_together_and_once(replica: EncoderReplica, served: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.datatypes import Item, RecQuery
+from recsys.encoders.hashing import HashingEncoder
 from recsys.training.blend import START
 from tests.support.people import build, publish
 from tests.support.world import TOPICS, catalogue, event, eventually, topic_of
@@ -98,3 +99,19 @@ async def test_an_item_added_later_is_explored(make_world, model):
 
     assert await eventually(explored)
     assert "sea-new" not in ids(await world.gateway.recommend(RecQuery(k=10, user_id="u", explore=0.0)))
+
+
+async def test_a_given_text_vector_gets_what_was_learned_of_texts(make_world, model):
+    """An item that comes with its vector has the same signals as one whose text is encoded."""
+    world = await trained_world(make_world, model)
+    await world.gateway.record([event("u", f"sea-{i}") for i in (2, 3, 4)])
+    await world.counted()
+    new, signals = Item("new", "sea", TOPICS["sea"]), []
+    [vector] = HashingEncoder(world.platform.encoder).encode([new.passage()])
+    for given in ({}, {0: np.float64(5) * vector}):
+        await world.gateway.items.upsert([new], wait_visible=True, given=given)
+        slate = await world.gateway.recommend(RecQuery(k=1, items=("new",), user_id="u", explain=True, scenario="rank"))
+        signals.append(slate.items[0].signals)
+        await world.gateway.items.delete("new", wait_visible=True)
+    assert signals[0] == pytest.approx(signals[1], abs=1e-4)
+    assert any(signals[0].values())

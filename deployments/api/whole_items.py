@@ -1,0 +1,50 @@
+"""Items that a call inserts or replaces: checked some at a time, so that reads go on in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from recsys.data.given_vectors import check_length
+from recsys.data.records import Refused, WholeItem, item_of, validate_each
+from recsys.data.validation import check_item
+from recsys.errors import Conflict
+from recsys.serving.gateway import Gateway
+from recsys.serving.item_calls import Written
+
+_TOGETHER = 50
+"""Items between two turns of the event loop: about a millisecond, and three where they bring vectors."""
+
+Checked = Sequence[tuple[int, WholeItem]]
+"""Items with their positions in the call."""
+
+
+async def checked_items(raw: Sequence[object], gateway: Gateway) -> tuple[Checked, list[Refused]]:
+    """Return what can be written of a call, and why the rest can not."""
+    declared, limits, now = gateway.platform.attributes, gateway.settings.limits, time.time()
+    good: list[tuple[int, WholeItem]] = []
+    refused: list[Refused] = []
+
+    def check(item: WholeItem) -> WholeItem:
+        if item.vector is not None:
+            check_length(item.vector, gateway.items.vector_length)
+        return check_item(item, declared, limits, now)
+
+    for start in range(0, len(raw), _TOGETHER):
+        if start:
+            await asyncio.sleep(0)
+        some, wrong = validate_each(WholeItem, raw[start : start + _TOGETHER], check)
+        good += [(start + index, item) for index, item in some]
+        refused += [replace(one, index=start + one.index) for one in wrong]
+    return good, refused
+
+
+async def upserted(
+    good: Checked, gateway: Gateway, *, wait_visible: bool, version: int | None
+) -> list[Written | Conflict]:
+    """Write the items, and return the outcome of each. See `ItemCalls.upsert`."""
+    items = [item_of(item) for _, item in good]
+    given = {place: item.vector for place, (_, item) in enumerate(good) if item.vector is not None}
+    return await gateway.items.upsert(items, wait_visible=wait_visible, version=version, given=given)
