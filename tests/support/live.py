@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import random
-import socket
 import subprocess
 import sys
 import time
 import uuid
 import warnings
 from collections.abc import Callable
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_for_serve
 from recsys.config.platform import Ports
 from recsys.data.movielens import Ml100k
+from tests.support import ports
 
 REPOSITORY = Path(__file__).parents[2]
 LOCAL = REPOSITORY / "configs" / "local.yaml"
@@ -142,15 +141,9 @@ def eventually(test: Callable[[], T], within_s: float = 60.0) -> T:
 
 
 def free_ports() -> dict[str, int]:
-    """For each use of `Ports`, and `http`. Below the range that the system, and so Ray's workers, take any port of."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    found: list[int] = []
-    for port in random.sample(range(lowest // 2, lowest), 400):
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                continue
-        found.append(port)
-    return dict(zip((*Ports.model_fields, "http"), found, strict=False))
+    """For each use of `Ports`, and `http`."""
+    uses = (*Ports.model_fields, "http")
+    return dict(zip(uses, ports.free_ports(len(uses)), strict=True))
 
 
 def local_config(file: Path, **args: Any) -> Path:

@@ -21,6 +21,7 @@ import pytest
 from recsys.config.index import IndexSpec
 from tests.support.own_process import OwnProcess
 from tests.support.pinecone_service import PineconeService
+from tests.support.ports import free_port
 
 _START_S = 90.0
 
@@ -215,12 +216,6 @@ class Running:
     def remove(self) -> None:
         for server in self._servers.values():
             server.remove()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for_port(port: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
-from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -21,6 +19,7 @@ from recsys.data.vector_chunks import content_hash
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import RuntimeFailure
 from tests.support.live import COMMAND, REPOSITORY, eventually, local_config, recsys
+from tests.support.ports import free_port
 
 HASHING = {"kind": "hashing", "dimension": 16}
 ITEMS = [
@@ -95,8 +94,7 @@ def test_what_cannot_be_embedded_is_refused_before_ray_starts(config: Path, tmp_
 
 def test_a_cluster_that_is_not_there_is_missed_at_once() -> None:
     """Ray itself would try for minutes."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with (
         pytest.raises(RuntimeFailure, match=r"cannot be reached: .*refused"),
         connected(Cluster(address=address, cpus=1)),

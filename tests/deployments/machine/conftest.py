@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from deployments.machine.runtime import Runtime
 from recsys.config.platform import Ports
+from tests.support.live import free_ports
 from tests.support.noop_platform import CODE, PORTS, RESOURCES, WriteConfig, write_noop_config
 
 
 @pytest.fixture
 def ports() -> dict[str, int]:
     """A free port for each use, and one for the API."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in (*PORTS, "http")]
-        return {name: server.getsockname()[1] for name, server in zip((*PORTS, "http"), sockets, strict=True)}
+    return free_ports()
 
 
 @pytest.fixture

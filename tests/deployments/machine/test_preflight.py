@@ -21,6 +21,7 @@ from deployments.machine.redis_check import check_redis
 from recsys.config.security import Security
 from recsys.config.serving import Tracing
 from recsys.errors import BadInput, RuntimeFailure
+from tests.support.ports import free_port, free_ports
 
 
 @pytest.fixture(params=["127.0.0.1", "0.0.0.0"])
@@ -36,8 +37,8 @@ def test_a_taken_port_is_named_with_its_use_and_its_holder(taken: int) -> None:
 
 def test_a_port_that_is_let_go_of_is_waited_for() -> None:
     """A platform that is started right after it was ended may find the last of its replicas still ending."""
-    server = socket.create_server(("127.0.0.1", 0))
-    port = server.getsockname()[1]
+    port = free_port()
+    server = socket.create_server(("127.0.0.1", port))
     late = threading.Timer(0.5, server.close)
     late.start()
     refuse_if_taken({"the API": port})
@@ -50,9 +51,7 @@ def test_a_port_held_on_loopback_is_taken_for_all_interfaces_too() -> None:
 
 
 def test_a_free_port_passes() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    refuse_if_taken({"dashboard": port})
+    refuse_if_taken({"dashboard": free_port()})
 
 
 def test_one_port_cannot_have_two_uses() -> None:
@@ -76,8 +75,7 @@ def test_memory_is_read() -> None:
 
 
 def test_a_redis_that_does_not_answer_is_named_without_its_password(tmp_path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     with pytest.raises(RuntimeFailure, match=f"127.0.0.1:{port}.*does not answer") as caught:
         check_redis(f"redis://:secret@127.0.0.1:{port}/0")
     assert "secret" not in str(caught.value)
@@ -121,10 +119,14 @@ def test_traces_without_what_sends_them_are_refused(monkeypatch: pytest.MonkeyPa
 
 def test_all_ports_that_are_taken_are_named_and_free_ones_proposed() -> None:
     """What a second platform on the machine needs to know."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        ports = {"args.ports.gcs": one.getsockname()[1], "args.ports.dashboard": other.getsockname()[1]}
-        with pytest.raises(RuntimeFailure) as caught:
-            refuse_if_taken(ports, within_s=0)
+    gcs, dashboard = free_ports(2)
+    ports = {"args.ports.gcs": gcs, "args.ports.dashboard": dashboard}
+    with (
+        socket.create_server(("127.0.0.1", gcs)),
+        socket.create_server(("127.0.0.1", dashboard)),
+        pytest.raises(RuntimeFailure) as caught,
+    ):
+        refuse_if_taken(ports, within_s=0)
     said = str(caught.value)
     assert all(f"port {port} ({use}) is taken" in said for use, port in ports.items())
     match = re.search(r"; (\d+) higher all are free$", said)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import httpx
-import pytest
 
 from load_tests.traffic.outcomes import settled
 from load_tests.traffic.shoppers import ShopLedger, Shopper, Shown
@@ -19,6 +17,7 @@ from recsys.serving.slate_loops import keep_log
 from recsys.state.connection import connect
 from tests.support.live import REPOSITORY
 from tests.support.own_valkey import Valkey
+from tests.support.ports import free_port
 from tests.support.world import eventually
 
 SHOPPERS = 4
@@ -59,7 +58,7 @@ async def test_the_report_is_the_ledger_though_redis_was_away(make_http, short_s
     valkey = Valkey(appendonly="yes", appendfsync="always")
     valkey.start()
     try:
-        async with connect(valkey.url) as redis:
+        async with connect(valkey.url, timeout_s=20) as redis:
             http = await make_http(redis=redis)
             background = Background()
             keep_log(background, http.world.gateway, redis)
@@ -83,15 +82,9 @@ async def test_the_report_is_the_ledger_though_redis_was_away(make_http, short_s
         valkey.remove()
 
 
-@pytest.fixture
-def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-async def test_a_killed_composer_takes_its_last_moment_along_and_no_event(tmp_path, shared_valkey, redis, port):
+async def test_a_killed_composer_takes_its_last_moment_along_and_no_event(tmp_path, shared_valkey, redis):
     """All events are in the report, those about answers that were lost as unknown; other answers are all there."""
+    port = free_port()
     command = [sys.executable, "-m", "tests.support.served_world", tmp_path / "versions", shared_valkey.url, port]
     arguments = [str(part) for part in command]
     ledger, over, start = ShopLedger(), asyncio.Event(), time.time()

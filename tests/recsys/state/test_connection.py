@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -21,6 +20,7 @@ from recsys.datatypes import Item, RecQuery
 from recsys.errors import RuntimeFailure
 from recsys.state.connection import connect
 from recsys.state.redis_url import redacted
+from tests.support.ports import free_port
 from tests.support.world import event, eventually
 
 PASSWORD = "correct-horse-battery-staple"
@@ -45,8 +45,7 @@ def tls(guarded: str, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "haproxy.cfg"
     config.write_text(
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
@@ -97,7 +96,7 @@ async def test_the_whole_platform_runs_as_that_user_over_tls(client, make_world)
 
 async def test_a_server_that_nobody_vouches_for_is_not_spoken_to(tls):
     host, _ = tls
-    client = connect(f"rediss://recsys:{PASSWORD}@{host}/0")
+    client = connect(f"rediss://recsys:{PASSWORD}@{host}/0", timeout_s=20)
     with pytest.raises(RedisConnectionError, match=r"(?i)certificate.verify.failed") as caught:
         await eventually(lambda: _only_certificate(client))
     assert PASSWORD not in str(caught.value)
@@ -117,7 +116,7 @@ async def _only_certificate(client) -> bool:
 @pytest.mark.parametrize("who", ["", "recsys:wrong-password@", "nobody:x@"])
 async def test_who_does_not_know_the_password_is_refused_without_repeating_it(guarded, who):
     url = guarded.replace("unix://", f"unix://{who}")
-    client = connect(url)
+    client = connect(url, timeout_s=20)
     with pytest.raises(RedisError, match=r"(?i)invalid username-password|authentication required") as caught:
         await client.ping()
     assert "wrong-password" not in str(caught.value)
