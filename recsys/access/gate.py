@@ -103,15 +103,18 @@ class Gate:
         if seen == self._seen:
             self._share()
             return
+        ring, fault = None, ""
         try:
             ring = await asyncio.to_thread(load_keys, self._security)
         except BadInput as error:
-            if str(error) != self._fault:  # a file may change several times with the same fault
-                log.error("%s; the keys read last stay valid", error)  # noqa: TRY400 - the message is sufficient
-            self._fault = str(error)
-        else:
-            self._fault = ""
+            fault = str(error)
+        if await self._signature_of(self._security) != seen:
+            return  # it is being written: half of it may be a valid file of fewer keys
+        if not fault:
             self._adopt(ring)
+        elif fault != self._fault:  # a file may change several times with the same fault
+            log.error("%s; the keys read last stay valid", fault)
+        self._fault = fault
         self._seen = seen
 
     @staticmethod

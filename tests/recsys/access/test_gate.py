@@ -15,6 +15,7 @@ from recsys.access.token_bucket import TokenBucket
 from recsys.config.environment import KEYS_VARIABLE
 from recsys.config.security import Security
 from recsys.errors import BadInput, Forbidden, RateLimited, Unauthenticated
+from tests.support.world import eventually
 
 READ, READ_DIGEST = new_key()
 WRITE, WRITE_DIGEST = new_key()
@@ -27,8 +28,10 @@ def write_keys(file: Path, **scopes: object) -> Security:
         digest, *opens = said.split() if isinstance(said, str) else (said["sha256"], *said["scopes"])
         more = {} if isinstance(said, str) else {k: v for k, v in said.items() if k in ("rate", "burst")}
         entries.append({"name": name, "sha256": digest, "scopes": opens} | more)
-    file.write_text(yaml.safe_dump({"keys": entries}))
-    file.chmod(0o600)
+    written = file.with_suffix(".new")
+    written.write_text(yaml.safe_dump({"keys": entries}))
+    written.chmod(0o600)
+    written.replace(file)  # at once: the gate reads the file meanwhile
     return Security(keys_file=file, reload_s=0.02)
 
 
@@ -56,11 +59,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def soon(test: Callable[[], bool]) -> bool:
-    for _ in range(500):
-        if test():
-            return True
-        await asyncio.sleep(0.01)
-    return False
+    return bool(await eventually(test))
 
 
 def opens(gate: Gate, key: str) -> bool:
