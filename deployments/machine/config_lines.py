@@ -28,7 +28,7 @@ def line_of(text: str, document: Mapping[str, Any], field: str) -> int:
     `field`: a path from the top of the file, from a deployment's name, from `args`, or from the Composer's
     `user_config`.
     """
-    parts = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field)]
+    parts = [int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", field)]
     names = [
         entry.get("name") for entry in document["applications"][0].get("deployments") or [] if isinstance(entry, dict)
     ]

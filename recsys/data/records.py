@@ -72,7 +72,7 @@ def _from_text(text: str) -> object:
     try:
         if text[4:5] == "-" and text[7:8] == "-" and text[10:11] in {"", "T", "t", " "}:
             return _from_date(datetime.fromisoformat(text.upper()))
-        return float(text)
+        return text if "_" in text else float(text)  # Python reads 2026_01_31 as 20260131
     except ValueError:
         return text
 

@@ -98,7 +98,7 @@ def _time_by_kind(
 
 def _may_be_seconds(column: pa.Array) -> bool:
     sample = column.drop_null().slice(0, 100).to_pylist()
-    return bool(sample) and all(text.isdigit() and unit_of(float(text)) in ("s", "ms", "us") for text in sample)
+    return bool(sample) and all(text.isdecimal() and unit_of(float(text)) in ("s", "ms", "us") for text in sample)
 
 
 def attributes_of(

@@ -7,6 +7,7 @@ month could be swapped is refused until a format is given.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ class TimeReading:
 
 def unit_of(value: float) -> TimeUnit | None:
     """Return the only unit in which a number is a plausible time. None: there is none."""
+    if not math.isfinite(value):
+        return None
     size = abs(value)
     for unit, per_second in _PER_SECOND.items():
         if _SINCE_1973 * per_second <= size < _UNTIL_2286 * per_second and (unit == "s" or size >= 10 * _SINCE_1973):
@@ -111,7 +114,11 @@ def moment(text: str, reading: TimeReading = TimeReading()) -> float:
 
 
 def _from_number(text: str, unit: TimeUnit | None) -> float:
-    value: float = int(text) if text.lstrip("+-").isdigit() else float(text)
+    value: float = float(text)
+    if not math.isfinite(value):
+        raise misfit("a time such as 2026-01-31T12:00:00Z or Unix seconds", text)
+    if text.lstrip("+-").isdecimal():
+        value = int(text)
     if value == int(value):
         value = int(value)  # so that 1700000000123 and 1.700000000123e12 are the same time
     unit = unit or unit_of(value)

@@ -71,6 +71,8 @@ def test_a_time_is_unix_seconds_or_rfc_3339_and_utc_where_no_offset_is_named(giv
         pytest.param(10**5000, "1900 to 9999", id="huge"),
         (True, "must be RFC 3339"),
         ("yesterday", "must be RFC 3339"),
+        ("2026_01_31", "must be RFC 3339"),
+        ("1_700_000_000", "must be RFC 3339"),
         ("", "must be RFC 3339"),
         ("2026-02-30T00:00:00Z", "must be RFC 3339"),
         ("2026-W05-1", "must be RFC 3339"),

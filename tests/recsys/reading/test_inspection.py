@@ -324,3 +324,11 @@ def test_languages_are_told_roughly() -> None:
     assert language_of("Лампа на столе") == "Cyrillic"
     assert language_of("Lamp") is None
     assert shares(["The cat of the house", "Lamp", "Der Hund und die Katze"]) == {"English": 0.5, "German": 0.5}
+
+
+@pytest.mark.parametrize("odd", ["²", "9" * 400], ids=["a power", "more digits than a number has"])
+def test_what_only_looks_like_a_number_is_no_time(tmp_path: Path, odd: str) -> None:
+    """In a file without a header, whose last column could be times."""
+    file = tmp_path / "events.csv"
+    file.write_text("".join(f"user{n},item{n % 7},{odd}\n" for n in range(30)))
+    assert "timestamp" not in said(one(file).command)["mapping"]

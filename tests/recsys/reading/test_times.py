@@ -53,6 +53,8 @@ def test_times_as_people_write_them(text, iso):
         ("2024-02-30", "must be a time"),
         ("soon", "say how it is written with --time-format"),
         ("9" * 30, "plausible time in no unit"),
+        ("1e999", "must be a time"),
+        pytest.param("9" * 5000, "must be a time", id="more digits than a number has"),
     ],
 )
 def test_what_is_not_plainly_a_time_is_refused_with_the_way_out(text, says):
