@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,13 +92,14 @@ def test_scaling_up_and_down_replaces_no_replica_and_fails_no_request(live: Live
             }
             assert shown == {name: len(ids) for name, ids in during.items()}
             live.recsys("scale", deployment, "1", "--json")
-            time.sleep(2)  # what goes signs off first, and its answers under way end
-        assert {name: len(ids) for name, ids in replicas(live).items()} == dict.fromkeys(before, 1)
+            # What goes signs off first, and its answers under way end.
+            assert eventually(lambda: {len(ids) for ids in replicas(live).values()} == {1})
+            answers = seen[200]
+            assert eventually(lambda answers=answers: seen[200] > answers + 20)
     assert {name: ids for name, ids in replicas(live).items() if name in ("Encoder", "shard-1")} == {
         name: before[name] for name in ("Encoder", "shard-1")
     }
     assert set(seen) == {200}
-    assert seen[200] > 20
 
 
 @pytest.mark.usefixtures("scaled_back")

@@ -66,7 +66,7 @@ def test_a_model_is_trained_compared_and_served_by_one_command(live: Live, tmp_p
 
 async def overdue(url: str) -> None:
     """The last retraining was an hour ago."""
-    async with connect(url) as redis:
+    async with connect(url, timeout_s=20) as redis:
         ago = repr(time.time() - 3600)
         await redis.hset(redis_keys.RETRAINING, mapping={"started": ago, "finished": ago})
 

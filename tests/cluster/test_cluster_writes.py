@@ -41,7 +41,7 @@ def search(live: Live, text: str, **more: Any) -> list[str]:
 def test_a_new_item_is_found_by_its_theme_soon(live: Live, item_id: str) -> None:
     written = live.json("PUT", f"/v1/items/{item_id}", ROBOT)
     assert (written["item_id"], written["visible"]) == (item_id, None)
-    assert eventually(lambda: item_id in search(live, "a robot alone in a lighthouse by the ocean"), within_s=10)
+    assert eventually(lambda: item_id in search(live, "a robot alone in a lighthouse by the ocean"))
 
 
 def test_wait_visible_answers_once_every_call_has_the_item(live: Live, item_id: str) -> None:
@@ -251,7 +251,7 @@ def test_an_erased_user_is_unknown_again(live: Live, user: str) -> None:
     def as_others() -> bool:
         return ids(live.recommend(user, diversity=0)) == ids(live.recommend("somebody else who is new", diversity=0))
 
-    assert eventually(as_others, 10)  # the shards may hear of the likes that are gone between the two
+    assert eventually(as_others)  # the shards may hear of the likes that are gone between the two
     assert not {item["source"] for item in live.recommend(user, diversity=0)} & {"similar", "because_you_liked"}
     assert live.json("DELETE", f"/v1/users/{user}")["events_erased"] == 0
 
@@ -267,7 +267,7 @@ def test_a_like_of_an_item_to_come_is_part_of_the_taste_once_it_is_there(live: L
     live.json("POST", "/v1/events", {"events": [event(user, item_id)]})
     assert not {item["source"] for item in live.recommend(user)} & {"similar", "because_you_liked"}
     live.json("PUT", f"/v1/items/{item_id}", ROBOT, wait="visible")
-    deadline = time.monotonic() + 30  # the profile that lacks it is cached for two seconds
+    deadline = time.monotonic() + 60  # the profile that lacks it is cached for two seconds
     while not {item["source"] for item in live.recommend(user)} & {"similar", "because_you_liked"}:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -282,7 +282,7 @@ def test_events_that_come_late_are_folded_in_their_order(live: Live, user: str) 
             live.json("POST", "/v1/events", {"events": [event(name, item, timestamp=timestamp)]})
     try:
         # The shards may hear of the likes between the two.
-        assert eventually(lambda: ids(live.recommend(user)) == ids(live.recommend(other)), 10)
+        assert eventually(lambda: ids(live.recommend(user)) == ids(live.recommend(other)))
         assert [e["item_id"] for e in live.json("GET", f"/v1/users/{other}")["history"]] == ["100", "1", "50", "200"]
     finally:
         live.json("DELETE", f"/v1/users/{other}")

@@ -89,7 +89,7 @@ def test_batch_jobs_run_on_the_cluster(cluster: ClusterStage, tmp_path: Path) ->
     assert (done["encoded"], done["bad_rows"]) == (200, 0)
     built = orjson.loads(cluster.recsys("build", folder, "--address", head, "--promote", "--json", on=0))
     assert built["items"] == 200
-    assert eventually(lambda: status(cluster)["index_version"] == built["version"], 60)
+    assert eventually(lambda: status(cluster)["index_version"] == built["version"], 120)
 
 
 def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterStage, tmp_path: Path) -> None:
