@@ -31,7 +31,8 @@ _SIZES = (3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 34, UNITS)
 """Sizes of larger sets: of the items that add most."""
 _TOGETHER = 64
 """Answers that are made in one batch."""
-_LOOKUP_S = 2.0
+LOOKUP_S = 2.0
+"""Seconds for what shards have to say of items."""
 
 Kept = frozenset[str]
 
@@ -51,11 +52,11 @@ class EvidenceFinder:
             nothing = Evidence((), (), None, exact=True)
             return structs.replace(slate, items=tuple(structs.replace(i, evidence=nothing) for i in slate.items))
         wanted = needed(events, self._taste, serve.space)
-        vectors, _ = await self._shards.vectors(serve.version, wanted, _LOOKUP_S)
+        vectors, _ = await self._shards.vectors(serve.version, wanted, LOOKUP_S)
         work = _Hypothetical(self._recommender, prepared, events, vectors, self._taste, serve)
         await work.without([frozenset(), *(frozenset([unit]) for unit in work.units)])
         by_id, _ = await self._shards.items(
-            serve.version, [*(item.item_id for item in slate.items), *work.units], _LOOKUP_S
+            serve.version, [*(item.item_id for item in slate.items), *work.units], LOOKUP_S
         )
         sets = await _smallest_sets(work, [item.item_id for item in slate.items])
         items = [

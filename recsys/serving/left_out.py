@@ -25,7 +25,8 @@ from recsys.serving.pipeline import Recommender
 from recsys.shard.sources import DEFAULT
 from recsys.transport.shard_clients import Shards
 
-_LOOKUP_S = 2.0
+LOOKUP_S = 2.0
+"""As in `evidence.py`."""
 _DEEPEST = 1000
 """Items that an answer is made of at the most, to see from which `k` on the item is there."""
 _BOOSTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -55,7 +56,7 @@ class LeftOut:
 
     async def why(self, items: Sequence[str], prepared: Prepared, slate: Slate, serve: Serve) -> list[WhyNot]:
         """Of each item, in order. `prepared`: the query of the slate."""
-        by_id, _ = await self._shards.items(serve.version, items, _LOOKUP_S)
+        by_id, _ = await self._shards.items(serve.version, items, LOOKUP_S)
         there = {item.item_id for item in slate.items}
         plain = structs.replace(prepared.query, explain=False, request_id=None)
         plainly = structs.replace(prepared, query=plain)

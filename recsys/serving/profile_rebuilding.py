@@ -36,7 +36,7 @@ _GROUP = 1000
 """Events of the users that are rebuilt together; a longer history is a group of its own."""
 WAITING = 5000
 """Users that may wait here. The profile of a user beyond that is asked for again by the next request."""
-_VECTORS_S = 10.0
+VECTORS_S = 10.0
 """Seconds for the vectors of one group."""
 _LIGHT = 50
 """Events whose folding takes less time than waking a thread."""
@@ -183,7 +183,7 @@ class Rebuilder:
             _read, stored, self._taste, serve
         )  # fmt: skip
         items = dict.fromkeys(item for items in wanted for item in items)
-        vectors, late = await self._shards.vectors(serve.version, items, _VECTORS_S, bulk=True)
+        vectors, late = await self._shards.vectors(serve.version, items, VECTORS_S, bulk=True)
         parts = (stored, histories, vectors, self._taste, serve)
         profiles = _folded(*parts) if light else await asyncio.to_thread(_folded, *parts)
         if not late:

@@ -6,7 +6,7 @@ import time
 
 _FAILURES = 3
 """Failures in a row that open the circuit. One late batch does not mean a dead part."""
-_PAUSE_S = 0.5
+PAUSE_S = 0.5
 """Seconds between two tries while the circuit is open."""
 
 
@@ -24,7 +24,7 @@ class Breaker:
         now = time.monotonic()
         if now < self._next_try:
             return False
-        self._next_try = now + _PAUSE_S
+        self._next_try = now + PAUSE_S
         return True
 
     def record(self, *, answered: bool) -> bool:
@@ -32,5 +32,5 @@ class Breaker:
         self._failures = 0 if answered else self._failures + 1
         opens = self._failures == _FAILURES
         if opens:
-            self._next_try = time.monotonic() + _PAUSE_S
+            self._next_try = time.monotonic() + PAUSE_S
         return opens

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,10 +18,12 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.config.index import IndexSpec
-from recsys.serving import held_version
+from recsys.serving import evidence, held_version, item_calls, left_out
 from recsys.state import slate_stream
 from recsys.state.connection import connect
+from recsys.transport.channel import Channel
 from recsys.versions.store import VersionStore
+from tests.support.clock import Clock
 from tests.support.lesson import Lesson
 from tests.support.own_valkey import Valkey
 from tests.support.stores import Running, missing
@@ -30,6 +34,32 @@ settings.register_profile(
     "recsys", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("recsys")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patient() -> Iterator[None]:
+    """Limits of the platform that a slow machine may reach are long, where they matter only when something fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_calls, "VISIBLE_WITHIN_S", 60.0)
+        patch.setattr(evidence, "LOOKUP_S", 20.0)
+        patch.setattr(left_out, "LOOKUP_S", 20.0)
+        patch.setattr(Channel.__init__, "__defaults__", (20.0,))  # `connect_s`
+        yield
+
+
+@pytest.fixture
+def seeded() -> None:
+    """What the platform draws at random is the same in every run, such as the searches that a replica measures."""
+    random.seed(7)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """To be named before `make_world`, which goes by it to the end."""
+    clock = Clock()
+    for name in ("monotonic", "perf_counter"):
+        monkeypatch.setattr(time, name, clock.moved(getattr(time, name)))
+    return clock
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +124,7 @@ def own_valkey() -> Iterator[Valkey]:
 @pytest.fixture
 async def own_redis(own_valkey: Valkey) -> AsyncIterator[Redis]:
     """A client of a server that the test may stop; to be named before `make_world`, which needs it to the end."""
-    client = connect(own_valkey.url)
+    client = connect(own_valkey.url, timeout_s=20)
     yield client
     await client.aclose()
 

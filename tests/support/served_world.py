@@ -23,7 +23,7 @@ async def serve(root: Path, redis_url: str, port: int) -> None:
     is soon in files.
     """
     slate_stream.SLOT_MS = 500
-    async with connect(redis_url) as redis, World(root=root, redis=redis, shards=1) as world:
+    async with connect(redis_url, timeout_s=20) as redis, World(root=root, redis=redis, shards=1) as world:
         app = make_api(world.gateway, Gate(), Traces("r"))
         background = Background()
         keep_log(background, world.gateway, redis)

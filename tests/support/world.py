@@ -64,7 +64,7 @@ def event(user_id: str, item_id: str, **given: Any) -> Interaction:
     return Interaction(user_id=user_id, item_id=item_id, **(defaults | given))
 
 
-async def eventually(test: Callable[[], Awaitable[Any] | Any], within_s: float = 30) -> Any:
+async def eventually(test: Callable[[], Awaitable[Any] | Any], within_s: float = 60) -> Any:
     """Wait until the test gives something true; its last answer when it never does."""
     deadline = asyncio.get_running_loop().time() + within_s
     while True:

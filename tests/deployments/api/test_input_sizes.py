@@ -88,7 +88,7 @@ async def test_a_thousand_wrong_elements_get_a_short_answer(make_http):
 
 async def test_the_largest_item_is_read_where_calls_hold_few(make_http):
     """All the lists that an item may have, with a limit of one element in a call: what is wrong is a name, no size."""
-    http = await make_http(serving=Serving(limits=Limits(bulk=1)))
+    http = await make_http(serving=Serving(budget_s=20, limits=Limits(bulk=1)))
     attributes = {"a" * (n + 1): ["x"] * KEYWORDS for n in range(FIELDS)}
     answer = await http.put("/v1/items/a", json={"title": "t", "text": "x", "attributes": attributes})
     wrong(answer, "attributes.a", "undeclared_attribute")

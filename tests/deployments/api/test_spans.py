@@ -16,6 +16,8 @@ from recsys.config.security import Security
 from tests.support.traced_api import OF_USER, PARENT, TRACE, spans, traced
 from tests.support.world import eventually
 
+pytestmark = pytest.mark.usefixtures("seeded")
+
 
 async def test_a_request_has_the_stages_of_its_batch_and_the_calls_to_shards(make_api_of):
     api = await make_api_of()
@@ -131,12 +133,23 @@ async def test_what_goes_wrong_is_seen(make_api_of):
     assert by_name["encode"].status.description == "RuntimeError"
 
 
-async def test_a_shard_that_is_late_ends_with_its_stage(make_api_of):
+async def test_a_shard_that_is_late_ends_with_its_stage(clock, make_api_of):
     api = await make_api_of()
-    api.world.gateway.configure(api.world.gateway.settings.model_copy(update={"budget_s": 0.3}))
+    api.world.gateway.configure(api.world.gateway.settings.model_copy(update={"budget_s": 10}))
     exporter = traced(api)
-    api.world.clients[0].delay_s = 5
-    assert (await api.get()).json()["degraded"] == ["shard-0"]
+    api.world.clients[0].delay_s = 3600
+    answered, search = asyncio.Event(), api.world.clients[1].search
+
+    async def told(query):
+        found = await search(query)
+        asyncio.get_running_loop().call_later(0.05, answered.set)  # once the gateway has it
+        return found
+
+    api.world.clients[1].search = told
+    asking = asyncio.create_task(api.get())
+    await answered.wait()
+    clock.forward(10)
+    assert (await asking).json()["degraded"] == ["shard-0"]
     by_name = await spans(exporter, 6)
     assert by_name["shard-0"].end_time == by_name["candidates"].end_time
     assert by_name["shard-1"].end_time < by_name["shard-0"].end_time

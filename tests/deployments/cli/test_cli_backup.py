@@ -25,7 +25,7 @@ def events_of(config: Path) -> dict[str, int]:
     serve = read_config(config)
 
     async def count(url: str) -> dict[str, int]:
-        async with connect(url) as redis:
+        async with connect(url, timeout_s=20) as redis:
             store = UserStore(redis, ttl_s=60, history=100)
             return {page[0].user_id: len(page) async for _, pages in store.everyone() for page in pages if page}
 
@@ -37,7 +37,7 @@ def add_events(config: Path) -> None:
     serve = read_config(config)
 
     async def add(url: str) -> None:
-        async with connect(url) as redis:
+        async with connect(url, timeout_s=20) as redis:
             store = UserStore(redis, ttl_s=60, history=100)
             events = [Counted(Interaction(f"e{n}", "ann", str(n), "like", 1_760_000_000.0 + n), 1.0) for n in (1, 2)]
             await store.append({"ann": events}, "v", unknown_user(4))

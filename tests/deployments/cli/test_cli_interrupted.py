@@ -98,7 +98,7 @@ def command(tmp_path: Path, platform: Platform) -> Command:
 async def stored(url: str) -> tuple[Counter[tuple[str, str, float]], int]:
     """Events in the histories, and likes of all items."""
     events: Counter[tuple[str, str, float]] = Counter()
-    async with connect(url) as redis:
+    async with connect(url, timeout_s=20) as redis:
         async for _, page in UserStore(redis, ttl_s=60, history=1000).everyone():
             events.update((e.user_id, e.item_id, e.timestamp) for history in page for e in history)
         counts = await item_counts.read(redis, IDS)
@@ -107,7 +107,7 @@ async def stored(url: str) -> tuple[Counter[tuple[str, str, float]], int]:
 
 async def users(url: str) -> int:
     """Users with a history."""
-    async with connect(url) as redis:
+    async with connect(url, timeout_s=20) as redis:
         return len({key async for key in redis.scan_iter(match=redis_keys.events("*"), count=10_000)})
 
 

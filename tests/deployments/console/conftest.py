@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from recsys.state import slate_stream
 from tests.support.console import Console, running_console
@@ -25,6 +25,7 @@ CHROMIUM = shutil.which("chromium")
 async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")
+    expect.set_options(timeout=60_000)  # 5 s by default, which a slow machine may take for a page
     async with async_playwright() as playwright:
         sandbox = [] if os.getuid() else ["--no-sandbox"]  # Chromium has none for root
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*sandbox, "--disable-gpu"])
@@ -84,7 +85,7 @@ async def visit(browser: Browser, console: Console, watched: Watched) -> AsyncIt
     async def open_page(address: str = "", key: str | None = None, **options: Any) -> Page:
         context = await browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         page = await context.new_page()
         url = console.open_url if key is None else console.keyed_url
         watched.watch(page, url)

@@ -11,6 +11,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import expect
 
 from recsys.datatypes import RecQuery
+from tests.support.world import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,13 +59,23 @@ async def test_a_page_is_clear_to_everyone(visit, visited, console, screens, nam
     for scheme in ("light", "dark"):
         await page.set_viewport_size({"width": WIDE, "height": 900})
         await page.emulate_media(color_scheme=scheme)
-        await page.wait_for_timeout(300)
+        await page.evaluate(SETTLED)
+        assert await eventually(lambda: cleared(page))
         assert await serious(page) == []
         for width in (WIDE, NARROW):
             await page.set_viewport_size({"width": width, "height": 900})
-            await page.wait_for_timeout(150)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+            await page.wait_for_function(f"document.documentElement.scrollWidth <= {width}")
             await page.screenshot(path=screens / f"{name}-{width}-{scheme}.png", full_page=True)
+
+
+SETTLED = """() => Promise.all(document.getAnimations()
+    .filter((one) => one.effect.getComputedTiming().endTime < Infinity)
+    .map((one) => one.finished.catch(() => null)))"""
+"""Once colours have changed, which takes some frames."""
+
+
+async def cleared(page):
+    return not await serious(page)
 
 
 async def serious(page):

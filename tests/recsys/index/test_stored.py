@@ -244,7 +244,7 @@ def test_pgvector_walks_its_index_and_has_a_limit_of_dimensions(open_engine, tmp
 
 
 def wait_for(what) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -25,6 +25,7 @@ from recsys.jobs.backup import BackedUp, back_up
 from recsys.jobs.compact import compact
 from recsys.jobs.restore import check, restore, verify
 from recsys.serving.pipeline import Recommender
+from recsys.state import counting_script, redis_keys
 from recsys.state.connection import connect
 from recsys.versions.store import VersionStore
 from tests.support.own_valkey import Valkey
@@ -73,11 +74,14 @@ async def answers(world: World, users: Sequence[str] = USERS) -> list[list[tuple
     return [[(item.item_id, item.score) for item in slate.items] for slate in slates]
 
 
-async def settled(world: World) -> bool:
-    """Whether shards have heard of all that was counted: they look twenty times a second."""
-    before = await answers(world, USERS[:5])
-    await asyncio.sleep(0.5)
-    return before == await answers(world, USERS[:5])
+async def settled(world: World) -> None:
+    """Wait until shards have heard of all that was counted, and have prolonged it."""
+    await world.counted()
+
+    async def prolonged() -> bool:
+        return await world.redis.ttl(redis_keys.count("sea-1")) > counting_script.UNHELD_S
+
+    assert await eventually(prolonged)
 
 
 async def backed_up(world: World, url: str, tmp_path: Path, **options: Any) -> BackedUp:
@@ -99,7 +103,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     tmp_path: Path,
 ) -> None:
     """The top 10 of 1,000 users with their scores, after a backup during which other users were written."""
-    assert await eventually(lambda: settled(one))
+    await settled(one)
     before = await answers(one)
     written = itertools.count()
 
@@ -113,6 +117,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     writer = asyncio.create_task(write())
     done = await backed_up(one, str(tmp_path / "backups"), tmp_path)
     writer.cancel()
+    await asyncio.wait([writer])
     assert next(written) > 1
     # What is written after the moment is not in the backup.
     await one.gateway.items.upsert([Item("later", "sea wave", "wave later", {}, NOW)], wait_visible=True)
@@ -125,7 +130,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     await restore(platform, own_valkey.url, store, store.manifest(done.manifest.name))
     options = {"data_dir": home, "redis_prefix": "restored", "user_attributes": {"country": "keyword"}}
     other = await make_world(root=home / "versions", redis=restored_redis, **options)
-    assert await eventually(lambda: settled(other))
+    await settled(other)
     after = await answers(other)
     assert after == before
     assert len({item for user in before for item, _ in user}) > 10

@@ -23,7 +23,7 @@ STEPS = (0.2, 0.6)
 
 
 def settings() -> Serving:
-    return Serving.model_validate({"canary": {"steps": STEPS, "step_s": 60, "least_answers": 1}})
+    return Serving.model_validate({"budget_s": 20, "canary": {"steps": STEPS, "step_s": 60, "least_answers": 1}})
 
 
 class Lead:
@@ -110,7 +110,7 @@ async def test_who_has_it_keeps_it_until_everybody_has_it(lead: Lead):
     before = await lead.answers()
     follower.before_switch = slowly
     await lead.later(61)
-    await asyncio.wait_for(switching.wait(), 30)
+    await asyncio.wait_for(switching.wait(), 60)
     assert lead.world.store.current() == lead.version
     assert await lead.answers() == before
     may_switch.set()

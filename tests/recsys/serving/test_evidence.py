@@ -17,7 +17,7 @@ K = 6
 
 
 def settings(**home) -> Serving:
-    plain = Serving().model_dump(mode="json")
+    plain = Serving(budget_s=20).model_dump(mode="json")
     plain["scenarios"]["home"] |= {"weights": {"taste": 1.0, "because": 0.5}, "diversity": 0.0} | home
     return Serving.model_validate(plain)
 

@@ -16,13 +16,24 @@ from tests.support.world import ATTRIBUTES, TOPICS, event, eventually, topic_of
 
 
 @pytest.mark.parametrize("trouble", ["raises", "late"])
-async def test_the_answer_goes_on_without_a_shard_and_says_so(make_world, trouble):
+async def test_the_answer_goes_on_without_a_shard_and_says_so(clock, make_world, trouble):
     """A shard that raises or is late is named in `degraded`; the items are those of the others."""
-    world = await make_world(serving=Serving(budget_s=0.5 if trouble == "late" else 20))
+    world = await make_world(serving=Serving(budget_s=10))
     owned = {i: world.router.owner(item) for i, item in ((x.item_id, x) for x in world.items)}
     world.clients[1].error = RuntimeError("no memory") if trouble == "raises" else None
-    world.clients[1].delay_s = 60 if trouble == "late" else 0
-    slate = await world.gateway.recommend(RecQuery(k=100))
+    world.clients[1].delay_s = 3600 if trouble == "late" else 0
+    answered, search = asyncio.Event(), world.clients[0].search
+
+    async def told(query):
+        found = await search(query)
+        asyncio.get_running_loop().call_later(0.05, answered.set)  # once the gateway has it
+        return found
+
+    world.clients[0].search = told
+    asking = asyncio.create_task(world.gateway.recommend(RecQuery(k=100)))
+    await answered.wait()
+    clock.forward(world.gateway.settings.budget_s)
+    slate = await asking
     assert slate.degraded == ("shard-1",)
     assert set(ids(slate)) == {i for i, shard in owned.items() if shard == 0}
     world.clients[1].error, world.clients[1].delay_s = None, 0.0
@@ -106,11 +117,12 @@ async def test_the_encoder_down_stops_text_search_and_item_writes_only(make_worl
 async def test_nothing_is_encoded_for_those_who_have_gone(make_world):
     """An encoder that is too slow for the budget does not work through a queue that nobody waits for."""
     world = await make_world(serving=Serving(budget_s=0.2))
-    world.encoder_delay_s = 0.5
+    world.encoder_delay_s = 60.0
     asked = (world.gateway.search(f"sea {n}", RecQuery(k=1, scenario="search")) for n in range(500))
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(answer, Unavailable) for answer in answers)
     world.encoder_delay_s = 0.0
+    world.gateway.configure(Serving(budget_s=20))
     assert ids(await world.gateway.search("wave harbour sail", RecQuery(k=1, scenario="search")))[0].startswith("sea")
     assert sum(map(len, world.encoded)) <= 2 * 64 + 1
 

@@ -27,12 +27,20 @@ async def entries(world) -> list[str]:
 async def test_a_write_that_comes_late_to_the_log_does_not_replace_a_later_one(make_world):
     """Its text takes long to encode, its caller gives up and writes anew: what was acknowledged last stays."""
     world = await make_world(shards=1)
-    world.encoder_delay_s = 0.3
+    encode, encoding, go_on = world.encode, asyncio.Event(), asyncio.Event()
+
+    async def slowly(version, texts):
+        encoding.set()
+        await go_on.wait()
+        return await encode(version, texts)
+
+    world.encode = slowly
     late = asyncio.create_task(world.gateway.items.upsert([Item("a", "old"), Item("b", "b")], wait_visible=False))
-    await asyncio.sleep(0.1)
-    world.encoder_delay_s = 0.0
+    await encoding.wait()
+    world.encode = encode
     [newer] = await world.gateway.items.upsert([Item("a", "new")], wait_visible=False)
     assert isinstance(newer, Written)
+    go_on.set()
     conflict, other = await late
     assert isinstance(conflict, Conflict)
     assert isinstance(other, Written)

@@ -21,7 +21,7 @@ EACH = 20
 
 
 def settings() -> Serving:
-    plain = Serving().model_dump(mode="json")
+    plain = Serving(budget_s=20).model_dump(mode="json")
     home = plain["scenarios"]["home"] | {"weights": {"taste": 1.0}, "diversity": 0.0, "learned": False}
     wide = home | {"kind": "home", "sources": [{"source": "similar", "k": 48}]}
     plain["scenarios"] |= {

@@ -82,7 +82,7 @@ async def _moved_under(world: World, stages: Mapping[str, Sequence[Write]], shar
     await switched(world, platform, manifest)
     assert await eventually(is_served)
     await write("again")
-    assert await end_move(world.store, world.redis, 20.0)
+    assert await end_move(world.store, world.redis, 60.0)
     await write("ended")
     assert await eventually(is_served)
     with pytest.raises(VersionError, match="was built for"):

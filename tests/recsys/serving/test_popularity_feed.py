@@ -123,7 +123,7 @@ async def test_a_shard_whose_redis_was_replaced_reads_all_anew(own_redis, own_va
 async def test_a_redis_user_without_info_is_enough(redis, shard, shared_valkey):
     """INFO is a dangerous command, which a careful operator withholds."""
     await redis.acl_setuser("careful", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-@dangerous"])
-    client = connect(shared_valkey.url.replace("unix://", "unix://careful:x@"))
+    client = connect(shared_valkey.url.replace("unix://", "unix://careful:x@"), timeout_s=20)
     with pytest.raises(NoPermissionError):
         await client.info("server")
     feed = PopularityFeed(client, [0])

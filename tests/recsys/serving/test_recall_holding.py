@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import numpy as np
+import pytest
 
 from recsys.config.scenarios import Scenario
 from recsys.config.serving import Serving
@@ -20,6 +21,8 @@ from recsys.shard.recall import Exact, nearest_query
 from recsys.shard.shard import Shard
 from tests.support.small_shards import make_shard
 from tests.support.world import World, catalogue, event, eventually, unit_rows
+
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 class Forgetful:

@@ -96,7 +96,7 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeyp
     for start in range(0, len(changes), 37):
         await log.append(changes[start : start + 37])
     last = await log.end(0)
-    assert await eventually(lambda: first.versions[version].shard.cursor == last)
+    assert await eventually(lambda: first.versions[version].shard.cursor == last, 120)
     monkeypatch.setattr(ItemLog, "read", read)
     others = [await world.add_replica(0), await world.add_replica(0)]
     encoder = HashingEncoder(world.platform.encoder)
@@ -121,7 +121,7 @@ async def test_a_replica_is_heard_of_while_it_loads(make_world, monkeypatch):
 
     monkeypatch.setattr(HeldVersion, "open", slow)
     world.store.promote(world.publish().version)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await loading.wait()
 
     async def last_word() -> float:
@@ -223,12 +223,12 @@ async def test_a_replica_says_that_it_is_there_once_it_has_caught_up_and_searche
     def first_search(shard: Any, query: Any) -> Any:
         cursors.append(shard.cursor)
         searched.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         return real(shard, query)
 
     monkeypatch.setattr(held_version, "search", first_search)
     starting = asyncio.create_task(world.add_replica(0))
-    assert await asyncio.to_thread(searched.wait, 30)
+    assert await asyncio.to_thread(searched.wait, 60)
     assert [m.id for m in await everyone(world.redis) if isinstance(m, ShardMember)] == ["r0"]
     assert cursors == [await ItemLog(world.redis).end(0)]
     go_on.set()

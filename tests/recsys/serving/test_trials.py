@@ -22,7 +22,7 @@ USERS = [f"user-{n}" for n in range(60)]
 
 
 def settings(home: dict, **more) -> Serving:
-    plain = Serving().model_dump(mode="json")
+    plain = Serving(budget_s=20).model_dump(mode="json")
     plain["scenarios"]["home"] |= home
     plain["scenarios"] |= more
     return Serving.model_validate(plain)

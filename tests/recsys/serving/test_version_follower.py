@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ async def test_a_redis_that_refuses_writes_takes_nothing_away(make_world, own_re
     late = await world.add_replica(0)
     assert old in late.versions
     second = VersionFollower("second", world.store, own_redis)
-    await second.start(10)
+    await second.start(60)
     assert second.serve.version == old
     await second.stop()
     assert await answers(world)
@@ -149,7 +150,7 @@ async def test_popularity_goes_on_when_a_version_is_dropped_under_it(make_world,
 
     monkeypatch.setattr(PopularityFeed, "follow", slow)
     world.store.promote(world.publish().version)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await stuck.wait()
         await replica.versions[world.store.current()].retire()
     await world.gateway.record([event("u", "sea-1")])
@@ -165,7 +166,7 @@ async def test_a_lost_end_of_the_log_does_not_hold_up_a_version(make_world):
     await world.redis.xdel("recsys:log:0", lost.sequence)
     version = world.publish().version
     world.store.promote(version)
-    assert await eventually(lambda: world.follower.serve.version == version, 15)
+    assert await eventually(lambda: world.follower.serve.version == version)
 
 
 async def test_a_key_has_its_share_while_nobody_is_heard(make_world, own_redis):
@@ -182,11 +183,12 @@ async def test_a_key_has_its_share_while_nobody_is_heard(make_world, own_redis):
 async def test_a_change_is_seen_by_many_who_wait_for_it(make_world):
     """They share their looks, and each learns of its own change."""
     world: World = await small(make_world, replicas=1)
-    before = await looks(world)
+    before, start = await looks(world), time.monotonic()
     writes = [world.gateway.items.upsert([Item(f"n{n}", "new")], wait_visible=True) for n in range(40)]
     assert all(w.visible for written in await asyncio.gather(*writes) for w in written)
     assert not await world.follower.members.until(lambda group: False, 0.2)
-    assert 0 < await looks(world) - before < 40 * 10
+    waited_s = time.monotonic() - start
+    assert 0 < await looks(world) - before < 2 * waited_s / 0.01  # one writer alone looks every 10 ms
 
 
 async def looks(world: World) -> int:
@@ -228,7 +230,7 @@ async def test_a_version_is_served_though_getting_ready_for_it_fails(make_world)
     assert asked_for == [new]
 
 
-async def test_a_version_whose_log_stands_still_is_not_served(make_world):
+async def test_a_version_whose_log_stands_still_is_not_served(make_world, monkeypatch):
     """No encoder answers for it: what was deleted and written since its snapshot would be back, or gone."""
     world: World = await small(make_world, replicas=1)
     old = world.store.current()
@@ -248,7 +250,14 @@ async def test_a_version_whose_log_stands_still_is_not_served(make_world):
     (replica,) = world.clients[0].replicas
     end = await ItemLog(world.redis).end(0)
     assert await eventually(lambda: replica.versions[old].shard.cursor == end)
-    await asyncio.sleep(1.0)  # the composer has looked at how far the log was applied
+
+    def told() -> bool:
+        return any(m.versions[old].cursor == end for m in world.follower.members.replicas(0) if old in m.versions)
+
+    assert await eventually(told)
+    turns, keep = [], world.follower.rejections.keep
+    monkeypatch.setattr(world.follower.rejections, "keep", lambda versions: turns.append(1) or keep(versions))
+    assert await eventually(lambda: len(turns) > 2)  # the composer has noted how far the log was applied
     speaking.cancel()
     await asyncio.wait([speaking])
     await ghost.leave()

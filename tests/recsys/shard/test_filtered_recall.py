@@ -13,6 +13,8 @@ from recsys.shard.recall import nearest_query
 from recsys.shard.shard import Shard
 from tests.support.small_shards import Walks, make_shard
 
+pytestmark = pytest.mark.usefixtures("seeded")
+
 EVEN = Filter(must=(Condition("parity", "any", ("even",)),))
 RARE = Filter(must=(Condition("hundreds", "any", ("7",)),))
 

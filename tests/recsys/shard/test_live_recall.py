@@ -13,6 +13,8 @@ from recsys.shard.shard import Shard
 from tests.support.small_shards import make_shard
 from tests.support.world import unit_rows
 
+pytestmark = pytest.mark.usefixtures("seeded")
+
 
 class Forgetful:
     """An index that never finds the `lost` best of the live rows that the exact one finds."""

@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 from redis.exceptions import RedisError
 
+from recsys.state import register
 from recsys.state.membership import WIRE, ComposerMember, Drift, ShardMember, VersionState, decoder, encode
 from recsys.state.presence import GONE_S, Presence, everyone, secret
 from recsys.state.register import STALE_S, Register
@@ -252,8 +253,9 @@ async def test_the_word_of_another_release_is_passed_over(redis):
     assert names(reader) == {"n"}
 
 
-async def test_many_speak_and_leave_at_once(redis):
+async def test_many_speak_and_leave_at_once(redis, monkeypatch):
     """Every reader ends with the same list, whatever it missed on the way."""
+    monkeypatch.setattr(register, "STALE_S", 3600.0)
     readers = [composer(redis, f"c{n}") for n in range(3)]
     speakers = [shard(redis, f"s{n}", n) for n in range(60)]
 
@@ -271,7 +273,7 @@ async def test_many_speak_and_leave_at_once(redis):
             await reader.look()
         return all(names(reader) == {f"s{n}" for n in range(0, 60, 2)} for reader in readers)
 
-    assert await eventually(agree, 5)
+    assert await eventually(agree)
     fresh = Register(redis, ShardMember)
     await fresh.look()
     assert {m.id: m for m in fresh.heard} == {m.id: m for m in readers[0].members(ShardMember)}

@@ -140,7 +140,7 @@ async def test_a_slot_is_read_whole_once_it_is_over(log, redis, short_slots):
     for number in range(1, 121):
         await written(log, answer(f"r{number}", []), number=number) if number <= 100 else None
     seen = []
-    while (slot := await eventually(stream.oldest, 2)) is not None and slot:
+    while (slot := await eventually(stream.oldest)) is not None and slot:
         await written(log, answer("later", []), number=1000 + slot.begins_ms, writer="later")
         seen += [entry.id for entry in slot.entries]
         await stream.drop(slot)

@@ -20,6 +20,7 @@ from recsys.transport.channel_server import ChannelServer
 from recsys.transport.handshake import Unproven
 from recsys.transport.local_socket import local_name
 from tests.support.channels import SECRET, handler, impostor
+from tests.support.clock import Clock
 from tests.support.world import eventually
 
 
@@ -198,18 +199,26 @@ async def test_a_proof_cannot_be_relayed_from_another_address(server: ChannelSer
     fake.close()
 
 
-async def test_a_client_that_says_nothing_is_cut_off() -> None:
+async def test_a_client_that_says_nothing_is_cut_off(clock: Clock) -> None:
     """A silent connection, or one that stops in the middle of its greeting, holds no descriptor for long."""
-    server = await ChannelServer.start("127.0.0.1", handler, SECRET, greeting_s=0.05)
+    server = await ChannelServer.start("127.0.0.1", handler, SECRET, greeting_s=30.0)
     host, port = server.address.split(":")
     for said in (b"", b"half of a nonce", os.urandom(32)):
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(said)
-        assert len(await asyncio.wait_for(reader.read(), 10)) in (0, 64)
+        answer = asyncio.create_task(reader.read())
+
+        def cut_off(answer: asyncio.Task[bytes] = answer) -> bool:
+            clock.forward(30.0)
+            return answer.done()
+
+        assert await eventually(cut_off, 1e6)
+        assert len(await answer) in (0, 64)
         writer.close()
     channel = Channel(server.address, SECRET)
     await channel.call(1, b"\x00")
-    await asyncio.sleep(0.1)
+    clock.forward(60.0)
+    await asyncio.sleep(0.05)
     assert await channel.call(1, b"\x00") == b"\x01\x00"
     channel.close()
     server.stop()
@@ -217,10 +226,18 @@ async def test_a_client_that_says_nothing_is_cut_off() -> None:
 
 async def test_a_lost_connection_fails_its_calls_and_is_made_anew() -> None:
     """What was under way raises ConnectionResetError; the next call connects again."""
-    server = await ChannelServer.start("127.0.0.1", handler, SECRET)
+    reached = asyncio.Event()
+
+    async def once_too_slow(method: int, payload: bytes) -> bytes:
+        if not reached.is_set():
+            reached.set()
+            await asyncio.sleep(3600)
+        return await handler(method, payload)
+
+    server = await ChannelServer.start("127.0.0.1", once_too_slow, SECRET)
     channel = Channel(server.address, SECRET)
     slow = asyncio.create_task(channel.call(1, b"\xff"))
-    await asyncio.sleep(0.05)
+    await reached.wait()
     channel.close()
     with pytest.raises(ConnectionResetError):
         await slow
@@ -239,7 +256,7 @@ async def test_a_connection_that_is_lost_right_after_its_greeting_fails_the_call
     fake, address = await impostor(greet)
     for _ in range(20):
         channel = Channel(address, SECRET)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(ConnectionResetError):
                 await channel.call(2, b"\x00")
         channel.close()

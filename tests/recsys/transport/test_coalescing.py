@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import pytest
 
@@ -209,14 +210,17 @@ async def test_past_max_waiting_a_request_is_refused_at_once():
     assert await coalescer.submit(1) == 2
 
 
-async def test_who_would_wait_too_long_is_refused_at_once():
+async def test_who_would_wait_too_long_is_refused_at_once(monkeypatch):
     """Those that wait already are answered all the same, and later there is room again."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     flights = Flights()
     flights.gate.clear()
-    coalescer = Coalescer(flights, max_batch=1, max_in_flight=1, max_wait_s=0.05)
+    coalescer = Coalescer(flights, max_batch=1, max_in_flight=1, max_wait_s=5.0)
     requests = await send(coalescer, [0, 1, 2])
-    await asyncio.sleep(0.06)
-    with pytest.raises(Overloaded, match=r"wait for 0\.1 s"):
+    await settle()
+    now[0] += 6.0
+    with pytest.raises(Overloaded, match=r"wait for 6\.0 s"):
         await coalescer.submit(3)
     flights.gate.set()
     assert await asyncio.gather(*requests) == [0, 2, 4]

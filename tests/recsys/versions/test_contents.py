@@ -138,7 +138,7 @@ async def test_other_shards_take_over_all_that_was_written(tmp_path, redis):
         with pytest.raises(VersionError, match="runs without shard-2"):
             await promote(world.store, manifest.version, more, redis)
     await promote(world.store, manifest.version, more, redis)
-    assert await end_move(world.store, redis, 1.0)
+    assert await end_move(world.store, redis, 60.0)
     with pytest.raises(VersionError, match="has 2 shards"):
         await rollback(world.store, more)
     for going_back in (rollback(world.store, more, redis), promote(world.store, old, world.platform, redis)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recsys.datatypes import Item
+from recsys.serving import held_version
 from recsys.state import redis_keys
 from recsys.state.item_log import ItemLog, after
 from recsys.versions.promotion import rollback
@@ -70,9 +71,9 @@ async def test_going_back_and_forth_between_two_versions_loses_no_third(make_wor
     assert (await prune(world.store, world.redis, 2)).versions == (names[0],)
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_versions_in_use_are_not_removed(make_world):
+async def test_versions_in_use_are_not_removed(make_world, monkeypatch):
     """One that a replica still holds stays, with its log, however few are to be kept; so does one just built."""
+    monkeypatch.setattr(held_version, "LINGER_S", 3600.0)
     world: World = await make_world(shards=1, items=catalogue(2))
     first = world.store.current()
     await world.gateway.items.upsert([Item("n", "new")], wait_visible=True)
@@ -81,6 +82,8 @@ async def test_versions_in_use_are_not_removed(make_world):
     third = (await build_live(world)).version
     assert (await prune(world.store, world.redis, 1)).versions == ()
     assert await world.redis.xlen(redis_keys.log(0)) == 1
+    monkeypatch.setattr(held_version, "LINGER_S", 0.0)
+    monkeypatch.setattr(held_version, "WITHDRAWN_S", 0.3)
     assert await eventually(lambda: set(world.clients[0].replicas[0].versions) == {second}, 60)
 
     async def pruned():
