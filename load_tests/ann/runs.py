@@ -30,31 +30,40 @@ class Run:
     def __init__(self, contender: str, data: Path, recall: float, seconds: float) -> None:
         self._contender, self._data = contender, data
         self._how = [str(recall), str(seconds)]
-        self._folder = data / "built" / contender.replace("/", "_")
+        self.folder = data / "built" / contender.replace("/", "_")
+        """Of what was built."""
 
     def result(self, end: float) -> dict[str, Any]:
         """What was measured; `error` where it could not be. `end`: of the whole run, by the monotonic clock.
 
         Raises LateError when that comes first.
         """
-        note = self._folder / "build.json"
-        if not note.exists():
-            self.forget()
-            self._folder.mkdir(parents=True)
-            build = self._call("build", [], _BUILT_WITHIN_S, end)
-            if "error" in build:
-                self.forget()
-                return build
-            note.write_text(json.dumps(build))
+        build = self.build(end)
+        if "error" in build:
+            return build
         served = self._call("serve", self._how, _SERVED_WITHIN_S, end)
-        result = json.loads(note.read_text()) | served
         if "error" not in served:
             self.forget()
-        return result
+        return build | served
+
+    def build(self, end: float) -> dict[str, Any]:
+        """What building it took, where it is not built already. `end` and LateError as in `result`."""
+        note = self.folder / "build.json"
+        if note.exists():
+            noted: dict[str, Any] = json.loads(note.read_text())
+            return noted
+        self.forget()
+        self.folder.mkdir(parents=True)
+        build = self._call("build", [], _BUILT_WITHIN_S, end)
+        if "error" in build:
+            self.forget()
+        else:
+            note.write_text(json.dumps(build))
+        return build
 
     def forget(self) -> None:
         """Delete what was built."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _call(self, action: str, arguments: list[str], within_s: float, end: float) -> dict[str, Any]:
         """The line of JSON that the process prints last."""
@@ -64,19 +73,19 @@ class Run:
                 f"{self._contender} was {'not measured' if action == 'build' else 'built and not measured'}"
             )
         command = [sys.executable, "-m", "load_tests.ann.contender", action, self._contender]
-        command += [str(self._data), str(self._folder), *arguments]
+        command += [str(self._data), str(self.folder), *arguments]
         # Into files: servers that outlive the process would hold a pipe open.
         with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complaints:
             process = psutil.Popen(command, cwd=_ROOT, stdout=said, stderr=complaints)
             try:
                 code = process.wait(min(left, within_s))
             except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
-                _end(process, self._folder)
+                _end(process, self.folder)
                 if left < within_s:
                     raise LateError(f"{self._contender} was measured only in part") from None
                 return {"error": f"took more than {within_s} s to {action}"}
             except BaseException:
-                _end(process, self._folder)
+                _end(process, self.folder)
                 raise
             said.seek(0)
             complaints.seek(0)

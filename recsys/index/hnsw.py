@@ -14,6 +14,8 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.index.base import NO_ROW, doubled
 from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.hnsw_file import put_in_clusters
+from recsys.index.huge_pages import huge_pages
 from recsys.index.unreached import ReachedGraph
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class HnswGraph:
     def __init__(self, graph: hnswlib.Index) -> None:
         self._graph = graph
         self._threads = 1
+        self._build_threads = 1
 
     def __len__(self) -> int:
         return int(self._graph.element_count)
@@ -88,7 +91,11 @@ class HnswGraph:
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
         needed = start + len(codes)
-        if needed > self._graph.max_elements:
+        if not start:
+            self._build_threads = threads
+            with huge_pages():
+                self._graph.resize_index(max(needed, self._graph.max_elements))
+        elif needed > self._graph.max_elements:
             self._graph.resize_index(max(needed, self._graph.max_elements * 3 // 2))
         nodes = np.arange(start, needed)
         self._graph.add_items(codes, nodes, num_threads=threads)
@@ -140,6 +147,7 @@ class HnswGraph:
 
     def save(self, path: Path) -> None:
         self._graph.save_index(str(path))
+        put_in_clusters(path, self._graph.dim, self._build_threads)
 
 
 def _graph(dimension: int) -> hnswlib.Index:
@@ -160,6 +168,7 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
     """See `base.Engine`. hnswlib's own file says which nodes are hidden."""
     nodes = load_nodes(path)
     graph = _graph(dimension)
-    graph.load_index(str(path))
+    with huge_pages():
+        graph.load_index(str(path))
     graph.set_ef(ShardTuning().ef_search)
     return GraphIndex(ReachedGraph(HnswGraph(graph)), nodes)

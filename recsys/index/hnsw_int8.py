@@ -27,16 +27,13 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index import hnsw
 from recsys.index.base import NO_ROW
+from recsys.index.clusters import in_clusters
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.unreached import ReachedGraph
 
 if TYPE_CHECKING:
     import faiss
 
-_CLUSTER = 150
-"""Mean vectors of a cluster: 56 KiB at 384 dimensions, about the size of a core's cache."""
-_CLUSTERS = 1024
-"""Most clusters. More of them gained nothing, and finding them takes time."""
 _HEADROOM = 1.25
 """Components of later vectors may be larger than those of the first by this factor before they are clipped."""
 
@@ -104,21 +101,11 @@ class Int8Graph:
         _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
         self._graph.add(codes)
         nodes = np.arange(start, len(self))
-        if not start:
-            nodes[self._in_clusters(codes)] = np.arange(len(codes))
+        if not start and (order := in_clusters(codes, threads)) is not None:
+            self._graph.permute_entries(order)
+            nodes[order] = np.arange(len(codes))
         self._room()
         return nodes
-
-    def _in_clusters(self, codes: Floats) -> Rows:
-        """Put similar vectors side by side. Return the (n,) former place of each."""
-        clusters = min(len(codes) // _CLUSTER, _CLUSTERS)
-        if clusters < 2:
-            return np.arange(len(codes))
-        kmeans = _faiss().Kmeans(codes.shape[1], clusters, niter=5, max_points_per_centroid=64)
-        kmeans.train(codes)
-        order = np.argsort(kmeans.assign(codes)[1], kind="stable")
-        self._graph.permute_entries(order)
-        return order
 
     def _room(self) -> None:
         """Make room for the bits of twice as many nodes. New bits are set; only hiding clears them."""
