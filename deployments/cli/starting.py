@@ -17,7 +17,8 @@ from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
 from recsys.backup.under_way import refuse_if_half_restored
 from recsys.errors import RuntimeFailure
-from recsys.jobs.build_files import ensure_version, fitting_version
+from recsys.versions.fitting import fitting_version
+from recsys.versions.manifest import Manifest
 
 
 def add_to(cli: typer.Typer) -> None:
@@ -44,10 +45,8 @@ def up(
         return
     if block:
         end_as_by_ctrl_c()
-    with bars(console) as report:
-        served, is_new = ensure_version(serve_config, report, redis_url=running_redis(serve_config))
-    if is_new:
-        console.print(f"no version was there: serving the empty {served.version}")
+    if (served := fitting_version(serve_config)) is None:
+        served = _empty_version(serve_config, console)
     instance = start(serve_config, console)[0]
     if json:
         print_json({**urls(instance), "token_file": str(instance.token_file)})
@@ -58,6 +57,16 @@ def up(
         console.print(f"the catalogue is empty; send items with: {step}", markup=False, soft_wrap=True)
     if block:
         _stay(instance, Runtime.of(serve_config))
+
+
+def _empty_version(config: ServeConfig, console: Console) -> Manifest:
+    from recsys.jobs.build_files import ensure_version  # noqa: PLC0415 - takes a second, and few starts build
+
+    with bars(console) as report:
+        served, is_new = ensure_version(config, report, redis_url=running_redis(config))
+    if is_new:
+        console.print(f"no version was there: serving the empty {served.version}")
+    return served
 
 
 def _stay(instance: Instance, runtime: Runtime) -> None:

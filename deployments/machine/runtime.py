@@ -15,9 +15,11 @@ from typing import Self
 from pydantic import Field
 
 from deployments.machine.environment import Tuning, ray_environment
+from deployments.machine.first_deploy import deploy_first
 from deployments.machine.first_steps import clear, lay_out, started
 from deployments.machine.instance import Instance, instance_id, read_instance, runtime_dir
 from deployments.machine.listening_sockets import refuse_if_exposed
+from deployments.machine.passed_config import note_passed
 from deployments.machine.platform_redis import (
     check_external,
     refuse_if_served_elsewhere,
@@ -100,7 +102,9 @@ class Runtime:
         with self._locked():
             self._refuse(config, memory, warn)
             instance = self._instance(config)
-            return started(instance, lambda: self._start(instance, config, on_phase, timeout_s, tuning), on_phase)
+            instance = started(instance, lambda: self._start(instance, config, on_phase, timeout_s, tuning), on_phase)
+            note_passed(config.document, self._home)
+        return instance
 
     def foreseen(
         self,
@@ -227,8 +231,8 @@ class Runtime:
             instance, env, num_cpus=self._resources.num_cpus, object_store_bytes=self._resources.object_store_bytes
         )
         on_phase("Serve")
+        deploy_first(instance, env, config.document)
         with rollout_of(instance) as rollout:
-            rollout.submit(config.document)
             rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
         host, port = config.http_address
         refuse_if_exposed(self._id, None if is_loopback(host) else port)

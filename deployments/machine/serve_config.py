@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from deployments.machine.config_check import is_ours, judge, judge_complete
 from deployments.machine.config_lines import located
+from deployments.machine.passed_config import has_passed
 from recsys.config.platform import Platform
 from recsys.config.serving import Serving
 from recsys.config.tuning import ShardTuning
@@ -99,21 +100,36 @@ def read_for_serve(file: Path) -> ServeConfig:
 
     Raises BadInput as `read_config` does.
     """
-    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second; other commands do not need it
-
     text, document = _read(file)
     with located(file, text, document):
-        try:
-            ServeDeploySchema.model_validate(document)
-        except ValidationError as error:
-            raise first_fault(error, ServeDeploySchema, whole="the file") from None
-        # Ray's schema ignores unknown keys, so a misspelt one would silently leave the default.
-        for where in _unknown(ServeDeploySchema, document):
-            raise BadInput(f"{where} is no setting of Ray Serve", field=where)
-        config = ServeConfig.of(document, file)
+        config = _passed_before(document, file)
+        if config is None:
+            _check_by_serve(document)
+            config = ServeConfig.of(document, file)
         if is_ours(application := document["applications"][0]):
             judge_complete(application, config.platform.shards)
     return config
+
+
+def _passed_before(document: dict[str, Any], file: Path) -> ServeConfig | None:
+    """The config of a document that Serve's schema has passed already, as far as this home knows."""
+    try:
+        config = ServeConfig.of(document, file)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it is told by the schema, or the second time
+        return None
+    return config if has_passed(document, config.platform.home()) else None
+
+
+def _check_by_serve(document: dict[str, Any]) -> None:
+    from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 - takes a second; most commands do not need it
+
+    try:
+        ServeDeploySchema.model_validate(document)
+    except ValidationError as error:
+        raise first_fault(error, ServeDeploySchema, whole="the file") from None
+    # Ray's schema ignores unknown keys, so a misspelt one would silently leave the default.
+    for where in _unknown(ServeDeploySchema, document):
+        raise BadInput(f"{where} is no setting of Ray Serve", field=where)
 
 
 def for_serve(document: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,11 @@
 | `loopback/haproxy.py` | HAProxy's configuration | ray/serve/_private/haproxy_templates.py | nothing configures it |
 | `forking/setup_worker.py` | the start of replicas | ray/_private/workers/setup_worker.py | a fork takes them, too |
 | `forking/imports.py` | the seed of actor class ids | ray/actor.py | forks would give two things one id |
+| `side_by_side.py` | the order of a node's processes | ray/_private/node.py | each waits for imports |
+| `first_deploy.py` | how Serve gets its first config | ray/serve/_private/api.py | the dashboard imports Serve first |
 | `control_loop.py` | how often Serve looks | ray/serve/_private/controller.py | one pace is too slow or dear |
 | `control_store.py` | the start of Ray's control store | ray/_private/services.py | it ends with its Redis |
+| `haproxy_looks.py` | how often HAProxy is looked for | ray/serve/_private/haproxy.py | half a second is long |
 | `first_count.py` | counters begin at 0 | ray/util/metrics.py | `inc` refuses 0 |
 | `head_entrance.py` | when the head's HAProxy reports that it goes | ray/serve/_private/haproxy.py | Serve keeps it |
 | `steady_versions.py` | the version of a deployment | ray/serve/_private/config.py | a new shard would restart all |

@@ -14,9 +14,7 @@ from recsys.config.platform import Platform
 from recsys.config.whole import Config
 from recsys.data.given_vectors import VECTOR
 from recsys.datatypes import Item
-from recsys.encoders.base import fingerprint
 from recsys.encoders.catalogue import Progress
-from recsys.errors import VersionError
 from recsys.jobs.item_files import OnBatch, read_catalogue
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.vector_files import SuppliedVectors, read_vectors
@@ -27,6 +25,7 @@ from recsys.state.item_log import ItemLog
 from recsys.versions.brought_vectors import with_vectors
 from recsys.versions.build import Build, Indexer
 from recsys.versions.contents import file_content, learned_so_far
+from recsys.versions.fitting import fitting_version
 from recsys.versions.manifest import Manifest
 from recsys.versions.planned import PlannedBuild
 from recsys.versions.prerequisites import check_tools
@@ -118,34 +117,6 @@ def ensure_version(config: Config, say: Progress, *, redis_url: str | None = Non
         return served, False
     store = VersionStore.of(config.platform)
     return store.promote(build_items([], config, say, redis_url=redis_url).version), True
-
-
-def fitting_version(config: Config) -> Manifest | None:
-    """Return the version to serve. None: no version is promoted.
-
-    Raises VersionError when its shard count or routing differ from the platform's.
-    """
-    store, platform = VersionStore.of(config.platform), config.platform
-    current = store.current()
-    if current is None:
-        return None
-    manifest = store.manifest(current)
-    if not manifest.fits(platform):
-        raise VersionError(
-            f"version {current} has {len(manifest.shards)} shards and the config file says shards: {platform.shards}, "
-            "or routes otherwise; set it back, or make a version that fits with: recsys build --from-live --promote"
-        )
-    return manifest
-
-
-def served_version(config: Config, *, at_least: int) -> Manifest | None:
-    """Return the served version if it has the config file's encoder and shards, and this number of items."""
-    store, platform = VersionStore.of(config.platform), config.platform
-    current = store.current()
-    manifest = None if current is None else store.manifest(current)
-    if manifest is None or manifest.items < at_least or not manifest.fits(platform):
-        return None
-    return manifest if manifest.fingerprint == fingerprint(platform.encoder) else None
 
 
 async def _trimmed(redis_url: str, platform: Platform) -> list[str]:

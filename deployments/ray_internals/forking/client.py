@@ -23,23 +23,36 @@ def forked(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Whether a fork becomes the worker of this command line and environment. It gets this process's working folder and
     streams; False: nobody has heard of it, start it here.
     """
-    path = os.environ.get(SOCKET)
-    if not path:
+    return _asked(argv, env, sys.path, waits=True)
+
+
+def announce(raylet: int) -> None:
+    """Tell the server the raylet's process id, so that it has imported Ray before the first worker comes.
+
+    It is a request of somebody who does not wait for the answer, and so gets no fork. Called in a module that Python
+    was started with, of whose path the first entry is the working folder.
+    """
+    _asked((), {**os.environ, "RAY_RAYLET_PID": str(raylet)}, sys.path[1:], waits=False)
+
+
+def _asked(argv: Sequence[str], env: Mapping[str, str], path: Sequence[str], *, waits: bool) -> bool:
+    server_socket = os.environ.get(SOCKET)
+    if not server_socket:
         return False
     try:
         request = {
             "argv": list(argv),
             "env": dict(env),
             "folder": str(Path.cwd()),
-            "python": [sys.executable, *sys.path],
+            "python": [sys.executable, *path],
             "oom_score": Path("/proc/self/oom_score_adj").read_text(),  # the raylet has set it: whom to end first
         }
         message = json.dumps(request).encode()
         with socket.socket(socket.AF_UNIX) as server:
             server.settimeout(_PATIENCE_S)
-            server.connect(path)
+            server.connect(server_socket)
             socket.send_fds(server, [LENGTH.pack(len(message))], [0, 1, 2])
             server.sendall(message)
-            return server.recv(1) == YES
+            return waits and server.recv(1) == YES
     except OSError:
         return False

@@ -8,6 +8,7 @@ import os
 from types import SimpleNamespace
 
 from deployments.ray_internals.control_loop import hasten
+from deployments.ray_internals.haproxy_looks import look_often
 from deployments.ray_internals.loopback.worker import bind_to_address
 
 OURS = (
@@ -24,6 +25,7 @@ RAYS = (
     "ray._private.workers.default_worker",
     "ray.serve._private.replica",
     "ray.serve._private.controller",
+    "ray.serve._private.haproxy",
     "deployments.composer",
     "deployments.shard",
     "deployments.encoder",
@@ -53,6 +55,7 @@ def import_rays(raylet: str) -> None:
         importlib.import_module(module)
     ray.actor.ActorClassID = ActorClassID  # type: ignore[attr-defined]
     hasten()
+    look_often()
     if _drawn_in_a_fork() == _drawn_in_a_fork():
         raise RuntimeError("forks would draw the same ids: workers start by themselves")
     gc.collect()

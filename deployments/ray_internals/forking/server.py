@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from deployments.ray_internals import first_deploy
 from deployments.ray_internals.forking.client import LENGTH, SOCKET, YES
 from deployments.ray_internals.forking.imports import JOB, RAYLET, import_ours, import_rays
 from deployments.ray_internals.loopback.worker import be_rays_worker
@@ -130,7 +131,10 @@ def main() -> None:
         import_ours()
         request, streams = serve(listener, env, python)
     take_over(request, streams)
-    be_rays_worker()
+    if request.argv[0] == first_deploy.NAME:
+        first_deploy.deploy()
+    else:
+        be_rays_worker()
 
 
 if __name__ == "__main__":

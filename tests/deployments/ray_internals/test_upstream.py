@@ -52,6 +52,31 @@ LEANS = {
         (TEMPLATES, r"# Servers in this backend", "the replicas of before are put behind this line"),
         (CONSTANTS, r'"x-request-disconnect-disabled"', "a header says not to watch callers"),
     ],
+    "side_by_side.py": [
+        (
+            "_private/node.py",
+            r"def start_api_server\(\s+self, \*, include_dashboard",
+            "a node starts its dashboard by it",
+        ),
+        ("_private/node.py", r"def start_ray_processes\(self\):", "and behind it the raylet"),
+        ("_private/node.py", r"self\.start_head_processes\(\)[\s\S]*self\.start_ray_processes\(\)", "in this order"),
+        ("_private/node.py", r"webui=self\._webui_url", "workers are told the dashboard's URL"),
+        ("_private/node.py", r"self\.all_processes\[ray_constants\.PROCESS_TYPE_RAYLET\] = ", "where the raylet is"),
+        ("_private/services.py", r"port_retries = 0", "the dashboard has the port that was asked for, or none"),
+    ],
+    "first_deploy.py": [
+        (
+            "serve/_private/api.py",
+            r"def _create_controller_and_proxy_refs\((\s+\w+: .*){6}",
+            "it starts the controller, and the proxies without waiting for them",
+        ),
+        (
+            "serve/_private/client.py",
+            r"self\._controller\.apply_config\.remote\(config\)",
+            "so a config is handed over",
+        ),
+        ("dashboard/modules/serve/serve_head.py", r"client\.deploy_apps\(config\)", "as the dashboard does"),
+    ],
     "control_store.py": [
         (
             "_private/services.py",
@@ -75,6 +100,19 @@ LEANS = {
         ("serve/_private/default_impl.py", r"\(ServeController\)", "the actor is made of the module's class"),
         ("serve/_private/application_state.py", r"def list_app_statuses\(", "what is told of applications"),
         ("serve/_private/deployment_state.py", r"def get_deployment_statuses\(", "and of deployments"),
+    ],
+    "haproxy_looks.py": [
+        (
+            "serve/_private/haproxy.py",
+            r"async def _wait_for_hap_availability\(\s+self,\s+proc",
+            "who waits for HAProxy",
+        ),
+        (
+            "serve/_private/haproxy.py",
+            r"await self\._get_running_pid\(\) == proc\.pid",
+            "how it is told that it is there",
+        ),
+        ("serve/_private/haproxy.py", r"await asyncio\.sleep\(0\.5\)", "and between two looks half a second passes"),
     ],
     "first_count.py": [
         ("util/metrics.py", r"if value <= 0:\n +raise ValueError", "a counter refuses 0"),

@@ -1,0 +1,57 @@
+"""A config file that a platform has started with is not checked by Serve's schema again; any other is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployments.machine import serve_config
+from deployments.machine.passed_config import has_passed, note_passed
+from deployments.machine.serve_config import read_for_serve
+from recsys.errors import BadInput
+
+LOCAL = Path(__file__).parents[3] / "configs" / "local.yaml"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A copy of the laptop's file, with a home of its own."""
+    document = yaml.safe_load(LOCAL.read_text())
+    document["applications"][0]["args"]["data_dir"] = str(tmp_path / "home")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return file
+
+
+def test_a_file_that_has_passed_is_read_without_serves_schema(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives the same config."""
+    first = read_for_serve(config)
+    (tmp_home := first.platform.home()).joinpath("run").mkdir(parents=True)
+    assert not has_passed(first.document, tmp_home)
+    note_passed(first.document, tmp_home)
+    monkeypatch.setattr(serve_config, "_check_by_serve", None)  # to call it would fail
+    assert read_for_serve(config) == first
+
+
+@pytest.mark.parametrize("change", [("max_ongoing_requests", "many"), ("max_ongoing_request", 5)])
+def test_a_changed_file_is_checked(config: Path, change: tuple[str, object]) -> None:
+    """A fault that only Serve's schema finds is found, though the file of before has passed."""
+    before = read_for_serve(config)
+    (home := before.platform.home()).joinpath("run").mkdir(parents=True)
+    note_passed(before.document, home)
+    document = yaml.safe_load(config.read_text())
+    name, value = change
+    document["applications"][0]["deployments"][1][name] = value
+    config.write_text(yaml.safe_dump(document))
+    with pytest.raises(BadInput, match=name):
+        read_for_serve(config)
+
+
+def test_a_file_in_bad_order_is_told_as_before(tmp_path: Path) -> None:
+    """One that is no document of Serve's at all gets the schema's words, and no traceback."""
+    file = tmp_path / "config.yaml"
+    file.write_text("applications: []")
+    with pytest.raises(BadInput):
+        read_for_serve(file)
