@@ -120,7 +120,10 @@ def find(keys: Keys, wanted: Keys) -> Rows:
 
 
 class Column(Generic[S]):
-    """A numpy array that doubles its room when full. A view taken earlier stays valid and keeps its length."""
+    """A numpy array that doubles its room when full. A view taken earlier stays valid and keeps its length.
+
+    It may begin with an array of somebody else, such as a map of a file: that is copied when the first value is added.
+    """
 
     def __init__(self, dtype: type[S], width: tuple[int, ...] = ()) -> None:
         self._data: npt.NDArray[S] = np.empty((16, *width), dtype)
@@ -133,6 +136,10 @@ class Column(Generic[S]):
     def view(self) -> npt.NDArray[S]:
         length = self._length  # before the array: a reader may find more room than rows, never fewer
         return self._data[:length]
+
+    def adopt(self, values: npt.NDArray[S]) -> None:
+        """Fill an empty column with an array of its type, which is not copied."""
+        self._data, self._length = values, len(values)
 
     def extend(self, values: npt.ArrayLike) -> None:
         added = np.asarray(values, self._data.dtype)
@@ -177,6 +184,11 @@ class Strings:
     def column(self) -> StringColumn:
         offsets = self._offsets.view  # before the blob: a reader may find more bytes than offsets, never fewer
         return StringColumn(self._blob.view, offsets)
+
+    def adopt(self, strings: StringColumn) -> None:
+        """Fill an empty column with these, which are not copied."""
+        self._blob.adopt(strings.blob)
+        self._offsets.adopt(strings.offsets)
 
     def extend(self, strings: Sequence[str]) -> None:
         added = StringColumn.of(strings)

@@ -29,8 +29,8 @@ PORT = 8137
 """Where every contender listens, on 127.0.0.1."""
 _BUILT_WITHIN_S = 1200
 _BUILT_BY = (
-    "versions/build.py", "versions/store.py", "shard/snapshot.py", "shard/item_table.py", "shard/sketches.py",
-    "columns.py", "index/*.py",
+    "versions/build.py", "versions/store.py", "shard/snapshot*.py", "shard/item_table.py", "shard/sketches.py",
+    "shard/equal_items.py", "shard/documents.py", "columns.py", "index/*.py",
 )  # fmt: skip
 """Code of the platform whose change makes an earlier version of it useless."""
 

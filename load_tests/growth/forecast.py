@@ -38,7 +38,7 @@ class Costs:
     """Measured; each at `dimension`."""
 
     resident_b: float
-    """Bytes of a shard's own memory an item: index and item table."""
+    """Bytes of a shard's memory an item, its own and of the index and columns that it maps."""
     vector_b: float
     """Bytes an item of the file of vectors that shards map."""
     version_b: float
@@ -57,7 +57,7 @@ def costs(rows: list[Row], dimension: int) -> Costs:
         raise SystemExit("two sizes and two numbers of shards must be measured first: make scaling")
     wider = dimension - items[0]["step"]["work"]["dimension"]
     n = [row["value"] for row in items]
-    resident, _ = _line(n, [row["shards_own_mib"] * 2**20 for row in items])
+    resident, _ = _line(n, [row["shards_own_mib"] * 2**20 + row.get("mapped_bytes", 0) for row in items])
     walk_b, _ = _line(np.log(n), [row["cpu_us"] for row in items])
     insert_b, insert_a = _line(np.log(n), [row["build_cpu_s"] / row["value"] * 1e6 for row in items])
     per_shard, rest = _line([row["value"] for row in shards], [row["cpu_us"] for row in shards])

@@ -72,7 +72,7 @@ def _prepare(folder: Path, work: Workload, settings: list[str]) -> None:
     items = [Item(str(row), f"Item number {row}") for row in range(work.items)]
     for engine in dict.fromkeys(setting.partition("/")[0] for setting in settings):
         path = folder / engine
-        if not (path / "index.npz").exists():
+        if not (path / "index.nodes").exists():
             print(f"indexing with {engine}", flush=True)
             write_rows(path, items, work.vectors, Sketcher.fit(work.vectors))
             write_index(path, IndexSpec.of(engine), 2)

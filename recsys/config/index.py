@@ -68,6 +68,10 @@ class IndexSpec(Settings):
     holds_vectors: ClassVar[bool] = False
     """Whether the engine's index gives back its vectors, see `base.HoldsVectors`; `originals: none` needs it."""
 
+    builds_from_file: ClassVar[bool] = False
+    """Whether the engine's index is built from a map of its vectors, see `base.BuildsFromFile`: never all of them are
+    in memory."""
+
     efforts: ClassVar[tuple[int, ...]] = (16, 32, 64, 128, 256, 512)
     """Values of `ShardTuning.ef_search` that `recsys tune` tries, in ascending order."""
 

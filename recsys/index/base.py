@@ -73,7 +73,7 @@ class VectorIndex(Protocol):
         """Take over the settings of searches to come."""
 
     def save(self, path: Path) -> None:
-        """Write everything that `load` needs into this file, and into one beside it that ends in `.npz`."""
+        """Write everything that `load` needs into this file, and into one beside it that ends in `.nodes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,15 @@ class HoldsVectors(VectorIndex, Protocol):
     def vectors(self, rows: Rows) -> Floats:
         """(n, d) float32 vectors of the rows as the index holds them, rounded where it rounds. Zeros for a row that is
         not here.
+        """
+
+
+class BuildsFromFile(VectorIndex, Protocol):
+    """An index of an engine whose `Spec.builds_from_file` is set."""
+
+    def build(self, vectors: npt.NDArray[np.floating], threads: int) -> None:
+        """Fill an empty index: vector i of (n, d), float32 or float16, is row i. Some vectors are read at a time, each
+        several times.
         """
 
 

@@ -48,6 +48,9 @@ class FlatIndex:
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
         return queries, None
 
+    def own(self) -> None:
+        """It is no map of a file."""
+
     def add(self, codes: Floats, threads: int) -> Rows:  # noqa: ARG002 - one is enough here
         start = len(self)
         self._vectors.extend(codes)

@@ -6,7 +6,7 @@ node.
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
@@ -18,6 +18,7 @@ from recsys.datatypes import Floats, Keys, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, Allowed
 from recsys.index.locking import SharedLock
+from recsys.index.mapped_arrays import map_arrays, write_arrays
 from recsys.index.nodes import Nodes, hashed
 
 _LOCKED_ADDS = 16
@@ -26,8 +27,8 @@ _SPARE = 4
 """Most rows of a node in an answer behind the k best. See `Nodes.spread`."""
 _ALIKE = 1024
 """The same for a node of vectors that differ: the caller puts its rows in order by their exact scores."""
-_FORMAT = 2
-"""Format of the file beside the graph's. Format 1 had no such file: every row was a node."""
+_FORMAT = 3
+"""Format of the file beside the graph's. Format 1 had no such file, that of format 2 ended in `.npz`."""
 _FIX = "build again, or `recsys rollback`"
 
 
@@ -53,6 +54,9 @@ class Graph(Protocol):
         None: all are 1.
         """
 
+    def own(self) -> None:
+        """Get ready to grow: copy what is a map of a file. Searches may run beside it."""
+
     def add(self, codes: Floats, threads: int) -> Rows:
         """Add codes. Return their (n,) nodes: the numbers from `len` on, in an order that the engine chooses."""
 
@@ -74,6 +78,18 @@ class SelectingGraph(Graph, Protocol):
 
     def search_allowed(self, codes: Floats, k: int, effort: int, bits: npt.NDArray[np.uint8]) -> tuple[Rows, Floats]:
         """`search` among nodes whose bit is set, see `base.Selects`. Nodes without a bit are not allowed."""
+
+
+class BuiltGraph(Graph, Protocol):
+    """A graph that is built from a map of its vectors."""
+
+    def build(self, vectors: npt.NDArray[np.floating], rows: Rows, threads: int) -> Rows:
+        """Fill an empty graph with these (n,) ascending rows of the vectors, see `base.BuildsFromFile`. Return their
+        nodes, the numbers from 0 to n - 1 in an order that the engine chooses.
+        """
+
+    def coded(self, vectors: npt.NDArray[np.floating]) -> Iterator[Floats]:
+        """`codes` of all vectors, some at a time. Called before `build`."""
 
 
 class HoldingGraph(Graph, Protocol):
@@ -99,6 +115,7 @@ class GraphIndex:
     def add(self, rows: Rows, vectors: Floats, threads: int = 1) -> None:
         if not len(rows):
             return
+        self.graph.own()
         codes = self.graph.codes(vectors)
         exact = hashed(vectors)
         keys = exact if codes is vectors else hashed(codes)
@@ -108,6 +125,23 @@ class GraphIndex:
             part = slice(start, start + step)
             with self._lock.alone():
                 self._add(rows[part], codes[part], keys[part], exact[part], threads)
+
+    def build(self, vectors: npt.NDArray[np.floating], threads: int) -> None:
+        """See `base.BuildsFromFile`; only of a `BuiltGraph`."""
+        graph = cast("BuiltGraph", self.graph)
+        if not len(vectors):
+            return
+        exact, keys = np.empty(len(vectors), np.uint64), np.empty(len(vectors), np.uint64)
+        start = 0
+        for codes in graph.coded(vectors):
+            part = slice(start, start + len(codes))
+            exact[part], keys[part] = hashed(np.asarray(vectors[part], np.float32)), hashed(codes)
+            start += len(codes)
+        first, which = _distinct(keys)
+        with self._lock.alone():
+            nodes = graph.build(vectors, first, threads)
+            self.nodes.create(nodes, keys[first], exact[first])
+            self.nodes.link(np.arange(len(vectors)), nodes[which], exact)
 
     def _add(self, rows: Rows, codes: Floats, keys: Keys, exact: Keys, threads: int) -> None:
         nodes, before = self.nodes.find(keys), len(self.nodes)
@@ -207,9 +241,7 @@ class GraphIndex:
     def save(self, path: Path) -> None:
         with self._lock.shared():
             self.graph.save(path)
-            state = self.nodes.state()
-        with _beside(path).open("wb") as file:
-            np.savez(file, allow_pickle=False, format=np.array(_FORMAT), **state)
+            write_arrays(_beside(path), self.nodes.state(), format=_FORMAT, **self.nodes.facts)
 
 
 def _distinct(keys: Keys) -> tuple[Rows, Rows]:
@@ -222,7 +254,7 @@ def _distinct(keys: Keys) -> tuple[Rows, Rows]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_suffix(".npz")
+    return path.with_suffix(".nodes")
 
 
 def load_nodes(path: Path) -> Nodes:
@@ -234,10 +266,9 @@ def load_nodes(path: Path) -> Nodes:
             "`recsys build --from-live`, or from your files"
         )
     try:
-        with beside.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            state = {name: stored[name] for name in stored.files}
-        if int(state.pop("format")) != _FORMAT:
+        arrays, facts = map_arrays(beside)
+        if facts["format"] != _FORMAT:
             raise VersionError(f"{beside} is not of format {_FORMAT}; {_FIX}")
-        return Nodes.of(state)
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        return Nodes.of(arrays, facts)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise VersionError(f"{beside} cannot be read: {error}; {_FIX}") from error

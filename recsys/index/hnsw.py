@@ -88,6 +88,9 @@ class HnswGraph:
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
         return queries, None
 
+    def own(self) -> None:
+        """It is no map of a file."""
+
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
         needed = start + len(codes)

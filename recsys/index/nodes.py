@@ -7,6 +7,8 @@ fill their lists of links, and a walk does not reach what lies behind them. As o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,14 +38,14 @@ class Nodes:
         self._head = Column(np.int32)
         self._sizes = Column(np.int32)
         """By node, how many rows it has; 0: none, until an equal vector comes."""
-        self._hashes = Column(np.uint64)
-        """By node, of its code."""
         self._exact = Column(np.uint64)
         """By node, of the vector of its first row."""
         self._mixed = Column(np.bool_)
         """By node, whether it ever had rows whose vectors differ though their codes are equal."""
-        self._sorted: tuple[Keys, Rows] = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        self._sorted: tuple[Keys, npt.NDArray[np.int32]] = np.zeros(0, np.uint64), np.zeros(0, np.int32)
+        """Hashes of the nodes' codes in ascending order, and the node of each."""
         self._recent: dict[int, int] = {}
+        """The same for nodes that came since."""
         self.mixed = False
         """Whether any node is so."""
         self._alike = True
@@ -65,7 +67,7 @@ class Nodes:
         """(n,) int64 nodes with these hashes; -1 where there is none."""
         merged, merged_nodes = self._sorted
         at = find(merged, hashes)
-        nodes = np.where(at < 0, -1, merged_nodes[at]) if len(merged_nodes) else at
+        nodes = np.where(at < 0, np.int64(-1), merged_nodes[at]) if len(merged_nodes) else at
         if self._recent:
             missing = np.flatnonzero(nodes < 0)
             nodes[missing] = [self._recent.get(h, -1) for h in hashes[missing].tolist()]
@@ -85,16 +87,18 @@ class Nodes:
         self._sizes.extend(np.zeros(len(nodes)))
         self._mixed.extend(np.zeros(len(nodes), bool))
         self._exact.extend(exact[order])
-        self._hashes.extend(hashes[order])
         if len(self._recent) + len(nodes) > max(_MERGED, len(self) // 16):
-            self._sort()
+            self._merge(hashes, nodes)
         else:
             self._recent.update(zip(hashes.tolist(), nodes.tolist(), strict=True))
 
-    def _sort(self) -> None:
-        order = np.argsort(self._hashes.view)
-        self._sorted = self._hashes.view[order], order
-        self._recent = {}
+    def _merge(self, hashes: Keys, nodes: Rows) -> None:
+        """Merge the recent nodes and these into the sorted arrays."""
+        recent = np.array([*self._recent], np.uint64), np.array([*self._recent.values()], np.int32)
+        keys = np.concatenate([self._sorted[0], recent[0], hashes])
+        merged = np.concatenate([self._sorted[1], recent[1], nodes.astype(np.int32)])
+        order = np.argsort(keys)
+        self._sorted, self._recent = (keys[order], merged[order]), {}
 
     def link(self, rows: Rows, nodes: Rows, exact: Keys) -> Rows:
         """Add each of (n,) rows to its node. Return the (m,) int64 nodes that had no rows before.
@@ -207,27 +211,45 @@ class Nodes:
         return rows, row_scores
 
     def state(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Copies of the arrays that `of` makes the same nodes from."""
-        rows = np.flatnonzero(self._node.view >= 0)
+        """The arrays that `of` makes the same nodes from."""
+        if self._recent:
+            self._merge(np.zeros(0, np.uint64), np.zeros(0, np.int64))
+        (hashes, order), here, filled = self._sorted, self._node.view >= 0, self._sizes.view > 0
         return {
-            "rows": rows,
-            "nodes": self._node.view[rows],
-            "hashes": self._hashes.view.copy(),
-            "exact": self._exact.view.copy(),
-            "mixed": self._mixed.view.copy(),
+            "nodes": self._node.view,
+            "next": np.where(here, self._next.view, np.int32(-1)),
+            "previous": np.where(here, self._previous.view, np.int32(-1)),
+            "head": np.where(filled, self._head.view, np.int32(-1)),
+            "sizes": self._sizes.view,
+            "exact": self._exact.view,
+            "mixed": self._mixed.view,
+            "hashes": hashes,
+            "order": order,
         }
 
+    @property
+    def facts(self) -> dict[str, int]:
+        """What `of` needs beside the arrays."""
+        return {"rows": self.rows, "live": self.live, "is_mixed": int(self.mixed), "alike": int(self._alike)}
+
     @classmethod
-    def of(cls, state: dict[str, npt.NDArray[np.generic]]) -> Nodes:
-        """The nodes of which `state` made these arrays."""
+    def of(cls, state: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, int]) -> Nodes:
+        """The nodes of which `state` gave these arrays, which are not copied: a map of a file stays one."""
         restored = cls()
-        hashes, exact = np.asarray(state["hashes"], np.uint64), np.asarray(state["exact"], np.uint64)
-        restored.create(np.arange(len(hashes)), hashes, exact)
-        restored._sort()
-        rows, nodes = np.asarray(state["rows"], np.int64), np.asarray(state["nodes"], np.int64)
-        restored.link(rows, nodes, exact[nodes])
-        restored._mixed.view[:] = state["mixed"]
-        restored.mixed = bool(restored._mixed.view.any())
+        columns: dict[str, Column[Any]] = {
+            "nodes": restored._node,
+            "next": restored._next,
+            "previous": restored._previous,
+            "head": restored._head,
+            "sizes": restored._sizes,
+            "exact": restored._exact,
+            "mixed": restored._mixed,
+        }
+        for name, column in columns.items():
+            column.adopt(state[name])
+        restored._sorted = state["hashes"], state["order"]
+        restored.rows, restored.live = facts["rows"], facts["live"]
+        restored.mixed, restored._alike = bool(facts["is_mixed"]), bool(facts["alike"])
         return restored
 
 

@@ -116,6 +116,9 @@ class SidedGraph:
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
         return queries, None
 
+    def own(self) -> None:
+        """It is no map of a file."""
+
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
         if not start:

@@ -12,6 +12,7 @@ To 4,000 items in close groups came 450, one by one, that were unlike all of the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -22,7 +23,7 @@ from recsys.columns import Column
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW
-from recsys.index.graph import HoldingGraph, SelectingGraph
+from recsys.index.graph import BuiltGraph, HoldingGraph, SelectingGraph
 
 _EF = 32
 """`ef_search` of the walk for a new node: narrower than those that are served, and the same in every replica."""
@@ -91,6 +92,15 @@ class ReachedGraph:
 
     def vectors(self, nodes: Rows) -> Floats:
         return self.walked.vectors(nodes)
+
+    def own(self) -> None:
+        self.walked.own()
+
+    def coded(self, vectors: npt.NDArray[np.floating]) -> Iterator[Floats]:
+        return cast("BuiltGraph", self.walked).coded(vectors)
+
+    def build(self, vectors: npt.NDArray[np.floating], rows: Rows, threads: int) -> Rows:
+        return cast("BuiltGraph", self.walked).build(vectors, rows, threads)
 
     def add(self, codes: Floats, threads: int) -> Rows:
         first = not len(self.walked)

@@ -115,7 +115,7 @@ def items_of(
         tally(batch)
         items.extend(map(item_of, batch.records))
         say("read items", batch.bytes_read, batch.bytes_total)
-    return in_catalogue_order(items)
+    return list(in_catalogue_order(items))
 
 
 def divided(options: ReadOptions, declared: Mapping[str, AttributeType]) -> tuple[ReadOptions, ReadOptions]:

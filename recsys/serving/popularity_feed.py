@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,6 +16,8 @@ from recsys.state import item_counts, redis_keys
 from recsys.state.counting_script import FEED
 from recsys.state.item_counts import PAGE, Counts
 
+_MANY = 100_000
+"""Items of a shard from which on their numbers are looked for among Redis' keys. 100,000 are read in 0.2 s."""
 _ALL_ANEW_S = 86_400.0
 """Seconds after which a feed reads all numbers again: no feed names numbers that expired or were changed by hand."""
 
@@ -45,8 +47,8 @@ class PopularityFeed:
         lost = missed or end < max(self._seen) or server != self._server
         if lost or time.monotonic() - self._all_at > _ALL_ANEW_S:
             self._server = None  # until all of it is read
-            for rows in shard.pages(PAGE):
-                await self._take(shard, await asyncio.to_thread(shard.ids, rows))
+            async for item_ids in self._all(shard):
+                await self._take(shard, item_ids)
             self._seen, self._server, self._all_at = [end] * len(self._keys), server, time.monotonic()
         full = True
         while full:
@@ -55,6 +57,22 @@ class PopularityFeed:
                 await self._take(shard, shard.present(changed))
             self._seen = [int(page[-1][1]) if page else seen for page, seen in zip(pages, self._seen, strict=True)]
             full = any(len(page) == self._page for page in pages)
+
+    async def _all(self, shard: Shard) -> AsyncIterator[Sequence[str]]:
+        """Items of which all numbers are to be read, some at a time: those that are not named have none, here and in
+        Redis. Of many items it is mostly cheaper to look through Redis' keys for those that have any.
+        """
+        if shard.items.live < _MANY or await self._redis.dbsize() > shard.items.live:
+            for rows in shard.pages(PAGE):
+                yield await asyncio.to_thread(shard.ids, rows)
+            return
+        before = shard.counted_pages(PAGE)
+        async for item_ids in item_counts.counted(self._redis):
+            for start in range(0, len(item_ids), PAGE):
+                if here := shard.present(item_ids[start : start + PAGE]):
+                    yield here
+        for rows in before:
+            yield shard.ids(rows)
 
     async def _look(self) -> tuple[int, str, bool]:
         """Number of the last change, the server's run_id ("" where this user may not read it), and whether a feed has

@@ -14,6 +14,13 @@ from recsys.columns import Column
 from recsys.datatypes import Item, Rows
 
 Bools = npt.NDArray[np.bool_]
+Times = npt.NDArray[np.float64]
+
+
+def bounds(items: Sequence[Item]) -> tuple[Times, Times]:
+    """(n,) Unix seconds at which each item opens and closes, -inf and inf for none; a hidden one opens at inf."""
+    opens = np.array([np.inf if i.hidden else _or(i.available_from, -np.inf) for i in items], np.float64)
+    return opens, np.array([_or(i.available_until, np.inf) for i in items], np.float64)
 
 
 class Availability:
@@ -30,17 +37,29 @@ class Availability:
         self._steady = (-np.inf, np.inf)
         """From when on, and until when, nothing changes."""
 
+    def adopt(self, opens: Times, closes: Times) -> None:
+        """Fill it with (n,) `bounds` of all rows so far, which are not copied."""
+        self._opens.adopt(opens)
+        self._closes.adopt(closes)
+        self._look_for_bounds(0, opens, closes)
+
     def extend(self, items: Sequence[Item]) -> None:
         """Add a row for each item."""
         first = len(self._opens)
-        opens = np.array([np.inf if i.hidden else _or(i.available_from, -np.inf) for i in items], np.float64)
-        closes = np.array([_or(i.available_until, np.inf) for i in items], np.float64)
+        opens, closes = bounds(items)
         self._opens.extend(opens)
         self._closes.extend(closes)
+        self._look_for_bounds(first, opens, closes)
+
+    def _look_for_bounds(self, first: int, opens: Times, closes: Times) -> None:
         bounded = (opens != np.inf) & (np.isfinite(opens) | np.isfinite(closes))
         if bounded.any():
             self._bounded.extend(np.flatnonzero(bounded) + first)
             self._settle()
+
+    def open_now(self) -> Bools:
+        """(n,) bool: which of all rows may be shown."""
+        return (self._opens.view <= self.now) & (self.now < self._closes.view)
 
     def is_open(self, rows: Rows) -> Bools:
         """(n,) bool: which of the rows may be shown."""

@@ -20,9 +20,9 @@ class Documents:
         self._later = Strings()
         """Of the rows behind them."""
 
-    def adopt(self, items: Sequence[Item], documents: StringColumn | None) -> None:
-        """Take over the documents of the first rows; None: they are made of the items."""
-        self._snapshot = document_column(items) if documents is None else documents
+    def adopt(self, documents: StringColumn) -> None:
+        """Take over the documents of the first rows."""
+        self._snapshot = documents
 
     def extend(self, items: Sequence[Item]) -> None:
         """Add a row for each item."""
@@ -41,7 +41,7 @@ def document_column(items: Sequence[Item]) -> StringColumn:
 
 
 def _document(item: Item) -> str:
-    """The item as JSON, without what has a column of its own: id and title."""
+    """The item as JSON, without what has a column of its own (id and title), and without what is as `Item` says."""
     document = {
         "text": item.text,
         "attributes": dict(item.attributes),
@@ -50,4 +50,9 @@ def _document(item: Item) -> str:
         "available_from": item.available_from,
         "available_until": item.available_until,
     }
-    return orjson.dumps(document).decode()
+    return orjson.dumps({name: value for name, value in document.items() if not _usual(value)}).decode()
+
+
+def _usual(value: Any) -> bool:
+    """Whether an `Item` has the value without being told: a time of 0 is a time."""
+    return value is None or value is False or value in ("", {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,41 @@ from recsys.datatypes import KEY_BITS, Floats, Item, Keys, Rows
 _SAME_TEXT = 0.98
 """Least cosine of two vectors of the same text. With int8 activations a vector depends a little on the texts in its
 batch: the cosine between a text encoded alone and in a batch is 0.9988 on average."""
+_BLOCK = 1 << 16
+"""Rows whose keys are made at a time."""
 _STEP = 16.0
 """Steps per unit by which projections of learned parts are rounded. Parts in the same step count as equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class TwinColumns:
+    """What `Twins` makes of n rows at once, of which m have a title and text that no row before them has.
+
+    `keys` (n,) uint64 and `several` (n,) bool: see `Twins`. `contents` (m,) uint64: sorted hashes of title and text;
+    `firsts` (m,) int32: the first row with each.
+    """
+
+    keys: Keys
+    several: npt.NDArray[np.bool_]
+    contents: Keys
+    firsts: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, contents: Keys, learned: Floats) -> TwinColumns:
+        """`contents`: see `content_hashes`. `learned`: (n, learned) parts of the vectors, a map of them will do."""
+        project = _projection(learned.shape[1])
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(contents), _BLOCK)]
+        keys = [_keys(contents[block], np.asarray(learned[block], np.float32), project) for block in blocks]
+        order = np.argsort(contents, kind="stable").astype(np.int32)
+        ordered = contents[order]
+        again = np.zeros(len(contents), bool)
+        again[1:] = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
+        repeats = again.copy()
+        repeats[:-1] |= again[1:]
+        several = np.zeros(len(contents), bool)
+        several[order[repeats]] = True
+        keep = ~again & (ordered != 0)
+        return cls(np.concatenate([contents[:0], *keys]), several, ordered[keep], order[keep])
 
 
 class Twins:
@@ -34,49 +68,39 @@ class Twins:
         """(n,) whether another row has, or had, the same title and text."""
         self.any = False
         """Whether `several` holds for any row."""
-        self._contents: tuple[Keys, Rows] = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        self._contents: tuple[Keys, npt.NDArray[np.int32]] = np.zeros(0, np.uint64), np.zeros(0, np.int32)
         """Sorted hashes of title and text, and the first row with each. Of the rows that `adopt` took."""
         self._later: dict[int, int] = {}
         """The same for rows that came later."""
-        self._project = np.random.default_rng(11).choice(np.array([-1, 1], np.float32), (learned, 4))
+        self._project = _projection(learned)
 
-    def adopt(self, items: Sequence[Item], learned: Floats) -> None:
-        """Take over the rows of a snapshot. `learned`: (n, learned) float32 parts of their vectors."""
-        contents = _contents(items)
-        self.keys.extend(self._keys(contents, learned))
-        order = np.argsort(contents, kind="stable")
-        ordered = contents[order]
-        again = np.zeros(len(items), bool)
-        again[1:] = (ordered[1:] == ordered[:-1]) & (ordered[1:] != 0)
-        several = again.copy()
-        several[:-1] |= again[1:]
-        flags = np.zeros(len(items), bool)
-        flags[order] = several
-        self.several.extend(flags)
-        self.any = bool(flags.any())
-        keep = ~again & (ordered != 0)
-        self._contents = ordered[keep], order[keep]
+    def adopt(self, columns: TwinColumns) -> None:
+        """Take over the rows of a snapshot."""
+        self.keys.adopt(columns.keys)
+        self.several.adopt(columns.several)
+        self.any = bool(columns.several.any())
+        self._contents = columns.contents, columns.firsts
 
     def firsts(self, items: Sequence[Item]) -> Rows:
         """(n,) int64: the first row with the item's title and text; -1: there is none."""
-        return self._firsts(_contents(items))
+        return self._firsts(content_hashes(items))
 
     def _firsts(self, contents: Keys) -> Rows:
         stored, rows = self._contents
         at = find(stored, contents)
-        firsts = np.where(at < 0, -1, rows[at]) if len(rows) else at
+        firsts = np.where(at < 0, np.int64(-1), rows[at]) if len(rows) else at
         for i in np.flatnonzero(firsts < 0).tolist():
             firsts[i] = self._later.get(int(contents[i]), -1)
         return firsts
 
     def append(self, items: Sequence[Item], learned: Floats) -> None:
         """Add rows. `learned`: (n, learned) float32 parts of their vectors."""
-        contents = _contents(items)
+        contents = content_hashes(items)
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         for content, part in zip(contents, learned, strict=True):
             row = len(self.keys)
             first = int(self._firsts(content[None])[0])
-            self.keys.extend(self._keys(content[None], part[None]))
+            self.keys.extend(_keys(content[None], part[None], self._project))
             self.several.extend([first >= 0])
             if first >= 0:
                 self.several.view[first] = self.any = True
@@ -96,11 +120,17 @@ class Twins:
         later = repeated(np.zeros(len(rows), np.int64), self.keys.view[rows])
         return rows[~later], rows[later]
 
-    def _keys(self, contents: Keys, learned: Floats) -> Keys:
-        steps = np.rint(learned @ self._project * np.float32(_STEP)).astype(np.int64).view(np.uint64)
-        mixed = contents + steps @ _ODD
-        mixed ^= mixed >> np.uint64(29)
-        return np.where(contents == 0, np.uint64(0), np.maximum(mixed & _MASK, np.uint64(1)))
+
+def _projection(learned: int) -> Floats:
+    """(learned, 4) directions along which learned parts are compared."""
+    return np.random.default_rng(11).choice(np.array([-1, 1], np.float32), (learned, 4))
+
+
+def _keys(contents: Keys, learned: Floats, project: Floats) -> Keys:
+    steps = np.rint(learned @ project * np.float32(_STEP)).astype(np.int64).view(np.uint64)
+    mixed = contents + steps @ _ODD
+    mixed ^= mixed >> np.uint64(29)
+    return np.where(contents == 0, np.uint64(0), np.maximum(mixed & _MASK, np.uint64(1)))
 
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
@@ -108,7 +138,7 @@ _ODD = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD
 _MASK = np.uint64((1 << KEY_BITS) - 1)
 
 
-def _contents(items: Sequence[Item]) -> Keys:
+def content_hashes(items: Sequence[Item]) -> Keys:
     """(n,) uint64 hashes of title and text; 0: the item has neither."""
     hashes = np.zeros(len(items), np.uint64)
     for i, item in enumerate(items):

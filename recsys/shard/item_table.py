@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.columns import Column, Part, StringColumn, Strings
 from recsys.config.platform import AttributeType
-from recsys.datatypes import Floats, Item, Rows, item_keys
+from recsys.datatypes import AttributeValue, Floats, Item, Rows, item_keys
 from recsys.index.base import NO_ROW
 from recsys.model.learned import Learned
 from recsys.shard.attributes import Attributes
 from recsys.shard.availability import Availability
 from recsys.shard.changed_rows import Journal
-from recsys.shard.documents import Documents
+from recsys.shard.documents import Documents, document_column
 from recsys.shard.equal_items import Twins
 from recsys.shard.item_vectors import ItemVectors
 from recsys.shard.rows_by_id import RowsById
 from recsys.shard.sketches import Sketcher
-
-_SKETCHED = 1 << 18
-"""Components sketched in one product: 1 MiB, of which nothing stays in the heap."""
+from recsys.shard.snapshot_columns import SnapshotColumns
 
 
 class ItemTable:
@@ -66,7 +64,7 @@ class ItemTable:
         """Grows with every change of likes or trends."""
         self.journal = Journal()
         """Rows that came, went, were hidden or shown, or have other likes or trends."""
-        self.slots = Column(np.int64)
+        self.slots = Column(np.int32)
         """The item's row in the snapshot, by which learned data is looked up; -1: the item came later."""
         self.dimension = dimension
         """Of a text vector."""
@@ -128,25 +126,44 @@ class ItemTable:
         """Keep the vectors that were adopted no longer, see `ItemVectors.leave_out`."""
         self._vectors.leave_out(coded, stored)
 
-    def adopt(
-        self, items: Sequence[Item], vectors: npt.NDArray[np.floating], documents: StringColumn | None = None
+    def adopt(self, items: Sequence[Item], vectors: npt.NDArray[np.floating]) -> None:
+        """Fill an empty table with items and their (n, width) float32 or float16 vectors, which are not copied."""
+        columns = SnapshotColumns.of(items, vectors, self._sketcher, self.dimension)
+        self.adopt_columns(columns, vectors, document_column(items), [[item.attributes for item in items]])
+
+    def adopt_columns(
+        self,
+        columns: SnapshotColumns,
+        vectors: npt.NDArray[np.floating],
+        documents: StringColumn,
+        attributes: Iterable[Sequence[Mapping[str, AttributeValue]]],
     ) -> None:
-        """Fill an empty table. The (n, width) float32 or float16 `vectors` are kept as they are, so a memory map stays
-        one, and so are the `documents` of the items; None: they are made.
+        """Fill an empty table with what a version stores of n items. Nothing but the attributes is copied, so maps of
+        files stay maps. `attributes`: those of all items, some at a time.
         """
         if len(self):
             raise ValueError("only an empty table can adopt vectors")
-        self.twins.adopt(items, self._vectors.adopt(vectors)[:, self.dimension :])
-        step = max(_SKETCHED // self.dimension, 1)
-        blocks = [slice(start, start + step) for start in range(0, len(items), step)]
-        texts = (np.asarray(vectors[block, : self.dimension], np.float32) for block in blocks)
-        sketches = np.concatenate([self.sketches.view[:0], *map(self._sketcher.sketch, texts)])
-        self._documents.adopt(items, documents)
-        rows = self._extend(items, sketches, stored=True)
-        self.slots.view[:] = np.arange(len(items))
+        n = len(columns.keys)
+        self._vectors.adopt(vectors)
+        self._documents.adopt(documents)
+        self.twins.adopt(columns.twins)
+        self.ids.adopt(columns.ids)
+        self.titles.adopt(columns.titles)
+        first = 0
+        for block in attributes:
+            self.attributes.extend(first, block)
+            first += len(block)
+        self.keys.adopt(columns.keys)
+        self.numbers.adopt(columns.numbers)
+        self.sketches.adopt(columns.sketches)
+        self.slots.adopt(np.arange(n, dtype=np.int32))
+        self.availability.adopt(columns.opens, columns.closes)
+        self.stored.adopt(np.ones(n, bool))
         self._rows.adopt(self.keys.view)
+        self.alive.adopt(self.availability.open_now())
         self.shown = int(np.count_nonzero(self.alive.view))
-        self.journal.add(rows)
+        self.generation += 1
+        self.journal.add(np.arange(n))
 
     def append(self, items: Sequence[Item], vectors: Floats) -> Rows:
         """Add a row for each item. Readers see it after `reveal`.
@@ -163,7 +180,7 @@ class ItemTable:
         # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
         sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
         self._documents.extend(items)
-        rows = self._extend(items, sketches, stored=False)
+        rows = self._extend(items, sketches)
         self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present.tolist()]
         return rows
 
@@ -266,7 +283,7 @@ class ItemTable:
         # Copy first: `flatnonzero` counts and then fills, so a deletion between the two passes would give garbage rows.
         return np.flatnonzero(self.alive.view.copy())
 
-    def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8], *, stored: bool) -> Rows:
+    def _extend(self, items: Sequence[Item], sketches: npt.NDArray[np.int8]) -> Rows:
         first = len(self)
         ids = [item.item_id for item in items]
         self.ids.extend(ids)
@@ -280,7 +297,7 @@ class ItemTable:
         rows = np.arange(first, first + len(items))
         with self._changing:
             self.availability.extend(items)
-            self.stored.extend(np.full(len(items), stored))
-            self.alive.extend(stored & self.availability.is_open(rows))
+            self.stored.extend(np.zeros(len(items), bool))
+            self.alive.extend(np.zeros(len(items), bool))
         self.generation += 1
         return rows

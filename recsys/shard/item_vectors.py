@@ -83,7 +83,7 @@ class ItemVectors:
         vectors[~old] = self._added.view[rows[~old] - self._snapshot_rows]
         return vectors
 
-    def contexts(self, rows: Rows, slots: Rows) -> Floats:
+    def contexts(self, rows: Rows, slots: npt.NDArray[np.int32]) -> Floats:
         """(len(rows), width) float32: what a like of the item adds to a user.
 
         `slots`: the items' rows in what was learned; negative: nothing was, and the text decides.

@@ -33,6 +33,9 @@ _WRONG_BELOW = 0.8
 """A build is refused under 0.95 of 250 queries; 32 of a good one fall under this less than once in 10,000 loads."""
 _WIDE = 512
 """`ef_search` of the walks of that check."""
+_POOL = 1 << 18
+"""Rows of a larger shard that are looked at in their place when it is loaded: a shard of ten million is not to be read
+whole before its first answer."""
 _BLOCK = 1 << 14
 """Rows scored at a time: 25 MB of vectors at 384 dimensions."""
 _TIE = 1e-6
@@ -77,11 +80,11 @@ def sample(vectors: Floats, n: int, seed: int = 7) -> Floats:
     return vectors[np.random.default_rng(seed).permutation(rows)[:n]]
 
 
-def sample_tastes(added: Floats, n: int, seed: int = 7) -> Floats:
-    """(n, d) means of 1 to 5 random rows."""
+def sample_tastes(added: Floats, n: int, seed: int = 7, among: Rows | None = None) -> Floats:
+    """(n, d) means of 1 to 5 random rows; `among` these, None: all."""
     rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 6, n)
-    return np.stack([added[rng.integers(0, len(added), size)].mean(axis=0) for size in sizes])
+    sizes, rows = rng.integers(1, 6, n), np.arange(len(added)) if among is None else among
+    return np.stack([added[rows[rng.integers(0, len(rows), size)]].mean(axis=0) for size in sizes])
 
 
 def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
@@ -171,28 +174,29 @@ def recall(shards: Sequence[Shard], queries: Floats, k: int = 10) -> float:
     return Exact.of(shards, queries, k).recall()
 
 
-def self_lookup(shard: Shard, n: int, seed: int = 7) -> float:
+def self_lookup(shard: Shard, n: int, seed: int = 7, among: Rows | None = None) -> float:
     """Share of n sampled distinct vectors that a walk of the graph for the vector itself finds; 1.0 for no items.
 
-    A unit vector is its own nearest neighbour. To a vector with a learned part longer vectors may be nearer, so only
-    those vectors count which exact search has among its candidates.
+    A unit vector is its own nearest neighbour. To a vector with a learned part longer vectors may be nearer, so a walk
+    that gives nearer ones alone has missed nothing. `among`: (m,) rows that are sampled from; None: all live ones.
     """
-    rows = shard.items.live_rows()
+    rows = shard.items.live_rows() if among is None else among
     if not len(rows):
         return 1.0
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
     names = np.concatenate([vector_names(shard.items.truth(block)) for block in blocks])
     picked = np.random.default_rng(seed).permutation(rows[np.unique(names, return_index=True)[1]])[:n]
     vectors = shard.items.truth(picked)
-    names, wide = vector_names(vectors), min(CANDIDATES, len(rows))
-    exact, _ = _nearest(shard, vectors, wide)
-    expected = (exact == names[:, None]).any(axis=1)
-    if not expected.any():
-        return 1.0
-    walked, _ = shard.index.search(vectors[expected], wide)
+    names, wide = vector_names(vectors), min(CANDIDATES, shard.items.live)
+    walked, _ = shard.index.search(vectors, wide)
     present = walked >= 0
-    walked_names = vector_names(shard.items.truth(np.maximum(walked, 0).ravel())).reshape(walked.shape)
-    return float(((walked_names == names[expected, None]) & present).any(axis=1).mean())
+    nearest = shard.items.truth(np.maximum(walked, 0).ravel())
+    found = ((vector_names(nearest).reshape(walked.shape) == names[:, None]) & present).any(axis=1)
+    scores = np.einsum("mwd,md->mw", nearest.reshape(*walked.shape, -1), vectors)
+    worst = np.where(present, scores, -np.inf).min(axis=1, initial=np.inf)
+    nearer = worst > np.einsum("md,md->m", vectors, vectors)
+    counted = found | ~nearer
+    return float(found[counted].mean()) if counted.any() else 1.0
 
 
 def inspect(shard: Shard, items: int) -> None:
@@ -207,14 +211,16 @@ def inspect(shard: Shard, items: int) -> None:
             f"version {shard.version}: the manifest says {items} items, {shard.items.live} and an index of "
             f"{len(shard.index)} were read; build again, or `recsys rollback`"
         )
-    queries = texts_of(shard, _INSPECTED)
+    queries, rows = texts_of(shard, _INSPECTED), shard.items.live_rows()
+    whole = len(rows) <= _POOL
+    some = rows if whole else rows[np.unique(np.random.default_rng(7).integers(len(rows), size=_POOL))]
     tuning = shard.tuning
     # A wide walk, for this checks whether the index fits. How much a request's walk finds is measured while it serves.
     shard.tune(tuning.model_copy(update={"ef_search": max(tuning.ef_search, _WIDE)}))
     try:
         shares = {
-            "self-lookup": self_lookup(shard, _INSPECTED),
-            "recall@10": recall([shard], queries),
+            "self-lookup": self_lookup(shard, _INSPECTED, among=some),
+            "recall@10": recall([shard], queries) if whole else _recall_among(shard, queries, some),
         }
     finally:
         shard.tune(tuning)
@@ -224,6 +230,24 @@ def inspect(shard: Shard, items: int) -> None:
                 f"version {shard.version}: {name} is {share:.2f} right after loading, so its index does not fit its "
                 "vectors; build again, or `recsys rollback`"
             )
+
+
+def _recall_among(shard: Shard, queries: Floats, rows: Rows, k: int = 10) -> float:
+    """A bound that the recall@k of the served search is nearly certainly not under, by scoring only these (n,) of the
+    shard's rows: how many items are nearer than the k-th that was found follows from how many of these are.
+    """
+    merged = _served([shard], queries, max(k, CANDIDATES))
+    lines = zip(merged.offsets[:-1], merged.offsets[1:], strict=True)
+    found = [np.sort(merged.likeness[start:end, QUERY])[-k:] for start, end in lines]
+    if min(map(len, found)) < k:
+        return 0.0
+    least = np.array([scores[0] + _TIE * max(abs(scores[0]), 1) for scores in found], np.float32)
+    nearer = 0
+    for start in range(0, len(rows), _BLOCK):
+        scores = queries @ shard.items.vectors(rows[start : start + _BLOCK]).T
+        nearer += int(np.count_nonzero(scores > least[:, None]))
+    surely = max(nearer - 3 * (nearer**0.5 + 1), 0) * shard.items.live / len(rows)
+    return float(k * len(queries) / max(surely, k * len(queries)))
 
 
 def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:

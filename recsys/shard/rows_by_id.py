@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.columns import StringColumn, Strings, find
 from recsys.datatypes import Keys, Rows, item_key, item_keys
@@ -14,15 +15,17 @@ from recsys.index.base import NO_ROW
 class RowsById:
     """One writer, many readers.
 
-    The items of a snapshot are found by the keys of their ids in a sorted array: 12 bytes an item, where a dictionary
-    takes 140 and keeps the strings in memory. What came, moved or went since then is in a dictionary.
+    The items of a snapshot are found by the keys of their ids in a sorted array: at most 12 bytes an item, where a
+    dictionary takes 140 and keeps the strings in memory. What came, moved or went since then is in a dictionary. A
+    build puts items into the order of their keys, so nearly always the array is the column of the keys itself.
     """
 
     def __init__(self, ids: Strings) -> None:
         """`ids`: by row, extended by their owner before a row is added here."""
         self._ids = ids
         self._keys: Keys = np.zeros(0, np.uint64)
-        self._rows = np.zeros(0, np.int32)
+        self._rows: npt.NDArray[np.int32] | None = None
+        """By place in the keys; None: the place is the row."""
         self._later: dict[str, int] = {}
         """Before the snapshot's; NO_ROW: the item is gone."""
         self._live = 0
@@ -33,6 +36,9 @@ class RowsById:
 
     def adopt(self, keys: Keys) -> None:
         """Take over a snapshot, whose rows are 0 to n - 1; `keys` are of their ids. Of equal ids the last counts."""
+        if bool((keys[1:] > keys[:-1]).all()):
+            self._keys, self._live = keys, len(keys)
+            return
         order = np.argsort(keys, kind="stable").astype(np.int32)
         ordered = keys[order]
         shared = np.zeros(len(keys), bool)
@@ -56,7 +62,7 @@ class RowsById:
             row = self.get(item_ids[0])
             return np.array([NO_ROW if row is None else row], np.int64)
         at = find(self._keys, item_keys(item_ids))
-        rows = np.where(at < 0, NO_ROW, self._rows[at]) if len(self._rows) else at
+        rows = np.where(at < 0, NO_ROW, self._rows[at]) if self._rows is not None and len(self._rows) else at
         here = np.flatnonzero(rows != NO_ROW)
         names = [item_ids[place] for place in here.tolist()]
         if not self._named(rows[here], names):  # an id that is not here may have the key of one that is
@@ -95,5 +101,5 @@ class RowsById:
         at = int(np.searchsorted(self._keys, np.uint64(key)))
         if at == len(self._keys) or int(self._keys[at]) != key:
             return NO_ROW
-        row = int(self._rows[at])
+        row = at if self._rows is None else int(self._rows[at])
         return row if self._ids[row] == item_id else NO_ROW

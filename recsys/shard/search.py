@@ -153,7 +153,7 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
     if len(query.trail) and learned is not None:
         requests = np.arange(query.size).repeat(lengths(offsets))
         likes = learned.links.likes(query.trail, query.trail_offsets, query.trail_weights)
-        slots = shard.items.slots.view[rows]
+        slots = shard.items.slots.view[rows].astype(np.int64)
         measure(Trails(learned, query.trail, query.trail_offsets, likes, offsets, requests, slots), likeness)
     return likeness
 

@@ -34,7 +34,7 @@ class Sketcher:
             basis, _ = np.linalg.qr(rng.standard_normal((dimension, width)))
             return cls(basis.astype(np.float32))
         rows = rng.choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False)
-        sample = vectors[np.sort(rows)]
+        sample = np.asarray(vectors[np.sort(rows)], np.float32)
         _, axes = np.linalg.eigh(sample.T @ sample)
         return cls(np.ascontiguousarray(axes[:, ::-1][:, :width], np.float32))
 

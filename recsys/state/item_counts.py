@@ -15,7 +15,7 @@ The numbers of an item that no shard holds live for a week. A shard that reads t
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ from recsys.state.counting_script import HELD_S, UNHELD_S
 
 PAGE = 1000
 """Items read at a time: about 2 ms of an event loop."""
+
+_SCANNED = 5000
+"""Keys that Redis looks at in one step of a scan: about a millisecond."""
 
 _GRAIN = 2.0**-20
 """Weights are whole multiples of this, so that sums are exact and do not depend on their order."""
@@ -75,6 +78,20 @@ async def read(redis: Redis, item_ids: Sequence[str]) -> Counts:
     table = np.frombuffer(b"".join(numbers), _NUMBERS)
     old = np.flatnonzero(table["prolonged"] < time.time() - _PROLONGED_S)
     return Counts(item_ids, table["likes"], table["trend"], [item_ids[n] for n in old.tolist()])
+
+
+async def counted(redis: Redis) -> AsyncIterator[list[str]]:
+    """Yield the ids of all items of which anything is counted, some at a time. One that is counted first meanwhile may
+    be left out, and some may come twice.
+    """
+    cursor = 0
+    while True:
+        page: Any = await redis.scan(cursor, match=redis_keys.count("*"), count=_SCANNED)
+        cursor, keys = page
+        if keys:
+            yield [key.decode().split(":", 2)[2] for key in keys]  # neither the prefix nor the kind has a colon
+        if not cursor:
+            return
 
 
 async def prolong(redis: Redis, item_ids: Sequence[str]) -> None:

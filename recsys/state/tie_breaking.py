@@ -7,11 +7,11 @@ hash, so that the same item is not the last one of every user.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from recsys.datatypes import Item, Keys, item_key
+from recsys.datatypes import Item, Keys, item_key, item_keys
 
 TELLING = 0.05
 """Commands warn when the last two events of at least this share of the users tie."""
@@ -42,12 +42,19 @@ def decided_by_ties(share: float) -> str | None:
     )
 
 
-def in_catalogue_order(items: Iterable[Item]) -> list[Item]:
+def in_catalogue_order(items: Iterable[Item]) -> Sequence[Item]:
     """Each item once, by the hash of its id. Of several with one id the last stays.
 
-    Equal scores go to the item that stands first (see `index.base.best`), so this decides them.
+    Equal scores go to the item that stands first (see `index.base.best`), so this decides them. A sequence that is in
+    this order already is returned as it is.
     """
-    by_id = {item.item_id: item for item in items}
+    given = items if isinstance(items, Sequence) else list(items)
+    keys = item_keys(item.item_id for item in given)
+    order = np.argsort(keys, kind="stable")
+    if (keys[order[1:]] > keys[order[:-1]]).all():
+        ordered = bool((order[1:] > order[:-1]).all())
+        return given if ordered else [given[place] for place in order.tolist()]
+    by_id = {item.item_id: item for item in given}  # some ids occur twice, or share a hash
     return sorted(by_id.values(), key=lambda item: (item_key(item.item_id), item.item_id))
 
 

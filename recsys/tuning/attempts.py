@@ -41,7 +41,7 @@ def plans(
     The balance that the model was built with before is tried first; where there is none, or it does not do any more,
     it is chosen.
     """
-    ids = [item.item_id for item in items]
+    ids = [] if trained is None and histories is None else [item.item_id for item in items]
     if trained is None or not items:
         layout = None if trained is None else trained.layout(items, texts, declared)
         probes = probe_queries(texts, layout, ids, histories)

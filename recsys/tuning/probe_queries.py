@@ -57,12 +57,13 @@ def probe_queries(
         return ProbeQueries({})
     rng = np.random.default_rng(seed)
     own = rng.permutation(distinct(texts))
-    searched = _unit(sample_tastes(texts[own], n, seed))
+    searched = _unit(sample_tastes(texts, n, seed, own))
     sampled = None if histories is None or not len(histories) else _sampled(histories, n, rng)
     if layout is None:
         tastes = _unit(sample_tastes(texts, n, seed + 1)) if sampled is None else _text_part(sampled, texts, item_ids)
         return ProbeQueries(
-            {"texts": searched, "tastes": tastes, "items": texts[own[:n]]}, "items" if sampled is None else "users"
+            {"texts": searched, "tastes": tastes, "items": np.array(texts[own[:n]])},
+            "items" if sampled is None else "users",
         )
     space = layout.trained.space
     contexts = np.concatenate([texts, layout.contexts], axis=1)

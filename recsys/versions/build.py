@@ -19,7 +19,7 @@ from recsys.config.platform import Platform
 from recsys.config.tuning import ShardTuning
 from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
-from recsys.datatypes import Floats, Item
+from recsys.datatypes import Floats, Item, Rows
 from recsys.encoders.base import Encoder
 from recsys.encoders.catalogue import Progress, WhenNeeded, encode
 from recsys.errors import VersionError
@@ -60,7 +60,10 @@ class Content:
     layout: str = FIRST
     """See `Manifest.layout`."""
     brought: str = ""
-    """Hash of the vectors in `encoded` that were supplied with the items. Empty: none were supplied."""
+    """Hash of the vectors in `encoded` or `vectors` that were supplied. Empty: none were supplied."""
+    vectors: Floats | None = None
+    """(n, dimension) float32 or float16 of all items, a map of a file will do, from the build's encoder. The items are
+    then in catalogue order, each once. None: texts are encoded."""
     histories: Interactions | None = None
     """Users whose taste vectors are used as queries when recall is measured. They are not stored in the version. None:
     recall is measured with item vectors."""
@@ -101,10 +104,14 @@ class Build:
         self-lookup, to RECALL_FLOOR.
         """
         items = in_catalogue_order(content.items)
-        check_room(self.platform, self.store.root, len(items))
+        if content.vectors is not None and items is not content.items:
+            raise ValueError("vectors of all items need items in catalogue order")
+        check_room(self.platform, self.store.root, len(items), mapped=content.vectors is not None)
         check(self.platform.index)
         with self.store.drafts.draft(self._key(items, content, trained), _drop_indexes) as draft:
-            texts = self._vectors(draft / "encoded", items, content.encoded, progress)
+            texts = content.vectors
+            if texts is None:
+                texts = self._vectors(draft / "encoded", items, content.encoded, progress)
             start, tried, failed = time.perf_counter(), [], ""
             for plan in plans(items, texts, content.histories, trained, self._start(), self.platform.attributes):
                 shards = self._write(draft, items, texts, plan, content, progress)
@@ -187,21 +194,21 @@ class Build:
         progress: Progress,
     ) -> list[tuple[Shard, ShardManifest]]:
         router = Router(self.platform.routing, self.platform.shards)
-        owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
         sketcher = Sketcher.fit(texts)
         layout, recipe = plan.layout, f"{plan.spec.model_dump_json()} {plan.balance}"
         vectors = texts if layout is None else layout.vectors
         count = self.platform.shards
-        rows = [np.flatnonzero(owners == number) for number in range(count)]
+        rows = _rows_of_shards(router, items)
         folders = [draft / f"shard-{number}" for number in range(count)]
         todo = [number for number in range(count) if not _complete(folders[number], recipe)]
         progress("index", count - len(todo), count)
         for number in todo:
             drop_index(folders[number])
             shutil.rmtree(folders[number], ignore_errors=True)
-            own = [items[i] for i in rows[number].tolist()]
-            learned = None if layout is None else layout.part(rows[number])
-            write_rows(folders[number], own, vectors[rows[number]], sketcher, learned, plan.spec.originals)
+            mine, learned = rows[number], None if layout is None else layout.part(rows[number])
+            whole = len(mine) == len(items)  # nothing is copied of a version with one shard
+            own, parts = (items, vectors) if whole else ([items[i] for i in mine.tolist()], vectors[mine])
+            write_rows(folders[number], own, parts, sketcher, learned, plan.spec.originals)
         indexed = self.indexer([folders[number] for number in todo], plan.spec, self.threads)
         for done, folder in enumerate(indexed, count - len(todo) + 1):
             replace(_sums(folder), orjson.dumps({"recipe": recipe, "sha256": checksums(folder)}))
@@ -247,6 +254,14 @@ class Build:
 def by_text(items: Sequence[Item], texts: Floats) -> dict[str, Floats]:
     """Return `Content.encoded` from vectors in the order of the items, (n, dimension) float32."""
     return {item.passage(): text for item, text in zip(items, texts, strict=True)}
+
+
+def _rows_of_shards(router: Router, items: Sequence[Item]) -> list[Rows]:
+    """By shard, the places of its items."""
+    if router.shards == 1:
+        return [np.arange(len(items))]
+    owners = np.fromiter((router.owner(item) for item in items), np.int64, len(items))
+    return [np.flatnonzero(owners == number) for number in range(router.shards)]
 
 
 def _drop_indexes(draft: Path) -> None:

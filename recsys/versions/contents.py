@@ -130,7 +130,7 @@ def served_items(store: VersionStore) -> list[Item]:
     """
     base = _served(store)
     shards = range(len(base.shards))
-    return in_catalogue_order(item for n in shards for item in read_items(store.files(base.version, n)))
+    return list(in_catalogue_order(item for n in shards for item in read_items(store.files(base.version, n))))
 
 
 def learned_so_far(store: VersionStore, fingerprint: str) -> Trained | None:

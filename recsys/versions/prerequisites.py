@@ -19,8 +19,6 @@ _LEARNED = 128
 """Dimensions that training adds to an item vector."""
 _ITEM_BYTES = 500
 """Least bytes of an item's text and attributes."""
-_COPIES = 2
-"""Least copies of the vectors, in memory and on disk, during a build: the rows and the index."""
 _DENSE = 10_000
 """Items up to which training uses dense item-item matrices (`training/parameter_search.py`)."""
 _SQUARES = 4
@@ -43,16 +41,18 @@ def check_tools(platform: Platform, *, training: bool = False) -> None:
         raise VersionError("training needs PyTorch, which is not installed; install recsys anew")
 
 
-def check_room(platform: Platform, folder: Path, items: int, *, training: bool = False) -> None:
+def check_room(platform: Platform, folder: Path, items: int, *, training: bool = False, mapped: bool = False) -> None:
     """Raise RuntimeFailure when a version of so many items cannot fit in memory or on disk.
 
     The estimate is a lower bound: a build that passes may still run out. `folder`: where versions are stored. Training
-    also builds in the folder for temporary files.
+    also builds in the folder for temporary files. `mapped`: whether the vectors are a map of a file.
     """
-    dimension = platform.encoder.dimension + (_LEARNED if training else 0)
-    needed = items * (_COPIES * dimension * 4 + _ITEM_BYTES)
+    dimension, spec = platform.encoder.dimension + (_LEARNED if training else 0), platform.index
+    indexed = dimension * (1 if spec.builds_from_file else 4)
+    stored = dimension * (4 if spec.originals == "float32" else 2) + indexed + _ITEM_BYTES
     for place in (folder, Path(tempfile.gettempdir())) if training else (folder,):
-        _check_disk(place, needed, items)
+        _check_disk(place, items * stored, items)
+    needed = items * ((0 if mapped else dimension * 4) + indexed + _ITEM_BYTES)
     if training and items <= _DENSE:
         needed += _SQUARES * items**2 * 4
     free = psutil.virtual_memory().available

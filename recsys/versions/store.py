@@ -3,6 +3,7 @@
 <root>/                     a folder, or an object store (see `storage.py`)
 ├── CURRENT                 JSON, replaced atomically (see `current.py`)
 ├── .drafts/                unfinished builds (see `files.py`)
+├── .verified/              which large files were checked (see `verified_files.py`)
 └── <version>/
     ├── manifest.json       see `manifest.py`; it has a checksum of every file
     ├── canary.json         how it did, if it went out to a part of the users first
@@ -30,6 +31,7 @@ from recsys.versions.canary_verdict import CanaryVerdict
 from recsys.versions.current import Current
 from recsys.versions.manifest import MODEL, RANKER, Manifest
 from recsys.versions.storage import CURRENT, MANIFEST, storage
+from recsys.versions.verified_files import VerifiedFiles
 
 _CANARY = "canary.json"
 
@@ -40,6 +42,7 @@ class VersionStore:
         self._storage = storage(where, cache)
         self.root = self._storage.folder
         self.drafts = Drafts(self.root / ".drafts")
+        self._verified = VerifiedFiles(self.root / ".verified")
 
     @classmethod
     def of(cls, platform: Platform) -> VersionStore:
@@ -173,6 +176,7 @@ class VersionStore:
             if current is not None and version in current.previous:
                 self._write_current(current.without(version))
         self._drop_indexes(version)
+        self._verified.forget(version)
         self._storage.remove(version)
 
     def _drop_indexes(self, version: str) -> None:
@@ -280,12 +284,15 @@ class VersionStore:
     def _verify_file(self, version: str, name: str, expected: str, on_file: Callable[[str], None]) -> None:
         path = self.folder(version) / name
         on_file(str(path))
+        if self._verified.has(version, path, expected):
+            return
         for again in (False, True):
             try:
                 self._storage.fetch(version, [name], again=again)
             except FileNotFoundError:
                 continue
             if path.exists() and sha256(path) == expected:
+                self._verified.note(version, path, expected)
                 break
         else:
             raise VersionError(

@@ -74,9 +74,9 @@ def test_graph_and_vectors_count_and_texts_do_not(bench: Bench) -> None:
     shard.mkdir(parents=True)
     for name, size in {
         "index.bin": 400,
-        "index.npz": 400,
+        "index.nodes": 400,
         "vectors.npy": 800,
-        "documents.npy": 9,
+        "documents.bin": 9,
         "items.parquet": 9,
     }.items():
         (shard / name).write_bytes(bytes(size))

@@ -152,9 +152,9 @@ class TestEqualVectors:
         index = make(name)
         index.add(np.arange(10), random_vectors(10))
         index.save(path)
-        (tmp_path / "index.npz").unlink()
+        (tmp_path / "index.nodes").unlink()
         with pytest.raises(VersionError, match=r"index\.bin is of an older release.*build"):
             engine(spec).load(path, spec, DIMENSION)
-        (tmp_path / "index.npz").write_bytes(b"x" * 100)
-        with pytest.raises(VersionError, match=r"index\.npz cannot be read"):
+        (tmp_path / "index.nodes").write_bytes(b"x" * 100)
+        with pytest.raises(VersionError, match=r"index\.nodes cannot be read"):
             engine(spec).load(path, spec, DIMENSION)

@@ -162,7 +162,16 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return root / made.version
 
 
-FILES = ("items.parquet", "documents.npy", "documents_at.npy", "vectors.npy", "sketch.npy", "index.bin", "index.npz")
+FILES = (
+    "items.parquet",
+    "columns.bin",
+    "documents.bin",
+    "documents_at.npy",
+    "vectors.npy",
+    "sketch.npy",
+    "index.bin",
+    "index.nodes",
+)
 
 
 @pytest.mark.parametrize("name", FILES)

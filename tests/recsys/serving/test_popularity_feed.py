@@ -55,6 +55,29 @@ def test_no_likes_and_far_futures():
     assert np.isfinite(trend_now(np.array([1e12]), NOW, 100.0)).all()
 
 
+async def test_of_many_items_only_those_that_are_counted_are_read(redis, shard, monkeypatch):
+    """At the start, and when all is read anew: then those, too, of which nothing is counted any more."""
+    monkeypatch.setattr(popularity_feed, "_MANY", 1)
+    monkeypatch.setattr(type(redis), "dbsize", lambda _: asyncio.sleep(0, 0))
+    await like(redis, "sea-0", "ghost", weight=3.0)
+    await like(redis, "sea-1", user="v")
+    reads: list[str] = []
+    right = item_counts.read
+
+    async def read(client, item_ids):
+        reads.extend(item_ids)
+        return await right(client, item_ids)
+
+    monkeypatch.setattr(item_counts, "read", read)
+    feed = PopularityFeed(redis, range(FEEDS))
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 3.0, "sea-1": 1.0}
+    assert sorted(reads) == ["sea-0", "sea-1"]
+    await redis.delete(redis_keys.count("sea-1"))
+    await PopularityFeed(redis, range(FEEDS)).follow(shard)
+    assert counts_of(shard) == {"sea-0": 3.0}
+
+
 async def test_a_feed_starts_with_all_items_and_then_gives_what_changed(redis, shard, monkeypatch):
     """Each change is read once; items that the shard does not hold are never read."""
     await like(redis, "sea-0", "ghost", weight=3.0)

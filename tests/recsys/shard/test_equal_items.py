@@ -9,7 +9,7 @@ from recsys.config.index import IndexSpec
 from recsys.datatypes import Item, RecQuery
 from recsys.index.base import engine
 from recsys.shard.candidates import QUERY
-from recsys.shard.equal_items import Twins, repeated
+from recsys.shard.equal_items import TwinColumns, Twins, content_hashes, repeated
 from recsys.shard.item_table import ItemTable
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
@@ -40,8 +40,8 @@ def test_equal_are_title_text_and_what_was_learned():
     items = [Item("a", "t", "x"), Item("b", "t", "x"), Item("c", "tx"), Item("d"), Item("e"), Item("f", "t", "x")]
     learned = np.array([[0.5], [0.5], [0.5], [0.5], [0.5], [0.9]], np.float32)
     one, other = Twins(1), Twins(1)
-    one.adopt(items, learned)
-    other.adopt([], learned[:0])
+    one.adopt(TwinColumns.of(content_hashes(items), learned))
+    other.adopt(TwinColumns.of(content_hashes([]), learned[:0]))
     other.append(items, learned)
     keys = one.keys.view
     np.testing.assert_array_equal(keys, other.keys.view)

@@ -131,6 +131,7 @@ def test_a_catalogue_has_one_order(numbers):
     ordered = in_catalogue_order([Item(IDS[3], "old"), *items])
     assert ordered == in_catalogue_order(items[::-1])
     assert [item.item_id for item in ordered] not in (IDS, IDS[::-1])
+    assert in_catalogue_order(ordered) is ordered
     assert {item.title for item in ordered} == {f"title {n}" for n in range(8)}
 
 

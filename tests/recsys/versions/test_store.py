@@ -18,6 +18,7 @@ from recsys.errors import VersionError
 from recsys.routing import Router
 from recsys.shard.recall import neighbours
 from recsys.shard.snapshot import read_items
+from recsys.state.tie_breaking import in_catalogue_order
 from recsys.versions.build import Content, by_text
 from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
@@ -61,12 +62,13 @@ def test_the_manifest_says_what_the_version_is(store):
     files = {p.name for p in (store.folder(manifest.version) / "shard-0").iterdir()}
     expected = {
         "items.parquet",
-        "documents.npy",
+        "columns.bin",
+        "documents.bin",
         "documents_at.npy",
         "vectors.npy",
         "sketch.npy",
         "index.bin",
-        "index.npz",
+        "index.nodes",
     }
     assert set(manifest.shards[0].sha256) == files == expected
 
@@ -272,3 +274,16 @@ def test_the_manifest_of_another_release_is_refused_in_one_line(store, more, nam
         store.manifest(version)
     assert "\n" not in str(wrong.value)
     assert "pydantic" not in str(wrong.value)
+
+
+def test_vectors_of_all_items_take_the_place_of_texts(store, tmp_path):
+    """From a map of a file: the version is the one whose texts were encoded. Items in another order are refused."""
+    items = in_catalogue_order(catalogue(4))
+    builder = build(store, shards=1)
+    encoded = builder.publish(Content(items))
+    np.save(tmp_path / "v.npy", builder.encoder.encode([item.passage() for item in items]))
+    vectors = np.load(tmp_path / "v.npy", mmap_mode="r")
+    given = builder.publish(Content(items, vectors=vectors, brought="file"))
+    assert given.shards[0].sha256 == encoded.shards[0].sha256
+    with pytest.raises(ValueError, match="catalogue order"):
+        builder.publish(Content(items[::-1], vectors=vectors))

@@ -59,7 +59,7 @@ def test_recall_of_few_items(store):
 
 
 @pytest.mark.parametrize(
-    "name", ["items.parquet", "documents.npy", "vectors.npy", "sketch.npy", "index.bin", "index.npz"]
+    "name", ["items.parquet", "columns.bin", "documents.bin", "vectors.npy", "sketch.npy", "index.bin", "index.nodes"]
 )
 @pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
 def test_a_damaged_file_is_refused_by_name(store, name, damage):
@@ -93,7 +93,7 @@ def test_verify_names_every_file_it_reads(store):
     """So that a progress bar has something to say."""
     seen: list[str] = []
     store.verify(build(store).publish(Content(catalogue(2))).version, seen.append)
-    assert len(seen) == len(set(seen)) == 14
+    assert len(seen) == len(set(seen)) == 16
 
 
 def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
@@ -107,7 +107,7 @@ def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
         if broken == "items":
             shard = shard.model_copy(update={"items": shard.items - 1})
         else:
-            files = (broken, "index.npz")
+            files = (broken, "index.nodes")
             for file in files:
                 (folder / "shard-0" / file).write_bytes((store.folder(other) / "shard-0" / file).read_bytes())
             sums = {file: sha256(folder / "shard-0" / file) for file in files}
