@@ -71,11 +71,14 @@ compare-ann: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r load_tests/ann/requirements.txt
 	$(BIN)/python -m load_tests.ann $(ARGS)
 
-# Cost as items, shards, candidates and clients grow, the tail of many shards, and the paper arithmetic; 30 minutes.
+# Cost as items, shards, candidates and clients grow, a million items and more, the tail of many shards, and the paper
+# arithmetic; 30 minutes, and as long for each million of SIZES that is not built yet as docs/scaling.md says.
 # Goes on where it stopped; delete var/scaling.json to measure anew.
+SIZES ?= 1000000,3000000,10000000
 scaling: $(STAMP)
 	@command -v wrk >/dev/null || { echo "recsys: the load comes from wrk; on Debian: apt-get install wrk"; exit 1; }
 	$(BIN)/python -m load_tests.comparison.compare --sweep all --plots docs/img $(ARGS)
+	$(BIN)/python -m load_tests.growth.sizes --sizes $(SIZES)
 	$(BIN)/python -m load_tests.growth.tail
 	$(BIN)/python -m load_tests.growth.forecast
 

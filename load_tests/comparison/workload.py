@@ -53,20 +53,29 @@ class Workload:
     @cached_property
     def vectors(self) -> Floats:
         """(items, dimension) unit vectors: clusters that overlap, spread along 48 directions as texts' are."""
+        vectors = np.empty((self.items, self.dimension), np.float32)
+        for part, some in self.parts():
+            vectors[part] = some
+        return vectors
+
+    def parts(self) -> Iterator[tuple[slice, Floats]]:
+        """The same, 50,000 at a time: ten million need not be in memory."""
         rng, d = np.random.default_rng(self.seed + 1), self.dimension
         inner = min(48, d)
         centres = _unit(rng.standard_normal((self.clusters, d), np.float32))
         basis = rng.standard_normal((inner, d), np.float32) / np.float32(np.sqrt(d * inner))
-        vectors = np.empty((self.items, d), np.float32)
-        for start in range(0, self.items, 50_000):  # a million items need no second copy of themselves
-            part = slice(start, start + 50_000)
-            noise = rng.standard_normal((len(vectors[part]), inner), np.float32) @ basis
-            vectors[part] = _unit(centres[self._own[part]] + noise)
-        return vectors
+        for start in range(0, self.items, 50_000):
+            part = slice(start, min(start + 50_000, self.items))
+            noise = rng.standard_normal((part.stop - start, inner), np.float32) @ basis
+            yield part, _unit(centres[self._own[part]] + noise)
 
     @cached_property
     def likes(self) -> npt.NDArray[np.int64]:
         """(users, LIKES) items, the one liked last at the end."""
+        return self.drawn_likes()
+
+    def drawn_likes(self) -> npt.NDArray[np.int64]:
+        """The same, drawn anew."""
         rng = np.random.default_rng(self.seed + 2)
         by_cluster = [np.flatnonzero(self._own == c) for c in range(self.clusters)]
         liked = []
@@ -79,8 +88,7 @@ class Workload:
     @cached_property
     def tastes(self) -> Floats:
         """(users, dimension) unit vectors: each user's likes, fading."""
-        fading = 0.5 ** (np.arange(LIKES - 1, -1, -1) / TASTE_HALF_LIFE)
-        return _unit(np.einsum("l,uld->ud", fading, self.vectors[self.likes]).astype(np.float32))
+        return tastes_of(self.vectors[self.likes])
 
     def exact(self, users: int, k: int = 10) -> list[list[str]]:
         """The right answer for the first users, best first."""
@@ -106,6 +114,12 @@ class Workload:
         ]
         for start in range(0, len(records), at_once):
             yield records[start : start + at_once]
+
+
+def tastes_of(liked: Floats) -> Floats:
+    """(users, dimension) unit vectors from the (users, LIKES, dimension) vectors of their likes."""
+    fading = 0.5 ** (np.arange(LIKES - 1, -1, -1) / TASTE_HALF_LIFE)
+    return _unit(np.einsum("l,uld->ud", fading, liked).astype(np.float32))
 
 
 def item_id(number: int) -> str:

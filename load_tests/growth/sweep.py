@@ -49,7 +49,8 @@ AXES = {
     "candidates": Axis([10, 50, 200, 500], beside=True),
     "shards": Axis([1, 2, 4, 8], beside=False),
     # A million items of 384 dimensions and their graphs would not fit a small machine.
-    "items": Axis([10_000, 40_000, 100_000, 300_000, 1_000_000], beside=True, dimension=128),
+    # More of them: `sizes.py`.
+    "items": Axis([10_000, 40_000, 100_000, 300_000], beside=True, dimension=128),
 }
 
 
@@ -137,7 +138,7 @@ def measure(step: Step, args: argparse.Namespace) -> list[Row]:
                 row["cpu_us"] = round(taken / answers * 1e6, 1) if answers else None
                 rows.append({**row, "others_cores": round(foreign.cores, 2)})
                 print(f"  {rows[-1]}", flush=True)
-            used = {**_memory(contender, "", "memory"), **_memory(contender, "shard-", "shards")}
+            used = {**memory_of(contender, "", "memory"), **memory_of(contender, "shard-", "shards")}
         finally:
             contender.stop()
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -149,7 +150,7 @@ def _recall(contender: Contender, work: Workload) -> float:
     return round(overlap(ask(URL, contender.target, users), work.exact(users)), 4)
 
 
-def _memory(contender: Contender, part: str, name: str) -> Row:
+def memory_of(contender: Contender, part: str, name: str) -> Row:
     """MiB of the processes with `part` in their title, what several share counted once; and of it what is their own.
 
     The rest is files that are mapped, the vectors among them, which the kernel may drop and read again.
