@@ -40,15 +40,18 @@ down:
 
 # In two processes more than there are cores, four at the most: one has all tests of the platform, one those that start
 # a Ray of their own, and both wait most of the time; the others have the rest. The ten slowest are printed, and
-# var/tests.xml has the time of each. Modules are compiled once, and not anew by each of the several hundred processes that
-# a run starts, also where the environment says that bytecode is not written.
+# var/tests.xml has the time of each. Modules are compiled once, before, and not anew by each of the several hundred
+# processes that a run starts, also where the environment says that bytecode is not written.
+COMPILED := @$(BIN)/python -m compileall -q -j 0 recsys deployments load_tests tests/support
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --durations 10 --junitxml var/tests.xml
 
 test: $(STAMP)
+	$(COMPILED)
 	$(PYTEST)
 
 # All that needs no cluster.
 test-quick: $(STAMP)
+	$(COMPILED)
 	$(PYTEST) -m "not cluster"
 
 check: $(STAMP)
