@@ -75,16 +75,29 @@ class StringColumn:
         """The same with all that the buffers hold."""
         return self
 
+    @property
+    def buffers(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """The blob and the offsets of these strings alone."""
+        return self.blob, self.offsets
+
 
 @dataclass(frozen=True, slots=True)
 class StringRows(StringColumn):
-    """Some strings of a column, in an order of their own, which are read where they stand."""
+    """Some strings of a column, in an order of their own, which are read where they stand. Only they are pickled."""
 
     rows: Rows
     """(m,) of the column."""
 
     def packed(self) -> StringColumn:
         return StringColumn(self.blob, self.offsets).take(self.rows)
+
+    @property
+    def buffers(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        packed = self.packed()
+        return packed.blob, packed.offsets
+
+    def __reduce__(self) -> tuple[type[StringColumn], tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]:
+        return StringColumn, self.buffers
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -198,3 +211,7 @@ class Strings:
 
     def take(self, rows: Rows) -> StringColumn:
         return self.column.take(rows)
+
+    def at(self, rows: Rows) -> StringRows:
+        """See `StringColumn.at`."""
+        return self.column.at(rows)

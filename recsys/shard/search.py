@@ -100,8 +100,8 @@ def _assemble(
         sources=sources,
         likeness=_likeness(shard, query, rows, offsets, scores),
         columns=items.numbers.view.take(rows, axis=0),
-        ids=items.ids.take(rows),
-        titles=items.titles.take(rows),
+        ids=items.ids.at(rows),  # copied where the answer leaves this process
+        titles=items.titles.at(rows),
         sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
         groups=items.attributes.groups(query.grouped, rows),
         twins=items.twins.keys.view.take(rows),

@@ -58,7 +58,15 @@ class Columnar(Generic[T]):
         told = ("dtypes", tuple[str, ...]), ("shapes", Shapes)
         self._head: Any = msgspec.defstruct(kind.__name__, [*told, *head])
         self._decode_head = msgspec.msgpack.Decoder(self._head).decode
-        self._arrays_of = attrgetter(*self.names)
+        parts = {name: name for name in self.names if "." not in name}
+        parts |= {name: f"{name}.buffers" for name in (field.name for field in own) if hints[name] is StringColumn}
+        self._parts_of = attrgetter(*parts.values())
+        """The arrays, and of each string column both of its own."""
+        self._picked = [
+            (list(parts).index(name), -1 if not part else [one for one, _ in _STRINGS].index(part))
+            for name, _, part in (name.partition(".") for name in self.names)
+        ]
+        """For each array the place among the parts, and in a string column's; -1: it is none of those."""
         self._others_of = attrgetter(*(field.name for field in others))
         self._encode, self._fit, self._kind = encode, fit, kind
         places = {name: place for place, name in enumerate([*self.names, *(field.name for field in others)])}
@@ -74,7 +82,8 @@ class Columnar(Generic[T]):
         self._order = [places[field.name] for field in own]
 
     def encode(self, message: T) -> bytes:
-        arrays = self._arrays_of(message)
+        parts = self._parts_of(message)
+        arrays = [parts[place] if which < 0 else parts[place][which] for place, which in self._picked]
         dtypes = [array.dtype for array in arrays]
         told = () if dtypes == self._dtypes else [dtype.str for dtype in dtypes]
         head = self._encode(self._head(told, [array.shape for array in arrays], *self._others_of(message)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 
@@ -126,3 +127,14 @@ def test_rows_of_a_column_read_as_if_they_were_taken(strings, data):
     assert [there[i] for i in range(len(there))] == taken.strings()
     assert there.take(np.arange(len(there))[::-1]).strings() == taken.strings()[::-1]
     assert StringColumn.concat([there, column, there]).strings() == [*taken.strings(), *strings, *taken.strings()]
+
+
+def test_rows_of_a_column_travel_without_the_rest_of_it():
+    """Pickled, and as the two arrays of a message."""
+    column = StringColumn.of([f"item {i}" for i in range(5000)])
+    rows = column.at(np.array([4000, 7, 4000]))
+    sent = pickle.dumps(rows)
+    assert len(sent) < 2000
+    assert pickle.loads(sent).strings() == StringColumn(*rows.buffers).strings() == ["item 4000", "item 7", "item 4000"]
+    assert len(rows.buffers[1]) == 4
+    assert StringColumn(*column.buffers).strings() == column.strings()
