@@ -154,7 +154,7 @@ def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Con
     sending = Sending("events", LeftOut(console, None, "events"), Joined())
     batches = list(read_events([data.events_file], settings.event_types, settings.limits, batch=_EVENTS))
     events = [event for batch in batches for event in batch.records]
-    if _are_there(events, settings.history, client):
+    if are_there(events, settings.history, client):
         console.print(f"the platform has all {len(events)} events already")
         return
     with bars(console) as report:
@@ -162,7 +162,7 @@ def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Con
     console.print(sending.summary())
 
 
-def _are_there(events: Sequence[Interaction], history: int, client: Client) -> bool:
+def are_there(events: Sequence[Interaction], history: int, client: Client) -> bool:
     """Return whether the platform has the events of the users whose turn to be sent is last. Then it has all: no call
     is begun before the third one before it was answered.
     """

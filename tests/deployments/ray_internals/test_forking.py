@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -28,8 +28,8 @@ RAYLET = {"RAY_RAYLET_PID": "1", "RAY_JOB_ID": "ffffffff"}
 RAYS_HELP = "Parse addresses for the worker to connect to"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[psutil.Popen]:
+@contextmanager
+def started() -> Iterator[psutil.Popen]:
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, SOCKET: f"{folder}/fork", **QUIET, "PYTHONPATH": str(ROOT)}
         process = psutil.Popen([sys.executable, "-m", "deployments.ray_internals.forking.server"], env=env, cwd=ROOT)
@@ -39,6 +39,12 @@ def server() -> Iterator[psutil.Popen]:
         yield process
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[psutil.Popen]:
+    with started() as process:
+        yield process
 
 
 def ask(server: psutil.Popen, variables: dict[str, str] | None = None, **env: str) -> tuple[int, str]:
@@ -54,6 +60,18 @@ def test_a_fork_runs_rays_worker_on_the_streams_of_the_one_who_asked(server: psu
     code, printed = ask(server)
     assert code == 0
     assert RAYS_HELP in printed
+
+
+def test_a_server_that_hears_of_the_raylet_imports_ray_and_forks_nothing() -> None:
+    """The announced raylet is the one whose workers it takes from then on."""
+    say = "from deployments.ray_internals.forking.client import announce; announce(1)"
+    with started() as server:
+        subprocess.run([sys.executable, "-c", say], env=server.environ(), cwd=ROOT, check=True, timeout=120)
+        while "_raylet" not in Path(f"/proc/{server.pid}/maps").read_text():
+            assert server.poll() is None
+            time.sleep(0.02)
+        assert ask(server, {"RAY_RAYLET_PID": "2"}) == (3, "")
+        assert ask(server)[0] == 0
 
 
 def test_it_forks_with_one_thread_and_leaves_no_dead_behind(server: psutil.Popen) -> None:
