@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,6 +52,7 @@ _TARGET = "/v1/users/USER/recommendations?k=10"
 
 def main() -> None:
     args = _arguments().parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each item that is erased
     with _platform(args) as (url, platform):
         writer = Writer(url, load_encoder(platform.encoder, platform.home() / "models").encode)
         writer.like(_USERS, args.items)

@@ -15,7 +15,7 @@ SOCKET = "RECSYS_FORK_SERVER"
 LENGTH = struct.Struct("!I")
 """Comes before the request, with the three standard streams."""
 YES = b"y"
-_PATIENCE_S = 20.0
+PATIENCE_S = 20.0
 """For a server that still imports, on a slow machine; then the worker starts by itself."""
 
 
@@ -49,7 +49,7 @@ def _asked(argv: Sequence[str], env: Mapping[str, str], path: Sequence[str], *, 
         }
         message = json.dumps(request).encode()
         with socket.socket(socket.AF_UNIX) as server:
-            server.settimeout(_PATIENCE_S)
+            server.settimeout(PATIENCE_S)
             server.connect(server_socket)
             socket.send_fds(server, [LENGTH.pack(len(message))], [0, 1, 2])
             server.sendall(message)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from deployments.machine import serve_config
-from deployments.machine.passed_config import has_passed, note_passed
+from deployments.machine.passed_config import note_passed
 from deployments.machine.serve_config import read_for_serve
 from recsys.errors import BadInput
 
@@ -25,13 +26,27 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_file_that_has_passed_is_read_without_serves_schema(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives the same config."""
+READ = """
+import sys
+from pathlib import Path
+from deployments.machine.serve_config import read_for_serve
+print(read_for_serve(Path(sys.argv[1])).platform.shards, "ray" in sys.modules)
+"""
+
+
+def read_elsewhere(config: Path) -> str:
+    """Its shards, as a new process reads it, and whether that has imported Ray."""
+    done = subprocess.run([sys.executable, "-c", READ, config], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.strip()
+
+
+def test_a_file_that_has_passed_is_read_without_serves_schema(config: Path) -> None:
+    """Ray is not even imported; the config is the same."""
     first = read_for_serve(config)
-    (tmp_home := first.platform.home()).joinpath("run").mkdir(parents=True)
-    assert not has_passed(first.document, tmp_home)
-    note_passed(first.document, tmp_home)
-    monkeypatch.setattr(serve_config, "_check_by_serve", None)  # to call it would fail
+    (home := first.platform.home()).joinpath("run").mkdir(parents=True)
+    assert read_elsewhere(config) == "2 True"
+    note_passed(first.document, home)
+    assert read_elsewhere(config) == "2 False"
     assert read_for_serve(config) == first
 
 

@@ -18,8 +18,9 @@ from deployments.ray_internals.forking.client import LENGTH, SOCKET, forked
 from deployments.ray_internals.forking.setup_worker import simple
 
 ASK = (
-    "import json, os, sys; del sys.path[0]; from deployments.ray_internals.forking.client import forked\n"
-    "sys.exit(0 if forked(['worker.py', '--help'], os.environ | json.loads(sys.argv[1])) else 3)"
+    "import json, os, sys; del sys.path[0]; from deployments.ray_internals.forking import client\n"
+    "client.PATIENCE_S = 100\n"  # a test is not to fail where the imports take long
+    "sys.exit(0 if client.forked(['worker.py', '--help'], os.environ | json.loads(sys.argv[1])) else 3)"
 )
 ROOT = Path(__file__).parents[3]
 QUIET = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -67,8 +68,10 @@ def test_a_server_that_hears_of_the_raylet_imports_ray_and_forks_nothing() -> No
     say = "from deployments.ray_internals.forking.client import announce; announce(1)"
     with started() as server:
         subprocess.run([sys.executable, "-c", say], env=server.environ(), cwd=ROOT, check=True, timeout=120)
+        end = time.monotonic() + 120
         while "_raylet" not in Path(f"/proc/{server.pid}/maps").read_text():
             assert server.poll() is None
+            assert time.monotonic() < end
             time.sleep(0.02)
         assert ask(server, {"RAY_RAYLET_PID": "2"}) == (3, "")
         assert ask(server)[0] == 0

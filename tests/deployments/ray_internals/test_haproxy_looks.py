@@ -47,6 +47,5 @@ asyncio.run(main())
 def test_a_haproxy_that_takes_over_is_seen_at_the_next_look_and_one_that_ended_is_told() -> None:
     """Three looks find the one before it, so there are three rests."""
     done = subprocess.run([sys.executable, "-c", MANAGER], capture_output=True, text=True, check=False, timeout=120)
-    assert done.stdout.splitlines() == ["[0.02, 0.02, 0.02]", "HAProxy crashed during startup: exit code 0"], (
-        done.stderr
-    )
+    told = ["[0.02, 0.02, 0.02]", "HAProxy crashed during startup: exit code 0"]
+    assert done.stdout.splitlines() == told, done.stderr
