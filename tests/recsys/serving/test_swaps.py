@@ -81,7 +81,7 @@ class Traffic:
             if self.over.is_set():
                 return
             await ask(n)
-            await asyncio.sleep(0.02)  # the builds need the core, too
+            await asyncio.sleep(0.05)  # the builds need the core, too
 
     async def write(self) -> None:
         for n in itertools.count():
