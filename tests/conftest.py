@@ -25,8 +25,8 @@ from tests.support.live import REPOSITORY, Live, films, free_ports, local_config
 
 # Before a library reads it: threads of one computation that share two cores with other work wait in busy loops.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Until all tests are collected: the collector would look at what is being imported seven times, and find nothing.
-gc.disable()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    gc.disable()  # until all is imported: the collector would look at that seven times meanwhile, and find nothing
 
 
 pytest_plugins = ["tests.support.fixtures"]
