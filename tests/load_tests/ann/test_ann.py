@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from load_tests.ann import __main__ as whole
-from load_tests.ann import report
+from load_tests.ann import paired, report
 from load_tests.ann.__main__ import names_of
 from load_tests.ann.contender import build, driver, measure, recall_of, set_for
 from load_tests.ann.datasets import Dataset, exact
@@ -139,3 +139,34 @@ def test_ratios_and_the_picture_are_of_those_that_reached_the_recall(tmp_path, c
     report.plot(found, tmp_path / "few.png")
     assert "no module named milvus" in capsys.readouterr().out
     assert (tmp_path / "few.png").stat().st_size > 1000
+
+
+def test_two_contenders_are_asked_in_turn(tmp_path, monkeypatch, capsys):
+    """Each in a process of its own, at the recall; what is printed names both and the two ratios."""
+    monkeypatch.setattr("sys.argv", ["paired", "--items", "300", "--queries", "40", "--rounds", "2",
+                                     "--other", "recsys:flat", "--data", str(tmp_path)])  # fmt: skip
+    paired.main()
+    printed = capsys.readouterr().out
+    assert "clustered 300 x 384, recall@10 0.95, 2 rounds in turn" in printed
+    assert '  recsys:flat: {"effort": 1, "recall": 1.0' in printed
+    assert printed.count("recsys:hnsw / recsys:flat, queries/") == 2
+    monkeypatch.setattr("sys.argv", ["paired", "--items", "300", "--queries", "40", "--rounds", "2",
+                                     "--other", "recsys:hnsw_int9", "--data", str(tmp_path)])  # fmt: skip
+    with pytest.raises(SystemExit, match="recsys:hnsw_int9: "):
+        paired.main()
+
+
+def test_the_cost_of_a_recall_lies_between_two_efforts():
+    """As far between them as the recall lies between theirs; one effort alone where the smallest is enough."""
+    truth, batch = np.tile(np.arange(10), (4, 1)), [np.zeros((4, 2), np.float32)]
+    efforts = paired.Efforts.of(Stepwise(40), batch, truth, 0.85)
+    assert (efforts.low, efforts.high) == (35, 36)
+    assert efforts.recall == 0.9
+    assert efforts.cost(100.0, 120.0) == pytest.approx(110.0)
+    least = paired.Efforts.of(Stepwise(5), batch, truth, 0.9)
+    assert (least.low, least.high, least.cost(7.0, 9.0)) == (10, 10, 9.0)
+
+
+def test_ratios_are_of_rounds_and_more_is_faster():
+    taken = {"ours": [{"us": 10.0}, {"us": 20.0}, {"us": 10.0}], "other": [{"us": 20.0}, {"us": 40.0}, {"us": 20.0}]}
+    assert paired.ratios(taken, "us") == [2.0, 2.0, 2.0]
