@@ -40,7 +40,7 @@ FOLLOW_S = 0.5
 _LEAVE_S = 1.0
 """Seconds from signing off to closing, so that no call is lost when a replica is scaled away."""
 
-_READ_UP_S = 1.0
+READ_UP_S = 1.0
 """Seconds that a lookup waits for the log to be read after a standstill."""
 
 _LIGHT_WALKS = 4
@@ -186,7 +186,7 @@ class ShardReplica:
         version = self._loaded(name)
         self._standstill.look()
         if version.read_at < self._standstill.ended:
-            await version.read_again(self._standstill.ended, _READ_UP_S)
+            await version.read_again(self._standstill.ended, READ_UP_S)
         return version
 
     def _loaded(self, name: str) -> HeldVersion:

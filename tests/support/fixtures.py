@@ -18,7 +18,7 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.config.index import IndexSpec
-from recsys.serving import evidence, held_version, item_calls, left_out
+from recsys.serving import evidence, held_version, item_calls, left_out, shard_replica
 from recsys.state import slate_stream
 from recsys.state.connection import connect
 from recsys.transport.channel import Channel
@@ -43,6 +43,7 @@ def _patient() -> Iterator[None]:
         patch.setattr(item_calls, "VISIBLE_WITHIN_S", 60.0)
         patch.setattr(evidence, "LOOKUP_S", 20.0)
         patch.setattr(left_out, "LOOKUP_S", 20.0)
+        patch.setattr(shard_replica, "READ_UP_S", 20.0)
         patch.setattr(Channel.__init__, "__defaults__", (20.0,))  # `connect_s`
         yield
 
