@@ -152,7 +152,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=SIZES)
     parser.add_argument("--ef", type=int, default=128)
-    parser.add_argument("--m", type=int, default=12)
+    parser.add_argument("--m", type=int, default=16)
     parser.add_argument("--ef-construction", type=int, default=100)
     parser.add_argument("--originals", choices=["float32", "float16", "none"], default="float16")
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
