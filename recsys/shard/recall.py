@@ -33,9 +33,9 @@ _WRONG_BELOW = 0.8
 """A build is refused under 0.95 of 250 queries; 32 of a good one fall under this less than once in 10,000 loads."""
 _WIDE = 512
 """`ef_search` of the walks of that check."""
-_POOL = 1 << 18
-"""Rows of a larger shard that are looked at in their place when it is loaded: a shard of ten million is not to be read
-whole before its first answer."""
+_POOL = 1 << 16
+"""Rows of a larger shard that are looked at in its place when it is loaded: ten million are not to be read before the
+first answer. They lie side by side, and are a sample all the same: a build puts items into the order of hashes."""
 _BLOCK = 1 << 14
 """Rows scored at a time: 25 MB of vectors at 384 dimensions."""
 _TIE = 1e-6
@@ -213,7 +213,7 @@ def inspect(shard: Shard, items: int) -> None:
         )
     queries, rows = texts_of(shard, _INSPECTED), shard.items.live_rows()
     whole = len(rows) <= _POOL
-    some = rows if whole else rows[np.unique(np.random.default_rng(7).integers(len(rows), size=_POOL))]
+    some = rows if whole else rows[:_POOL]
     tuning = shard.tuning
     # A wide walk, for this checks whether the index fits. How much a request's walk finds is measured while it serves.
     shard.tune(tuning.model_copy(update={"ef_search": max(tuning.ef_search, _WIDE)}))
@@ -255,7 +255,8 @@ def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
     rows, items = shard.items.live_rows(), shard.items
     queries = np.zeros((n if len(rows) else 0, items.width), np.float32)
     if len(rows):
-        some = np.random.default_rng(seed).permutation(rows)[: 4 * n]
+        rng = np.random.default_rng(seed)
+        some = rng.permutation(rows)[: 4 * n] if len(rows) <= _POOL else rng.choice(rows, 4 * n)
         queries[:, : items.dimension] = sample_queries(items.vectors(some)[:, : items.dimension], n, seed)
     return queries
 
