@@ -25,6 +25,7 @@ from deployments.api import (
 )
 from deployments.api.answer_schemas import Problem
 from deployments.api.front import Front
+from deployments.api.hot_requests import HotRequests
 from deployments.api.live import Frames
 from deployments.api.traces import Traces
 from deployments.api.versions import Switch, not_here
@@ -77,4 +78,5 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces, switch: Switch = not_
     app.include_router(console.router())
     problems.install(app)
     access.document(app, gate)
-    return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), traces)
+    hot_requests = HotRequests(gateway, gate, traces)
+    return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), hot_requests, traces)

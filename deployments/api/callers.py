@@ -34,7 +34,7 @@ class HttpCaller(Caller):
     __slots__ = ("_exchange",)
 
     def __init__(self, receive: Receive, stamped: bytes) -> None:  # all in here: one is made for each request
-        self.since = time.monotonic() - _age_s(stamped) if stamped else time.monotonic()
+        self.since = time.monotonic() - age_s(stamped) if stamped else time.monotonic()
         # Of uvicorn's both parsers. Of another server, or behind a layer that wraps `receive`, nobody counts as gone.
         # It holds the request, which holds this: a strong reference would leave each request to the garbage collector.
         exchange = getattr(receive, "__self__", None)
@@ -49,8 +49,8 @@ def _unknown() -> None:
     """In place of a reference to an exchange that nobody can ask."""
 
 
-def _age_s(stamped: bytes) -> float:
-    """Seconds since `t=MICROSECONDS,MACHINE`, of Unix time; 0 for what is none, or of another machine."""
+def age_s(stamped: bytes) -> float:
+    """Return the seconds since `t=MICROSECONDS,MACHINE`, of Unix time; 0 for what is none, or of another machine."""
     moment, _, machine = stamped[2:].partition(b",")
     if machine != _here():
         return 0.0

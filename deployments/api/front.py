@@ -19,8 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.api.access import check_host, is_local, presented_key, scope_of
 from deployments.api.callers import HttpCaller
-from deployments.api.one_write import send_whole
+from deployments.api.hot_line import put_before
+from deployments.api.hot_requests import HotRequests
+from deployments.api.one_write import send_whole, server_of
 from deployments.api.problems import answer_to
+from deployments.api.safety import SAFETY
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.config.serving import Serving
@@ -31,14 +34,6 @@ _HOT_PATH = "/v1/users/{user_id}/recommendations"
 _HOT = re.compile(r"/v1/users/([^/]+)/recommendations")
 _READ = frozenset({b"x-request-id", b"authorization", b"x-api-key", b"host", b"x-request-start", b"origin"})
 """Headers that are looked at here."""
-
-
-_SAFETY = (
-    (b"cache-control", b"no-store"),  # what one user is told is for nobody's cache
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-)
 
 
 class _HotRoute(Route):
@@ -58,17 +53,25 @@ class Front:
       by the routes.
     - Where no key is asked for, a request must name this machine as its host.
     - A body over `limits.body_bytes` is refused while it is being read, and one that takes longer than `limits.body_s`.
-    - GET /v1/users/{user_id}/recommendations goes straight to its endpoint, which FastAPI documents like any other.
+    - GET /v1/users/{user_id}/recommendations goes straight to its endpoint, which FastAPI documents like any other. A
+      connection over which one has come is a hot line from then on.
     """
 
     def __init__(
-        self, app: FastAPI, gate: Gate, settings: Callable[[], Serving], hot: Endpoint, traces: Traces
+        self,
+        app: FastAPI,
+        gate: Gate,
+        settings: Callable[[], Serving],
+        hot: Endpoint,
+        hot_requests: HotRequests,
+        traces: Traces,
     ) -> None:
         self._app = app
         self._traces = traces
         self._gate = gate
         self._settings = settings
         self._hot = hot
+        self._hot_requests = hot_requests
         self.router = app.router
         # Serve looks a request's route up here, for its metrics: the hot one is to be found first.
         self.routes: list[BaseRoute] = [_HotRoute(_HOT_PATH, hot, methods=["GET"]), *app.routes]
@@ -110,10 +113,12 @@ class Front:
             response = await self._hot(request)
         except Exception as error:  # noqa: BLE001 - what FastAPI's handlers do for the other routes
             response = answer_to(request, error)
-        response.raw_headers.extend(_SAFETY)
-        if "recsys.past_serve" in scope:  # which sends the id otherwise
+        response.raw_headers.extend(SAFETY)
+        tells_id = "recsys.past_serve" in scope  # Serve sends the id otherwise
+        if tells_id:
             response.raw_headers.append((b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
         await send_whole(response, scope, receive, send)
+        put_before(server_of(send), self._hot_requests.take, tells_id=tells_id)
 
     def _within_limit(self, receive: Receive, caller: HttpCaller) -> Receive:
         limits, read, parts = self._settings().limits, 0, 0
@@ -146,7 +151,7 @@ class Front:
 def _with_safety(send: Send) -> Send:
     async def send_with_safety(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *_SAFETY]
+            message["headers"] = [*message["headers"], *SAFETY]
         await send(message)
 
     return send_with_safety

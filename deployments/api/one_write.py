@@ -7,6 +7,7 @@ for the proxy in front, which costs more than all else that sending takes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,24 @@ _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
 _WITHOUT_BODY = frozenset({*range(100, 200), 204, 304})
 _NO_VALUE = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]")
 """Bytes that no header's value may have."""
+
+
+def status_line(status: int) -> bytes:
+    return _STATUS[status]
+
+
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return headers as they are sent. Raises ValueError for a value that no header may have."""
+    lines = [b"%b: %b" % header for header in headers]
+    if _NO_VALUE.search(b"".join(lines)) is not None:
+        raise ValueError("a header has a value that no header may have")
+    return b"".join([line + b"\r\n" for line in lines])
+
+
+def server_of(send: Send) -> object:
+    """The protocol that a connection has; None where that is not to be told."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    return None if transport is None else transport.get_protocol()
 
 
 async def send_whole(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

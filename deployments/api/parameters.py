@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from deployments.api.routes import over_bulk
 from deployments.api.schemas import Basket, BasketEvent, Body, Rules
 from recsys.config.platform import Platform
+from recsys.config.scenarios import Kind
 from recsys.config.serving import Limits, Serving
 from recsys.data.filters import FilterIn, compile_filter
 from recsys.data.plain_events import MICROSECOND
@@ -66,6 +67,15 @@ def check_text(text: str, limits: Limits, field: str = "text") -> str:
 def check_bulk(count: int, field: str, limits: Limits) -> None:
     if count > limits.bulk:
         raise over_bulk(count, field, limits)
+
+
+def scenario_for(settings: Serving, name: str, call: Kind, field: str = "scenario") -> str:
+    """The name, if the scenario is for this call. Raises BadInput."""
+    scenarios = settings.scenarios
+    if name in scenarios and scenarios[name].call(name) == call:
+        return name
+    names = ", ".join(sorted(other for other, scenario in scenarios.items() if scenario.call(other) == call))
+    raise BadInput(f"{field}: {name!r} is none of those for this call, which are {names}", field=field)
 
 
 def context_of(given: Mapping[str, Any], platform: Platform) -> Mapping[str, AttributeValue]:

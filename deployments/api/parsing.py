@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from fastapi import Request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 
@@ -27,7 +26,7 @@ _LONGEST_REMEMBERED = 256
 """Bytes; with the number above, what query strings may take of memory."""
 
 
-def parameters(model: type[M]) -> Callable[[Request], M]:
+def parameters(model: type[M]) -> Callable[[bytes], M]:
     """A reader of the query string as a model, which raises BadInput naming the parameter.
 
     Query strings repeat: one that was read before is not read again.
@@ -40,8 +39,7 @@ def parameters(model: type[M]) -> Callable[[Request], M]:
         check_names([name for name, _ in given], names)
         return model.model_validate_strings(dict(given))
 
-    def parameters_of(request: Request) -> M:
-        given = request.scope["query_string"]
+    def parameters_of(given: bytes) -> M:
         try:
             return read(given) if len(given) <= _LONGEST_REMEMBERED else read.__wrapped__(given)
         except ValidationError as error:
@@ -50,10 +48,10 @@ def parameters(model: type[M]) -> Callable[[Request], M]:
     return parameters_of
 
 
-def path_id(request: Request, name: str, ids: TypeAdapter[str]) -> str:
-    """A percent-encoded id of the path. Raises BadInput for one that is no id."""
+def path_id(part: str, name: str, ids: TypeAdapter[str]) -> str:
+    """A percent-encoded id of the path, called `name`. Raises BadInput for one that is no id."""
     try:
-        return ids.validate_python(decoded(request.path_params[name]))
+        return ids.validate_python(decoded(part))
     except ValidationError as error:  # a ValueError as well
         raise refusal(error, inside=(name,)) from None
     except ValueError as error:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from deployments.api.answer_schemas import SlateOut
@@ -25,8 +24,9 @@ from deployments.api.parameters import (
     context_of,
     filter_of,
     rules_in,
+    scenario_for,
 )
-from deployments.api.parsing import documented, id_adapter, parameters, path_id
+from deployments.api.parsing import documented
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import (
     ExplainText,
@@ -38,7 +38,8 @@ from deployments.api.schemas import (
     Variant,
     Version,
 )
-from recsys.answers import Recommendation, SearchPlan
+from deployments.api.slate_body import written
+from deployments.api.user_queries import UserQueries
 from recsys.config.scenarios import Kind
 from recsys.data.filters import compile_filter
 from recsys.data.rules import compile_rules
@@ -52,25 +53,13 @@ from recsys.serving.left_out import WhyNot
 
 def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of GET /v1/users/{user_id}/recommendations, the hottest: front.py calls it past FastAPI."""
-    platform, ids, read = gateway.platform, id_adapter(), parameters(RecommendQuery)
+    queries = UserQueries(gateway)
 
     async def recommendations_of_user(request: Request) -> Response:
         """Recommendations for a user, who need not be known."""
-        wishes = read(request)
-        query = RecQuery(
-            k=check_k(wishes.k, gateway.settings.limits),
-            scenario=scenario_for(gateway, wishes.scenario, "home"),
-            user_id=path_id(request, "user_id", ids),
-            filter=filter_of(wishes.filter, platform),
-            context=context_in(wishes.context, platform),
-            include_seen=wishes.include_seen,
-            diversity=wishes.diversity,
-            explain=wishes.explain,
-            rules=rules_in(wishes.rules, platform),
-            basket=basket_in(wishes.events, gateway.settings),
-            since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"],
-        )
+        scope = request.scope
+        since, request_id = scope["recsys.caller"].since, scope["recsys.request_id"]
+        query, wishes = queries.of(request.path_params["user_id"], scope["query_string"], since, request_id)
         if wishes.why_not is not None:
             return await _answer(gateway, request, query, page=wishes.page, why_not=(wishes.why_not,))
         return await _answer(gateway, request, query, page=wishes.page)
@@ -93,7 +82,7 @@ def router(gateway: Gateway) -> APIRouter:
         check_bulk(len(body.exclude), "exclude", gateway.settings.limits)
         return RecQuery(
             k=check_k(body.k, gateway.settings.limits),
-            scenario=scenario_for(gateway, body.scenario, call),
+            scenario=scenario_for(gateway.settings, body.scenario, call),
             user_id=body.user_id,
             filter=compile_filter(body.filter, declared, referable=referable),
             exclude=tuple(body.exclude),
@@ -121,7 +110,7 @@ def router(gateway: Gateway) -> APIRouter:
         items = tuple(dict.fromkeys(body.items))
         query = RecQuery(
             k=len(items),
-            scenario=scenario_for(gateway, body.scenario, "rank"),
+            scenario=scenario_for(gateway.settings, body.scenario, "rank"),
             user_id=body.user_id,
             items=items,
             include_seen=True,
@@ -154,7 +143,7 @@ def router(gateway: Gateway) -> APIRouter:
         """The neighbours of an item; 404 when there is no such item."""
         query = RecQuery(
             k=check_k(k, gateway.settings.limits),
-            scenario=scenario_for(gateway, scenario, "similar"),
+            scenario=scenario_for(gateway.settings, scenario, "similar"),
             like_item=item_id,
             filter=filter_of(filter, platform),
             context=context_in(context, platform),
@@ -176,36 +165,6 @@ def router(gateway: Gateway) -> APIRouter:
     return routes
 
 
-def scenario_for(gateway: Gateway, name: str, call: Kind, field: str = "scenario") -> str:
-    """The name, if the scenario is for this call. Raises BadInput."""
-    scenarios = gateway.settings.scenarios
-    if name in scenarios and scenarios[name].call(name) == call:
-        return name
-    names = ", ".join(sorted(other for other, scenario in scenarios.items() if scenario.call(other) == call))
-    raise BadInput(f"{field}: {name!r} is none of those for this call, which are {names}", field=field)
-
-
-class _Body(msgspec.Struct, omit_defaults=True, gc=False):
-    """What SlateOut documents, written as JSON without a step between."""
-
-    request_id: str
-    scenario: str
-    model_version: str
-    index_version: str
-    degraded: tuple[str, ...]
-    took_ms: float
-    items: tuple[Recommendation, ...]
-    unknown_items: tuple[str, ...] | None = None
-    """Only where items were given to rank."""
-    notes: tuple[str, ...] = ()
-    search: SearchPlan | None = None
-    """Only where explanations were asked for."""
-    next_token: str | None = None
-    """Only where pages were asked for."""
-    why_not: list[WhyNot] | None = None
-    """Only where it was asked for."""
-
-
 class _Json(Response):
     """An answer that is bytes already. Starlette makes headers of names and types in Python, once for every answer."""
 
@@ -220,7 +179,6 @@ class _Json(Response):
         ]
 
 
-_json = msgspec.json.Encoder().encode
 _NO_CHOICE = Choice(None, None)
 _EXPLAINED = 20
 """Items of an answer that is explained in full: it is made again for each of them."""
@@ -267,22 +225,6 @@ async def _answer(
         slate = await gateway.page(query, page, text, caller)
     else:
         slate = await (gateway.recommend(query, caller) if text is None else gateway.search(text, query, caller))
-    took_ms = (time.perf_counter() - start) * 1000
     if (trace := request.scope.get("recsys.trace")) is not None:
         trace(query, slate)
-    timing = ", ".join([*(f"{stage};dur={ms:.2f}" for stage, ms in slate.stages.items()), f"total;dur={took_ms:.2f}"])
-    body = _Body(
-        request.scope["recsys.request_id"],
-        query.scenario,
-        slate.model_version,
-        slate.index_version,
-        slate.degraded,
-        round(took_ms, 3),
-        slate.items,
-        None if query.items is None else slate.unknown_items,
-        slate.notes,
-        slate.search,
-        slate.next_page,
-        left_out or None,
-    )
-    return _Json(_json(body), timing)
+    return _Json(*written(slate, query, request.scope["recsys.request_id"], start, left_out))

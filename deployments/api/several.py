@@ -11,9 +11,8 @@ from msgspec import structs
 from pydantic import BaseModel, Field
 
 from deployments.api.answer_schemas import RecommendedItem
-from deployments.api.parameters import basket_of, check_bulk, check_k, check_text, context_of
+from deployments.api.parameters import basket_of, check_bulk, check_k, check_text, context_of, scenario_for
 from deployments.api.problems import status_of
-from deployments.api.reads import scenario_for
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import (
     Basket,
@@ -180,7 +179,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
         check_bulk(len(body.exclude), "exclude", limits)
         common = RecQuery(
             k=check_k(body.k, limits),
-            scenario=scenario_for(gateway, body.scenario, "home"),
+            scenario=scenario_for(gateway.settings, body.scenario, "home"),
             filter=compile_filter(body.filter, declared, referable=referable),
             exclude=tuple(body.exclude),
             include_seen=body.include_seen,
@@ -210,7 +209,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
         query = structs.replace(
             common,
             k=check_k(row.k or 10, limits, f"{at}.k") if items is None else len(items),
-            scenario=scenario_for(gateway, row.scenario, kind, f"{at}.scenario"),
+            scenario=scenario_for(gateway.settings, row.scenario, kind, f"{at}.scenario"),
             like_item=row.item_id,
             items=items,
             filter=compile_filter(row.filter, declared, f"{at}.filter", referable),

@@ -36,6 +36,7 @@ from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.profile_rebuilding import Rebuilder
 from recsys.serving.profile_warming import Active
+from recsys.serving.replies import Answering, Logged
 from recsys.serving.request_facts import RequestFacts
 from recsys.serving.rotation import Rotation
 from recsys.serving.segments import SegmentPopularity
@@ -51,7 +52,7 @@ from recsys.state.user_attributes import UserAttributes
 from recsys.state.users import UserStore
 from recsys.state.vitals import Vitals, version_label
 from recsys.telemetry import SILENT, Telemetry
-from recsys.transport.coalescing import Caller, Flight
+from recsys.transport.coalescing import Caller, Flight, Reply
 from recsys.transport.shard_clients import ShardClient, Shards
 
 
@@ -81,6 +82,7 @@ class Gateway:
         self.reports = OutcomeReports(self.log_files)
         self.timeline = Timeline(redis)
         self._explaining = asyncio.Lock()
+        self._answering = Answering()
         self.vitals = Vitals(redis)
         self._pager = Pager(redis, self._present, self._seen, lambda: self.follower.serve)
         self._rebuilders: list[Rebuilder] = []
@@ -191,6 +193,17 @@ class Gateway:
         if query.request_id is not None:
             self.answers.add(query, slate)
         return slate
+
+    def answer(self, query: RecQuery, caller: Caller, reply: Reply[Slate]) -> None:
+        """Give to `reply` what `recommend` returns or raises. Nearly always no task is needed for that.
+
+        Raises Overloaded where the request has no place.
+        """
+        if self._trials.get(query.scenario) is None and self.follower.canary is None:
+            logged = reply if query.request_id is None else Logged(reply, query, self.answers)
+            self.slates.enqueue(query, logged, caller)
+        else:
+            self._answering.begin(self.recommend(query, caller), reply)
 
     async def _tried(self, query: RecQuery, trial: Trial | None, caller: Caller) -> Slate:
         """The answer where there is an experiment, or another version for a part of the users."""

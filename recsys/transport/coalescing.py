@@ -14,12 +14,13 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from recsys.errors import CallerGone, Overloaded
 
 T = TypeVar("T")
 R = TypeVar("R")
+R_contra = TypeVar("R_contra", contravariant=True)
 
 _SWEEP_S = 0.05
 """Seconds between two searches of a full queue for callers that have gone."""
@@ -40,8 +41,16 @@ class Caller:
         return False
 
 
-_Waiting = tuple[T, "asyncio.Future[R]", Caller, float]
-"""Request, what its caller awaits, the caller, and when it came to the coalescer, by time.monotonic()."""
+class Reply(Protocol[R_contra]):
+    """Where the result of a request goes. A future is one. Its methods do not raise."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: R_contra, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+_Waiting = tuple[T, "Reply[R]", Caller, float]
+"""Request, where its result goes, the caller, and when it came to the coalescer, by time.monotonic()."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +130,15 @@ class Coalescer(Generic[T, R]):
 
         Raises Overloaded and CallerGone, see the class, and what the request's own result or batch raises.
         """
-        caller = caller or Caller()
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self.enqueue(request, future, caller or Caller())
+        return await future
+
+    def enqueue(self, request: T, reply: Reply[R], caller: Caller) -> None:
+        """Give the result to `reply` in the turn of the event loop in which it is there: no task has to wait for it.
+
+        Raises Overloaded where the request has no place.
+        """
         if len(self._waiting) >= self.max_waiting and not self._swept_room():
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
         now = time.monotonic()
@@ -131,21 +148,19 @@ class Coalescer(Generic[T, R]):
             and (wait_s := self._wait_s(caller, now)) > self.max_wait_s
         ):
             raise Overloaded(f"requests have to wait for {wait_s:.1f} s already; try again in a second")
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future, caller, now))
+        self._waiting.append((request, reply, caller, now))
         self._board()
-        return await future
 
-    def _over(self, future: asyncio.Future[R], caller: Caller) -> bool:
+    def _over(self, reply: Reply[R], caller: Caller) -> bool:
         """Whether the request needs no answer any more. Its caller is told why."""
-        if future.done():
+        if reply.done():
             return True
         if caller.gone:
             self.given_up["gone"] += 1
-            future.set_exception(CallerGone("the caller has gone"))
+            reply.set_exception(CallerGone("the caller has gone"))
         elif (waited_s := time.monotonic() - caller.since) > self.budget_s:
             self.given_up["late"] += 1
-            future.set_exception(Overloaded(f"the request waited for {waited_s:.1f} s; try again in a second"))
+            reply.set_exception(Overloaded(f"the request waited for {waited_s:.1f} s; try again in a second"))
         else:
             return False
         return True
@@ -213,16 +228,16 @@ class Coalescer(Generic[T, R]):
                     f"{len(batch)} requests went out and {len(results)} results came back"
                 )
         except BaseException as error:
-            for _, future, _, _ in batch:
-                if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            for _, reply, _, _ in batch:
+                if not reply.done():
+                    reply.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, future, _, _), result in zip(batch, results, strict=True):
-            if future.done():
+        for (_, reply, _, _), result in zip(batch, results, strict=True):
+            if reply.done():
                 continue
             if isinstance(result, Exception):
-                future.set_exception(result)
+                reply.set_exception(result)
             else:
-                future.set_result(result)
+                reply.set_result(result)

@@ -16,10 +16,12 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from deployments.api import front
+from deployments.api import callers, hot_requests
 from deployments.api.app import make_api
-from deployments.api.callers import HttpCaller
+from deployments.api.callers import HttpCaller, age_s
+from deployments.api.hot_line import put_before
 from deployments.api.traces import Traces
 from deployments.ray_internals.loopback.haproxy import haproxy_script
 from recsys.access.gate import Gate
@@ -46,19 +48,34 @@ class Served:
     async def ask(self, path: str = RECOMMEND, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A GET whose answer is not waited for."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write("\r\n".join([f"GET {path} HTTP/1.1", "host: localhost", *headers, "", ""]).encode())
+        lines = [f"GET {path} HTTP/1.1", "host: localhost", "x-request-id: r", *headers, "", ""]
+        writer.write("\r\n".join(lines).encode())
         await writer.drain()
         return reader, writer
 
 
-@pytest.fixture(params=["h11", "httptools"])
+class Lined(HttpToolsProtocol):
+    """A connection that is a hot line from its first request on."""
+
+    take: Any
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        put_before(self, self.take, tells_id=False)
+
+
+@pytest.fixture(params=["h11", "httptools", "hot line"])
 async def make_served(request: pytest.FixtureRequest, make_world: Callable[..., Any]) -> AsyncIterator[Any]:
     running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
     async def make(**options: Any) -> Served:
         world = await make_world(**({"shards": 1} | options))
         front = make_api(world.gateway, Gate(), Traces("r"))
-        config = uvicorn.Config(front, port=0, http=request.param, ws="none", lifespan="off", log_level="error")
+        lined = request.param == "hot line"
+        parser = type("Parser", (Lined,), {"take": staticmethod(front._hot_requests.take)}) if lined else request.param
+        config = uvicorn.Config(
+            front, port=0, http=parser, ws="none", lifespan="off", log_level="error", access_log=not lined
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         assert await eventually(lambda: server.started)
@@ -175,9 +192,9 @@ async def test_a_full_queue_of_callers_that_have_left_has_room(make_served):
 async def test_the_budget_begins_when_haproxy_has_read_the_request(make_served):
     """What waited elsewhere for longer than the budget is told to come again; a stamp of another clock is not heard."""
     served = await make_served(serving=Serving(budget_s=20))
-    for age_s, status in ((0.1, 200), (21, 429), (30, 429), (90, 200), (-30, 200)):
-        reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamped(age_s)}")
-        assert (await reader.readline()).split()[1] == b"%d" % status, age_s
+    for old_s, status in ((0.1, 200), (21, 429), (30, 429), (90, 200), (-30, 200)):
+        reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamped(old_s)}")
+        assert (await reader.readline()).split()[1] == b"%d" % status, old_s
         await leave([(reader, writer)])
     for stamp in ("t=", "t=soon", "-1", "t=1e999", stamped(30, "another"), f"t={int(time.time() - 30) * 1_000_000}"):
         reader, writer = await served.ask(RECOMMEND, f"x-request-start: {stamp}")
@@ -248,7 +265,8 @@ backend b
     script.write_text(haproxy_script(Ports(), port))
     script.chmod(0o700)
     gateway, heard = served.world.gateway, []
-    monkeypatch.setattr(front, "HttpCaller", lambda receive, stamp: heard.append(stamp) or HttpCaller(receive, stamp))
+    for reader in (callers, hot_requests):
+        monkeypatch.setattr(reader, "age_s", lambda stamp: heard.append(stamp) or age_s(stamp))
     proxy = subprocess.Popen([str(script), "-db", "-f", str(config)], stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - at once
     try:
         through = Served(served.world, port)

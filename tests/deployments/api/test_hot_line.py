@@ -1,0 +1,346 @@
+"""The hottest call without ASGI: what it answers, what it leaves to uvicorn, and how its connections end."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+import pytest
+import uvicorn
+
+from deployments.api.app import make_api
+from deployments.api.hot_requests import HotRequests
+from deployments.api.traces import Traces
+from recsys.access.api_keys import new_key
+from recsys.access.gate import Gate
+from recsys.config.environment import KEYS_VARIABLE
+from recsys.config.experiments import Experiment
+from recsys.config.security import Security
+from recsys.config.serving import Serving
+from tests.support.world import World, event, eventually
+
+PATH = "/v1/users/u/recommendations"
+
+
+def get(path: str = PATH, *headers: str, host: str = "localhost") -> bytes:
+    """A request as HAProxy writes it."""
+    lines = [f"GET {path} HTTP/1.1", f"host: {host}", "user-agent: a b", "x-request-id: r-1", *headers]
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+
+
+class Connection:
+    """A caller's end."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the next answer."""
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 30)).decode()
+        status, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        body = await self.reader.readexactly(int(headers.get("content-length", 0)))
+        return int(status.split()[1]), headers, body
+
+    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
+        self.writer.write(request)
+        return await self.answer()
+
+    async def ended(self) -> bool:
+        """Whether the server closes the connection, with nothing more to say."""
+        return await asyncio.wait_for(self.reader.read(), 30) == b""
+
+
+class Served:
+    """A platform in this process behind a uvicorn whose connections may be hot lines."""
+
+    def __init__(self, world: World, gate: Gate, server: uvicorn.Server, taken: list[str]) -> None:
+        self.world, self.gate, self.server, self.taken = world, gate, server, taken
+        self.port = server.servers[0].sockets[0].getsockname()[1]
+        self.connections: list[Connection] = []
+
+    async def connect(self) -> Connection:
+        """A connection over which nothing has come."""
+        self.connections.append(Connection(*await asyncio.open_connection("127.0.0.1", self.port)))
+        return self.connections[-1]
+
+    async def line(self) -> Connection:
+        """A connection over which the hot call has come once."""
+        connection = await self.connect()
+        await connection.ask(get())
+        return connection
+
+
+@pytest.fixture
+async def make_served(make_world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    running: list[tuple[Served, asyncio.Task[None]]] = []
+    plain = HotRequests.take
+
+    async def make(*, lines: bool = True, keep_alive_s: int = 60, world: World | None = None, **options: Any) -> Served:
+        world = world or await make_world(**({"shards": 1} | options))
+        gate, taken = Gate(), list[str]()
+
+        def take(self: HotRequests, line: Any, user: str, *more: Any) -> bool:
+            if plain(self, line, user, *more):
+                taken.append(user)
+                return True
+            return False
+
+        monkeypatch.setattr(HotRequests, "take", take)
+        front = make_api(world.gateway, gate, Traces("r"))
+        config = uvicorn.Config(
+            front, port=0, http="httptools" if lines else "h11", ws="none", lifespan="off", log_level="critical",
+            access_log=False, timeout_keep_alive=keep_alive_s,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve())
+        assert await eventually(lambda: server.started)
+        running.append((Served(world, gate, server, taken), task))
+        return running[-1][0]
+
+    yield make
+    for served, task in running:
+        for connection in served.connections:
+            connection.writer.close()
+        served.server.should_exit = served.server.force_exit = True
+        await task
+
+
+def told(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], Any]:
+    """An answer without what is of its moment."""
+    status, headers, body = answer
+    content = orjson.loads(re.sub(rb"(\d\.\d{4})\d+", rb"\1", body))
+    content.pop("took_ms", None)
+    timing = re.sub(r"[\d.]+", "0", headers.get("server-timing", ""))
+    moment = {"date", "content-length", "server-timing"}
+    return status, {k: v for k, v in headers.items() if k not in moment} | {"timing": timing}, content
+
+
+async def test_the_second_request_is_taken_and_answered_as_the_first(make_served):
+    """Status, headers and body are those of the way through ASGI."""
+    served = await make_served()
+    await served.world.gateway.record([event("u", "sea-1"), event("u", "sea-2")])
+    await served.world.counted()
+    connection = await served.connect()
+    for path in (PATH, f"{PATH}?k=3&include_seen=true", f"{PATH}?explain=true", "/v1/users/a%2Fb%20c/recommendations"):
+        by_asgi = await (await served.connect()).ask(get(path))
+        await connection.ask(get())
+        served.taken.clear()
+        by_line = await connection.ask(get(path))
+        assert len(served.taken) == 1
+        assert by_line[0] == 200
+        assert told(by_line) == told(by_asgi)
+        assert by_line[1].keys() == by_asgi[1].keys()
+
+
+async def test_an_event_is_in_the_very_next_answer(make_served):
+    served = await make_served()
+    line = await served.line()
+    for n in range(12):
+        await served.world.gateway.record([event("u", f"sea-{n}")])
+        items = {item["item_id"] for item in orjson.loads((await line.ask(get()))[2])["items"]}
+        assert f"sea-{n}" not in items
+    assert len(served.taken) == 12
+
+
+async def test_taken_answers_are_logged_and_counted(make_served):
+    served = await make_served()
+    line = await served.line()
+    logged = len(served.world.gateway.answers)
+    for _ in range(3):
+        await line.ask(get())
+    assert len(served.world.gateway.answers) == logged + 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get(f"{PATH}?page=first"),
+        get(f"{PATH}?explain=full&k=2"),
+        get(f"{PATH}?why_not=sea-1"),
+        get(f"{PATH}?colour=red"),
+        get(f"{PATH}?k=0"),
+        get("/v1/users/u%FF/recommendations"),
+        get("/v1/users/u/events"),
+        get("/v1/users//recommendations"),
+        get(PATH, host="example.org"),
+        get(PATH, "Accept: */*"),
+        get(PATH, "accept:*/*"),
+        get(PATH, "accept: "),
+        get(PATH, "connection: close"),
+        get(PATH, "content-length: 0"),
+        get(PATH, "origin: http://localhost"),
+        get(PATH).replace(b"HTTP/1.1", b"HTTP/1.0"),
+        get(PATH).replace(b"GET", b"HEAD"),
+        get(PATH).replace(b"x-request-id: r-1\r\n", b""),
+        get(PATH).replace(b"\r\n", b"\n"),
+        b"GET " + PATH.encode() + b" HTTP/1.1\r\nbad header\r\n\r\n",
+        get("/v1/users/" + 200 * "x" + "/recommendations"),
+    ],
+)
+async def test_everything_else_goes_to_uvicorn_as_it_came(make_served, request_):
+    """It is answered on a hot line as on a new connection."""
+    served = await make_served()
+    line, new = await served.line(), await served.connect()
+    served.taken.clear()
+    for connection in (line, new):
+        connection.writer.write(request_)
+    if request_.startswith(b"HEAD") or b"bad header" in request_ or b"\r" not in request_:
+        first, second = [(await asyncio.wait_for(c.reader.readline(), 30)) for c in (line, new)]
+        assert first == second
+    else:
+        first, second = told(await line.answer()), told(await new.answer())
+        assert first[:2] == second[:2]
+        assert first[2].keys() == second[2].keys()
+        assert first[2].get("detail") == second[2].get("detail")
+    assert served.taken == []
+
+
+async def test_requests_in_pieces_and_behind_one_another_are_all_answered_in_order(make_served):
+    """Wherever the stream is cut, and whatever stands before: uvicorn's parser is never left with half a request."""
+    served = await make_served()
+    body = b'{"user_id": "p", "k": 2}'
+    post = b"POST /v1/recommendations HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+    post += b"content-length: %d\r\n\r\n" % len(body) + body
+    short = get(f"{PATH}?k=1")
+    stream, expected = short + post + short + short, [1, 2, 1, 1]
+    for cut in [1, 2, 30, len(short) - 1, len(short), len(short) + 1, len(short + post) - 3, len(short + post) + 5]:
+        line = await served.line()
+        line.writer.write(stream[:cut])
+        await asyncio.sleep(0.01)
+        line.writer.write(stream[cut:])
+        lengths = [len(orjson.loads((await line.answer())[2])["items"]) for _ in expected]
+        assert lengths == expected, cut
+        served.taken.clear()
+        await line.ask(short)  # the line is a hot one again
+        await line.ask(short)
+        assert served.taken
+        line.writer.close()
+
+
+async def test_the_rest_of_a_body_is_no_request(make_served):
+    """A POST that is refused before its body has come: what its body holds is never answered."""
+    served = await make_served()
+    line = await served.line()
+    served.taken.clear()
+    head = b"POST /v1/recommendations HTTP/1.1\r\nhost: example.org\r\ncontent-length: %d\r\n\r\n" % len(get())
+    assert (await line.ask(head))[0] == 421
+    line.writer.write(get())
+    line.writer.write(get(f"{PATH}?k=2"))
+    status, _, content = await line.answer()
+    assert (status, len(orjson.loads(content)["items"])) == (200, 2)
+
+
+async def test_who_needs_a_key_is_asked_for_it_on_a_hot_line(make_served, monkeypatch):
+    """Calls with a right key are taken, the others refused; the rate counts."""
+    served = await make_served()
+    key, digest = new_key()
+    entry = {"name": "a", "sha256": digest, "scopes": ["read"], "rate": 0.001, "burst": 3}
+    monkeypatch.setenv(KEYS_VARIABLE, orjson.dumps({"keys": [entry]}).decode())
+    await served.gate.configure(Security())
+    connection = await served.connect()
+    statuses = [(await connection.ask(get(PATH, f"authorization: Bearer {key}")))[0] for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert (await connection.ask(get()))[0] == 401
+    assert (await connection.ask(get(PATH, "x-api-key: another")))[0] == 401
+    assert len(served.taken) == 2
+
+
+async def test_a_full_platform_says_so_on_a_hot_line(make_served):
+    """429 with Retry-After from the line itself, and the other answers come all the same."""
+    served = await make_served(serving=Serving(budget_s=20, max_waiting=1))
+    lines = [await served.line() for _ in range(6)]
+    go, search = asyncio.Event(), served.world.clients[0].search
+
+    async def held(query: Any) -> Any:
+        await go.wait()
+        return await search(query)
+
+    served.world.clients[0].search = held
+    for n, line in enumerate(lines):
+        line.writer.write(get(f"/v1/users/{n}/recommendations"))
+        await asyncio.sleep(0.05)
+    refused = [line for line in lines if line.reader._buffer]
+    assert refused
+    for line in refused:
+        status, headers, content = await line.answer()
+        assert (status, headers["retry-after"], orjson.loads(content)["code"]) == (429, "1", "overloaded")
+        assert orjson.loads(content)["request_id"] == "r-1"
+    go.set()
+    for line in lines:
+        if line not in refused:
+            assert (await line.answer())[0] == 200
+    assert all([(await line.ask(get()))[0] == 200 for line in lines])
+
+
+async def test_a_defect_behind_a_hot_line_is_told_in_words(make_served, caplog):
+    served = await make_served()
+    line = await served.line()
+    search = served.world.gateway.slates._fn
+
+    async def broken(batch: Any) -> Any:
+        raise ZeroDivisionError("x")
+
+    served.world.gateway.slates._fn = broken
+    status, _, content = await line.ask(get())
+    assert (status, orjson.loads(content)["code"]) == (500, "internal")
+    assert "ZeroDivisionError" not in content.decode()
+    served.world.gateway.slates._fn = search
+    assert (await line.ask(get()))[0] == 200
+
+
+async def test_an_experiment_is_answered_on_a_hot_line(make_served):
+    """What needs more than a flight is answered and logged as through ASGI, once."""
+    served = await make_served()
+    gateway = served.world.gateway
+    experiment = Experiment(name="e", variants={"control": {}, "other": {"settings": {"diversity": 0.5}}})
+    await gateway.experiments.start("home", experiment, "a")
+    assert await eventually(lambda: "home" in gateway._trials)
+    line = await served.line()
+    served.taken.clear()
+    logged = len(gateway.answers)
+    assert (await line.ask(get()))[0] == 200
+    assert served.taken == ["u"]
+    assert len(gateway.answers) == logged + 1
+
+
+async def test_a_quiet_line_is_closed(make_served):
+    """After the time that uvicorn gives to connections, whoever answered last."""
+    served = await make_served(keep_alive_s=1)
+    for last in (get(), get("/healthz")):
+        line = await served.line()
+        await line.ask(get())
+        await line.ask(last)
+        assert await line.ended()
+
+
+async def test_what_is_owed_is_answered_before_the_server_stops(make_served):
+    """The answer says that the connection ends, and it does; lines without a request end at once."""
+    served = await make_served()
+    line, quiet = await served.line(), await served.line()
+    go, search = asyncio.Event(), served.world.clients[0].search
+
+    async def held(query: Any) -> Any:
+        await go.wait()
+        return await search(query)
+
+    served.world.clients[0].search = held
+    line.writer.write(get())
+    assert await eventually(lambda: bool(served.world.gateway.slates._flights))
+    served.server.should_exit = True
+    assert await quiet.ended()
+    go.set()
+    status, headers, _ = await line.answer()
+    assert (status, headers["connection"]) == (200, "close")
+    assert await line.ended()
+
+
+async def test_another_server_is_left_alone(make_served):
+    """Behind uvicorn's other parser there are no hot lines."""
+    served = await make_served(lines=False)
+    line = await served.line()
+    assert (await line.ask(get()))[0] == 200
+    assert served.taken == []
