@@ -22,7 +22,8 @@ from recsys.model.profiles import fold
 from recsys.model.taste import Taste
 from recsys.ranking.known_features import NOTHING, Attributes, Known
 from recsys.ranking.served_version import Serve
-from recsys.serving.pipeline import Gathered, Recommender
+from recsys.serving.gathering import Gathered
+from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import Loaded
 from recsys.serving.request_facts import RequestFacts
 from recsys.shard.candidates import CandidateSet, ShardQuery
@@ -87,6 +88,9 @@ class _Histories:
         vectors, late = await self._shards.vectors(serve.version, needed - self._contexts.keys(), budget_s)
         self._contexts |= vectors
         return Loaded({u: self._profile(int(u), serve) for u in user_ids}, self._contexts, late)
+
+    def remembered(self, user_id: str, serve: Serve) -> UserProfile | None:  # noqa: ARG002
+        return None  # nothing here waits for anything
 
     def _profile(self, case: int, serve: Serve) -> UserProfile:
         of, part = self._histories, slice(*self._histories.offsets[case : case + 2].tolist())

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from msgspec import structs
 
 from recsys.answers import Batch, Recommendation, SearchPlan, Slate
 from recsys.config.serving import Serving
-from recsys.datatypes import Floats, RecQuery, UserProfile
-from recsys.errors import BadInput, NotFound, Outdated, Unavailable
-from recsys.model.profiles import position, with_basket
-from recsys.model.space import Space
-from recsys.model.taste import Taste
-from recsys.ranking import known_features
-from recsys.ranking.batch_query import Prepared, Wants, grouped, shard_query
+from recsys.datatypes import Floats, RecQuery
+from recsys.errors import Unavailable
+from recsys.ranking.batch_query import Prepared, grouped
 from recsys.ranking.explanations import Explanations
-from recsys.ranking.relevance import relevant
-from recsys.ranking.rules import BatchRules, placements, with_effects
-from recsys.ranking.selection import blend, top
+from recsys.ranking.rules import placements, with_effects
+from recsys.ranking.selection import top
 from recsys.ranking.served_version import Serve
-from recsys.ranking.signals import SIGNALS, Moment, measure
+from recsys.ranking.signals import SIGNALS
 from recsys.ranking.slate_notes import notes, probes, reasons
 from recsys.ranking.slates import recommendations
-from recsys.ranking.tree_ranker import features
-from recsys.serving.profile_loading import Loaded, Profiles
-from recsys.serving.request_facts import NO_FACTS, Facts, RequestFacts
+from recsys.serving.foresight import Foresight
+from recsys.serving.gathering import Gathered, Gathering, measured
+from recsys.serving.preparation import Preparation
+from recsys.serving.profile_loading import Profiles
+from recsys.serving.request_facts import RequestFacts
 from recsys.serving.slate_filling import fill, rest_of
 from recsys.shard.candidates import CandidateSet
 from recsys.shard.plans import named
@@ -38,43 +33,6 @@ from recsys.transport.shard_clients import Shards
 
 _PATIENCE_S = 10.0
 """Budget of a batch of answers that explain another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What a batch is ranked from; the same in an answer and in training."""
-
-    batch: Sequence[Prepared]
-    candidates: CandidateSet
-    signals: Floats
-    scores: Floats
-    """(n,) the linear blend."""
-    missing: tuple[str, ...]
-    """Shards that did not answer, and servers of indexes."""
-    now: float
-    """Unix seconds."""
-    rules: BatchRules
-    """Those that hold now."""
-
-    @property
-    def histories(self) -> Floats:
-        """(B,) float32: how many items each request's user has seen."""
-        return np.array([len(p.profile.seen) for p in self.batch], np.float32)
-
-    @property
-    def sessions(self) -> Floats:
-        """(B,) float32: items liked in each user's present session."""
-        return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
-
-    def features(self, known: Sequence[str] = ()) -> Floats:
-        """What trees rank by, see `ranking/tree_ranker.py`. `known`: what they look at of users and moments."""
-        offsets, sources = self.candidates.offsets, self.candidates.sources
-        table = features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
-        if not known:
-            return table
-        told = [known_features.told_apart(p.attributes, p.query.context) for p in self.batch]
-        own = known_features.table(known, told)
-        return np.concatenate([table, own[self.candidates.requests]], axis=1)
 
 
 class Recommender:
@@ -90,13 +48,11 @@ class Recommender:
         now: Callable[[], float] = time.time,
         facts: RequestFacts | None = None,
     ) -> None:
+        facts = facts or RequestFacts()
         self._shards = shards
-        self._profiles = profiles
-        self._now = now
-        self._facts = facts or RequestFacts()
-        self._rotation, self._segments = self._facts.rotation, self._facts.segments
-        self._taste = Taste(settings.event_types, settings.taste_half_life)
-        self._wants = Wants()
+        self._preparation = Preparation(profiles, facts, settings)
+        self._gathering = Gathering(shards, settings, now)
+        self._rotation, self._segments = facts.rotation, facts.segments
         self.settings = settings
         self._falls_back = any(scenario.fallback is not None for scenario in settings.scenarios.values())
 
@@ -124,62 +80,24 @@ class Recommender:
         )
 
     async def _recommend(self, queries: Sequence[RecQuery], serve: Serve, clock: Clock) -> list[Slate | Exception]:
-        prepared = await self._prepare(queries, serve, clock)
-        batch = [p for p in prepared if isinstance(p, Prepared)]
-        slates = iter(await self._answer(batch, serve, clock) if batch else [])
+        foresight = Foresight.of(queries, serve, clock, self._preparation, self._gathering)
+        try:
+            prepared = await self._preparation.of(queries, serve, clock)
+            batch = [p for p in prepared if isinstance(p, Prepared)]
+            slates = iter(await self._answer(batch, serve, clock, foresight) if batch else [])
+        finally:
+            if foresight is not None:
+                foresight.end()
         return [next(slates) if isinstance(p, Prepared) else p for p in prepared]
 
-    async def _prepare(self, queries: Sequence[RecQuery], serve: Serve, clock: Clock) -> list[Prepared | Exception]:
-        """Each query with its user's profile and its own vector, or the error that is its own."""
-        users = dict.fromkeys(q.user_id for q in queries if q.user_id is not None)
-        items = [q.like_item for q in queries if q.like_item is not None]
-        items += [event.item_id for q in queries for event in q.basket]
-        profiles = self._profiles.load(list(users), items, serve, clock.left())
-        looked_at = serve.ranker is not None and serve.ranker.of_users
-        if looked_at or self._facts.needed(queries):
-            loading = self._facts.load(queries, clock.left() / 2, everyone=looked_at)
-            loaded, facts = await asyncio.gather(profiles, loading)
-        else:  # nearly always
-            loaded, facts = await profiles, NO_FACTS
-        clock.lap("profiles")
-        unknown = serve.space.unknown_user()
-        return [self._prepared(query, serve, loaded, unknown, facts) for query in queries]
-
-    def _prepared(
-        self, query: RecQuery, serve: Serve, loaded: Loaded, unknown: UserProfile, facts: Facts
-    ) -> Prepared | Exception:
-        scenario = self.settings.scenarios.get(query.scenario)
-        if scenario is None:
-            names = ", ".join(sorted(self.settings.scenarios))
-            return BadInput(f"scenario: {query.scenario!r} is not one of {names}", field="scenario")
-        if query.encoder is not None and query.encoder != serve.fingerprint:
-            return Outdated("the version changed while the text was encoded; try again")
-        vector = _vector(query, serve.space, loaded.vectors)
-        lacking = tuple(part for part in loaded.missing if part != "profiles")
-        if query.like_item is not None and vector is None:
-            if any(part.startswith("shard") for part in lacking):
-                return Unavailable("the shard that may hold the item does not answer; try again")
-            return NotFound(f"item_id: there is no item {query.like_item!r}", field="item_id")
-        profile = unknown if query.user_id is None else loaded.profiles.get(query.user_id)
-        if profile is None or profile.stale:
-            lacking = ("profiles", *lacking)
-        profile = profile or unknown
-        if query.basket:
-            profile = with_basket(profile, query.basket, loaded.vectors, self._taste, serve.space)
-        wishes = self._facts.wishes(query, profile, facts, rotates=scenario.rotation > 0)
-        missing = (*lacking, *wishes.missing)
-        return Prepared(
-            query, scenario, profile, vector, missing, wishes.rules, wishes.filter, wishes.shown,
-            facts.attributes.get(query.user_id, {}) if facts.attributes and query.user_id is not None else {},
-            wishes.segment, wishes.unknown,
-        )  # fmt: skip
-
-    async def _answer(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> list[Slate | Exception]:
+    async def _answer(
+        self, batch: Sequence[Prepared], serve: Serve, clock: Clock, foresight: Foresight | None = None
+    ) -> list[Slate | Exception]:
         # Trees and explanations look at every signal, the blend at those that have a weight.
         every = serve.ranker is not None or any(p.query.explain for p in batch)
         weights = [p.weights(serve) for p in batch]
         wanted = SIGNALS.keys() if every else set().union(*{id(w): w for w in weights}.values())
-        gathered = await self._gather(batch, serve, clock, wanted, weights)
+        gathered = await self._gather(batch, serve, clock, wanted, weights, foresight)
         if gathered is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
@@ -254,7 +172,7 @@ class Recommender:
 
     async def prepare(self, queries: Sequence[RecQuery], serve: Serve) -> list[Prepared | Exception]:
         """Each query with what belongs to it, for `answer` and `candidates`."""
-        return await self._prepare(queries, serve, Clock(self.settings.budget_s))
+        return await self._preparation.of(queries, serve, Clock(self.settings.budget_s))
 
     async def answer(self, batch: Sequence[Prepared], serve: Serve) -> list[Slate | Exception]:
         """The slates of queries that were prepared, or made of ones that were; they are noted nowhere."""
@@ -268,7 +186,7 @@ class Recommender:
     async def gather(self, queries: Sequence[RecQuery], serve: Serve) -> Gathered | None:
         """Candidates and signals of queries that are valid; None when no shard answered."""
         clock = Clock(self.settings.budget_s)
-        prepared = await self._prepare(queries, serve, clock)
+        prepared = await self._preparation.of(queries, serve, clock)
         batch = [p for p in prepared if isinstance(p, Prepared)]
         return await self._gather(batch, serve, clock, SIGNALS.keys(), [p.weights(serve) for p in batch])
 
@@ -279,28 +197,14 @@ class Recommender:
         clock: Clock,
         wanted: Collection[str],
         weights: Sequence[Mapping[str, float]],
+        foresight: Foresight | None = None,
     ) -> Gathered | None:
-        """`wanted`: names of signals. `weights`: of each request's blend; empty: none is blended."""
-        moment = Moment(self._now(), self.settings.trend_half_life_s, self.settings.recency_half_life_s)
-        rules = BatchRules.of([p.rules for p in batch], moment.now)
-        spread = self._shards.router(serve.version).spread
-        query = shard_query(serve, batch, moment, rules, self._wants, max(clock.left(), 0.0), spread)
-        candidates, missing = await self._shards.search(query, clock)
+        """See `measured`. `foresight`: a search that may have been the right one; None: there is none."""
+        answer = None if foresight is None else await foresight.answer(batch)
+        if answer is None:
+            answer = await self._gathering.ask(batch, serve, clock)
         clock.lap("candidates")
-        if candidates is None:
-            return None
-        candidates = relevant(candidates, batch)
-        signals = measure(candidates, moment, wanted)
-        scores = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
-        return Gathered(batch, candidates, signals, scores, missing, moment.now, rules)
-
-
-def _vector(query: RecQuery, space: Space, contexts: Mapping[str, Floats]) -> Floats | None:
-    """(width,) what the query asks to be like: a text, or an item; None: neither, or the item is not known."""
-    if query.like_item is None:
-        return None if query.vector is None else space.text_query(query.vector)
-    context = contexts.get(query.like_item)
-    return None if context is None else space.context_query(context)
+        return measured(answer, batch, wanted, weights)
 
 
 def _ranked(gathered: Gathered, serve: Serve) -> Floats:

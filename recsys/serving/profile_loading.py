@@ -50,6 +50,11 @@ class Profiles(Protocol):
     async def load(self, user_ids: Sequence[str], item_ids: Sequence[str], serve: Serve, budget_s: float) -> Loaded:
         """Profiles of the users and contexts of the items, as far as they come within the budget."""
 
+    def remembered(self, user_id: str, serve: Serve) -> UserProfile | None:
+        """The profile that was loaded last for the user; None: none is remembered. It may be out of date. Where it is
+        not, `load` returns the same object.
+        """
+
 
 class ProfileLoader:
     def __init__(
@@ -95,6 +100,10 @@ class ProfileLoader:
             vectors, lacking = await self._shards.vectors(serve.version, item_ids, budget_s / 2)
             late = tuple(dict.fromkeys((*late, *lacking)))
         return Loaded(profiles, vectors, late if complete else ("profiles", *late))
+
+    def remembered(self, user_id: str, serve: Serve) -> UserProfile | None:
+        """See `Profiles.remembered`."""
+        return self._users.profiles.remembered(user_id, serve.version, serve.space.unknown_user())
 
     async def seen(self, user_id: str, serve: Serve, budget_s: float) -> tuple[Keys, Sequence[str]]:
         """(n,) sorted keys of the items that a user has seen, and the parts that did not answer in time."""
@@ -171,6 +180,7 @@ class ProfileLoader:
         users who are not in `folding`, items that were there two seconds ago count as known.
         """
         fresh = {u: a for u, a in appended.items() if a.fresh}
+        self._users.profiles.outdate(fresh)
         items = dict.fromkeys(e.item_id for u, a in fresh.items() if u in folding for e in a.fresh)
         others = dict.fromkeys(e.item_id for u, a in fresh.items() if u not in folding for e in a.fresh)
         items |= dict.fromkeys(self._present.unsure(serve.version, others))

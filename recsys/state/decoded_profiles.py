@@ -29,6 +29,12 @@ class DecodedProfiles:
         same = entry is not None and entry[0] == blob and entry[1] == version and entry[2] is unknown
         return entry[3] if entry is not None and same else None
 
+    def last(self, user_id: str, version: str, unknown: UserProfile) -> UserProfile | None:
+        """What was decoded last for the user, if that was for this version; None: nothing, or for another."""
+        entry = self._by_user.get(user_id)
+        same = entry is not None and entry[1] == version and entry[2] is unknown
+        return entry[3][0] if entry is not None and same else None
+
     def put(self, user_id: str, blob: bytes, version: str, unknown: UserProfile, cached: Cached) -> None:
         """Remember the user's profile in place of the one before."""
         before = self._by_user.pop(user_id, None)
@@ -42,8 +48,13 @@ class DecodedProfiles:
         """Return the sequence of each user's profile."""
         return {user_id: cached[0].sequence for user_id, (_, _, _, cached) in self._by_user.items()}
 
-    def drop(self, user_id: str, sequence: int) -> None:
+    def drop(self, user_id: str) -> None:
+        """Forget the user's profile."""
+        if (entry := self._by_user.pop(user_id, None)) is not None:
+            self._bytes -= len(entry[0])
+
+    def drop_of(self, user_id: str, sequence: int) -> None:
         """Forget the user's profile of this sequence. One of another sequence stays."""
         entry = self._by_user.get(user_id)
         if entry is not None and entry[3][0].sequence == sequence:
-            self._bytes -= len(self._by_user.pop(user_id)[0])
+            self.drop(user_id)

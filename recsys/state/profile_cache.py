@@ -73,6 +73,18 @@ class ProfileCache:
             loaded.append(cached[0] if cached is not None and current else Stale(sequence, blob))
         return loaded
 
+    def remembered(self, user_id: str, version: str, unknown: UserProfile) -> UserProfile | None:
+        """The profile that `load` returned last for the user, if it was decoded for this version; None: there is none.
+
+        It may be out of date. Where it is not, `load` returns the same object.
+        """
+        return self._decoded.last(user_id, version, unknown)
+
+    def outdate(self, user_ids: Iterable[str]) -> None:
+        """Forget the decoded profiles of users who have new events."""
+        for user_id in user_ids:
+            self._decoded.drop(user_id)
+
     async def drop_outdated(self, others: Iterable[str] = ()) -> list[str]:
         """Forget the decoded profiles that are not of the user's sequence of now: they are never answered with again.
 
@@ -86,7 +98,7 @@ class ProfileCache:
             stored: list[Any] = await self._redis.mget([redis_keys.sequence(user_id) for user_id in page])
             for user_id, sequence in zip(page, stored, strict=True):
                 if user_id in remembered and int(sequence or 0) != remembered[user_id]:
-                    self._decoded.drop(user_id, remembered[user_id])
+                    self._decoded.drop_of(user_id, remembered[user_id])
                 if sequence is None:
                     gone.append(user_id)
         return gone

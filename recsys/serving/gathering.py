@@ -1,0 +1,111 @@
+"""What a batch is ranked from: the candidates that the shards answer with, and their signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.config.serving import Serving
+from recsys.datatypes import Floats
+from recsys.model.profiles import position
+from recsys.ranking import known_features
+from recsys.ranking.batch_query import Prepared, Wants, shard_query
+from recsys.ranking.relevance import relevant
+from recsys.ranking.rules import BatchRules
+from recsys.ranking.selection import blend
+from recsys.ranking.served_version import Serve
+from recsys.ranking.signals import Moment, measure
+from recsys.ranking.tree_ranker import features
+from recsys.shard.candidates import CandidateSet
+from recsys.transport.clock import Clock
+from recsys.transport.shard_clients import Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a batch is ranked from; the same in an answer and in training."""
+
+    batch: Sequence[Prepared]
+    candidates: CandidateSet
+    signals: Floats
+    scores: Floats
+    """(n,) the linear blend."""
+    missing: tuple[str, ...]
+    """Shards that did not answer, and servers of indexes."""
+    now: float
+    """Unix seconds."""
+    rules: BatchRules
+    """Those that hold now."""
+
+    @property
+    def histories(self) -> Floats:
+        """(B,) float32: how many items each request's user has seen."""
+        return np.array([len(p.profile.seen) for p in self.batch], np.float32)
+
+    @property
+    def sessions(self) -> Floats:
+        """(B,) float32: items liked in each user's present session."""
+        return np.array([position(p.profile, self.now) for p in self.batch], np.float32)
+
+    def features(self, known: Sequence[str] = ()) -> Floats:
+        """What trees rank by, see `ranking/tree_ranker.py`. `known`: what they look at of users and moments."""
+        offsets, sources = self.candidates.offsets, self.candidates.sources
+        table = features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
+        if not known:
+            return table
+        told = [known_features.told_apart(p.attributes, p.query.context) for p in self.batch]
+        own = known_features.table(known, told)
+        return np.concatenate([table, own[self.candidates.requests]], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardsAnswer:
+    """The answer of all shards to a batch."""
+
+    candidates: CandidateSet | None
+    """None: no shard answered."""
+    missing: tuple[str, ...]
+    """Shards that did not answer, and servers of indexes."""
+    moment: Moment
+    """At which they were asked."""
+    rules: BatchRules
+    """Those that held then."""
+
+
+class Gathering:
+    """`now` gives Unix seconds."""
+
+    def __init__(self, shards: Shards, settings: Serving, now: Callable[[], float]) -> None:
+        self._shards = shards
+        self._settings = settings
+        self._now = now
+        self._wants = Wants()
+
+    async def ask(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> ShardsAnswer:
+        """One call a shard, within what is left on the clock."""
+        settings = self._settings
+        moment = Moment(self._now(), settings.trend_half_life_s, settings.recency_half_life_s)
+        rules = BatchRules.of([p.rules for p in batch], moment.now)
+        spread = self._shards.router(serve.version).spread
+        query = shard_query(serve, batch, moment, rules, self._wants, max(clock.left(), 0.0), spread)
+        return ShardsAnswer(*await self._shards.search(query, clock), moment, rules)
+
+
+def measured(
+    answer: ShardsAnswer,
+    batch: Sequence[Prepared],
+    wanted: Collection[str],
+    weights: Sequence[Mapping[str, float]],
+) -> Gathered | None:
+    """Measure the candidates; None where no shard answered.
+
+    `wanted`: names of signals. `weights`: of each request's blend; empty: none is blended.
+    """
+    if answer.candidates is None:
+        return None
+    candidates, moment = relevant(answer.candidates, batch), answer.moment
+    signals = measure(candidates, moment, wanted)
+    scores = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
+    return Gathered(batch, candidates, signals, scores, answer.missing, moment.now, answer.rules)
