@@ -71,7 +71,7 @@ class Front:
         self._gate = gate
         self._settings = settings
         self._hot = hot
-        self._hot_requests = hot_requests
+        self.hot_requests = hot_requests
         self.router = app.router
         # Serve looks a request's route up here, for its metrics: the hot one is to be found first.
         self.routes: list[BaseRoute] = [_HotRoute(_HOT_PATH, hot, methods=["GET"]), *app.routes]
@@ -118,7 +118,7 @@ class Front:
         if tells_id:
             response.raw_headers.append((b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
         await send_whole(response, scope, receive, send)
-        put_before(server_of(send), self._hot_requests.take, tells_id=tells_id)
+        put_before(server_of(send), self.hot_requests.take, tells_id=tells_id)
 
     def _within_limit(self, receive: Receive, caller: HttpCaller) -> Receive:
         limits, read, parts = self._settings().limits, 0, 0

@@ -20,6 +20,8 @@ from recsys.config.environment import KEYS_VARIABLE
 from recsys.config.experiments import Experiment
 from recsys.config.security import Security
 from recsys.config.serving import Serving
+from recsys.datatypes import RecQuery
+from recsys.serving.pipeline import Recommender
 from tests.support.world import World, event, eventually
 
 PATH = "/v1/users/u/recommendations"
@@ -72,6 +74,19 @@ class Served:
         connection = await self.connect()
         await connection.ask(get())
         return connection
+
+
+class Held:
+    """Searches of a shard wait until they are let go."""
+
+    def __init__(self, world: World) -> None:
+        self.waiting, self.go, self._plain = 0, asyncio.Event(), world.clients[0].search
+        world.clients[0].search = self._search
+
+    async def _search(self, query: Any) -> Any:
+        self.waiting += 1
+        await self.go.wait()
+        return await self._plain(query)
 
 
 @pytest.fixture
@@ -252,43 +267,33 @@ async def test_who_needs_a_key_is_asked_for_it_on_a_hot_line(make_served, monkey
 async def test_a_full_platform_says_so_on_a_hot_line(make_served):
     """429 with Retry-After from the line itself, and the other answers come all the same."""
     served = await make_served(serving=Serving(budget_s=20, max_waiting=1))
-    lines = [await served.line() for _ in range(6)]
-    go, search = asyncio.Event(), served.world.clients[0].search
-
-    async def held(query: Any) -> Any:
-        await go.wait()
-        return await search(query)
-
-    served.world.clients[0].search = held
+    lines, held = [await served.line() for _ in range(6)], Held(served.world)
+    answers = []
     for n, line in enumerate(lines):
-        line.writer.write(get(f"/v1/users/{n}/recommendations"))
-        await asyncio.sleep(0.05)
-    refused = [line for line in lines if line.reader._buffer]
-    assert refused
-    for line in refused:
-        status, headers, content = await line.answer()
+        answers.append(asyncio.create_task(line.ask(get(f"/v1/users/{n}/recommendations"))))
+        if n < 2:  # as many searches as may be under way, and one more request that waits
+            assert await eventually(lambda n=n: held.waiting == n + 1)
+    assert await eventually(lambda: sum(answer.done() for answer in answers) == 3)
+    for status, headers, content in [answer.result() for answer in answers if answer.done()]:
         assert (status, headers["retry-after"], orjson.loads(content)["code"]) == (429, "1", "overloaded")
         assert orjson.loads(content)["request_id"] == "r-1"
-    go.set()
-    for line in lines:
-        if line not in refused:
-            assert (await line.answer())[0] == 200
-    assert all([(await line.ask(get()))[0] == 200 for line in lines])
+    held.go.set()
+    assert sorted([(await answer)[0] for answer in answers]) == [200, 200, 200, 429, 429, 429]
+    assert [(await line.ask(get()))[0] for line in lines] == [200] * 6
 
 
-async def test_a_defect_behind_a_hot_line_is_told_in_words(make_served, caplog):
+async def test_a_defect_behind_a_hot_line_is_told_in_words(make_served, monkeypatch):
     served = await make_served()
     line = await served.line()
-    search = served.world.gateway.slates._fn
 
-    async def broken(batch: Any) -> Any:
+    async def broken(*_: Any) -> Any:
         raise ZeroDivisionError("x")
 
-    served.world.gateway.slates._fn = broken
-    status, _, content = await line.ask(get())
+    with monkeypatch.context() as patched:
+        patched.setattr(Recommender, "recommend_many", broken)
+        status, _, content = await line.ask(get())
     assert (status, orjson.loads(content)["code"]) == (500, "internal")
     assert "ZeroDivisionError" not in content.decode()
-    served.world.gateway.slates._fn = search
     assert (await line.ask(get()))[0] == 200
 
 
@@ -298,7 +303,7 @@ async def test_an_experiment_is_answered_on_a_hot_line(make_served):
     gateway = served.world.gateway
     experiment = Experiment(name="e", variants={"control": {}, "other": {"settings": {"diversity": 0.5}}})
     await gateway.experiments.start("home", experiment, "a")
-    assert await eventually(lambda: "home" in gateway._trials)
+    assert (await gateway.recommend(RecQuery(k=1, user_id="u"))).variant
     line = await served.line()
     served.taken.clear()
     logged = len(gateway.answers)
@@ -321,18 +326,12 @@ async def test_what_is_owed_is_answered_before_the_server_stops(make_served):
     """The answer says that the connection ends, and it does; lines without a request end at once."""
     served = await make_served()
     line, quiet = await served.line(), await served.line()
-    go, search = asyncio.Event(), served.world.clients[0].search
-
-    async def held(query: Any) -> Any:
-        await go.wait()
-        return await search(query)
-
-    served.world.clients[0].search = held
+    held = Held(served.world)
     line.writer.write(get())
-    assert await eventually(lambda: bool(served.world.gateway.slates._flights))
+    assert await eventually(lambda: held.waiting == 1)
     served.server.should_exit = True
     assert await quiet.ended()
-    go.set()
+    held.go.set()
     status, headers, _ = await line.answer()
     assert (status, headers["connection"]) == (200, "close")
     assert await line.ended()

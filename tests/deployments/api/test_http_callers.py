@@ -72,7 +72,7 @@ async def make_served(request: pytest.FixtureRequest, make_world: Callable[..., 
         world = await make_world(**({"shards": 1} | options))
         front = make_api(world.gateway, Gate(), Traces("r"))
         lined = request.param == "hot line"
-        parser = type("Parser", (Lined,), {"take": staticmethod(front._hot_requests.take)}) if lined else request.param
+        parser = type("Parser", (Lined,), {"take": staticmethod(front.hot_requests.take)}) if lined else request.param
         config = uvicorn.Config(
             front, port=0, http=parser, ws="none", lifespan="off", log_level="error", access_log=not lined
         )

@@ -10,7 +10,9 @@ import pytest
 from recsys.datatypes import RecQuery
 from recsys.errors import Unavailable
 from recsys.serving.pipeline import Recommender
+from recsys.serving.profile_loading import ProfileLoader
 from recsys.state.profile_cache import ProfileCache
+from recsys.transport.shard_clients import Shards
 from tests.support.slates import ids
 from tests.support.world import catalogue, event, eventually
 
@@ -125,7 +127,8 @@ async def test_what_more_is_needed_for_is_not_foreseen(world, query):
 async def test_no_search_is_left_behind(world):
     """When a batch is given up, nobody goes on to wait for the search that was foreseen."""
     gateway = world.gateway
-    recommender = Recommender(gateway._shards, gateway._profiles, gateway.settings)
+    shards = Shards(lambda shard: world.clients[shard], lambda _: world.router)
+    recommender = Recommender(shards, ProfileLoader(gateway.users, shards, gateway.settings), gateway.settings)
     begun, never, before = asyncio.Event(), asyncio.Event(), asyncio.all_tasks()
 
     async def stuck(_: Any) -> Any:
