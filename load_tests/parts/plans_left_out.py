@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from load_tests.comparison.workload import EF_CONSTRUCTION, Floats, M, Workload
+from recsys.index.hnsw_file import put_in_clusters
 
 SHARES = (0.5, 0.2, 0.1, 0.04, 0.01)
 K, EF, QUERIES = 50, 64, 30
@@ -94,6 +95,9 @@ def main() -> None:
                   title=f"{args.items:,} items of {args.dimension} dimensions, ef {EF}")  # fmt: skip
     nodes = np.argsort(two_hop.labels)
     for share in SHARES:
+        if share * args.items < 2 * K:
+            print(f"left out: {share:g} of {args.items:,} items are too few to look for {K} among them")
+            continue
         table.add_row(f"{share:g}", *_row(graph, two_hop, nodes, vectors, queries, share))
     Console(width=110).print(table)
     print(f"copying the links took {copied_s:.2f} s and takes {two_hop.bytes / args.items:.0f} bytes an item")
@@ -168,9 +172,11 @@ def _graph(saved: Path | None, vectors: Floats) -> hnswlib.Index:
         graph.init_index(len(vectors), M, EF_CONSTRUCTION, random_seed=7)
         graph.add_items(vectors, np.arange(len(vectors)))
         with tempfile.TemporaryDirectory() as folder:  # what is loaded is laid out as in a replica
-            graph.save_index(f"{folder}/graph")
+            path = Path(folder) / "graph"
+            graph.save_index(str(path))
+            put_in_clusters(path, vectors.shape[1], 1)
             graph = hnswlib.Index("ip", vectors.shape[1])
-            graph.load_index(f"{folder}/graph")
+            graph.load_index(str(path))
     graph.set_ef(EF)
     return graph
 
