@@ -148,6 +148,7 @@ async def test_an_impression_leaves_the_user_alone(make_world, redis):
     world = await make_world()
     gateway = world.gateway
     await gateway.record([event("u", "sea-1"), event("v", "space-1")])
+    await world.counted()
     before = await gateway.recommend(RecQuery(k=20, user_id="u"))
     keys = sorted(await redis.keys("recsys:*"))
     told = [event("u", item.item_id, type="impression", request_id="r") for item in before.items]
