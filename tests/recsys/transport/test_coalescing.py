@@ -9,7 +9,7 @@ import time
 import pytest
 
 from recsys.errors import Overloaded
-from recsys.transport.coalescing import Coalescer
+from recsys.transport.coalescing import Caller, Coalescer
 
 
 class Flights:
@@ -235,3 +235,33 @@ async def test_as_many_results_as_requests():
 
     with pytest.raises(RuntimeError, match="1 requests went out and 0 results came back"):
         await Coalescer(lossy, max_batch=2, max_in_flight=1).submit(1)
+
+
+async def test_a_reply_is_given_its_result_without_a_task_that_waits():
+    """In the turn in which the batch lands, in order, beside callers that await theirs; errors go the same way."""
+    told: list[object] = []
+
+    class Told:
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, result: int) -> None:
+            told.append(result)
+
+        def set_exception(self, error: BaseException) -> None:
+            told.append(str(error))
+
+    coalescer = Coalescer(Flights(), max_batch=8, max_in_flight=1, max_waiting=3)
+    for number in (1, 13):
+        coalescer.enqueue(number, Told(), Caller())
+    assert await coalescer.submit(3) == 6
+    assert told == [2, "13"]
+    flights = Flights()
+    flights.gate.clear()
+    full = Coalescer(flights, max_batch=8, max_in_flight=1, max_waiting=1)
+    full.enqueue(1, Told(), Caller())
+    with pytest.raises(Overloaded):
+        full.enqueue(2, Told(), Caller())
+    flights.gate.set()
+    await settle()
+    assert told == [2, "13", 2]
