@@ -39,7 +39,7 @@ from recsys.state.connection import connect
 from recsys.state.users import Counted, UserStore
 
 _TOGETHER, _READ = 200, 16
-_READS = 2000
+READS = 2000
 _ITEMS = 100_000
 _NOW = 1_700_000_000.0
 _VERSION = "v20260101-000000"
@@ -145,7 +145,7 @@ async def _reads(store: UserStore, people: People) -> dict[str, float]:
         ("histories", store.histories),
     ):
         taken = []
-        for _ in range(_READS):
+        for _ in range(READS):
             some = [people.name(user) for user in rng.integers(people.users, size=_READ).tolist()]
             start = time.perf_counter()
             await read(some)

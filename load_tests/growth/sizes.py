@@ -43,13 +43,13 @@ Row = dict[str, Any]
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = _arguments(argv)
+    args = arguments(argv)
     rows: list[Row] = []
     for size in args.sizes:
         work = Large(items=size, ef=args.ef, m=args.m, ef_construction=args.ef_construction, originals=args.originals)
         work = replace(work, folder=str((args.out / "large" / work.key).resolve()))
         rows += measure(work, args)
-        _keep(rows, args.out / "scaling.json")
+        keep(rows, args.out / "scaling.json")
     if rows:
         show(rows)
         print(f"written: {args.out / 'scaling.json'}")
@@ -119,7 +119,7 @@ def _first_answer(target: str, start: float) -> float:
         time.sleep(0.05)
 
 
-def _keep(rows: list[Row], file: Path) -> None:
+def keep(rows: list[Row], file: Path) -> None:
     """Put them into the file, in the place of earlier ones of the same work and contender."""
     known = json.loads(file.read_text())["rows"] if file.exists() else []
     mine = [(row["step"], row["contender"]) for row in json.loads(json.dumps(rows))]
@@ -148,7 +148,7 @@ def show(rows: list[Row]) -> None:
     console.print(made)
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], default=SIZES)
     parser.add_argument("--ef", type=int, default=128)

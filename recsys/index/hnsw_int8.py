@@ -45,9 +45,9 @@ _HEADROOM = 1.25
 
 _SMALLEST = np.float32(1e-30)
 """A query whose components are all smaller counts as zeros."""
-_READ = 1 << 23
+READ = 1 << 23
 """Components read at a time: 32 MiB as float32."""
-_LINKED = 1 << 27
+LINKED = 1 << 27
 """Components linked at a time: faiss takes them as float32, in 512 MiB."""
 _UNSORTED = 1 << 16
 """Vectors up to which they are linked before they are put in order: so many, and their links, fit a core's cache."""
@@ -139,7 +139,7 @@ class Int8Graph:
         return np.arange(start, len(self))
 
     def coded(self, vectors: npt.NDArray[np.floating]) -> Iterator[Floats]:
-        step = max(_READ // vectors.shape[1], 1)
+        step = max(READ // vectors.shape[1], 1)
         blocks = [slice(start, start + step) for start in range(0, len(vectors), step)]
         if not self._scale:
             largest = max(float(max(part.max(), -part.min())) for part in (vectors[block] for block in blocks))
@@ -161,7 +161,7 @@ class Int8Graph:
         found = clusters_of(read, len(rows), vectors.shape[1], threads)
         clusters = np.zeros(len(rows), np.int16) if found is None else found
         _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
-        step, few = max(_LINKED // vectors.shape[1], 1), len(rows) <= _UNSORTED
+        step, few = max(LINKED // vectors.shape[1], 1), len(rows) <= _UNSORTED
         order, sorted_until = np.zeros(0, np.int64), step
         for start in range(0, len(rows), step):
             end = min(start + step, len(rows))

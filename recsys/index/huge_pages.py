@@ -18,7 +18,7 @@ _LEAST = 8 << 20
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25
 """linux/mman.h: use huge pages from now on; copy what is there onto huge pages now (Linux 6.1 and later)."""
 _MAPS = Path("/proc/self/maps")
-_ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _ANONYMOUS = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *$", re.MULTILINE)
 
 Ranges = list[tuple[int, int]]
@@ -30,9 +30,9 @@ def huge_pages() -> Iterator[None]:
     if not allowed():
         yield
         return
-    before = _anonymous()
+    before = anonymous()
     yield
-    for start, end in _new(before, _anonymous()):
+    for start, end in added(before, anonymous()):
         if end - start >= _LEAST:
             _advise(start, end)
 
@@ -40,16 +40,16 @@ def huge_pages() -> Iterator[None]:
 def allowed() -> bool:
     """Whether there are huge pages here, and the operator of the machine has not ruled them out."""
     with suppress(OSError):
-        return "[never]" not in _ENABLED.read_text()
+        return "[never]" not in ENABLED.read_text()
     return False
 
 
-def _anonymous() -> Ranges:
+def anonymous() -> Ranges:
     """Where the process's own memory lies, by address."""
     return [(int(start, 16), int(end, 16)) for start, end in _ANONYMOUS.findall(_MAPS.read_text())]
 
 
-def _new(before: Ranges, after: Ranges) -> Ranges:
+def added(before: Ranges, after: Ranges) -> Ranges:
     """The parts of `after` that are not in `before`; the kernel joins new mappings with those beside them."""
     new = []
     for start, end in after:

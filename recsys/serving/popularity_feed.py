@@ -16,7 +16,7 @@ from recsys.state import item_counts, redis_keys
 from recsys.state.counting_script import FEED
 from recsys.state.item_counts import PAGE, Counts
 
-_MANY = 100_000
+MANY = 100_000
 """Items of a shard from which on their numbers are looked for among Redis' keys. 100,000 are read in 0.2 s."""
 _ALL_ANEW_S = 86_400.0
 """Seconds after which a feed reads all numbers again: no feed names numbers that expired or were changed by hand."""
@@ -62,7 +62,7 @@ class PopularityFeed:
         """Items of which all numbers are to be read, some at a time: those that are not named have none, here and in
         Redis. Of many items it is mostly cheaper to look through Redis' keys for those that have any.
         """
-        if shard.items.live < _MANY or await self._redis.dbsize() > shard.items.live:
+        if shard.items.live < MANY or await self._redis.dbsize() > shard.items.live:
             for rows in shard.pages(PAGE):
                 yield await asyncio.to_thread(shard.ids, rows)
             return

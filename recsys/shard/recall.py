@@ -33,7 +33,7 @@ _WRONG_BELOW = 0.8
 """A build is refused under 0.95 of 250 queries; 32 of a good one fall under this less than once in 10,000 loads."""
 _WIDE = 512
 """`ef_search` of the walks of that check."""
-_POOL = 1 << 16
+POOL = 1 << 16
 """Rows of a larger shard that are looked at in its place when it is loaded: ten million are not to be read before the
 first answer. They lie side by side, and are a sample all the same: a build puts items into the order of hashes."""
 _BLOCK = 1 << 14
@@ -212,8 +212,8 @@ def inspect(shard: Shard, items: int) -> None:
             f"{len(shard.index)} were read; build again, or `recsys rollback`"
         )
     queries, rows = texts_of(shard, _INSPECTED), shard.items.live_rows()
-    whole = len(rows) <= _POOL
-    some = rows if whole else rows[:_POOL]
+    whole = len(rows) <= POOL
+    some = rows if whole else rows[:POOL]
     tuning = shard.tuning
     # A wide walk, for this checks whether the index fits. How much a request's walk finds is measured while it serves.
     shard.tune(tuning.model_copy(update={"ef_search": max(tuning.ef_search, _WIDE)}))
@@ -256,7 +256,7 @@ def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
     queries = np.zeros((n if len(rows) else 0, items.width), np.float32)
     if len(rows):
         rng = np.random.default_rng(seed)
-        some = rng.permutation(rows)[: 4 * n] if len(rows) <= _POOL else rng.choice(rows, 4 * n)
+        some = rng.permutation(rows)[: 4 * n] if len(rows) <= POOL else rng.choice(rows, 4 * n)
         queries[:, : items.dimension] = sample_queries(items.vectors(some)[:, : items.dimension], n, seed)
     return queries
 

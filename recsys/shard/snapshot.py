@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 Vectors = npt.NDArray[np.floating]
 """float32 or float16."""
-_BLOCK = 1 << 14
+BLOCK = 1 << 14
 """Rows written and read at a time."""
 _HEADER = 128
 """Bytes of a .npy file before its array."""
@@ -122,8 +122,8 @@ def write_vectors(folder: Path, vectors: Vectors, originals: Originals) -> None:
     about = {"descr": kind.str, "fortran_order": False, "shape": vectors.shape}
     with (folder / "vectors.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, about)
-        for start in range(0, len(vectors), _BLOCK):
-            file.write(np.ascontiguousarray(vectors[start : start + _BLOCK], kind).data)
+        for start in range(0, len(vectors), BLOCK):
+            file.write(np.ascontiguousarray(vectors[start : start + BLOCK], kind).data)
 
 
 def read_vectors(folder: Path) -> Floats:
@@ -202,7 +202,7 @@ def _read_shard(
 def _attributes(folder: Path) -> Iterator[list[dict[str, AttributeValue]]]:
     """The attributes of all items, some at a time."""
     with pq.ParquetFile(folder / "items.parquet") as file:
-        for batch in file.iter_batches(_BLOCK, columns=["attributes"]):
+        for batch in file.iter_batches(BLOCK, columns=["attributes"]):
             yield orjson.loads(f"[{','.join(batch.column(0).to_pylist())}]")
 
 

@@ -22,7 +22,7 @@ from recsys.shard.equal_items import TwinColumns, content_hashes
 from recsys.shard.sketches import Sketcher
 
 FORMAT = 1
-_BLOCK = 1 << 14
+BLOCK = 1 << 14
 """Items looked at at a time: what is made of them on the way takes some MiB."""
 _SKETCHED = 1 << 18
 """Components sketched in one product: 1 MiB, of which nothing stays in the heap."""
@@ -116,8 +116,8 @@ class SnapshotColumns:
 
 def blocks(items: Sequence[Item]) -> Iterator[list[Item]]:
     """The items, some thousands at a time: a sequence that makes them when it is asked never has all in memory."""
-    for start in range(0, len(items), _BLOCK):
-        yield [items[place] for place in range(start, min(start + _BLOCK, len(items)))]
+    for start in range(0, len(items), BLOCK):
+        yield [items[place] for place in range(start, min(start + BLOCK, len(items)))]
 
 
 def _sketches(vectors: npt.NDArray[np.floating], sketcher: Sketcher, texts: int) -> npt.NDArray[np.int8]:

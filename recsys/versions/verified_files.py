@@ -17,7 +17,7 @@ from recsys.files import replace
 
 LARGE = 1 << 24
 """Bytes from which a file is noted: smaller ones are read in a hundredth of a second."""
-_SETTLED_S = 2.0
+SETTLED_S = 2.0
 """Seconds since a file's last change, after which it is noted."""
 
 
@@ -33,7 +33,7 @@ class VerifiedFiles:
 
     def note(self, version: str, path: Path, sha256: str) -> None:
         """Note that the file has this checksum. Where nothing can be written, the next start reads it again."""
-        if not _large(path) or time.time() - path.stat().st_ctime < _SETTLED_S:
+        if not _large(path) or time.time() - path.stat().st_ctime < SETTLED_S:
             return
         notes = self._notes(version) | {str(path): [sha256, *_marks(path)]}
         with contextlib.suppress(OSError):

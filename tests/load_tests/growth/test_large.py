@@ -91,13 +91,13 @@ def test_a_measurement_takes_the_place_of_an_earlier_one(tmp_path):
         return {"step": {"axis": sizes.AXIS, "work": {"items": items}}, "contender": contender, "rps": rps}
 
     file = tmp_path / "scaling.json"
-    sizes._keep([row(1, 1.0), row(2, 2.0), row(1, 5.0, "monolith-2")], file)
-    sizes._keep([row(1, 3.0), row(1, 4.0)], file)
+    sizes.keep([row(1, 1.0), row(2, 2.0), row(1, 5.0, "monolith-2")], file)
+    sizes.keep([row(1, 3.0), row(1, 4.0)], file)
     rows = json.loads(file.read_text())["rows"]
     assert [r["rps"] for r in rows] == [2.0, 5.0, 3.0, 4.0]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--sizes", "5,7", "--m", "16"]])
 def test_sizes_are_numbers(arguments):
-    args = sizes._arguments(arguments)
+    args = sizes.arguments(arguments)
     assert args.sizes == ([1_000_000, 3_000_000, 10_000_000] if not arguments else [5, 7])

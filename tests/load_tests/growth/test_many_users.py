@@ -10,7 +10,7 @@ from load_tests.growth.many_users import People, measure, server
 
 def test_bytes_and_reads_of_some_users(monkeypatch):
     """All of a user's keys are there, profiles are current, and histories whole."""
-    monkeypatch.setattr(many_users, "_READS", 20)
+    monkeypatch.setattr(many_users, "READS", 20)
     with server([]) as url:
         told = asyncio.run(measure(People(400, 5, 16), url))
     assert told["users"] == 400

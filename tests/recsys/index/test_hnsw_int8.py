@@ -121,8 +121,8 @@ class TestFile:
     @pytest.mark.parametrize("linked", [1 << 20, 500 * DIMENSION])
     def test_a_build_from_a_file_finds_what_one_from_memory_finds(self, tmp_path, monkeypatch, kind, linked):
         """In one call of faiss and in six, with equal vectors among them."""
-        monkeypatch.setattr(hnsw_int8, "_LINKED", linked)
-        monkeypatch.setattr(hnsw_int8, "_READ", 100 * DIMENSION)
+        monkeypatch.setattr(hnsw_int8, "LINKED", linked)
+        monkeypatch.setattr(hnsw_int8, "READ", 100 * DIMENSION)
         vectors = np.concatenate([random_vectors(2900), random_vectors(2900)[:100]]).astype(kind)
         np.save(tmp_path / "v.npy", vectors)
         index = make("hnsw_int8")

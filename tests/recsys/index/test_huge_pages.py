@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recsys.index import huge_pages
-from recsys.index.huge_pages import _new
+from recsys.index.huge_pages import added
 
 LARGE = 32 << 20
 
@@ -45,8 +45,8 @@ def test_what_is_new_and_large_is_advised() -> None:
 def test_nothing_is_asked_where_huge_pages_are_ruled_out(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the machine's operator, or by a system without them."""
     setting = tmp_path / "enabled"
-    monkeypatch.setattr(huge_pages, "_ENABLED", setting)
-    monkeypatch.setattr(huge_pages, "_anonymous", lambda: pytest.fail("it looked"))
+    monkeypatch.setattr(huge_pages, "ENABLED", setting)
+    monkeypatch.setattr(huge_pages, "anonymous", lambda: pytest.fail("it looked"))
     with huge_pages.huge_pages():
         pass
     setting.write_text("always madvise [never]\n")
@@ -56,8 +56,8 @@ def test_nothing_is_asked_where_huge_pages_are_ruled_out(tmp_path, monkeypatch: 
 
 def test_mappings_that_the_kernel_joined_count_by_what_came() -> None:
     """A new mapping beside an old one is seen as one that grew."""
-    assert _new([(10, 20), (30, 40)], [(10, 20), (25, 50), (60, 70)]) == [(25, 30), (40, 50), (60, 70)]
-    assert _new([(10, 20)], [(5, 20)]) == [(5, 10)]
-    assert _new([(10, 20)], [(10, 20)]) == []
-    assert _new([], [(1, 2)]) == [(1, 2)]
-    assert _new([(0, 100)], [(10, 20)]) == []
+    assert added([(10, 20), (30, 40)], [(10, 20), (25, 50), (60, 70)]) == [(25, 30), (40, 50), (60, 70)]
+    assert added([(10, 20)], [(5, 20)]) == [(5, 10)]
+    assert added([(10, 20)], [(10, 20)]) == []
+    assert added([], [(1, 2)]) == [(1, 2)]
+    assert added([(0, 100)], [(10, 20)]) == []

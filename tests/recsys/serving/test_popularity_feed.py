@@ -57,7 +57,7 @@ def test_no_likes_and_far_futures():
 
 async def test_of_many_items_only_those_that_are_counted_are_read(redis, shard, monkeypatch):
     """At the start, and when all is read anew: then those, too, of which nothing is counted any more."""
-    monkeypatch.setattr(popularity_feed, "_MANY", 1)
+    monkeypatch.setattr(popularity_feed, "MANY", 1)
     monkeypatch.setattr(type(redis), "dbsize", lambda _: asyncio.sleep(0, 0))
     await like(redis, "sea-0", "ghost", weight=3.0)
     await like(redis, "sea-1", user="v")

@@ -97,8 +97,8 @@ def upsert(table: ItemTable, items: list[Item]) -> None:
 @pytest.mark.parametrize("originals", ["float32", "float16"])
 def test_items_and_vectors_may_come_some_at_a_time(tmp_path, items, originals, monkeypatch):
     """Items that are made when they are asked for, and a map of the vectors, give the same files, byte for byte."""
-    monkeypatch.setattr(snapshot_columns, "_BLOCK", 7)
-    monkeypatch.setattr(snapshot, "_BLOCK", 5)
+    monkeypatch.setattr(snapshot_columns, "BLOCK", 7)
+    monkeypatch.setattr(snapshot, "BLOCK", 5)
     vectors = vectors_of(items)
     np.save(tmp_path / "v.npy", vectors)
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
@@ -128,7 +128,7 @@ def test_columns_of_another_format_are_refused(tmp_path, items, monkeypatch):
 
 def test_of_a_large_shard_some_rows_are_checked(tmp_path, monkeypatch):
     """One whose index is of other vectors is refused by them; one whose index fits is not."""
-    monkeypatch.setattr(recall, "_POOL", 500)
+    monkeypatch.setattr(recall, "POOL", 500)
     items, vectors = [Item(f"i{n}", f"Item {n}") for n in range(2000)], vectors_of(range(2000))
     shard = written(tmp_path / "fits", items, vectors)
     inspect(shard, 2000)

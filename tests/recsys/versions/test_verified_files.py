@@ -20,7 +20,7 @@ from tests.support.world import catalogue
 @pytest.fixture(autouse=True)
 def small_files_count_and_clocks_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verified_files, "LARGE", 1)
-    monkeypatch.setattr(verified_files, "_SETTLED_S", -60.0)
+    monkeypatch.setattr(verified_files, "SETTLED_S", -60.0)
 
 
 def test_a_file_is_read_once_until_it_changes(tmp_path: Path):
@@ -42,7 +42,7 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path):
 
 def test_a_file_that_was_just_written_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It could change again within the resolution of its times."""
-    monkeypatch.setattr(verified_files, "_SETTLED_S", 3600.0)
+    monkeypatch.setattr(verified_files, "SETTLED_S", 3600.0)
     path, notes = tmp_path / "file", VerifiedFiles(tmp_path / "notes")
     path.write_bytes(b"one")
     notes.note("v", path, "sum")
