@@ -45,8 +45,8 @@ class NewestEvents:
     def add(self, histories: Sequence[Sequence[Interaction]]) -> None:
         """Add complete histories, one for each user."""
         events = [event for history in histories for event in history]
-        # Use the items that occur: the catalogue may be a thousand times as long.
-        few = list(dict.fromkeys(event.item_id for event in events if event.item_id in self._place))
+        # Use the items that occur, in the catalogue's order: the catalogue may be a thousand times as long.
+        few = sorted({event.item_id for event in events if event.item_id in self._place}, key=self._place.__getitem__)
         part = weighted(events, self._types, few)
         places = np.array([self._place[item] for item in few], np.int64)
         disliked = None if part.disliked is None else replace(part.disliked, items=places[part.disliked.items])

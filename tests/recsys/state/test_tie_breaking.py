@@ -76,6 +76,17 @@ def test_the_newest_events_of_the_platform_are_those_of_any_walk_through_its_use
     assert len(hashes) == 1
 
 
+def test_dislikes_of_one_moment_are_in_the_catalogues_order():
+    """Whichever event of a history comes first."""
+    rows = [("ann", "i0", 0.0, "like"), ("ann", "i1", 1.0, "dislike"), ("ann", "i2", 1.0, "dislike")]
+    for history in itertools.permutations(told(rows)):
+        newest = NewestEvents(Serving().event_types, IDS, 4)
+        newest.add([history])
+        disliked = newest.interactions().disliked
+        assert disliked is not None
+        assert disliked.items.tolist() == [1, 2]
+
+
 @given(st.permutations(range(8)), st.permutations(range(8)))
 def test_a_history_goes_by_neither_event_ids_nor_arrival(numbers, arrival):
     """Events of one moment about different items: whatever ids the sender numbered them by, one order."""
