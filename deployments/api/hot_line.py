@@ -82,8 +82,9 @@ class HotLine(asyncio.Protocol):
             return
         if self._at_rest() and len(data) <= _LONGEST and (request := _REQUEST.fullmatch(data)) is not None:
             user, query_string, lines = request.groups()
-            headers = {name: value for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n"))}
-            if _ELSEWHERE.isdisjoint(headers):
+            parts = lines.split(b"\r\n")
+            headers = {name: value for name, _, value in (line.partition(b": ") for line in parts)}
+            if len(headers) == len(parts) and _ELSEWHERE.isdisjoint(headers):  # none is given twice
                 self._busy = True
                 if self._take(self, user.decode("ascii"), query_string or b"", headers):
                     self._watch_over()

@@ -188,6 +188,8 @@ async def test_taken_answers_are_logged_and_counted(make_served):
         get(PATH, "connection: close"),
         get(PATH, "content-length: 0"),
         get(PATH, "origin: http://localhost"),
+        get(PATH, "x-api-key: a", "x-api-key: b"),
+        get(PATH, "x-request-id: r-2"),
         get(PATH).replace(b"HTTP/1.1", b"HTTP/1.0"),
         get(PATH).replace(b"GET", b"HEAD"),
         get(PATH).replace(b"x-request-id: r-1\r\n", b""),
