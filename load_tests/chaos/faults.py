@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from load_tests.chaos.data_path import DATA_PATH
+from load_tests.chaos.halt import halted
 from load_tests.chaos.stage import FaultFailed, Stage, eventually
 
 _HANG_S = 5.0
@@ -51,18 +52,13 @@ def kill_all_replicas(stage: Stage) -> None:
 
 def hang_shard_replica(stage: Stage) -> None:
     process = stage.replicas("shard-1")[0]
-    process.suspend()
-    time.sleep(_HANG_S)
-    process.resume()
+    with halted(process):
+        time.sleep(_HANG_S)
 
 
 def hang_whole_shard(stage: Stage) -> None:
-    processes = stage.replicas("shard-1")
-    for process in processes:
-        process.suspend()
-    time.sleep(_HANG_S)
-    for process in processes:
-        process.resume()
+    with halted(*stage.replicas("shard-1")):
+        time.sleep(_HANG_S)
 
 
 def full_disk(stage: Stage) -> None:

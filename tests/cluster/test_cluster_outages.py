@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 
 from deployments.machine.environment import ray_environment
 from deployments.machine.valkey import start_valkey
+from load_tests.chaos.halt import halted
 from tests.support.live import Live, event, eventually, ids
 
 pytestmark = pytest.mark.cluster
@@ -73,39 +73,30 @@ def test_a_killed_shard_is_waited_for_or_named(live: Live) -> None:
 
 def test_a_hung_shard_is_left_out_once_the_budget_is_spent(live: Live) -> None:
     [process] = live.replicas("shard-1")
-    process.suspend()
-    try:
+    with halted(process):
         slate = live.json("GET", "/v1/users/196/recommendations")
         assert slate["degraded"] == ["shard-1"]
         assert len(slate["items"]) == 10
         unsure = [live.http.get(f"/v1/items/{number}") for number in (1, 2)]  # one in each shard
         assert {(a.status_code, a.json().get("code")) for a in unsure} == {(200, None), (503, "unavailable")}
-    finally:
-        process.resume()
     assert eventually(lambda: whole(live), RECOVERY_S)
     assert live.replicas("shard-1") == [process]
 
 
 def test_recommendations_and_events_need_no_encoder(live: Live) -> None:
     [process] = live.replicas("Encoder")
-    process.suspend()
-    try:
+    with halted(process):
         for user in ("196", "nobody"):
             assert len(live.recommend(user)) == 10
         live.like("244", "1")
         assert len(live.json("GET", "/v1/items/1/similar")["items"]) == 10
-    finally:
-        process.resume()
 
 
 def test_a_text_is_refused_while_the_encoder_hangs(live: Live) -> None:
     [process] = live.replicas("Encoder")
-    process.suspend()
-    try:
+    with halted(process):
         text = {"text": "a text that nobody has encoded yet"}
         answer = live.http.post("/v1/search", json=text, timeout=60)  # the budget is 5
-    finally:
-        process.resume()
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer.headers["retry-after"] == "1"
 
@@ -134,8 +125,7 @@ def test_without_valkey_reads_go_on_and_writes_are_refused(live: Live) -> None:
     warm = ids(live.recommend("222"))
     liked = event("222", "1000")
     valkey = live.valkey()
-    valkey.send_signal(signal.SIGSTOP)
-    try:
+    with halted(valkey):
         for user in ("222", "223", "nobody"):
             slate = live.json("POST", "/v1/recommendations", {"user_id": user})
             assert slate["degraded"] == ["profiles"]
@@ -159,8 +149,6 @@ def test_without_valkey_reads_go_on_and_writes_are_refused(live: Live) -> None:
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable"), answer.text
             assert answer.headers["retry-after"] == "1"
             assert answer.headers["content-type"] == "application/problem+json"
-    finally:
-        valkey.send_signal(signal.SIGCONT)
     assert eventually(lambda: whole(live), RECOVERY_S)
     # Refused was not forgotten: sent again with the same id, it counts once.
     again = live.json("POST", "/v1/events", {"events": [liked]})

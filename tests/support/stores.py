@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import psutil
 import pytest
 
+from load_tests.chaos.halt import halted
 from recsys.config.index import IndexSpec
 from tests.support.own_process import OwnProcess
 from tests.support.pinecone_service import PineconeService
@@ -34,10 +35,9 @@ class StoreServer(Protocol):
         """The server is gone until `start`; what it holds stays."""
 
     def start(self) -> None: ...
-    def hang(self) -> None:
-        """It takes connections and calls, and answers none until `go_on`."""
+    def hanging(self) -> AbstractContextManager[None]:
+        """It takes connections and calls, and answers none within."""
 
-    def go_on(self) -> None: ...
     def remove(self) -> None: ...
 
 
@@ -83,18 +83,9 @@ class Postgres:
 
     collections = tables
 
-    def _processes(self) -> list[psutil.Process]:
+    def hanging(self) -> AbstractContextManager[None]:
         first = psutil.Process(int((self.folder / "data" / "postmaster.pid").read_text().split()[0]))
-        return [first, *first.children(recursive=True)]
-
-    def hang(self) -> None:
-        self._stopped = self._processes()
-        for process in self._stopped:
-            process.suspend()
-
-    def go_on(self) -> None:
-        for process in self._stopped:
-            process.resume()
+        return halted(first, *first.children(recursive=True))
 
     def stop(self) -> None:
         self._server.stop()
@@ -166,13 +157,9 @@ class Milvus(OwnProcess):
         finally:
             client.close()
 
-    def hang(self) -> None:
+    def hanging(self) -> AbstractContextManager[None]:
         assert self._process is not None
-        psutil.Process(self._process.pid).suspend()
-
-    def go_on(self) -> None:
-        assert self._process is not None
-        psutil.Process(self._process.pid).resume()
+        return halted(psutil.Process(self._process.pid))
 
 
 SERVERS: dict[str, Any] = {"pgvector": Postgres, "milvus": Milvus, "pinecone": Pinecone}

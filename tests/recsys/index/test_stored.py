@@ -167,13 +167,10 @@ def test_a_server_that_hangs_holds_nobody_up(name, server, monkeypatch, tmp_path
     index.tune(ShardTuning())
     assert index.search(VECTORS[:1], 1)[0].tolist() == [[0]]
     index.hurry()
-    server.hang()
-    try:
+    with server.hanging():
         for _ in range(5):
             assert (index.search(VECTORS[:1], 1)[0] == NO_ROW).all()
         assert index.away == f"the store of {name} does not answer within 1 s"
-    finally:
-        server.go_on()
     wait_for(lambda: index.search(VECTORS[:1], 1)[0].tolist() == [[0]])
 
 

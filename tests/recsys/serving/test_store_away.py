@@ -61,14 +61,11 @@ async def test_a_store_that_hangs_costs_a_request_its_limit_and_no_more(make_wor
     """The shard answers within the budget of the request, exactly, and says that its index did not."""
     world = await make_world(index=IndexSpec.of("pgvector", timeout_s=0.5), items=catalogue(200), shards=1)
     wanted = await ids(world)
-    server.hang()
-    try:
+    with server.hanging():
         for _ in range(3):
             slate = await world.gateway.recommend(QUERY)
             assert slate.degraded == ("index-0",)
             assert [item.item_id for item in slate.items] == wanted
-    finally:
-        server.go_on()
 
     async def whole() -> bool:
         return not (await world.gateway.recommend(QUERY)).degraded
