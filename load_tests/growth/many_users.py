@@ -43,7 +43,7 @@ READS = 2000
 _ITEMS = 100_000
 _NOW = 1_700_000_000.0
 _VERSION = "v20260101-000000"
-_KINDS = ("events:", "order:", "counted:", "sequence:", "profile:")
+_KINDS = ("events:", "counted:", "sequence:", "profile:")
 
 
 @dataclass

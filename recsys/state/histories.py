@@ -6,28 +6,40 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
 from recsys.datatypes import Interaction
+from recsys.state.packed_ids import unpack_id
 from recsys.state.tie_breaking import tie
 
 
 class StoredEvent(msgspec.Struct, frozen=True, array_like=True):
-    """An event as it stands in the history: a JSON array. User and event_id are in the key and the field's name."""
+    """An event as it stands in the history: its fields as MessagePack, one after another. User and event_id are in the
+    key and the field's name. The scripts read the first two.
+    """
 
     item_id: str
-    type: str
     timestamp: float
+    type: str
     value: float | None
-    request_id: str | None
+    request_id: Any
+    """str, bytes (see `pack_id`) or None: of texts and bytes, msgspec's types allow one."""
     call: str
-    """Names the call that brought it. Last, so that the script can compare it without reading JSON."""
+    """Names the call that brought it. Last, so that the script can compare it without reading the others."""
 
 
-write_event = msgspec.json.Encoder().encode
 log = logging.getLogger(__name__)
-_read = msgspec.json.Decoder(StoredEvent).decode
+_write = msgspec.msgpack.Encoder().encode
+_read = msgspec.msgpack.Decoder(StoredEvent).decode
+_ARRAY = msgspec.msgpack.encode([None] * len(StoredEvent.__struct_fields__))[:1]
+"""What MessagePack writes in front of an array of so many."""
+
+
+def write_event(event: StoredEvent) -> bytes:
+    # Redis' Lua reads the first of several values, but no array that has binary data in it.
+    return _write(event)[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +64,13 @@ class StoredHistory:
         events = []
         for event_id, document in self.fields.items():
             try:
-                stored = _read(document)
+                stored = _read(_ARRAY + document)
             except msgspec.DecodeError:
                 continue
-            fields = (stored.item_id, stored.type, stored.timestamp, stored.value, stored.request_id)
-            events.append(Interaction(event_id.decode(), self.user_id, *fields))
+            request = stored.request_id
+            fields = (stored.item_id, stored.type, stored.timestamp, stored.value)
+            named = unpack_id(request) if isinstance(request, bytes) else request
+            events.append(Interaction(unpack_id(event_id), self.user_id, *fields, named))
         if len(events) < len(self.fields):
             log.warning("%d events of a user cannot be read, and are left out", len(self.fields) - len(events))
         return ordered(events)

@@ -6,8 +6,7 @@ whole keys: see `user_of`.
 
 | key | type | holds |
 | --- | --- | --- |
-| events:USER | hash | event_id -> event as JSON: the history, which is the truth; expires with the next four |
-| order:USER | sorted set | event_id by timestamp |
+| events:USER | hash | event_id -> event, see `histories.py`: the truth; expires with the next three |
 | counted:USER | hash | item_id -> what the user said of it, as it is counted, see `item_counts.py` |
 | sequence:USER | string | number of the user's last change, drawn from sequences |
 | profile:USER | string | the cached user vector, see `profile_codec.py`; expires |
@@ -99,10 +98,6 @@ LEADING = Key("leading")
 
 def events(user_id: str) -> Key:
     return Key(f"events:{user_id}")
-
-
-def order(user_id: str) -> Key:
-    return Key(f"order:{user_id}")
 
 
 def counted(user_id: str) -> Key:

@@ -10,23 +10,38 @@ APPEND = (
     + LOGGING
     + f"""
 local function log_outcomes(lines)
-  local users = string.rep(token(KEYS[8], ARGV[8], ARGV[9]), #lines)
-  admit(KEYS[9], KEYS[10], tonumber(ARGV[10]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
+  local users = string.rep(token(KEYS[7], ARGV[8], ARGV[9]), #lines)
+  admit(KEYS[8], KEYS[9], tonumber(ARGV[10]), #users / {TOKEN_BYTES}, 0, 'events', table.concat(lines, '\\n'),
     'users', users)
 end
 """
     + """
--- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting; of
---       the user's segment, see `segment_of`
+-- The first `count` of a history by time, then id: id, time and item of each. `fields`: id, event, id, event, ...
+local function oldest(fields, count)
+  local events = {}
+  for i = 1, #fields, 2 do
+    local read, _, item, time = pcall(cmsgpack.unpack_limit, fields[i + 1], 2)
+    -- What an earlier release wrote cannot be read, and was never counted here: it goes first.
+    if not read or type(item) ~= 'string' or type(time) ~= 'number' then item, time = nil, NEVER end
+    events[#events + 1] = {id = fields[i], time = time, item = item}
+  end
+  table.sort(events, function(a, b) return a.time < b.time or (a.time == b.time and a.id < b.id) end)
+  local first = {}
+  for n = 1, count do first[n] = events[n] end
+  return first
+end
+
+-- KEYS: events, sequence, profile, floor, counted of a user; then sequences; token; outcomes, its waiting; of the
+--       user's segment, see `segment_of`
 -- ARGV: events to keep; seconds that the user's keys live, 0: for ever; the call's mark; half-life of trends in
 --       seconds; prefixes of counters and feeds; segments; of the log: a new token, seconds that it lives, rows that
---       may wait; then for each event: id, timestamp, JSON, item, weight, feed, line of the log ('': it names no
+--       may wait; then for each event: id, timestamp, event, item, weight, feed, line of the log ('': it names no
 --       answer)
-local fresh, old, before, gone, lines = {}, {}, call('GET', KEYS[3]), {}, {}
-local floor = call('GET', KEYS[5])
+local fresh, old, before, gone, lines = {}, {}, call('GET', KEYS[2]), {}, {}
+local floor = call('GET', KEYS[4])
 local from = tonumber(floor or '-inf')
-local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
-to.segment = segment_of(ARGV[7], 11)
+local to = {counted = KEYS[5], sequences = KEYS[6], half_life = tonumber(ARGV[4]), count = ARGV[5], touched = ARGV[6]}
+to.segment = segment_of(ARGV[7], 10)
 local ids, places = {}, {}
 for i = 11, #ARGV, 7 do
   if tonumber(ARGV[i + 1]) <= from then
@@ -35,16 +50,16 @@ for i = 11, #ARGV, 7 do
     ids[#ids + 1], places[#places + 1] = ARGV[i], i
   end
 end
-local documents, order, said, written = {}, {}, {}, 0
+local documents, said, written = {}, {}, 0
 for n, known in ipairs(in_parts('HMGET', KEYS[1], ids)) do
   local i = places[n]
   if not known then
     fresh[#fresh + 1] = (i - 11) / 7
-    local id, time, at = ARGV[i], ARGV[i + 1], 2 * written
-    documents[at + 1], documents[at + 2], order[at + 1], order[at + 2] = id, ARGV[i + 2], time, id
+    local at = 2 * written
+    documents[at + 1], documents[at + 2] = ARGV[i], ARGV[i + 2]
     at, written = 2 * at, written + 1
     said[at + 1], said[at + 2] = ARGV[i + 3], tonumber(ARGV[i + 5])
-    said[at + 3], said[at + 4] = tonumber(time), tonumber(ARGV[i + 4])
+    said[at + 3], said[at + 4] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 4])
     if ARGV[i + 6] ~= '' then lines[#lines + 1] = ARGV[i + 6] end
   elseif string.sub(known, -#ARGV[3]) == ARGV[3] then
     -- The answer to an earlier try of this very call was lost: that try has counted the event.
@@ -52,33 +67,33 @@ for n, known in ipairs(in_parts('HMGET', KEYS[1], ids)) do
   end
 end
 in_parts('HSET', KEYS[1], documents)
-in_parts('ZADD', KEYS[2], order)
 say(to, said)
 if #lines > 0 then log_outcomes(lines) end
 if written == 0 then return {fresh, old, floor or '', '0', before or '0', '', 0} end
-local over = call('ZCARD', KEYS[2]) - tonumber(ARGV[1])
+local over = call('HLEN', KEYS[1]) - tonumber(ARGV[1])
 if over > math.floor(tonumber(ARGV[1]) / 10) then
-  gone = call('ZPOPMIN', KEYS[2], over)
-  for i = 1, #gone, 2 do
-    -- An event that an earlier release wrote is an object, and was never counted here.
-    local read, event = pcall(cjson.decode, call('HGET', KEYS[1], gone[i]))
-    if read and type(event) == 'table' and event[1] then unsay(to, event[1], tonumber(gone[i + 1])) end
-    call('HDEL', KEYS[1], gone[i])
+  gone = oldest(call('HGETALL', KEYS[1]), over)
+  local ids = {}
+  for n, event in ipairs(gone) do
+    if event.item then unsay(to, event.item, event.time) end
+    ids[n] = event.id
   end
-  call('SET', KEYS[5], gone[#gone])
+  in_parts('HDEL', KEYS[1], ids)
+  local newest = gone[#gone].time
+  if newest > from then call('SET', KEYS[4], string.format('%.17g', newest)) end
 end
-local after, ttl, left = tell(to), tonumber(ARGV[2]), call('TTL', KEYS[6])
-call('SET', KEYS[3], after, 'KEEPTTL')
--- All expire together. Five keys to prolong cost as much as a like to count: so not before a hundredth has passed.
+local after, ttl, left = tell(to), tonumber(ARGV[2]), call('TTL', KEYS[5])
+call('SET', KEYS[2], after, 'KEEPTTL')
+-- All expire together. Prolonging them costs as much as counting a like: so not before a hundredth has passed.
 if ttl > 0 and (left < ttl * 0.99 or left > ttl or #gone > 0) then
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('EXPIRE', key, ttl) end
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4], KEYS[5]}) do call('EXPIRE', key, ttl) end
 elseif ttl == 0 and left >= 0 then
-  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[6]}) do call('PERSIST', key) end
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[4], KEYS[5]}) do call('PERSIST', key) end
 end
 -- What has left the history is still in the cached profile, and a lost try has moved on the sequence: only a rebuild
 -- puts both right.
 local foldable = #gone == 0 and written == #fresh
-local profile = foldable and call('GET', KEYS[4]) or ''
+local profile = foldable and call('GET', KEYS[3]) or ''
 return {fresh, old, floor or '', before or '0', after, profile, foldable and 1 or 0}
 """
 )
@@ -97,19 +112,18 @@ end
 FORGET = (
     COUNTING
     + """
--- KEYS: events, order, sequence, profile, floor, counted of a user; then sequences; segment. ARGV: the sequence of
--- which the rest is told; event id; half-life; prefixes of counters, feeds; segments; item and feed; then for each
--- other event about the item: timestamp, weight
-if (call('GET', KEYS[3]) or '0') ~= ARGV[1] then return -1 end
+-- KEYS: events, sequence, profile, floor, counted of a user; then sequences; segment. ARGV: the sequence of which the
+-- rest is told; event id; half-life; prefixes of counters, feeds; segments; item and feed; then for each other event
+-- about the item: timestamp, weight
+if (call('GET', KEYS[2]) or '0') ~= ARGV[1] then return -1 end
 if call('HDEL', KEYS[1], ARGV[2]) == 0 then return 0 end
-call('ZREM', KEYS[2], ARGV[2])
-local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[3]), count = ARGV[4], touched = ARGV[5]}
-to.segment = segment_of(ARGV[6], 8)
-local _, born, before = parts(call('HGET', KEYS[6], ARGV[7]))
+local to = {counted = KEYS[5], sequences = KEYS[6], half_life = tonumber(ARGV[3]), count = ARGV[4], touched = ARGV[5]}
+to.segment = segment_of(ARGV[6], 7)
+local _, born, before = parts(call('HGET', KEYS[5], ARGV[7]))
 local after = ''
 for i = 9, #ARGV, 2 do after = heard(after, tonumber(ARGV[i]), tonumber(ARGV[i + 1])) end
 keep(to, ARGV[7], tonumber(ARGV[8]), born, before, after)
-call('SET', KEYS[3], tell(to), 'KEEPTTL')
+call('SET', KEYS[2], tell(to), 'KEEPTTL')
 return 1
 """
 )
@@ -119,17 +133,17 @@ ERASE = (
     + """
 -- KEYS: as above up to sequences, then early and token; segment. ARGV: seconds for which older events are refused;
 --       half-life; prefixes of counters, feeds; segments
-local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[6])
-local to = {counted = KEYS[6], sequences = KEYS[7], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
-to.segment = segment_of(ARGV[5], 10)
+local count, said = call('HLEN', KEYS[1]), call('HKEYS', KEYS[5])
+local to = {counted = KEYS[5], sequences = KEYS[6], half_life = tonumber(ARGV[2]), count = ARGV[3], touched = ARGV[4]}
+to.segment = segment_of(ARGV[5], 9)
 for _, item in ipairs(said) do unsay(to, item, math.huge) end
 tell(to)
 local time = call('TIME')
-call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6], KEYS[8])
-call('SET', KEYS[5], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
+call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[5], KEYS[7])
+call('SET', KEYS[4], string.format('%d.%06d', time[1], time[2]), 'EX', ARGV[1])
 """
     + f"""
-call('SET', KEYS[9], '{ERASED}', 'EX', {ERASED_S})
+call('SET', KEYS[8], '{ERASED}', 'EX', {ERASED_S})
 return count
 """
 )

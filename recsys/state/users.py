@@ -25,6 +25,7 @@ from recsys.state import redis_keys
 from recsys.state.histories import StoredEvent, StoredHistory, write_event
 from recsys.state.item_counts import grain
 from recsys.state.lua_calls import Call, run_many
+from recsys.state.packed_ids import pack_id
 from recsys.state.profile_cache import ProfileCache
 from recsys.state.slate_columns import encode_outcome
 from recsys.state.slate_log import SlateLog, fresh_token
@@ -161,14 +162,23 @@ class UserStore:
         """One trip: the outcome of each user, and the events that have to be sent again with a later time."""
         calls: list[Call] = []
         call, log = secrets.token_urlsafe(6), self._log
-        head: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, f'"{call}"]', *self._counting]
+        head: list[str | bytes | float] = [self._history, self._user_ttl_s or 0, call, *self._counting]
         for user_id, counted in events.items():
             args = [*head, b"", 0, 0] if log is None else [*head, fresh_token(), log.token_s, log.most]
             for c in counted:
                 e = c.event
-                document = write_event(StoredEvent(e.item_id, e.type, e.timestamp, e.value, e.request_id, call))
+                request = None if e.request_id is None else pack_id(e.request_id)
+                document = write_event(StoredEvent(e.item_id, e.timestamp, e.type, e.value, request, call))
                 line = b"" if log is None or e.request_id is None else encode_outcome(e)
-                args += [e.event_id, repr(e.timestamp), document, e.item_id, repr(grain(c.weight)), c.feed, line]
+                args += [
+                    pack_id(e.event_id),
+                    repr(e.timestamp),
+                    document,
+                    e.item_id,
+                    repr(grain(c.weight)),
+                    c.feed,
+                    line,
+                ]
             keys = [*_keys_of(user_id), redis_keys.token(user_id), *_OUTCOMES, *self._segment_keys(user_id)]
             calls.append((keys, args))
         outcomes: dict[str, tuple[Appended, Sequence[Counted]]] = {}
@@ -208,7 +218,7 @@ class UserStore:
             keys = [*_keys_of(user_id), *self._segment_keys(user_id)]
             args: list[str | bytes | float] = [
                 history.sequence,
-                event_id,
+                pack_id(event_id),
                 *self._counting,
                 gone.item_id,
                 counted(gone).feed,
@@ -229,7 +239,6 @@ def _keys_of(user_id: str) -> list[redis_keys.Key]:
     """The keys of a user, in the scripts' order."""
     return [
         redis_keys.events(user_id),
-        redis_keys.order(user_id),
         redis_keys.sequence(user_id),
         redis_keys.profile(user_id),
         redis_keys.floor(user_id),

@@ -29,7 +29,7 @@ async def test_the_history_is_bounded(store, redis):
     """Of more events than are kept the oldest go, by their time and not by their arrival."""
     await append(store, *(event(n) for n in (7, 3, 6, 2, 5, 4, 1)))
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e3", "e4", "e5", "e6", "e7"]
-    assert await redis.zcard(redis_keys.order("u")) == 5
+    assert await redis.hlen(redis_keys.events("u")) == 5
     await append(store, event(8))
     assert [e.event_id for e in (await store.histories(["u"]))[0]] == ["e4", "e5", "e6", "e7", "e8"]
 
@@ -103,7 +103,6 @@ async def earlier(redis, *events: Interaction) -> None:
     """Histories as releases wrote them that had JSON objects for events."""
     for number, e in enumerate(events, start=1):
         await redis.hset(redis_keys.events(e.user_id), e.event_id, orjson.dumps(asdict(e)))
-        await redis.zadd(redis_keys.order(e.user_id), {e.event_id: e.timestamp})
         await redis.set(redis_keys.sequence(e.user_id), number)
 
 

@@ -91,7 +91,7 @@ def test_dislikes_of_one_moment_are_in_the_catalogues_order():
 def test_a_history_goes_by_neither_event_ids_nor_arrival(numbers, arrival):
     """Events of one moment about different items: whatever ids the sender numbered them by, one order."""
     fields = {
-        f"e{numbers[n]}".encode(): write_event(StoredEvent(IDS[n], "like", 5.0, None, None, "c")) for n in arrival
+        f"e{numbers[n]}".encode(): write_event(StoredEvent(IDS[n], 5.0, "like", None, None, "c")) for n in arrival
     }
     events = StoredHistory("u", 1, fields, cut=False).events()
     assert [e.item_id for e in events] == sorted(IDS, key=lambda item: tie("u", item))

@@ -60,7 +60,6 @@ async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
         make("u")
         for make in (
             redis_keys.events,
-            redis_keys.order,
             redis_keys.sequence,
             redis_keys.profile,
             redis_keys.floor,
@@ -83,7 +82,7 @@ async def test_what_is_known_of_a_user_expires_after_the_last_event(redis):
 async def test_a_lifetime_is_prolonged_once_a_hundredth_of_it_has_passed(redis):
     """Events within that time leave the lifetimes; another setting counts from the next event on."""
     store = UserStore(redis, ttl_s=1000, history=10, user_ttl_s=5000)
-    own = [make("u") for make in (redis_keys.events, redis_keys.order, redis_keys.sequence, redis_keys.counted)]
+    own = [make("u") for make in (redis_keys.events, redis_keys.sequence, redis_keys.counted)]
     await append(store, event(0))
     for key in own:
         await redis.expire(key, 4970)
@@ -101,7 +100,7 @@ async def test_users_live_for_ever_from_their_next_event_on(redis):
     """Where the setting is taken away, a history does not expire under a user who still comes."""
     await append(UserStore(redis, ttl_s=1000, history=10, user_ttl_s=5000), event(0))
     await append(UserStore(redis, ttl_s=1000, history=10), event(1))
-    for key in (redis_keys.events, redis_keys.order, redis_keys.sequence, redis_keys.counted):
+    for key in (redis_keys.events, redis_keys.sequence, redis_keys.counted):
         assert await redis.ttl(key("u")) == -1, key
 
 
