@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -132,10 +133,37 @@ def find(keys: Keys, wanted: Keys) -> Rows:
     return np.where(keys[at] == wanted, at, -1)
 
 
+class Room(mmap.mmap):
+    """Memory of this process that holds the bytes of an array, with room behind them. See `index/mapped_room.py`."""
+
+    start = 0
+    """Where the array begins."""
+    filled = 0
+    """Bytes of the array."""
+    taken = False
+    """Whether somebody writes into the room already."""
+
+
+def with_room(values: npt.NDArray[S]) -> npt.NDArray[S]:
+    """The same array with the room behind it, which then belongs to the caller. Where the array has none, or it is
+    taken, the array itself.
+    """
+    whole = values.base
+    room = getattr(getattr(whole, "base", None), "obj", None)
+    if not isinstance(room, Room) or room.taken or values.nbytes != room.filled or whole is None:
+        return values
+    room.taken = True
+    size = values.nbytes // len(values)
+    fits = (len(whole) - room.start) // size
+    longer: npt.NDArray[S] = whole[room.start : room.start + fits * size].view(values.dtype)
+    return longer.reshape(fits, *values.shape[1:])
+
+
 class Column(Generic[S]):
     """A numpy array that doubles its room when full. A view taken earlier stays valid and keeps its length.
 
-    It may begin with an array of somebody else, such as a map of a file: that is copied when the first value is added.
+    It may begin with an array of somebody else, such as a map of a file. That is copied when the first value is added,
+    unless it has a `Room`.
     """
 
     def __init__(self, dtype: type[S], width: tuple[int, ...] = ()) -> None:
@@ -152,7 +180,7 @@ class Column(Generic[S]):
 
     def adopt(self, values: npt.NDArray[S]) -> None:
         """Fill an empty column with an array of its type, which is not copied."""
-        self._data, self._length = values, len(values)
+        self._data, self._length = with_room(values), len(values)
 
     def extend(self, values: npt.ArrayLike) -> None:
         added = np.asarray(values, self._data.dtype)

@@ -33,6 +33,7 @@ from recsys.index.base import NO_ROW
 from recsys.index.clusters import clusters_of
 from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.huge_pages import huge_pages
+from recsys.index.lent_memory import Loans, lent
 from recsys.index.unreached import ReachedGraph
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ class Int8Graph:
         """`file`: that of which the graph's codes and links are a map; None: it has them itself."""
         self._graph = graph
         self._file = file
+        self._loans: Loans | None = None
+        """The memory that the graph has when it has grown out of the map of its file."""
         self._scale = scale
         self._tuning = ShardTuning()
         self._hidden = 0
@@ -121,18 +124,32 @@ class Int8Graph:
         return np.rint(queries * fits), fits / np.float32(self._scale or 1.0)
 
     def own(self) -> None:
-        """Copy codes and links out of the map of a file: 0.3 s for a million of 128 dimensions, once."""
-        if self._file is None:
+        """Get memory in which the map of a file can grow; where the kernel has none, copy the file, which takes 0.3 s
+        for a million of 128 dimensions.
+        """
+        if self._file is None or self._loans is not None:
+            return
+        self._loans = lent(self._graph, self._storage.codes, self._file.whole, self._file.handle)
+        if self._loans is not None:
             return
         # By the open file, for its name may be gone. Searches under way keep the old graph, and with it the map.
         with huge_pages():
             self._graph = _faiss().read_index(f"/proc/self/fd/{self._file.handle}")
         self._file = None
 
+    @property
+    def _storage(self) -> Any:
+        return _faiss().downcast_index(self._graph.storage)
+
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)
         if not start:
             return self.build(codes, np.arange(len(codes)), threads, scaled=True)
+        if self._loans is not None:
+            if self._file is not None:
+                self._loans.begin()
+                self._graph.referenced_objects, self._file = [self._loans], None
+            self._loans.ready(len(codes))
         _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
         self._graph.add(codes)
         self._room()
@@ -275,6 +292,7 @@ class _OpenFile:
 
     def __init__(self, path: Path) -> None:
         self.handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.whole: Bits = np.asarray(np.memmap(path, np.uint8, "r"))
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
@@ -297,12 +315,12 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
     """
     nodes, fix = load_nodes(path), "build again, or `recsys rollback`"
     try:
-        file, whole = _OpenFile(path), np.asarray(np.memmap(path, np.uint8, "r"))
-        scale, size, hidden = _end(whole)
-        graph = whole[:size]
+        file = _OpenFile(path)
+        scale, size, hidden = _end(file.whole)
+        graph = file.whole[:size]
         index = _faiss().read_index(_faiss().ZeroCopyIOReader(_faiss().swig_ptr(graph), size))
         index.referenced_objects = [graph]  # faiss' own way to keep what an index reads
-        gone = whole[size : size + hidden].copy().view(np.int64)
+        gone = file.whole[size : size + hidden].copy().view(np.int64)
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise VersionError(f"{path} is not an index of the engine hnsw_int8, or was changed: {error}; {fix}") from error
     if index.d != dimension:

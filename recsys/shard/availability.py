@@ -29,6 +29,8 @@ class Availability:
     def __init__(self, now: float) -> None:
         self.now = now
         """The moment of which `is_open` tells."""
+        self._always = 0
+        """So many first rows have no bounds, and are not in the columns that follow."""
         self._opens = Column(np.float64)
         self._closes = Column(np.float64)
         """Unix seconds; a hidden item opens at infinity."""
@@ -38,14 +40,20 @@ class Availability:
         """From when on, and until when, nothing changes."""
 
     def adopt(self, opens: Times, closes: Times) -> None:
-        """Fill it with (n,) `bounds` of all rows so far, which are not copied."""
+        """Fill it with (n,) `bounds` of all rows so far, which are not copied.
+
+        One number n times, as `SnapshotColumns.read` gives it, says that no row has bounds.
+        """
+        if opens.strides == (0,):
+            self._always = len(opens)
+            return
         self._opens.adopt(opens)
         self._closes.adopt(closes)
         self._look_for_bounds(0, opens, closes)
 
     def extend(self, items: Sequence[Item]) -> None:
         """Add a row for each item."""
-        first = len(self._opens)
+        first = self._always + len(self._opens)
         opens, closes = bounds(items)
         self._opens.extend(opens)
         self._closes.extend(closes)
@@ -59,7 +67,8 @@ class Availability:
 
     def open_now(self) -> Bools:
         """(n,) bool: which of all rows may be shown."""
-        return (self._opens.view <= self.now) & (self.now < self._closes.view)
+        later = (self._opens.view <= self.now) & (self.now < self._closes.view)
+        return np.concatenate([np.ones(self._always, bool), later]) if self._always else later
 
     def is_open(self, rows: Rows) -> Bools:
         """(n,) bool: which of the rows may be shown."""
@@ -79,10 +88,16 @@ class Availability:
         return rows[changed]
 
     def _open_at(self, rows: Rows, now: float) -> Bools:
-        return (self._opens.view[rows] <= now) & (now < self._closes.view[rows])
+        if not self._always:
+            return (self._opens.view[rows] <= now) & (now < self._closes.view[rows])
+        bounded = rows >= self._always
+        places = rows[bounded] - self._always
+        is_open = np.ones(len(rows), bool)
+        is_open[bounded] = (self._opens.view[places] <= now) & (now < self._closes.view[places])
+        return is_open
 
     def _settle(self) -> None:
-        rows = self._bounded.view
+        rows = self._bounded.view - self._always
         bounds = np.concatenate([self._opens.view[rows], self._closes.view[rows]])
         past = bounds <= self.now
         self._steady = (

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.errors import VersionError
-from recsys.index import hnsw_int8
+from recsys.index import hnsw_int8, lent_memory
 from recsys.index.base import engine
 from tests.support.engines import DIAGONAL, DIMENSION, make, random_vectors
 from tests.support.world import unit_rows
@@ -163,6 +167,72 @@ class TestFile:
             assert index.search(vectors[10:11], 1)[0].tolist() == [[1200]]
         np.testing.assert_array_equal(saved.search(queries, 20)[0], loaded.search(queries, 20)[0])
         assert (path.read_bytes(), path.with_suffix(".nodes").read_bytes()) == before
+
+    @pytest.mark.parametrize("room", [1 << 20, 1])
+    def test_a_map_that_grows_is_the_graph_that_a_copy_is(self, tmp_path, monkeypatch, room):
+        """To the bit, in its room and when that is full, with its file deleted."""
+        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(1500)
+        saved = make("hnsw_int8")
+        saved.add(np.arange(500), vectors[:500])
+        saved.save(path)
+        monkeypatch.setattr(lent_memory, "_LEAST", room)
+        lent = engine(spec).load(path, spec, DIMENSION)
+        with monkeypatch.context() as patch:
+            patch.setattr(hnsw_int8, "lent", lambda *_: None)  # as where the kernel has no memory for it
+            copied = engine(spec).load(path, spec, DIMENSION)
+            copied.add(np.array([500]), vectors[500:501])
+        lent.add(np.array([500]), vectors[500:501])
+        path.unlink()
+        for index in (lent, copied):
+            for row in range(501, 1500):
+                index.add(np.array([row]), vectors[row : row + 1])
+            index.save(path.with_name(f"{index is lent}.bin"))
+        for ending in ("bin", "nodes"):
+            assert (tmp_path / f"True.{ending}").read_bytes() == (tmp_path / f"False.{ending}").read_bytes()
+
+    def test_searches_run_while_a_map_begins_to_grow(self, tmp_path):
+        """Each finds what it found before, or what came."""
+        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(700)
+        saved = make("hnsw_int8")
+        saved.add(np.arange(500), vectors[:500])
+        saved.save(path)
+        for _ in range(5):
+            index, wrong, ended = engine(spec).load(path, spec, DIMENSION), [], threading.Event()
+
+            def searches(index=index, wrong=wrong, ended=ended):
+                while not ended.is_set():
+                    rows = index.search(vectors[:20], 1)[0][:, 0]
+                    wrong.extend(rows[rows != np.arange(20)].tolist())
+
+            threads = [threading.Thread(target=searches) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for row in range(500, 700):
+                index.add(np.array([row]), vectors[row : row + 1])
+            ended.set()
+            for thread in threads:
+                thread.join()
+            assert not wrong
+            assert index.search(vectors[500:], 1)[0][:, 0].tolist() == list(range(500, 700))
+
+    def test_a_process_ends_with_a_map_that_grew(self, tmp_path):
+        """faiss does not free what it never allocated."""
+        path = tmp_path / "index.bin"
+        saved = make("hnsw_int8")
+        saved.add(np.arange(300), random_vectors(300))
+        saved.save(path)
+        code = (
+            "import sys, numpy as np\n"
+            "from pathlib import Path\n"
+            "from recsys.config.index import IndexSpec\n"
+            "from recsys.index import hnsw_int8\n"
+            f"load = lambda: hnsw_int8.load(Path(sys.argv[1]), IndexSpec.of('hnsw_int8'), {DIMENSION})\n"
+            "for index in (load(), load()):\n"
+            f"    index.add(np.array([300]), np.full((1, {DIMENSION}), 0.25, np.float32))\n"
+            "print(len(index))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "301\n", "")
 
 
 class TestAllowList:

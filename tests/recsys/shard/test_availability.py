@@ -13,6 +13,7 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Item
 from recsys.index.base import engine
+from recsys.shard.availability import Availability
 from recsys.shard.candidates import QUERY
 from recsys.shard.item_table import ItemTable
 from recsys.shard.listing import order_of, page
@@ -115,3 +116,16 @@ def test_pages_list_every_item_once_also_the_hidden(numbers, limit, filtered):
             break
     expected = [one.item_id for one in items if not filtered or int(one.item_id[1:]) % 2 == 0]
     assert seen == sorted(expected, key=order_of)
+
+
+def test_a_snapshot_without_bounds_and_what_came_later():
+    """Rows of a snapshot that says with one number that none has bounds, and rows behind them that have some."""
+    always = Availability(5.0)
+    always.adopt(np.broadcast_to(-np.inf, 3), np.broadcast_to(np.inf, 3))
+    always.extend([Item("a"), Item("b", available_from=9.0), Item("c", available_until=7.0), Item("d", hidden=True)])
+    assert always.open_now().tolist() == [True] * 4 + [False, True, False]
+    assert always.is_open(np.array([6, 0, 4, 5, 3])).tolist() == [False, True, False, True, True]
+    assert always.steady(6.0)
+    assert not always.steady(7.0)
+    assert sorted(always.move(10.0).tolist()) == [4, 5]
+    assert always.open_now().tolist() == [True] * 5 + [False, False]
