@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from recsys.datatypes import Floats
+from recsys.datatypes import Floats, Rows
 from recsys.shard.candidates import ShardQuery
 from recsys.shard.recall import Exact
 from recsys.shard.recall_control import Sample
+from recsys.shard.sampled_recall import sampled_rows, shares
 from recsys.shard.shard import Shard
 
 K = 10
@@ -23,6 +25,11 @@ _WINDOW = 200
 """Searches that the ratio is over: at a recall of 0.95 its standard error is then 0.005."""
 _KEPT = 32
 """Searches that wait to be measured together: one product over all items costs hardly more for them than for one."""
+_MOST_ROWS = 1 << 20
+"""Rows that a measurement scores: of a larger shard it samples others each time."""
+_LEAST_SHARE = 0.1
+"""Least share of the rows that it samples all the same. Of fewer, one miss would stand for more than ten neighbours,
+and no share of a search could say so."""
 _UNCHANGED = 0.001
 """A measurement counts while no more than this share of the rows came or went during it: to that a search then owes
 less than a hundredth of one of its ten neighbours."""
@@ -87,22 +94,21 @@ class LiveRecall:
     def measure(self, shard: Shard) -> Measured:
         """Answer the kept searches both ways, if there are any.
 
-        Call it in a thread: the product over all items takes milliseconds for each ten thousand.
+        Call it in a thread: the product over a million items at the most takes milliseconds for each ten thousand.
         """
         kept = self._kept
         if not kept:
             return Measured()
         self._begin()
         start, before, effort = time.thread_time(), _changes(shard), shard.tuning.ef_search
-        requested = np.array([offered.k for offered in kept], np.int64)
-        exact = Exact.of([shard], np.stack([offered.vector for offered in kept]), K, asked=requested)
-        nearest = exact.found()
+        vectors = np.stack([offered.vector for offered in kept])
+        found = _shares(shard, vectors, np.array([offered.k for offered in kept], np.int64))
         # Otherwise the two searches were not asked of the same items, or both were exact.
         alike = _changes(shard) - before <= _UNCHANGED * len(shard.items) and not shard.index.away
         samples = [
-            Sample(hits / wanted, offered.floor)
-            for offered, hits, wanted in zip(kept, nearest.tolist(), exact.wanted.tolist(), strict=True)
-            if wanted and alike
+            Sample(share, offered.floor)
+            for offered, share in zip(kept, found.tolist(), strict=True)
+            if alike and not math.isnan(share)
         ]
         self._measured.extend(sample.recall for sample in samples)
         return Measured(samples, effort, time.thread_time() - start)
@@ -111,6 +117,17 @@ class LiveRecall:
     def ratio(self) -> float | None:
         """Mean recall over the searches measured last; None before the first."""
         return sum(self._measured) / len(self._measured) if self._measured else None
+
+
+def _shares(shard: Shard, vectors: Floats, asked: Rows) -> npt.NDArray[np.float64]:
+    """(m,) recall of each search; NaN where nothing could be found."""
+    rows = shard.items.live_rows()
+    if len(rows) > _MOST_ROWS:
+        most = max(_MOST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
+        some = sampled_rows(rows, most, random.randrange(1 << 32))  # noqa: S311 - a sample
+        return np.maximum(shares(shard, vectors, some, K, asked), 0.0)
+    exact = Exact.of([shard], vectors, K, asked=asked)
+    return np.where(exact.wanted > 0, exact.found() / np.maximum(exact.wanted, 1), np.nan)
 
 
 def _changes(shard: Shard) -> int:

@@ -38,7 +38,7 @@ POOL = 1 << 16
 first answer. They lie side by side, and are a sample all the same: a build puts items into the order of hashes."""
 _BLOCK = 1 << 14
 """Rows scored at a time: 25 MB of vectors at 384 dimensions."""
-_TIE = 1e-6
+TIE = 1e-6
 """Scores that differ by less, relative to the larger of 1 and the score, are equal: float32 sums differ by order."""
 
 
@@ -95,7 +95,7 @@ def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
 
 def neighbours(shards: Sequence[Shard], queries: Floats, k: int) -> list[dict[str, float]]:
     """For each of (m, d) queries the k nearest candidates of all shards, as item id -> exact likeness, best first."""
-    merged = _served(shards, queries, max(k, CANDIDATES))
+    merged = served(shards, queries, max(k, CANDIDATES))
     nearest = []
     for start, end in zip(merged.offsets[:-1], merged.offsets[1:], strict=True):
         scores = merged.likeness[start:end, QUERY]
@@ -158,10 +158,10 @@ class Exact:
         hits = np.zeros(len(self.queries), np.int64)
         if not self.wanted.sum():
             return hits
-        candidates = _served(self.shards, self.queries, self.asked, self.filter)
+        candidates = served(self.shards, self.queries, self.asked, self.filter)
         requests = candidates.requests
-        names, scores = _of_items(self.shards, candidates, self.queries)
-        least = self.least - np.float32(_TIE) * np.maximum(np.abs(self.least), 1)
+        names, scores = of_items(self.shards, candidates, self.queries)
+        least = self.least - np.float32(TIE) * np.maximum(np.abs(self.least), 1)
         near = scores >= least[requests]
         for q, wanted in enumerate(self.wanted.tolist()):
             mine = slice(candidates.offsets[q], candidates.offsets[q + 1])
@@ -236,12 +236,12 @@ def _recall_among(shard: Shard, queries: Floats, rows: Rows, k: int = 10) -> flo
     """A bound that the recall@k of the served search is nearly certainly not under, by scoring only these (n,) of the
     shard's rows: how many items are nearer than the k-th that was found follows from how many of these are.
     """
-    merged = _served([shard], queries, max(k, CANDIDATES))
+    merged = served([shard], queries, max(k, CANDIDATES))
     lines = zip(merged.offsets[:-1], merged.offsets[1:], strict=True)
     found = [np.sort(merged.likeness[start:end, QUERY])[-k:] for start, end in lines]
     if min(map(len, found)) < k:
         return 0.0
-    least = np.array([scores[0] + _TIE * max(abs(scores[0]), 1) for scores in found], np.float32)
+    least = np.array([scores[0] + TIE * max(abs(scores[0]), 1) for scores in found], np.float32)
     nearer = 0
     for start in range(0, len(rows), _BLOCK):
         scores = queries @ shard.items.vectors(rows[start : start + _BLOCK]).T
@@ -261,12 +261,13 @@ def texts_of(shard: Shard, n: int, seed: int = 7) -> Floats:
     return queries
 
 
-def _served(shards: Sequence[Shard], queries: Floats, k: int | Rows, given: Filter | None = None) -> CandidateSet:
+def served(shards: Sequence[Shard], queries: Floats, k: int | Rows, given: Filter | None = None) -> CandidateSet:
+    """The candidates of (m, d) queries as they are served, k for each, one number or (m,) int64."""
     query = nearest_query(shards[0].version, queries, k, given)
     return CandidateSet.merge([search(shard, query) for shard in shards])
 
 
-def _of_items(shards: Sequence[Shard], candidates: CandidateSet, queries: Floats) -> tuple[Keys, Floats]:
+def of_items(shards: Sequence[Shard], candidates: CandidateSet, queries: Floats) -> tuple[Keys, Floats]:
     """(n,) the name of each candidate's vector, see `vector_names`, and its score, both by the vectors that the version
     was built of.
     """
