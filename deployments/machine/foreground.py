@@ -22,8 +22,8 @@ def end_as_by_ctrl_c() -> None:
 
 def until_ended(instance: str) -> str | None:
     """Return the name of the first vital process of the instance that ends. None: this process was told to end."""
-    vital = {p: name for p in instance_processes(instance) if (name := _name(p)) in VITAL}
     try:
+        vital = {p: name for p in instance_processes(instance) if (name := _name(p)) in VITAL}
         while True:
             for process, name in vital.items():
                 if not _runs(process):

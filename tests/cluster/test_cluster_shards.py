@@ -12,11 +12,13 @@ from typing import Any
 
 import httpx
 import orjson
+import psutil
 import pytest
 import yaml
 
 from deployments.machine.serve_config import read_for_serve
 from deployments.machine.shard_move import ShardMove
+from load_tests.chaos.halt import halted
 from tests.support.live import COMMAND, REPOSITORY, Live, event, eventually, recsys
 
 pytestmark = pytest.mark.cluster
@@ -114,8 +116,10 @@ def killed_in_the_middle(live: Live, traffic: Traffic) -> None:
     )
     try:
         assert eventually(lambda: move.begun() or process.poll() is not None)
-        written = len(traffic.titles)
-        assert eventually(lambda: len(traffic.titles) > written + 1)
+        with halted(psutil.Process(process.pid)):  # else it may come to its end before it is killed
+            written = len(traffic.titles)
+            assert eventually(lambda: len(traffic.titles) > written + 1)
+            process.kill()
     finally:
         process.kill()
     assert process.wait(30) == -signal.SIGKILL

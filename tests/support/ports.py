@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cache
@@ -30,22 +28,24 @@ def free_port() -> int:
 
 @cache
 def _own_ports() -> Iterator[int]:
-    return _locked()
+    return _claimed()
 
 
-def _locked() -> Iterator[int]:
-    """The first ports that no other process has locked, again and again. The lock ends with this process."""
+def _claimed() -> Iterator[int]:
+    """The first ports that no other process has claimed, again and again. The claim ends with this process.
+
+    It is an abstract Unix socket: like a port it belongs to the network namespace, whichever user's process has it and
+    wherever its temporary files are.
+    """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    folder = Path(tempfile.gettempdir()) / "recsys-test-ports"
-    folder.mkdir(exist_ok=True)
     for start in range(lowest // 2, lowest - _EACH, _EACH):
-        with (folder / str(start)).open("w") as lock:
+        with closing(socket.socket(socket.AF_UNIX)) as claim:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                claim.bind(f"\0recsys-test-ports-{start}")
+            except OSError:
                 continue
             yield from itertools.cycle(range(start, start + _EACH))
-    raise RuntimeError(f"all ports are given out: see who has locked the files of {folder}")
+    raise RuntimeError("all ports are claimed by other processes: see @recsys-test-ports in /proc/net/unix")
 
 
 def _is_free(port: int) -> bool:

@@ -295,7 +295,8 @@ backend b
         crowd = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(50)]
         assert await eventually(lambda: len(gateway.slates) == 50)
         await leave(crowd)
-        await asyncio.sleep(0.2)
+        # HAProxy closes a connection once it sees that the caller's is closed; reading `oldest_s` drops the request.
+        assert await eventually(lambda: gateway.slates.oldest_s == 0 and gateway.slates.given_up["gone"] == 50)
         held.let_go()
         assert await eventually(lambda: len(gateway.slates) == 0)
         assert gateway.slates.given_up == {"gone": 50}

@@ -6,8 +6,8 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,23 +21,43 @@ def raylet(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of that name, which belongs to an instance."""
     program = tmp_path / "raylet"
     shutil.copy(shutil.which("sleep") or "", program)
-    with subprocess.Popen([str(program), "60"], env={MARKER: "foreground"}) as process:
+    with subprocess.Popen([str(program), "60"], env={MARKER: str(tmp_path)}) as process:
         yield process
         process.kill()
 
 
-def test_the_end_of_a_vital_process_is_told(raylet: subprocess.Popen[bytes]) -> None:
-    threading.Timer(0.3, raylet.kill).start()
-    assert until_ended("foreground") == "raylet"
+@pytest.fixture
+def between_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Have something happen while the processes are watched: once they were looked at, in the pause before the next
+    look.
+    """
+    pause = time.sleep
+
+    def once(deed: Callable[[], object]) -> None:
+        deeds = [deed]
+
+        def sleep(seconds: float) -> None:
+            if deeds:
+                deeds.pop()()
+            pause(seconds)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+
+    return once
 
 
-def test_who_is_told_to_end_is_no_failure(raylet: subprocess.Popen[bytes]) -> None:
+def test_the_end_of_a_vital_process_is_told(raylet, between_looks, tmp_path) -> None:
+    between_looks(raylet.kill)
+    assert until_ended(str(tmp_path)) == "raylet"
+
+
+def test_who_is_told_to_end_is_no_failure(raylet, between_looks, tmp_path) -> None:
     """SIGTERM, which containers are ended with."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         end_as_by_ctrl_c()
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        assert until_ended("foreground") is None
+        between_looks(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert until_ended(str(tmp_path)) is None
     finally:
         signal.signal(signal.SIGTERM, before)
     assert raylet.poll() is None

