@@ -15,8 +15,14 @@ from tests.support.live import free_ports, local_config
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    port = free_ports()["http"]
-    return local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), encoder=HASHING, http_port=port)
+    ports = free_ports()  # a dry run of a start looks whether they are free, and a platform may run beside the tests
+    return local_config(
+        tmp_path / "config.yaml",
+        data_dir=str(tmp_path / "var"),
+        encoder=HASHING,
+        http_port=ports.pop("http"),
+        ports=ports,
+    )
 
 
 @pytest.fixture
