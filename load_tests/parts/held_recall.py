@@ -90,11 +90,12 @@ class Run:
         spec = IndexSpec.of(args.engine, m=args.m, ef_construction=100)
         vectors = self.catalogue.vectors
         table = ItemTable({}, args.dimension, Sketcher.fit(vectors))
-        self.shard = Shard("v", table, engine(spec).create(spec, args.dimension))
+        index = engine(spec).create(spec, args.dimension)
         items = self._items([f"i{i}" for i in range(args.items)])
-        rows = self.shard.items.append(items, vectors)
-        self.shard.index.add(rows, vectors, 2)
-        self.shard.items.reveal(items, rows)
+        rows = table.append(items, vectors)
+        index.add(rows, vectors, 2)
+        table.reveal(items, rows)
+        self.shard = Shard("v", table, index)
         self.target = RecallTarget(floor=args.floor, min_ef=8, max_ef=1000, exact_items=0)
         self.holding = RecallHolding("shard-0", exact=False)
         self.live = LiveRecall()
@@ -195,6 +196,7 @@ class Run:
         for start in range(0, len(ids), _WRITTEN):
             part = slice(start, start + _WRITTEN)
             self.shard.upsert(self._items(ids[part]), new[part])
+            self.shard.fresh.link()
             yield
         self.catalogue.vectors = np.concatenate([self.catalogue.vectors[1::2], new])
 

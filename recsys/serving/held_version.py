@@ -21,6 +21,7 @@ from recsys.serving.popularity_feed import PopularityFeed
 from recsys.serving.recall_holding import RecallHolding
 from recsys.shard.drift import measure
 from recsys.shard.filtered_recall import FilteredRecall
+from recsys.shard.fresh_rows import MOST
 from recsys.shard.live_recall import LiveRecall, Measured
 from recsys.shard.plan_costs import measured
 from recsys.shard.recall import nearest_query
@@ -40,8 +41,18 @@ WITHDRAWN_S = 3.0
 switches back to the version is heard within a second and a half."""
 _LOOK_AGAIN_S = 0.005
 """Seconds between two looks whether the log was read."""
+_REST_S = 0.008
+"""Seconds between a reading of the log that brought something and the next. A reading takes five round trips, however
+little it brings: what is written item by item comes some at a time, and leaves searches the processor."""
 _WAIT_MS = 500
 """Milliseconds that one reading of the log waits for an entry."""
+_QUIET_S = 0.1
+"""Seconds without a change of items after which fresh rows are linked: a call of many items is visible before that, and
+has the processor to itself."""
+_WAIT_LINKED = MOST // 2
+"""Fresh rows that are not waited with."""
+_LINKED = 32
+"""Fresh rows linked between two looks at what else has come: some 15 ms of work."""
 _WARM_UP = 64
 """Searches before a version counts as ready: a full batch of the composer's."""
 
@@ -85,6 +96,10 @@ class HeldVersion:
         self._unused_since = math.inf
         """In monotonic seconds; infinity: it is in use."""
         self._background = Background(source.telemetry)
+        self._changed = asyncio.Event()
+        """Set while there may be fresh rows to link."""
+        self._changed_at = -math.inf
+        """When the log was applied last, by time.monotonic()."""
         self.read_at = time.monotonic()
         """When the last reading that came to the log's end began, or failed, by time.monotonic()."""
 
@@ -99,9 +114,13 @@ class HeldVersion:
         return cls(manifest, source, *await _load(manifest, source))
 
     def serve(self, applied: Callable[[Sequence[Entry]], Awaitable[None]]) -> None:
-        """Follow the log, popularity and drift. `applied` is awaited after entries of the log became visible."""
+        """Follow the log, link what it brings, and follow popularity and drift.
+
+        `applied` is awaited after entries of the log became visible.
+        """
         start = self._background.start
         start(f"log:{self.version}", lambda: self._follow_log(applied), 0.0)
+        start(f"link:{self.version}", self._link_fresh, 0.0)
         start(f"popularity:{self.version}", self._follow_popularity, lambda: self._tuning.poll_s)
         start(f"drift:{self.version}", self._measure_drift, lambda: self._tuning.drift_s)
 
@@ -190,7 +209,23 @@ class HeldVersion:
         if len(entries) < TOGETHER:
             self.read_at = start
         if entries:
+            self._changed_at = time.monotonic()
+            self._changed.set()
             await applied(entries)
+            if len(entries) < TOGETHER:
+                await asyncio.sleep(_REST_S)
+
+    async def _link_fresh(self) -> None:
+        """Link some fresh rows, once no more come or many wait."""
+        await self._changed.wait()
+        fresh = self.shard.fresh
+        left_s = self._changed_at + _QUIET_S - time.monotonic()
+        if left_s > 0 and fresh.waiting < _WAIT_LINKED:
+            await asyncio.sleep(left_s)
+        elif fresh.waiting:
+            await asyncio.to_thread(fresh.link, _LINKED, paced=True)
+        else:
+            self._changed.clear()
 
     async def _follow_popularity(self) -> None:
         await self._feed.follow(self.shard)
@@ -209,6 +244,7 @@ async def _load(manifest: Manifest, source: ShardSource) -> tuple[Shard, Popular
     applier = LogApplier(source.number, manifest.layout, source.redis, source.encode)
     while await applier.catch_up(shard, manifest.fingerprint):
         continue
+    await asyncio.to_thread(shard.fresh.link)
     # Checked after catching up: the log may have been trimmed meanwhile.
     await applier.check(manifest.version, shard.snapshot, manifest.created_at.timestamp())
     feed = PopularityFeed(source.redis, manifest.built_for.router.feeds(source.number))

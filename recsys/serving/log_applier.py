@@ -13,13 +13,15 @@ from recsys.datatypes import Floats, Item
 from recsys.errors import Rewound, Unavailable
 from recsys.serving.encoder_calls import Encode
 from recsys.serving.popularity_feed import prolong_held
+from recsys.shard.fresh_rows import MOST
 from recsys.shard.shard import Shard
 from recsys.state.item_counts import Counts, read
 from recsys.state.item_log import Delete, Entry, ItemLog, Upsert
 from recsys.state.reencoded_vectors import Reencoded
 
 TOGETHER = 128
-"""Entries applied before the replica writes its record: about 60 ms of work, for which a write behind them waits."""
+"""Entries applied before the replica writes its record: some milliseconds of work, for which a write behind them waits.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,11 @@ class LogApplier:
         """Apply up to 128 entries of the log behind the shard's cursor. Return those that were applied.
 
         `fingerprint`: of the version's encoder. `wait_ms`: how long to wait for an entry; None: not at all. Raises
-        Rewound when the shard holds changes that the log has lost.
+        Rewound when the shard holds changes that the log has lost. Items that came are fresh rows then; where too many
+        of these wait, some are linked first.
         """
+        if shard.fresh.waiting + TOGETHER > MOST:
+            await asyncio.to_thread(shard.fresh.link, TOGETHER)
         entries = await self._log.read(self._number, shard.cursor, limit=TOGETHER, wait_ms=wait_ms)
         # Asked after the reading: then the entries that were read are of the log in which the cursor was reached.
         if not entries:

@@ -111,6 +111,10 @@ class ItemTable:
         """(len(rows), width) float32."""
         return self._vectors.at(rows)
 
+    def latest_vectors(self, start: int, end: int) -> Floats:
+        """(end - start, width) float32 of rows that came by the log, as a view."""
+        return self._vectors.latest(start, end)
+
     @property
     def rounded(self) -> bool:
         """Whether `vectors` gives others than the version was built of; `truth` gives those."""

@@ -71,6 +71,10 @@ class ItemVectors:
         """(len(rows), width) float32."""
         return self._joined(rows, self._held or self._kept)
 
+    def latest(self, start: int, end: int) -> Floats:
+        """(end - start, width) float32 of rows behind the snapshot's, as a view."""
+        return self._added.view[start - self._snapshot_rows : end - self._snapshot_rows]
+
     def _kept(self, rows: Rows) -> Floats:
         return np.asarray(self._snapshot.take(rows, axis=0), np.float32)
 

@@ -25,8 +25,9 @@ _WIDER = (1, 4, 16)
 """How many times the wanted neighbours a walk may look for in the place of excluded ones. After the last every match is
 scored."""
 _DEAD = 2
-"""Rows that the first walk looks for in the place of dead ones, which stay in the graph until the next sweep. Of 50
-neighbours among 40,000 items with 64 dead rows a walk meets more than two in one case of 12,000."""
+"""Rows that the first walk looks for in the place of dead ones, which stay in the graph until the next sweep, beside
+twice as many as there are on average. Of 50 neighbours among 40,000 items with 64 dead rows a walk meets more than two
+in one case of 12,000."""
 _WALKS = 3
 """Walks under a filter, each deeper than the one before, after which every match is scored."""
 _DEEP = 1 << 12
@@ -116,12 +117,13 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     walk again for more of them; in the end every item is scored.
     """
     live, shown = shard.items.live, max(shard.items.shown, 1)
-    dead = max(len(shard.index) - live, 0)
+    dead = max(len(shard.index) + shard.fresh.waiting - live, 0)
     proposals: list[Proposals] = []
     for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.in_order(query, places)
         wanted = vectors.wanted
-        others, least, k = min(dead, _DEAD) if wider == 1 else dead, int(wanted.min()), int(wanted.max())
+        least, k = int(wanted.min()), int(wanted.max())
+        others = min(dead, _DEAD + 2 * k * dead // max(live, 1)) if wider == 1 else dead
         alike = least == k
         if others or len(query.exclude):
             k = int((wanted + np.minimum(vectors.excluded + others, wider * wanted)).max())
@@ -219,7 +221,10 @@ def _walk(shard: Shard, queries: Floats, k: int) -> tuple[Rows, Floats | None]:
     """(m, w) rows, best first, padded with negative ones, see `VectorIndex.search`; and their scores, where these are
     exact.
     """
+    first = shard.fresh.first  # before the walk: a row that is linked meanwhile is fresh to it
     rows, scores = shard.index.search(queries, k)
+    if first < len(shard.items) and not shard.index.away:
+        return shard.fresh.beside(first, queries, k, rows, scores)
     if rows.shape[1] > k and shard.index.mixed:
         return _by_likeness(shard, queries, rows), None
     return rows, scores if shard.index.exact_scores else None
@@ -232,8 +237,12 @@ def _walk_allowed(
     shown, index = max(shard.items.shown, 1), cast("Selects", shard.index)
     k = int((vectors.wanted + np.minimum(vectors.excluded, vectors.wanted)).max())
     k = -(-k * shard.items.live // shown)
-    rows, scores = index.search_allowed(vectors.queries, k, depth, shard.allow_lists.of(given))
-    if rows.shape[1] > k and index.mixed:
+    first, allowed = shard.fresh.first, shard.allow_lists.of(given)
+    rows, scores = index.search_allowed(vectors.queries, k, depth, allowed)
+    if first < len(shard.items):
+        mask = shard.lists.mask(given)
+        rows, scores = shard.fresh.beside(first, vectors.queries, k, rows, scores, mask)
+    elif rows.shape[1] > k and index.mixed:
         rows = _by_likeness(shard, vectors.queries, rows)
     keep = eligible(shard, vectors.requests, rows, excluded, given)
     chosen = _best_of(shard, rows, keep, vectors.wanted)

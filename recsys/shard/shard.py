@@ -11,6 +11,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import NO_ROW, VectorIndex
 from recsys.shard.allow_lists import AllowLists
+from recsys.shard.fresh_rows import FreshRows
 from recsys.shard.item_table import ItemTable
 from recsys.shard.match_depth import Depths
 from recsys.shard.plans import Costs, Planner
@@ -19,7 +20,7 @@ from recsys.state.item_counts import Counts
 from recsys.state.item_log import START_OF_LOG
 
 _SWEPT = 64
-"""Dead rows leave the graph whenever the number of rows reaches a multiple of this. What an insertion links depends on
+"""Dead rows leave the index whenever the number of rows reaches a multiple of this. What an insertion links depends on
 the removals before it. So removals have fixed places in the log, wherever a replica's reading begins and ends."""
 
 
@@ -27,13 +28,16 @@ class Shard:
     """Searched by many threads, changed by one.
 
     Replicas that apply the same log to the same snapshot are equal to the bit (rows, graph and sketches), whatever the
-    pieces in which each of them reads the log.
+    pieces in which each of them reads the log, once they have linked their fresh rows. Until then these are found
+    exactly.
     """
 
     def __init__(self, version: str, items: ItemTable, index: VectorIndex, cursor: str = START_OF_LOG) -> None:
         self.version = version
         self.items = items
         self.index = index
+        self.fresh = FreshRows(items, index)
+        """Rows that came and are not in the index yet. Whoever changes the shard has them linked."""
         self.lists = RowLists(items)
         self.allow_lists = AllowLists(self.lists, index)
         self.depths = Depths(items)
@@ -51,7 +55,7 @@ class Shard:
         self.changing = asyncio.Lock()
         """Held by a task that changes the shard: one task follows the log, another one popularity."""
         self._dead: list[int] = []
-        """Rows that readers do not see any more, and that are still in the graph."""
+        """Rows that readers do not see any more, and that no sweep has taken."""
 
     def tune(self, tuning: ShardTuning) -> None:
         if tuning.ef_search < self.least_ef_search:
@@ -71,21 +75,20 @@ class Shard:
     def upsert(self, items: Sequence[Item], vectors: Floats) -> None:
         """Insert or replace items, with their (n, d) float32 text vectors.
 
-        An item stays visible: its old row goes when the new one can be found.
+        Searches find them from then on, as fresh rows; the index does not hold them yet.
         """
         start = 0
         while start < len(items):
             part = slice(start, start + _SWEPT - len(self.items) % _SWEPT)
             rows = self.items.append(items[part], vectors[part])
-            for row in rows:  # one by one, for an engine may link what comes together in another way
-                self.index.add(row[None], self.items.vectors(row[None]))
             self._dead.extend(self.items.reveal(items[part], rows).tolist())
             if not len(self.items) % _SWEPT:
                 self._sweep()
+            self.fresh.admit()
             start += len(rows)
 
     def delete(self, item_ids: Sequence[str]) -> None:
-        """Remove items from every answer at once, and from the graph with the next sweep.
+        """Remove items from every answer at once, and from the index with the next sweep.
 
         A sweep also comes after enough deletions: without additions there would be none, and walks among many dead rows
         come back short. Deletions are counted one by one, because the log may be read in any pieces.
@@ -96,7 +99,7 @@ class Shard:
                 self._sweep()
 
     def _sweep(self) -> None:
-        self.index.remove(np.array(self._dead, np.int64))
+        self.fresh.remove(np.array(self._dead, np.int64))
         self._dead.clear()
 
     def count(self, counts: Counts) -> None:

@@ -59,6 +59,7 @@ def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shar
         shard.upsert(items, vectors.astype(np.float32))
         shard.upsert([items[i] for i in range(0, n, 11)], vectors[::-1][range(0, n, 11)].astype(np.float32))
         shard.delete([f"i{i}" for i in range(0, n, 13)])
+        shard.fresh.link()
         liked = [f"i{i}" for i in range(0, n, 4)]
         shard.count(Counts(liked, [float(len(x) * 7 % 5) for x in liked], [float(len(x)) for x in liked]))
     return shard

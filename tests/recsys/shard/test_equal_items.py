@@ -79,6 +79,7 @@ def test_items_of_one_text_share_a_vector(pieces):
     shard = make_shard([Item("s", "untitled")], first[None])
     for part in np.array_split(np.arange(40), pieces):
         shard.upsert([items[i] for i in part], vectors[part])
+        shard.fresh.link()
     rows = shard.items.rows([item.item_id for item in items])
     held = shard.items.vectors(rows)
     for n in range(40):

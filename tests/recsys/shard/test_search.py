@@ -278,7 +278,7 @@ def test_searches_beside_a_writer_hold_their_promises():
         except BaseException as error:  # noqa: BLE001
             failures.append(error)
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+    readers = [threading.Thread(target=read) for _ in range(3)] + [threading.Thread(target=_link, args=(shard, ended))]
     for reader in readers:
         reader.start()
     try:
@@ -294,6 +294,13 @@ def test_searches_beside_a_writer_hold_their_promises():
         for reader in readers:
             reader.join()
     assert failures == []
+    shard.fresh.link()
+    assert len(shard.index) >= shard.items.live
+
+
+def _link(shard: Shard, ended: threading.Event) -> None:
+    while not ended.is_set():
+        shard.fresh.link(5, paced=True)
 
 
 def test_two_items_that_share_a_key_are_both_found(monkeypatch):

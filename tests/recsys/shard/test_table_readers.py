@@ -67,7 +67,7 @@ def test_many_threads_may_ask_for_many_filters():
 
 
 def test_an_item_is_there_all_through_its_upsert():
-    """While its new row goes into the index, and while the old one is taken out, every look finds it once."""
+    """Before and while its new row goes into the index, and while the old one leaves it, every look finds it once."""
     items, looks = table(), []
 
     class Looking(_NoIndex):
@@ -81,15 +81,17 @@ def test_an_item_is_there_all_through_its_upsert():
     looks.clear()
     for n in range(80):
         shard.upsert(named("a"), vector(n))
-    assert len(looks) > 80
+        looks.append([items.ids[r] for r in items.live_rows()])
+        shard.fresh.link()
+    assert len(looks) > 160
     assert all(sorted(look) == ["a", "b"] for look in looks)
 
 
 def test_what_leaves_the_index_and_when_depends_on_the_log_alone():
-    """The calls of the index, vector by vector, are the same in whatever pieces the changes come."""
+    """The calls of the index, vector by vector, are the same in whatever pieces the changes come and are linked."""
     changes = [(f"i{(n * 7) % 50}", n % 5 == 3) for n in range(400)]
 
-    def calls(cut: int) -> list[tuple[str, int]]:
+    def calls(cut: int, linked: int | None = None) -> list[tuple[str, int]]:
         done: list[tuple[str, int]] = []
 
         class Recording(_NoIndex):
@@ -109,10 +111,13 @@ def test_what_leaves_the_index_and_when_depends_on_the_log_alone():
                     shard.delete([name])
                 else:
                     upserts.append(Item(name))
+            shard.fresh.link(linked)
+        shard.fresh.link()
         return done
 
     assert any(what == "remove" for what, _ in calls(1))
     assert calls(1) == calls(7) == calls(64) == calls(400)
+    assert calls(1) == calls(1, 0) == calls(7, 3) == calls(7, 0) == calls(64, 40)
 
 
 def test_vectors_of_the_items_that_are_here():

@@ -126,6 +126,7 @@ def test_an_index_whose_short_walk_misses_much_still_fits_its_vectors(name):
     shard = Shard("v", ItemTable({}, 64, Sketcher.fit(vectors)), engine(spec).create(spec, 64))
     shard.tune(ShardTuning(ef_search=16))
     shard.upsert([Item(f"i{i}", "", "", {}, None) for i in range(n)], vectors)
+    shard.fresh.link()
     assert recall([shard], sample_queries(vectors[::100], 30)) < 0.75
     inspect(shard, n)
     assert shard.tuning.ef_search == 16
