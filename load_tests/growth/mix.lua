@@ -1,11 +1,12 @@
 -- The mix of a shop: of a hundred requests 83 recommendations, 10 events, 5 similar items and 2 items written.
 -- ARGS: users, items, milliseconds that each connection waits in the mean before it asks again (0: none), a mark of the
--- run. Prints one line of JSON.
-local users, items, number, mark = 0, 0, 0, ""
+-- run, and which requests: mix, recommend, event, similar or write. Prints one line of JSON, with the latencies as pairs
+-- of microseconds and how many requests took them.
+local users, items, number, mark, kind = 0, 0, 0, "", "mix"
 local headers = {["Content-Type"] = "application/json"}
 
 init = function(args)
-  users, items, mark = tonumber(args[1]), tonumber(args[2]), args[4]
+  users, items, mark, kind = tonumber(args[1]), tonumber(args[2]), args[4], args[5]
   local pause = tonumber(args[3])
   math.randomseed(os.time())
   if pause > 0 then
@@ -14,26 +15,41 @@ init = function(args)
   end
 end
 
-request = function()
-  number = number + 1
-  local user, item, draw = math.random(users), "item-" .. math.random(0, items - 1), math.random(100)
-  if draw <= 10 then
+local asked = {
+  recommend = function(user)
+    return wrk.format("GET", "/v1/users/" .. user .. "/recommendations?k=10&include_seen=true")
+  end,
+  event = function(user, item)
     local event = string.format('{"event_id": "%s-%d", "user_id": "%d", "item_id": "%s", "type": "like"}',
       mark, number, user, item)
     return wrk.format("POST", "/v1/events", headers, '{"events": [' .. event .. ']}')
-  elseif draw <= 15 then
+  end,
+  similar = function(_, item)
     return wrk.format("GET", "/v1/items/" .. item .. "/similar?k=10")
-  elseif draw <= 17 then
+  end,
+  write = function()
     return wrk.format("PUT", "/v1/items/steady-" .. math.random(200), headers,
       string.format('{"title": "Steady %d", "text": "written for the %dth time"}', math.random(200), number))
+  end,
+}
+
+request = function()
+  number = number + 1
+  local user, item, draw = math.random(users), "item-" .. math.random(0, items - 1), math.random(100)
+  local what = kind
+  if kind == "mix" then
+    what = draw <= 10 and "event" or draw <= 15 and "similar" or draw <= 17 and "write" or "recommend"
   end
-  return wrk.format("GET", "/v1/users/" .. user .. "/recommendations?k=10&include_seen=true")
+  return asked[what](user, item)
 end
 
 done = function(summary, latency)
-  local e = summary.errors
+  local e, taken = summary.errors, {}
+  for i = 1, #latency do
+    local microseconds, requests = latency(i)
+    taken[i] = string.format("[%d,%d]", tonumber(microseconds), tonumber(requests))
+  end
   io.write(string.format(
-    '\nJSON {"rps": %.2f, "p50_ms": %.3f, "p99_ms": %.3f, "p999_ms": %.3f, "max_ms": %.3f, "errors": %d}\n',
-    summary.requests / (summary.duration / 1e6), latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-    latency:percentile(99.9) / 1e3, latency.max / 1e3, e.connect + e.read + e.write + e.status + e.timeout))
+    '\nJSON {"requests": %d, "seconds": %.3f, "errors": %d, "latencies": [%s]}\n', summary.requests,
+    summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout, table.concat(taken, ",")))
 end

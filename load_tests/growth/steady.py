@@ -2,39 +2,39 @@
 
     python -m load_tests.growth.steady --minutes 30
 
-The peak is measured first, with the same mix (`mix.lua`) and 32 connections that ask as fast as they are answered. Then
-as many connections wait between their requests. It prints p50, p99 and p99.9 over all of it, the memory of every
-process after the first minute and at the end, and which processes ended or began meanwhile.
+The peak is measured first, with the same mix and 32 connections that ask as fast as they are answered. Then as many
+connections wait between their requests. It prints a line for each minute, so that what happens every few minutes is
+seen; latencies by kind of request; the memory of every process once caches are filled and at the end; and which
+processes ended or began meanwhile. What users and items leave in Redis is told apart: it is data, which grows.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 import psutil
+from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
 from load_tests.comparison import results
 from load_tests.comparison.bench import ROOT, Bench
 from load_tests.comparison.contenders import URL, Contender, contenders
+from load_tests.comparison.profiling import Foreign
 from load_tests.comparison.workload import Workload
+from load_tests.growth.mixed_load import MIX, Latencies, SteadyLoad, peak
 
-_SCRIPT = Path(__file__).with_name("mix.lua")
-_CLIENTS = 32
 _SHARE = 0.7
 """Of the peak."""
-_WARM_S = 60
-"""After which the first memory is taken: caches fill, and the heap finds its size."""
 _PEAK_S = 10
 _LEAST_MIB = 20.0
 """Smaller processes are left out of the table."""
+
+Memory = dict[int, tuple[str, float]]
+"""By pid, a process's title and the MiB that are its own."""
 
 
 def main() -> None:
@@ -45,10 +45,10 @@ def main() -> None:
         [contender] = contenders(bench, ["recsys"])
         try:
             contender.start()
-            _drive(work, 3, 0.0)
-            peak = _drive(work, _PEAK_S, 0.0)
-            print(f"peak with the mix: {peak}", flush=True)
-            told = {"peak": peak, **_steady(contender, work, args.minutes, _SHARE * peak["rps"])}
+            peak(URL, work, 3)
+            top = peak(URL, work, _PEAK_S).summary()
+            print(f"peak with the mix: {top}", flush=True)
+            told = {"peak": top, **_steady(contender, bench, args, args.rate or _SHARE * top["rps"])}
         finally:
             contender.stop()
     results.write({"machine": results.machine(), "minutes": args.minutes, **told}, args.out / "steady.json")
@@ -56,37 +56,46 @@ def main() -> None:
     print(f"written: {args.out / 'steady.json'}")
 
 
-def _steady(contender: Contender, work: Workload, minutes: float, rate: float) -> dict[str, Any]:
-    """The load, and what became of the processes under it."""
-    seconds = int(minutes * 60)
-    # A connection asks, waits for the answer and then for the pause: at the same answers, so many a second.
-    pause_ms = 1000 * _CLIENTS / rate - _drive(work, 2, 1000 * _CLIENTS / rate)["p50_ms"]
-    with _wrk(work, seconds, max(pause_ms, 1.0)) as load:
-        start = time.monotonic()
-        _sleep_until(load, start + min(_WARM_S, seconds / 4))
-        first = memory(contender)
-        _sleep_until(load, start + seconds - 5)
-        last = memory(contender)
-        said = _said(load, seconds)
+def _steady(contender: Contender, bench: Bench, args: argparse.Namespace, rate: float) -> dict[str, Any]:
+    """The load in slices, and what became of the processes under it."""
+    load = SteadyLoad(URL, bench.work, rate)
+    load.slice(5)  # learns how long answers take
+    redis = Redis.from_url(bench.redis_url)
+    slices: list[dict[str, Latencies]] = []
+    minutes, before, first, stored = [], 0.0, memory(contender), _stored(redis)
+    start = time.monotonic()
+    while (past := time.monotonic() - start) < args.minutes * 60 - 1:
+        with Foreign(contender.processes()) as foreign:
+            slices.append(load.slice(max(round(min(args.slice, args.minutes * 60 - past)), 5)))
+        last, said = memory(contender), Latencies.together(slices[-1].values()).summary()
+        minutes.append({**said, "mib": round(_whole(last), 1), "others_cores": round(foreign.cores, 2)})
+        print(f"  {minutes[-1]}", flush=True)
+        if not before and time.monotonic() - start >= min(args.warm, args.minutes / 4) * 60:
+            before, first, stored = time.monotonic(), last, _stored(redis)
     same = first.keys() & last.keys()
-    before, after = (sum(taken[pid][1] for pid in same) for taken in (first, last))
+    was, now = (sum(taken[pid][1] for pid in same) for taken in (first, last))
+    by_kind = {kind: Latencies.together(part[kind] for part in slices) for kind in MIX}
+    lasted = sum(max(one.seconds for one in part.values()) for part in slices)
+    said = Latencies.together(by_kind.values()).summary(lasted)
     return {
         "wanted_rps": round(rate, 1),
         "steady": said,
+        "by_kind": {kind: latencies.summary(lasted) for kind, latencies in by_kind.items()},
         "p999_over_p50": round(said["p999_ms"] / said["p50_ms"], 2),
-        "memory_mib": [round(before, 1), round(after, 1)],
-        "memory_grew": round(after / before - 1, 4),
+        "memory_mib": [round(was, 1), round(now, 1)],
+        "memory_grew": round(now / was - 1, 4),
         "ended": sorted(first[pid][0] for pid in first.keys() - last.keys()),
         "began": sorted(last[pid][0] for pid in last.keys() - first.keys()),
         "processes": [
             {"pid": pid, "title": last[pid][0], "mib": [round(first[pid][1], 1), round(last[pid][1], 1)]}
             for pid in sorted(same, key=lambda pid: -last[pid][1])
         ],
+        "redis": {name: [value, _stored(redis)[name]] for name, value in stored.items()},
+        "slices": minutes,
     }
 
 
-def memory(contender: Contender) -> dict[int, tuple[str, float]]:
-    """By pid, each process's title and the MiB that are its own."""
+def memory(contender: Contender) -> Memory:
     taken = {}
     for process in contender.processes():
         try:
@@ -99,50 +108,42 @@ def memory(contender: Contender) -> dict[int, tuple[str, float]]:
     return taken
 
 
-def _wrk(work: Workload, seconds: int, pause_ms: float) -> subprocess.Popen[str]:
-    command = ["wrk", "-t1", f"-c{_CLIENTS}", f"-d{seconds}s", "--timeout=2s", "-s", str(_SCRIPT), URL, "--"]
-    command += [str(work.users), str(work.items), f"{pause_ms:.3f}", uuid.uuid4().hex[:12]]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+def _whole(taken: Memory) -> float:
+    return sum(mib for _, mib in taken.values())
 
 
-def _drive(work: Workload, seconds: int, pause_ms: float) -> dict[str, Any]:
-    with _wrk(work, seconds, pause_ms) as load:
-        return _said(load, seconds)
-
-
-def _said(load: subprocess.Popen[str], seconds: int) -> dict[str, Any]:
-    output, _ = load.communicate(timeout=seconds + 60)
-    line = next((line for line in output.splitlines() if line.startswith("JSON ")), None)
-    if line is None:
-        raise SystemExit(f"wrk failed: {output}")
-    said: dict[str, Any] = json.loads(line.removeprefix("JSON "))
-    return said
-
-
-def _sleep_until(load: subprocess.Popen[str], moment: float) -> None:
-    while time.monotonic() < moment:
-        if load.poll() is not None:
-            raise SystemExit("wrk ended before its time")
-        time.sleep(min(1.0, max(moment - time.monotonic(), 0.01)))
+def _stored(redis: Redis) -> dict[str, float]:
+    """What Redis holds: MiB of all, and how many item writes are in the log of the one shard."""
+    logs = list(redis.scan_iter(match="recsys:log:*", count=1000))
+    return {
+        "mib": round(redis.info("memory")["used_memory"] / 2**20, 1),
+        "items_logged": sum(redis.xlen(key) for key in logs),
+        "log_mib": round(sum(redis.memory_usage(key) or 0 for key in logs) / 2**20, 1),
+    }
 
 
 def show(told: dict[str, Any]) -> None:
-    console, said = Console(width=120), told["steady"]
-    table = Table("process", "MiB of its own, after a minute", "at the end", "grew")
+    console = Console(width=120)
+    table = Table("process", "MiB of its own, once warm", "at the end", "grew")
     for process in told["processes"]:
         first, last = process["mib"]
         if last >= _LEAST_MIB:
             table.add_row(process["title"], f"{first:,.1f}", f"{last:,.1f}", f"{last / max(first, 0.1) - 1:+.1%}")
     console.print(table)
+    table = Table("requests", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "longest", "errors")
+    for kind, said in [*told["by_kind"].items(), ("all", told["steady"])]:
+        table.add_row(kind, *(f"{value:,}" for value in said.values()))
+    console.print(table)
     console.print(
-        f"peak {told['peak']['rps']:,.0f} requests/s; wanted {told['wanted_rps']:,.0f}, was {said['rps']:,.0f}"
+        f"peak {told['peak']['rps']:,.0f} requests/s; wanted {told['wanted_rps']:,.0f}, was "
+        f"{told['steady']['rps']:,.0f}; p99.9 is {told['p999_over_p50']} x p50"
     )
+    first, last = told["memory_mib"]
+    console.print(f"memory of the platform {first:,.0f} MiB, then {last:,.0f}: {told['memory_grew']:+.1%}")
+    redis = told["redis"]
     console.print(
-        f"p50 {said['p50_ms']} ms, p99 {said['p99_ms']}, p99.9 {said['p999_ms']} ({told['p999_over_p50']} x p50), "
-        f"longest {said['max_ms']}, errors {said['errors']}"
-    )
-    console.print(
-        f"memory {told['memory_mib'][0]:,.0f} MiB, then {told['memory_mib'][1]:,.0f}: {told['memory_grew']:+.1%}"
+        f"Redis held {redis['mib'][0]:,} MiB, then {redis['mib'][1]:,}; of it {redis['items_logged'][0]:,} items "
+        f"written take {redis['log_mib'][0]:,} MiB, then {redis['items_logged'][1]:,} take {redis['log_mib'][1]:,}"
     )
     console.print(f"ended: {told['ended'] or 'none'}; began: {told['began'] or 'none'}", markup=False)
 
@@ -150,6 +151,11 @@ def show(told: dict[str, Any]) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument(
+        "--warm", type=float, default=5.0, help="minutes until caches are filled; a quarter at the most"
+    )
+    parser.add_argument("--slice", type=int, default=60, help="seconds of each line of figures")
+    parser.add_argument("--rate", type=float, help="requests a second; 70 %% of the peak unless given")
     parser.add_argument("--items", type=int, default=Workload.items)
     parser.add_argument("--dimension", type=int, default=Workload.dimension)
     parser.add_argument("--out", type=Path, default=Path("var"))
