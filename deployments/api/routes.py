@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from deployments.api.long_bodies import LONG, parsed_in_parts
 from recsys.config.serving import Limits
 from recsys.data.bounds import VALUES_EACH, VALUES_ONE, values_in
 from recsys.data.wording import listed, printable, refusal
@@ -80,7 +81,9 @@ class _Bounded(Request):
             raise _Refused(
                 TooLarge(f"body: holds {values} values; at most {most} are allowed: send parts", field="body")
             )
-        parsed = _parsed(body)
+        parsed = await parsed_in_parts(body) if len(body) >= LONG else None
+        if parsed is None:
+            parsed = _parsed(body)
         if isinstance(parsed, dict):
             for name, value in parsed.items():
                 if isinstance(value, list) and len(value) > limits.bulk:
