@@ -1,4 +1,4 @@
-"""Bodies of many items, parsed some at a time: a thousand with vectors are five megabytes, and reads go on in between."""
+"""Bodies of many items, parsed some at a time: with vectors they are five megabytes, and reads go on in between."""
 
 from __future__ import annotations
 
