@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from deployments.api.console import is_console
 from deployments.api.docs_page import ASSETS
+from deployments.api.documented_problems import add_problems
 from deployments.machine.preflight import is_loopback
 from recsys.access.api_keys import Scope
 from recsys.access.gate import Gate
@@ -78,7 +79,9 @@ def is_local(host: bytes) -> bool:
 
 
 def document(app: FastAPI, gate: Gate) -> None:
-    """Where keys are asked for, adds to the OpenAPI page how they are sent and which scope each operation needs."""
+    """Adds to the OpenAPI page which errors there are and, where keys are asked for, how they are sent and which scope
+    each operation needs.
+    """
     plain = app.openapi
     pages: dict[bool, dict[str, Any]] = {}
 
@@ -91,6 +94,7 @@ def document(app: FastAPI, gate: Gate) -> None:
 
 
 def _described(page: dict[str, Any], *, asks: bool) -> dict[str, Any]:
+    add_problems(page)
     if asks:
         page.setdefault("components", {})["securitySchemes"] = SCHEMES
     for path, operations in page["paths"].items():

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from recsys.shard.shard import Shard
@@ -20,6 +21,10 @@ MANY = 100_000
 """Items of a shard from which on their numbers are looked for among Redis' keys. 100,000 are read in 0.2 s."""
 _ALL_ANEW_S = 86_400.0
 """Seconds after which a feed reads all numbers again: no feed names numbers that expired or were changed by hand."""
+
+
+Pages = list[list[tuple[bytes, float]]]
+"""By feed, items and the numbers of their changes, in the order of these."""
 
 
 class PopularityFeed:
@@ -43,20 +48,21 @@ class PopularityFeed:
 
     async def follow(self, shard: Shard) -> None:
         """Bring the shard's numbers up to date."""
-        end, server, missed = await self._look()
+        end, server, missed, pages = await self._look()
         lost = missed or end < max(self._seen) or server != self._server
         if lost or time.monotonic() - self._all_at > _ALL_ANEW_S:
             self._server = None  # until all of it is read
             async for item_ids in self._all(shard):
                 await self._take(shard, item_ids)
             self._seen, self._server, self._all_at = [end] * len(self._keys), server, time.monotonic()
-        full = True
-        while full:
             pages = await self._changes()
+        while True:
             if changed := [item.decode() for page in pages for item, _ in page]:
                 await self._take(shard, shard.present(changed))
             self._seen = [int(page[-1][1]) if page else seen for page, seen in zip(pages, self._seen, strict=True)]
-            full = any(len(page) == self._page for page in pages)
+            if all(len(page) < self._page for page in pages):
+                return
+            pages = await self._changes()
 
     async def _all(self, shard: Shard) -> AsyncIterator[Sequence[str]]:
         """Items of which all numbers are to be read, some at a time: those that are not named have none, here and in
@@ -74,9 +80,9 @@ class PopularityFeed:
         for rows in before:
             yield shard.ids(rows)
 
-    async def _look(self) -> tuple[int, str, bool]:
-        """Number of the last change, the server's run_id ("" where this user may not read it), and whether a feed has
-        dropped changes that the shard has not seen.
+    async def _look(self) -> tuple[int, str, bool, Pages]:
+        """Number of the last change, the server's run_id ("" where this user may not read it), whether a feed has
+        dropped changes that the shard has not seen, and the first page of those that it holds.
         """
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(redis_keys.SEQUENCES)
@@ -84,20 +90,26 @@ class PopularityFeed:
         for key in self._keys:
             pipe.zcard(key)
             pipe.zrange(key, 0, 0, withscores=True)
+        self._ask_changes(pipe)
         end, server, *feeds = await pipe.execute(raise_on_error=False)
         for answer in (end, *feeds):
             if isinstance(answer, Exception):
                 raise answer
         run_id = str(server["run_id"]) if isinstance(server, dict) else ""
+        feeds, pages = feeds[: 2 * len(self._keys)], feeds[2 * len(self._keys) :]
         told = zip(feeds[::2], feeds[1::2], self._seen, strict=True)
-        return int(end or 0), run_id, any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in told)
+        missed = any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in told)
+        return int(end or 0), run_id, missed, pages
 
-    async def _changes(self) -> list[list[tuple[bytes, float]]]:
-        """By feed, up to a page of items that have changed since the shard has read it."""
+    async def _changes(self) -> Pages:
         pipe = self._redis.pipeline(transaction=False)
+        self._ask_changes(pipe)
+        return list(await pipe.execute())
+
+    def _ask_changes(self, pipe: Pipeline) -> None:
+        """By feed, up to a page of items that have changed since the shard has read it."""
         for key, seen in zip(self._keys, self._seen, strict=True):
             pipe.zrange(key, f"({seen}", "+inf", byscore=True, offset=0, num=self._page, withscores=True)
-        return list(await pipe.execute())
 
     async def _take(self, shard: Shard, item_ids: Sequence[str]) -> None:
         async with shard.changing:  # the reading as well: an upsert in between has newer numbers

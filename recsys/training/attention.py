@@ -6,7 +6,9 @@ PyTorch, which the encoders need anyway, computes gradients and Adam. The served
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +78,19 @@ class Network(nn.Module):
         return self.norm(x)
 
 
+class _Adam(torch.optim.Adam):
+    """Adam without torch's compiler. It has nothing to compile here, and takes three seconds to import, which torch's
+    wrappers around these methods do.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Adam.zero_grad)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        return inspect.unwrap(torch.optim.Adam.step)(self, closure)
+
+
 def train_attention(data: Interactions, factors: Factors, seed: int, say: Progress) -> Attention | None:
     """Return the trained network, or None when nobody has two likes.
 
@@ -113,7 +128,7 @@ def windows_of(data: Interactions, codes: np.ndarray) -> np.ndarray:
 def _fit(network: Network, windows: Tensor, against: WindowDislikes, counts: Tensor, say: Progress) -> None:
     steps = -(-len(windows) // _BATCH)
     total = max(min(steps * _EPOCHS, _READ // (_BATCH * TRAIL)), 1)
-    adam = torch.optim.Adam(network.parameters(), _RATE, fused=True)
+    adam = _Adam(network.parameters(), _RATE, fused=True)
     rate = torch.optim.lr_scheduler.OneCycleLR(adam, _RATE, total_steps=total + 1, pct_start=1 / 6)
     drawn = counts.sqrt() / counts.sqrt().sum()
     order: tuple[Tensor, ...] = ()
