@@ -155,7 +155,9 @@ def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Con
     batches = list(read_events([data.events_file], settings.event_types, settings.limits, batch=_EVENTS))
     events = [event for batch in batches for event in batch.records]
     if are_there(events, settings.history, client):
-        console.print(f"the platform has all {len(events)} events already")
+        console.print(
+            f"the platform has the events of the last {_LAST_USERS} users, which are sent last: nothing is sent again"
+        )
         return
     with bars(console) as report:
         sending.send(batches, client, report)
@@ -163,8 +165,10 @@ def _send_events(config: ServeConfig, data: Ml100k, client: Client, console: Con
 
 
 def are_there(events: Sequence[Interaction], history: int, client: Client) -> bool:
-    """Return whether the platform has the events of the users whose turn to be sent is last. Then it has all: no call
-    is begun before the third one before it was answered.
+    """Return whether the platform has the events of the users whose turn to be sent is last.
+
+    If it does, an earlier demo sent all of them, since no call is begun before the third one before it was answered.
+    Events that were deleted since are not looked for.
     """
     counts = Counter(event.user_id for event in events)
     last = list(counts)[-_LAST_USERS:]

@@ -11,7 +11,8 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import LockError
 
-from recsys.outcomes.joining import Group, Question, report
+from recsys.outcomes.apart import report_apart
+from recsys.outcomes.joining import Group, Question
 from recsys.outcomes.log_files import LogFiles
 from recsys.state import redis_keys
 from recsys.telemetry import SILENT, Changing, Telemetry
@@ -91,8 +92,10 @@ class Summary:
                 await lock.release()
 
     def _lines(self, question: Question) -> list[Line]:
-        """Empty, and DuckDB is not loaded, where nothing was logged yet."""
-        return [_line(group) for group in report(self._files, question).groups] if self._files.hours("answers") else []
+        """Empty, and no process is started, where nothing was logged yet."""
+        if not self._files.hours("answers"):
+            return []
+        return [_line(group) for group in report_apart(self._files, question).groups]
 
 
 def _line(group: Group) -> Line:

@@ -9,6 +9,7 @@ from deployments.api.app import make_api
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.serving import present_items
+from recsys.serving.present_items import PresentItems
 from recsys.state import redis_keys
 from tests.support.world import catalogue, event
 
@@ -102,3 +103,19 @@ async def test_a_user_with_more_events_in_a_call_than_a_command_takes(make_world
     assert (await world.gateway.record(told[-500:], fold=False)).duplicates == 500
     [history] = await world.gateway.users.histories(["many"])
     assert [e.event_id for e in history] == [f"many-{n}" for n in range(8000, 9000)]
+
+
+def test_items_that_were_there_are_forgotten_with_time(clock):
+    """What is remembered follows the rate of events, and not the size of the catalogue."""
+    present = PresentItems()
+    assert present.unsure("v1", ["a", "b"]) == ["a", "b"]
+    present.note("v1", ["a"])
+    assert present.unsure("v1", ["a", "b"]) == ["b"]
+    clock.forward(present_items.SURE_S + 1)
+    assert present.unsure("v1", ["a", "b"]) == ["a", "b"]
+    for n in range(20):
+        clock.forward(present_items.SURE_S + 1)
+        present.note("v1", [f"item-{n}"])
+    assert len(present) <= 2
+    present.note("v1", ["a"])
+    assert present.unsure("v2", ["a"]) == ["a"]
