@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -20,10 +21,17 @@ DOMAIN = sorted((ROOT / "recsys").rglob("*.py"))
 PLATFORM = {"ray", "starlette", "fastapi", "uvicorn", "deployments"}
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Imports and calls of a file, wherever in it."""
+    every = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node for node in every if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
+
+
 def imported(path: Path) -> set[str]:
     """Top-level packages that a file imports, wherever in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -58,7 +66,7 @@ UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 def test_nothing_is_unpickled(path):
     """What is unpickled runs. Arrays are loaded without it, weights by their library as plain tensors, YAML safely."""
     assert not imported(path) & UNPICKLERS
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             call, named = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert call not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle"), f"{path}: {call}"
