@@ -75,7 +75,7 @@ class Interaction(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The recommendation that led to it; None: not known."""
 
 
-class UserProfile(msgspec.Struct, frozen=True):
+class UserProfile(msgspec.Struct, frozen=True, weakref=True):
     """What ranking knows of a user. A struct, as all that a request makes anew: a dataclass takes ten times as long.
 
     `taste` is (t,) float32, not normalised: it is updated by decay and addition; `model/space.py` says what its parts

@@ -135,7 +135,7 @@ def shard_query(
         exclude=exclude,
         exclude_offsets=exclude_offsets,
         asked=tuple(p.query.items or p.query.after for p in batch),
-        trend_floor=moment.now / moment.trend_half_life_s + _TRENDING,
+        trend_floor=trend_floor(moment),
         sketches=any(p.diversity > 0 for p in batch),
         grouped=grouped(batch),
         recall_floors=_recall_floors(batch),
@@ -144,6 +144,11 @@ def shard_query(
         rule_filters=rules.filters,
         rule_wants=rules.wants([0 if p.query.items is not None else p.query.k for p in batch]) if rules.filters else (),
     )
+
+
+def trend_floor(moment: Moment) -> float:
+    """See `ShardQuery.trend_floor`."""
+    return moment.now / moment.trend_half_life_s + _TRENDING
 
 
 def _recall_floors(batch: Sequence[Prepared]) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ What rules pin and promote is put in its places last.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -29,9 +30,19 @@ POOL = 50
 def blend(signals: Floats, requests: Ints, weights: Sequence[Mapping[str, float]]) -> Floats:
     """Return (n,) float32 scores: the sum of weight times signal, with the weights of each candidate's request."""
     kinds = {id(w): w for w in weights}  # a batch has few
-    table = np.array([[w.get(name, 0.0) for name in SIGNALS] for w in kinds.values()], np.float32)
+    rows = [_row(tuple(w.items())) for w in kinds.values()]
+    if len(rows) == 1:
+        return np.einsum("ns,ns->n", signals, rows[0].repeat(len(signals), axis=0))
+    table = np.concatenate(rows)
     places = {kind: place for place, kind in enumerate(kinds)}
     return np.einsum("ns,ns->n", signals, table[np.array([places[id(w)] for w in weights])[requests]])
+
+
+@lru_cache(64)  # scenarios have few
+def _row(weights: tuple[tuple[str, float], ...]) -> Floats:
+    """Return (1, len(SIGNALS)) float32 in the order of SIGNALS."""
+    given = dict(weights)
+    return np.array([[given.get(name, 0.0) for name in SIGNALS]], np.float32)
 
 
 class Controls(msgspec.Struct, frozen=True):

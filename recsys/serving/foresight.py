@@ -27,14 +27,19 @@ class Foresight:
         self._searching = searching
 
     @classmethod
-    def of(
+    async def of(
         cls, queries: Sequence[RecQuery], serve: Serve, clock: Clock, preparation: Preparation, gathering: Gathering
     ) -> Foresight | None:
-        """Begin the search with the next turn of the event loop, when Redis has been asked. None: there is none."""
+        """Ask the shards, and return then: they take longer than Redis. None: there is nothing to ask them."""
         if len(queries) != 1 or (prepared := preparation.foreseen(queries[0], serve)) is None:
             return None
-        search = gathering.ask([prepared], serve, clock)
-        return cls(prepared, asyncio.get_running_loop().create_task(search))
+        foresight = cls(prepared, asyncio.get_running_loop().create_task(gathering.ask([prepared], serve, clock)))
+        try:
+            await asyncio.sleep(0)  # the search has its turn first
+        except asyncio.CancelledError:
+            foresight.end()
+            raise
+        return foresight
 
     async def answer(self, batch: Sequence[Prepared]) -> ShardsAnswer | None:
         """The shards' answer, if it is one to this batch; None: the profile is another by now, or part is missing."""

@@ -11,13 +11,14 @@ from recsys.config.serving import Serving
 from recsys.datatypes import Floats
 from recsys.model.profiles import position
 from recsys.ranking import known_features
-from recsys.ranking.batch_query import Prepared, Wants, shard_query
+from recsys.ranking.batch_query import Prepared
 from recsys.ranking.relevance import relevant
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.selection import blend
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import Moment, measure
 from recsys.ranking.tree_ranker import features
+from recsys.serving.kept_questions import KeptQuestions
 from recsys.shard.candidates import CandidateSet
 from recsys.transport.clock import Clock
 from recsys.transport.shard_clients import Shards
@@ -81,7 +82,7 @@ class Gathering:
         self._shards = shards
         self._settings = settings
         self._now = now
-        self._wants = Wants()
+        self._questions = KeptQuestions()
 
     async def ask(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> ShardsAnswer:
         """One call a shard, within what is left on the clock."""
@@ -89,7 +90,7 @@ class Gathering:
         moment = Moment(self._now(), settings.trend_half_life_s, settings.recency_half_life_s)
         rules = BatchRules.of([p.rules for p in batch], moment.now)
         spread = self._shards.router(serve.version).spread
-        query = shard_query(serve, batch, moment, rules, self._wants, max(clock.left(), 0.0), spread)
+        query = self._questions.of(serve, batch, moment, rules, max(clock.left(), 0.0), spread)
         return ShardsAnswer(*await self._shards.search(query, clock), moment, rules)
 
 

@@ -80,7 +80,7 @@ class Recommender:
         )
 
     async def _recommend(self, queries: Sequence[RecQuery], serve: Serve, clock: Clock) -> list[Slate | Exception]:
-        foresight = Foresight.of(queries, serve, clock, self._preparation, self._gathering)
+        foresight = await Foresight.of(queries, serve, clock, self._preparation, self._gathering)
         try:
             prepared = await self._preparation.of(queries, serve, clock)
             batch = [p for p in prepared if isinstance(p, Prepared)]
@@ -117,7 +117,7 @@ class Recommender:
             signals, weights, gathered.scores, ranked, effects, _shares(gathered, serve) if full else None
         )
         lists = recommendations(batch, candidates, scores, chosen, explanations)
-        why = await self._why_empty(batch, lists, missing, serve, clock)
+        why = {} if all(lists) else await self._why_empty(batch, lists, missing, serve, clock)
         statistics = Batch(clock.began, len(batch), clock.calls)
         slates: list[Slate | Exception] = []
         for b, (prepared, items) in enumerate(zip(batch, lists, strict=True)):

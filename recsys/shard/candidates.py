@@ -145,6 +145,8 @@ class CandidateSet:
     @property
     def requests(self) -> npt.NDArray[np.int64]:
         """(n,) the request of each candidate."""
+        if len(self.offsets) == 2:
+            return np.zeros(len(self.keys), np.int64)
         return np.arange(len(self.offsets) - 1).repeat(lengths(self.offsets))
 
     def spread(self, requests: npt.NDArray[np.int64], size: int) -> CandidateSet:

@@ -5,6 +5,7 @@ in a batch cost more than what they hold.
 
 | part | what it is |
 | --- | --- |
+| 8 bytes each | the loose numbers as float64, little-endian, NaN for None: others can be put in their place |
 | 4 bytes | length of the head, little-endian |
 | head | dtypes, empty where they are as annotated; shapes; then the other fields |
 | up to 7 zeros | the arrays begin at a multiple of 8 |
@@ -13,11 +14,12 @@ in a batch cost more than what they hold.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -36,11 +38,15 @@ _COPIED = 1024
 class Columnar(Generic[T]):
     """Writes and reads one kind of dataclass, whose fields are arrays, string columns, and what MessagePack knows.
 
+    `loose`: names of fields that are numbers, or None, and that `renewed` puts others in the place of.
+
     `fit` returns the shapes that the arrays of a message must have, in the order of `names`, from its head: `shapes`
     says which they have, and the other fields are attributes.
     """
 
-    def __init__(self, kind: type[T], encode: Callable[[object], bytes], fit: Callable[[Any], Shapes]) -> None:
+    def __init__(
+        self, kind: type[T], encode: Callable[[object], bytes], fit: Callable[[Any], Shapes], loose: Sequence[str] = ()
+    ) -> None:
         """`encode`: to MessagePack."""
         hints, own = get_type_hints(kind), fields(kind)  # type: ignore[arg-type] # a dataclass
         arrays: list[tuple[str, np.dtype[Any]]] = []
@@ -54,6 +60,10 @@ class Columnar(Generic[T]):
         """Of the arrays, in the order of the message."""
         self._dtypes = [dtype for _, dtype in arrays]
         others = [field for field in own if hints[field.name] is not StringColumn and field.name not in self.names]
+        others = [field for field in others if field.name not in loose]
+        self._loose = [(name, type(None) in get_args(hints[name])) for name in loose]
+        """With whether None is one of its values."""
+        self._numbers = struct.Struct(f"<{len(loose)}d")
         head = [(field.name, hints[field.name], *_default(field)) for field in others]
         told = ("dtypes", tuple[str, ...]), ("shapes", Shapes)
         self._head: Any = msgspec.defstruct(kind.__name__, [*told, *head])
@@ -78,7 +88,7 @@ class Columnar(Generic[T]):
         """Places of the two arrays of each string column."""
         behind = len(arrays) + len(others)
         columns = [field.name for field in own if hints[field.name] is StringColumn]
-        places |= {name: behind + place for place, name in enumerate(columns)}
+        places |= {name: behind + place for place, name in enumerate((*columns, *loose))}
         self._order = [places[field.name] for field in own]
 
     def encode(self, message: T) -> bytes:
@@ -88,19 +98,28 @@ class Columnar(Generic[T]):
         told = () if dtypes == self._dtypes else [dtype.str for dtype in dtypes]
         head = self._encode(self._head(told, [array.shape for array in arrays], *self._others_of(message)))
         memory: list[Any] = [a.tobytes() if a.size < _COPIED else np.ascontiguousarray(a) for a in arrays]
-        return b"".join((_SIZE.pack(len(head)), head, bytes(_padding(len(head))), *memory))
+        numbers = self._packed([getattr(message, name) for name, _ in self._loose])
+        return b"".join((numbers, _SIZE.pack(len(head)), head, bytes(_padding(len(head))), *memory))
+
+    def renewed(self, payload: bytes, *numbers: float | None) -> bytes:
+        """The same message with other loose numbers, in the order of `loose`."""
+        return self._packed(numbers) + payload[self._numbers.size :]
+
+    def _packed(self, numbers: Sequence[float | None]) -> bytes:
+        return self._numbers.pack(*[math.nan if number is None else number for number in numbers])
 
     def decode(self, payload: bytes) -> T:
         """Raises msgspec.DecodeError for what is no message, and its ValidationError for one that does not fit: it
         names the field.
         """
-        if len(payload) < _SIZE.size:
+        begin = self._numbers.size
+        if len(payload) < begin + _SIZE.size:
             raise msgspec.DecodeError("the message is cut short")
-        (size,) = _SIZE.unpack_from(payload)
-        head: Any = self._decode_head(payload[_SIZE.size : _SIZE.size + size])
+        (size,) = _SIZE.unpack_from(payload, begin)
+        head: Any = self._decode_head(payload[begin + _SIZE.size : begin + _SIZE.size + size])
         shapes = head.shapes
         self._check(head)
-        at = _SIZE.size + size + _padding(size)
+        at = begin + _SIZE.size + size + _padding(size)
         values: list[Any] = []
         try:
             for shape, dtype in zip(shapes, self._dtypes, strict=True):
@@ -114,6 +133,8 @@ class Columnar(Generic[T]):
             raise msgspec.ValidationError(f"the message has {len(payload)} bytes and has to have {at}")
         values += self._others_of(head)
         values += [StringColumn(values[blob], values[offsets]) for blob, offsets in self._strings]
+        numbers = self._numbers.unpack_from(payload)
+        values += [None if bare and math.isnan(n) else n for (_, bare), n in zip(self._loose, numbers, strict=True)]
         return self._kind(*[values[place] for place in self._order])
 
     def _check(self, head: Any) -> None:

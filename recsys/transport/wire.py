@@ -8,6 +8,7 @@ is `membership.WIRE`: composers call only replicas that announce the same one.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -102,14 +103,44 @@ def _fit_candidates(head: Any) -> Shapes:
     return (offsets[:1], n, n, columns, strings, strings, (*n, groups[-1]), n, likeness, *blobs, *codes)
 
 
-_queries = Columnar(ShardQuery, _encode, _fit_query)
+_queries = Columnar(ShardQuery, _encode, _fit_query, loose=("trend_floor", "left_s", "now"))
 _candidates = Columnar(CandidateSet, _encode, _fit_candidates)
+
+
+class EncodedQuery(ShardQuery):
+    """A question whose bytes are there already. Its other fields are read from them when somebody looks at one."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes, version: str, filters: tuple[Filter | None, ...]) -> None:
+        for name, value in (("payload", payload), ("version", version), ("filters", filters)):
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        query = decode_query(self.payload)
+        for field in fields(query):
+            object.__setattr__(self, field.name, getattr(query, field.name))
+        return object.__getattribute__(self, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _decoded, (self.payload,)
+
+
+def _decoded(payload: bytes) -> ShardQuery:
+    return decode_query(payload)
+
+
+def of_the_moment(payload: bytes, query: ShardQuery, trend_floor: float, left_s: float, now: float) -> ShardQuery:
+    """The question `query` that `payload` holds, at another moment."""
+    return EncodedQuery(_queries.renewed(payload, trend_floor, left_s, now), query.version, query.filters)
 
 
 def encode(message: object) -> bytes:
     """A message of any kind."""
     if type(message) is CandidateSet:
         return _candidates.encode(message)
+    if type(message) is EncodedQuery:
+        return message.payload
     return _queries.encode(message) if type(message) is ShardQuery else _encode(message)
 
 

@@ -1,0 +1,125 @@
+"""A question that is asked again is the one that would be made anew."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from recsys.columns import StringColumn
+from recsys.datatypes import RecQuery
+from recsys.ranking.batch_query import Prepared, Wants, shard_query
+from recsys.ranking.rules import BatchRules
+from recsys.ranking.signals import Moment
+from recsys.serving.kept_questions import KeptQuestions
+from recsys.serving.pipeline import Recommender
+from recsys.serving.profile_loading import ProfileLoader
+from recsys.shard.candidates import ShardQuery
+from recsys.transport import wire
+from recsys.transport.shard_clients import Shards
+from tests.support.slates import ids
+from tests.support.world import catalogue, event
+
+QUERY = RecQuery(k=5, user_id="u")
+NO_RULES = BatchRules.of([()], 0.0)
+
+
+@pytest.fixture
+async def world(make_world):
+    world = await make_world(shards=1, items=catalogue(20))
+    await world.gateway.record([event(user, f"sea-{n}") for user in ("u", "v") for n in range(3)])
+    return world
+
+
+async def prepared(world: Any, query: RecQuery) -> Prepared:
+    gateway = world.gateway
+    shards = Shards(lambda shard: world.clients[shard], lambda _: world.router)
+    recommender = Recommender(shards, ProfileLoader(gateway.users, shards, gateway.settings), gateway.settings)
+    [one] = await recommender.prepare([query], gateway.follower.serve)
+    assert isinstance(one, Prepared)
+    return one
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, np.ndarray):
+        return bool(left.dtype == right.dtype and np.array_equal(left, right))
+    return bool(left == right)
+
+
+def assert_same(left: ShardQuery, right: ShardQuery) -> None:
+    for field in fields(ShardQuery):
+        assert same(getattr(left, field.name), getattr(right, field.name)), field.name
+    assert not any(isinstance(getattr(left, field.name), StringColumn) for field in fields(ShardQuery))
+
+
+async def test_the_question_of_another_moment_is_the_one_made_anew(world):
+    """Each field is the same, as the shard reads it and as another way takes it."""
+    serve, one, questions = world.gateway.follower.serve, await prepared(world, QUERY), KeptQuestions()
+    for n in range(4):
+        moment, left_s = Moment(1_700_000_000.0 + n, 1e6, 1e6), 1.0 / (n + 1)
+        anew = shard_query(serve, [one], moment, NO_RULES, Wants(), left_s)
+        question = questions.of(serve, [one], moment, NO_RULES, left_s)
+        assert wire.encode(question) == wire.encode(anew)
+        assert_same(wire.decode_query(wire.encode(question)), anew)
+        assert_same(pickle.loads(pickle.dumps(question)), anew)
+        assert_same(question, anew)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        structs.replace(QUERY, k=6),
+        structs.replace(QUERY, include_seen=True),
+        structs.replace(QUERY, diversity=0.0),
+        structs.replace(QUERY, user_id="v"),
+        structs.replace(QUERY, exclude=("sea-9",)),
+        structs.replace(QUERY, items=("sea-9", "sea-8")),
+        structs.replace(QUERY, like_item="sea-9"),
+        structs.replace(QUERY, basket=(event("u", "space-1"),)),
+        structs.replace(QUERY, scenario="similar", like_item="sea-2"),
+    ],
+)
+async def test_other_wishes_make_another_question(world, query):
+    """Whatever was asked before, and after."""
+    serve, moment, questions = world.gateway.follower.serve, Moment(1_700_000_000.0, 1e6, 1e6), KeptQuestions()
+    usual, other = await prepared(world, QUERY), await prepared(world, query)
+    for one in (usual, other, usual, other, other):
+        anew = shard_query(serve, [one], moment, NO_RULES, Wants())
+        assert wire.encode(questions.of(serve, [one], moment, NO_RULES)) == wire.encode(anew)
+
+
+async def test_no_question_outlives_its_profile(world):
+    """Nothing of a user is left here when the profile has been forgotten."""
+    serve, moment, questions = world.gateway.follower.serve, Moment(1_700_000_000.0, 1e6, 1e6), KeptQuestions()
+    one = await prepared(world, QUERY)
+    for _ in range(2):
+        questions.of(serve, [one], moment, NO_RULES)
+    assert len(questions) == 1
+    del one
+    world.gateway.users.profiles.outdate(["u"])
+    gc.collect()
+    assert len(questions) == 0
+
+
+async def test_the_oldest_question_leaves_first(world):
+    serve, moment, questions = world.gateway.follower.serve, Moment(1_700_000_000.0, 1e6, 1e6), KeptQuestions(most=1)
+    both = [await prepared(world, structs.replace(QUERY, user_id=user)) for user in ("u", "v")]
+    for one in (*both, *both):
+        anew = shard_query(serve, [one], moment, NO_RULES, Wants())
+        assert wire.encode(questions.of(serve, [one], moment, NO_RULES)) == wire.encode(anew)
+        assert len(questions) == 1
+
+
+async def test_answers_to_repeated_requests_are_those_of_a_batch(world):
+    """A batch of two has no question that is kept."""
+    [batched, _] = [await world.gateway.recommend(QUERY) for _ in range(2)]
+    for _ in range(4):
+        assert ids(await world.gateway.recommend(QUERY)) == ids(batched)
+    await world.gateway.record([event("u", ids(batched)[0])])
+    for _ in range(3):
+        assert ids(batched)[0] not in ids(await world.gateway.recommend(QUERY))
