@@ -74,16 +74,22 @@ def test_nothing_is_unpickled(path):
             assert call != "torch.load" or named.get("weights_only") == "True", f"{path}: {call}"
 
 
-@pytest.mark.parametrize("name", ["composer", "shard", "encoder"])
-def test_a_replica_imports_no_more_than_it_needs(name):
-    """What training and trees need takes as long to import as all the rest, and a new replica is waited for."""
+def test_a_replica_imports_no_more_than_it_needs():
+    """What training and trees need takes as long to import as all the rest, and a new replica is waited for.
+
+    One after the other in one process, which forgets each: one that another imports would be there again.
+    """
     heavy = {"lightgbm", "sklearn", "torch", "transformers", "sentence_transformers", "matplotlib"}
     code = (
-        f"import sys, deployments.{name}\n"
-        f"late = {{m.split('.')[0] for m in sys.modules}} & {heavy!r}\n"
-        f"others = {{'deployments.composer', 'deployments.shard', 'deployments.encoder'}} & set(sys.modules)\n"
-        f"assert not late, late\n"
-        f"assert others == {{'deployments.{name}'}}, others\n"
+        "import sys, importlib\n"
+        "every = {'deployments.composer', 'deployments.shard', 'deployments.encoder'}\n"
+        "for name in sorted(every):\n"
+        "    importlib.import_module(name)\n"
+        f"    late = {{m.split('.')[0] for m in sys.modules}} & {heavy!r}\n"
+        "    assert not late, (name, late)\n"
+        "    others = every & set(sys.modules)\n"
+        "    assert others == {name}, (name, others)\n"
+        "    del sys.modules[name]\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
