@@ -1,6 +1,6 @@
 """A request alone has its profile loaded and its candidates searched for at the same time.
 
-The shards are asked with the profile that the user had last time, while Redis is asked for the one of now. Their
+The shards are asked with the profile that the user had last time, and Redis for the one of now while they search. Their
 answer counts if Redis says that the profile is still that one; else they are asked again. Redis is asked once the
 request is there, so an event that was acknowledged before is in the answer, as ever. A request alone waits for the
 later of the two answers and not for one after the other. In larger batches the processor has other work meanwhile.
