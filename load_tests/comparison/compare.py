@@ -38,7 +38,7 @@ def main() -> None:
     work = workload(args)
     args.clients, args.seconds = args.clients or CLIENTS, args.seconds or SECONDS
     args.repeats = args.repeats or REPEATS
-    switched = toggled.toggles(experiments=args.experiments, viewers=args.viewers)
+    switched = toggled.toggles(experiments=args.experiments, viewers=args.viewers, rules=args.rules)
     with Bench(work, args.out / "compare", args.config) as bench:
         chosen = contenders(bench, args.only)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
@@ -149,6 +149,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     add("--calm", type=float, default=0.3, help="cores that other programs may take before a run is repeated")
     add("--only", type=lambda text: text.split(","), default=[], help="contenders, as recsys,monolith")
+    add("--rules", action="store_true", help="the platform with three rules and without them, in turn")
     add("--experiments", action="store_true", help="the platform with two experiments and without them, in turn")
     add(
         "--viewers",

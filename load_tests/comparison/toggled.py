@@ -23,7 +23,7 @@ from rich.table import Table
 from load_tests.comparison.bench import ROOT
 from load_tests.comparison.contenders import URL, Contender
 from load_tests.comparison.profiling import cpu_seconds
-from load_tests.comparison.workload import Workload
+from load_tests.comparison.workload import Workload, item_id
 from load_tests.comparison.wrk import drive
 
 
@@ -60,9 +60,11 @@ class Pairs:
     errors: int
 
 
-def toggles(*, experiments: bool, viewers: int) -> list[Toggle]:
+def toggles(*, experiments: bool, viewers: int, rules: bool) -> list[Toggle]:
     """Those that are wanted."""
     chosen = []
+    if rules:
+        chosen.append(Toggle("rules", with_rules, _WARM_UP_S))
     if experiments:
         numbers = count()
         chosen.append(Toggle("experiments", lambda: running_experiments(next(numbers)), _LOOKED_AT_S))
@@ -106,6 +108,28 @@ def running_experiments(number: int, url: str = URL) -> Iterator[None]:
         finally:
             for name in names.values():
                 client.post(f"/experiments/{name}/stop", json={"reason": "measured"}).raise_for_status()
+
+
+@contextmanager
+def with_rules(url: str = URL) -> Iterator[None]:
+    """A boost, a bury and a pin in the scenario that is asked for, each of a hundred items."""
+
+    def items(first: int) -> dict[str, Any]:
+        return {"must": [{"key": "item_id", "any": [item_id(number) for number in range(first, first + 100)]}]}
+
+    rules: list[dict[str, Any]] = [
+        {"name": "more", "kind": "boost", "weight": 0.1, "filter": items(0)},
+        {"name": "less", "kind": "bury", "weight": 0.1, "filter": items(100)},
+        {"name": "third", "kind": "pin", "position": 3, "filter": items(200)},
+    ]
+    with httpx.Client(base_url=f"{url}/v1/admin", timeout=30, trust_env=False) as client:
+        client.patch(
+            "/scenarios", json={"scenarios": {"home": {"rules": rules}}, "author": "load test"}
+        ).raise_for_status()
+        try:
+            yield
+        finally:
+            client.post("/scenarios/undo", json={"author": "load test"}).raise_for_status()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployments.api.app import make_api
 from deployments.api.traces import Traces
-from load_tests.comparison.toggled import running_experiments, toggles
+from load_tests.comparison.toggled import running_experiments, toggles, with_rules
 from load_tests.comparison.viewers import watch
 from recsys.access.gate import Gate
 from recsys.config.scenarios import Scenario
@@ -20,8 +20,28 @@ from tests.support.world import World, event
 
 
 def test_what_can_be_switched_is_measured_where_it_is_asked_for() -> None:
-    assert toggles(experiments=False, viewers=0) == []
-    assert [toggle.name for toggle in toggles(experiments=True, viewers=10)] == ["experiments", "viewers"]
+    assert toggles(experiments=False, viewers=0, rules=False) == []
+    chosen = [toggle.name for toggle in toggles(experiments=True, viewers=10, rules=True)]
+    assert chosen == ["rules", "experiments", "viewers"]
+
+
+async def test_rules_are_in_force_while_they_are_measured(make_world: Any) -> None:
+    """The platform takes them as they are written, and is as it was afterwards."""
+    world: World = await make_world()
+    before, entered, finished = world.gateway.settings, threading.Event(), threading.Event()
+
+    def measure(url: str) -> None:
+        with with_rules(url):
+            entered.set()
+            assert finished.wait(60)
+
+    async with served(make_api(world.gateway, Gate(), Traces("r"))) as url:
+        measuring = asyncio.create_task(asyncio.to_thread(measure, url))
+        assert await asyncio.to_thread(entered.wait, 60)
+        assert [rule["kind"] for rule in world.gateway.settings.scenarios["home"].rules] == ["boost", "bury", "pin"]
+        finished.set()
+        await measuring
+    assert world.gateway.settings.scenarios == before.scenarios
 
 
 async def test_two_experiments_run_while_they_are_measured_and_change_no_order(make_world: Any) -> None:
