@@ -192,6 +192,7 @@ def contenders(bench: Bench, only: list[str]) -> list[Contender]:
         Monolith(bench, 2),
         OnServe(bench, "noop", _noop("build"), "", plain),
         OnServe(bench, "noop-bare", _noop("build_bare"), "", "/"),
+        OnServe(bench, "echo", _noop("build_echo"), "", "/"),
         OnServe(bench, "naive", _naive, "shards", plain, stock=True),
     ]
     return [c for c in every if not only or any(c.name == name or c.name.startswith(f"{name}-") for name in only)]

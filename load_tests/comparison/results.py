@@ -17,7 +17,7 @@ from rich.table import Table
 from load_tests.comparison.wrk import Measured
 
 Runs = dict[str, list[Measured]]
-OURS, MONOLITH, NAIVE, NOOP, BARE = "recsys", "monolith-2", "naive", "noop", "noop-bare"
+OURS, MONOLITH, NAIVE, NOOP, BARE, ECHO = "recsys", "monolith-2", "naive", "noop", "noop-bare", "echo"
 
 
 def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | None]:
@@ -27,6 +27,7 @@ def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | 
         "vs_monolith": _over(_peak(runs_of, OURS), _peak(runs_of, MONOLITH)),
         "vs_noop": _over(_peak(runs_of, OURS), _peak(runs_of, NOOP)),
         "vs_noop_bare": _over(_peak(runs_of, OURS), _peak(runs_of, BARE)),
+        "vs_echo": _over(_peak(runs_of, OURS), _peak(runs_of, ECHO)),
         "p50_vs_monolith": _over(_at(runs_of, OURS, 1, "p50_ms"), _at(runs_of, MONOLITH, 1, "p50_ms")),
         "p99_vs_monolith": _over(_at(runs_of, OURS, 32, "p99_ms"), _at(runs_of, MONOLITH, 32, "p99_ms")),
         "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],

@@ -62,16 +62,17 @@ def _steady(contender: Contender, bench: Bench, args: argparse.Namespace, rate: 
     load.slice(5)  # learns how long answers take
     redis = Redis.from_url(bench.redis_url)
     slices: list[dict[str, Latencies]] = []
-    minutes, before, first, stored = [], 0.0, memory(contender), _stored(redis)
+    told: list[dict[str, Any]] = []
+    warm, first, stored = False, memory(contender), _stored(redis)
     start = time.monotonic()
     while (past := time.monotonic() - start) < args.minutes * 60 - 1:
         with Foreign(contender.processes()) as foreign:
             slices.append(load.slice(max(round(min(args.slice, args.minutes * 60 - past)), 5)))
         last, said = memory(contender), Latencies.together(slices[-1].values()).summary()
-        minutes.append({**said, "mib": round(_whole(last), 1), "others_cores": round(foreign.cores, 2)})
-        print(f"  {minutes[-1]}", flush=True)
-        if not before and time.monotonic() - start >= min(args.warm, args.minutes / 4) * 60:
-            before, first, stored = time.monotonic(), last, _stored(redis)
+        told.append({**said, "mib": round(_whole(last), 1), "others_cores": round(foreign.cores, 2)})
+        print(f"  {told[-1]}", flush=True)
+        if not warm and time.monotonic() - start >= min(args.warm, args.minutes / 4) * 60:
+            warm, first, stored = True, last, _stored(redis)
     same = first.keys() & last.keys()
     was, now = (sum(taken[pid][1] for pid in same) for taken in (first, last))
     by_kind = {kind: Latencies.together(part[kind] for part in slices) for kind in MIX}
@@ -91,7 +92,7 @@ def _steady(contender: Contender, bench: Bench, args: argparse.Namespace, rate: 
             for pid in sorted(same, key=lambda pid: -last[pid][1])
         ],
         "redis": {name: [value, _stored(redis)[name]] for name, value in stored.items()},
-        "slices": minutes,
+        "slices": told,
     }
 
 

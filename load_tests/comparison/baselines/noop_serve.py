@@ -1,10 +1,11 @@
-"""Ingresses that do nothing, under the platform's own environment: what Serve, HAProxy and FastAPI alone cost."""
+"""Deployments that do nothing, under the platform's own environment: what Serve, HAProxy, gRPC and FastAPI cost."""
 
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query
 from ray import serve
 from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
@@ -37,9 +38,30 @@ class Bare:
         return PlainTextResponse("ok")
 
 
+@serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
+class Echo:
+    def __call__(self, text: str) -> str:
+        return text
+
+
+@serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
+class Caller:
+    """The chain of the echo benchmark that Ray publishes for Serve: a deployment that asks another one."""
+
+    def __init__(self, echo: DeploymentHandle) -> None:
+        self._echo = echo
+
+    async def __call__(self, _request: Request) -> PlainTextResponse:
+        return PlainTextResponse(await self._echo.remote("ok"))
+
+
 def build(_args: dict[str, Any]) -> Application:
     return Noop.bind()
 
 
 def build_bare(_args: dict[str, Any]) -> Application:
     return Bare.bind()
+
+
+def build_echo(_args: dict[str, Any]) -> Application:
+    return Caller.bind(Echo.bind())
