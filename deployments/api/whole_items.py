@@ -10,6 +10,7 @@ from dataclasses import replace
 from recsys.data.given_vectors import check_length
 from recsys.data.records import Refused, WholeItem, item_of, validate_each
 from recsys.data.validation import check_item
+from recsys.datatypes import Item
 from recsys.errors import Conflict
 from recsys.serving.gateway import Gateway
 from recsys.serving.item_calls import Written
@@ -45,6 +46,10 @@ async def upserted(
     good: Checked, gateway: Gateway, *, wait_visible: bool, version: int | None
 ) -> list[Written | Conflict]:
     """Write the items, and return the outcome of each. See `ItemCalls.upsert`."""
-    items = [item_of(item) for _, item in good]
+    items: list[Item] = []
+    for start in range(0, len(good), _TOGETHER):
+        if start:
+            await asyncio.sleep(0)
+        items += [item_of(item) for _, item in good[start : start + _TOGETHER]]
     given = {place: item.vector for place, (_, item) in enumerate(good) if item.vector is not None}
     return await gateway.items.upsert(items, wait_visible=wait_visible, version=version, given=given)

@@ -1,7 +1,8 @@
 """Searches of a shard while its items are written: `python -m load_tests.parts.searched_while_written`.
 
 One thread searches, as a replica's does: one request at a time, at a fixed rate, each for the neighbours of another
-taste. A second one writes as the log is applied: 128 items at a time, without a pause between them.
+taste. A second one writes as the log is applied: 128 items at a time, without a pause between them. A third one links
+the rows that are fresh, as the replica does.
 
 quiet      nothing is written
 new        items come
@@ -32,7 +33,9 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import engine
+from recsys.serving.held_version import LINK_FROM, LINKED
 from recsys.serving.log_applier import TOGETHER
+from recsys.shard.fresh_rows import MOST
 from recsys.shard.item_table import ItemTable
 from recsys.shard.recall import CANDIDATES, nearest_query
 from recsys.shard.search import search
@@ -119,16 +122,27 @@ def measure(
     def writer() -> None:
         nonlocal pieces
         while write is not None and not over.is_set():
+            if shard.fresh.waiting + TOGETHER > MOST:
+                shard.fresh.link(TOGETHER)
             write(pieces)
             pieces += 1
 
-    thread = threading.Thread(target=writer)
-    thread.start()
+    def linker() -> None:
+        while not over.is_set():
+            if shard.fresh.waiting < LINK_FROM:
+                time.sleep(0.005)
+            else:
+                shard.fresh.link(LINKED, paced=True)
+
+    threads = [threading.Thread(target=writer), threading.Thread(target=linker)]
+    for thread in threads:
+        thread.start()
     try:
         taken = np.array(list(_searches(shard, tastes, args.rate, args.seconds)))
     finally:
         over.set()
-        thread.join()
+        for thread in threads:
+            thread.join()
     p50, p95, p99, most = (np.quantile(taken, (0.5, 0.95, 0.99, 1.0)) * 1e3).round(3).tolist()
     return {
         "row": name,

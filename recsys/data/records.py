@@ -196,7 +196,7 @@ def item_of(record: ItemIn) -> Item:
     attributes: dict[str, AttributeValue] = {
         key: value for key, value in record.attributes.items() if value is not None
     }
-    fields = {**dict(record), "attributes": attributes}
+    fields = record.__dict__ | {"attributes": attributes}  # dict(record) first asks for `keys`, which takes longest
     fields.pop(VECTOR, None)
     return Item(**fields)
 

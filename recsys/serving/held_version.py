@@ -49,9 +49,9 @@ _WAIT_MS = 500
 _QUIET_S = 0.1
 """Seconds without a change of items after which fresh rows are linked: a call of many items is visible before that, and
 has the processor to itself."""
-_WAIT_LINKED = MOST // 2
+LINK_FROM = MOST // 2
 """Fresh rows that are not waited with."""
-_LINKED = 32
+LINKED = 32
 """Fresh rows linked between two looks at what else has come: some 15 ms of work."""
 _WARM_UP = 64
 """Searches before a version counts as ready: a full batch of the composer's."""
@@ -220,10 +220,10 @@ class HeldVersion:
         await self._changed.wait()
         fresh = self.shard.fresh
         left_s = self._changed_at + _QUIET_S - time.monotonic()
-        if left_s > 0 and fresh.waiting < _WAIT_LINKED:
+        if left_s > 0 and fresh.waiting < LINK_FROM:
             await asyncio.sleep(left_s)
         elif fresh.waiting:
-            await asyncio.to_thread(fresh.link, _LINKED, paced=True)
+            await asyncio.to_thread(fresh.link, LINKED, paced=True)
         else:
             self._changed.clear()
 
