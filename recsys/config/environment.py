@@ -1,4 +1,4 @@
-"""What is said by environment variables: the only place where recsys reads them."""
+"""What is said by environment variables: the only place where recsys reads and sets them."""
 
 from __future__ import annotations
 
@@ -32,3 +32,12 @@ def secret(variable: str) -> str | None:
 def api_keys() -> str | None:
     """The text of $RECSYS_API_KEYS; None: it is not set, or empty."""
     return os.environ.get(KEYS_VARIABLE) or None
+
+
+def report_nothing() -> None:
+    """Keep onnxruntime from reporting to its maker. To be called before it is imported.
+
+    From 1.32 on its import starts a thread that sends reports over HTTPS, keeps an id in ~/.cache, and writes to stderr
+    where it cannot.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from recsys.config import environment
 from recsys.config.encoder import EncoderSpec
 from recsys.encoders.base import Encoder, fingerprint, model_folder
 from recsys.encoders.hashing import HashingEncoder
@@ -21,6 +22,7 @@ def prepare_encoder(spec: EncoderSpec, models: Path, *, threads: int = 1) -> Non
     try:
         read(models, installed)
     except VersionError as missing:
+        environment.report_nothing()
         _refuse_without_torch(f"{missing}, where torch is installed (pip install 'recsys[torch]'), and here it is not")
         # The exporter imports torch, which takes seconds: import it only for an export.
         from recsys.encoders.export import export  # noqa: PLC0415
@@ -38,6 +40,7 @@ def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None
     if spec.kind == "hashing":
         return HashingEncoder(spec)
     if spec.backend != "torch":
+        environment.report_nothing()
         from recsys.encoders.onnx_encoder import OnnxEncoder  # noqa: PLC0415
 
         return OnnxEncoder(models, expected or fingerprint(spec), threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from deployments.cli.progress import bars
 from tests.support.command import HASHING
 from tests.support.live import COMMAND, local_config
 
+UNREPORTED = {"ORT_DISABLE_TELEMETRY": "1"}
+"""Set by whoever loads an encoder."""
 FOREIGN = ("site-packages", "INFO", "WARNING", "Warning", "it/s]", "HTTP Request", "LightGBM", "|####")
 
 
@@ -30,7 +33,9 @@ with own_logs_only():
     logging.getLogger("recsys.x").info("no")
     logging.getLogger("recsys.x").warning("ours")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | UNREPORTED, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "ours\n")
 
 

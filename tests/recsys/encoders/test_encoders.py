@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,26 @@ def test_loading_a_model_says_nothing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_nothing_is_reported_to_the_maker_of_onnxruntime(models, tmp_path):
+    """It would keep an id in the home folder, and say on stderr where it cannot."""
+    code = (
+        "import sys; from pathlib import Path; from recsys.config.encoder import EncoderSpec;"
+        "from recsys.encoders.loading import load_encoder;"
+        f"load_encoder(EncoderSpec(backend='onnx', max_tokens={TOKENS}), Path(sys.argv[1]));"
+        "assert 'onnxruntime' in sys.modules"
+    )
+    (tmp_path / "file").touch()
+    reporting = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in reporting}
+    for home in (tmp_path / "home", tmp_path / "file"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(models)],
+            env=environment | {"HOME": str(home)}, capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == ("", "")
+    assert not (tmp_path / "home").exists()
 
 
 def test_batches_hold_each_text_once_within_their_tokens():
