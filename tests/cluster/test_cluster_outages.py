@@ -17,7 +17,7 @@ from load_tests.chaos.halt import halted
 from tests.support.live import Live, event, eventually, ids
 
 pytestmark = pytest.mark.cluster
-RECOVERY_S = 120.0
+RECOVERY_S = 180.0
 
 
 def whole(live: Live) -> bool:

@@ -89,7 +89,7 @@ def test_batch_jobs_run_on_the_cluster(cluster: ClusterStage, tmp_path: Path) ->
     assert (done["encoded"], done["bad_rows"]) == (200, 0)
     built = orjson.loads(cluster.recsys("build", folder, "--address", head, "--promote", "--json", on=0))
     assert built["items"] == 200
-    assert eventually(lambda: status(cluster)["index_version"] == built["version"], 120)
+    assert eventually(lambda: status(cluster)["index_version"] == built["version"], 180)
 
 
 def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterStage, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterS
         cluster.recsys("train", events, "--no-trees", "--address", head, "--promote", "--json", on=1)
     )
     assert (learned["promoted"], learned["card"]["users"]) == (True, 60)
-    assert eventually(lambda: status(cluster)["index_version"] == learned["version"], 120)
+    assert eventually(lambda: status(cluster)["index_version"] == learned["version"], 180)
     assert str(status(cluster)["model_version"]).startswith("learned")
 
 
@@ -118,9 +118,9 @@ def test_a_machine_that_is_drained_is_missed_by_nobody(cluster: ClusterStage) ->
     machine.down()
     assert machine.processes() == []
     assert not status(cluster)["degraded"]
-    assert eventually(lambda: replicas_of_shards(cluster) == [2, 2], 120)
+    assert eventually(lambda: replicas_of_shards(cluster) == [2, 2], 180)
     machine.revive()
-    assert eventually(lambda: cluster.alive() == 3, 120)
+    assert eventually(lambda: cluster.alive() == 3, 180)
 
 
 def replicas_of_shards(cluster: ClusterStage) -> list[int]:

@@ -132,8 +132,10 @@ def ids(items: list[dict[str, Any]]) -> list[str]:
     return [item["item_id"] for item in items]
 
 
-def eventually(test: Callable[[], T], within_s: float = 60.0) -> T:
-    """Asks until the answer is true; the last answer where it never is, for the caller to assert."""
+def eventually(test: Callable[[], T], within_s: float = 180.0) -> T:
+    """Asks until the answer is true; the last answer where it never is, for the caller to assert. On a slow machine a
+    replica takes a minute to start.
+    """
     deadline = time.monotonic() + within_s
     while not (answer := test()) and time.monotonic() < deadline:
         time.sleep(0.1)
