@@ -217,6 +217,10 @@ class World:
         await self.follower.stop()
         for replica in self._everyone:
             await replica.stop()
+        # FastAPI remembers the routes of about ninety APIs, and so their worlds: none keeps files mapped and open.
+        self._everyone.clear()
+        for client in self.clients:
+            client.replicas.clear()
 
     async def counted(self) -> None:
         """Wait until all replicas have the likes and trends of all events that were recorded. Until then an answer may
