@@ -155,8 +155,8 @@ class ShardReplica:
         version = self._loaded(query.version)
         self._standstill.look()
         shard = version.shard
-        # A writer may hold the index for some milliseconds: the loop does not wait for it.
-        waits = version.read_at < self._standstill.ended or shard.changing.locked() or shard.exact or shard.index.waits
+        # A row that is linked holds the index for some of a millisecond: the loop does not wait for it.
+        waits = version.read_at < self._standstill.ended or shard.fresh.linking or shard.exact or shard.index.waits
         if waits or not _light(query):
             return None
         with self.watch.searching(version, query):

@@ -44,6 +44,11 @@ class FreshRows:
         """How many rows there are."""
         return max(self._end - self.first, 0)  # either may grow while the other is read
 
+    @property
+    def linking(self) -> bool:
+        """Whether some are being linked."""
+        return self._linking.locked()
+
     def admit(self) -> None:
         """Rows of the table up to its end may be linked from now on. For the writer alone."""
         self._end = len(self._items)

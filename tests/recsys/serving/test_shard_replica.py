@@ -195,6 +195,30 @@ async def test_popularity_reaches_the_shard(make_world):
     assert likes(await world.add_replica(0)) == 3.0
 
 
+async def test_a_light_search_waits_for_no_thread_while_the_log_is_applied(make_world):
+    """Fresh rows are no reason for one, linking them is: the index is held meanwhile."""
+    world: World = await one_shard(make_world)
+    (replica,) = world.clients[0].replicas
+    shard = replica.versions[world.store.current()].shard
+    query = nearest_query(shard.version, shard.items.vectors(shard.items.live_rows()[:1]), 5)
+    async with shard.changing:
+        assert replica.search_at_once(query) is not None
+    begun, go_on, add = threading.Event(), threading.Event(), shard.index.add
+
+    def slowly(*row: Any) -> None:
+        begun.set()
+        go_on.wait(60)
+        add(*row)
+
+    shard.index.add = slowly
+    await ItemLog(world.redis).append([upsert(Item("new", "a new text"))])
+    assert await eventually(begun.is_set)
+    assert replica.search_at_once(query) is None
+    go_on.set()
+    assert await eventually(lambda: replica.search_at_once(query) is not None)
+    assert len(shard.index) == shard.items.live
+
+
 async def test_a_stopped_replica_is_gone_at_once(make_world):
     """It leaves the list of members, and all its tasks have ended; without Redis it stops as well."""
     world: World = await one_shard(make_world)
