@@ -64,7 +64,7 @@ def embed(
         return embedded(todo, serve_config.platform, address, workers, workers or os.cpu_count() or 1)
 
     with left_out.reported(json=json), bars(console) as report:
-        items = read_catalogue(files, serve_config, options, report, left_out["items"])
+        items = list(read_catalogue(files, serve_config, options, report, left_out["items"]))
         texts = jobs.texts_to_encode(items, folder, serve_config, report) if dry_run else 0
     if dry_run:
         _show_planned({"items": len(items), "texts": texts}, folder, left_out, console, json=json)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -56,9 +56,14 @@ class MadeItems(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, place: int) -> Item:  # type: ignore[override] # nobody asks for slices
-        number = int(self.numbers[place])
-        return Item(item_id(number), title(number))
+    @overload
+    def __getitem__(self, place: int) -> Item: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Item]: ...
+    def __getitem__(self, place: int | slice) -> Item | list[Item]:
+        if isinstance(place, slice):
+            return [Item(item_id(number), title(number)) for number in self.numbers[place].tolist()]
+        return Item(item_id(int(self.numbers[place])), title(int(self.numbers[place])))
 
 
 @dataclass

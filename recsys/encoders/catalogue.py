@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -43,17 +43,17 @@ class WhenNeeded:
         return self._loaded.encode(texts)
 
 
-def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progress) -> Floats:
-    """Return (len(texts), d) float32. Each piece is stored in `folder` by a hash of its texts and the encoder."""
+def encode(encoder: Encoder, texts: Sequence[str], folder: Path, progress: Progress) -> Iterator[tuple[slice, Floats]]:
+    """Yield (n, d) float32 of some texts, and their places. Each piece is stored in `folder` by a hash of its texts and
+    the encoder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    vectors = np.zeros((len(texts), encoder.dimension), np.float32)
     for start in range(0, len(texts), TOGETHER):
         progress("encode", start, len(texts))
         part = texts[start : start + TOGETHER]
-        vectors[start : start + len(part)] = _piece(encoder, part, folder)
+        yield slice(start, start + len(part)), _piece(encoder, part, folder)
     if len(texts):  # an empty phase would show a bar that never ends
         progress("encode", len(texts), len(texts))
-    return vectors
 
 
 def encode_all(encoder: Encoder, items: Sequence[Item], progress: Progress = lambda *_: None) -> Floats:

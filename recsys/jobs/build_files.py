@@ -75,7 +75,7 @@ def foreseen(
 
 def _read(
     files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
-) -> tuple[list[Item], SuppliedVectors | None]:
+) -> tuple[Sequence[Item], SuppliedVectors | None]:
     """Return the items, and the vectors supplied with them."""
     check_tools(config.platform)
     mapping = options.mapping

@@ -19,6 +19,8 @@ OnBatch = Callable[[Batch[Any]], None]
 
 def read_catalogue(
     files: Sequence[Path], config: Config, options: ReadOptions, say: Progress, on_batch: OnBatch
-) -> list[Item]:
-    """Return the items of all files in catalogue order. Of several with one id the last wins."""
+) -> Sequence[Item]:
+    """Return the items of all files in catalogue order, made when they are asked for. Of several with one id the last
+    wins.
+    """
     return items_of(files, config.platform.attributes, say, options, on_batch, config.serving.limits)

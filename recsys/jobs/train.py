@@ -88,7 +88,8 @@ def ready(
     store = VersionStore.of(config.platform)
     base = None if lessons.items else _base(store)
     from_files = base is None
-    items = read_catalogue(lessons.items, config, of_items, say, tallies.items) if from_files else served_items(store)
+    read = read_catalogue(lessons.items, config, of_items, say, tallies.items) if from_files else served_items(store)
+    items = list(read)  # training goes over them many times
     ids = [item.item_id for item in items]
     known = NOTHING
     if redis_url is None:

@@ -11,6 +11,7 @@ from recsys.config.platform import AttributeType
 from recsys.config.scenarios import EventType
 from recsys.config.serving import Limits
 from recsys.data.interactions import Interactions
+from recsys.data.packed_items import PackedItems
 from recsys.data.records import EventIn, ItemIn, item_of
 from recsys.datatypes import Interaction, Item
 from recsys.errors import BadInput
@@ -18,7 +19,6 @@ from recsys.model.taste import Taste
 from recsys.reading.dialect import Condition, ReadOptions
 from recsys.reading.judgement import FileTallies
 from recsys.reading.readers import Batch, read_events, read_items
-from recsys.state.tie_breaking import in_catalogue_order
 
 _SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 """Preferred endings where a folder has one table in several files, best first."""
@@ -80,7 +80,7 @@ def read_folder(
     # Check the columns of both files before either is read.
     summary = read_items(paths, declared, Limits(), of_items).summary()
     events = read_events([in_folder(folder, "events")], _AnyType(), Limits(), of_events, batch=5000, default_type=ANY)
-    items = items_of(paths, declared, say, of_items, tallies.items)
+    items = list(items_of(paths, declared, say, of_items, tallies.items))
     summary += events.summary()
     catalogue = {item.item_id for item in items}
     users, ids, times = [], [], []
@@ -105,17 +105,17 @@ def items_of(
     options: ReadOptions,
     tally: Callable[[Batch[Any]], None],
     limits: Limits | None = None,
-) -> list[Item]:
+) -> PackedItems:
     """Return the items of the files in catalogue order. Of several items with one id the last wins.
 
     `tally` is called with each batch, and may raise BadInput.
     """
-    items: list[Item] = []
+    items = PackedItems()
     for batch in read_items(paths, declared, limits or Limits(), options):
         tally(batch)
         items.extend(map(item_of, batch.records))
         say("read items", batch.bytes_read, batch.bytes_total)
-    return list(in_catalogue_order(items))
+    return items.ordered()
 
 
 def divided(options: ReadOptions, declared: Mapping[str, AttributeType]) -> tuple[ReadOptions, ReadOptions]:

@@ -117,7 +117,7 @@ class SnapshotColumns:
 def blocks(items: Sequence[Item]) -> Iterator[list[Item]]:
     """The items, some thousands at a time: a sequence that makes them when it is asked never has all in memory."""
     for start in range(0, len(items), BLOCK):
-        yield [items[place] for place in range(start, min(start + BLOCK, len(items)))]
+        yield list(items[start : start + BLOCK])
 
 
 def _sketches(vectors: npt.NDArray[np.floating], sketcher: Sketcher, texts: int) -> npt.NDArray[np.int8]:

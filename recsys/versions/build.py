@@ -21,7 +21,7 @@ from recsys.config.whole import Config
 from recsys.data.interactions import Interactions
 from recsys.datatypes import Floats, Item, Rows
 from recsys.encoders.base import Encoder
-from recsys.encoders.catalogue import Progress, WhenNeeded, encode
+from recsys.encoders.catalogue import Progress, WhenNeeded
 from recsys.errors import VersionError
 from recsys.files import checksums, intact, replace
 from recsys.index.base import check
@@ -40,6 +40,7 @@ from recsys.versions.manifest import Manifest, ShardManifest
 from recsys.versions.model_files import write_model
 from recsys.versions.prerequisites import check_room
 from recsys.versions.store import VersionStore
+from recsys.versions.text_vectors import in_memory, text_vectors
 
 Indexer = Callable[[Sequence[Path], IndexSpec, int], Iterator[Path]]
 """Runs `snapshot.write_index` on every folder, with an index spec and a number of threads. Yields each finished one."""
@@ -106,12 +107,13 @@ class Build:
         items = in_catalogue_order(content.items)
         if content.vectors is not None and items is not content.items:
             raise ValueError("vectors of all items need items in catalogue order")
-        check_room(self.platform, self.store.root, len(items), mapped=content.vectors is not None)
+        mapped = content.vectors is not None or not in_memory(len(items), self.encoder.dimension)
+        check_room(self.platform, self.store.root, len(items), mapped=mapped)
         check(self.platform.index)
         with self.store.drafts.draft(self._key(items, content, trained), _drop_indexes) as draft:
             texts = content.vectors
             if texts is None:
-                texts = self._vectors(draft / "encoded", items, content.encoded, progress)
+                texts = text_vectors(items, content.encoded, self.encoder, draft / "encoded", progress)
             start, tried, failed = time.perf_counter(), [], ""
             for plan in plans(items, texts, content.histories, trained, self._start(), self.platform.attributes):
                 shards = self._write(draft, items, texts, plan, content, progress)
@@ -168,21 +170,6 @@ class Build:
         if trained is not None:
             digest.update(trained.digest())
         return digest.hexdigest()[:32]
-
-    def _vectors(
-        self, folder: Path, items: Sequence[Item], encoded: Mapping[str, Floats], progress: Progress
-    ) -> Floats:
-        vectors = np.zeros((len(items), self.encoder.dimension), np.float32)
-        passages = [item.passage() for item in items]
-        # Encode each distinct text once. An encoder's output depends slightly on the other texts of its batch, and
-        # items with equal texts must have equal vectors.
-        new = [passage for passage in dict.fromkeys(passages) if passage not in encoded]
-        place = {passage: i for i, passage in enumerate(new)}
-        vectors_of_new = encode(self.encoder, new, folder, progress)
-        for i, passage in enumerate(passages):
-            vector = encoded.get(passage)
-            vectors[i] = vectors_of_new[place[passage]] if vector is None else vector
-        return vectors
 
     def _write(
         self,

@@ -34,8 +34,8 @@ class Lazy(Sequence[Item]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, place: int) -> Item:  # type: ignore[override]
-        return dataclasses.replace(self._items[place])
+    def __getitem__(self, place: slice) -> list[Item]:  # type: ignore[override]
+        return [dataclasses.replace(item) for item in self._items[place]]
 
 
 @pytest.fixture
