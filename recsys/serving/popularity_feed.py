@@ -42,15 +42,20 @@ class PopularityFeed:
         """By feed, the number of the last change that the shard has."""
         self._page = max(PAGE // len(self._keys), 1)
         """Items of each feed that are read at a time: a page of all of them together."""
+        self._end = 0
+        """Number of the last change of all when the shard was up to date."""
         self._server: str | None = None
         """Redis' run_id; None: nothing was read yet."""
         self._all_at = -math.inf
 
     async def follow(self, shard: Shard) -> None:
         """Bring the shard's numbers up to date."""
-        end, server, missed, pages = await self._look()
-        lost = missed or end < max(self._seen) or server != self._server
-        if lost or time.monotonic() - self._all_at > _ALL_ANEW_S:
+        end, server = await self._look()
+        overdue = time.monotonic() - self._all_at > _ALL_ANEW_S
+        if end == self._end and server == self._server and not overdue:
+            return
+        missed, pages = await self._feeds()
+        if missed or end < max(self._seen) or server != self._server or overdue:
             self._server = None  # until all of it is read
             async for item_ids in self._all(shard):
                 await self._take(shard, item_ids)
@@ -61,8 +66,9 @@ class PopularityFeed:
                 await self._take(shard, shard.present(changed))
             self._seen = [int(page[-1][1]) if page else seen for page, seen in zip(pages, self._seen, strict=True)]
             if all(len(page) < self._page for page in pages):
-                return
+                break
             pages = await self._changes()
+        self._end = end
 
     async def _all(self, shard: Shard) -> AsyncIterator[Sequence[str]]:
         """Items of which all numbers are to be read, some at a time: those that are not named have none, here and in
@@ -80,26 +86,27 @@ class PopularityFeed:
         for rows in before:
             yield shard.ids(rows)
 
-    async def _look(self) -> tuple[int, str, bool, Pages]:
-        """Number of the last change, the server's run_id ("" where this user may not read it), whether a feed has
-        dropped changes that the shard has not seen, and the first page of those that it holds.
-        """
+    async def _look(self) -> tuple[int, str]:
+        """Number of the last change, and the server's run_id ("" where this user may not read it)."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(redis_keys.SEQUENCES)
         pipe.info("server")
+        end, server = await pipe.execute(raise_on_error=False)
+        if isinstance(end, Exception):
+            raise end
+        return int(end or 0), str(server["run_id"]) if isinstance(server, dict) else ""
+
+    async def _feeds(self) -> tuple[bool, Pages]:
+        """Whether a feed has dropped changes that the shard has not seen, and the first page of those that it holds."""
+        pipe = self._redis.pipeline(transaction=False)
         for key in self._keys:
             pipe.zcard(key)
             pipe.zrange(key, 0, 0, withscores=True)
         self._ask_changes(pipe)
-        end, server, *feeds = await pipe.execute(raise_on_error=False)
-        for answer in (end, *feeds):
-            if isinstance(answer, Exception):
-                raise answer
-        run_id = str(server["run_id"]) if isinstance(server, dict) else ""
+        feeds = await pipe.execute()
         feeds, pages = feeds[: 2 * len(self._keys)], feeds[2 * len(self._keys) :]
         told = zip(feeds[::2], feeds[1::2], self._seen, strict=True)
-        missed = any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in told)
-        return int(end or 0), run_id, missed, pages
+        return any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in told), pages
 
     async def _changes(self) -> Pages:
         pipe = self._redis.pipeline(transaction=False)
