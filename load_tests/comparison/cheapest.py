@@ -11,8 +11,8 @@ from load_tests.comparison.answers import USERS, ask, overlap
 from load_tests.comparison.bench import Bench
 from load_tests.comparison.contenders import URL, Contender
 
-LADDER = (50, 64, 80, 96, 128, 192, 256, 384, 512)
-"""HNSW looks at no fewer than the candidates that it returns, which are 50."""
+LADDER = (24, 32, 40, 50, 64, 80, 96, 128, 192, 256, 384, 512)
+"""hnswlib looks at no fewer than the candidates that it returns, which are 50; the walk of `hnsw_int8` may."""
 ENGINES = {"platform": "hnsw_int8, exact vectors as float32", "one": "hnswlib, float32", "shards": "hnswlib, float32"}
 """Of what is prepared, by kind."""
 _FILES = {
@@ -29,7 +29,8 @@ def tune(contender: Contender, bench: Bench, floor: float) -> dict[str, Any]:
     SystemExit where none does.
     """
     exact = bench.work.exact(min(USERS, bench.work.users))
-    for ef in (step for step in LADDER if step >= bench.work.candidates):
+    least = 0 if contender.needs == "platform" else bench.work.candidates
+    for ef in (step for step in LADDER if step >= least):
         contender.ef = ef
         try:
             contender.start()

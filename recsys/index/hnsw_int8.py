@@ -35,6 +35,7 @@ from recsys.index.graph import GraphIndex, load_nodes
 from recsys.index.huge_pages import huge_pages
 from recsys.index.lent_memory import Loans, lent
 from recsys.index.unreached import ReachedGraph
+from recsys.index.walks import Walks, compiled
 
 if TYPE_CHECKING:
     import faiss
@@ -56,6 +57,13 @@ _MARKED = 1 << 27
 """Nodes up to which a walk marks those that it has seen in an array of as many bytes. faiss does so up to 500,000, and
 keeps them in a hash set in larger graphs, which takes longer than to clear a megabyte for each batch."""
 
+_USUAL = 50
+"""Neighbours that a source has by default. A walk for so many keeps `ef_search` nodes in sight, fewer than it is asked
+for where `ef_search` is smaller; one for more of them keeps more in the same measure. At 24 it found 0.992 of the ten
+nearest among 40,000 of 384 dimensions, and 0.965 of the fifty, in 30 µs; at 50 it was all ten, 0.989 and 50 µs."""
+_LEAST = 0.25
+"""Share of the neighbours that a walk keeps in sight at the least: with fewer it may not come by so many at all."""
+
 _END = struct.Struct("<8sdQQ")
 """End of a file: `_MAGIC`, the scale, and how many bytes faiss' own part and the numbers of hidden nodes take."""
 _MAGIC = b"rsint8-1"
@@ -69,6 +77,7 @@ class Spec(hnsw.Spec):
     engine: str = "hnsw_int8"
 
     builds_from_file: ClassVar[bool] = True
+    efforts: ClassVar[tuple[int, ...]] = (24, 32, 40, *hnsw.Spec.efforts)
 
 
 @cache
@@ -93,6 +102,8 @@ class Int8Graph:
         """`file`: that of which the graph's codes and links are a map; None: it has them itself."""
         self._graph = graph
         self._file = file
+        self._walks: Walks | None = None
+        """Of the graph as it is; None: they are made for the next search."""
         self._loans: Loans | None = None
         """The memory that the graph has when it has grown out of the map of its file."""
         self._scale = scale
@@ -152,6 +163,7 @@ class Int8Graph:
             self._loans.ready(len(codes))
         _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
         self._graph.add(codes)
+        self._walks = None
         self._room()
         return np.arange(start, len(self))
 
@@ -190,6 +202,7 @@ class Int8Graph:
                 self._graph.permute_entries(again)
                 order, sorted_until = order[again], end
             log.info("linked %d of %d vectors", end, len(rows))
+        self._walks = None
         self._room()
         nodes = np.empty(len(rows), np.int64)
         nodes[order] = np.arange(len(rows))
@@ -230,22 +243,35 @@ class Int8Graph:
 
     def search_allowed(self, codes: Floats, k: int, effort: int, bits: Bits) -> tuple[Rows, Floats]:
         """A walk that keeps the allowed nodes alone, see `graph.SelectingGraph`."""
-        selector = _faiss().IDSelectorBitmap(bits & self._bits[: len(bits)] if self._hidden else bits)
+        allowed, ef = bits & self._bits[: len(bits)] if self._hidden else bits, self._kept(max(effort, k))
+        if walks := self._compiled():
+            return self._scored(*walks.search(codes, k, ef, self._tuning.threads, allowed))
         _faiss().omp_set_num_threads(self._tuning.threads)
-        how = _faiss().SearchParametersHNSW(efSearch=self._kept(max(effort, k)), sel=selector)
+        how = _faiss().SearchParametersHNSW(efSearch=ef, sel=_faiss().IDSelectorBitmap(allowed))
         return self._scored(*self._graph.search(codes, k, params=how))
 
     def likeness(self, codes: Floats, others: Floats) -> Floats:
         return (codes @ others.T) * np.float32(1 / self._scale**2)
 
     def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
-        ef = self._kept(max(self._tuning.ef_search, k))
+        effort = self._tuning.ef_search
+        if walks := self._compiled():
+            ef = self._kept(max(effort, math.ceil(k * min(1.0, max(effort / _USUAL, _LEAST)))))
+            allowed = self._bits if self._hidden else None
+            return self._scored(*walks.search(codes, k, ef, self._tuning.threads, allowed))
+        ef = self._kept(max(effort, k))
         _faiss().omp_set_num_threads(self._tuning.threads)
-        effort, how = self._parameters
-        if effort != ef:
+        before, how = self._parameters
+        if before != ef:
             how = _faiss().SearchParametersHNSW(efSearch=ef, sel=self._selector)
             self._parameters = (ef, how)
         return self._scored(*self._graph.search(codes, k, params=how))
+
+    def _compiled(self) -> Walks | None:
+        """None: faiss itself has to walk."""
+        if self._walks is None and (walking := compiled()) is not None and len(self):
+            self._walks = Walks(walking, _faiss(), self._graph)
+        return self._walks
 
     def _kept(self, wanted: int) -> int:
         """Nodes to keep on the way to so many that are there: faiss counts hidden ones among them."""

@@ -2,8 +2,10 @@
  *
  * It takes the same steps as faiss 1.15 (`HNSW::search` with a bounded queue), in the same order, and gives the same
  * nodes and products to the last bit. What differs is when memory is read. Nearly all of the time of a walk goes into
- * waiting for vectors: faiss asks for the next one when it is done with the last one. Here all vectors of a step are
- * asked for before the first one is multiplied.
+ * waiting for vectors: faiss asks for the next one when it is done with the last one. Here the next vectors of a step are
+ * asked for before the first one is multiplied, and the links of a node when it becomes a candidate.
+ *
+ * `ef` may be smaller than `k`, which it never is in faiss: the k best of all vectors that a walk came by are given.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -21,7 +23,7 @@
 #endif
 
 #define LINE 64
-#define AHEAD 8       /* vectors that are asked for before one is multiplied: so many lines may be under way */
+#define AHEAD 8       /* vectors that are asked for before one is multiplied */
 #define MOST_LEVELS 32
 #define MOST_THREADS 64
 #define TABLES 16     /* tables of visited nodes that are kept */
@@ -68,12 +70,12 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) static int32_t product_vn
 }
 #endif
 
-static Product fastest(int level) {
+static Product fastest(int instructions) {
 #ifdef X86
-    if (level >= 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) return product_vnni;
-    if (level >= 1 && __builtin_cpu_supports("avx2")) return product_avx2;
+    if (instructions >= 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) return product_vnni;
+    if (instructions >= 1 && __builtin_cpu_supports("avx2")) return product_avx2;
 #endif
-    (void)level;
+    (void)instructions;
     return product_plain;
 }
 
@@ -118,7 +120,7 @@ typedef struct {
     const int32_t *links;
     const uint64_t *offsets; /* of a node's links */
     const uint8_t *allowed;  /* bits of nodes; NULL: all are */
-    int64_t nodes, links_size, allowed_nodes;
+    int64_t nodes, allowed_nodes;
     int levels, starts[MOST_LEVELS + 1]; /* where a level's links begin behind a node's offset */
     int32_t entry;
     int dimension, k, ef;
@@ -313,21 +315,20 @@ static PyObject *py_walk(PyObject *self, PyObject *args) {
     (void)self;
     Py_buffer codes, links, offsets, starts, queries, scores, nodes, allowed = {0};
     PyObject *bits, *result = NULL;
-    int entry, k, ef, threads, level;
+    int entry, k, ef, threads, instructions;
     if (!PyArg_ParseTuple(args, "y*y*y*y*iy*iiiiOw*w*", &codes, &links, &offsets, &starts, &entry, &queries, &k, &ef,
-                          &threads, &level, &bits, &scores, &nodes))
+                          &threads, &instructions, &bits, &scores, &nodes))
         return NULL;
     Graph graph = {0};
     graph.levels = (int)(starts.len / 4) - 1;
     graph.nodes = (int64_t)(offsets.len / 8) - 1;
-    graph.links_size = (int64_t)(links.len / 4);
     graph.dimension = graph.nodes > 0 ? (int)(codes.len / graph.nodes) : 0;
     int64_t m = graph.dimension ? (int64_t)(queries.len / 4 / graph.dimension) : 0;
     int fits = graph.levels >= 1 && graph.levels <= MOST_LEVELS && graph.dimension > 0 && k > 0 && ef > 0 && threads > 0 &&
                threads <= MOST_THREADS && entry >= 0 && entry < graph.nodes &&
                codes.len == graph.nodes * graph.dimension && queries.len == m * graph.dimension * 4 &&
                scores.len == m * k * 4 && nodes.len == m * k * 8 &&
-               ((const uint64_t *)offsets.buf)[graph.nodes] == (uint64_t)graph.links_size;
+               ((const uint64_t *)offsets.buf)[graph.nodes] == (uint64_t)(links.len / 4);
     if (!fits) {
         PyErr_SetString(PyExc_ValueError, "arrays of a walk that do not fit each other");
         goto end;
@@ -344,7 +345,7 @@ static PyObject *py_walk(PyObject *self, PyObject *args) {
     graph.entry = entry;
     graph.k = k;
     graph.ef = ef;
-    graph.product = fastest(level);
+    graph.product = fastest(instructions);
     int done;
     Py_BEGIN_ALLOW_THREADS;
     done = walk_all(&graph, queries.buf, m, scores.buf, nodes.buf, threads);
@@ -365,7 +366,7 @@ end:
 
 static PyMethodDef methods[] = {
     {"walk", py_walk, METH_VARARGS,
-     "walk(codes, links, offsets, starts, entry, queries, k, ef, threads, level, allowed, scores, nodes)"},
+     "walk(codes, links, offsets, starts, entry, queries, k, ef, threads, instructions, allowed, scores, nodes)"},
     {NULL, NULL, 0, NULL},
 };
 
