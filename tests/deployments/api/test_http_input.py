@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from recsys.data.filters import FilterIn, compile_filter
 from tests.support.wrong_calls import ELEMENTS, GOOD, JSON, call, wrong
@@ -19,6 +20,13 @@ async def routes(http: httpx.AsyncClient) -> list[tuple[str, str]]:
     found = [(method.upper(), path) for path, operations in paths.items() for method in operations]
     assert len(found) >= 17
     return sorted(found)
+
+
+async def test_every_route_is_made_once(make_http):
+    """Those of a router that is included FastAPI makes anew at the first request, which would wait for all of them."""
+    http = await make_http()
+    assert len(await routes(http)) <= len(http.front.routes)
+    assert all(isinstance(route, Route) for route in http.front.routes)
 
 
 async def test_every_route_refuses_a_parameter_that_it_does_not_have(make_http):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -117,6 +118,12 @@ def test_it_learns_the_way_somebody_goes(learning):
     assert up[7] > up[3] + 0.2
     assert down[3] > down[7] + 0.2
     assert 0.5 < np.abs(up).max() < 2.0  # scaled, so that other signals stand beside it
+
+
+def test_training_imports_no_compiler(learning, monkeypatch):
+    """Torch's own takes three seconds to import, and has nothing to compile here."""
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # importing it would raise
+    assert learning.train_attention(ring(20), factors(24), 7, lambda *_: None) is not None
 
 
 def test_the_same_seed_teaches_the_same_and_leaves_others_chance_alone(torch, learning):

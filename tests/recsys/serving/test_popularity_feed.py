@@ -101,6 +101,19 @@ async def test_a_feed_starts_with_all_items_and_then_gives_what_changed(redis, s
     assert [sorted(items) for items in asked] == [["sea-0", "sea-1"]]
 
 
+async def test_a_look_at_which_nothing_is_new_reads_no_feed(redis, shard):
+    """Every replica looks every second, and on a quiet platform mostly for nothing."""
+    feed = PopularityFeed(redis, [0])
+    await like(redis, "sea-0")
+    await feed.follow(shard)
+    await redis.config_resetstat()
+    await feed.follow(shard)
+    assert (await redis.info("commandstats")).keys().isdisjoint({"cmdstat_zrange", "cmdstat_zcard", "cmdstat_mget"})
+    await like(redis, "sea-0", user="v")
+    await feed.follow(shard)
+    assert counts_of(shard) == {"sea-0": 2.0}
+
+
 async def test_a_clock_that_is_set_back_stops_nothing(redis, shard):
     """Changes are numbered: no score of a feed is a time, so none can be of the past."""
     feed = PopularityFeed(redis, [0])
