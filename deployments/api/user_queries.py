@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from msgspec import structs
 
 from deployments.api.parameters import basket_in, check_k, context_in, filter_of, rules_in, scenario_for
@@ -13,19 +11,17 @@ from recsys.config.serving import Serving
 from recsys.datatypes import RecQuery
 from recsys.serving.gateway import Gateway
 
-_KEPT_IDS = 4096
 _KEPT_QUERIES = 1024
 _LONGEST_KEPT = 256
 """Bytes of a query string; with the number above, what they may take of memory."""
 
 
 class UserQueries:
-    """Query strings and ids that were read before are not read again, as long as the settings are the same."""
+    """A query string that was read before is not read again, as long as the settings are the same."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        ids, self._read = id_adapter(), parameters(RecommendQuery)
-        self._id = lru_cache(_KEPT_IDS)(lambda part: path_id(part, "user_id", ids))
+        self._ids, self._read = id_adapter(), parameters(RecommendQuery)
         self._settings: Serving | None = None
         self._kept: dict[bytes, tuple[RecQuery, RecommendQuery]] = {}
         """By query string."""
@@ -45,7 +41,8 @@ class UserQueries:
             if len(query_string) <= _LONGEST_KEPT and kept[1].events is None:  # events without a time have that of now
                 self._kept[query_string] = kept
         query, wishes = kept
-        return structs.replace(query, user_id=self._id(user), since=since, request_id=request_id), wishes
+        user_id = path_id(user, "user_id", self._ids)
+        return structs.replace(query, user_id=user_id, since=since, request_id=request_id), wishes
 
     def _asked(self, query_string: bytes, settings: Serving) -> tuple[RecQuery, RecommendQuery]:
         """The query for no user yet."""
