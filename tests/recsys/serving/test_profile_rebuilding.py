@@ -221,7 +221,8 @@ async def test_a_rebuild_that_fails_fails_nobody_else(make_world):
     world = await make_world(shards=1)
     await world.gateway.record([event("broken", "sea-0"), event("good", "sea-0")])
     await world.redis.delete(redis_keys.profile("broken"), redis_keys.profile("good"))
-    await world.redis.hset(redis_keys.events("broken"), b"\xff", b'["sea-0", "like", 1.0, null, null, "c"]')  # no UTF-8
+    [stored] = await world.redis.hvals(redis_keys.events("broken"))
+    await world.redis.hset(redis_keys.events("broken"), b"\xff", stored)  # an id that is no UTF-8
     assert (await world.gateway.recommend(RecQuery(k=3, user_id="broken"))).degraded == ("profiles",)
     assert (await world.gateway.recommend(RecQuery(k=3, user_id="good"))).degraded == ()
 
