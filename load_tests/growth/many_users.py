@@ -102,7 +102,7 @@ class People:
     @classmethod
     def of(cls, bench: Bench, users: int, events: int) -> People:
         """Users whom the bench's platform can serve: they like what those of its workload do."""
-        config, work = read_for_serve(bench.folder / "platform.yaml"), bench.work
+        config, work = read_for_serve(bench.split / "platform.yaml"), bench.work
         version = VersionStore.of(config.platform).current()
         assert version is not None
         return cls(users, events, work.vectors, work.items, work.likes, config.serving, version, user_id, item_id)
