@@ -33,7 +33,7 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Item, Rows
 from recsys.index.base import engine
-from recsys.serving.held_version import LINK_FROM, LINKED
+from recsys.serving.held_version import LINKED
 from recsys.serving.log_applier import TOGETHER
 from recsys.shard.fresh_rows import MOST
 from recsys.shard.item_table import ItemTable
@@ -129,10 +129,10 @@ def measure(
 
     def linker() -> None:
         while not over.is_set():
-            if shard.fresh.waiting < LINK_FROM:
-                time.sleep(0.005)
-            else:
+            if shard.fresh.waiting:
                 shard.fresh.link(LINKED, paced=True)
+            else:
+                time.sleep(0.005)
 
     threads = [threading.Thread(target=writer), threading.Thread(target=linker)]
     for thread in threads:
@@ -143,6 +143,7 @@ def measure(
         over.set()
         for thread in threads:
             thread.join()
+        shard.fresh.link()
     p50, p95, p99, most = (np.quantile(taken, (0.5, 0.95, 0.99, 1.0)) * 1e3).round(3).tolist()
     return {
         "row": name,

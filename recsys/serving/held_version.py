@@ -46,10 +46,10 @@ _REST_S = 0.008
 little it brings: what is written item by item comes some at a time, and leaves searches the processor."""
 _WAIT_MS = 500
 """Milliseconds that one reading of the log waits for an entry."""
-_QUIET_S = 0.1
-"""Seconds without a change of items after which fresh rows are linked: a call of many items is visible before that, and
-has the processor to itself."""
-LINK_FROM = MOST // 2
+_FRESH_S = 0.2
+"""Seconds after the first change of items after which fresh rows are linked: a call of many items is visible before
+that, and has the processor to itself. No longer, for the index keeps dead rows until those before them are linked."""
+_LINK_FROM = MOST // 2
 """Fresh rows that are not waited with."""
 LINKED = 32
 """Fresh rows linked between two looks at what else has come: some 15 ms of work."""
@@ -98,8 +98,8 @@ class HeldVersion:
         self._background = Background(source.telemetry)
         self._changed = asyncio.Event()
         """Set while there may be fresh rows to link."""
-        self._changed_at = -math.inf
-        """When the log was applied last, by time.monotonic()."""
+        self._changed_at = math.inf
+        """When it was set, by time.monotonic()."""
         self.read_at = time.monotonic()
         """When the last reading that came to the log's end began, or failed, by time.monotonic()."""
 
@@ -209,18 +209,19 @@ class HeldVersion:
         if len(entries) < TOGETHER:
             self.read_at = start
         if entries:
-            self._changed_at = time.monotonic()
-            self._changed.set()
+            if not self._changed.is_set():
+                self._changed_at = time.monotonic()
+                self._changed.set()
             await applied(entries)
             if len(entries) < TOGETHER:
                 await asyncio.sleep(_REST_S)
 
     async def _link_fresh(self) -> None:
-        """Link some fresh rows, once no more come or many wait."""
+        """Link some fresh rows, once the oldest has waited or many wait."""
         await self._changed.wait()
         fresh = self.shard.fresh
-        left_s = self._changed_at + _QUIET_S - time.monotonic()
-        if left_s > 0 and fresh.waiting < LINK_FROM:
+        left_s = self._changed_at + _FRESH_S - time.monotonic()
+        if left_s > 0 and fresh.waiting < _LINK_FROM:
             await asyncio.sleep(left_s)
         elif fresh.waiting:
             await asyncio.to_thread(fresh.link, LINKED, paced=True)
