@@ -156,6 +156,7 @@ class Int8Graph:
         start = len(self)
         if not start:
             return self.build(codes, np.arange(len(codes)), threads, scaled=True)
+        self._walks = None  # before anything moves: whatever fails here, no walk looks where the arrays were
         if self._loans is not None:
             if self._file is not None:
                 self._loans.begin()
@@ -163,7 +164,6 @@ class Int8Graph:
             self._loans.ready(len(codes))
         _faiss().omp_set_num_threads(threads)  # holds for calls of this thread
         self._graph.add(codes)
-        self._walks = None
         self._room()
         return np.arange(start, len(self))
 
