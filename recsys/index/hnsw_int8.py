@@ -156,7 +156,7 @@ class Int8Graph:
         start = len(self)
         if not start:
             return self.build(codes, np.arange(len(codes)), threads, scaled=True)
-        self._walks = None  # before anything moves: whatever fails here, no walk looks where the arrays were
+        self.forget_walks()  # before anything moves: whatever fails here, no walk looks where the arrays were
         if self._loans is not None:
             if self._file is not None:
                 self._loans.begin()
@@ -202,7 +202,7 @@ class Int8Graph:
                 self._graph.permute_entries(again)
                 order, sorted_until = order[again], end
             log.info("linked %d of %d vectors", end, len(rows))
-        self._walks = None
+        self.forget_walks()
         self._room()
         nodes = np.empty(len(rows), np.int64)
         nodes[order] = np.arange(len(rows))
@@ -266,6 +266,10 @@ class Int8Graph:
             how = _faiss().SearchParametersHNSW(efSearch=ef, sel=self._selector)
             self._parameters = (ef, how)
         return self._scored(*self._graph.search(codes, k, params=how))
+
+    def forget_walks(self) -> None:
+        """The next search makes them anew, of the arrays as they lie then."""
+        self._walks = None
 
     def _compiled(self) -> Walks | None:
         """None: faiss itself has to walk."""

@@ -26,7 +26,7 @@ from recsys.index.mapped_room import empty_room, map_with_room
 if TYPE_CHECKING:
     import faiss
 
-_LEAST = 1 << 20
+LEAST = 1 << 20
 """Bytes of room behind a small array."""
 
 Bytes = npt.NDArray[np.uint8]
@@ -104,7 +104,7 @@ def lent(graph: faiss.IndexHNSWSQ, codes: Any, whole: Bytes, handle: int) -> Loa
         size = int(vector.byte_size())
         if vector.is_owned or not size:
             return None
-        memory = map_with_room(handle, int(vector.data()) - whole.ctypes.data, size, max(size, _LEAST))
+        memory = map_with_room(handle, int(vector.data()) - whole.ctypes.data, size, max(size, LEAST))
         if memory is None:
             return None
         loans.append(Loan(vector, with_room(memory)))

@@ -21,7 +21,7 @@ _MAGIC = b"recsys-1"
 _ALIGNED = 64
 _BLOCK = 1 << 24
 """Bytes written at a time: what is written of a map stays in memory no longer than that."""
-_ROOMY = 1 << 20
+ROOMY = 1 << 20
 """Bytes of an array that gets room: a smaller one is copied in less than a millisecond."""
 
 Array = npt.NDArray[Any]
@@ -66,7 +66,7 @@ def map_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         for name, entry in header["arrays"].items():
             kind, first = np.dtype(entry["dtype"]), start + entry["at"]
             count = int(np.prod(entry["shape"], dtype=np.int64)) * kind.itemsize
-            roomy = map_with_room(file.fileno(), first, count, count) if count >= _ROOMY else None
+            roomy = map_with_room(file.fileno(), first, count, count) if count >= ROOMY else None
             plain = whole[first : first + count] if roomy is None else roomy
             arrays[name] = plain.view(kind).reshape(entry["shape"])
     return arrays, header["facts"]

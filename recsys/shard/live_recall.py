@@ -25,7 +25,7 @@ _WINDOW = 200
 """Searches that the ratio is over: at a recall of 0.95 its standard error is then 0.005."""
 _KEPT = 32
 """Searches that wait to be measured together: one product over all items costs hardly more for them than for one."""
-_MOST_ROWS = 1 << 20
+MOST_ROWS = 1 << 20
 """Rows that a measurement scores: of a larger shard it samples others each time."""
 _LEAST_SHARE = 0.1
 """Least share of the rows that it samples all the same. Of fewer, one miss would stand for more than ten neighbours,
@@ -122,8 +122,8 @@ class LiveRecall:
 def _shares(shard: Shard, vectors: Floats, asked: Rows) -> npt.NDArray[np.float64]:
     """(m,) recall of each search; NaN where nothing could be found."""
     rows = shard.items.live_rows()
-    if len(rows) > _MOST_ROWS:
-        most = max(_MOST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
+    if len(rows) > MOST_ROWS:
+        most = max(MOST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
         some = sampled_rows(rows, most, random.randrange(1 << 32))  # noqa: S311 - a sample
         return np.maximum(shares(shard, vectors, some, K, asked), 0.0)
     exact = Exact.of([shard], vectors, K, asked=asked)

@@ -15,7 +15,7 @@ from recsys.encoders.catalogue import Progress, encode
 
 _BLOCK = 1 << 12
 """Items looked at at a time."""
-_IN_MEMORY = 1 << 26
+IN_MEMORY = 1 << 26
 """Bytes of vectors up to which they are in memory. More are in a map of a file, which the kernel may drop."""
 
 
@@ -45,7 +45,7 @@ def text_vectors(
 
 def in_memory(count: int, dimension: int) -> bool:
     """Whether so many vectors are."""
-    return count * dimension * 4 <= _IN_MEMORY
+    return count * dimension * 4 <= IN_MEMORY
 
 
 def _taken(

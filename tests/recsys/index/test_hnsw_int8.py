@@ -175,7 +175,7 @@ class TestFile:
         saved = make("hnsw_int8")
         saved.add(np.arange(500), vectors[:500])
         saved.save(path)
-        monkeypatch.setattr(lent_memory, "_LEAST", room)
+        monkeypatch.setattr(lent_memory, "LEAST", room)
         lent = engine(spec).load(path, spec, DIMENSION)
         with monkeypatch.context() as patch:
             patch.setattr(hnsw_int8, "lent", lambda *_: None)  # as where the kernel has no memory for it

@@ -15,7 +15,7 @@ from recsys.index.mapped_arrays import map_arrays, write_arrays
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch):
     """Of some arrays in one file, (5000, 3) numbers; every array has room."""
-    monkeypatch.setattr(mapped_arrays, "_ROOMY", 1)
+    monkeypatch.setattr(mapped_arrays, "ROOMY", 1)
     numbers = np.arange(15_000, dtype=np.float64).reshape(-1, 3)
     write_arrays(tmp_path / "a", {"before": np.arange(100), "table": numbers, "behind": np.arange(9000)})
     return tmp_path / "a", numbers

@@ -129,7 +129,7 @@ def test_an_index_answers_alike_with_and_without_compiled_walks(monkeypatch, tmp
         ours = answers(some)
         with monkeypatch.context() as without:
             without.setattr(hnsw_int8, "compiled", lambda: None)
-            some.graph.walked._walks = None
+            some.graph.walked.forget_walks()
             theirs = answers(some)
         for mine, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(mine, other)
@@ -147,7 +147,7 @@ def test_an_index_answers_alike_with_and_without_compiled_walks(monkeypatch, tmp
     both(loaded)
 
 
-def test_an_index_looks_at_fewer_nodes_where_its_effort_is_small():
+def test_an_index_looks_at_fewer_nodes_where_its_effort_is_small(monkeypatch):
     """At `ef_search` 24 a walk for fifty keeps 24 nodes in sight, one for a hundred 48; at 50 all of them."""
     index = make("hnsw_int8", 32)
     index.add(np.arange(600), unit_rows(np.random.default_rng(17).standard_normal((600, 32))))
@@ -158,8 +158,7 @@ def test_an_index_looks_at_fewer_nodes_where_its_effort_is_small():
             efforts.append((k, ef))
             return super().search(codes, k, ef, threads, allowed, instructions)
 
-    graph = index.graph.walked
-    graph._walks = Seen(WALKING, faiss, graph._graph)
+    monkeypatch.setattr(hnsw_int8, "Walks", Seen)
     for effort in (1, 24, 50, 64):
         index.tune(ShardTuning(ef_search=effort))
         for k in (10, 50, 100):

@@ -45,7 +45,7 @@ def test_shares_of_samples_are_on_average_what_all_rows_show(ef):
 def test_drift_and_live_recall_of_a_large_shard(monkeypatch):
     """Both sample, and tell a shard that is served well from one whose searches find little."""
     monkeypatch.setattr(drift, "POOL", 1024)
-    monkeypatch.setattr(live_recall, "_MOST_ROWS", 1024)
+    monkeypatch.setattr(live_recall, "MOST_ROWS", 1024)
     ratios = {}
     for ef in (10, 400):
         shard, recall = make_shard(4000, ef_search=ef), LiveRecall()

@@ -28,7 +28,7 @@ def test_many_vectors_are_in_a_file_and_are_the_same(tmp_path, monkeypatch):
     encoded = {f"title {n}": np.full(16, n, np.float32) for n in range(0, 700, 7)}
     plain = text_vectors(items, encoded, Counting(), tmp_path / "a", lambda *_: None)
     assert sorted(asked) == sorted(f"title {n}" for n in range(700) if n % 7)
-    monkeypatch.setattr(module, "_IN_MEMORY", 1)
+    monkeypatch.setattr(module, "IN_MEMORY", 1)
     mapped = text_vectors(items, encoded, Counting(), tmp_path / "b", lambda *_: None)
     assert (tmp_path / "b" / "all.npy").exists()
     shutil.rmtree(tmp_path / "b")
