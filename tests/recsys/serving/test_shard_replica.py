@@ -78,7 +78,7 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
 @pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 @pytest.mark.parametrize("snapshot", [4, 0])
 async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeypatch, engine, snapshot):
-    """After 1,000 upserts, three in ten of one text, and 200 deletes, read two by two, as they came and all at once: to
+    """After 1,000 upserts, three in ten of one text, and 200 deletes, read by seven, as they came and all at once: to
     the bit the same, once all of them are linked.
     """
     world: World = await one_shard(make_world, index=IndexSpec.of(engine), items=catalogue(snapshot))
@@ -86,10 +86,10 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeyp
     log, rng, version = ItemLog(world.redis), np.random.default_rng(11), world.store.current()
     read = ItemLog.read
 
-    async def two_by_two(self: ItemLog, *place: Any, **options: Any) -> Any:
-        return await read(self, *place, **(options | {"limit": 2}))
+    async def by_seven(self: ItemLog, *place: Any, **options: Any) -> Any:
+        return await read(self, *place, **(options | {"limit": 7}))
 
-    monkeypatch.setattr(ItemLog, "read", two_by_two)
+    monkeypatch.setattr(ItemLog, "read", by_seven)
     texts = [" ".join(rng.choice(WORDS, 4)) if rng.random() < 0.7 else "untitled" for _ in range(1000)]
     changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", text)) for text in texts]
     for at in sorted(rng.integers(300, 1200, 200).tolist()):
