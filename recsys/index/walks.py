@@ -1,7 +1,7 @@
 """Walks of a faiss graph over bytes by `walking.c`, which asks the memory for vectors ahead.
 
-They give the same nodes and products as faiss itself to the last bit, in half the time or less. `walking` is compiled
-when the project is installed. Where it was not, faiss walks.
+They give the same nodes and products as faiss itself to the last bit, in two thirds of the time (docs/benchmarks.md).
+`walking` is compiled when the project is installed. Where it was not, faiss walks.
 """
 
 from __future__ import annotations
