@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import msgspec
 
@@ -24,20 +26,25 @@ _BEGIN = "import sys; sys.path[:0] = sys.argv[1:]; from recsys.outcomes.apart im
 class _Order(msgspec.Struct, frozen=True):
     url: str
     question: Question
+    answer: str
+    """The file for the report. Any library may write to stdout."""
 
 
 def report_apart(files: LogFiles, question: Question) -> Report:
     """Return what `joining.report` does, and wait for it. Raises OSError when it fails or runs out of room."""
-    done = subprocess.run(  # noqa: S603 - every part is ours
-        [sys.executable, "-c", _BEGIN, *filter(None, sys.path)],
-        input=msgspec.json.encode(_Order(files.url, question)),
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise OSError(f"the process that joins the log of answers failed: {why[0]}")
-    return msgspec.json.decode(done.stdout, type=Report)
+    with tempfile.TemporaryDirectory(prefix="recsys-report-") as folder:
+        answer = Path(folder, "report.json")
+        done = subprocess.run(  # noqa: S603 - every part is ours
+            [sys.executable, "-c", _BEGIN, *filter(None, sys.path)],
+            input=msgspec.json.encode(_Order(files.url, question, str(answer))),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        if done.returncode:
+            why = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise OSError(f"the process that joins the log of answers failed: {why[0]}")
+        return msgspec.json.decode(answer.read_bytes(), type=Report)
 
 
 def main() -> None:
@@ -47,4 +54,4 @@ def main() -> None:
         joined = report(LogFiles(order.url), order.question)
     except (OSError, TooLarge) as error:
         raise SystemExit(str(error)) from None
-    sys.stdout.buffer.write(msgspec.json.encode(joined))
+    Path(order.answer).write_bytes(msgspec.json.encode(joined))

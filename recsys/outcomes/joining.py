@@ -162,6 +162,7 @@ def _database(files: LogFiles) -> Iterator[duckdb.DuckDBPyConnection]:
         }
         database = duckdb.connect(":memory:", config=settings)
         try:
+            database.execute("SET enable_progress_bar = false")  # it is written to stdout, after two seconds
             if files.remote is not None:
                 database.register_filesystem(files.remote)
             yield database

@@ -83,9 +83,14 @@ class Summary:
         try:
             now = time.time()
             question = Question(now - _PERIOD_S, now, ("scenario", "variant"), self._window_s(), self._roles())
-            lines = await asyncio.to_thread(self._lines, question)
-            kept_s = max(_KEPT_S, (time.time() - now) / _SHARE) if lines else TELL_S
-            await self._redis.set(redis_keys.SUMMARY, msgspec.json.encode(lines), ex=round(kept_s))
+            lines: list[Line] = []
+            least_s = _KEPT_S  # also where it fails, which takes as long
+            try:
+                lines = await asyncio.to_thread(self._lines, question)
+                least_s = _KEPT_S if lines else TELL_S
+            finally:
+                kept_s = max(least_s, (time.time() - now) / _SHARE)
+                await self._redis.set(redis_keys.SUMMARY, msgspec.json.encode(lines), ex=round(kept_s))
             return lines
         finally:
             with contextlib.suppress(LockError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb
 import pytest
 
 from recsys.outcomes.apart import report_apart
@@ -46,3 +47,32 @@ def test_a_file_that_cannot_be_read_is_an_error(files, tmp_path):
     with pytest.raises(OSError, match="the log of answers cannot be read") as failure:
         report_apart(files, QUESTION)
     assert "Traceback" not in str(failure.value)
+
+
+def test_what_a_library_writes_to_stdout_is_no_part_of_it(files, tmp_path, monkeypatch):
+    """DuckDB writes a bar of progress there in a join of more than two seconds."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('26% of it')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    assert report_apart(files, QUESTION).total.answers == 1
+
+
+def test_a_long_join_shows_no_bar(files, monkeypatch):
+    """`recsys report --json` writes to stdout as well."""
+    bars = []
+
+    class Seen:
+        def __init__(self, database):
+            self.database = database
+
+        def __getattr__(self, name):
+            return getattr(self.database, name)
+
+        def close(self):
+            bars.append(self.database.execute("SELECT current_setting('enable_progress_bar')").fetchone())
+            self.database.close()
+
+    connect = duckdb.connect
+    monkeypatch.setattr(duckdb, "connect", lambda *args, **options: Seen(connect(*args, **options)))
+    report(files, QUESTION)
+    assert bars == [(False,)]
