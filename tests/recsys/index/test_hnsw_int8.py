@@ -12,7 +12,7 @@ import pytest
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.errors import VersionError
-from recsys.index import hnsw_int8, lent_memory
+from recsys.index import int8_codes, int8_links, lent_memory
 from recsys.index.base import engine
 from tests.support.engines import DIAGONAL, DIMENSION, make, random_vectors
 from tests.support.world import unit_rows
@@ -125,8 +125,8 @@ class TestFile:
     @pytest.mark.parametrize("linked", [1 << 20, 500 * DIMENSION])
     def test_a_build_from_a_file_finds_what_one_from_memory_finds(self, tmp_path, monkeypatch, kind, linked):
         """In one call of faiss and in six, with equal vectors among them."""
-        monkeypatch.setattr(hnsw_int8, "LINKED", linked)
-        monkeypatch.setattr(hnsw_int8, "READ", 100 * DIMENSION)
+        monkeypatch.setattr(int8_links, "LINKED", linked)
+        monkeypatch.setattr(int8_codes, "READ", 100 * DIMENSION)
         vectors = np.concatenate([random_vectors(2900), random_vectors(2900)[:100]]).astype(kind)
         np.save(tmp_path / "v.npy", vectors)
         index = make("hnsw_int8")
@@ -178,7 +178,7 @@ class TestFile:
         monkeypatch.setattr(lent_memory, "LEAST", room)
         lent = engine(spec).load(path, spec, DIMENSION)
         with monkeypatch.context() as patch:
-            patch.setattr(hnsw_int8, "lent", lambda *_: None)  # as where the kernel has no memory for it
+            patch.setattr(int8_links, "lent", lambda *_: None)  # as where the kernel has no memory for it
             copied = engine(spec).load(path, spec, DIMENSION)
             copied.add(np.array([500]), vectors[500:501])
         lent.add(np.array([500]), vectors[500:501])

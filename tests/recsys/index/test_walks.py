@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsys.config.tuning import ShardTuning
-from recsys.index import hnsw_int8, walks
+from recsys.index import hnsw_int8, int8_graph, walks
 from recsys.index.walks import AVX2, PLAIN, VNNI, Walks
 from tests.support.engines import make
 from tests.support.world import unit_rows
@@ -128,7 +128,7 @@ def test_an_index_answers_alike_with_and_without_compiled_walks(monkeypatch, tmp
     def both(some):
         ours = answers(some)
         with monkeypatch.context() as without:
-            without.setattr(hnsw_int8, "compiled", lambda: None)
+            without.setattr(int8_graph, "compiled", lambda: None)
             some.graph.walked.forget_walks()
             theirs = answers(some)
         for mine, other in zip(ours, theirs, strict=True):
@@ -158,7 +158,7 @@ def test_an_index_looks_at_fewer_nodes_where_its_effort_is_small(monkeypatch):
             efforts.append((k, ef))
             return super().search(codes, k, ef, threads, allowed, instructions)
 
-    monkeypatch.setattr(hnsw_int8, "Walks", Seen)
+    monkeypatch.setattr(int8_graph, "Walks", Seen)
     for effort in (1, 24, 50, 64):
         index.tune(ShardTuning(ef_search=effort))
         for k in (10, 50, 100):
