@@ -32,9 +32,9 @@ def without_the_rights_of_root() -> None:
 
 
 def small_files() -> None:
-    """In a child process: no file may grow past 60 KB, as on a disk that is nearly full."""
+    """In a child process: no file may grow past 20 KB, as on a disk that is nearly full."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
 def ended(config: Path, *arguments: object, first: Callable[[], None] | None = None) -> tuple[int, list[str]]:
@@ -61,7 +61,7 @@ def test_a_file_that_may_not_be_read_is_one_line(config: Path, films: Path) -> N
 def test_a_full_disk_is_one_line_and_leaves_no_version(config: Path, recsys: Recsys, tmp_path: Path) -> None:
     """The same build with room again ends."""
     file = tmp_path / "many.jsonl"
-    rows = [ITEMS[0] | {"item_id": str(n), "title": f"Film {n}"} for n in range(3000)]
+    rows = [ITEMS[0] | {"item_id": str(n), "title": f"Film {n}"} for n in range(800)]
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     code, [line] = ended(config, "build", file, "--promote", first=small_files)
     assert code == 1
@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_version(config: Path, recsys: Rec
     store = VersionStore.of(read_config(config).platform)
     assert store.versions() == []
     assert store.current() is None
-    assert recsys("build", file, "--promote", "--json").json["items"] == 3000
+    assert recsys("build", file, "--promote", "--json").json["items"] == 800
 
 
 @pytest.mark.parametrize("command", [("build",), ("import", "items"), ("import", "events"), ("train",)], ids=" ".join)

@@ -4,6 +4,7 @@ and nothing is lost.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from redis.asyncio import Redis
 
 from recsys.state import item_counts, redis_keys
 from recsys.state.connection import connect
@@ -40,6 +42,7 @@ class Platform:
         self.url = f"http://127.0.0.1:{port}"
         self._arguments = [sys.executable, "-m", "tests.support.served_world", str(root), redis_url, str(port)]
         self._process: subprocess.Popen[bytes] | None = None
+        self.http = httpx.Client(base_url=self.url, trust_env=False)
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._arguments, cwd=ROOT)
@@ -55,7 +58,7 @@ class Platform:
         assert self._process is not None
         assert self._process.poll() is None
         try:
-            return httpx.get(f"{self.url}/v1/items/{IDS[0]}", trust_env=False).status_code == 200
+            return self.http.get(f"/v1/items/{IDS[0]}").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -73,6 +76,7 @@ def platform(tmp_path: Path, own_valkey: Valkey) -> Iterator[Platform]:
     made.start()
     yield made
     made.kill()
+    made.http.close()
 
 
 @pytest.fixture
@@ -105,15 +109,14 @@ async def stored(url: str) -> tuple[Counter[tuple[str, str, float]], int]:
     return events, int(sum(counts.likes))
 
 
-async def users(url: str) -> int:
+async def users(redis: Redis) -> int:
     """Users with a history."""
-    async with connect(url, timeout_s=20) as redis:
-        return len({key async for key in redis.scan_iter(match=redis_keys.events("*"), count=10_000)})
+    return len({key async for key in redis.scan_iter(match=redis_keys.events("*"), count=10_000)})
 
 
 @pytest.mark.timeout(300)
 async def test_an_import_of_events_that_was_killed_goes_on(
-    tmp_path: Path, platform: Platform, command: Command, own_valkey: Valkey
+    tmp_path: Path, platform: Platform, command: Command, own_valkey: Valkey, own_redis: Redis
 ) -> None:
     """First the sender is killed, then the server; the third time all goes in, each event once, and no id was given."""
     file = tmp_path / "events.csv"
@@ -121,10 +124,11 @@ async def test_an_import_of_events_that_was_killed_goes_on(
     file.write_text("\n".join(["user_id,item_id,type,timestamp", *rows]))
 
     for killed in ("sender", "server"):
-        before = await users(own_valkey.url)
+        before = await users(own_redis)
         with command("events", file) as sender:
-            while await users(own_valkey.url) <= before + 1:
+            while await users(own_redis) <= before + 1:
                 assert sender.poll() is None, sender.communicate()
+                await asyncio.sleep(0.005)
             if killed == "sender":
                 sender.send_signal(signal.SIGKILL)
                 assert sender.wait() == -signal.SIGKILL
@@ -151,20 +155,19 @@ def test_an_import_of_items_that_was_killed_goes_on(tmp_path: Path, platform: Pl
     file = tmp_path / "items.csv"
     names = [f"new-{n}" for n in range(3000)]
     file.write_text("\n".join(["item_id,title", *(f"{name},Lamp number {n}" for n, name in enumerate(names))]))
-    with httpx.Client(base_url=platform.url, trust_env=False) as http:
 
-        def there(name: str) -> bool:
-            return http.get(f"/v1/items/{name}").status_code == 200
+    def there(name: str) -> bool:
+        return platform.http.get(f"/v1/items/{name}").status_code == 200
 
-        with command("items", file) as sender:
-            wait(lambda: there(names[0]))
-            sender.send_signal(signal.SIGKILL)
-        assert not there(names[-1])
-        with command("items", file) as sender:
-            out, err = sender.communicate(timeout=200)
-        assert sender.returncode == 0, (out, err)
-        wait(lambda: there(names[-1]))
-        for number, name in itertools.islice(enumerate(names), 0, None, 37):
-            assert http.get(f"/v1/items/{name}").json()["title"] == f"Lamp number {number}"
-        found = http.post("/v1/search", json={"text": "Lamp number 7", "k": 50}).json()["items"]
-        assert len({item["item_id"] for item in found}) == len(found)
+    with command("items", file) as sender:
+        wait(lambda: there(names[0]))
+        sender.send_signal(signal.SIGKILL)
+    assert not there(names[-1])
+    with command("items", file) as sender:
+        out, err = sender.communicate(timeout=200)
+    assert sender.returncode == 0, (out, err)
+    wait(lambda: there(names[-1]))
+    for number, name in itertools.islice(enumerate(names), 0, None, 37):
+        assert platform.http.get(f"/v1/items/{name}").json()["title"] == f"Lamp number {number}"
+    found = platform.http.post("/v1/search", json={"text": "Lamp number 7", "k": 50}).json()["items"]
+    assert len({item["item_id"] for item in found}) == len(found)
