@@ -43,7 +43,10 @@ class Walks(Planner):
 
 
 def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shard:
-    """Items i0, i1, … clustered around 20 centres; every 13th deleted, every 11th moved, likes and times on some."""
+    """Items i0, i1, … clustered around 20 centres; every 13th deleted, every 11th moved, likes and times on some.
+
+    The items are there at once, as those of a version are; what moves or goes does so afterwards.
+    """
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((20, D))
     vectors = unit_rows(centres[rng.integers(0, 20, n)] + 0.4 * rng.standard_normal((n, D))) if n else np.zeros((0, D))
@@ -52,11 +55,16 @@ def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shar
         for i in range(n)
     ]
     spec = IndexSpec.of(name)
-    shard = Shard("v", ItemTable({"parity": "keyword", "hundreds": "keyword"}, D, Sketcher.fit(vectors)),
-                  engine(spec).create(spec, D))  # fmt: skip
+    table, index = (
+        ItemTable({"parity": "keyword", "hundreds": "keyword"}, D, Sketcher.fit(vectors)),
+        engine(spec).create(spec, D),
+    )
+    if n:
+        table.adopt(items, vectors.astype(np.float32))
+        index.add(np.arange(n), vectors.astype(np.float32))
+    shard = Shard("v", table, index)
     shard.tune(ShardTuning(**tuning))
     if n:
-        shard.upsert(items, vectors.astype(np.float32))
         shard.upsert([items[i] for i in range(0, n, 11)], vectors[::-1][range(0, n, 11)].astype(np.float32))
         shard.delete([f"i{i}" for i in range(0, n, 13)])
         shard.fresh.link()
