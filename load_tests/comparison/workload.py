@@ -77,7 +77,8 @@ class Workload:
     def drawn_likes(self) -> npt.NDArray[np.int64]:
         """The same, drawn anew."""
         rng = np.random.default_rng(self.seed + 2)
-        by_cluster = [np.flatnonzero(self._own == c) for c in range(self.clusters)]
+        ends = np.cumsum(np.bincount(self._own, minlength=self.clusters))
+        by_cluster = np.split(np.argsort(self._own, kind="stable"), ends[:-1])
         liked = []
         for home in rng.integers(self.clusters, size=self.users):
             near = rng.choice(by_cluster[home], min(LIKES_AT_HOME, len(by_cluster[home])), replace=False)

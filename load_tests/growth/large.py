@@ -20,6 +20,10 @@ import numpy.typing as npt
 from load_tests.comparison.bench import ROOT, Bench
 from load_tests.comparison.workload import Floats, Workload, item_id
 
+ITEMS_OF_A_CLUSTER = 5_000
+"""A larger catalogue has more kinds of things, and not more of each. With 200 clusters, ten million had 50,000 in each,
+spread along all 48 directions alike, as no catalogue has them."""
+FEWEST_CLUSTERS = 200
 ASKED = 100
 """Users whose answers are held against exact search."""
 USERS = "users.npz"

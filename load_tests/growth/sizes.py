@@ -3,8 +3,8 @@
     python -m load_tests.growth.sizes --sizes 1000000,3000000,10000000
     python -m load_tests.growth.sizes --sizes 10000000 --build-only --threads 1
 
-The items are made up: unit vectors in clusters, see `comparison/workload.py`. Each size is built once, into a folder
-that its settings name, and kept there; `--build-only` leaves the measurement for a quiet hour. The hand-written
+The items are made up: unit vectors in clusters of 5,000, see `comparison/workload.py`. Each size is built once, into a
+folder that its settings name, and kept there; `--build-only` leaves the measurement for a quiet hour. The hand-written
 application is measured up to `--app-up-to` items: its processes each hold a float32 index. All goes into the file of
 `sweep.py`, as rows of the axis `large`.
 """
@@ -32,7 +32,7 @@ from load_tests.comparison.bench import ROOT
 from load_tests.comparison.contenders import URL, contenders
 from load_tests.comparison.profiling import Foreign, cpu_seconds
 from load_tests.comparison.wrk import drive
-from load_tests.growth.large import ASKED, Large, LargeBench
+from load_tests.growth.large import ASKED, FEWEST_CLUSTERS, ITEMS_OF_A_CLUSTER, Large, LargeBench
 from load_tests.growth.sweep import memory_of
 
 AXIS = "large"
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
     rows: list[Row] = []
     for size in args.sizes:
-        work = Large(items=size, ef=args.ef, m=args.m, ef_construction=args.ef_construction, originals=args.originals)
+        settings = {"ef": args.ef, "m": args.m, "ef_construction": args.ef_construction, "originals": args.originals}
+        work = Large(items=size, clusters=max(FEWEST_CLUSTERS, size // ITEMS_OF_A_CLUSTER), **settings)
         work = replace(work, folder=str((args.out / "large" / work.key).resolve()))
         rows += measure(work, args)
         keep(rows, args.out / "scaling.json")
