@@ -1,5 +1,5 @@
-"""What pyproject.toml cannot say yet: that a file is compiled at install. Where that fails, faiss does the same work
-more slowly (`recsys/index/walks.py`).
+"""What pyproject.toml cannot say yet: that two files are compiled at install. Where that fails, faiss and numpy do
+the same work more slowly (`recsys/index/walks.py`, `mended_links.py`).
 """
 
 from setuptools import Extension, setup
@@ -13,6 +13,13 @@ setup(
             extra_link_args=["-pthread"],
             py_limited_api=True,
             optional=True,
-        )
+        ),
+        Extension(
+            "recsys.index.mending",
+            ["recsys/index/mending.c"],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+            optional=True,
+        ),
     ]
 )

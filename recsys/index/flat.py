@@ -34,6 +34,7 @@ class FlatIndex:
 
     exact_scores: ClassVar[bool] = True
     selects: ClassVar[bool] = False
+    reuses: ClassVar[bool] = False
 
     def __init__(self, dimension: int) -> None:
         self._vectors = Column(np.float32, (dimension,))

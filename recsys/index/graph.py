@@ -6,7 +6,7 @@ node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar, Protocol, cast
 
@@ -23,6 +23,9 @@ from recsys.index.nodes import Nodes, hashed
 
 _LOCKED_ADDS = 16
 """Vectors added under the lock at a time: 3 to 5 ms at 384 dimensions, the longest that a search waits."""
+_RECLAIMED, _HIDDEN = 64, 32
+"""Hidden nodes are freed once there are so many, and one of so many nodes is hidden: a walk passes them, and to free
+them reads all links."""
 _SPARE = 4
 """Most rows of a node in an answer behind the k best. See `Nodes.spread`."""
 _ALIKE = 1024
@@ -43,6 +46,10 @@ class Graph(Protocol):
     def selects(self) -> bool:
         """Whether the graph is a `SelectingGraph`."""
 
+    @property
+    def reuses(self) -> bool:
+        """Whether the graph is a `ReusingGraph`."""
+
     def __len__(self) -> int:
         """Number of nodes, the hidden ones included."""
 
@@ -58,7 +65,9 @@ class Graph(Protocol):
         """Get ready to grow: copy what is a map of a file. Searches may run beside it."""
 
     def add(self, codes: Floats, threads: int) -> Rows:
-        """Add codes. Return their (n,) nodes: the numbers from `len` on, in an order that the engine chooses."""
+        """Add codes. Return their (n,) nodes: the numbers from `len` on, in an order that the engine chooses; those of
+        nodes that are free come first. None of them is hidden.
+        """
 
     def hide(self, nodes: Rows) -> None:
         """Exclude nodes from all searches to come. None of them is hidden already."""
@@ -99,6 +108,24 @@ class HoldingGraph(Graph, Protocol):
         """(n, d) float32 of nodes that are not hidden, as the graph holds them."""
 
 
+class ReusingGraph(Graph, Protocol):
+    """A graph whose hidden nodes can stand for other codes, once no link leads to them."""
+
+    @property
+    def free(self) -> Rows:
+        """(n,) the nodes that additions take first."""
+
+    def mend(self, nodes: Rows) -> Iterator[Callable[[], None]]:
+        """What has to be done that no link leads to these hidden nodes any more, some at a time: each is called while
+        no search runs. Nothing is added meanwhile.
+        """
+
+    def release(self, nodes: Rows) -> tuple[Rows, Rows]:
+        """Free nodes that were mended, while no search runs. Return those that are free now, and those that are not
+        hidden and that no link leads to any more.
+        """
+
+
 class GraphIndex:
     """A `VectorIndex` of a graph."""
 
@@ -123,6 +150,8 @@ class GraphIndex:
         step = _LOCKED_ADDS * threads if len(self.graph) else len(rows)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
+            if self._due() and (self.nodes.find(keys[part]) < 0).any():
+                self._reclaim()
             with self._lock.alone():
                 self._add(rows[part], codes[part], keys[part], exact[part], threads)
 
@@ -144,7 +173,7 @@ class GraphIndex:
             self.nodes.link(np.arange(len(vectors)), nodes[which], exact)
 
     def _add(self, rows: Rows, codes: Floats, keys: Keys, exact: Keys, threads: int) -> None:
-        nodes, before = self.nodes.find(keys), len(self.nodes)
+        nodes, added = self.nodes.find(keys), np.zeros(0, np.int64)
         missing = np.flatnonzero(nodes < 0)
         if len(missing):
             first, which = _distinct(keys[missing])
@@ -153,9 +182,29 @@ class GraphIndex:
             self.nodes.create(added, keys[new], exact[new])
             nodes[missing] = added[which]
         filled = self.nodes.link(rows, nodes, exact)
-        revived = filled[filled < before]
+        revived = filled if not len(added) else filled[~np.isin(filled, added)]
         if len(revived):
             self.graph.show(revived)
+
+    def _due(self) -> bool:
+        """Whether there are many hidden nodes that are not free. It depends on what was added and removed alone, so
+        replicas do the same.
+        """
+        if not self.graph.reuses:
+            return False
+        hidden = len(self.nodes) - self.nodes.live - len(cast("ReusingGraph", self.graph).free)
+        return hidden >= max(_RECLAIMED, len(self.nodes) // _HIDDEN)
+
+    def _reclaim(self) -> None:
+        """Free the hidden nodes. Searches run meanwhile, with pauses of some of a millisecond."""
+        graph = cast("ReusingGraph", self.graph)
+        dead = np.setdiff1d(self.nodes.empty, graph.free)
+        for step in graph.mend(dead):
+            with self._lock.alone():
+                step()
+        with self._lock.alone():
+            freed, _ = graph.release(dead)
+            self.nodes.forget(freed)
 
     def remove(self, rows: Rows) -> None:
         with self._lock.alone():

@@ -72,6 +72,7 @@ class HnswGraph:
 
     exact_scores: ClassVar[bool] = True
     selects: ClassVar[bool] = False
+    reuses: ClassVar[bool] = False
     """hnswlib asks a Python function about each node."""
 
     def __init__(self, graph: hnswlib.Index) -> None:

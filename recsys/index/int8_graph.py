@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,15 +29,17 @@ _LEAST = 0.25
 
 
 class Int8Graph:
-    """A `BuiltGraph`, `SelectingGraph` and `HoldingGraph`."""
+    """A `BuiltGraph`, `SelectingGraph`, `HoldingGraph` and `ReusingGraph`."""
 
     exact_scores: ClassVar[bool] = False
     selects: ClassVar[bool] = True
+    reuses: ClassVar[bool] = True
 
     def __init__(self, links: Links, rounding: Rounding, hidden: Rows) -> None:
         self.links = links
         self.rounding = rounding
         self.hidden = HiddenNodes()
+        self._free: Rows = np.zeros(0, np.int64)
         self._walks: Walks | None = None
         """Of the graph as it is; None: they are made for the next search."""
         self._tuning = ShardTuning()
@@ -66,9 +68,15 @@ class Int8Graph:
         if not start:
             return self._build(lambda part: codes[part], len(codes), codes.shape[1], threads)
         self.forget_walks()  # before anything moves: whatever fails here, no walk looks where the arrays were
-        self.links.add(codes, threads)
+        taken, self._free = self._free[: len(codes)], self._free[len(codes) :]
+        for node, code in zip(taken.tolist(), codes, strict=False):
+            self.links.replace(node, code)
+        self.hidden.show(taken)
+        if len(taken) == len(codes):
+            return taken
+        self.links.add(codes[len(taken) :], threads)
         self.hidden.make_room(len(self))
-        return np.arange(start, len(self))
+        return np.concatenate([taken, np.arange(start, len(self))])
 
     def build(self, vectors: npt.NDArray[np.floating], rows: Rows, threads: int) -> Rows:
         def read(part: slice | Rows) -> Floats:
@@ -87,6 +95,21 @@ class Int8Graph:
 
     def show(self, nodes: Rows) -> None:
         self.hidden.show(nodes)
+
+    @property
+    def free(self) -> Rows:
+        return self._free
+
+    def mend(self, nodes: Rows) -> Iterator[Callable[[], None]]:
+        for step in self.links.mend(nodes[nodes != self.links.entry]):
+            self.forget_walks()
+            yield step
+
+    def release(self, nodes: Rows) -> tuple[Rows, Rows]:
+        freed = nodes[nodes != self.links.entry]
+        lost = self.links.cut(freed)
+        self._free = np.concatenate([self._free, freed])
+        return freed, lost.astype(np.int64)
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """Scores are inner products of rounded vectors: within about 0.01 of the exact ones."""
@@ -136,8 +159,10 @@ class Int8Graph:
         return self._walks
 
     def _kept(self, wanted: int) -> int:
-        """Nodes to keep on the way to so many that are there: faiss counts hidden ones among them."""
-        return math.ceil(wanted * len(self) / (len(self) - len(self.hidden))) if self.hidden else wanted
+        """Nodes to keep on the way to so many that are there: hidden ones to which links lead count among them."""
+        if len(self.hidden) == len(self._free):
+            return wanted
+        return math.ceil(wanted * (len(self) - len(self._free)) / (len(self) - len(self.hidden)))
 
     def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         how = library().SearchParameters(sel=self.hidden.selector)

@@ -7,7 +7,8 @@ vectors that an index is built from are put into the order of their clusters.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from recsys.index.faiss_library import library
 from recsys.index.huge_pages import huge_pages
 from recsys.index.int8_file import OpenFile
 from recsys.index.lent_memory import Loans, lent
+from recsys.index.mended_links import Ints, LinkArrays, leading_to, mended, put, without_links_to
 
 if TYPE_CHECKING:
     import faiss
@@ -28,6 +30,9 @@ LINKED = 1 << 27
 """Components linked at a time: faiss takes them as float32, in 512 MiB."""
 _UNSORTED = 1 << 16
 """Vectors up to which they are linked before they are put in order: so many, and their links, fit a core's cache."""
+
+_MENDED = 64
+"""Nodes that get new links at a time: some 20 µs each, and a moment in which no walk runs."""
 
 
 class Links:
@@ -60,13 +65,68 @@ class Links:
 
     def add(self, codes: Floats, threads: int) -> None:
         """(n, d) codes as the next n nodes. No walk may run meanwhile, and none of before may look again."""
+        self._begin()
         if self._loans is not None:
-            if self._file is not None:
-                self._loans.begin()
-                self.graph.referenced_objects, self._file = [self._loans], None
             self._loans.ready(len(codes))
         library().omp_set_num_threads(threads)  # holds for calls of this thread
         self.graph.add(codes)
+
+    def _begin(self) -> None:
+        """Leave the map of the file for the memory that `own` got."""
+        if self._loans is not None and self._file is not None:
+            self._loans.begin()
+            self.graph.referenced_objects, self._file = [self._loans], None
+
+    def replace(self, node: int, code: Floats) -> None:
+        """Let a node that no link leads to stand for this (d,) code, and link it. No walk may run meanwhile.
+
+        faiss adds at the end alone: it links the code there, in the levels of the node, and the node takes its place.
+        """
+        hnsw, last = self.graph.hnsw, len(self)
+        hnsw.levels.push_back(hnsw.levels.at(node))  # faiss draws none where there is one
+        self.add(code[None], 1)
+        arrays = LinkArrays.of(self.graph)
+        arrays.codes[node] = arrays.codes[last]
+        arrays.links[arrays.whole(node)] = arrays.links[arrays.whole(last)]
+        for level in range(int(hnsw.levels.at(node))):
+            places = arrays.places(
+                arrays.neighbours(node, level).astype(np.int64), level
+            )  # who is linked to it, if anybody
+            links = arrays.links[places]
+            arrays.links[places] = np.where(links == last, node, links)
+        end = int(arrays.offsets[last])
+        library().downcast_index(self.graph.storage).codes.resize(last * self.graph.d)
+        hnsw.neighbors.resize(end)
+        hnsw.offsets.resize(last + 1)
+        hnsw.levels.resize(last)
+        self.graph.ntotal = self.graph.storage.ntotal = last
+
+    @property
+    def entry(self) -> int:
+        """The node at which walks begin."""
+        return int(self.graph.hnsw.entry_point)
+
+    def mend(self, nodes: Rows) -> Iterator[Callable[[], None]]:
+        """What has to be done that no link leads to these nodes any more, some at a time: each to be called while no
+        walk runs, before the next is asked for.
+        """
+        yield self._begin
+        arrays = LinkArrays.of(self.graph)
+        dead = np.zeros(len(self) + 1, bool)
+        dead[nodes] = True
+        linked, levels = leading_to(arrays, dead)
+        for start in range(0, len(linked), _MENDED):
+            part = slice(start, start + _MENDED)
+            lists = mended(arrays, dead, linked[part], levels[part])
+            yield partial(put, arrays, linked[part], levels[part], lists)
+
+    def cut(self, nodes: Rows) -> Ints:
+        """Take the links of nodes that no link leads to. Return the nodes that no link leads to now."""
+        arrays = LinkArrays.of(self.graph)
+        led = np.concatenate([nodes[:0], *(arrays.neighbours(node, 0) for node in nodes.tolist())])
+        for node in nodes.tolist():
+            arrays.links[arrays.whole(node)] = -1
+        return without_links_to(arrays, np.setdiff1d(led, nodes).astype(np.int32))
 
     def build(self, read: Callable[[slice | Rows], Floats], count: int, dimension: int, threads: int) -> Rows:
         """Fill an empty graph with so many vectors; `read` gives the codes of some. Return the (count,) int64 nodes.

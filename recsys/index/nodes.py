@@ -78,19 +78,35 @@ class Nodes:
         return self._node.view[rows].astype(np.int64)
 
     def create(self, nodes: Rows, hashes: Keys, exact: Keys) -> None:
-        """Add nodes, which have no rows yet. Their numbers go on from `len(self)`, in any order.
+        """Add nodes, which have no rows yet. Their numbers go on from `len(self)`, in any order, or are of nodes that
+        were forgotten.
 
         `hashes`: of their codes. `exact`: of their first vectors.
         """
-        order = np.argsort(nodes)
-        self._head.extend(np.full(len(nodes), -1))
-        self._sizes.extend(np.zeros(len(nodes)))
-        self._mixed.extend(np.zeros(len(nodes), bool))
-        self._exact.extend(exact[order])
+        again = nodes < len(self)
+        self._mixed.view[nodes[again]], self._exact.view[nodes[again]] = False, exact[again]
+        new = nodes[~again]
+        self._head.extend(np.full(len(new), -1))
+        self._sizes.extend(np.zeros(len(new)))
+        self._mixed.extend(np.zeros(len(new), bool))
+        self._exact.extend(exact[~again][np.argsort(new)])
         if len(self._recent) + len(nodes) > max(_MERGED, len(self) // 16):
             self._merge(hashes, nodes)
         else:
             self._recent.update(zip(hashes.tolist(), nodes.tolist(), strict=True))
+
+    @property
+    def empty(self) -> Rows:
+        """(n,) int64 nodes without rows."""
+        return np.flatnonzero(self._sizes.view == 0)
+
+    def forget(self, nodes: Rows) -> None:
+        """Let nodes without rows not be found any more: they will stand for other codes."""
+        hashes, order = self._sorted
+        stays = ~np.isin(order, nodes)
+        self._sorted = hashes[stays], order[stays]
+        gone = set(nodes.tolist())
+        self._recent = {key: node for key, node in self._recent.items() if node not in gone}
 
     def _merge(self, hashes: Keys, nodes: Rows) -> None:
         """Merge the recent nodes and these into the sorted arrays."""

@@ -87,6 +87,7 @@ class SidedGraph:
     exact_scores: ClassVar[bool] = False
     """Of bodies: the scores of the side are exact."""
     selects: ClassVar[bool] = False
+    reuses: ClassVar[bool] = False
 
     def __init__(self, dimension: int, build: Builder, body: Body | None = None, parts: Parts | None = None) -> None:
         """`body` and `parts`: of a file."""

@@ -12,7 +12,7 @@ To 4,000 items in close groups came 450, one by one, that were unlike all of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -23,7 +23,7 @@ from recsys.columns import Column
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW
-from recsys.index.graph import BuiltGraph, HoldingGraph, SelectingGraph
+from recsys.index.graph import BuiltGraph, HoldingGraph, ReusingGraph, SelectingGraph
 
 _EF = 32
 """`ef_search` of the walk for a new node: narrower than those that are served, and the same in every replica."""
@@ -80,6 +80,10 @@ class ReachedGraph:
         return self.walked.selects
 
     @property
+    def reuses(self) -> bool:
+        return self.walked.reuses
+
+    @property
     def unreached(self) -> Rows:
         """Nodes that are scored in every search, oldest first."""
         return self._nodes.view
@@ -108,28 +112,36 @@ class ReachedGraph:
         if first:
             return nodes
         missed = self._missed(codes, nodes)
-        if missed.any():
-            if not len(self._nodes):
-                self._codes = Column(np.float32, codes.shape[1:])
-            self._nodes.extend(nodes[missed])
-            self._codes.extend(codes[missed])
-            self._hidden.extend(np.zeros(int(missed.sum()), bool))
-            self._since += int(missed.sum())
-            if self._since >= _AGAIN:
-                self._look_again()
+        self._add_unreached(nodes[missed], codes[missed])
         return nodes
+
+    def _add_unreached(self, nodes: Rows, codes: Floats) -> None:
+        if not len(nodes):
+            return
+        if not len(self._nodes):
+            self._codes = Column(np.float32, codes.shape[1:])
+        self._nodes.extend(nodes)
+        self._codes.extend(codes)
+        self._hidden.extend(np.zeros(len(nodes), bool))
+        self._since += len(nodes)
+        if self._since >= _AGAIN:
+            self._look_again()
 
     def _look_again(self) -> None:
         nodes, codes, hidden = self._nodes.view, self._codes.view, self._hidden.view
         stays = np.ones(len(nodes), bool)
         stays[:_AGAIN] = hidden[:_AGAIN] | self._missed(codes[:_AGAIN], nodes[:_AGAIN])
         order = np.roll(np.arange(len(nodes)), -_AGAIN)  # next time others are the oldest
-        order = order[stays[order]]
-        self._nodes, self._codes, self._hidden = Column(np.int64), Column(np.float32, codes.shape[1:]), Column(np.bool_)
-        self._nodes.extend(nodes[order])
-        self._codes.extend(codes[order])
-        self._hidden.extend(hidden[order])
+        self._keep(order[stays[order]])
         self._since = 0
+
+    def _keep(self, places: Rows) -> None:
+        """Leave out the unreached nodes at other places than these."""
+        nodes, codes, hidden = self._nodes.view[places], self._codes.view[places], self._hidden.view[places]
+        self._nodes, self._codes, self._hidden = Column(np.int64), Column(np.float32, codes.shape[1:]), Column(np.bool_)
+        self._nodes.extend(nodes)
+        self._codes.extend(codes)
+        self._hidden.extend(hidden)
 
     def _missed(self, codes: Floats, nodes: Rows) -> Bools:
         """(n,) which of the nodes, of these codes, narrow walks do not find though they find worse ones."""
@@ -154,6 +166,20 @@ class ReachedGraph:
         missed = ~itself.any(axis=1) & (own > scores[:, -1])  # -inf where the walk found too few
         others = np.where(itself, -np.inf, scores).max(axis=1)
         return missed, others / np.maximum(own, _SMALLEST)
+
+    @property
+    def free(self) -> Rows:
+        return cast("ReusingGraph", self.walked).free
+
+    def mend(self, nodes: Rows) -> Iterator[Callable[[], None]]:
+        return cast("ReusingGraph", self.walked).mend(nodes)
+
+    def release(self, nodes: Rows) -> tuple[Rows, Rows]:
+        freed, lost = cast("ReusingGraph", self.walked).release(nodes)
+        self._keep(np.flatnonzero(~np.isin(self._nodes.view, freed)))
+        lost = lost[~np.isin(lost, self._nodes.view)]
+        self._add_unreached(lost, self.walked.codes(self.walked.vectors(lost)))
+        return freed, lost
 
     def hide(self, nodes: Rows) -> None:
         self.walked.hide(nodes)
