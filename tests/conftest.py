@@ -52,6 +52,7 @@ TOGETHER = {
         "tests/recsys/ranking/test_signals.py",
         "tests/recsys/serving/test_evidence.py",
         "tests/recsys/serving/test_learned_serving.py",
+        "tests/recsys/state/test_tie_breaking.py",
         "tests/recsys/training/",
         "tests/test_contributing.py",
     ),

@@ -40,7 +40,8 @@ def _trials(shares: Sequence[float]) -> tuple[float, float]:
     n = len(shares)
     if not n:
         return 0.0, 0.0
-    mean, variance = float(np.mean(shares)), float(np.var(shares)) * n / max(n - 1, 1)
+    values = np.asarray(shares, np.float64)
+    mean, variance = float(values.mean()), float(values.var()) * n / max(n - 1, 1)
     worth = mean * (1.0 - mean) / variance * n if variance > 0.0 else float(n)
     trials = min(max(worth, 1.0), float(_NEIGHBOURS * n))
     return mean * trials, trials

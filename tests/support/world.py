@@ -158,10 +158,12 @@ class World:
         settings = self.platform.model_dump_json(include={"shards", "routing", "encoder", "index", "attributes"})
         recipe = settings.encode() + orjson.dumps(self.items)
         built = VersionStore(self._first_versions / hashlib.sha256(recipe).hexdigest())
-        if built.current() is None:
+        if not built.versions():
             made = Build(self.platform, built, HashingEncoder(self.platform.encoder), 1, ShardTuning())
-            built.promote(made.publish(Content(self.items)).version)
-        shutil.copytree(built.root, self.store.root, dirs_exist_ok=True)
+            made.publish(Content(self.items))
+        [first] = built.versions()
+        shutil.copytree(built.folder(first.version), self.store.folder(first.version), copy_function=shutil.copyfile)
+        self.store.switch(first.version)  # now, for a version that has served for ten minutes is kept longer
 
     async def encode(self, version: str, texts: Sequence[str]) -> Floats:
         if self.encoder_down:

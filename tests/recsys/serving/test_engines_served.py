@@ -21,7 +21,7 @@ async def test_what_comes_and_goes_is_served_by_every_engine(make_world, open_en
     open_engine(name, DIMENSION)
     spec = IndexSpec.of(name)
     patient = {"timeout_s": 20} if spec.server else {}  # no server is late because the machine has other work
-    world = await make_world(index=IndexSpec.of(name, **patient), items=catalogue(200))
+    world = await make_world(index=IndexSpec.of(name, **patient), items=catalogue(100))
     item = Item("new", "a lighthouse keeper", "alone with a robot in a lighthouse at the edge of the world")
 
     async def answers(text: str) -> list[str]:
@@ -33,7 +33,7 @@ async def test_what_comes_and_goes_is_served_by_every_engine(make_world, open_en
     assert (await answers("a violin that nobody plays"))[0] == "new"
     for gone in ("new", "sea-0", "sea-1"):
         await world.gateway.items.delete(gone, wait_visible=True)
-    for text in ("a violin that nobody plays", item.passage(), catalogue(200)[0].passage()):
+    for text in ("a violin that nobody plays", item.passage(), catalogue(100)[0].passage()):
         assert not {"new", "sea-0", "sea-1"} & set(await answers(text))
     slate = await world.gateway.recommend(RecQuery(k=20, user_id="somebody"))
     assert slate.degraded == ()

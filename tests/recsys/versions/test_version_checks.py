@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,13 +59,23 @@ def test_recall_of_few_items(store):
     assert recall(shards, np.eye(DIMENSION, dtype=np.float32)[:4]) == 1.0
 
 
+@pytest.fixture(scope="module")
+def two_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two versions that nobody served: tests take copies."""
+    root = tmp_path_factory.mktemp("two-versions")
+    for _ in range(2):
+        build(VersionStore(root)).publish(Content(catalogue(2)))
+    return root
+
+
 @pytest.mark.parametrize(
     "name", ["items.parquet", "columns.bin", "documents.bin", "vectors.npy", "sketch.npy", "index.bin", "index.nodes"]
 )
 @pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
-def test_a_damaged_file_is_refused_by_name(store, name, damage):
+def test_a_damaged_file_is_refused_by_name(store, two_versions, name, damage):
     """Neither promoted, nor rolled back to, nor loaded; the served version stays."""
-    good, bad = (build(store).publish(Content(catalogue(2))).version for _ in range(2))
+    shutil.copytree(two_versions, store.root)
+    good, bad = (manifest.version for manifest in store.versions())
     store.promote(bad)
     store.promote(good)
     path = store.folder(bad) / "shard-1" / name
@@ -122,11 +133,12 @@ def test_an_index_that_does_not_fit_its_vectors_is_refused(store):
 def test_an_index_whose_short_walk_misses_much_still_fits_its_vectors(name):
     """What a request's walk finds is measured while it serves; a shard is not refused for it."""
     n, spec = 3000, IndexSpec.of(name, m=4, ef_construction=100)
-    vectors = unit_rows(np.random.default_rng(0).standard_normal((n, 64)))
-    shard = Shard("v", ItemTable({}, 64, Sketcher.fit(vectors)), engine(spec).create(spec, 64))
+    vectors = unit_rows(np.random.default_rng(0).standard_normal((n, 64))).astype(np.float32)
+    table, index = ItemTable({}, 64, Sketcher.fit(vectors)), engine(spec).create(spec, 64)
+    table.adopt([Item(f"i{i}", "", "", {}, None) for i in range(n)], vectors)
+    index.add(np.arange(n), vectors)
+    shard = Shard("v", table, index)
     shard.tune(ShardTuning(ef_search=16))
-    shard.upsert([Item(f"i{i}", "", "", {}, None) for i in range(n)], vectors)
-    shard.fresh.link()
     assert recall([shard], sample_queries(vectors[::100], 30)) < 0.75
     inspect(shard, n)
     assert shard.tuning.ef_search == 16
