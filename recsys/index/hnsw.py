@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import hnswlib
 
 _MOST_EF_CONSTRUCTION = 2000
+_LINKS = 8
+"""Bytes of a node for each link of `m`: on the lowest level it has twice as many, of four bytes."""
 
 
 class Spec(IndexSpec):
@@ -97,7 +99,7 @@ class HnswGraph:
         needed = start + len(codes)
         if not start:
             self._build_threads = threads
-            with huge_pages():
+            with huge_pages(needed * (4 * self._graph.dim + _LINKS * self._graph.M)):
                 self._graph.resize_index(max(needed, self._graph.max_elements))
         elif needed > self._graph.max_elements:
             self._graph.resize_index(max(needed, self._graph.max_elements * 3 // 2))
@@ -172,7 +174,7 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
     """See `base.Engine`. hnswlib's own file says which nodes are hidden."""
     nodes = load_nodes(path)
     graph = _graph(dimension)
-    with huge_pages():
+    with huge_pages(path.stat().st_size):
         graph.load_index(str(path))
     graph.set_ef(ShardTuning().ef_search)
     return GraphIndex(ReachedGraph(HnswGraph(graph)), nodes)

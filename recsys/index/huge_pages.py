@@ -25,9 +25,12 @@ Ranges = list[tuple[int, int]]
 
 
 @contextmanager
-def huge_pages() -> Iterator[None]:
-    """What is allocated meanwhile in large pieces lies on huge pages afterwards, if the kernel has and allows them."""
-    if not allowed():
+def huge_pages(size: int) -> Iterator[None]:
+    """What is allocated meanwhile in large pieces lies on huge pages afterwards, if the kernel has and allows them.
+
+    `size`: how many bytes that is, about. Where they are few nothing is looked for, which takes some milliseconds.
+    """
+    if size < _LEAST or not allowed():
         yield
         return
     before = anonymous()

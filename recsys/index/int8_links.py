@@ -7,6 +7,7 @@ vectors that an index is built from are put into the order of their clusters.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ class Links:
         if self._loans is not None:
             return
         # By the open file, for its name may be gone. Searches under way keep the old graph, and with it the map.
-        with huge_pages():
+        with huge_pages(os.fstat(self._file.handle).st_size):
             self.graph = library().read_index(f"/proc/self/fd/{self._file.handle}")
         self._file = None
 

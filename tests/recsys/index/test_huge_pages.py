@@ -34,7 +34,7 @@ def address(mapped: mmap.mmap) -> int:
 def test_what_is_new_and_large_is_advised() -> None:
     """What was there before is not."""
     before = mmap.mmap(-1, LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with huge_pages.huge_pages():
+    with huge_pages.huge_pages(LARGE):
         after = mmap.mmap(-1, LARGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         after[:] = b"x" * LARGE
     assert " hg" in flags(address(after) + LARGE // 2)
@@ -47,10 +47,17 @@ def test_nothing_is_asked_where_huge_pages_are_ruled_out(tmp_path, monkeypatch: 
     setting = tmp_path / "enabled"
     monkeypatch.setattr(huge_pages, "ENABLED", setting)
     monkeypatch.setattr(huge_pages, "anonymous", lambda: pytest.fail("it looked"))
-    with huge_pages.huge_pages():
+    with huge_pages.huge_pages(LARGE):
         pass
     setting.write_text("always madvise [never]\n")
-    with huge_pages.huge_pages():
+    with huge_pages.huge_pages(LARGE):
+        pass
+
+
+def test_nothing_is_looked_for_where_little_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index of some thousand items would wait for it."""
+    monkeypatch.setattr(huge_pages, "anonymous", lambda: pytest.fail("it looked"))
+    with huge_pages.huge_pages(1 << 20):
         pass
 
 
