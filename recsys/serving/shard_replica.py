@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 from msgspec import structs
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -42,9 +41,6 @@ _LEAVE_S = 1.0
 
 READ_UP_S = 1.0
 """Seconds that a lookup waits for the log to be read after a standstill."""
-
-_LIGHT_WALKS = 4
-"""Graph walks of about 0.2 ms each that are done in the event loop itself."""
 
 
 class ShardReplica:
@@ -157,7 +153,7 @@ class ShardReplica:
         shard = version.shard
         # A row that is linked holds the index for some of a millisecond: the loop does not wait for it.
         waits = version.read_at < self._standstill.ended or shard.fresh.linking or shard.exact or shard.index.waits
-        if waits or not _light(query):
+        if waits or not self.watch.pace.at_once(query):
             return None
         with self.watch.searching(version, query):
             return self.watch.search(shard, query)
@@ -274,9 +270,3 @@ class ShardReplica:
     def _record(self, member: ShardMember) -> ShardMember:
         states = {name: version.state() for name, version in self.versions.items() if version.announced}
         return structs.replace(member, versions=states, rejected=self.rejections.reasons)
-
-
-def _light(query: ShardQuery) -> bool:
-    """Whether a search is over sooner than a thread is woken; other ones would keep the loop from its calls."""
-    filtered = any(query.filters) or bool(query.rule_filters)
-    return int(np.count_nonzero(query.vector_k)) <= _LIGHT_WALKS and not filtered

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from recsys.serving.held_version import HeldVersion
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import BEAT_S, Pulse
+from recsys.serving.search_pace import SearchPace
 from recsys.shard.candidates import CandidateSet, Searched, ShardQuery
 from recsys.shard.plans import named, shape
-from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry, after
 from recsys.telemetry import Changing, Telemetry
@@ -27,6 +27,7 @@ class ShardWatch:
         self._open: dict[object, float] = {}
         """Searches without an answer yet, in order of arrival, with their arrival."""
         self.meter = LoadMeter(self._oldest_s)
+        self.pace = SearchPace()
         self._pulse = Pulse(self.meter, telemetry)
         self._items = Changing(telemetry, "recsys_items")
 
@@ -46,7 +47,7 @@ class ShardWatch:
     def search(self, shard: Shard, query: ShardQuery) -> CandidateSet:
         """The search itself, in whichever thread does it."""
         start = time.monotonic()
-        candidates = search(shard, query)
+        candidates = self.pace.search(shard, query)
         took_s = time.monotonic() - start
         self.meter.batch(took_s, 0.0)  # composers decide how large a batch is
         self._telemetry.observe("recsys_batch_requests", query.size, queue="search")
