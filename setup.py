@@ -1,5 +1,5 @@
-"""What pyproject.toml cannot say yet: that two files are compiled at install. Where that fails, faiss and numpy do
-the same work more slowly (`recsys/index/walks.py`, `mended_links.py`).
+"""What pyproject.toml cannot say yet: that three files are compiled at install. Where that fails, faiss and numpy do
+the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`).
 """
 
 from setuptools import Extension, setup
@@ -17,6 +17,13 @@ setup(
         Extension(
             "recsys.index.mending",
             ["recsys/index/mending.c"],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+            optional=True,
+        ),
+        Extension(
+            "recsys.gathered",
+            ["recsys/gathered.c"],
             extra_compile_args=["-O3"],
             py_limited_api=True,
             optional=True,

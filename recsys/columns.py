@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Keys, Rows
+from recsys.gathering import take_strings
 
 S = TypeVar("S", bound=np.generic)
 
@@ -53,14 +54,7 @@ class StringColumn:
 
     def take(self, rows: Rows) -> StringColumn:
         """Those at (m,) rows, in their order."""
-        starts = self.offsets.take(rows)
-        sizes = self.offsets.take(rows + 1) - starts
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        sizes.cumsum(out=offsets[1:])
-        # Byte j of the result stands at starts[i] + (j - offsets[i]) for the string i that j lies in.
-        at = (starts - offsets[:-1]).repeat(sizes)
-        at += np.arange(offsets[-1])
-        return StringColumn(self.blob.take(at), offsets)
+        return StringColumn(*take_strings(self.blob, self.offsets, rows))
 
     def picked(self, rows: Rows) -> list[str]:
         """Those at (m,) rows, decoded: a few of many, which are read where they stand."""

@@ -40,6 +40,7 @@ SPOKEN = {
     "answers.py",
     "datatypes.py",
     "columns.py",
+    "gathering.py",
     "files.py",
 }
 """What every room may import: the only files that stand in recsys/ itself. The settings in config/ belong to them."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from recsys.columns import Column
 from recsys.datatypes import Floats, Rows
+from recsys.gathering import take
 from recsys.index.base import NO_ROW
 from recsys.model.learned import Learned
 
@@ -76,7 +77,7 @@ class ItemVectors:
         return self._added.view[start - self._snapshot_rows : end - self._snapshot_rows]
 
     def _kept(self, rows: Rows) -> Floats:
-        return np.asarray(self._snapshot.take(rows, axis=0), np.float32)
+        return np.asarray(take(self._snapshot, rows), np.float32)
 
     def _joined(self, rows: Rows, of_snapshot: Callable[[Rows], Floats]) -> Floats:
         if not len(self._added):

@@ -8,6 +8,7 @@ import numpy as np
 
 from recsys.columns import lengths
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
+from recsys.gathering import take
 from recsys.shard.candidates import SHUNNED, CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
@@ -102,7 +103,7 @@ def _assemble(
         columns=items.numbers.view.take(rows, axis=0),
         ids=items.ids.at(rows),  # copied where the answer leaves this process
         titles=items.titles.at(rows),
-        sketches=items.sketches.view[rows] if query.sketches else np.zeros((len(rows), 0), np.int8),
+        sketches=take(items.sketches.view, rows) if query.sketches else np.zeros((len(rows), 0), np.int8),
         groups=items.attributes.groups(query.grouped, rows),
         twins=items.twins.keys.view.take(rows),
         matches=matches(shard, query, rows),
@@ -148,7 +149,10 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
     if scores is not None:
         wanting &= ~_take_told(query, offsets, scores, likeness)
     if len(rows) and np.count_nonzero(wanting):
-        _multiply(shard, query, rows, offsets, wanting, likeness)
+        if np.count_nonzero(wanting) == query.size and (each := _alike(query, offsets)):
+            _multiply_alike(shard, query, rows, each, likeness)
+        else:
+            _multiply(shard, query, rows, offsets, wanting, likeness)
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
         requests = np.arange(query.size).repeat(lengths(offsets))
@@ -176,6 +180,33 @@ def _take_told(query: ShardQuery, offsets: Ints, scores: Floats, likeness: Float
         told = complete[requests].nonzero()[0]
         likeness[told, roles[requests[told]]] = scores[told]
     return complete
+
+
+def _alike(query: ShardQuery, offsets: Ints) -> tuple[int, int] | None:
+    """How many vectors and how many candidates each request has, where all have as many, and vectors of the same roles
+    in the same order; None: they have not.
+    """
+    size, vectors, roles = query.size, len(query.vectors), query.vector_role
+    if vectors % size or np.count_nonzero(roles == SHUNNED) > 1:
+        return None
+    v, c = vectors // size, int(offsets[1])
+    if size > 1:
+        as_first = np.count_nonzero(roles.reshape(size, v) == roles[:v]) == vectors
+        in_order = np.count_nonzero(query.vector_request.reshape(size, v) == np.arange(size)[:, None]) == vectors
+        if not (as_first and in_order and np.count_nonzero(lengths(offsets) == c) == size):
+            return None
+    return v, c
+
+
+def _multiply_alike(shard: Shard, query: ShardQuery, rows: Rows, each: tuple[int, int], likeness: Floats) -> None:
+    """`_multiply` for requests that are `_alike`: the same products, without a call for each of them."""
+    (v, c), width = each, query.vectors.shape[1]
+    roles, most = query.vector_role[:v], max(_CACHED // width // c, 1)
+    for start in range(0, query.size, most):
+        end = min(start + most, query.size)
+        vectors = shard.items.vectors(rows[start * c : end * c]).reshape(-1, c, width)
+        products = vectors @ query.vectors[start * v : end * v].reshape(-1, v, width).transpose(0, 2, 1)
+        likeness[start * c : end * c].reshape(-1, c, LIKENESS)[:, :, roles] = products
 
 
 def _multiply(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, wanting: Bools, likeness: Floats) -> None:

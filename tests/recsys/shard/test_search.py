@@ -177,6 +177,31 @@ def test_a_batch_is_the_sum_of_its_requests(large):
             np.testing.assert_allclose(other[item_id][1], likeness, atol=1e-6)
 
 
+@pytest.mark.parametrize("roles", [(TASTE,), (QUERY, TASTE), (TASTE, TASTE, BECAUSE)])
+def test_requests_that_are_alike_are_multiplied_as_each_is_alone(roles):
+    """To the last bit, in one product or beside a request of another kind."""
+    shard, rng = make_shard(400, "hnsw_int8"), np.random.default_rng(6)
+
+    def asked(roles: tuple[int, ...]) -> Asked:
+        first, *others = unit_rows(rng.standard_normal((len(roles), D)))
+        return Asked(
+            [
+                (roles[0], "similar", 20, first),
+                *((role, None, 0, one) for role, one in zip(roles[1:], others, strict=True)),
+            ]
+        )
+
+    alike = [asked(roles) for _ in range(9)]
+    together, alone = answers(shard, alike), [answers(shard, [one])[0] for one in alike]
+    mixed = answers(shard, [*alike, asked((QUERY,)), Asked(columns={"popular": 3})])
+    for one, other, third in zip(together, alone, mixed, strict=False):
+        assert len(one) == 20
+        for item_id, (bits, likeness) in one.items():
+            assert other[item_id][0] == third[item_id][0] == bits
+            np.testing.assert_array_equal(other[item_id][1], likeness)
+            np.testing.assert_array_equal(third[item_id][1], likeness)
+
+
 @pytest.mark.parametrize("name", ["flat", "hnsw", "hnsw_int8"])
 def test_a_user_who_has_seen_almost_everything_gets_the_rest(name):
     """1,000 items, all but four excluded: those four come, from every source, whatever the filter leaves of them."""
