@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from recsys.datatypes import RecQuery
 from recsys.ranking.batch_query import Prepared
 from recsys.ranking.served_version import Serve
-from recsys.serving.gathering import Gathering, ShardsAnswer
+from recsys.serving.gathering import Asking, Gathering, ShardsAnswer
 from recsys.serving.preparation import Preparation
 from recsys.transport.clock import Clock
 
@@ -22,9 +22,11 @@ from recsys.transport.clock import Clock
 class Foresight:
     """A search for a profile that was remembered."""
 
-    def __init__(self, prepared: Prepared, searching: asyncio.Task[ShardsAnswer]) -> None:
+    def __init__(self, prepared: Prepared, asking: Asking) -> None:
         self._prepared = prepared
-        self._searching = searching
+        self._asking = asking
+        self._searching: asyncio.Task[ShardsAnswer] | None = None
+        """What asks the shards where the question did not leave at once."""
 
     @classmethod
     async def of(
@@ -33,22 +35,27 @@ class Foresight:
         """Ask the shards, and return then: they take longer than Redis. None: there is nothing to ask them."""
         if len(queries) != 1 or (prepared := preparation.foreseen(queries[0], serve)) is None:
             return None
-        foresight = cls(prepared, asyncio.get_running_loop().create_task(gathering.ask([prepared], serve, clock)))
+        foresight = cls(prepared, gathering.begin([prepared], serve, clock))
+        if not foresight._asking.left:
+            await foresight._ask()
+        return foresight
+
+    async def _ask(self) -> None:
+        self._searching = asyncio.get_running_loop().create_task(self._asking.answer())
         try:
             await asyncio.sleep(0)  # the search has its turn first
         except asyncio.CancelledError:
-            foresight.end()
+            self.end()
             raise
-        return foresight
 
     async def answer(self, batch: Sequence[Prepared]) -> ShardsAnswer | None:
         """The shards' answer, if it is one to this batch; None: the profile is another by now, or part is missing."""
         [own] = batch
         if own.profile is self._prepared.profile and not own.missing:
-            return await self._searching
+            return await (self._asking.answer() if self._searching is None else self._searching)
         return None
 
     def end(self) -> None:
         """Nobody waits for the search any more."""
-        if not self._searching.done():
+        if self._searching is not None and not self._searching.done():
             self._searching.cancel()

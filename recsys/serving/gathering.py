@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import Moment, measure
 from recsys.ranking.tree_ranker import features
 from recsys.serving.kept_questions import KeptQuestions
-from recsys.shard.candidates import CandidateSet
+from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.transport.clock import Clock
 from recsys.transport.shard_clients import Shards
 
@@ -75,6 +76,16 @@ class ShardsAnswer:
     """Those that held then."""
 
 
+class Asking:
+    """A call of the shards. `left`: whether the question has left; if not, it leaves when `answer` is first awaited."""
+
+    __slots__ = ("answer", "left")
+
+    def __init__(self, answer: Callable[[], Coroutine[Any, Any, ShardsAnswer]], *, left: bool) -> None:
+        """`answer` is called once at the most."""
+        self.answer, self.left = answer, left
+
+
 class Gathering:
     """`now` gives Unix seconds."""
 
@@ -86,12 +97,26 @@ class Gathering:
 
     async def ask(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> ShardsAnswer:
         """One call a shard, within what is left on the clock."""
+        query, moment, rules = self._question(batch, serve, clock)
+        return ShardsAnswer(*await self._shards.search(query, clock), moment, rules)
+
+    def begin(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> Asking:
+        """The same, where the question leaves at once if it can."""
+        query, moment, rules = self._question(batch, serve, clock)
+        begun = self._shards.begin(query, clock)
+
+        async def answer() -> ShardsAnswer:
+            candidates, missing = await (self._shards.search(query, clock) if begun is None else begun())
+            return ShardsAnswer(candidates, missing, moment, rules)
+
+        return Asking(answer, left=begun is not None)
+
+    def _question(self, batch: Sequence[Prepared], serve: Serve, clock: Clock) -> tuple[ShardQuery, Moment, BatchRules]:
         settings = self._settings
         moment = Moment(self._now(), settings.trend_half_life_s, settings.recency_half_life_s)
         rules = BatchRules.of([p.rules for p in batch], moment.now)
         spread = self._shards.router(serve.version).spread
-        query = self._questions.of(serve, batch, moment, rules, max(clock.left(), 0.0), spread)
-        return ShardsAnswer(*await self._shards.search(query, clock), moment, rules)
+        return self._questions.of(serve, batch, moment, rules, max(clock.left(), 0.0), spread), moment, rules
 
 
 def measured(

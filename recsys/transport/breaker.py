@@ -17,9 +17,14 @@ class Breaker:
         self._failures = 0
         self._next_try = 0.0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the part is asked always."""
+        return self._failures < _FAILURES
+
     def allows(self) -> bool:
         """Whether to ask the part. While the circuit is open, one caller in each pause may, and its outcome decides."""
-        if self._failures < _FAILURES:
+        if self.closed:
             return True
         now = time.monotonic()
         if now < self._next_try:

@@ -10,7 +10,8 @@ import hmac
 import os
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from typing import Any
 
 from recsys.errors import Unavailable
 from recsys.transport.encryption import client_context, fingerprint_shown, leaves_the_machine
@@ -22,6 +23,21 @@ _REFUSED_S = 5.0
 """Seconds for which a server that failed its proof is not tried again."""
 
 
+class Call:
+    """A call that has left, to be awaited once at the most. It gives and raises what `Channel.call` does."""
+
+    __slots__ = ("_answer", "_number", "_open")
+
+    def __init__(self, number: int, answer: asyncio.Future[bytes], under_way: dict[int, asyncio.Future[bytes]]) -> None:
+        self._number, self._answer, self._open = number, answer, under_way
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        try:
+            return (yield from self._answer)
+        finally:
+            self._open.pop(self._number, None)
+
+
 class _ClientEnd(Frames):
     """One connection. `ready` is done when the server has proved itself."""
 
@@ -31,7 +47,8 @@ class _ClientEnd(Frames):
         self._address = address
         self._nonce = os.urandom(NONCE)
         self._numbers = 0
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
         self.open: dict[int, asyncio.Future[bytes]] = {}
         self.waits_since: float | None = None
         """When the oldest call was sent that no answer has come after, monotonic seconds; None: all is answered."""
@@ -61,6 +78,7 @@ class _ClientEnd(Frames):
             return  # its caller has given up
         if code != RESULT:
             waiting.set_exception(Unavailable(payload.decode(errors="replace")))
+            waiting.exception()  # seen: nobody may be waiting for it
         else:
             waiting.set_result(payload)
 
@@ -69,25 +87,23 @@ class _ClientEnd(Frames):
         for waiting in self.open.values():
             if not waiting.done():
                 waiting.set_exception(lost)
+                waiting.exception()  # seen: nobody may be waiting for it
         if not self.ready.done():
             self.ready.set_exception(lost)
         if self.ready.done() and not self.ready.cancelled():
             self.ready.exception()  # seen: nobody may be waiting for it
         self.open.clear()
 
-    async def call(self, method: int, payload: bytes) -> bytes:
+    def begin(self, method: int, payload: bytes) -> Call:
         if self.lost:  # between the greeting and this moment: nobody would say so any more
             raise ConnectionResetError("the connection to the shard is lost")
         self._numbers += 1
-        number, waiting = self._numbers, asyncio.get_running_loop().create_future()
+        number, waiting = self._numbers, self._loop.create_future()
         self.open[number] = waiting
         if self.waits_since is None:
             self.waits_since = time.monotonic()
         self.send(number, method, payload)
-        try:
-            return bytes(await waiting)
-        finally:
-            self.open.pop(number, None)
+        return Call(number, waiting, self.open)
 
     @property
     def lost(self) -> bool:
@@ -146,7 +162,12 @@ class Channel:
         end = self._end
         if end is None or end.lost:
             end = await self._connect()
-        return await end.call(method, payload)
+        return await end.begin(method, payload)
+
+    def begin(self, method: int, payload: bytes) -> Call | None:
+        """The call, which has left; None: there is no connection yet, and `call` has to make one."""
+        end = self._end
+        return None if end is None or end.lost else end.begin(method, payload)
 
     async def _connect(self) -> _ClientEnd:
         async with self._connecting:

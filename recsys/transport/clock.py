@@ -34,14 +34,18 @@ class Clock:
         self.laps[stage] = (now - self._last) * 1000
         self._last = now
 
-    async def timed(self, part: str, call: Awaitable[R]) -> R:
-        """The call's answer. Measure how long it takes."""
-        called = (time.perf_counter() - self._start) * 1000
+    def now(self) -> float:
+        """Milliseconds from the beginning."""
+        return (time.perf_counter() - self._start) * 1000
+
+    async def timed(self, part: str, call: Awaitable[R], called: float | None = None) -> R:
+        """The call's answer. Measure how long it takes. `called`: when it was called, see `now`; None: now."""
+        called = self.now() if called is None else called
         self.calls[part] = (called, math.inf)
         try:
             answer = await call
         except Exception:
-            self.calls[part] = (called, (time.perf_counter() - self._start) * 1000)
+            self.calls[part] = (called, self.now())
             raise
-        self.calls[part] = (called, (time.perf_counter() - self._start) * 1000)
+        self.calls[part] = (called, self.now())
         return answer

@@ -13,7 +13,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from recsys.errors import CallerGone, Overloaded
@@ -95,11 +94,14 @@ class Coalescer(Generic[T, R]):
         self._tell = landed
         self._waiting: deque[_Waiting[T, R]] = deque()
         self._swept = 0.0
-        self._flights: dict[asyncio.Task[None], int] = {}
-        """Requests of each flight in the air."""
+        self._flights: dict[int, asyncio.Task[None]] = {}
+        """By number, those in the air, and the first one from when it boards: the event loop keeps no task alive."""
+        self._numbers = 0
+        self._flying = 0
+        """Flights in the air."""
+        self._aboard = 0
+        """Requests of all flights in the air."""
         self._boarding = False
-        self._first: asyncio.Task[None] | None = None
-        """The flight that left last when there was no other: the event loop keeps no task alive."""
 
     def __len__(self) -> int:
         """Requests that wait for a flight."""
@@ -176,51 +178,58 @@ class Coalescer(Generic[T, R]):
         """Depart after the requests that are being read now have arrived: they come in one turn of the event loop."""
         if self._boarding or not self._waiting:
             return
-        self._boarding, loop = True, asyncio.get_running_loop()
-        if self._flights:
-            loop.call_soon(self._depart)
+        self._boarding = True
+        if self._flying:
+            asyncio.get_running_loop().call_soon(self._depart)
         else:  # there is room in any case, so the task of the flight itself looks who has come
-            self._first = loop.create_task(self._fly_first())
+            self._numbers += 1
+            self._flights[self._numbers] = asyncio.get_running_loop().create_task(self._fly_first(self._numbers))
 
-    async def _fly_first(self) -> None:
+    async def _fly_first(self, number: int) -> None:
         self._boarding = False
         if batch := self._next():
-            flight = asyncio.current_task()
-            assert flight is not None
-            self._take_off(flight, batch)
             self._depart()
-            await self._fly(batch)
+            await self._fly(batch, number)
+        else:
+            del self._flights[number]
 
     def _depart(self) -> None:
         self._boarding = False
         while batch := self._next():
-            self._take_off(asyncio.get_running_loop().create_task(self._fly(batch)), batch)
+            self._numbers += 1
+            self._flights[self._numbers] = asyncio.get_running_loop().create_task(self._fly(batch, self._numbers))
 
     def _next(self) -> list[_Waiting[T, R]]:
         """The requests of the next flight; empty: none leaves now."""
         batch: list[_Waiting[T, R]] = []
-        while self._waiting and not batch and len(self._flights) < self.max_in_flight:
-            share = math.ceil((len(self._waiting) + sum(self._flights.values())) / self.max_in_flight)
+        while self._waiting and not batch and self._flying < self.max_in_flight:
+            share = math.ceil((len(self._waiting) + self._aboard) / self.max_in_flight)
             most = min(share, self.max_batch)
-            if self._flights and len(self._waiting) < most:
+            if self._flying and len(self._waiting) < most:
                 break
             while self._waiting and len(batch) < most:
                 one = self._waiting.popleft()
                 if not self._over(one[1], one[2]):
                     batch.append(one)
+        if batch:
+            self._flying += 1
+            self._aboard += len(batch)
         return batch
 
-    def _take_off(self, flight: asyncio.Task[None], batch: list[_Waiting[T, R]]) -> None:
-        self._flights[flight] = len(batch)
-        since = min(caller.since for _, _, caller, _ in batch)
-        flight.add_done_callback(partial(self._landed, since, time.monotonic()))
+    async def _fly(self, batch: list[_Waiting[T, R]], number: int) -> None:
+        """Ends in the turn of the event loop in which the results are there, so that the next flight leaves soon."""
+        began = time.monotonic()
+        try:
+            await self._answer(batch)
+        finally:
+            del self._flights[number]
+            self._flying -= 1
+            self._aboard -= len(batch)
+            self._board()
+            since = min(caller.since for _, _, caller, _ in batch)
+            self._tell(Flight(len(batch), began - since, time.monotonic() - began))
 
-    def _landed(self, since: float, start: float, flight: asyncio.Task[None]) -> None:
-        requests = self._flights.pop(flight)
-        self._board()
-        self._tell(Flight(requests, start - since, time.monotonic() - start))
-
-    async def _fly(self, batch: list[_Waiting[T, R]]) -> None:
+    async def _answer(self, batch: list[_Waiting[T, R]]) -> None:
         try:
             results = await self._fn([one[0] for one in batch])
             if len(results) != len(batch):

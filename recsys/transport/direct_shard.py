@@ -7,7 +7,8 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from recsys.datatypes import Filter, Floats, Item
 from recsys.errors import Unavailable
@@ -15,10 +16,10 @@ from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.membership import WIRE, ShardMember, spoken
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
-from recsys.transport.channel import Channel
+from recsys.transport.channel import Call, Channel
 from recsys.transport.handshake import Unproven
 from recsys.transport.hedging import Hedging
-from recsys.transport.shard_clients import ShardClient
+from recsys.transport.shard_clients import Begun, ShardClient
 
 R = TypeVar("R")
 
@@ -31,6 +32,13 @@ SILENT_S = 0.25
 reach, and nobody says so. Searches take some milliseconds."""
 
 log = logging.getLogger(__name__)
+
+
+class Sent(NamedTuple):
+    """A question that has left."""
+
+    channel: Channel
+    call: Call
 
 
 class DirectShard:
@@ -70,9 +78,18 @@ class DirectShard:
         self._refusal = ""
         """Why calls do not go to the fallback; empty: they do."""
 
-    async def search(self, query: ShardQuery) -> CandidateSet:
-        answer = await self._call(query.version, wire.SEARCH, query, lambda: self._fallback.search(query))
+    async def search(self, query: ShardQuery, sent: Sent | None = None) -> CandidateSet:
+        """`sent`: the question, where it has left already."""
+        answer = await self._call(query.version, wire.SEARCH, query, lambda: self._fallback.search(query), sent)
         return wire.decode_candidates(answer) if isinstance(answer, bytes) else answer
+
+    def begin(self, query: ShardQuery) -> Begun | None:
+        """The search, whose question has left; None: it cannot leave at once, or may go to another replica too."""
+        channel = self._pick(query.version)
+        if channel is None or (self._hedging is not None and len(self._holding[query.version]) > 1):
+            return None
+        call = channel.begin(wire.SEARCH, wire.encode(query))
+        return None if call is None else partial(self.search, query, Sent(channel, call))
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
         lookup = wire.Lookup(version, list(item_ids))
@@ -95,11 +112,18 @@ class DirectShard:
         return wire.decode_items(answer) if isinstance(answer, bytes) else answer
 
     async def _call(
-        self, version: str, method: int, message: object, fallback: Callable[[], Awaitable[R]]
+        self,
+        version: str,
+        method: int,
+        message: object,
+        fallback: Callable[[], Awaitable[R]],
+        sent: Sent | None = None,
     ) -> bytes | R:
-        channel = self._pick(version)
+        channel = self._pick(version) if sent is None else sent.channel
         if channel is not None:
             try:
+                if sent is not None:
+                    return await sent.call
                 payload = wire.encode(message)
                 if self._hedging is None or method != wire.SEARCH or len(self._holding[version]) == 1:
                     return await channel.call(method, payload)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,8 +33,15 @@ Breakers = dict[int, Breaker]
 """By shard."""
 
 
+Begun = Callable[[], Coroutine[Any, Any, CandidateSet]]
+"""A search whose question has left: called once at the most, it gives the answer to who awaits it."""
+
+
 class ShardClient(Protocol):
-    """A shard's replicas behind one address."""
+    """A shard's replicas behind one address.
+
+    A client may have `begin(query) -> Begun | None` too. None: the question cannot leave at once.
+    """
 
     async def search(self, query: ShardQuery) -> CandidateSet: ...
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]: ...
@@ -61,13 +68,31 @@ class Shards:
         of its index did not, `index-N` is named as missing.
         """
         requests = self._requests(query)
-        shards = sorted(requests)
 
         def call(n: int) -> Awaitable[CandidateSet]:
             some = requests[n]
             answer = self._client(n).search(query) if some is None else self._asked(n, query, some)
             return clock.timed(f"shard-{n}", answer)
 
+        return await self._candidates(sorted(requests), call, clock)
+
+    def begin(
+        self, query: ShardQuery, clock: Clock
+    ) -> Callable[[], Coroutine[Any, Any, tuple[CandidateSet | None, tuple[str, ...]]]] | None:
+        """Ask the only shard at once. What is returned waits for the answer, as `search` does, and is called once at
+        the most. None: the question has not left, and is for `search` to ask.
+        """
+        if self.router(query.version).shards != 1 or not self._breakers[0].closed:
+            return None
+        begin: Callable[[ShardQuery], Begun | None] | None = getattr(self._client(0), "begin", None)
+        if begin is None or (begun := begin(query)) is None:
+            return None
+        asked = clock.now()
+        return lambda: self._candidates([0], lambda _: clock.timed("shard-0", begun(), asked), clock)
+
+    async def _candidates(
+        self, shards: Sequence[int], call: Callable[[int], Awaitable[CandidateSet]], clock: Clock
+    ) -> tuple[CandidateSet | None, tuple[str, ...]]:
         parts, missing = await self._gather(shards, call, clock.left(), self._breakers)
         away = tuple(f"index-{n}" for n, part in parts.items() if part.away)
         return (CandidateSet.merge(list(parts.values())) if parts else None), missing + away

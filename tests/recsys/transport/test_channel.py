@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hmac
 import os
 import socket
@@ -39,6 +40,36 @@ async def test_calls_get_their_own_answers(server: ChannelServer) -> None:
     assert answers == [b"\x03" + p for p in payloads]
     assert channel.under_way == 0
     channel.close()
+
+
+async def test_a_call_that_has_left_is_awaited_later(server: ChannelServer) -> None:
+    """The frame is on its way before anybody waits, and the answer is kept until somebody does."""
+    channel = Channel(server.address, SECRET)
+    assert channel.begin(3, b"early") is None  # there is no connection yet, and `begin` makes none
+    assert await channel.call(3, b"first") == b"\x03first"
+    calls = [channel.begin(3, bytes([n])) for n in range(5)]
+    assert await channel.call(3, b"last") == b"\x03last"  # what left before is answered by now
+    assert [await call for call in calls if call is not None] == [b"\x03" + bytes([n]) for n in range(5)]
+    channel.close()
+
+
+async def test_a_call_that_nobody_awaits_leaves_nothing(
+    server: ChannelServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it was answered, refused, or lost with the connection."""
+    channel = Channel(server.address, SECRET)
+    await channel.call(1, b"\x00")
+    for method in (1, 9, 1):
+        channel.begin(method, b"\x00")
+    assert channel.under_way == 3
+    assert await eventually(lambda: channel.under_way == 0)
+    channel.begin(1, b"\x00")
+    server.stop()
+    channel.close()
+    assert await eventually(lambda: channel.under_way == 0)
+    gc.collect()
+    await asyncio.sleep(0)
+    assert "never retrieved" not in caplog.text
 
 
 async def test_a_large_payload_arrives_whole(server: ChannelServer) -> None:

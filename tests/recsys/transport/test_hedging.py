@@ -211,6 +211,27 @@ async def asked_twice(here: Stage, clock: Clock) -> asyncio.Task[None]:
     return asking
 
 
+async def test_a_search_whose_question_has_left_is_answered_as_any_other() -> None:
+    """By its replica; and by the other way where that is gone before it has answered."""
+    async with stage(1, None) as one:
+        assert one.shard.begin(QUERY) is None  # there is no connection yet
+        await one.ask()
+        begun = one.shard.begin(QUERY)
+        assert begun is not None
+        assert (len((await begun()).keys), one.searches, one.fallback.searches) == (len(ANSWER.keys), 2, 0)
+        one.hold(one.replicas[0])
+        begun, one.members = one.shard.begin(QUERY), []
+        assert begun is not None
+        assert one.shard.begin(QUERY) is None  # nobody is there any more
+        assert (len((await begun()).keys), one.fallback.searches) == (len(ANSWER.keys), 1)
+
+
+async def test_a_search_that_may_go_to_two_replicas_does_not_leave_early() -> None:
+    async with stage(2, Hedging()) as one:
+        await one.ask()
+        assert one.shard.begin(QUERY) is None
+
+
 async def test_a_late_search_is_answered_by_another_replica(clock):
     async with stage(2, saved()) as here:
         here.hold(here.replicas[0])
