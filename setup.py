@@ -1,32 +1,27 @@
-"""What pyproject.toml cannot say yet: that three files are compiled at install. Where that fails, faiss and numpy do
-the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`).
+"""What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss and numpy do the same
+work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`, `recsys/ranking/picking.py`).
 """
 
 from setuptools import Extension, setup
 
+
+def compiled(name: str, *flags: str) -> Extension:
+    """The module of the C file of its name."""
+    return Extension(
+        name,
+        [name.replace(".", "/") + ".c"],
+        extra_compile_args=["-O3", *flags],
+        extra_link_args=list(flags),
+        py_limited_api=True,
+        optional=True,
+    )
+
+
 setup(
     ext_modules=[
-        Extension(
-            "recsys.index.walking",
-            ["recsys/index/walking.c"],
-            extra_compile_args=["-O3", "-pthread"],
-            extra_link_args=["-pthread"],
-            py_limited_api=True,
-            optional=True,
-        ),
-        Extension(
-            "recsys.index.mending",
-            ["recsys/index/mending.c"],
-            extra_compile_args=["-O3"],
-            py_limited_api=True,
-            optional=True,
-        ),
-        Extension(
-            "recsys.gathered",
-            ["recsys/gathered.c"],
-            extra_compile_args=["-O3"],
-            py_limited_api=True,
-            optional=True,
-        ),
+        compiled("recsys.index.walking", "-pthread"),
+        compiled("recsys.index.mending"),
+        compiled("recsys.gathered"),
+        compiled("recsys.ranking.picks"),
     ]
 )

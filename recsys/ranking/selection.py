@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats, item_keys
+from recsys.ranking.picking import ordered
 from recsys.ranking.placement import Placement, placed
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import QUERY, SHUNNED, TASTE, CandidateSet, tag
@@ -69,8 +70,12 @@ def top(
     k = [a.k for a in controls]
     requests = candidates.requests
     shown = _shown(candidates, controls) if any(a.after for a in controls) else None  # hardly ever
-    over = _over_caps(candidates, requests, scores, controls, grouped, shown)
-    order = np.lexsort((-scores, over, requests))
+    order = ordered(candidates, scores) if _only_equal_items(controls, grouped, shown) else None
+    if order is not None:  # nearly always
+        over = np.zeros(len(scores), bool)
+    else:
+        over = _over_caps(candidates, requests, scores, controls, grouped, shown)
+        order = np.lexsort((-scores, over, requests))
     ranked = [order[a:b] for a, b in zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)]
     if shown is not None:
         ranked = [rows[~shown[rows]] for rows in ranked]
@@ -90,6 +95,13 @@ def top(
         given = controls[b].placements
         slates[b] = placed(slates[b], ranked[b], [p for p in given if not (p.position and controls[b].after)])
     return slates
+
+
+def _only_equal_items(
+    controls: Sequence[Controls], grouped: Sequence[str], shown: npt.NDArray[np.bool_] | None
+) -> bool:
+    """Whether `_over_caps` looks at nothing else."""
+    return shown is None and not grouped and all(a.shun_above == np.inf for a in controls)
 
 
 def _rows(candidates: CandidateSet, request: int) -> Ints:

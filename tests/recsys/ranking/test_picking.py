@@ -1,0 +1,132 @@
+"""The order of candidates and the items of slates by compiled code, beside those by numpy and Python."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.columns import StringColumn
+from recsys.ranking import picking
+from recsys.ranking.picking import LIKED, NAMED, ordered, slates
+from recsys.shard.candidates import BECAUSE, NUMBERS, ROLES, CandidateSet
+from recsys.shard.trail_measures import LIKENESS
+
+PICKS = picking.compiled()
+pytestmark = pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
+
+SCORES = (0.0, -0.0, 0.5, 0.5000001, -0.25, 1e-7, 3e8, np.inf, -np.inf, np.nan)
+"""Among others, those whose order is delicate."""
+MASKS = [bits for bits, names in enumerate(NAMED) if names]
+
+
+def candidates_of(rng: np.random.Generator, sizes: list[int], *, some_rows: bool, twins: bool) -> CandidateSet:
+    n = sum(sizes)
+    offsets = np.array([0, *sizes], np.int64).cumsum()
+    likeness = rng.standard_normal((n, LIKENESS)).astype(np.float32).round(1)
+    likeness[rng.random((n, LIKENESS)) < 0.4] = np.nan
+    ids = StringColumn.of([f"id-{i}-{'ü€' * (i % 3)}" for i in range(n)])
+    titles = StringColumn.of([f"The {i}th title 🎬" if i % 4 else "" for i in range(n)])
+    if some_rows:
+        order = rng.permutation(n)
+        ids, titles = ids.at(order), titles.at(order)
+    return CandidateSet(
+        offsets=offsets,
+        keys=np.arange(n, dtype=np.uint64),
+        sources=rng.choice(MASKS, n).astype(np.int64),
+        likeness=likeness,
+        columns=np.zeros((n, NUMBERS)),
+        ids=ids,
+        titles=titles,
+        sketches=np.zeros((n, 0), np.int8),
+        groups=np.zeros((n, 0), np.uint64),
+        twins=rng.integers(0, 6 if twins else 2**47, n).astype(np.uint64),
+        matches=np.zeros((n, 0), np.uint8),
+        top_count=1.0,
+    )
+
+
+def scores_of(rng: np.random.Generator, n: int) -> np.ndarray:
+    scores = rng.standard_normal(n).astype(np.float32)
+    delicate = rng.random(n) < 0.4
+    scores[delicate] = rng.choice(np.array(SCORES, np.float32), int(delicate.sum()))
+    return scores
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 120), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_candidates_are_ordered_as_numpy_orders_them(seed: int, sizes: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    candidates, scores = candidates_of(rng, sizes, some_rows=False, twins=False), scores_of(rng, sum(sizes))
+    order = ordered(candidates, scores, PICKS)
+    assert order is not None
+    np.testing.assert_array_equal(order, np.lexsort((-scores, candidates.requests)))
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 5), min_size=1, max_size=5))
+@settings(max_examples=150, deadline=None)
+def test_equal_items_of_a_request_are_left_to_numpy(seed: int, sizes: list[int]) -> None:
+    """0 is equal to none, and items of two requests do not count as equal."""
+    rng = np.random.default_rng(seed)
+    candidates = candidates_of(rng, sizes, some_rows=False, twins=True)
+    parts = np.split(candidates.twins, candidates.offsets[1:-1])
+    equal = any(len(part[part > 0]) != len(set(part[part > 0].tolist())) for part in parts)
+    assert (ordered(candidates, scores_of(rng, sum(sizes)), PICKS) is None) == equal
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 30), min_size=1, max_size=6), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_slates_are_those_of_python(seed: int, sizes: list[int], some_rows: bool) -> None:
+    """Ids, titles, ranks, rounded scores, sources, and reasons with the nearest like."""
+    rng = np.random.default_rng(seed)
+    candidates, scores = candidates_of(rng, sizes, some_rows=some_rows, twins=False), scores_of(rng, sum(sizes))
+    chosen = [
+        rng.permutation(np.arange(a, b))[:10]
+        for a, b in zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)
+    ]
+    reasons = [lambda bits, near, b=b: ({"code": f"{b}-{bits}-{near}"},) for b in range(len(sizes))]
+    ours = slates(candidates, scores, chosen, reasons, PICKS)
+    theirs = slates(candidates, scores, chosen, reasons, None)
+    assert repr(ours) == repr(theirs)  # a NaN is not itself
+
+
+def test_the_nearest_like_counts_for_its_source_alone() -> None:
+    rng = np.random.default_rng(1)
+    candidates, asked = candidates_of(rng, [50], some_rows=False, twins=False), []
+    candidates.likeness[:, BECAUSE:ROLES] = np.eye(ROLES - BECAUSE, dtype=np.float32)[np.arange(50) % 2]
+    slates(candidates, scores_of(rng, 50), [np.arange(50)], [lambda *key: asked.append(key) or ()], PICKS)
+    expected = [(bits, i % 2 if bits & LIKED else 0) for i, bits in enumerate(candidates.sources.tolist())]
+    changes = [key for before, key in zip([None, *expected], expected, strict=False) if key != before]
+    assert asked == changes  # asked for once in a row
+
+
+@pytest.mark.parametrize("field", ["offsets", "twins"])
+def test_arrays_to_order_that_do_not_fit_are_refused(field: str) -> None:
+    rng = np.random.default_rng(1)
+    candidates, scores = candidates_of(rng, [5, 5], some_rows=False, twins=False), scores_of(rng, 10)
+    object.__setattr__(candidates, field, getattr(candidates, field)[:-1].copy())
+    with pytest.raises(ValueError, match="do not fit each other"):
+        ordered(candidates, scores, PICKS)
+
+
+@pytest.mark.parametrize("field", ["sources", "likeness"])
+def test_arrays_that_do_not_fit_are_refused(field: str) -> None:
+    rng = np.random.default_rng(1)
+    candidates, scores = candidates_of(rng, [5, 5], some_rows=False, twins=False), scores_of(rng, 10)
+    object.__setattr__(candidates, field, getattr(candidates, field)[:-1].copy())
+    with pytest.raises(ValueError, match="do not fit each other"):
+        slates(candidates, scores, [np.arange(5), np.arange(5, 10)], [lambda *_: ()] * 2, PICKS)
+
+
+def test_rows_and_strings_that_are_not_there_are_refused() -> None:
+    rng = np.random.default_rng(1)
+    candidates, scores = candidates_of(rng, [5], some_rows=True, twins=False), scores_of(rng, 5)
+    for rows in ([5], [-1]):
+        with pytest.raises(ValueError, match="no candidate"):
+            slates(candidates, scores, [np.array(rows)], [lambda *_: ()], PICKS)
+    ends = candidates.titles.offsets
+    for offsets in (ends[:-3].copy(), ends[::-1].copy(), ends + 100):
+        object.__setattr__(candidates, "titles", StringColumn(candidates.titles.blob, offsets))
+        with pytest.raises(ValueError, match="do not fit their column"):
+            slates(candidates, scores, [np.array([3, 2])], [lambda *_: ()], PICKS)
