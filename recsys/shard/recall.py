@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.config.scenarios import Source
 from recsys.datatypes import Filter, Floats, Keys, Rows
@@ -84,7 +85,12 @@ def sample_tastes(added: Floats, n: int, seed: int = 7, among: Rows | None = Non
     """(n, d) means of 1 to 5 random rows; `among` these, None: all."""
     rng = np.random.default_rng(seed)
     sizes, rows = rng.integers(1, 6, n), np.arange(len(added)) if among is None else among
-    return np.stack([added[rows[rng.integers(0, len(rows), size)]].mean(axis=0) for size in sizes])
+    drawn, starts = rows[rng.integers(0, len(rows), sizes.sum())], np.cumsum(sizes) - sizes
+    means = np.empty((n, added.shape[1]), added.dtype)
+    for size in range(1, 6):
+        own = np.flatnonzero(sizes == size)
+        means[own] = added[drawn[starts[own, None] + np.arange(size)]].mean(axis=1)
+    return means
 
 
 def sample_queries(vectors: Floats, n: int, seed: int = 7) -> Floats:
@@ -136,14 +142,13 @@ class Exact:
         parts = [_nearest(shard, queries, int(asked.max(initial=k)), given) for shard in shards]
         names = np.hstack([np.zeros((len(queries), 0), np.uint64), *(names for names, _ in parts)])
         scores = np.hstack([np.zeros((len(queries), 0), np.float32), *(scores for _, scores in parts)])
-        wanted, least = np.zeros(len(queries), np.int64), np.full(len(queries), np.inf, np.float32)
-        for q, best in enumerate(np.argsort(-scores, axis=1, kind="stable")):
-            order = best[: asked[q]]
-            there = order[scores[q, order] > -np.inf]
-            first = np.sort(np.unique(names[q, there], return_index=True)[1])[:k]
-            if len(first):
-                wanted[q], least[q] = len(first), scores[q, there[first[-1]]]
-        return cls(shards, queries, asked, wanted, least, given)
+        best = np.argsort(-scores, axis=1, kind="stable")
+        names, scores = np.take_along_axis(names, best, 1), np.take_along_axis(scores, best, 1)
+        there = (scores > -np.inf) & (np.arange(scores.shape[1]) < asked[:, None])
+        first = _first_of_each(names) & there
+        counted = first & (np.cumsum(first, axis=1) <= k)
+        least = np.where(counted, scores, np.inf).min(axis=1, initial=np.inf)
+        return cls(shards, queries, asked, counted.sum(axis=1), least.astype(np.float32), given)
 
     def recall(self) -> float:
         """Share of the wanted vectors that the served search finds now; 1.0 where none is wanted."""
@@ -155,18 +160,17 @@ class Exact:
 
         A vector as near as the last wanted one is as good as it.
         """
-        hits = np.zeros(len(self.queries), np.int64)
         if not self.wanted.sum():
-            return hits
+            return np.zeros(len(self.queries), np.int64)
         candidates = served(self.shards, self.queries, self.asked, self.filter)
         requests = candidates.requests
         names, scores = of_items(self.shards, candidates, self.queries)
         least = self.least - np.float32(TIE) * np.maximum(np.abs(self.least), 1)
-        near = scores >= least[requests]
-        for q, wanted in enumerate(self.wanted.tolist()):
-            mine = slice(candidates.offsets[q], candidates.offsets[q + 1])
-            hits[q] = min(wanted, len(np.unique(names[mine][near[mine]])))
-        return hits
+        near = np.flatnonzero(scores >= least[requests])
+        order = near[np.lexsort((names[near], requests[near]))]
+        other = np.ones(len(order), bool)
+        other[1:] = (np.diff(names[order]) != 0) | (np.diff(requests[order]) != 0)
+        return np.minimum(self.wanted, np.bincount(requests[order[other]], minlength=len(self.queries)))
 
 
 def recall(shards: Sequence[Shard], queries: Floats, k: int = 10) -> float:
@@ -295,6 +299,14 @@ def vector_names(vectors: Floats) -> Keys:
         bits = (vectors[part] + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0, which it equals
         names[part] = (bits.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
     return names
+
+
+def _first_of_each(names: Keys) -> npt.NDArray[np.bool_]:
+    """(m, w) whether a name is the first like it of its line."""
+    order = np.argsort(names, axis=1, kind="stable")
+    lined, first = np.take_along_axis(names, order, 1), np.ones(names.shape, bool)
+    np.put_along_axis(first, order[:, 1:], lined[:, 1:] != lined[:, :-1], 1)
+    return first
 
 
 def _nearest(shard: Shard, queries: Floats, k: int, given: Filter | None = None) -> tuple[Keys, Floats]:
