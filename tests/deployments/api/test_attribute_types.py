@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 
 from recsys.datatypes import Item
 
@@ -78,43 +77,47 @@ async def test_what_does_not_fit_these_types_is_refused_with_its_field(make_http
         assert says in answer.text
 
 
-@pytest.mark.parametrize(
-    ("moment", "says"),
-    [
-        (1950, "1950 looks like a year, and as Unix seconds it would be of 1970: give RFC 3339, such as 1950-01-01"),
-        ("1950", "looks like a year"),
-        (1999.0, "looks like a year"),
-        (20_230_615, "looks like a day written as digits, .* such as 2023-06-15T00:00:00Z"),
-        (45_092.5, "looks like a day number of Excel, .* such as 2023-06-15T00:00:00Z"),
-        (1_700_000_000_123, "not milliseconds"),
-    ],
-)
-async def test_numbers_that_are_no_seconds_are_told_in_every_field(make_http, moment, says) -> None:
+NO_SECONDS = [
+    (1950, "1950 looks like a year, and as Unix seconds it would be of 1970: give RFC 3339, such as 1950-01-01"),
+    ("1950", "looks like a year"),
+    (1999.0, "looks like a year"),
+    (20_230_615, "looks like a day written as digits, .* such as 2023-06-15T00:00:00Z"),
+    (45_092.5, "looks like a day number of Excel, .* such as 2023-06-15T00:00:00Z"),
+    (1_700_000_000_123, "not milliseconds"),
+]
+
+
+async def test_numbers_that_are_no_seconds_are_told_in_every_field(make_http, subtests) -> None:
     """Of an item, alone and in bulk, of an event, of an attribute, and of a filter: by field, with the fix."""
     http = await make_http(items=BUILT, attributes=DECLARED)
-    item = {"item_id": "x", "title": "x", "created_at": moment}
-    event = {"event_id": "e", "user_id": "u", "item_id": "built-1", "type": "like", "timestamp": moment}
-    day = {"item_id": "x", "title": "x", "attributes": {"day": moment}}
-    for path, records, field in (
-        ("items", [item], "created_at"),
-        ("items", [day], "attributes.day"),
-        ("events", [event], "timestamp"),
-    ):
-        answer = await http.post(f"/v1/{path}", json={path: records})
-        assert answer.status_code == 422
-        [refused] = answer.json()["refused"]
-        assert refused["field"] == field
-        assert re.search(says, refused["message"]), refused["message"]
-    alone = await http.put("/v1/items/x", json=item)
-    assert (alone.status_code, alone.json()["field"]) == (422, "created_at")
-    for patch, field in (({"created_at": moment}, "created_at"), ({"attributes": {"day": moment}}, "attributes.day")):
-        changed = await http.patch("/v1/items/built-1", json=patch)
-        assert (changed.status_code, changed.json()["field"]) == (422, field)
-    for key in ("created_at", "day"):
-        asked = {"text": "lamp", "filter": {"must": [{"key": key, "gte": moment}]}}
-        answer = await http.post("/v1/search", json=asked)
-        assert answer.status_code == 422
-        assert re.search(says, answer.json()["detail"]), answer.text
+    for moment, says in NO_SECONDS:
+        with subtests.test(moment=moment):
+            item = {"item_id": "x", "title": "x", "created_at": moment}
+            event = {"event_id": "e", "user_id": "u", "item_id": "built-1", "type": "like", "timestamp": moment}
+            day = {"item_id": "x", "title": "x", "attributes": {"day": moment}}
+            for path, records, field in (
+                ("items", [item], "created_at"),
+                ("items", [day], "attributes.day"),
+                ("events", [event], "timestamp"),
+            ):
+                answer = await http.post(f"/v1/{path}", json={path: records})
+                assert answer.status_code == 422
+                [refused] = answer.json()["refused"]
+                assert refused["field"] == field
+                assert re.search(says, refused["message"]), refused["message"]
+            alone = await http.put("/v1/items/x", json=item)
+            assert (alone.status_code, alone.json()["field"]) == (422, "created_at")
+            for patch, field in (
+                ({"created_at": moment}, "created_at"),
+                ({"attributes": {"day": moment}}, "attributes.day"),
+            ):
+                changed = await http.patch("/v1/items/built-1", json=patch)
+                assert (changed.status_code, changed.json()["field"]) == (422, field)
+            for key in ("created_at", "day"):
+                asked = {"text": "lamp", "filter": {"must": [{"key": key, "gte": moment}]}}
+                answer = await http.post("/v1/search", json=asked)
+                assert answer.status_code == 422
+                assert re.search(says, answer.json()["detail"]), answer.text
 
 
 async def test_an_item_of_the_far_future_is_told(make_http) -> None:

@@ -84,9 +84,10 @@ async def test_each_version_that_the_shards_hold_answers_whoever_asks(make_http)
     assert len(world.gateway.answers) == waiting
 
 
-@pytest.mark.parametrize("given", [{"page": "first"}, {"explain": "full"}, {"why_not": ["sea-1"]}])
-@pytest.mark.parametrize("choice", [{"variant": "woods/sea"}, {"version": "v1"}])
-async def test_what_is_of_the_users_own_answer_is_refused_beside_it(make_http, given, choice):
+async def test_what_is_of_the_users_own_answer_is_refused_beside_it(make_http, subtests):
     http = await make_http()
-    answer = await http.post("/v1/recommendations", json={**given, **choice})
-    assert (answer.status_code, answer.json()["field"]) == (422, next(iter(given)))
+    for given in ({"page": "first"}, {"explain": "full"}, {"why_not": ["sea-1"]}):
+        for choice in ({"variant": "woods/sea"}, {"version": "v1"}):
+            with subtests.test(**given, **choice):
+                answer = await http.post("/v1/recommendations", json={**given, **choice})
+                assert (answer.status_code, answer.json()["field"]) == (422, next(iter(given)))

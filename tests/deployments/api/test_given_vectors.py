@@ -90,20 +90,20 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-async def test_a_wrong_vector_is_refused_by_name(make_http, name) -> None:
+async def test_a_wrong_vector_is_refused_by_name(make_http, subtests) -> None:
     """Of one item, and of one among others, which are written."""
-    vector, why = WRONG[name]
     http = await make_http()
-    content = json.dumps({"title": "anchor", "vector": vector})
-    alone = await http.put("/v1/items/new", content=content, headers=JSON)
-    assert why in wrong(alone, "vector", "bad_input")["detail"]
-    items = [{"item_id": "good", "title": "anchor"}, {"item_id": "bad", "title": "anchor", "vector": vector}]
-    answer = await http.post("/v1/items", content=json.dumps({"items": items}), headers=JSON)
-    found = answer.json()
-    assert ([one["item_id"] for one in found["written"]], found["refused_indexes"]) == (["good"], [1])
-    assert found["refused"][0]["field"] == "vector"
-    assert why in found["refused"][0]["message"]
+    for name, (vector, why) in WRONG.items():
+        with subtests.test(name):
+            content = json.dumps({"title": "anchor", "vector": vector})
+            alone = await http.put("/v1/items/new", content=content, headers=JSON)
+            assert why in wrong(alone, "vector", "bad_input")["detail"]
+            items = [{"item_id": "good", "title": "anchor"}, {"item_id": "bad", "title": "anchor", "vector": vector}]
+            answer = await http.post("/v1/items", content=json.dumps({"items": items}), headers=JSON)
+            found = answer.json()
+            assert ([one["item_id"] for one in found["written"]], found["refused_indexes"]) == (["good"], [1])
+            assert found["refused"][0]["field"] == "vector"
+            assert why in found["refused"][0]["message"]
 
 
 async def test_vectors_of_another_model_are_refused_together(make_http) -> None:

@@ -170,50 +170,51 @@ async def test_taken_answers_are_logged_and_counted(make_served):
     assert len(served.world.gateway.answers) == logged + 3
 
 
-@pytest.mark.parametrize(
-    "request_",
-    [
-        get(f"{PATH}?page=first"),
-        get(f"{PATH}?explain=full&k=2"),
-        get(f"{PATH}?why_not=sea-1"),
-        get(f"{PATH}?colour=red"),
-        get(f"{PATH}?k=0"),
-        get("/v1/users/u%FF/recommendations"),
-        get("/v1/users/u/events"),
-        get("/v1/users//recommendations"),
-        get(PATH, host="example.org"),
-        get(PATH, "Accept: */*"),
-        get(PATH, "accept:*/*"),
-        get(PATH, "accept: "),
-        get(PATH, "connection: close"),
-        get(PATH, "content-length: 0"),
-        get(PATH, "origin: http://localhost"),
-        get(PATH, "x-api-key: a", "x-api-key: b"),
-        get(PATH, "x-request-id: r-2"),
-        get(PATH).replace(b"HTTP/1.1", b"HTTP/1.0"),
-        get(PATH).replace(b"GET", b"HEAD"),
-        get(PATH).replace(b"x-request-id: r-1\r\n", b""),
-        get(PATH).replace(b"\r\n", b"\n"),
-        b"GET " + PATH.encode() + b" HTTP/1.1\r\nbad header\r\n\r\n",
-        get("/v1/users/" + 200 * "x" + "/recommendations"),
-    ],
-)
-async def test_everything_else_goes_to_uvicorn_as_it_came(make_served, request_):
+OTHERS = [
+    get(f"{PATH}?page=first"),
+    get(f"{PATH}?explain=full&k=2"),
+    get(f"{PATH}?why_not=sea-1"),
+    get(f"{PATH}?colour=red"),
+    get(f"{PATH}?k=0"),
+    get("/v1/users/u%FF/recommendations"),
+    get("/v1/users/u/events"),
+    get("/v1/users//recommendations"),
+    get(PATH, host="example.org"),
+    get(PATH, "Accept: */*"),
+    get(PATH, "accept:*/*"),
+    get(PATH, "accept: "),
+    get(PATH, "connection: close"),
+    get(PATH, "content-length: 0"),
+    get(PATH, "origin: http://localhost"),
+    get(PATH, "x-api-key: a", "x-api-key: b"),
+    get(PATH, "x-request-id: r-2"),
+    get(PATH).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    get(PATH).replace(b"GET", b"HEAD"),
+    get(PATH).replace(b"x-request-id: r-1\r\n", b""),
+    get(PATH).replace(b"\r\n", b"\n"),
+    b"GET " + PATH.encode() + b" HTTP/1.1\r\nbad header\r\n\r\n",
+    get("/v1/users/" + 200 * "x" + "/recommendations"),
+]
+
+
+async def test_everything_else_goes_to_uvicorn_as_it_came(make_served, subtests):
     """It is answered on a hot line as on a new connection."""
     served = await make_served()
-    line, new = await served.line(), await served.connect()
-    served.taken.clear()
-    for connection in (line, new):
-        connection.writer.write(request_)
-    if request_.startswith(b"HEAD") or b"bad header" in request_ or b"\r" not in request_:
-        first, second = [(await asyncio.wait_for(c.reader.readline(), 30)) for c in (line, new)]
-        assert first == second
-    else:
-        first, second = told(await line.answer()), told(await new.answer())
-        assert first[:2] == second[:2]
-        assert first[2].keys() == second[2].keys()
-        assert first[2].get("detail") == second[2].get("detail")
-    assert served.taken == []
+    for request_ in OTHERS:
+        with subtests.test(request=request_):
+            line, new = await served.line(), await served.connect()
+            served.taken.clear()
+            for connection in (line, new):
+                connection.writer.write(request_)
+            if request_.startswith(b"HEAD") or b"bad header" in request_ or b"\r" not in request_:
+                first, second = [(await asyncio.wait_for(c.reader.readline(), 30)) for c in (line, new)]
+                assert first == second
+            else:
+                first, second = told(await line.answer()), told(await new.answer())
+                assert first[:2] == second[:2]
+                assert first[2].keys() == second[2].keys()
+                assert first[2].get("detail") == second[2].get("detail")
+            assert served.taken == []
 
 
 async def test_requests_in_pieces_and_behind_one_another_are_all_answered_in_order(make_served):

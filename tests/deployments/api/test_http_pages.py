@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from recsys.serving import page_tokens
 
 CALLS = {
@@ -20,31 +18,33 @@ async def ask(http, call, page=None, **more):
     return await http.request(method, path, **({"params": given} if method == "GET" else {"json": given}))
 
 
-@pytest.mark.parametrize("call", CALLS)
-async def test_each_list_comes_in_pages(make_http, call):
+async def test_each_list_comes_in_pages(make_http, subtests):
     """Without repeats; without `page` there is no token."""
     http = await make_http()
-    assert "next_token" not in (await ask(http, call)).json()
-    page, seen = "first", []
-    for _ in range(4):
-        answer = await ask(http, call, page)
-        assert answer.status_code == 200, answer.text
-        seen += [item["item_id"] for item in answer.json()["items"]]
-        page = answer.json()["next_token"]
-        assert len(page) <= 300
-    assert len(seen) == len(set(seen)) == 20
+    for call in CALLS:
+        with subtests.test(call):
+            assert "next_token" not in (await ask(http, call)).json()
+            page, seen = "first", []
+            for _ in range(4):
+                answer = await ask(http, call, page)
+                assert answer.status_code == 200, answer.text
+                seen += [item["item_id"] for item in answer.json()["items"]]
+                page = answer.json()["next_token"]
+                assert len(page) <= 300
+            assert len(seen) == len(set(seen)) == 20
 
 
-@pytest.mark.parametrize("call", CALLS)
-async def test_a_token_of_another_query_is_refused(make_http, call):
+async def test_a_token_of_another_query_is_refused(make_http, subtests):
     http = await make_http()
-    token = (await ask(http, call, "first")).json()["next_token"]
-    for more in ({"explain": True}, {"k": 7}):
-        assert (await ask(http, call, token, **more)).status_code == 200
-    condition = {"must": [{"key": "topic", "eq": "sea"}]}
-    filtered = {"filter": condition if call.startswith("POST") else '{"must": [{"key": "topic", "eq": "sea"}]}'}
-    answer = await ask(http, call, token, **filtered)
-    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "page_differs", "page")
+    for call in CALLS:
+        with subtests.test(call):
+            token = (await ask(http, call, "first")).json()["next_token"]
+            for more in ({"explain": True}, {"k": 7}):
+                assert (await ask(http, call, token, **more)).status_code == 200
+            condition = {"must": [{"key": "topic", "eq": "sea"}]}
+            filtered = {"filter": condition if call.startswith("POST") else '{"must": [{"key": "topic", "eq": "sea"}]}'}
+            answer = await ask(http, call, token, **filtered)
+            assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "page_differs", "page")
 
 
 async def test_a_token_that_is_none_or_has_expired_is_told_so(make_http, monkeypatch):

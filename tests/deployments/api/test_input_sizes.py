@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,32 +32,31 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_eight_megabytes_of_wrong_values_are_counted_and_not_looked_at(make_http, name, monkeypatch):
+async def test_eight_megabytes_of_wrong_values_are_counted_and_not_looked_at(make_http, subtests, monkeypatch):
     """Refused before they are parsed, so what they cost does not depend on what they are; the answer is short."""
-    path, begin, element, end = HOSTILE[name]
-    http = await make_http()
-    body = begin + b",".join([element] * ((8 * MIB - 200) // (len(element) + 1))) + end
-    parsed: list[int] = []
-    plain = json.loads
+    http, parsed, plain = await make_http(), list[int](), json.loads
     monkeypatch.setattr("deployments.api.routes.json.loads", lambda text: parsed.append(len(text)) or plain(text))
-    answer = await http.post(path, content=body, headers=JSON)
-    assert parsed == []
-    assert wrong(answer, "body", "too_large")
-    assert len(answer.content) < 1000
+    for name, (path, begin, element, end) in HOSTILE.items():
+        with subtests.test(name):
+            parsed.clear()
+            body = begin + (element + b",") * ((8 * MIB - 200) // (len(element) + 1) - 1) + element + end
+            answer = await http.post(path, content=body, headers=JSON)
+            assert parsed == []
+            assert wrong(answer, "body", "too_large")
+            assert len(answer.content) < 1000
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-async def test_as_many_wrong_values_as_are_parsed_get_a_short_answer(make_http, name):
+async def test_as_many_wrong_values_as_are_parsed_get_a_short_answer(make_http, subtests):
     """Half a million of values, which is under the limit: what holds them is refused by its length."""
-    path, begin, element, end = HOSTILE[name]
     http = await make_http()
-    values = 1 + element.count(b"[") + element.count(b"{")
-    body = begin + b",".join([element] * (Limits().bulk * 512 // values - 10)) + end
-    answer = await http.post(path, content=body, headers=JSON)
-    assert answer.status_code in (413, 422)
-    assert len(answer.content) < 64_000
-    assert len(answer.json().get("errors", ())) <= 20
+    for name, (path, begin, element, end) in HOSTILE.items():
+        with subtests.test(name):
+            values = 1 + element.count(b"[") + element.count(b"{")
+            body = begin + b",".join([element] * (Limits().bulk * 512 // values - 10)) + end
+            answer = await http.post(path, content=body, headers=JSON)
+            assert answer.status_code in (413, 422)
+            assert len(answer.content) < 64_000
+            assert len(answer.json().get("errors", ())) <= 20
 
 
 async def test_a_thousand_wrong_elements_get_a_short_answer(make_http):

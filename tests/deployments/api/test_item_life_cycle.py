@@ -58,30 +58,32 @@ async def test_a_hidden_item_is_in_no_answer_and_comes_back(make_http) -> None:
     assert await shown(http, "lamp-2")
 
 
-@pytest.mark.parametrize(
-    ("bounds", "expected"),
-    [
-        ({"available_from": 3600}, False),
-        ({"available_from": -3600}, True),
-        ({"available_until": -1}, False),
-        ({"available_until": 3600}, True),
-        ({"available_from": -7200, "available_until": -3600}, False),
-        ({"available_from": -3600, "available_until": 3600}, True),
-        ({"available_from": 3600, "available_until": 7200}, False),
-    ],
-)
-async def test_an_item_is_shown_within_its_bounds_of_time(make_http, bounds, expected) -> None:
+BOUNDS = [
+    ({"available_from": 3600}, False),
+    ({"available_from": -3600}, True),
+    ({"available_until": -1}, False),
+    ({"available_until": 3600}, True),
+    ({"available_from": -7200, "available_until": -3600}, False),
+    ({"available_from": -3600, "available_until": 3600}, True),
+    ({"available_from": 3600, "available_until": 7200}, False),
+]
+"""Seconds from now, and whether an item within is shown."""
+
+
+async def test_an_item_is_shown_within_its_bounds_of_time(make_http, subtests) -> None:
     """Of an item of the snapshot and of one that came over HTTP; null takes a bound away."""
     http = await make_http(items=BUILT, attributes=DECLARED)
-    moved = {name: time.time() + offset for name, offset in bounds.items()}
-    await patch(http, "lamp-3", moved)
-    new = {"item_id": "lamp-9", "title": "Lamp 9", "text": "a lamp", "attributes": {"topic": "light"}, **moved}
-    await http.post("/v1/items?wait=visible", json={"items": [new]})
-    assert await shown(http, "lamp-3") is expected
-    found = (await lists(http))[:5]
-    assert all(("lamp-9" in one) is expected for one in found)
-    await patch(http, "lamp-3", dict.fromkeys(bounds))
-    assert await shown(http, "lamp-3")
+    for n, (bounds, expected) in enumerate(BOUNDS):
+        with subtests.test(**bounds):
+            moved = {name: time.time() + offset for name, offset in bounds.items()}
+            await patch(http, "lamp-3", moved)
+            new = {"item_id": f"new-{n}", "title": "Lamp", "text": "a lamp", "attributes": {"topic": "light"}, **moved}
+            await http.post("/v1/items?wait=visible", json={"items": [new]})
+            assert await shown(http, "lamp-3") is expected
+            found = (await lists(http))[:5]
+            assert all((f"new-{n}" in one) is expected for one in found)
+            await patch(http, "lamp-3", dict.fromkeys(bounds))
+            assert await shown(http, "lamp-3")
 
 
 async def test_an_item_appears_and_disappears_at_its_moment_without_a_write(make_http, monkeypatch) -> None:
@@ -118,27 +120,28 @@ async def test_a_patch_changes_what_it_names(make_http) -> None:
     assert best["item_id"] == "lamp-1"
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"attributes": {"colour": "red"}}, "attributes.colour"),
-        ({"attributes": {"price": "much"}}, "attributes.price"),
-        ({"attributes": []}, "attributes"),
-        ({"colour": "red"}, "colour"),
-        ({"hidden": "yes"}, "hidden"),
-        ({"available_from": "soon"}, "available_from"),
-        ({"available_from": 20, "available_until": 10}, "body"),
-        ({"title": None, "text": None}, "body"),
-        ({"item_id": "another"}, "item_id"),
-    ],
-)
-async def test_a_patch_that_makes_no_item_changes_nothing(make_http, body, field) -> None:
+NO_PATCHES: list[tuple[dict[str, Any], str]] = [
+    ({"attributes": {"colour": "red"}}, "attributes.colour"),
+    ({"attributes": {"price": "much"}}, "attributes.price"),
+    ({"attributes": []}, "attributes"),
+    ({"colour": "red"}, "colour"),
+    ({"hidden": "yes"}, "hidden"),
+    ({"available_from": "soon"}, "available_from"),
+    ({"available_from": 20, "available_until": 10}, "body"),
+    ({"title": None, "text": None}, "body"),
+    ({"item_id": "another"}, "item_id"),
+]
+
+
+async def test_a_patch_that_makes_no_item_changes_nothing(make_http, subtests) -> None:
     """It is refused by its field."""
     http = await make_http(items=BUILT, attributes=DECLARED)
     before = (await http.get("/v1/items/lamp-1")).json()
-    answer = await patch(http, "lamp-1", body)
-    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
-    assert (await http.get("/v1/items/lamp-1")).json() == before
+    for body, field in NO_PATCHES:
+        with subtests.test(body=body):
+            answer = await patch(http, "lamp-1", body)
+            assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+            assert (await http.get("/v1/items/lamp-1")).json() == before
 
 
 async def test_an_item_that_is_not_there_cannot_be_patched(make_http) -> None:

@@ -96,9 +96,7 @@ async def test_every_call_takes_a_scenario_of_its_kind(make_http) -> None:
                 assert kind == "rank" or topics(sorted(found)) <= {"forest"}
 
 
-@pytest.mark.parametrize(
-    ("scenarios", "field"),
-    [
+WRONG_EDITS: list[tuple[dict[str, Any], str]] = [
         ({"home": {"diversity": 2}}, "scenarios.home.diversity"),
         ({"home": {"colour": 2}}, "scenarios.home.colour"),
         ({"home": {"filter": {"must": [{"key": "colour", "eq": "red"}]}}}, "scenarios.home.filter.must[0].key"),
@@ -108,18 +106,21 @@ async def test_every_call_takes_a_scenario_of_its_kind(make_http) -> None:
         ({"mine": {"fallback": "nothing"}}, "scenarios.mine.fallback"),
         ({"mine": {"kind": "rank", "fallback": "home"}}, "scenarios.mine.fallback"),
         ({"home": {"weights": {"colour": 1}}}, "scenarios.home.weights.colour"),
-    ],
-)  # fmt: skip
-async def test_an_edit_that_is_wrong_changes_nothing(make_http, scenarios, field) -> None:
+    ]  # fmt: skip
+
+
+async def test_an_edit_that_is_wrong_changes_nothing(make_http, subtests) -> None:
     """It is refused by its field, and so is a preview of it."""
     http = await make_http()
     before = (await http.get(SCENARIOS)).json()
-    for answer in (
-        await edit(http, scenarios),
-        await http.post(f"{SCENARIOS}/preview", json={"scenarios": scenarios, "scenario": "home"}),
-    ):
-        assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
-    assert (await http.get(SCENARIOS)).json() == before
+    for scenarios, field in WRONG_EDITS:
+        with subtests.test(field):
+            for answer in (
+                await edit(http, scenarios),
+                await http.post(f"{SCENARIOS}/preview", json={"scenarios": scenarios, "scenario": "home"}),
+            ):
+                assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+            assert (await http.get(SCENARIOS)).json() == before
 
 
 async def test_an_edit_of_what_has_changed_meanwhile_is_refused(make_http) -> None:

@@ -48,9 +48,7 @@ async def test_attributes_of_a_user_are_stored_changed_and_erased(make_http) -> 
     assert await known() == {}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "field"),
-    [
+MISFITS: list[tuple[str, str, dict[str, Any], str]] = [
         ("PUT", "/v1/users/ann", {"attributes": {"colour": "red"}}, "attributes.colour"),
         ("PATCH", "/v1/users/ann", {"attributes": {"age": "old"}}, "attributes.age"),
         ("POST", "/v1/recommendations", {"context": {"colour": "red"}}, "context.colour"),
@@ -66,14 +64,16 @@ async def test_attributes_of_a_user_are_stored_changed_and_erased(make_http) -> 
         ("POST", "/v1/recommendations", {"events": [{"item_id": "sea-1", "type": "sniff"}]}, "events[0].type"),
         ("POST", "/v1/recommendations", {"events": [{"item_id": "sea-1"}] * 51}, "events"),
         ("POST", "/v1/users/ann/merge", {"from_user": "ann"}, "from_user"),
-    ],
-)  # fmt: skip
-async def test_what_is_not_declared_or_does_not_fit_is_refused_by_its_field(
-    make_http, method, path, body, field
-) -> None:
+    ]  # fmt: skip
+"""Method, path, body, and the field that is refused."""
+
+
+async def test_what_is_not_declared_or_does_not_fit_is_refused_by_its_field(make_http, subtests) -> None:
     http = await make_http(**DECLARED)
-    answer = await http.request(method, path, json=body)
-    assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
+    for method, path, body, field in MISFITS:
+        with subtests.test(path, field=field):
+            answer = await http.request(method, path, json=body)
+            assert (answer.status_code, answer.json()["field"]) == (422, field), answer.text
 
 
 async def test_a_filter_compares_items_with_the_user_and_the_moment(make_http) -> None:

@@ -70,27 +70,29 @@ async def test_the_question_of_another_moment_is_the_one_made_anew(world):
         assert_same(question, anew)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        structs.replace(QUERY, k=6),
-        structs.replace(QUERY, include_seen=True),
-        structs.replace(QUERY, diversity=0.0),
-        structs.replace(QUERY, user_id="v"),
-        structs.replace(QUERY, exclude=("sea-9",)),
-        structs.replace(QUERY, items=("sea-9", "sea-8")),
-        structs.replace(QUERY, like_item="sea-9"),
-        structs.replace(QUERY, basket=(event("u", "space-1"),)),
-        structs.replace(QUERY, scenario="similar", like_item="sea-2"),
-    ],
-)
-async def test_other_wishes_make_another_question(world, query):
+OTHERS = [
+    structs.replace(QUERY, k=6),
+    structs.replace(QUERY, include_seen=True),
+    structs.replace(QUERY, diversity=0.0),
+    structs.replace(QUERY, user_id="v"),
+    structs.replace(QUERY, exclude=("sea-9",)),
+    structs.replace(QUERY, items=("sea-9", "sea-8")),
+    structs.replace(QUERY, like_item="sea-9"),
+    structs.replace(QUERY, basket=(event("u", "space-1"),)),
+    structs.replace(QUERY, scenario="similar", like_item="sea-2"),
+]
+
+
+async def test_other_wishes_make_another_question(world, subtests):
     """Whatever was asked before, and after."""
-    serve, moment, questions = world.gateway.follower.serve, Moment(1_700_000_000.0, 1e6, 1e6), KeptQuestions()
-    usual, other = await prepared(world, QUERY), await prepared(world, query)
-    for one in (usual, other, usual, other, other):
-        anew = shard_query(serve, [one], moment, NO_RULES, Wants())
-        assert wire.encode(questions.of(serve, [one], moment, NO_RULES)) == wire.encode(anew)
+    serve, moment = world.gateway.follower.serve, Moment(1_700_000_000.0, 1e6, 1e6)
+    for query in OTHERS:
+        with subtests.test(query=query):
+            questions = KeptQuestions()
+            usual, other = await prepared(world, QUERY), await prepared(world, query)
+            for one in (usual, other, usual, other, other):
+                anew = shard_query(serve, [one], moment, NO_RULES, Wants())
+                assert wire.encode(questions.of(serve, [one], moment, NO_RULES)) == wire.encode(anew)
 
 
 async def test_no_question_outlives_its_profile(world):
