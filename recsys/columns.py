@@ -186,6 +186,11 @@ class Column(Generic[S]):
         self._data[self._length : end] = added
         self._length = end  # last: a reader never sees rows that are not filled
 
+    @property
+    def room(self) -> npt.NDArray[S]:
+        """(room, ...) all of the array that its rows are the first of; another one once it was full."""
+        return self._data
+
 
 class Part(Generic[S]):
     """One of the columns of a `Column` whose rows have several: what is read together lies together."""
@@ -214,6 +219,11 @@ class Strings:
 
     def __getitem__(self, row: int) -> str:
         return self.column[row]
+
+    @property
+    def blob(self) -> Column[np.uint8]:
+        """The bytes of all of them."""
+        return self._blob
 
     @property
     def column(self) -> StringColumn:

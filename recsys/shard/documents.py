@@ -28,6 +28,11 @@ class Documents:
         """Add a row for each item."""
         self._later.extend([_document(item) for item in items])
 
+    @property
+    def later(self) -> Strings:
+        """Those of the rows that were not adopted."""
+        return self._later
+
     def fields(self, row: int) -> dict[str, Any]:
         """The fields of the row's item, but for its id and title."""
         later = row - len(self._snapshot)

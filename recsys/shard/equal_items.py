@@ -72,6 +72,8 @@ class Twins:
         """Sorted hashes of title and text, and the first row with each. Of the rows that `adopt` took."""
         self._later: dict[int, int] = {}
         """The same for rows that came later."""
+        self._contents_of: dict[int, int] = {}
+        """By such a first row, the hash."""
         self._project = _projection(learned)
 
     def adopt(self, columns: TwinColumns) -> None:
@@ -106,6 +108,17 @@ class Twins:
                 self.several.view[first] = self.any = True
             elif content:
                 self._later[int(content)] = row
+                self._contents_of[row] = int(content)
+
+    def forget(self, rows: Rows) -> Rows:
+        """Let rows of items that are gone not be the first with their title and text, unless others have these as well.
+        Return those that nobody asks for any more.
+        """
+        rows = rows[~self.several.view[rows]]
+        for row in rows.tolist():
+            if (content := self._contents_of.pop(row, None)) is not None:
+                del self._later[content]
+        return rows
 
     def settled(self, first: Floats, vector: Floats) -> Floats:
         """The (d,) text vector of an item whose title and text an earlier item has.

@@ -23,6 +23,7 @@ from recsys.shard.item_vectors import ItemVectors
 from recsys.shard.rows_by_id import RowsById
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot_columns import SnapshotColumns
+from recsys.vacant_rows import VacantRows
 
 
 class ItemTable:
@@ -77,6 +78,7 @@ class ItemTable:
         self._changing = threading.Lock()
         """Held by the writer, and by a search at a moment at which items begin or end to be available."""
         self._vectors = ItemVectors(dimension, learned)
+        self._vacant: VacantRows | None = None
 
     def __len__(self) -> int:
         return len(self.alive)
@@ -90,6 +92,19 @@ class ItemTable:
     def snapshot_rows(self) -> int:
         """How many rows came with the snapshot; the rows behind them came by the log."""
         return self._vectors.snapshot_rows
+
+    def forget(self, rows: Rows) -> Rows:
+        """Rows of items that are gone: see `Twins.forget`."""
+        return self.twins.forget(rows)
+
+    def vacate(self, rows: Rows) -> None:
+        """Give back what dead rows that came by the log hold in memory. Nobody looks at them any more: their vectors
+        and documents are zeros from now on.
+        """
+        if self._vacant is None:
+            later = (self._vectors.later, self._documents.later)
+            self._vacant = VacantRows(self.snapshot_rows, later[:1], later[1:])
+        self._vacant.add(rows)
 
     def row(self, item_id: str) -> int | None:
         return self._rows.get(item_id)

@@ -72,6 +72,11 @@ class ItemVectors:
         """(len(rows), width) float32."""
         return self._joined(rows, self._held or self._kept)
 
+    @property
+    def later(self) -> Column[np.float32]:
+        """(n, width) of the rows that were not adopted."""
+        return self._added
+
     def latest(self, start: int, end: int) -> Floats:
         """(end - start, width) float32 of rows behind the snapshot's, as a view."""
         return self._added.view[start - self._snapshot_rows : end - self._snapshot_rows]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +24,8 @@ from recsys.state.item_log import START_OF_LOG
 _SWEPT = 64
 """Dead rows leave the index whenever the number of rows reaches a multiple of this. What an insertion links depends on
 the removals before it. So removals have fixed places in the log, wherever a replica's reading begins and ends."""
+READ_S = 60.0
+"""Seconds after which nobody reads a row that has gone: longer than any search or look at a page of items takes."""
 
 
 class Shard:
@@ -56,6 +60,8 @@ class Shard:
         """Held by a task that changes the shard: one task follows the log, another one popularity."""
         self._dead: list[int] = []
         """Rows that readers do not see any more, and that no sweep has taken."""
+        self._left: deque[tuple[float, Rows]] = deque()
+        """Rows that sweeps took, which still fill memory, each with when that was by time.monotonic()."""
 
     def tune(self, tuning: ShardTuning) -> None:
         if tuning.ef_search < self.least_ef_search:
@@ -99,8 +105,12 @@ class Shard:
                 self._sweep()
 
     def _sweep(self) -> None:
-        self.fresh.remove(np.array(self._dead, np.int64))
+        rows, now = np.array(self._dead, np.int64), time.monotonic()
+        self.fresh.remove(rows)
+        self._left.append((now, self.items.forget(rows)))
         self._dead.clear()
+        while self._left and now - self._left[0][0] > READ_S and self._left[0][1].max(initial=-1) < self.fresh.first:
+            self.items.vacate(self._left.popleft()[1])
 
     def count(self, counts: Counts) -> None:
         """Take over likes and trends; items that are not here are passed over."""

@@ -1,0 +1,92 @@
+"""What a shard keeps of items that were written again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recsys.datatypes import Item
+from recsys.shard import shard as shards
+from tests.support.small_shards import D, make_shard
+from tests.support.world import unit_rows
+
+WRITES = 1000
+START = len(make_shard(200, "flat").items)
+"""The first row that is written."""
+
+
+def items(rng, numbers):
+    return [Item(f"new{n % 40}", f"title {n}", f"text {n}" * 20) for n in numbers], unit_rows(
+        rng.standard_normal((len(numbers), D))
+    )
+
+
+def written(pieces: int):
+    """A shard in which forty items were written a thousand times, so many writes at a time."""
+    shard, rng = make_shard(200, "hnsw_int8"), np.random.default_rng(4)
+    whole, vectors = items(rng, range(WRITES))
+    for start in range(0, WRITES, pieces):
+        shard.upsert(whole[start : start + pieces], vectors[start : start + pieces])
+        shard.fresh.link()
+    return shard, whole, vectors
+
+
+def test_rows_that_went_take_no_memory_and_what_is_there_is_as_written(monkeypatch):
+    """Their vectors and documents are zeros; the forty items have those of their last write."""
+    monkeypatch.setattr(shards, "READ_S", -1.0)
+    shard, whole, vectors = written(1)
+    gone = START + np.flatnonzero(~shard.items.stored.view[START:])
+    assert len(gone) == WRITES - 40
+    assert (shard.items.vectors(gone) == 0).all(axis=1).mean() > 0.8
+    last = {item.item_id: (item, vector) for item, vector in zip(whole, vectors, strict=True)}
+    for item_id, (item, vector) in last.items():
+        assert shard.item(item_id) == item
+        np.testing.assert_array_equal(shard.items.vectors(shard.items.rows([item_id]))[0], vector)
+
+
+def test_rows_stay_while_a_search_may_read_them():
+    shard, _, vectors = written(1)
+    np.testing.assert_array_equal(shard.items.vectors(np.arange(START, START + WRITES)), vectors)
+
+
+def test_rows_stay_until_they_are_linked(monkeypatch):
+    """The index takes the vectors of all rows, also of those that have gone meanwhile."""
+    monkeypatch.setattr(shards, "READ_S", -1.0)
+    shard, rng = make_shard(200, "hnsw_int8"), np.random.default_rng(4)
+    whole, vectors = items(rng, range(WRITES))
+    shard.upsert(whole, vectors)
+    np.testing.assert_array_equal(shard.items.vectors(np.arange(START, START + WRITES)), vectors)
+
+
+@pytest.mark.parametrize("pieces", [7, 64, 1000])
+def test_replicas_agree_whatever_went_by_then(monkeypatch, pieces):
+    """Also on the vector of an item that comes with the text of one that has gone."""
+    one, whole, vectors = written(1)
+    monkeypatch.setattr(shards, "READ_S", -1.0)
+    other, _, _ = written(pieces)
+    again = [Item("late", item.title, item.text) for item in whole[3:4]]
+    near = unit_rows(vectors[3:4] + 0.01)
+    for shard in (one, other):
+        shard.upsert(again, near)
+    for item_id in ["late", *(f"new{n}" for n in range(40))]:
+        rows = [shard.items.rows([item_id]) for shard in (one, other)]
+        assert rows[0] == rows[1]
+        np.testing.assert_array_equal(one.items.vectors(rows[0]), other.items.vectors(rows[1]))
+
+
+def test_an_equal_item_gives_its_vector_after_the_first_with_its_text_went(monkeypatch):
+    """As long as any item has had the same title and text, the vector of the first stays."""
+    monkeypatch.setattr(shards, "READ_S", -1.0)
+    shard, rng = make_shard(200, "hnsw_int8"), np.random.default_rng(4)
+    vectors = unit_rows(rng.standard_normal((1, D)))
+    near = [unit_rows(vectors + 0.01 * n) for n in range(3)]
+    for name, vector in zip("ab", near[:2], strict=True):
+        shard.upsert([Item(name, "the same", "words")], vector)
+    shard.delete(["a"])
+    whole, others = items(rng, range(300))
+    for item, other in zip(whole, others, strict=True):
+        shard.upsert([item], other[None])
+        shard.fresh.link()
+    shard.upsert([Item("c", "the same", "words")], near[2])
+    for name in "bc":
+        np.testing.assert_array_equal(shard.items.vectors(shard.items.rows([name])), vectors)
