@@ -7,7 +7,7 @@ before it shows the second of them. An item without title and text is equal to n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,24 @@ class Twins:
             if (content := self._contents_of.pop(row, None)) is not None:
                 del self._later[content]
         return rows
+
+    def agreed(self, items: Sequence[Item], texts: Floats, of_rows: Callable[[Rows], Floats]) -> Floats:
+        """(n, d) text vectors, equal where title and text are. `of_rows`: gives those of rows.
+
+        One by one: an item may have the text of one before it in the same call.
+        """
+        equal_rows = self.firsts(items)
+        places: dict[tuple[str, str], int] = {}
+        agreed = texts.copy()
+        for place, item in enumerate(items):
+            if not (item.title or item.text):
+                continue
+            if equal_rows[place] >= 0:
+                earlier = of_rows(equal_rows[place : place + 1])[0]
+            else:
+                earlier = agreed[places.setdefault((item.title, item.text), place)]
+            agreed[place] = self.settled(earlier, texts[place])
+        return agreed
 
     def settled(self, first: Floats, vector: Floats) -> Floats:
         """The (d,) text vector of an item whose title and text an earlier item has.

@@ -23,7 +23,7 @@ from recsys.shard.item_vectors import ItemVectors
 from recsys.shard.rows_by_id import RowsById
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot_columns import SnapshotColumns
-from recsys.vacant_rows import VacantRows
+from recsys.shard.vacant_rows import VacantRows
 
 
 class ItemTable:
@@ -92,10 +92,6 @@ class ItemTable:
     def snapshot_rows(self) -> int:
         """How many rows came with the snapshot; the rows behind them came by the log."""
         return self._vectors.snapshot_rows
-
-    def forget(self, rows: Rows) -> Rows:
-        """Rows of items that are gone: see `Twins.forget`."""
-        return self.twins.forget(rows)
 
     def vacate(self, rows: Rows) -> None:
         """Give back what dead rows that came by the log hold in memory. Nobody looks at them any more: their vectors
@@ -191,7 +187,7 @@ class ItemTable:
         follows from the text. An item with the title and text of an earlier row takes over its text vector, so that the
         two are equal.
         """
-        texts = self._settled(items, np.asarray(vectors, np.float32))
+        texts = self.twins.agreed(items, np.asarray(vectors, np.float32), self._texts)
         present = self.find([item.item_id for item in items])
         wide = self._vectors.widened(texts, present)
         self._vectors.extend(wide)
@@ -203,23 +199,8 @@ class ItemTable:
         self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present.tolist()]
         return rows
 
-    def _settled(self, items: Sequence[Item], texts: Floats) -> Floats:
-        """(n, dimension) text vectors, equal where title and text are.
-
-        One by one: an item may have the text of one before it in the same call.
-        """
-        equal_rows = self.twins.firsts(items)
-        places: dict[tuple[str, str], int] = {}
-        settled = texts.copy()
-        for place, item in enumerate(items):
-            if not (item.title or item.text):
-                continue
-            if equal_rows[place] >= 0:
-                earlier = self.vectors(equal_rows[place : place + 1])[0, : self.dimension]
-            else:
-                earlier = settled[places.setdefault((item.title, item.text), place)]
-            settled[place] = self.twins.settled(earlier, texts[place])
-        return settled
+    def _texts(self, rows: Rows) -> Floats:
+        return self.vectors(rows)[:, : self.dimension]
 
     def reveal(self, items: Sequence[Item], rows: Rows) -> Rows:
         """Make the appended (n,) rows the items' rows; of several with one id the last. Return the (m,) rows that they

@@ -107,7 +107,7 @@ class Shard:
     def _sweep(self) -> None:
         rows, now = np.array(self._dead, np.int64), time.monotonic()
         self.fresh.remove(rows)
-        self._left.append((now, self.items.forget(rows)))
+        self._left.append((now, self.items.twins.forget(rows)))
         self._dead.clear()
         while self._left and now - self._left[0][0] > READ_S and self._left[0][1].max(initial=-1) < self.fresh.first:
             self.items.vacate(self._left.popleft()[1])

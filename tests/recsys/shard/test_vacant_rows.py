@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from recsys.columns import Column, Strings
-from recsys.vacant_rows import VacantRows
+from recsys.shard.vacant_rows import VacantRows
 
 FIRST, ROWS, WIDTH = 100, 6000, 128
 
