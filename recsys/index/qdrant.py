@@ -7,7 +7,9 @@ unpacks for itself. Nothing is added to it later: items that came since the buil
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shutil
 import tarfile
 import tempfile
@@ -32,6 +34,8 @@ _STEP = 1000
 """Vectors handed over at a time."""
 _FULL_SCAN_KB = 10
 """Segments under this many kilobytes of vectors are read through and not walked: the least that Qdrant takes."""
+_WHOLE = "RECSYS.size"
+"""Header of an archived file whose end was a hole: its bytes with the hole."""
 
 
 class Spec(SealedSpec):
@@ -93,8 +97,15 @@ class QdrantBody:
         self._shard.flush()
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.add(self._folder, arcname=".")
+            archive.add(self._folder, arcname=".", filter=self._without_hole)
         return np.frombuffer(packed.getvalue(), np.uint8)
+
+    def _without_hole(self, member: tarfile.TarInfo) -> tarfile.TarInfo:
+        """Qdrant makes files of 32 MiB and writes into their beginning: of a shard of few items that was 137 MB."""
+        if member.isfile() and (end := _end_of_data(self._folder / member.name)) < member.size:
+            member.pax_headers = {_WHOLE: str(member.size)}
+            member.size = end
+        return member
 
 
 def _edge() -> Any:
@@ -106,6 +117,28 @@ def _edge() -> Any:
 def _remove(shard: Any, folder: Path) -> None:
     shard.close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_of_data(path: Path) -> int:
+    """Bytes of the file up to the hole at its end. Where the file system has no holes, or there is none: all."""
+    end = 0
+    with path.open("rb") as file:
+        while True:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole follows
+                    return end
+                raise
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+
+
+def _unpack(packed: npt.NDArray[np.uint8], folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed.tobytes())) as archive:
+        archive.extractall(folder, filter="data")
+        for member in archive.getmembers():
+            if _WHOLE in member.pax_headers:
+                os.truncate(folder / member.name, int(member.pax_headers[_WHOLE]))
 
 
 def _folder() -> Path:
@@ -144,8 +177,7 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:
     if len(parts.body):
         folder = _folder()
         try:
-            with tarfile.open(fileobj=io.BytesIO(parts.body.tobytes())) as archive:
-                archive.extractall(folder, filter="data")
+            _unpack(parts.body, folder)
             body = QdrantBody(_edge().EdgeShard.load(str(folder)), folder)
         except Exception as error:  # noqa: BLE001 - the library raises errors of several kinds
             shutil.rmtree(folder, ignore_errors=True)

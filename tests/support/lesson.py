@@ -37,4 +37,5 @@ class Lesson:
         made, held = build(store), leave_last_out(people())
         texts, trainer = encode_all(made.encoder, catalogue()), Trainer(made, Serving())
         model = trainer.train(catalogue(), texts, held.train)
+        assert model.attention is not None  # which tests of it need
         return cls(made, held, texts, trainer, model, publish(made, model))

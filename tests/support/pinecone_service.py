@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from recsys.datatypes import Floats
+
 MOST_VECTORS, MOST_NEIGHBOURS, MOST_BYTES = 1000, 10_000, 2 << 20
 INVALID, NOT_FOUND = 3, 5
 """Codes of gRPC, which `rpcStatus` carries."""
@@ -27,6 +29,8 @@ class PineconeService:
         self.dimension = dimension
         self.key = key
         self.namespaces: dict[str, dict[str, list[float]]] = {}
+        self._tables: dict[str, tuple[list[str], Floats]] = {}
+        """Ids and vectors of a namespace as they were last asked for; gone when it changes."""
         self._lag = lag
         self._waiting: list[tuple[int, str, dict[str, list[float]]]] = []
         self._lock = threading.Lock()
@@ -68,6 +72,7 @@ class PineconeService:
         self._waiting = [(left - 1, name, rows) for left, name, rows in self._waiting]
         for _, name, rows in [each for each in self._waiting if each[0] < 0]:
             self.namespaces.setdefault(name, {}).update(rows)
+            self._tables.pop(name, None)
         self._waiting = [each for each in self._waiting if each[0] >= 0]
 
     def _upsert(self, given: Any) -> tuple[int, Any]:
@@ -89,9 +94,12 @@ class PineconeService:
         if len(query) != self.dimension:
             return 400, _status(INVALID, f"Vector dimension {len(query)} does not match {self.dimension}")
         name = given.get("namespace", "")
-        rows = self.namespaces.get(name, {})
-        scores = np.array(list(rows.values()), np.float32).reshape(-1, self.dimension) @ query
-        ids, order = list(rows), np.argsort(-scores, kind="stable")[:k].tolist()
+        if name not in self._tables:
+            rows = self.namespaces.get(name, {})
+            self._tables[name] = (list(rows), np.array(list(rows.values()), np.float32).reshape(-1, self.dimension))
+        ids, vectors = self._tables[name]
+        scores = vectors @ query
+        order = np.argsort(-scores, kind="stable")[:k].tolist()
         matches = [{"id": ids[i], "score": float(scores[i]), "values": []} for i in order]
         return 200, {"results": [], "matches": matches, "namespace": name, "usage": {"readUnits": 5}}
 
@@ -99,6 +107,7 @@ class PineconeService:
         name = given.get("namespace", "")
         if name not in self.namespaces:
             return 404, _status(NOT_FOUND, "Namespace not found")
+        self._tables.pop(name, None)
         if given.get("deleteAll"):
             del self.namespaces[name]
         for row in given.get("ids", ()):

@@ -47,7 +47,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = [{"item_id": f"i{n}", "title": f"Thing {n}", "genres": ["a", "b"][n % 2]} for n in range(60)]
     events = [
         {"user_id": f"u{n}", "item_id": f"i{(n + step) % 60}", "type": "like", "timestamp": 1.7e9 + 100 * n + step}
-        for n in range(120)
+        for n in range(50)
         for step in range(5)
     ]
     (folder / "items.jsonl").write_bytes(b"\n".join(map(orjson.dumps, items)))

@@ -94,8 +94,8 @@ def test_dislikes_that_are_worth_nothing_change_nothing(lesson, monkeypatch) -> 
     assert model.card.data_sha256 == told.sha256() != lesson.model.card.data_sha256
     np.testing.assert_array_equal(model.attention.items, lesson.model.attention.items)
     assert (model.weights, model.ranker) == (lesson.model.weights, lesson.model.ranker)
-    more = people(320, seed=2)
-    more = replace(more, disliked=Dislikes(np.arange(321), rng.integers(0, 48, 320), np.full(320, 4.0)))
+    more = people(160, seed=2)
+    more = replace(more, disliked=Dislikes(np.arange(161), rng.integers(0, 48, 160), np.full(160, 4.0)))
     likes = replace(more, disliked=None)
     again, plain = (lesson.trainer.refit(model, lesson.texts, data) for data in (more, likes))
     np.testing.assert_array_equal(again.attention.items, plain.attention.items)

@@ -167,12 +167,12 @@ def test_codes_of_a_few_bits_are_tried_and_score_by_exact_vectors(tmp_path):
     """Every code of faiss' table is indexed, loaded and asked. Those of four bits and of one find more with exact
     vectors to score by than by themselves, by which they find less than 95 %.
     """
-    every = catalogue(3000)
+    every = catalogue(1500)
     rung = Rung(every, tmp_path / "rung", ShardTuning(), 0.95, measure=measure)
     rung.ask(asked(every, False, 20))
     best: dict[tuple[str, str], float] = {}
-    for setting in settings(["faiss"], 3000, D):
-        for spec in variants(setting.spec(3000, D)):
+    for setting in settings(["faiss"], 1500, D):
+        for spec in variants(setting.spec(1500, D)):
             if spec.originals != "float16":
                 points = rung.try_out(spec, [64]).measurement.points
                 best[spec.engine.partition(",")[2], spec.originals] = max(point.recall for point in points)
