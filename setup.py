@@ -19,7 +19,7 @@ def compiled(name: str, *flags: str) -> Extension:
 
 setup(
     ext_modules=[
-        compiled("recsys.index.walking", "-pthread"),
+        compiled("recsys.index.walking", "-pthread", "-lm"),
         compiled("recsys.index.mending"),
         compiled("recsys.gathered"),
         compiled("recsys.ranking.picks"),

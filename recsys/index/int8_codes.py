@@ -16,7 +16,7 @@ from recsys.datatypes import Floats
 
 _HEADROOM = 1.25
 """Components of later vectors may be larger than those of the first by this factor before they are clipped."""
-_SMALLEST = np.float32(1e-30)
+SMALLEST = 1e-30
 """A query whose components are all smaller counts as zeros."""
 READ = 1 << 23
 """Components read at a time: 32 MiB as float32."""
@@ -54,7 +54,7 @@ class Rounding:
         the (m, 1) factors by which the products are too large.
         """
         largest = np.abs(queries).max(axis=1, keepdims=True)
-        fits = np.float32(127) / np.maximum(largest, _SMALLEST)
+        fits = np.float32(127) / np.maximum(largest, np.float32(SMALLEST))
         return np.rint(queries * fits), fits / np.float32(self.scale or 1.0)
 
     def scores(self, products: Floats) -> Floats:

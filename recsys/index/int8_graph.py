@@ -58,7 +58,8 @@ class Int8Graph:
         return self.rounding.coded(vectors)
 
     def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
-        return self.rounding.questions(queries)
+        walks = self._compiled()
+        return self.rounding.questions(queries) if walks is None else walks.questions(queries, self.rounding)
 
     def own(self) -> None:
         self.links.own()
@@ -113,11 +114,10 @@ class Int8Graph:
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """Scores are inner products of rounded vectors: within about 0.01 of the exact ones."""
-        nodes, scores = self._walk(codes, k)
-        # Links that lead over hidden nodes can make a walk fall short: then all vectors are read.
-        short = (nodes[:, k - 1] == NO_ROW).nonzero()[0]
-        if len(short):
-            nodes[short], scores[short] = self._scan(codes[short], k)
+        nodes, scores, missing = self._walk(codes, k)
+        if missing:  # links that lead over hidden nodes can make a walk fall short: then all vectors are read
+            short = (nodes[:, k - 1] == NO_ROW).nonzero()[0]
+            nodes[short], scores[short], _ = self._scan(codes[short], k)
         return nodes, scores
 
     def search_allowed(self, codes: Floats, k: int, effort: int, bits: Bits) -> tuple[Rows, Floats]:
@@ -125,15 +125,15 @@ class Int8Graph:
         allowed = bits & self.hidden.bits[: len(bits)] if self.hidden else bits
         ef = self._kept(max(effort, k))
         if walks := self._compiled():
-            return self._scored(*walks.search(codes, k, ef, self._tuning.threads, allowed))
+            return self._scored(*walks.search(codes, k, ef, self._tuning.threads, allowed))[:2]
         library().omp_set_num_threads(self._tuning.threads)
         how = library().SearchParametersHNSW(efSearch=ef, sel=library().IDSelectorBitmap(allowed))
-        return self._scored(*self.links.graph.search(codes, k, params=how))
+        return self._scored(*self.links.graph.search(codes, k, params=how))[:2]
 
     def likeness(self, codes: Floats, others: Floats) -> Floats:
         return self.rounding.scores(codes @ others.T)
 
-    def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+    def _walk(self, codes: Floats, k: int) -> tuple[Rows, Floats, int]:
         effort = self._tuning.ef_search
         if walks := self._compiled():
             ef = self._kept(max(effort, math.ceil(k * min(1.0, max(effort / _USUAL, _LEAST)))))
@@ -164,16 +164,18 @@ class Int8Graph:
             return wanted
         return math.ceil(wanted * (len(self) - len(self._free)) / (len(self) - len(self.hidden)))
 
-    def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
+    def _scan(self, codes: Floats, k: int) -> tuple[Rows, Floats, int]:
         how = library().SearchParameters(sel=self.hidden.selector)
         return self._scored(*self.links.graph.storage.search(codes, k, params=how))
 
-    def _scored(self, products: Floats, nodes: Rows) -> tuple[Rows, Floats]:
+    def _scored(self, products: Floats, nodes: Rows, missing: int | None = None) -> tuple[Rows, Floats, int]:
+        """`missing`: how many nodes are padding; None: they are to be counted. It comes with the answer."""
         scores = self.rounding.scores(products)
-        missing = nodes < 0
-        if np.count_nonzero(missing):
-            scores, nodes = np.where(missing, np.float32(-np.inf), scores), np.where(missing, NO_ROW, nodes)
-        return nodes, scores
+        missing = int(np.count_nonzero(nodes < 0)) if missing is None else missing
+        if missing:
+            there = nodes >= 0
+            scores, nodes = np.where(there, scores, np.float32(-np.inf)), np.where(there, nodes, NO_ROW)
+        return nodes, scores, missing
 
     def vectors(self, nodes: Rows) -> Floats:
         library().omp_set_num_threads(self._tuning.threads)

@@ -12,6 +12,7 @@
 #include <Python.h>
 
 #include <float.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -350,8 +351,13 @@ static PyObject *py_walk(PyObject *self, PyObject *args) {
     Py_BEGIN_ALLOW_THREADS;
     done = walk_all(&graph, queries.buf, m, scores.buf, nodes.buf, threads);
     Py_END_ALLOW_THREADS;
-    if (done) result = Py_NewRef(Py_None);
-    else PyErr_NoMemory();
+    if (done) {
+        int64_t missing = 0;
+        for (int64_t i = 0; i < m * k; i++) missing += ((const int64_t *)nodes.buf)[i] < 0;
+        result = PyLong_FromLongLong(missing);
+    } else {
+        PyErr_NoMemory();
+    }
 end:
     if (allowed.obj) PyBuffer_Release(&allowed);
     PyBuffer_Release(&codes);
@@ -364,9 +370,38 @@ end:
     return result;
 }
 
+/* Queries as `Rounding.questions` rounds them, in one call. */
+static PyObject *py_round(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer queries, codes, longer;
+    float least, scale;
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "y*ffw*w*", &queries, &least, &scale, &codes, &longer)) return NULL;
+    int64_t m = (int64_t)(longer.len / 4), d = m ? (int64_t)(queries.len / 4 / m) : 0;
+    if (queries.len != m * d * 4 || codes.len != queries.len) {
+        PyErr_SetString(PyExc_ValueError, "arrays of questions that do not fit each other");
+        goto end;
+    }
+    for (int64_t i = 0; i < m; i++) {
+        const float *query = (const float *)queries.buf + i * d;
+        float *code = (float *)codes.buf + i * d, largest = least;
+        for (int64_t j = 0; j < d; j++) largest = fabsf(query[j]) > largest ? fabsf(query[j]) : largest;
+        float fits = 127.0f / largest;
+        for (int64_t j = 0; j < d; j++) code[j] = rintf(query[j] * fits);
+        ((float *)longer.buf)[i] = fits / scale;
+    }
+    result = Py_NewRef(Py_None);
+end:
+    PyBuffer_Release(&queries);
+    PyBuffer_Release(&codes);
+    PyBuffer_Release(&longer);
+    return result;
+}
+
 static PyMethodDef methods[] = {
+    {"round", py_round, METH_VARARGS, "round(queries, least, scale, codes, longer)"},
     {"walk", py_walk, METH_VARARGS,
-     "walk(codes, links, offsets, starts, entry, queries, k, ef, threads, instructions, allowed, scores, nodes)"},
+     "walk(codes, links, offsets, starts, entry, queries, k, ef, threads, instructions, allowed, scores, nodes) -> nodes missing"},
     {NULL, NULL, 0, NULL},
 };
 

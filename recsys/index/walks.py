@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats, Rows
+from recsys.index.int8_codes import SMALLEST, Rounding
 
 if TYPE_CHECKING:
     import faiss
@@ -32,7 +33,9 @@ class _Walking(Protocol):
         self, codes: Bits, links: npt.NDArray[np.int32], offsets: npt.NDArray[np.uint64], starts: npt.NDArray[np.int32],
         entry: int, queries: Floats, k: int, ef: int, threads: int, instructions: int, allowed: Bits | None,
         scores: Floats, nodes: Rows, /,
-    ) -> None: ...  # fmt: skip
+    ) -> int: ...  # fmt: skip
+
+    def round(self, queries: Floats, least: float, scale: float, codes: Floats, longer: Floats, /) -> None: ...
 
 
 def compiled() -> _Walking | None:
@@ -58,18 +61,26 @@ class Walks:
         levels = library.vector_to_array(hnsw.cum_nneighbor_per_level)[: hnsw.max_level + 2]
         self._starts = levels.astype(np.int32)
 
+    def questions(self, queries: Floats, rounding: Rounding) -> tuple[Floats, Floats]:
+        """Those of the rounding, by one call for its seven of numpy."""
+        codes, longer = np.empty(queries.shape, np.float32), np.empty((len(queries), 1), np.float32)
+        scale = rounding.scale or 1.0
+        self._walking.round(np.ascontiguousarray(queries, np.float32), SMALLEST, scale, codes, longer)
+        return codes, longer
+
     def search(
         self, codes: Floats, k: int, ef: int, threads: int, allowed: Bits | None, instructions: int = VNNI
-    ) -> tuple[Floats, Rows]:
-        """(m, d) queries, whole numbers from -127 to 127 -> (m, k) products and nodes, best first, padded with -1.
+    ) -> tuple[Floats, Rows, int]:
+        """(m, d) queries, whole numbers from -127 to 127 -> (m, k) products and nodes, best first, padded with -1; and
+        how many are padding.
 
         `ef`: nodes that a walk keeps in sight; under k it may be, and then fewer of the last of them are right.
         `allowed`: a bit for each node that may be given; nodes without a bit may not. None: all may.
         """
         shape = (len(codes), k)
         products, nodes = np.empty(shape, np.float32), np.empty(shape, np.int64)
-        self._walking.walk(
+        missing = self._walking.walk(
             self._codes, self._links, self._offsets, self._starts, self._entry,
             np.ascontiguousarray(codes, np.float32), k, ef, threads, instructions, allowed, products, nodes,
         )  # fmt: skip
-        return products, nodes
+        return products, nodes, missing

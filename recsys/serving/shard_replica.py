@@ -138,13 +138,15 @@ class ShardReplica:
     async def search_later(self, query: ShardQuery) -> CandidateSet:
         """In the search thread, once the log is read up."""
         version = self._loaded(query.version)
-        with self.watch.searching(version, query):
+        with self.watch.waiting():
             if version.read_at < self._standstill.ended:
                 await version.read_again(self._standstill.ended, query.left_s)
             deadline = time.monotonic() + query.left_s
-            return await asyncio.get_running_loop().run_in_executor(
+            candidates, took_s = await asyncio.get_running_loop().run_in_executor(
                 self._searching, self._search_until, deadline, version.shard, query
             )
+        self.watch.note(version, query, candidates, took_s)
+        return candidates
 
     def search_at_once(self, query: ShardQuery) -> CandidateSet | None:
         """The search in the event loop itself; None: it takes too long for that, or has to wait."""
@@ -155,10 +157,11 @@ class ShardReplica:
         waits = version.read_at < self._standstill.ended or shard.fresh.linking or shard.exact or shard.index.waits
         if waits or not self.watch.pace.at_once(query):
             return None
-        with self.watch.searching(version, query):
-            return self.watch.search(shard, query)
+        candidates, took_s = self.watch.search(shard, query)
+        asyncio.get_running_loop().call_soon(self.watch.note_at_once, version, query, candidates, took_s)
+        return candidates
 
-    def _search_until(self, deadline: float, shard: Shard, query: ShardQuery) -> CandidateSet:
+    def _search_until(self, deadline: float, shard: Shard, query: ShardQuery) -> tuple[CandidateSet, float]:
         """In the search thread. Raises Unavailable when nobody waits any more: the searches behind it are of use."""
         if time.monotonic() > deadline:
             raise Unavailable(f"{self.name} came to the search after its caller had given up")

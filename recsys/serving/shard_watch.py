@@ -32,8 +32,8 @@ class ShardWatch:
         self._items = Changing(telemetry, "recsys_items")
 
     @contextmanager
-    def searching(self, version: HeldVersion, query: ShardQuery) -> Iterator[None]:
-        """Around a search, from its arrival to its answer."""
+    def waiting(self) -> Iterator[None]:
+        """Around a search that waits for a thread, from its arrival to its answer."""
         key, start = object(), time.monotonic()
         self._open[key] = start
         try:
@@ -41,20 +41,27 @@ class ShardWatch:
         finally:
             del self._open[key]
             self._telemetry.observe("recsys_answer_seconds", time.monotonic() - start, queue="search")
-        version.recall.offer(query)
-        version.filtered_recall.offer(query)
 
-    def search(self, shard: Shard, query: ShardQuery) -> CandidateSet:
-        """The search itself, in whichever thread does it."""
+    def search(self, shard: Shard, query: ShardQuery) -> tuple[CandidateSet, float]:
+        """The search itself, in whichever thread does it, and the seconds that it took."""
         start = time.monotonic()
         candidates = self.pace.search(shard, query)
-        took_s = time.monotonic() - start
+        return candidates, time.monotonic() - start
+
+    def note(self, version: HeldVersion, query: ShardQuery, candidates: CandidateSet, took_s: float) -> None:
+        """Measure a search that is done. Its answer need not wait for that."""
         self.meter.batch(took_s, 0.0)  # composers decide how large a batch is
         self._telemetry.observe("recsys_batch_requests", query.size, queue="search")
         self._telemetry.observe("recsys_batch_seconds", took_s, queue="search")
         if candidates.searched:
-            self._count_plans(candidates.searched.values(), shard.items.live)
-        return candidates
+            self._count_plans(candidates.searched.values(), version.shard.items.live)
+        version.recall.offer(query)
+        version.filtered_recall.offer(query)
+
+    def note_at_once(self, version: HeldVersion, query: ShardQuery, candidates: CandidateSet, took_s: float) -> None:
+        """The same of one that waited for nothing."""
+        self._telemetry.observe("recsys_answer_seconds", took_s, queue="search")
+        self.note(version, query, candidates, took_s)
 
     def _count_plans(self, searched: Iterable[Searched], live: int) -> None:
         counted = Counter((plan, shape(s.matches, live)) for s in searched for plan in named(s.plans))

@@ -145,13 +145,14 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
     """
     likeness = np.empty((len(rows), LIKENESS), np.float32)
     likeness.fill(np.nan)
-    wanting = np.bincount(query.vector_request, minlength=query.size) > 0
-    if scores is not None:
-        wanting &= ~_take_told(query, offsets, scores, likeness)
-    if len(rows) and np.count_nonzero(wanting):
-        if np.count_nonzero(wanting) == query.size and (each := _alike(query, offsets)):
-            _multiply_alike(shard, query, rows, each, likeness)
-        else:
+    each = _alike(query, offsets) if len(rows) else None
+    if each is not None and scores is None:
+        _multiply_alike(shard, query, rows, each, likeness)
+    elif len(rows):
+        wanting = np.bincount(query.vector_request, minlength=query.size) > 0
+        if scores is not None:
+            wanting &= ~_take_told(query, offsets, scores, likeness)
+        if np.count_nonzero(wanting):
             _multiply(shard, query, rows, offsets, wanting, likeness)
     learned = shard.items.learned
     if len(query.trail) and learned is not None:
@@ -187,7 +188,7 @@ def _alike(query: ShardQuery, offsets: Ints) -> tuple[int, int] | None:
     in the same order; None: they have not.
     """
     size, vectors, roles = query.size, len(query.vectors), query.vector_role
-    if vectors % size or np.count_nonzero(roles == SHUNNED) > 1:
+    if not vectors or vectors % size or np.count_nonzero(roles == SHUNNED) > 1:
         return None
     v, c = vectors // size, int(offsets[1])
     if size > 1:

@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -31,8 +31,20 @@ T = TypeVar("T")
 Shapes = tuple[tuple[int, ...], ...]
 
 _SIZE = struct.Struct("<I")
+_SHORT, _HEADS = 1024, 256
+"""Bytes of a head that is kept, and how many are."""
 _COPIED = 1024
 """Items under which an array is copied one time more: to ask numpy for its buffer takes longer."""
+
+
+class _Read(NamedTuple):
+    """What a head says."""
+
+    arrays: Sequence[tuple[tuple[int, ...], np.dtype[Any], int]]
+    """Shape and dtype of each, and where its memory begins."""
+    end: int
+    """Of the message."""
+    others: Sequence[Any]
 
 
 class Columnar(Generic[T]):
@@ -40,12 +52,20 @@ class Columnar(Generic[T]):
 
     `loose`: names of fields that are numbers, or None, and that `renewed` puts others in the place of.
 
+    `repeated`: messages often have the same head, and no field in it that somebody may change: what it says is kept.
+
     `fit` returns the shapes that the arrays of a message must have, in the order of `names`, from its head: `shapes`
     says which they have, and the other fields are attributes.
     """
 
     def __init__(
-        self, kind: type[T], encode: Callable[[object], bytes], fit: Callable[[Any], Shapes], loose: Sequence[str] = ()
+        self,
+        kind: type[T],
+        encode: Callable[[object], bytes],
+        fit: Callable[[Any], Shapes],
+        loose: Sequence[str] = (),
+        *,
+        repeated: bool = False,
     ) -> None:
         """`encode`: to MessagePack."""
         hints, own = get_type_hints(kind), fields(kind)  # type: ignore[arg-type] # a dataclass
@@ -79,6 +99,9 @@ class Columnar(Generic[T]):
         """For each array the place among the parts, and in a string column's; -1: it is none of those."""
         self._others_of = attrgetter(*(field.name for field in others))
         self._encode, self._fit, self._kind = encode, fit, kind
+        self._repeated = repeated
+        self._read: dict[bytes, _Read] = {}
+        """By head."""
         places = {name: place for place, name in enumerate([*self.names, *(field.name for field in others)])}
         self._strings = [
             tuple(places.pop(f"{field.name}.{part}") for part, _ in _STRINGS)
@@ -116,26 +139,40 @@ class Columnar(Generic[T]):
         if len(payload) < begin + _SIZE.size:
             raise msgspec.DecodeError("the message is cut short")
         (size,) = _SIZE.unpack_from(payload, begin)
-        head: Any = self._decode_head(payload[begin + _SIZE.size : begin + _SIZE.size + size])
-        shapes = head.shapes
-        self._check(head)
-        at = begin + _SIZE.size + size + _padding(size)
+        head = payload[begin + _SIZE.size : begin + _SIZE.size + size]
+        read = self._read.get(head)
+        if read is None:
+            read = self._read_head(head, begin + _SIZE.size + size + _padding(size))
+            if self._repeated and len(head) <= _SHORT:
+                if len(self._read) >= _HEADS:
+                    self._read.clear()
+                self._read[head] = read
         values: list[Any] = []
         try:
-            for shape, dtype in zip(shapes, self._dtypes, strict=True):
-                array: Any = np.ndarray(shape, dtype, payload, at)
-                values.append(array)
-                at += array.nbytes
+            for shape, dtype, at in read.arrays:
+                values.append(np.ndarray(shape, dtype, payload, at))
         except (TypeError, ValueError) as error:
             name = self.names[len(values)]
             raise msgspec.ValidationError(f"the memory is no whole array: {error} - at `$.{name}`") from None
-        if at != len(payload):
-            raise msgspec.ValidationError(f"the message has {len(payload)} bytes and has to have {at}")
-        values += self._others_of(head)
+        if read.end != len(payload):
+            raise msgspec.ValidationError(f"the message has {len(payload)} bytes and has to have {read.end}")
+        values += read.others
         values += [StringColumn(values[blob], values[offsets]) for blob, offsets in self._strings]
         numbers = self._numbers.unpack_from(payload)
         values += [None if bare and math.isnan(n) else n for (_, bare), n in zip(self._loose, numbers, strict=True)]
         return self._kind(*[values[place] for place in self._order])
+
+    def _read_head(self, head: bytes, at: int) -> _Read:
+        """`at`: where the arrays begin. Raises what `decode` raises for what is wrong with the head."""
+        told: Any = self._decode_head(head)
+        self._check(told)
+        arrays = []
+        for name, shape, dtype in zip(self.names, told.shapes, self._dtypes, strict=True):
+            if min(shape) < 0:
+                raise msgspec.ValidationError(f"the memory is no whole array: {shape} - at `$.{name}`")
+            arrays.append((shape, dtype, at))
+            at += math.prod(shape) * dtype.itemsize
+        return _Read(arrays, at, self._others_of(told))
 
     def _check(self, head: Any) -> None:
         """Raises ValidationError where the arrays are not what they have to be."""

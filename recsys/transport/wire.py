@@ -103,7 +103,7 @@ def _fit_candidates(head: Any) -> Shapes:
     return (offsets[:1], n, n, columns, strings, strings, (*n, groups[-1]), n, likeness, *blobs, *codes)
 
 
-_queries = Columnar(ShardQuery, _encode, _fit_query, loose=("trend_floor", "left_s", "now"))
+_queries = Columnar(ShardQuery, _encode, _fit_query, loose=("trend_floor", "left_s", "now"), repeated=True)
 _candidates = Columnar(CandidateSet, _encode, _fit_candidates)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from recsys.config.tuning import ShardTuning
 from recsys.index import hnsw_int8, int8_graph, walks
+from recsys.index.int8_codes import Rounding
 from recsys.index.walks import AVX2, PLAIN, VNNI, Walks
 from tests.support.engines import make
 from tests.support.world import unit_rows
@@ -38,6 +39,7 @@ def assert_as_faiss(graph, queries, k, ef, bits=None, instructions=VNNI, threads
     products, nodes = graph.search(queries, k, params=how)
     ours = Walks(WALKING, faiss, graph).search(queries, k, ef, threads, bits, instructions)
     there = nodes >= 0  # for what is missing faiss gives other products
+    assert ours[2] == np.count_nonzero(~there)
     np.testing.assert_array_equal(ours[1], nodes)
     np.testing.assert_array_equal(ours[0][there], products[there])
 
@@ -80,7 +82,7 @@ def test_walks_at_the_same_time_do_not_meet():
     ours = Walks(WALKING, faiss, graph)
     alone = ours.search(queries, 10, 40, 1, None)
     with ThreadPoolExecutor(24) as threads:
-        for products, nodes in threads.map(lambda _: ours.search(queries, 10, 40, 1, None), range(96)):
+        for products, nodes, _ in threads.map(lambda _: ours.search(queries, 10, 40, 1, None), range(96)):
             np.testing.assert_array_equal(nodes, alone[1])
             np.testing.assert_array_equal(products, alone[0])
 
@@ -97,7 +99,7 @@ def test_a_smaller_effort_than_neighbours():
     centres = rng.normal(size=(30, 48))
     codes = np.rint(40 * unit_rows(centres[rng.integers(30, size=4000)] + 0.6 * rng.normal(size=(4000, 48))) * 3)
     graph, queries = graph_of(codes.astype(np.float32)), codes[:200].astype(np.float32)
-    products, nodes = Walks(WALKING, faiss, graph).search(queries, 50, 24, 1, None)
+    products, nodes, _ = Walks(WALKING, faiss, graph).search(queries, 50, 24, 1, None)
     assert (nodes >= 0).all()
     assert (np.diff(products, axis=1) <= 0).all()
     exact = np.sort(queries @ codes.T.astype(np.float32), axis=1)[:, ::-1]
@@ -167,3 +169,23 @@ def test_an_index_looks_at_fewer_nodes_where_its_effort_is_small(monkeypatch):
         (10, 3), (50, 13), (100, 25), (10, 24), (50, 24), (100, 48), (10, 50), (50, 50), (100, 100), (10, 64), (50, 64),
         (100, 100),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dimension", [1, 7, 384])
+def test_questions_are_those_of_the_rounding(dimension):
+    """To the bit: long and short ones, halves between two whole numbers, zeros, and none at all."""
+    rng, graph = np.random.default_rng(8), graph_of(codes_of(10, dimension, 1))
+    walks = Walks(WALKING, faiss, graph)
+    lengths = np.array([1.0, 1e-3, 1e6, 1e-29, 1e-35, 0.0], np.float32)
+    queries = rng.standard_normal((len(lengths), dimension)).astype(np.float32) * lengths[:, None]
+    halves = (rng.integers(-253, 254, (4, dimension)) / 2).astype(np.float32)
+    halves[:, 0] = 127
+    for scale in (0.0, 0.3, 1234.5):
+        for some in (queries, halves, queries[:0], queries[::2]):
+            rounding = Rounding(scale)
+            codes, longer = walks.questions(some, rounding)
+            plain, plain_longer = rounding.questions(some)
+            np.testing.assert_array_equal(codes.view(np.int32), plain.view(np.int32))
+            np.testing.assert_array_equal(longer, plain_longer)
+    with pytest.raises(ValueError, match="do not fit"):
+        WALKING.round(queries, 1.0, 1.0, queries.copy(), np.zeros((5, 1), np.float32))

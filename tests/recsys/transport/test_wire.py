@@ -165,6 +165,19 @@ def test_a_query_crosses_unchanged():
             assert arrived == sent
 
 
+def test_what_was_kept_of_a_head_says_nothing_of_the_next_message():
+    """Questions of the same head have their own vectors, and are refused where their memory is no whole array."""
+    for turn in range(1000):  # more heads than are kept
+        query = nearest_query(f"v{turn % 500}", VECTORS * np.float32(turn), 5)
+        payload = wire.encode(query)
+        decoded = wire.decode_query(payload)
+        assert decoded.version == query.version
+        np.testing.assert_array_equal(decoded.vectors, query.vectors)
+        for broken in (payload[:-1], payload + b"0"):
+            with pytest.raises(msgspec.ValidationError, match=r"whole array|has to have"):
+                wire.decode_query(broken)
+
+
 def test_items_and_empty_answers_cross():
     """An answer without candidates, and an item with every kind of attribute."""
     none = CandidateSet(
