@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import msgspec
@@ -15,14 +14,14 @@ from recsys.config.scenarios import Scenario
 from recsys.datatypes import AttributeValue, Filter, Floats, Keys, RecQuery, Rule, UserProfile, item_keys
 from recsys.ranking import signals
 from recsys.ranking.candidate_shares import asked_of_each
+from recsys.ranking.question_rows import Asked, KeptRows, Rows, Want
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.segment_top import Top
 from recsys.ranking.selection import Controls
 from recsys.ranking.served_version import Serve
-from recsys.ranking.signals import SIGNALS, Moment
+from recsys.ranking.signals import Moment
 from recsys.shard import sources
-from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, SHUNNED, TASTE, ShardQuery
-from recsys.shard.sources import BITS, COLUMNS
+from recsys.shard.candidates import ShardQuery
 from recsys.state.shown_items import Shown
 
 _TRENDING = 0.0
@@ -111,22 +110,19 @@ def shard_query(
     `memory`: of the caller's own.
     """
     wants = [memory.of(prepared, prepared.weights(serve), spread) for prepared in batch]
-    rows = [
-        row
-        for b, (prepared, want) in enumerate(zip(batch, wants, strict=True))
-        for row in _rows(serve, b, prepared, want)
-    ]
-    numbers = np.array([row[:-1] for row in rows], np.int64).reshape(-1, 4)
+    rows = [memory.rows(serve, prepared, want) for prepared, want in zip(batch, wants, strict=True)]
+    numbers = np.array([row for own in rows for row in own.numbers], np.int64).reshape(-1, 3)
+    vectors = [vector for own in rows for vector in own.vectors]
     exclude, exclude_offsets = _ragged([_excluded(prepared) for prepared in batch])
     liked = [prepared.profile if want.trail else None for prepared, want in zip(batch, wants, strict=True)]
     trail, trail_offsets = _ragged([_NO_KEYS if profile is None else profile.trail for profile in liked])
     return ShardQuery(
         version=serve.version,
-        vectors=np.array([row[-1] for row in rows]) if rows else np.zeros((0, serve.space.width), np.float32),
-        vector_request=numbers[:, 0],
-        vector_role=numbers[:, 1],
-        vector_source=numbers[:, 2],
-        vector_k=numbers[:, 3],
+        vectors=np.array(vectors) if vectors else np.zeros((0, serve.space.width), np.float32),
+        vector_request=np.arange(len(batch)).repeat([len(own.vectors) for own in rows]),
+        vector_role=numbers[:, 0],
+        vector_source=numbers[:, 1],
+        vector_k=numbers[:, 2],
         trail=trail,
         trail_weights=np.concatenate([_NO_WEIGHTS if p is None else p.trail_weights for p in liked]),
         trail_offsets=trail_offsets,
@@ -161,39 +157,17 @@ def grouped(batch: Sequence[Prepared]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for p in batch for key in p.scenario.caps))
 
 
-@dataclass(frozen=True, slots=True)
-class _Want:
-    """What a scenario wants of a shard."""
-
-    sources: Mapping[str, int]
-    """Candidates by source."""
-    columns: list[int]
-    """The same by COLUMNS."""
-    weighed: list[bool]
-    """By role: whether a signal with a weight compares candidates with that vector."""
-    trail: bool
-    """Whether a signal with a weight is measured by the last likes."""
-
-    @classmethod
-    def of(cls, prepared: Prepared, weights: Mapping[str, float], spread: int) -> _Want:
-        wanted, weighed = prepared.sources(spread), [SIGNALS[name] for name in weights]
-        roles = {role for signal in weighed for role in signal.roles}
-        return cls(
-            wanted,
-            [wanted.get(column, 0) for column in COLUMNS],
-            [role in roles for role in range(ROLES)],
-            any(signal.trail for signal in weighed),
-        )
-
-
 class Wants:
-    """What requests of each kind want of a shard. It is worked out once: the same few kinds come again and again."""
+    """What requests of each kind want of a shard. It is worked out once: the same few kinds come again and again. So do
+    users, whose rows are kept.
+    """
 
     def __init__(self) -> None:
+        self._rows = KeptRows()
         # The scenario and the weights are kept beside, so that nothing else gets their ids.
-        self._by_kind: dict[tuple[int, int, int, bool, int], tuple[Scenario, Mapping[str, float], _Want]] = {}
+        self._by_kind: dict[tuple[int, int, int, bool, int], tuple[Scenario, Mapping[str, float], Want]] = {}
 
-    def of(self, prepared: Prepared, weights: Mapping[str, float], spread: int) -> _Want:
+    def of(self, prepared: Prepared, weights: Mapping[str, float], spread: int) -> Want:
         """`weights`: of the request's blend."""
         scenario, query = prepared.scenario, prepared.query
         kind = (id(scenario), id(weights), query.k, query.items is not None, spread)
@@ -201,52 +175,14 @@ class Wants:
         if entry is None:
             if len(self._by_kind) >= _KINDS:
                 self._by_kind.clear()
-            entry = self._by_kind[kind] = (scenario, weights, _Want.of(prepared, weights, spread))
+            entry = self._by_kind[kind] = (scenario, weights, Want.of(prepared.sources(spread), weights))
         return entry[2]
 
-
-_Row = tuple[int, int, int, int, Floats]
-
-
-def _rows(serve: Serve, request: int, prepared: Prepared, want: _Want) -> list[_Row]:
-    """(request, role, source bit, k, vector) of the vectors that a source looks for the k neighbours of, or that a
-    signal with a weight compares with: 0 and 0 where it is only that.
-    """
-    space, profile, rows = serve.space, prepared.profile, list[_Row]()
-    judged = prepared.least_relevance is not None
-    similar, liked = want.sources.get("similar", 0), want.sources.get("because_you_liked", 0)
-    if prepared.vector is not None:
-        if similar or judged or want.weighed[QUERY]:
-            rows.append((request, QUERY, similar and BITS["similar"], similar, prepared.vector))
-        similar = 0  # that means what was asked for then; the taste only gives its signal
-    if not profile.cold:
-        rows += _tastes(serve, request, prepared, want, similar)
-    if prepared.shun_above is not None:
-        rows += [(request, SHUNNED, 0, 0, space.text_query(one[: space.text])) for one in profile.shunned_vectors]
-    for i in range(len(profile.recent_vectors)):
-        # Only the newest is walked from: the taste reaches what is like the others, and a walk is what costs most.
-        k = 0 if i else liked
-        if k or want.weighed[BECAUSE + i]:
-            vector = space.context_query(profile.recent_vectors[i])
-            rows.append((request, BECAUSE + i, k and BITS["because_you_liked"], k, vector))
-    return rows
-
-
-def _tastes(serve: Serve, request: int, prepared: Prepared, want: _Want, similar: int) -> list[_Row]:
-    """The rows of a user's taste. `similar`: candidates of the source of that name that it looks for."""
-    space, profile, rows = serve.space, prepared.profile, list[_Row]()
-    explores = prepared.explore > 0
-    new = want.sources.get("new", 0) if explores else 0
-    measured = prepared.least_relevance is not None or want.weighed[TASTE]
-    if similar or new or measured:
-        taste = space.query(profile.taste)
-        if similar or measured:
-            rows.append((request, TASTE, similar and BITS["similar"], similar, taste))
-        if new or (explores and measured):
-            rows.append((request, TASTE, new and BITS["new"], new, taste))
-    if space.learned and want.weighed[LONG]:
-        rows.append((request, LONG, 0, 0, space.long_query(profile.taste)))
-    return rows
+    def rows(self, serve: Serve, prepared: Prepared, want: Want) -> Rows:
+        """The request's vectors. `want`: what `of` returned for it."""
+        asked = Asked(prepared.vector, prepared.least_relevance is not None, prepared.shun_above is not None,
+                      prepared.explore > 0)  # fmt: skip
+        return self._rows.of(serve.space, prepared.profile, want, asked)
 
 
 def _excluded(prepared: Prepared) -> Keys:

@@ -14,6 +14,7 @@ from msgspec import structs
 from recsys.columns import StringColumn
 from recsys.datatypes import RecQuery
 from recsys.ranking.batch_query import Prepared, Wants, shard_query
+from recsys.ranking.question_rows import Asked, KeptRows, Want
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.signals import Moment
 from recsys.serving.kept_questions import KeptQuestions
@@ -125,3 +126,33 @@ async def test_answers_to_repeated_requests_are_those_of_a_batch(world):
     await world.gateway.record([event("u", ids(batched)[0])])
     for _ in range(3):
         assert ids(batched)[0] not in ids(await world.gateway.recommend(QUERY))
+
+
+@pytest.mark.parametrize("wishes", [{}, {"explore": 0.5}, {"diversity": 0.3, "k": 3}, {"include_seen": True}])
+async def test_a_batch_of_users_who_came_before_is_asked_as_one_of_new_users(world, wishes):
+    """Their vectors are kept; those of another kind of request, and of a profile that has changed, are made anew."""
+    serve, moment, wants = world.gateway.follower.serve, Moment(1e9, 1e5, 1e5), Wants()
+    for _ in range(2):
+        plain = [await prepared(world, RecQuery(k=5, user_id=user)) for user in ("u", "v", "nobody")]
+        others = [structs.replace(one, query=structs.replace(one.query, **wishes)) for one in plain]
+        for batch in (plain, plain, others, others, [*others, *plain], plain):
+            rules = BatchRules.of([()] * len(batch), 0.0)
+            kept, anew = (shard_query(serve, batch, moment, rules, memory) for memory in (wants, Wants()))
+            assert_same(kept, anew)
+        await world.gateway.record([event("u", "forest-1"), event("v", "forest-2", type="dislike")])
+
+
+async def test_the_vectors_of_a_user_are_forgotten_with_the_profile(world):
+    serve = world.gateway.follower.serve
+    one = await prepared(world, QUERY)
+    rows, want, asked = KeptRows(most=2), Want.of({"similar": 5}, {"taste": 1.0}), Asked(None, False, False, False)
+    copies = [structs.replace(one.profile) for _ in range(5)]
+    for profile in copies:
+        assert rows.of(serve.space, profile, want, asked) is rows.of(serve.space, profile, want, asked)
+    assert len(rows) == 2
+    del profile, copies
+    gc.collect()
+    assert len(rows) == 0
+    text = Asked(np.ones(serve.space.width, np.float32), *asked[1:])
+    assert rows.of(serve.space, one.profile, want, text).numbers[0][2] == 5
+    assert len(rows) == 0  # a text is another each time
