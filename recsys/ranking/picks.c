@@ -1,7 +1,9 @@
-/* The order of a batch's candidates, and the items of its slates, for `picking.py`, which says what the arrays hold.
+/* The scores of a batch's candidates, their order, and the items of its slates, for `blending.py` and `picking.py`, which
+ * say what the arrays hold.
  *
  * One call takes the place of some thirty calls of numpy on arrays of one request, and of a loop of Python over what was
- * picked. Both give the same: scores are ordered as numpy's lexsort does it and rounded as its `round` does it.
+ * picked. Both give the same: products are added up as numpy's einsum does it, scores are ordered as its lexsort does it
+ * and rounded as its `round` does it.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -12,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LANES 4 /* sums that numpy adds up side by side */
 #define RUN 16 /* rows that are put in order by insertion */
 
 /* A float as a number that is the smaller the better the score; all NaN are the same, and the last. */
@@ -54,6 +57,59 @@ static int bounded(const int64_t *offsets, int64_t parts, int64_t n) {
     for (int64_t part = 0; part < parts; part++)
         if (offsets[part] > offsets[part + 1]) return 0;
     return 1;
+}
+
+typedef struct {
+    const float *likeness, *others, *weights;
+    const int64_t *columns; /* of each signal: in `likeness`; from -2 downwards in `others`; -1: it has no weight */
+    int64_t signals, width, other;
+} Blend;
+
+static float blended(const Blend *blend, int64_t row, const float *weights) {
+    float sums[LANES] = {0};
+    for (int64_t s = 0; s < blend->signals; s++) {
+        int64_t column = blend->columns[s];
+        if (column == -1) continue;
+        float value = column >= 0 ? blend->likeness[row * blend->width + column]
+                                  : blend->others[row * blend->other - 2 - column];
+        if (value != value) continue;
+        value = value < -1.0f ? -1.0f : value > 1.0f ? 1.0f : value;
+        sums[s % LANES] += value * weights[s];
+    }
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+static PyObject *py_blend(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer offsets, likeness, others, columns, weights, kinds, scores;
+    long long width, other;
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(args, "y*y*Ly*Ly*y*y*w*", &offsets, &likeness, &width, &others, &other, &columns, &weights,
+                          &kinds, &scores))
+        return NULL;
+    int64_t parts = (int64_t)(offsets.len / 8) - 1, n = (int64_t)(scores.len / 4), signals = (int64_t)(columns.len / 8);
+    const int64_t *ends = offsets.buf, *own = kinds.buf, *places = columns.buf;
+    int fits = bounded(ends, parts, n) && likeness.len == n * width * 4 && others.len == n * other * 4 &&
+               kinds.len == parts * 8 && signals > 0 && weights.len % (signals * 4) == 0;
+    for (int64_t s = 0; fits && s < signals; s++) fits = places[s] < width && -2 - places[s] < other;
+    for (int64_t part = 0; fits && part < parts; part++)
+        fits = own[part] >= 0 && own[part] < weights.len / (signals * 4);
+    if (fits) {
+        Blend blend = {likeness.buf, others.buf, weights.buf, places, signals, width, other};
+        float *to = scores.buf;
+        for (int64_t part = 0; part < parts; part++)
+            for (int64_t row = ends[part]; row < ends[part + 1]; row++)
+                to[row] = blended(&blend, row, blend.weights + own[part] * signals);
+        result = Py_NewRef(Py_None);
+    } else PyErr_SetString(PyExc_ValueError, "candidates that do not fit each other");
+    PyBuffer_Release(&offsets);
+    PyBuffer_Release(&likeness);
+    PyBuffer_Release(&others);
+    PyBuffer_Release(&columns);
+    PyBuffer_Release(&weights);
+    PyBuffer_Release(&kinds);
+    PyBuffer_Release(&scores);
+    return result;
 }
 
 static int order_all(const int64_t *offsets, int64_t parts, const float *scores, const uint64_t *twins, int64_t *order,
@@ -225,6 +281,8 @@ static PyObject *py_slates(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
+    {"blend", py_blend, METH_VARARGS,
+     "blend(offsets, likeness, width, others, other, columns, weights, kinds, scores)"},
     {"order", py_order, METH_VARARGS, "order(offsets, scores, twins, order) -> whether no two are equal"},
     {"slates", py_slates, METH_VARARGS,
      "slates(picked, ends, scores, sources, likeness, width, first, last, liked, ids, titles, names, make, reasons)"},

@@ -57,9 +57,14 @@ class Signal:
     """Training searches the signals in this order."""
 
 
-def _likeness(column: int) -> Compute:
-    """Return a signal that is a column of `CandidateSet.likeness`, which shards compute."""
-    return lambda candidates, _: candidates.likeness[:, column]
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """A signal that is a column of `CandidateSet.likeness`, which shards compute."""
+
+    column: int
+
+    def __call__(self, candidates: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+        return candidates.likeness[:, self.column]
 
 
 def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
@@ -92,35 +97,35 @@ def recency(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:
 SIGNALS = {
     "query": Signal(
         "cosine to what was asked for: a text, or an item",
-        _likeness(QUERY), roles=(QUERY,), start=1.0,
+        Likeness(QUERY), roles=(QUERY,), start=1.0,
     ),
     "taste": Signal(
         "cosine to the user's vector; of a version that learned, the score that its factors give",
-        _likeness(TASTE), roles=(TASTE,), weight=1.0, start=1.0, grid=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), turn=1,
+        Likeness(TASTE), roles=(TASTE,), weight=1.0, start=1.0, grid=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0), turn=1,
     ),
     "long": Signal(
         "score of the whole history's factors",
-        _likeness(LONG), roles=(LONG,), grid=(0.0, 0.01, 0.03, 0.1, 0.4), turn=2,
+        Likeness(LONG), roles=(LONG,), grid=(0.0, 0.01, 0.03, 0.1, 0.4), turn=2,
     ),
     "near": Signal(
         "neighbour rows of the last likes, exact where factors are approximate",
-        _likeness(TRAIL["near"]), trail=True, start=1.0, grid=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0), turn=3,
+        Likeness(TRAIL["near"]), trail=True, start=1.0, grid=(0.0, 0.5, 1.0, 2.0, 4.0, 8.0), turn=3,
     ),
     "follows": Signal(
         "how often the item came soon after the last likes",
-        _likeness(TRAIL["follows"]), trail=True, grid=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2), turn=4,
+        Likeness(TRAIL["follows"]), trail=True, grid=(0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2), turn=4,
     ),
     "last": Signal(
         "neighbour row of the very last like",
-        _likeness(TRAIL["last"]), trail=True, grid=(0.0, 0.1, 0.3, 1.0, 3.0), turn=5,
+        Likeness(TRAIL["last"]), trail=True, grid=(0.0, 0.1, 0.3, 1.0, 3.0), turn=5,
     ),
     "attention": Signal(
         "what the network that reads the last likes expects next; 0 for the average item",
-        _likeness(TRAIL["attention"]), trail=True, grid=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), turn=9,
+        Likeness(TRAIL["attention"]), trail=True, grid=(0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0), turn=9,
     ),
     "affinity": Signal(
         "cosine of the item's keywords to those of the last likes",
-        _likeness(TRAIL["affinity"]), trail=True, grid=(0.0, 0.01, 0.03, 0.1, 0.3, 1.0), turn=10,
+        Likeness(TRAIL["affinity"]), trail=True, grid=(0.0, 0.01, 0.03, 0.1, 0.3, 1.0), turn=10,
     ),
     "because": Signal(
         "cosine to the nearest of the items liked last",
@@ -140,6 +145,8 @@ SIGNALS = {
     ),
 }  # fmt: skip
 """By name, in the order of the columns of `measure`."""
+
+NO_SIGNALS = np.zeros((0, len(SIGNALS)), np.float32)
 
 DEFAULT = {name: signal.weight for name, signal in SIGNALS.items() if signal.weight}
 """Weights of a scenario without weights."""

@@ -13,11 +13,12 @@ from recsys.datatypes import Floats
 from recsys.model.profiles import position
 from recsys.ranking import known_features
 from recsys.ranking.batch_query import Prepared
+from recsys.ranking.blending import scores
 from recsys.ranking.relevance import relevant
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.selection import blend
 from recsys.ranking.served_version import Serve
-from recsys.ranking.signals import Moment, measure
+from recsys.ranking.signals import NO_SIGNALS, Moment, measure
 from recsys.ranking.tree_ranker import features
 from recsys.serving.kept_questions import KeptQuestions
 from recsys.shard.candidates import CandidateSet, ShardQuery
@@ -32,6 +33,7 @@ class Gathered:
     batch: Sequence[Prepared]
     candidates: CandidateSet
     signals: Floats
+    """(n, len(SIGNALS)); (0, len(SIGNALS)): nobody looks at them."""
     scores: Floats
     """(n,) the linear blend."""
     missing: tuple[str, ...]
@@ -122,16 +124,19 @@ class Gathering:
 def measured(
     answer: ShardsAnswer,
     batch: Sequence[Prepared],
-    wanted: Collection[str],
+    wanted: Collection[str] | None,
     weights: Sequence[Mapping[str, float]],
 ) -> Gathered | None:
     """Measure the candidates; None where no shard answered.
 
-    `wanted`: names of signals. `weights`: of each request's blend; empty: none is blended.
+    `wanted`: names of signals; None: the scores alone are. `weights`: of each request's blend; empty: none is blended.
     """
     if answer.candidates is None:
         return None
     candidates, moment = relevant(answer.candidates, batch), answer.moment
-    signals = measure(candidates, moment, wanted)
-    scores = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
-    return Gathered(batch, candidates, signals, scores, answer.missing, moment.now, answer.rules)
+    if wanted is None:
+        signals, blended = NO_SIGNALS, scores(candidates, moment, weights)
+    else:
+        signals = measure(candidates, moment, wanted)
+        blended = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
+    return Gathered(batch, candidates, signals, blended, answer.missing, moment.now, answer.rules)

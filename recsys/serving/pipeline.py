@@ -96,8 +96,7 @@ class Recommender:
         # Trees and explanations look at every signal, the blend at those that have a weight.
         every = serve.ranker is not None or any(p.query.explain for p in batch)
         weights = [p.weights(serve) for p in batch]
-        wanted = SIGNALS.keys() if every else set().union(*{id(w): w for w in weights}.values())
-        gathered = await self._gather(batch, serve, clock, wanted, weights, foresight)
+        gathered = await self._gather(batch, serve, clock, SIGNALS.keys() if every else None, weights, foresight)
         if gathered is None:
             return [Unavailable("no shard answered in time; try again") for _ in batch]
         candidates, signals, missing = gathered.candidates, gathered.signals, gathered.missing
@@ -195,7 +194,7 @@ class Recommender:
         batch: Sequence[Prepared],
         serve: Serve,
         clock: Clock,
-        wanted: Collection[str],
+        wanted: Collection[str] | None,
         weights: Sequence[Mapping[str, float]],
         foresight: Foresight | None = None,
     ) -> Gathered | None:

@@ -9,42 +9,15 @@ from hypothesis import strategies as st
 
 from recsys.columns import StringColumn
 from recsys.ranking import picking
-from recsys.ranking.picking import LIKED, NAMED, ordered, slates
-from recsys.shard.candidates import BECAUSE, NUMBERS, ROLES, CandidateSet
-from recsys.shard.trail_measures import LIKENESS
+from recsys.ranking.picking import LIKED, ordered, slates
+from recsys.shard.candidates import BECAUSE, ROLES
+from tests.support.drawn_candidates import candidates_of
 
 PICKS = picking.compiled()
 pytestmark = pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
 
 SCORES = (0.0, -0.0, 0.5, 0.5000001, -0.25, 1e-7, 3e8, np.inf, -np.inf, np.nan)
 """Among others, those whose order is delicate."""
-MASKS = [bits for bits, names in enumerate(NAMED) if names]
-
-
-def candidates_of(rng: np.random.Generator, sizes: list[int], *, some_rows: bool, twins: bool) -> CandidateSet:
-    n = sum(sizes)
-    offsets = np.array([0, *sizes], np.int64).cumsum()
-    likeness = rng.standard_normal((n, LIKENESS)).astype(np.float32).round(1)
-    likeness[rng.random((n, LIKENESS)) < 0.4] = np.nan
-    ids = StringColumn.of([f"id-{i}-{'ü€' * (i % 3)}" for i in range(n)])
-    titles = StringColumn.of([f"The {i}th title 🎬" if i % 4 else "" for i in range(n)])
-    if some_rows:
-        order = rng.permutation(n)
-        ids, titles = ids.at(order), titles.at(order)
-    return CandidateSet(
-        offsets=offsets,
-        keys=np.arange(n, dtype=np.uint64),
-        sources=rng.choice(MASKS, n).astype(np.int64),
-        likeness=likeness,
-        columns=np.zeros((n, NUMBERS)),
-        ids=ids,
-        titles=titles,
-        sketches=np.zeros((n, 0), np.int8),
-        groups=np.zeros((n, 0), np.uint64),
-        twins=rng.integers(0, 6 if twins else 2**47, n).astype(np.uint64),
-        matches=np.zeros((n, 0), np.uint8),
-        top_count=1.0,
-    )
 
 
 def scores_of(rng: np.random.Generator, n: int) -> np.ndarray:
