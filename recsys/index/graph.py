@@ -120,10 +120,8 @@ class ReusingGraph(Graph, Protocol):
         no search runs. Nothing is added meanwhile.
         """
 
-    def release(self, nodes: Rows) -> tuple[Rows, Rows]:
-        """Free nodes that were mended, while no search runs. Return those that are free now, and those that are not
-        hidden and that no link leads to any more.
-        """
+    def release(self, nodes: Rows) -> Rows:
+        """Free nodes that were mended, while no search runs. Return those that are free now."""
 
 
 class GraphIndex:
@@ -203,8 +201,8 @@ class GraphIndex:
             with self._lock.alone():
                 step()
         with self._lock.alone():
-            freed, _ = graph.release(dead)
-            self.nodes.forget(freed)
+            freed = graph.release(dead)
+        self.nodes.forget(freed)
 
     def remove(self, rows: Rows) -> None:
         with self._lock.alone():

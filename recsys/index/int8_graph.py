@@ -106,11 +106,15 @@ class Int8Graph:
             self.forget_walks()
             yield step
 
-    def release(self, nodes: Rows) -> tuple[Rows, Rows]:
+    def release(self, nodes: Rows) -> Rows:
         freed = nodes[nodes != self.links.entry]
-        lost = self.links.cut(freed)
         self._free = np.concatenate([self._free, freed])
-        return freed, lost.astype(np.int64)
+        return freed
+
+    @property
+    def lost(self) -> Rows:
+        """See `unreached.MendedGraph`."""
+        return self.links.lost
 
     def search(self, codes: Floats, k: int) -> tuple[Rows, Floats]:
         """Scores are inner products of rounded vectors: within about 0.01 of the exact ones."""

@@ -20,7 +20,7 @@ from recsys.index.faiss_library import library
 from recsys.index.huge_pages import huge_pages
 from recsys.index.int8_file import OpenFile
 from recsys.index.lent_memory import Loans, lent
-from recsys.index.mended_links import Ints, LinkArrays, leading_to, mended, put, without_links_to
+from recsys.index.mended_links import LinkArrays, cut, leading_to, mended, put, without_links_to
 
 if TYPE_CHECKING:
     import faiss
@@ -32,8 +32,10 @@ LINKED = 1 << 27
 _UNSORTED = 1 << 16
 """Vectors up to which they are linked before they are put in order: so many, and their links, fit a core's cache."""
 
-_MENDED = 64
-"""Nodes that get new links at a time: some 20 µs each, and a moment in which no walk runs."""
+_MENDED, _CUT = 64, 512
+"""Nodes that get new links at a time, some 20 µs each; and nodes that lose theirs. Both take a moment in which no walk
+runs.
+"""
 
 
 class Links:
@@ -45,6 +47,8 @@ class Links:
         self._file = file
         self._loans: Loans | None = None
         """The memory that the graph has when it has grown out of the map of its file."""
+        self.lost: Rows = np.zeros(0, np.int64)
+        """(n,) nodes that no link leads to since others were mended last."""
 
     def __len__(self) -> int:
         return int(self.graph.ntotal)
@@ -109,7 +113,7 @@ class Links:
 
     def mend(self, nodes: Rows) -> Iterator[Callable[[], None]]:
         """What has to be done that no link leads to these nodes any more, some at a time: each to be called while no
-        walk runs, before the next is asked for.
+        walk runs, before the next is asked for. `lost` is of them then.
         """
         yield self._begin
         arrays = LinkArrays.of(self.graph)
@@ -120,14 +124,13 @@ class Links:
             part = slice(start, start + _MENDED)
             lists = mended(arrays, dead, linked[part], levels[part])
             yield partial(put, arrays, linked[part], levels[part], lists)
-
-    def cut(self, nodes: Rows) -> Ints:
-        """Take the links of nodes that no link leads to. Return the nodes that no link leads to now."""
-        arrays = LinkArrays.of(self.graph)
-        led = np.concatenate([nodes[:0], *(arrays.neighbours(node, 0) for node in nodes.tolist())])
-        for node in nodes.tolist():
-            arrays.links[arrays.whole(node)] = -1
-        return without_links_to(arrays, np.setdiff1d(led, nodes).astype(np.int32))
+        led = np.zeros(len(self) + 1, bool)
+        for start in range(0, len(nodes), _CUT):
+            some = nodes[start : start + _CUT]
+            led[arrays.links[arrays.places(some, 0)]] = True
+            yield partial(cut, arrays, some)
+        led[-1] = False  # of -1, where there is no link
+        self.lost = without_links_to(arrays, np.flatnonzero(led & ~dead))
 
     def build(self, read: Callable[[slice | Rows], Floats], count: int, dimension: int, threads: int) -> Rows:
         """Fill an empty graph with so many vectors; `read` gives the codes of some. Return the (count,) int64 nodes.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_DEAD = 64
 """Dead nodes that are looked through for one node, as in `mending.c`."""
+_MOST_LEVELS = 64
 _READ = 1 << 18
 """Links read at a time: about a millisecond, in which nothing else has the interpreter."""
 
@@ -101,8 +102,8 @@ def leading_to(arrays: LinkArrays, dead: Bools) -> tuple[Ints, Ints]:
     places = np.concatenate([np.zeros(0, np.int64), *found])
     nodes = np.searchsorted(arrays.offsets, places.astype(np.uint64), side="right") - 1
     levels = np.searchsorted(arrays.starts, places - arrays.offsets[nodes].astype(np.int64), side="right") - 1
-    both = np.unique(np.stack([nodes, levels], axis=1)[~dead[nodes]], axis=0).astype(np.int32)
-    return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+    nodes, levels = np.divmod(np.unique((nodes * _MOST_LEVELS + levels)[~dead[nodes]]), _MOST_LEVELS)
+    return nodes.astype(np.int32), levels.astype(np.int32)
 
 
 def mended(arrays: LinkArrays, dead: Bools, nodes: Ints, levels: Ints) -> Ints:
@@ -156,7 +157,15 @@ def put(arrays: LinkArrays, nodes: Ints, levels: Ints, lists: Ints) -> None:
         arrays.links[places] = lists[here][:, : places.shape[1]]
 
 
-def without_links_to(arrays: LinkArrays, nodes: Ints) -> Ints:
+def cut(arrays: LinkArrays, nodes: Rows) -> None:
+    """Take all links from the nodes."""
+    arrays.links[arrays.places(nodes, 0)] = -1
+    wide = arrays.offsets[nodes + 1] - arrays.offsets[nodes] > arrays.starts[1]
+    for node in nodes[wide].tolist():
+        arrays.links[arrays.whole(node)] = -1
+
+
+def without_links_to(arrays: LinkArrays, nodes: Rows) -> Rows:
     """Those of the nodes that no link leads to."""
     led = np.zeros(len(arrays.offsets), bool)
     for _, links in arrays.read():

@@ -103,10 +103,11 @@ class Nodes:
     def forget(self, nodes: Rows) -> None:
         """Let nodes without rows not be found any more: they will stand for other codes."""
         hashes, order = self._sorted
-        stays = ~np.isin(order, nodes)
-        self._sorted = hashes[stays], order[stays]
-        gone = set(nodes.tolist())
-        self._recent = {key: node for key, node in self._recent.items() if node not in gone}
+        stays = np.ones(len(self), bool)
+        stays[nodes] = False
+        here = stays[order]
+        self._sorted = hashes[here], order[here]
+        self._recent = {key: node for key, node in self._recent.items() if stays[node]}
 
     def _merge(self, hashes: Keys, nodes: Rows) -> None:
         """Merge the recent nodes and these into the sorted arrays."""

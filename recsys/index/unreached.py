@@ -49,6 +49,12 @@ class WalkedGraph(HoldingGraph, Protocol):
         """(m, d) codes as `search` takes them, (n, d) codes as `add` takes them -> (m, n) scores as `search` gives."""
 
 
+class MendedGraph(ReusingGraph, Protocol):
+    @property
+    def lost(self) -> Rows:
+        """(n,) nodes that no link leads to since others were released."""
+
+
 class ReachedGraph:
     """A `Graph` around one that is walked: what comes after the first addition is found by its own vector.
 
@@ -174,12 +180,13 @@ class ReachedGraph:
     def mend(self, nodes: Rows) -> Iterator[Callable[[], None]]:
         return cast("ReusingGraph", self.walked).mend(nodes)
 
-    def release(self, nodes: Rows) -> tuple[Rows, Rows]:
-        freed, lost = cast("ReusingGraph", self.walked).release(nodes)
+    def release(self, nodes: Rows) -> Rows:
+        freed = (walked := cast("MendedGraph", self.walked)).release(nodes)
+        lost = walked.lost
         self._keep(np.flatnonzero(~np.isin(self._nodes.view, freed)))
         lost = lost[~np.isin(lost, self._nodes.view)]
         self._add_unreached(lost, self.walked.codes(self.walked.vectors(lost)))
-        return freed, lost
+        return freed
 
     def hide(self, nodes: Rows) -> None:
         self.walked.hide(nodes)

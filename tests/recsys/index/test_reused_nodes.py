@@ -155,3 +155,21 @@ def test_searches_beside_it_find_what_is_there():
     thread.join()
     assert not wrong
     assert len(index.graph) <= 2 * ITEMS * 33 / 32 + 66
+
+
+def test_nodes_are_freed_in_small_steps():
+    """While a step is made no search runs, so each changes the links of few nodes."""
+    index = make("hnsw_int8")
+    index.add(np.arange(3000), random_vectors(3000))
+    index.remove(np.arange(1500))
+    arrays = LinkArrays.of(index.graph.walked.links.graph)
+    dead, changed = index.nodes.empty, []
+    for step in index.graph.mend(dead):
+        before = arrays.links.copy()
+        step()
+        places = np.flatnonzero(arrays.links != before)
+        changed.append(len(np.unique(np.searchsorted(arrays.offsets, places, side="right"))))
+    assert max(changed) <= 512
+    assert sum(changed) > 2000
+    freed = index.graph.release(dead)
+    assert set(without_links_to(arrays, np.arange(3000))) <= {*freed, *index.graph.unreached}
