@@ -59,6 +59,8 @@ def _ml100k(name: str) -> Callable[[Path], Path]:
 def _shop_items(folder: Path) -> Path:
     """10,000 things: each of a kind, with five of its words and one of another kind's."""
     rng, file, kinds = np.random.default_rng(5), folder / "items.jsonl", list(_THINGS)
+    if file.exists():
+        return file
     with file.open("w") as lines:
         for n in range(10_000):
             kind, brand = kinds[int(rng.choice(6, p=(0.35, 0.25, 0.2, 0.1, 0.07, 0.03)))], f"brand{rng.zipf(1.6) % 200}"
@@ -80,9 +82,10 @@ def _shop_events(folder: Path) -> Path:
     for line in _shop_items(folder).read_text().splitlines():
         item = json.loads(line)
         by_kind.setdefault(item["attributes"]["kind"], []).append(item["item_id"])
+    ids = {kind: np.array(some) for kind, some in by_kind.items()}  # of a list, each draw would make one anew
     with file.open("w") as lines:
         for user in range(1000):
-            some = [by_kind[kind] for kind in rng.choice(list(by_kind), 2, replace=False)]
+            some = [ids[kind] for kind in rng.choice(list(ids), 2, replace=False)]
             for n in range(int(rng.integers(3, 30))):
                 event = {"event_id": f"{user}-{n}", "user_id": f"u{user}", "type": "like", "timestamp": 1.7e9 + n}
                 lines.write(json.dumps(event | {"item_id": str(rng.choice(some[n % 2]))}) + "\n")

@@ -23,12 +23,13 @@ def shop(tmp_path_factory):
     return folder, [json.loads(line) for line in items.read_text().splitlines()], events
 
 
-def test_people_of_the_shop_like_things_that_it_has(shop):
+def test_people_of_the_shop_like_things_that_it_has(shop, tmp_path):
     """Every event names an item, and the two files are the same at every run."""
     folder, items, events = shop
     ids, before = {item["item_id"] for item in items}, events.read_text()
     assert all(json.loads(line)["item_id"] in ids for line in before.splitlines())
-    assert SHOPS["shop"].events(folder).read_text() == before
+    assert SHOPS["shop"].events(tmp_path).read_text() == before
+    assert SHOPS["shop"].items(tmp_path).read_bytes() == SHOPS["shop"].items(folder).read_bytes()
 
 
 @pytest.mark.parametrize("name", SHOPS)

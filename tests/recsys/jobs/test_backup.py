@@ -31,7 +31,7 @@ from recsys.versions.store import VersionStore
 from tests.support.own_valkey import Valkey
 from tests.support.world import NOW, World, catalogue, event, eventually
 
-USERS = [f"user {n}" for n in range(1000)]
+USERS = [f"user {n}" for n in range(300)]
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     one: World,
     tmp_path: Path,
 ) -> None:
-    """The top 10 of 1,000 users with their scores, after a backup during which other users were written."""
+    """The top 10 of 300 users with their scores, after a backup during which other users were written."""
     await settled(one)
     before = await answers(one)
     written = itertools.count()
