@@ -12,8 +12,6 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import pytest
-
 import recsys
 
 ROOT = Path(recsys.__file__).parents[1]
@@ -62,16 +60,35 @@ def test_importing_the_domain_brings_neither_the_platform_nor_torch():
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
-@pytest.mark.parametrize("path", [*DOMAIN, *sorted((ROOT / "deployments").rglob("*.py"))], ids=lambda p: p.name)
-def test_nothing_is_unpickled(path):
-    """What is unpickled runs. Arrays are loaded without it, weights by their library as plain tensors, YAML safely."""
-    assert not imported(path) & UNPICKLERS
+def unpickling(path: Path) -> list[str]:
+    """What a file imports or calls that unpickles."""
+    found = sorted(imported(path) & UNPICKLERS)
     for node in nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             call, named = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
-            assert call not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle"), f"{path}: {call}"
-            assert call != "np.load" or named.get("allow_pickle") == "False", f"{path}: {call}"
-            assert call != "torch.load" or named.get("weights_only") == "True", f"{path}: {call}"
+            if (
+                call in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle")
+                or (call == "np.load" and named.get("allow_pickle") != "False")
+                or (call == "torch.load" and named.get("weights_only") != "True")
+            ):
+                found.append(f"{node.lineno}: {call}")
+    return found
+
+
+def test_nothing_is_unpickled():
+    """What is unpickled runs. Arrays are loaded without it, weights by their library as plain tensors, YAML safely."""
+    sources = [*DOMAIN, *sorted((ROOT / "deployments").rglob("*.py"))]
+    found = {str(path.relative_to(ROOT)): unpickling(path) for path in sources}
+    assert len(found) > 400
+    assert {path: what for path, what in found.items() if what} == {}
+
+
+def test_unpickling_is_found(tmp_path):
+    text = (
+        "import pickle\nnp.load(a)\nnp.load(a, allow_pickle=False)\nyaml.load(b)\ntorch.load(c, weights_only=False)\n"
+    )
+    (tmp_path / "a.py").write_text(text)
+    assert unpickling(tmp_path / "a.py") == ["pickle", "2: np.load", "4: yaml.load", "5: torch.load"]
 
 
 def test_a_replica_imports_no_more_than_it_needs():
