@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from operator import attrgetter
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -35,16 +35,6 @@ _SHORT, _HEADS = 1024, 256
 """Bytes of a head that is kept, and how many are."""
 _COPIED = 1024
 """Items under which an array is copied one time more: to ask numpy for its buffer takes longer."""
-
-
-class _Read(NamedTuple):
-    """What a head says."""
-
-    arrays: Sequence[tuple[tuple[int, ...], np.dtype[Any], int]]
-    """Shape and dtype of each, and where its memory begins."""
-    end: int
-    """Of the message."""
-    others: Sequence[Any]
 
 
 class Columnar(Generic[T]):
@@ -100,8 +90,8 @@ class Columnar(Generic[T]):
         self._others_of = attrgetter(*(field.name for field in others))
         self._encode, self._fit, self._kind = encode, fit, kind
         self._repeated = repeated
-        self._read: dict[bytes, _Read] = {}
-        """By head."""
+        self._kept: dict[bytes, tuple[Shapes, Sequence[Any]]] = {}
+        """What was read of heads."""
         places = {name: place for place, name in enumerate([*self.names, *(field.name for field in others)])}
         self._strings = [
             tuple(places.pop(f"{field.name}.{part}") for part, _ in _STRINGS)
@@ -140,39 +130,35 @@ class Columnar(Generic[T]):
             raise msgspec.DecodeError("the message is cut short")
         (size,) = _SIZE.unpack_from(payload, begin)
         head = payload[begin + _SIZE.size : begin + _SIZE.size + size]
-        read = self._read.get(head)
-        if read is None:
-            read = self._read_head(head, begin + _SIZE.size + size + _padding(size))
-            if self._repeated and len(head) <= _SHORT:
-                if len(self._read) >= _HEADS:
-                    self._read.clear()
-                self._read[head] = read
+        shapes, others = self._kept.get(head) or self._read(head)
+        at = begin + _SIZE.size + size + _padding(size)
         values: list[Any] = []
         try:
-            for shape, dtype, at in read.arrays:
-                values.append(np.ndarray(shape, dtype, payload, at))
+            for shape, dtype in zip(shapes, self._dtypes, strict=True):
+                array: Any = np.ndarray(shape, dtype, payload, at)
+                values.append(array)
+                at += array.nbytes
         except (TypeError, ValueError) as error:
             name = self.names[len(values)]
             raise msgspec.ValidationError(f"the memory is no whole array: {error} - at `$.{name}`") from None
-        if read.end != len(payload):
-            raise msgspec.ValidationError(f"the message has {len(payload)} bytes and has to have {read.end}")
-        values += read.others
+        if at != len(payload):
+            raise msgspec.ValidationError(f"the message has {len(payload)} bytes and has to have {at}")
+        values += others
         values += [StringColumn(values[blob], values[offsets]) for blob, offsets in self._strings]
         numbers = self._numbers.unpack_from(payload)
         values += [None if bare and math.isnan(n) else n for (_, bare), n in zip(self._loose, numbers, strict=True)]
         return self._kind(*[values[place] for place in self._order])
 
-    def _read_head(self, head: bytes, at: int) -> _Read:
-        """`at`: where the arrays begin. Raises what `decode` raises for what is wrong with the head."""
+    def _read(self, head: bytes) -> tuple[Shapes, Sequence[Any]]:
+        """Shapes of the arrays, and the other fields. Raises what `decode` raises for what is wrong with them."""
         told: Any = self._decode_head(head)
         self._check(told)
-        arrays = []
-        for name, shape, dtype in zip(self.names, told.shapes, self._dtypes, strict=True):
-            if min(shape) < 0:
-                raise msgspec.ValidationError(f"the memory is no whole array: {shape} - at `$.{name}`")
-            arrays.append((shape, dtype, at))
-            at += math.prod(shape) * dtype.itemsize
-        return _Read(arrays, at, self._others_of(told))
+        read = told.shapes, self._others_of(told)
+        if self._repeated and len(head) <= _SHORT:
+            if len(self._kept) >= _HEADS:
+                self._kept.clear()
+            self._kept[head] = read
+        return read
 
     def _check(self, head: Any) -> None:
         """Raises ValidationError where the arrays are not what they have to be."""
