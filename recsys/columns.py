@@ -176,6 +176,10 @@ class Column(Generic[S]):
         """Fill an empty column with an array of its type, which is not copied."""
         self._data, self._length = with_room(values), len(values)
 
+    def lend(self, room: npt.NDArray[S]) -> None:
+        """Let an empty column use this array of its type and width: until it is full, nothing is copied."""
+        self._data = room
+
     def extend(self, values: npt.ArrayLike) -> None:
         added = np.asarray(values, self._data.dtype)
         end = self._length + len(added)

@@ -90,3 +90,15 @@ def test_an_equal_item_gives_its_vector_after_the_first_with_its_text_went(monke
     shard.upsert([Item("c", "the same", "words")], near[2])
     for name in "bc":
         np.testing.assert_array_equal(shard.items.vectors(shard.items.rows([name])), vectors)
+
+
+def test_vectors_that_come_are_not_copied_again():
+    """They stay where they were written to, however many come behind them."""
+    table = make_shard(200, "flat").items
+    start, vectors = len(table), unit_rows(np.random.default_rng(0).standard_normal((500, D)))
+    places = set()
+    for part in range(40):
+        table.append([Item(f"come{part}-{n}", "") for n in range(500)], vectors)
+        places.add(table.latest_vectors(start, start + 1).ctypes.data)
+    assert len(places) == 1
+    np.testing.assert_array_equal(table.vectors(np.arange(start, start + 500)), vectors)
