@@ -162,7 +162,7 @@ def test_a_signal_of_what_candidates_carry_is_added_by_one_file(copy: Copy) -> N
 
 def test_a_signal_that_shards_measure_is_added_by_two_files(copy: Copy, lesson) -> None:
     """As above, of a version that learned something: the last likes travel to the shards for it alone."""
-    row = ROW.format(says="a toy: whether training knew the item", compute='_likeness(TRAIL["toy"])', trail=True)
+    row = ROW.format(says="a toy: whether training knew the item", compute='Likeness(TRAIL["toy"])', trail=True)
     copy.insert("recsys/ranking/signals.py", END_OF_SIGNALS, row)
     copy.insert(
         "recsys/shard/trail_measures.py",

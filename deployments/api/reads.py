@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from deployments.api.answer_schemas import SlateOut
+from deployments.api.body_queries import BodyQueries, of_request
 from deployments.api.parameters import (
     ContextText,
     EventsText,
@@ -16,12 +17,9 @@ from deployments.api.parameters import (
     ItemId,
     RulesText,
     basket_in,
-    basket_of,
-    check_bulk,
     check_k,
     check_text,
     context_in,
-    context_of,
     filter_of,
     rules_in,
     scenario_for,
@@ -41,11 +39,8 @@ from deployments.api.schemas import (
 from deployments.api.slate_body import written
 from deployments.api.user_queries import UserQueries
 from recsys.config.scenarios import Kind
-from recsys.data.filters import compile_filter
-from recsys.data.rules import compile_rules
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput
-from recsys.ranking.scenarios import referable_of
 from recsys.serving.chosen_answers import Choice
 from recsys.serving.gateway import Gateway
 from recsys.serving.left_out import WhyNot
@@ -69,7 +64,7 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
 
 def router(gateway: Gateway) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
-    platform, declared, referable = gateway.platform, gateway.platform.attributes, referable_of(gateway.platform)
+    platform, queries = gateway.platform, BodyQueries(gateway)
     slate_out: dict[str, Any] = {"response_model": SlateOut}
 
     routes.get(  # the id is read in the body, see parsing.py
@@ -79,22 +74,8 @@ def router(gateway: Gateway) -> APIRouter:
     )(user_recommendations(gateway))
 
     def query_of(request: Request, body: RecommendBody | SearchBody, call: Kind) -> RecQuery:
-        check_bulk(len(body.exclude), "exclude", gateway.settings.limits)
-        return RecQuery(
-            k=check_k(body.k, gateway.settings.limits),
-            scenario=scenario_for(gateway.settings, body.scenario, call),
-            user_id=body.user_id,
-            filter=compile_filter(body.filter, declared, referable=referable),
-            exclude=tuple(body.exclude),
-            include_seen=body.include_seen,
-            diversity=body.diversity,
-            explain=body.explain,
-            rules=compile_rules(body.rules, declared, referable=referable),
-            context=context_of(body.context, platform),
-            basket=basket_of(body.events, gateway.settings, time.time()),
-            since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"] if body.log else None,
-        )
+        query = queries.of(body, call, body.k, include_seen=body.include_seen)
+        return of_request(queries.asked_by(body, query), request, log=body.log)
 
     @routes.post("/recommendations", **slate_out)
     async def recommendations(request: Request, body: RecommendBody) -> Response:
@@ -106,22 +87,8 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.post("/rank", **slate_out)
     async def rank(request: Request, body: RankBody) -> Response:
         """Put the given items in order for a user; unknown ones are left out and named."""
-        check_bulk(len(body.items), "items", gateway.settings.limits)
-        items = tuple(dict.fromkeys(body.items))
-        query = RecQuery(
-            k=len(items),
-            scenario=scenario_for(gateway.settings, body.scenario, "rank"),
-            user_id=body.user_id,
-            items=items,
-            include_seen=True,
-            diversity=0.0,
-            explain=body.explain,
-            rules=compile_rules(body.rules, declared, referable=referable),
-            context=context_of(body.context, platform),
-            basket=basket_of(body.events, gateway.settings, time.time()),
-            since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"] if body.log else None,
-        )
+        query = queries.ranking(body.items, body.scenario, explain=body.explain, rules=body.rules)
+        query = of_request(queries.asked_by(body, query), request, log=body.log)
         return await _answer(gateway, request, query)
 
     @routes.get("/items/{item_id}/similar", **slate_out)
@@ -150,9 +117,8 @@ def router(gateway: Gateway) -> APIRouter:
             rules=rules_in(rules, platform),
             basket=basket_in(events, gateway.settings),
             explain=explain,
-            since=request.scope["recsys.caller"].since,
-            request_id=request.scope["recsys.request_id"] if log else None,
         )
+        query = of_request(query, request, log=log)
         return await _answer(gateway, request, query, page=page, choice=Choice(version, variant))
 
     @routes.post("/search", **slate_out)
@@ -224,7 +190,7 @@ async def _answer(
     elif page is not None:
         slate = await gateway.page(query, page, text, caller)
     else:
-        slate = await (gateway.recommend(query, caller) if text is None else gateway.search(text, query, caller))
+        slate = await gateway.slate(query, text, caller)
     if (trace := request.scope.get("recsys.trace")) is not None:
         trace(query, slate)
     return _Json(*written(slate, query, request.scope["recsys.request_id"], start, left_out))

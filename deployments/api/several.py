@@ -3,135 +3,30 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 from msgspec import structs
-from pydantic import BaseModel, Field
 
-from deployments.api.answer_schemas import RecommendedItem
-from deployments.api.parameters import basket_of, check_bulk, check_k, check_text, context_of, scenario_for
+from deployments.api.body_queries import BodyQueries
+from deployments.api.parameters import check_text, context_of
 from deployments.api.problems import status_of
 from deployments.api.routes import CheckedRoute
-from deployments.api.schemas import (
-    Basket,
-    Body,
-    Context,
-    Flag,
-    Ids,
-    QueryText,
-    Rules,
-    StrictDiversity,
-    StrictK,
-)
+from deployments.api.several_schemas import PageBody, PageOut, RowIn, UsersBody, UsersOut
 from recsys.access.gate import Gate
 from recsys.answers import Recommendation, Slate
-from recsys.data.filters import FilterIn, compile_filter
-from recsys.data.records import Id
-from recsys.data.rules import compile_rules
 from recsys.datatypes import RecQuery
 from recsys.errors import BadInput, RecsysError
-from recsys.ranking.scenarios import referable_of
 from recsys.serving.gateway import Gateway
 from recsys.serving.several_answers import Answer, Question, answered, rows
 from recsys.transport.coalescing import Caller
 
-USERS = 100
-"""Users of one call."""
-ROWS = 20
-"""Rows of one page."""
 _ITEMS = 300
 """Items of all rows together: a row is ranked as deep as it and those before it are long, and that many take some 20 ms
 to spread."""
 _ID_CHARS = 120
 """Characters of a request's id that the ids of its answers begin with: those have at most 128."""
-
-
-class UsersBody(Body):
-    """What is said of one user's slate in POST /v1/recommendations, for all of these."""
-
-    users: Annotated[list[Id], Field(min_length=1, max_length=USERS)]
-    k: StrictK = 10
-    scenario: str = Field("home", max_length=64)
-    filter: FilterIn | None = None
-    exclude: Ids = Field([])
-    include_seen: Flag = False
-    diversity: StrictDiversity = None
-    explain: Flag = False
-    rules: Rules = Field([])
-    context: Context = Field({})
-
-
-class RowIn(Body):
-    """One row of a page. Which of `text`, `item_id` and `items` it needs follows from the kind of its scenario."""
-
-    name: str = Field("", max_length=64)
-    """Of the caller's choice, and given back."""
-    scenario: str = Field("home", max_length=64)
-    k: StrictK | None = None
-    """null: 10, or all of `items`."""
-    text: QueryText | None = None
-    """For a scenario of searches."""
-    item_id: Id | None = None
-    """For a scenario of similar items."""
-    items: Ids | None = None
-    """For a scenario that ranks."""
-    filter: FilterIn | None = None
-    exclude: Ids = Field([])
-    include_seen: Flag | None = None
-    """null: as the call of its kind has it."""
-    diversity: StrictDiversity = None
-    explain: Flag = False
-    rules: Rules = Field([])
-
-
-class PageBody(Body):
-    rows: Annotated[list[RowIn], Field(min_length=1, max_length=ROWS)]
-    """From the top of the page: earlier rows have the choice."""
-    user_id: Id | None = None
-    context: Context = Field({})
-    events: Basket = Field([])
-
-
-class ErrorOut(BaseModel):
-    """Why there is no slate: what the call for it alone would be told."""
-
-    status: int
-    code: str
-    detail: str
-    field: str | None = None
-
-
-class AnswerOut(BaseModel):
-    """One slate, or `error`."""
-
-    request_id: str
-    """The call's own with a number: what events name this slate by."""
-    user_id: str | None = None
-    name: str | None = None
-    scenario: str
-    model_version: str | None = None
-    index_version: str | None = None
-    degraded: list[str] = []
-    items: list[RecommendedItem] = []
-    unknown_items: list[str] | None = None
-    notes: list[str] | None = None
-    error: ErrorOut | None = None
-
-
-class UsersOut(BaseModel):
-    request_id: str
-    took_ms: float
-    answers: list[AnswerOut]
-    """In the order of `users`."""
-
-
-class PageOut(BaseModel):
-    request_id: str
-    took_ms: float
-    rows: list[AnswerOut]
-    """In the order of `rows`."""
 
 
 class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
@@ -165,70 +60,32 @@ _NEEDS = {"search": "text", "similar": "item_id", "rank": "items"}
 
 def router(gateway: Gateway, gate: Gate) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
-    platform, declared, referable = gateway.platform, gateway.platform.attributes, referable_of(gateway.platform)
+    queries = BodyQueries(gateway)
 
     async def ask(question: Question, turn: Caller) -> Slate:
-        query, text = question
-        return await (gateway.recommend(query, turn) if text is None else gateway.search(text, query, turn))
+        return await gateway.slate(question.query, question.text, turn)
 
     @routes.post("/recommendations/batch", response_model=UsersOut)
     async def of_users(request: Request, body: UsersBody) -> Response:
         """Recommendations for up to 100 users, each answered as if it had been asked for alone."""
-        began, limits = time.perf_counter(), gateway.settings.limits
+        began = time.perf_counter()
         gate.charge(request.scope.get("recsys.key"), len(body.users) - 1)
-        check_bulk(len(body.exclude), "exclude", limits)
-        common = RecQuery(
-            k=check_k(body.k, limits),
-            scenario=scenario_for(gateway.settings, body.scenario, "home"),
-            filter=compile_filter(body.filter, declared, referable=referable),
-            exclude=tuple(body.exclude),
-            include_seen=body.include_seen,
-            diversity=body.diversity,
-            explain=body.explain,
-            rules=compile_rules(body.rules, declared, referable=referable),
-            context=context_of(body.context, platform),
-        )
-        queries = [
+        common = queries.of(body, "home", body.k, include_seen=body.include_seen)
+        common = structs.replace(common, context=context_of(body.context, gateway.platform))
+        asked = [
             structs.replace(common, user_id=user, request_id=_own_id(request, n)) for n, user in enumerate(body.users)
         ]
-        answers = await answered([Question(query) for query in queries], ask, request.scope["recsys.caller"])
-        told = [_told(query, answer, user_id=query.user_id) for query, answer in zip(queries, answers, strict=True)]
+        answers = await answered([Question(query) for query in asked], ask, request.scope["recsys.caller"])
+        told = [_told(query, answer, user_id=query.user_id) for query, answer in zip(asked, answers, strict=True)]
         return _json(request, began, "answers", told)
-
-    def question_of(n: int, row: RowIn, common: RecQuery) -> Question:
-        at, limits = f"rows[{n}]", gateway.settings.limits
-        scenario = gateway.settings.scenarios.get(row.scenario)
-        kind = "home" if scenario is None else scenario.call(row.scenario)
-        for call, field in _NEEDS.items():
-            if (getattr(row, field) is not None) != (call == kind):
-                needs = "needs it" if call == kind else "does not take it"
-                raise BadInput(f"{at}.{field}: a row of a scenario for {kind} {needs}", field=f"{at}.{field}")
-        check_bulk(len(row.exclude), f"{at}.exclude", limits)
-        check_bulk(len(row.items or ()), f"{at}.items", limits)
-        items = None if row.items is None else tuple(dict.fromkeys(row.items))
-        query = structs.replace(
-            common,
-            k=check_k(row.k or 10, limits, f"{at}.k") if items is None else len(items),
-            scenario=scenario_for(gateway.settings, row.scenario, kind, f"{at}.scenario"),
-            like_item=row.item_id,
-            items=items,
-            filter=compile_filter(row.filter, declared, f"{at}.filter", referable),
-            exclude=tuple(row.exclude),
-            include_seen=kind in ("search", "rank") if row.include_seen is None else row.include_seen,
-            diversity=0.0 if kind == "rank" else row.diversity,
-            explain=row.explain,
-            rules=compile_rules(row.rules, declared, f"{at}.rules", referable),
-        )
-        return Question(query, None if row.text is None else check_text(row.text, limits, f"{at}.text"))
 
     @routes.post("/pages", response_model=PageOut)
     async def page(request: Request, body: PageBody) -> Response:
         """The rows of a page, each with a scenario and a query of its own. No item comes in two of them."""
         began = time.perf_counter()
         gate.charge(request.scope.get("recsys.key"), len(body.rows) - 1)
-        context, basket = context_of(body.context, platform), basket_of(body.events, gateway.settings, time.time())
-        common = RecQuery(k=1, user_id=body.user_id, context=context, basket=basket)
-        questions = [question_of(n, row, common) for n, row in enumerate(body.rows)]
+        asked = queries.asked_by(body, RecQuery(k=1))
+        questions = [_question_of(gateway, queries, n, row, asked) for n, row in enumerate(body.rows)]
         if (wanted := sum(query.k for query, _ in questions)) > _ITEMS:
             raise BadInput(
                 f"rows: ask for {wanted} items together, over the limit of {_ITEMS}; lower their k", field="rows"
@@ -243,6 +100,27 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
         return _json(request, began, "rows", told)
 
     return routes
+
+
+def _question_of(gateway: Gateway, queries: BodyQueries, n: int, row: RowIn, asked: RecQuery) -> Question:
+    """`asked`: what is the same in all rows."""
+    at, limits = f"rows[{n}].", gateway.settings.limits
+    scenario = gateway.settings.scenarios.get(row.scenario)
+    kind = "home" if scenario is None else scenario.call(row.scenario)
+    for call, field in _NEEDS.items():
+        if (getattr(row, field) is not None) != (call == kind):
+            needs = "needs it" if call == kind else "does not take it"
+            raise BadInput(f"{at}{field}: a row of a scenario for {kind} {needs}", field=f"{at}{field}")
+    seen = kind in ("search", "rank") if row.include_seen is None else row.include_seen
+    k = row.k or 10 if row.items is None else 1
+    query = queries.of(row, kind, k, include_seen=seen, at=at)
+    if row.items is not None:
+        ranked = queries.ranking(row.items, row.scenario, explain=row.explain, rules=row.rules, at=at)
+        query = structs.replace(ranked, filter=query.filter, exclude=query.exclude, include_seen=seen)
+    query = structs.replace(
+        query, like_item=row.item_id, user_id=asked.user_id, context=asked.context, basket=asked.basket
+    )
+    return Question(query, None if row.text is None else check_text(row.text, limits, f"{at}text"))
 
 
 def _own_id(request: Request, n: int) -> str:

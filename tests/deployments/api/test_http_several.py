@@ -64,14 +64,14 @@ async def test_users_are_answered_as_if_each_had_asked_alone(make_http) -> None:
 async def test_one_users_error_is_that_users_alone(make_http, monkeypatch) -> None:
     """The others are answered; where nobody is, the call itself is told."""
     http = await make_http()
-    recommend, lost = http.world.gateway.recommend, {"b"}
+    slate, lost = http.world.gateway.slate, {"b"}
 
-    async def overloaded(query, caller=None):
+    async def overloaded(query, text, caller=None):
         if query.user_id in lost:
             raise Overloaded("full")
-        return await recommend(query, caller)
+        return await slate(query, text, caller)
 
-    monkeypatch.setattr(http.world.gateway, "recommend", overloaded)
+    monkeypatch.setattr(http.world.gateway, "slate", overloaded)
     first, second = (await post(http, BATCH, users=["a", "b"]))["answers"]
     assert len(first["items"]) == 10
     assert second["error"] == {"status": 429, "code": "overloaded", "detail": "full"}
