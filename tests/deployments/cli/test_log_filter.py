@@ -67,6 +67,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_command_writes_nothing_but_its_own_lines(shop: Path, arguments: tuple[str, ...]) -> None:
     """In a process of its own, as people run it: with --json nothing at all beside the JSON."""
     path = {"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": "/usr/bin:/bin", "HOME": str(shop)}
+    path |= {"OMP_NUM_THREADS": "1"}  # as in `tests/conftest.py`
     command = [*COMMAND, *arguments, "--config", "config.yaml"]
     done = subprocess.run(command, cwd=shop, env=path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
