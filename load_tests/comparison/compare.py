@@ -14,7 +14,7 @@ from typing import Any
 from load_tests.comparison import results, toggled
 from load_tests.comparison.answers import USERS, Answers, ask, judge
 from load_tests.comparison.bench import ROOT, Bench
-from load_tests.comparison.cheapest import show, tune
+from load_tests.comparison.cheapest import ENGINES, show, tune
 from load_tests.comparison.contenders import URL, Contender, contenders
 from load_tests.comparison.profiling import Foreign, cpu_seconds, record, report, show_cores
 from load_tests.comparison.workload import Workload
@@ -43,7 +43,10 @@ def main() -> None:
         chosen = contenders(bench, args.only)
         for needed in dict.fromkeys(c.needs for c in chosen if c.needs):
             bench.prepare(needed, again=args.rebuild)
-        settings = {c.name: tune(c, bench, args.recall) for c in chosen if c.needs and args.recall is not None}
+        alike = [c for c in chosen if c.needs in ENGINES]
+        settings = {c.name: tune(c, bench, args.recall) for c in alike if args.recall is not None}
+        for learned in [c for c in chosen if c.name == results.TRAINED and results.OURS in settings]:
+            learned.ef = settings[results.OURS]["ef"]  # what is right is another thing for each user there
         runs, answers = measure(chosen, work, args)
         ours = [c for c in chosen if c.name == results.OURS and switched]
         pairs = [pair for c in ours for pair in toggled.in_turn(c, switched, work, args.clients, args.pairs)]
@@ -93,12 +96,14 @@ def measure(
             try:
                 contender.start()
                 if contender.needs:
-                    answers[contender.name] = ask(URL, contender.target, min(USERS, work.users))
+                    given = ask(URL, contender.target, min(USERS, work.users))
+                if contender.needs in ENGINES:
+                    answers[contender.name] = given
                 drive(URL, contender.target, work.users, 32, _WARM_UP_S)
                 for clients in args.clients:
                     runs[contender.name][clients].append(calmest(contender, work, clients, args))
-                if args.profile and repeat == 0 and contender.name == results.OURS:
-                    profile(contender, work, args.out / "profile", args.profile)
+                if args.profile and repeat == 0 and contender.name in (results.OURS, results.TRAINED):
+                    profile(contender, work, args.out / f"profile-{contender.name}", args.profile)
             finally:
                 contender.stop()
     return {name: [middle(each[n]) for n in args.clients] for name, each in runs.items()}, answers

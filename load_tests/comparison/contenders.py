@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +16,7 @@ import psutil
 import yaml
 
 from load_tests.comparison.bench import PORT, ROOT, Bench, wait_for
+from load_tests.comparison.interactions import People
 
 URL = f"http://127.0.0.1:{PORT}"
 _STOP_WITHIN_S = 15.0
@@ -158,6 +160,10 @@ def _platform(bench: Bench) -> dict:
     return bench.platform_config()
 
 
+def _trained(bench: Bench) -> dict:
+    return bench.trained_config()
+
+
 def _naive(bench: Bench) -> dict:
     args = {"data_dir": str(bench.split), "redis_url": bench.redis_url, "shards": bench.work.shards}
     return _serve_file({"import_path": "load_tests.comparison.baselines.naive_serve:build", "args": args})
@@ -168,17 +174,25 @@ def _noop(builder: str) -> Callable[[Bench], dict]:
     return lambda bench: _serve_file({"import_path": path, "args": {"redis_url": bench.redis_url}})
 
 
-def _tell_events(bench: Bench) -> None:
-    """The users' likes through the platform's own API; Redis keeps them for later starts."""
-    if bench.told:
+def _tell_likes(bench: Bench) -> None:
+    _tell(bench, "recsys", bench.work.events())
+
+
+def _tell_interactions(bench: Bench) -> None:
+    _tell(bench, "trained", People(bench.work).events(time.time()))
+
+
+def _tell(bench: Bench, name: str, bodies: Iterator[list[dict]]) -> None:
+    """The users' events through the platform's own API; Redis keeps them for later starts."""
+    if name in bench.told:
         return
     with httpx.Client(base_url=URL, timeout=60, trust_env=False) as client:
-        for events in bench.work.events():
+        for events in bodies:
             answer = client.post("/v1/events", json={"events": events})
             answer.raise_for_status()
             if answer.json()["refused"] or answer.json()["unknown_items"]:
                 raise SystemExit(f"the platform refused events: {answer.text[:500]}")
-    bench.told = True
+    bench.told.add(name)
 
 
 def contenders(bench: Bench, only: list[str]) -> list[Contender]:
@@ -187,7 +201,8 @@ def contenders(bench: Bench, only: list[str]) -> list[Contender]:
     ours = f"{plain}&include_seen=true"
     every: list[Contender] = [
         # The contenders know of no seen items, so the platform leaves none out either.
-        OnServe(bench, "recsys", _platform, "platform", ours, after_start=_tell_events),
+        OnServe(bench, "recsys", _platform, "platform", ours, after_start=_tell_likes),
+        OnServe(bench, "trained", _trained, "trained", ours, after_start=_tell_interactions),
         Monolith(bench, 1),
         Monolith(bench, 2),
         OnServe(bench, "noop", _noop("build"), "", plain),

@@ -17,7 +17,8 @@ from rich.table import Table
 from load_tests.comparison.wrk import Measured
 
 Runs = dict[str, list[Measured]]
-OURS, MONOLITH, NAIVE, NOOP, BARE, ECHO = "recsys", "monolith-2", "naive", "noop", "noop-bare", "echo"
+OURS, TRAINED, MONOLITH, NAIVE = "recsys", "trained", "monolith-2", "naive"
+NOOP, BARE, ECHO = "noop", "noop-bare", "echo"
 
 
 def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | None]:
@@ -30,6 +31,9 @@ def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | 
         "vs_echo": _over(_peak(runs_of, OURS), _peak(runs_of, ECHO)),
         "p50_vs_monolith": _over(_at(runs_of, OURS, 1, "p50_ms"), _at(runs_of, MONOLITH, 1, "p50_ms")),
         "p99_vs_monolith": _over(_at(runs_of, OURS, 32, "p99_ms"), _at(runs_of, MONOLITH, 32, "p99_ms")),
+        "trained_vs_bare": _over(_peak(runs_of, TRAINED), _peak(runs_of, OURS)),
+        "p50_trained_vs_bare": _over(_at(runs_of, TRAINED, 1, "p50_ms"), _at(runs_of, OURS, 1, "p50_ms")),
+        "p99_trained_vs_bare": _over(_at(runs_of, TRAINED, 32, "p99_ms"), _at(runs_of, OURS, 32, "p99_ms")),
         "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],
         "encoder_int8_cosine": encoders and encoders["encoder_int8_cosine"],
     }

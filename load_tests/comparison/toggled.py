@@ -23,7 +23,8 @@ from rich.table import Table
 from load_tests.comparison.bench import ROOT
 from load_tests.comparison.contenders import URL, Contender
 from load_tests.comparison.profiling import cpu_seconds
-from load_tests.comparison.workload import Workload, item_id
+from load_tests.comparison.rules import RULES
+from load_tests.comparison.workload import Workload
 from load_tests.comparison.wrk import drive
 
 
@@ -112,19 +113,10 @@ def running_experiments(number: int, url: str = URL) -> Iterator[None]:
 
 @contextmanager
 def with_rules(url: str = URL) -> Iterator[None]:
-    """A boost, a bury and a pin in the scenario that is asked for, each of a hundred items."""
-
-    def items(first: int) -> dict[str, Any]:
-        return {"must": [{"key": "item_id", "any": [item_id(number) for number in range(first, first + 100)]}]}
-
-    rules: list[dict[str, Any]] = [
-        {"name": "more", "kind": "boost", "weight": 0.1, "filter": items(0)},
-        {"name": "less", "kind": "bury", "weight": 0.1, "filter": items(100)},
-        {"name": "third", "kind": "pin", "position": 3, "filter": items(200)},
-    ]
+    """The rules of `rules.py` in the scenario that is asked for."""
     with httpx.Client(base_url=f"{url}/v1/admin", timeout=30, trust_env=False) as client:
         client.patch(
-            "/scenarios", json={"scenarios": {"home": {"rules": rules}}, "author": "load test"}
+            "/scenarios", json={"scenarios": {"home": {"rules": RULES}}, "author": "load test"}
         ).raise_for_status()
         try:
             yield

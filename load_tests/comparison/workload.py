@@ -46,7 +46,7 @@ class Workload:
         return hashlib.sha256(json.dumps([built, M, EF_CONSTRUCTION]).encode()).hexdigest()[:10]
 
     @cached_property
-    def _own(self) -> npt.NDArray[np.int64]:
+    def own(self) -> npt.NDArray[np.int64]:
         """(items,) cluster of each item."""
         return np.random.default_rng(self.seed).integers(self.clusters, size=self.items)
 
@@ -67,7 +67,7 @@ class Workload:
         for start in range(0, self.items, 50_000):
             part = slice(start, min(start + 50_000, self.items))
             noise = rng.standard_normal((part.stop - start, inner), np.float32) @ basis
-            yield part, _unit(centres[self._own[part]] + noise)
+            yield part, _unit(centres[self.own[part]] + noise)
 
     @cached_property
     def likes(self) -> npt.NDArray[np.int64]:
@@ -77,8 +77,8 @@ class Workload:
     def drawn_likes(self) -> npt.NDArray[np.int64]:
         """The same, drawn anew."""
         rng = np.random.default_rng(self.seed + 2)
-        ends = np.cumsum(np.bincount(self._own, minlength=self.clusters))
-        by_cluster = np.split(np.argsort(self._own, kind="stable"), ends[:-1])
+        ends = np.cumsum(np.bincount(self.own, minlength=self.clusters))
+        by_cluster = np.split(np.argsort(self.own, kind="stable"), ends[:-1])
         liked = []
         for home in rng.integers(self.clusters, size=self.users):
             near = rng.choice(by_cluster[home], min(LIKES_AT_HOME, len(by_cluster[home])), replace=False)
