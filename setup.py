@@ -1,8 +1,12 @@
-"""What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss and numpy do the same
-work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`, `recsys/ranking/picking.py`).
+"""What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss, scipy and numpy do
+the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`,
+`recsys/ranking/picking.py`, `quickscorer.py`, `recsys/model/sparse_sums.py`).
 """
 
 from setuptools import Extension, setup
+
+ROUNDED = "-ffp-contract=off"
+"""Sums are rounded after each product, as those are that they replace."""
 
 
 def compiled(name: str, *flags: str) -> Extension:
@@ -23,5 +27,7 @@ setup(
         compiled("recsys.index.mending"),
         compiled("recsys.gathered"),
         compiled("recsys.ranking.picks"),
+        compiled("recsys.model.summing", ROUNDED),
+        compiled("recsys.ranking.scoring", ROUNDED),
     ]
 )

@@ -8,7 +8,7 @@ matrix that training multiplied from several, and the cost hardly depends on the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,15 @@ class Attention:
     narrow_bias: Floats
     gain: Floats
     shift: Floats
+    normal: Floats = field(init=False, repr=False)
+    """(V, d): the items times the root of d, normalised, as the block reads them: made once, and not for every like."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "normal", _normal(self.items * self._root))
+
+    @property
+    def _root(self) -> np.float32:
+        return np.float32(np.sqrt(self.items.shape[1]))
 
     def find(self, keys: Keys) -> Rows:
         """Return (n,) rows of `items`; -1: the network lacks the item."""
@@ -63,15 +72,15 @@ class Attention:
         requests = np.flatnonzero(likes[:, 0] >= 0)
         likes = likes[requests]
         heads, size = len(self.place), self.items.shape[1]
-        vectors = self.items[likes] * np.float32(np.sqrt(size))
-        normal = _normal(vectors)
+        newest = self.items[likes[:, 0]] * self._root
+        normal = self.normal[likes]
         queries = (normal[:, 0] @ self.ask + self.ask_bias).reshape(-1, heads, size)
         weights = queries @ normal.transpose(0, 2, 1) + self.place
         weights[np.broadcast_to((likes < 0)[:, None], weights.shape)] = -np.inf
         weights = np.exp(weights - weights.max(axis=2, keepdims=True))
         weights /= weights.sum(axis=2, keepdims=True)
         context = (weights @ normal).reshape(-1, heads * size) @ self.tell + self.tell_bias
-        state = vectors[:, 0] + context
+        state = newest + context
         state += np.maximum(_normal(state) @ self.wide + self.wide_bias, 0.0) @ self.narrow + self.narrow_bias
         expected: Floats = _normal(state) * self.gain + self.shift
         average: Floats = expected @ self.mean
@@ -83,10 +92,9 @@ class Attention:
         An unknown item (-1) scores 0, as the mean item does. So does every item of a request without a known like.
         """
         scores = np.zeros(len(rows), np.float32)
-        vectors = self.items[rows]
         for b, expected, average in zip(*self.expected(trail, trail_offsets), strict=True):
             own = slice(offsets[b], offsets[b + 1])
-            scores[own] = vectors[own] @ expected - average
+            scores[own] = self.items[rows[own]] @ expected - average
         scores[rows < 0] = 0.0
         return scores
 
@@ -103,14 +111,18 @@ class Attention:
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the arrays by name, for a file that `read` reads."""
-        return {_PREFIX + f.name: getattr(self, f.name) for f in fields(self)}
+        return {_PREFIX + name: getattr(self, name) for name in _stored()}
 
     @classmethod
     def read(cls, stored: Mapping[str, npt.NDArray[np.generic]]) -> Attention | None:
         """Return the network stored by `arrays`. None: there is none."""
         if f"{_PREFIX}keys" not in stored:
             return None
-        return cls(**{f.name: stored[_PREFIX + f.name] for f in fields(cls)})  # type: ignore[arg-type]
+        return cls(**{name: stored[_PREFIX + name] for name in _stored()})  # type: ignore[arg-type]
+
+
+def _stored() -> list[str]:
+    return [f.name for f in fields(Attention) if f.init]
 
 
 def _normal(vectors: Floats) -> Floats:

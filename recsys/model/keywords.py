@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from recsys.config.platform import AttributeType
 from recsys.datatypes import Floats, Item, Rows
+from recsys.model.sparse_sums import Weighed
 
 HALF_LIFE = 10.0
 """Likes after which a like's keywords have half the weight. On MovieLens 100K's validation 3 to 100 are equal."""
@@ -31,16 +32,17 @@ class Traits:
     table: sp.csr_array
     own: Rows
 
-    def scores(self, likes: sp.csr_array, requests: Rows, slots: Rows) -> Floats:
+    def scores(self, likes: Weighed, requests: Rows, slots: Rows) -> Floats:
         """Return (n,) float32 in 0..1: the cosine of each candidate's keywords to those of its request's likes.
 
-        `likes`: (B, S) sparse, the weight of each liked item. A slot of -1, an item added later, scores 0.
+        `likes`: the weight of each liked item, for B requests. A slot of -1, an item added later, scores 0.
         """
         cosines = np.zeros(len(slots), np.float32)
         placed = np.flatnonzero(slots >= 0)
         step = max(_CELLS // max(self.table.shape[1], 1), 1)
-        for first in range(0, likes.shape[0], step):
-            tastes = (likes[first : first + step] @ self.table).toarray()
+        size = len(likes.offsets) - 1
+        for first in range(0, size, step):
+            tastes = likes.part(first, min(first + step, size)).sums(self.table)
             tastes /= np.maximum(np.linalg.norm(tastes, axis=1, keepdims=True), 1e-9)
             part = placed[(requests[placed] >= first) & (requests[placed] < first + step)]
             cosines[part] = self._cosines(tastes, requests[part] - first, self.own[slots[part]])

@@ -91,8 +91,10 @@ class Learned:
             sources = stored["sources"]
 
             def table(name: str, columns: int) -> sp.csr_array:
-                parts = (stored[f"{name}_data"], stored[f"{name}_indices"], stored[f"{name}_indptr"])
-                return sp.csr_array(parts, (len(sources), columns))
+                data, at, ends = (stored[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+                if max(len(data), columns) <= np.iinfo(np.int32).max:  # training may have made them twice as wide
+                    at, ends = at.astype(np.int32, copy=False), ends.astype(np.int32, copy=False)
+                return sp.csr_array((data, at, ends), (len(sources), columns))
 
             links = Links(sources, table("near", len(contexts)), table("follows", len(contexts)))
             maps = stored["item_map"], stored["context_map"], float(stored["half_life"])

@@ -9,19 +9,18 @@ import scipy.sparse as sp
 
 from recsys.columns import find
 from recsys.datatypes import Floats, Keys, Rows
+from recsys.model.sparse_sums import Weighed
 
 FADING = (None, 0.6, 0.0)
 """The decay by like in each signal: near (None: by the version's half-life), next, and near to the last like alone."""
-_CELLS = 1 << 22
-"""Requests times items up to which sums of neighbour rows are dense: 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likes:
-    """The last likes, of items in the version. All arrays are (l,).
+    """The last likes, of items in the version, those of a request in the order of their rows. All arrays are (l,).
 
-    `owners`: request. `at`: row in `Links.sources`. `places`: number of later likes of the request. `weights`: float32.
-    There are `size` requests and `items` items.
+    `owners`: request, in ascending order. `at`: row in `Links.sources`. `places`: number of later likes of the request.
+    `weights`: float32. There are `size` requests and `items` items.
     """
 
     owners: Rows
@@ -31,11 +30,15 @@ class Likes:
     size: int
     items: int
 
-    def faded(self, factor: float) -> sp.csr_array:
-        """Return (size, items) sparse float32: the weights, multiplied by `factor` for each later like."""
+    @property
+    def single(self) -> bool:
+        """Whether no request has an item twice."""
+        return not np.count_nonzero((self.at[1:] == self.at[:-1]) & (self.owners[1:] == self.owners[:-1]))
+
+    def faded(self, factor: float) -> Weighed:
+        """Return the weights of each request's rows, multiplied by `factor` for each later like."""
         faded = (self.weights * np.float32(factor) ** self.places).astype(np.float32)
-        use = faded > 1e-3  # a smaller weight does not change the order
-        return sp.csr_array((faded[use], (self.owners[use], self.at[use])), (self.size, self.items))
+        return Weighed(self.owners.searchsorted(np.arange(self.size + 1)), self.at, faded, self.single)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +59,17 @@ class Links:
         owners = np.repeat(np.arange(size), np.diff(trail_offsets))
         places = np.arange(len(trail)) - trail_offsets[owners]
         at = find(self.sources, trail)
-        learned = at >= 0
-        return Likes(owners[learned], at[learned], places[learned], weights[learned], size, len(self.sources))
+        order = np.lexsort((at, owners))
+        order = order[at[order] >= 0]
+        return Likes(owners[order], at[order], places[order], weights[order], size, len(self.sources))
 
-    def scores(self, likes: Likes, half_life: float, requests: Rows, slots: Rows) -> Floats:
-        """Return (n, 3) float32 for n pairs of request and slot: sums over the request's last likes.
+    def scores(self, likes: Likes, half_life: float, offsets: Rows, slots: Rows) -> Floats:
+        """Return (n, 3) float32 for n slots, request b's at `offsets[b]:offsets[b + 1]`: sums over its last likes.
 
         A slot of -1, an item added later, scores 0.
         """
-        out = np.zeros((len(requests), len(FADING)), np.float32)
+        out = np.zeros((len(slots), len(FADING)), np.float32)
         for column, fading in enumerate(FADING):
             faded = likes.faded(0.5 ** (1.0 / half_life) if fading is None else fading)
-            out[:, column] = _cells(faded @ (self.follows if column == 1 else self.near), requests, slots)
-        out[slots < 0] = 0.0
+            faded.cells(self.follows if column == 1 else self.near, offsets, slots, out, column)
         return out
-
-
-def _cells(sums: sp.csr_array, requests: Rows, slots: Rows) -> Floats:
-    safe = np.maximum(slots, 0)
-    if not sums.shape[1]:
-        return np.zeros(len(requests), np.float32)
-    if sums.shape[0] * sums.shape[1] <= _CELLS:
-        return np.asarray(sums.toarray()[requests, safe], np.float32)
-    sums.sort_indices()  # so that each cell is found by binary search
-    return np.asarray(sums[requests, safe], np.float32).ravel()

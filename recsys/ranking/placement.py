@@ -30,35 +30,32 @@ def placed(slate: Ints, ranked: Ints, placements: Sequence[Placement]) -> Ints:
     leave for them are the last that neither match it nor count for a promotion before it. The others stay in order.
     """
     pinned = _pinned(len(slate), ranked, [p for p in placements if p.position])
-    taken = np.fromiter(pinned.values(), np.int64, len(pinned))
-    rest = slate[~np.isin(slate, taken)][: len(slate) - len(taken)]
-    others = ranked[~np.isin(ranked, np.concatenate([taken, rest]))]
+    taken, chosen = np.fromiter(pinned.values(), np.int64, len(pinned)), {*pinned.values()}
+    rest = np.array([row for row in slate.tolist() if row not in chosen][: len(slate) - len(taken)], np.int64)
     kept = np.zeros(0, np.int64)
     for promotion in placements:
         if promotion.position:
             continue
+        others = ranked[~np.isin(ranked, np.concatenate([taken, rest]))]
         wanted = int(promotion.share * len(slate) + 0.5) - int(np.isin(taken, promotion.rows).sum())
         rest = _promoted(rest, others, kept, promotion.rows, wanted)
-        others = ranked[~np.isin(ranked, np.concatenate([taken, rest]))]
         kept = np.concatenate([kept, rest[np.isin(rest, promotion.rows)][: max(wanted, 0)]])
-    placed = np.empty_like(slate)
-    free = np.ones(len(slate), bool)
-    free[list(pinned)] = False
-    placed[list(pinned)] = taken
-    placed[free] = rest
-    return placed
+    left = iter(rest.tolist())
+    return np.array([pinned[n] if n in pinned else next(left) for n in range(len(slate))], np.int64)
 
 
 def _pinned(size: int, ranked: Ints, pins: Sequence[Placement]) -> dict[int, int]:
     """Place from 0 -> the candidate that is pinned to it."""
     pinned: dict[int, int] = {}
     for pin in pins:
-        matches = ranked[np.isin(ranked, pin.rows)]
-        matches = matches[~np.isin(matches, list(pinned.values()))]
-        free = [place for place in range(size) if place not in pinned]
-        if len(matches) and free:
-            place = next((place for place in free if place >= pin.position - 1), free[-1])
-            pinned[place] = int(matches[0])
+        if len(pinned) == size or not len(pin.rows):
+            continue
+        matches = ranked[pin.rows.take(pin.rows.searchsorted(ranked), mode="clip") == ranked]
+        taken = {*pinned.values()}
+        best = next((row for row in matches[: len(taken) + 1].tolist() if row not in taken), None)
+        if best is not None:
+            free = [place for place in range(size) if place not in pinned]
+            pinned[next((place for place in free if place >= pin.position - 1), free[-1])] = best
     return pinned
 
 

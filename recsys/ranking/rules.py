@@ -41,42 +41,74 @@ class BatchRules:
         """`given`: the rules of each request, whether they hold at `now`, in Unix seconds, or not."""
         if not any(given):  # nearly always
             return cls(given)
-        holding = [[rule for rule in rules if rule.active(now)] for rules in given]
-        filters = dict.fromkeys(rule.filter for rules in holding for rule in rules if rule.filter is not None)
-        return cls(holding, tuple(filters))
+        holding = {id(rules): [rule for rule in rules if rule.active(now)] for rules in given}
+        filters = dict.fromkeys(rule.filter for rules in holding.values() for rule in rules if rule.filter is not None)
+        return cls([holding[id(rules)] for rules in given], tuple(filters))
+
+    @property
+    def _sets(self) -> list[tuple[Sequence[Rule], list[int]]]:
+        """Distinct sets of rules with their requests. Requests of a scenario share one, and rules are long to hash."""
+        sets: dict[int, tuple[Sequence[Rule], list[int]]] = {}
+        for b, rules in enumerate(self.by_request):
+            sets.setdefault(id(rules), (rules, []))[1].append(b)
+        return list(sets.values())
 
     def wants(self, k: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
         """`ShardQuery.rule_wants`. `k`: items that each request asks for; 0: it names the items itself."""
         places = {given: place for place, given in enumerate(self.filters)}
-        wanted: dict[tuple[int, int], int] = {}
-        for b, rules in enumerate(self.by_request):
-            for rule in rules if k[b] else ():
-                most = PINNED if rule.kind == "pin" else math.ceil(rule.share * k[b]) if rule.kind == "promote" else 0
-                most = max(most, rule.proposes)
-                if most and rule.filter is not None:
-                    pair = b, places[rule.filter]
-                    wanted[pair] = max(wanted.get(pair, 0), most)
-        return tuple((b, place, most) for (b, place), most in wanted.items())
+        wanted: list[tuple[int, int, int]] = []
+        for rules, requests in self._sets:
+            known: dict[int, dict[int, int]] = {0: {}}
+            placed = [(rule, places[rule.filter]) for rule in rules if rule.filter is not None]
+            for b in requests:
+                if k[b] not in known:
+                    known[k[b]] = _most(placed, k[b])
+                wanted += [(b, place, most) for place, most in known[k[b]].items()]
+        return tuple(sorted(wanted, key=lambda want: want[0]))
 
     def effects(self, candidates: CandidateSet, now: float) -> list[Effect]:
         """What each rule does to the candidates of the requests that have it."""
         members: dict[Rule, list[int]] = {}
-        for b, rules in enumerate(self.by_request):
+        for rules, requests in self._sets:
             for rule in rules:
-                members.setdefault(rule, []).append(b)
+                members.setdefault(rule, []).extend(requests)
         if not members:
             return []
         told = np.unpackbits(candidates.matches, axis=1, count=len(self.filters), bitorder="little").astype(bool)
         columns = {given: told[:, place] for place, given in enumerate(self.filters)}
-        offsets = candidates.offsets
         effects = []
         for rule, requests in members.items():
-            rows = np.concatenate([np.arange(offsets[b], offsets[b + 1]) for b in requests])
-            if rule.filter is not None:
-                rows = rows[columns[rule.filter][rows]]
+            having = np.zeros(len(self.by_request), bool)
+            having[requests] = True
+            own = having[candidates.requests]
+            rows = np.flatnonzero(own if rule.filter is None else own & columns[rule.filter])
             signal = _signal(rule, candidates.columns[rows, 2], now)
             effects.append(Effect(f"rule:{rule.name}", rule.weight, rows, signal, rule))
         return effects
+
+    def placements(self, effects: Sequence[Effect], offsets: Ints) -> list[tuple[Placement, ...]]:
+        """For each request what its rules pin and promote, in their order. `offsets`: see `CandidateSet`."""
+        matches = {effect.rule: effect.rows for effect in effects if effect.rule is not None}
+        placings: list[tuple[Placement, ...]] = [()] * len(self.by_request)
+        for rules, requests in self._sets:
+            placing = [(rule, matches[rule]) for rule in rules if rule.kind in ("pin", "promote")]
+            bounds = [rows.searchsorted(offsets).tolist() for _, rows in placing]
+            for b in requests if placing else ():
+                placings[b] = tuple(
+                    Placement(rows[own[b] : own[b + 1]], rule.position, rule.share)
+                    for (rule, rows), own in zip(placing, bounds, strict=True)
+                )
+        return placings
+
+
+def _most(placed: Sequence[tuple[Rule, int]], k: int) -> dict[int, int]:
+    """The candidates that rules need of a shard for a request of `k` items, by place of the rule's filter."""
+    wanted: dict[int, int] = {}
+    for rule, place in placed:
+        most = PINNED if rule.kind == "pin" else math.ceil(rule.share * k) if rule.kind == "promote" else 0
+        if most := max(most, rule.proposes):
+            wanted[place] = max(wanted.get(place, 0), most)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +147,3 @@ def _signal(rule: Rule, created: npt.NDArray[np.float64], now: float) -> Floats:
         return np.ones(len(created), np.float32)
     ages = np.maximum(now - created, 0.0)
     return np.nan_to_num(np.exp2(-ages / rule.half_life_s)).astype(np.float32)
-
-
-def placements(rules: BatchRules, effects: Sequence[Effect], offsets: Ints) -> list[tuple[Placement, ...]]:
-    """For each request what its rules pin and promote, in their order. `offsets`: see `CandidateSet`."""
-    matches = {effect.rule: effect.rows for effect in effects if effect.rule is not None}
-    placings = []
-    for own, start, end in zip(rules.by_request, offsets[:-1], offsets[1:], strict=True):
-        placing = []
-        for rule in own:
-            if rule.kind in ("pin", "promote"):
-                first, last = np.searchsorted(matches[rule], (start, end))
-                placing.append(Placement(matches[rule][first:last], rule.position, rule.share))
-        placings.append(tuple(placing))
-    return placings

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Sequence
 
 from recsys.config.scenarios import Scenario
-from recsys.datatypes import UserProfile
+from recsys.datatypes import Rule, UserProfile
 from recsys.ranking.batch_query import Prepared, Wants, shard_query, trend_floor
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.served_version import Serve
@@ -23,7 +23,7 @@ from recsys.transport import wire
 MOST = 2_000
 """Questions that are kept. One of 384 dimensions takes some 4 KB."""
 
-_Wishes = tuple[Scenario, Serve, int, int, bool, float | None, float | None]
+_Wishes = tuple[Scenario, Serve, int, int, bool, float | None, float | None, tuple[Rule, ...]]
 
 
 class _Kept:
@@ -65,7 +65,7 @@ class KeptQuestions:
         """See `shard_query`."""
         if len(batch) != 1 or not _plain(batch[0]):
             return shard_query(serve, batch, moment, rules, self._wants, left_s, spread)
-        profile, wishes = batch[0].profile, _wishes(batch[0], serve, spread)
+        profile, wishes = batch[0].profile, _wishes(batch[0], serve, spread, rules)
         kept = self._by_profile.get(id(profile))
         if kept is not None and kept.profile() is profile and _same(kept.wishes, wishes):
             return kept.again(moment, left_s)
@@ -90,12 +90,13 @@ def _plain(prepared: Prepared) -> bool:
     """Whether nothing but the profile and `_wishes` says what is asked."""
     query = prepared.query
     named = query.exclude or query.items is not None or query.after or query.like_item is not None or query.basket
-    return not (named or prepared.vector is not None or prepared.filter is not None or prepared.rules)
+    return not (named or prepared.vector is not None or prepared.filter is not None)
 
 
-def _wishes(prepared: Prepared, serve: Serve, spread: int) -> _Wishes:
-    query = prepared.query
-    return prepared.scenario, serve, spread, query.k, query.include_seen, query.diversity, query.explore
+def _wishes(prepared: Prepared, serve: Serve, spread: int, rules: BatchRules) -> _Wishes:
+    query, [holding] = prepared.query, rules.by_request
+    wishes = prepared.scenario, serve, spread, query.k, query.include_seen, query.diversity, query.explore
+    return *wishes, tuple(holding)
 
 
 def _same(kept: _Wishes, wishes: _Wishes) -> bool:

@@ -14,7 +14,7 @@ from recsys.datatypes import Floats, RecQuery
 from recsys.errors import Unavailable
 from recsys.ranking.batch_query import Prepared, grouped
 from recsys.ranking.explanations import Explanations
-from recsys.ranking.rules import placements, with_effects
+from recsys.ranking.rules import with_effects
 from recsys.ranking.selection import top
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import SIGNALS
@@ -108,7 +108,7 @@ class Recommender:
             effects += self._segments.effects(batch, candidates)
         scores, controls = with_effects(ranked, effects), [p.controls for p in batch]
         if effects:
-            placing = placements(gathered.rules, effects, candidates.offsets)
+            placing = gathered.rules.placements(effects, candidates.offsets)
             controls = [structs.replace(c, placements=own) for c, own in zip(controls, placing, strict=True)]
         chosen = top(candidates, scores, controls, grouped(batch))
         full = serve.ranker is not None and any(p.query.explain == "full" for p in batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recsys.datatypes import Keys, Rows
+from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.shard.candidates import QUERY, TASTE, ShardQuery
 from recsys.shard.proposals import Proposals, eligible
 from recsys.shard.shard import Shard
@@ -26,42 +26,67 @@ def matches(shard: Shard, query: ShardQuery, rows: Rows) -> npt.NDArray[np.uint8
 def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
     """For each of `rule_wants` up to k matches of the rule's filter and of the request's own: half of them the nearest
     to the request's vector, if it has one, the others the most liked.
+
+    Requests that ask for the same matches share the look for them, and the reading of their vectors.
     """
     if not query.rule_wants:
         return []
-    slack = np.diff(query.exclude_offsets)
-    proposals = []
+    slack, vectors = np.diff(query.exclude_offsets).tolist(), _vectors(query)
+    alike: dict[tuple[int, int, Filter | None], list[tuple[int, int]]] = {}
     for request, number, k in query.rule_wants:
-        rows = _eligible(shard, query, request, number, k, int(slack[request]), excluded)
-        chosen = rows[:k]
-        if len(rows) > k and (vector := _vector(query, request)) is not None:
-            scored = rows[:_SCORED]
-            near = scored[np.argsort(-(shard.items.vectors(scored) @ vector), kind="stable")[: k - k // 2]]
-            chosen = np.concatenate([near, rows[~np.isin(rows, near)][: k // 2]])
-        proposals.append(
-            Proposals(np.full(len(chosen), request), chosen, np.full(len(chosen), BITS["promoted"], np.int64))
-        )
+        most = max(k + slack[request], _SCORED)
+        alike.setdefault((number, most, query.filters[request]), []).append((request, k))
+    proposals = []
+    for (number, most, own), wanting in alike.items():
+        rule, requests = query.rule_filters[number], np.array([request for request, _ in wanting])
+        ranked = shard.lists.ranked("popular", rule, most)
+        keep = np.empty((len(requests), len(ranked)), bool)
+        keep[:] = eligible(shard, requests, ranked[None], excluded, own)
+        shared = _Vectors(shard, ranked)
+        for (request, k), kept in zip(wanting, keep, strict=True):
+            places = kept.nonzero()[0]
+            if len(places) < k and own is not None:  # the request's filter drops most of them
+                every = shard.lists.ranked("popular", rule)
+                rows = every[eligible(shard, np.array([request]), every[None], excluded, own)[0]]
+                chosen = rows[_chosen(_Vectors(shard, rows), np.arange(len(rows)), k, vectors.get(request))]
+            else:
+                chosen = ranked[_chosen(shared, places, k, vectors.get(request))]
+            bits = np.full(len(chosen), BITS["promoted"], np.int64)
+            proposals.append(Proposals(np.full(len(chosen), request), chosen, bits))
     return proposals
 
 
-def _eligible(shard: Shard, query: ShardQuery, request: int, number: int, k: int, slack: int, excluded: Keys) -> Rows:
-    """Matches of both filters that the request does not exclude, the most liked first: at least k, if there are so
-    many. `slack`: how many items the request excludes.
-    """
-    rule, own, requests = query.rule_filters[number], query.filters[request], np.array([request])
-    ranked = shard.lists.ranked("popular", rule, max(k + slack, _SCORED))
-    rows = ranked[eligible(shard, requests, ranked[None], excluded, own)[0]]
-    if len(rows) < k and own is not None:  # the request's filter drops most of them
-        ranked = shard.lists.ranked("popular", rule)
-        rows = ranked[eligible(shard, requests, ranked[None], excluded, own)[0]]
-    return rows
+class _Vectors:
+    """Vectors of rows, which are read once somebody asks for some of them, where they are not too many."""
+
+    def __init__(self, shard: Shard, rows: Rows) -> None:
+        self._shard, self._rows = shard, rows
+        self._read: Floats | None = None
+
+    def at(self, places: Rows) -> Floats:
+        """(n, width) float32 vectors of the rows at these places, in ascending order."""
+        if len(self._rows) > 2 * _SCORED:
+            return self._shard.items.vectors(self._rows[places])
+        if self._read is None:
+            self._read = self._shard.items.vectors(self._rows)
+        return self._read if len(places) == len(self._rows) else self._read[places]
 
 
-def _vector(query: ShardQuery, request: int) -> npt.NDArray[np.float32] | None:
-    """(width,) what the request asks to be like, else the user's taste."""
-    mine = query.vector_request == request
-    for role in (QUERY, TASTE):
-        if len(places := np.flatnonzero(mine & (query.vector_role == role))):
-            vector: npt.NDArray[np.float32] = query.vectors[places[0]]
-            return vector
-    return None
+def _chosen(vectors: _Vectors, places: Rows, k: int, vector: Floats | None) -> Rows:
+    """Up to k of the places, which are those of eligible rows, the most liked first."""
+    if len(places) <= k or vector is None:
+        return places[:k]
+    scored = places[:_SCORED]
+    order = np.argsort(-(vectors.at(scored) @ vector), kind="stable")[: k - k // 2]
+    others = np.ones(len(places), bool)
+    others[order] = False
+    return np.concatenate([scored[order], places[others][: k // 2]])
+
+
+def _vectors(query: ShardQuery) -> dict[int, Floats]:
+    """By request what it asks to be like, else the user's taste, (width,); requests without either are left out."""
+    found: dict[int, Floats] = {}
+    for role in (TASTE, QUERY):  # of one role the first counts
+        places = np.flatnonzero(query.vector_role == role)[::-1]
+        found |= zip(query.vector_request[places].tolist(), query.vectors[places], strict=True)
+    return found

@@ -38,7 +38,7 @@ class Trails:
 
 def neighbours(t: Trails) -> Floats:
     """(n, 3) sums of neighbour rows, see `learned.FADING`."""
-    return t.learned.links.scores(t.likes, t.learned.half_life, t.requests, t.slots)
+    return t.learned.links.scores(t.likes, t.learned.half_life, t.offsets, t.slots)
 
 
 def attention(t: Trails) -> Floats:

@@ -79,6 +79,15 @@ def trails(*likes: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return item_keys(names), np.cumsum([0, *map(len, likes)])
 
 
+def test_items_are_normalised_once_as_in_a_batch(attention):
+    """To the last bit: what the block reads of a like does not depend on how many there are."""
+    likes = np.random.default_rng(1).integers(0, len(NAMES), (5, 7))
+    vectors = attention.items[likes] * np.float32(np.sqrt(SIZE))
+    centred = vectors - vectors.mean(axis=-1, keepdims=True)
+    normal = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(1e-5))
+    np.testing.assert_array_equal(attention.normal[likes], normal)
+
+
 def test_what_is_served_is_what_was_trained(torch, network, attention):
     """One like, some, as many as it reads, and more, of which the oldest do not count."""
     likes = [[3], [5, 1, 9], list(range(TRAIL)), list(range(25))]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import VersionError
+from recsys.ranking import quickscorer
 from recsys.ranking.quickscorer import Trees
 
 RNG = np.random.default_rng(5)
@@ -47,6 +48,24 @@ def test_values_at_and_around_every_threshold_fall_on_lightgbms_side():
         rows = np.repeat(TABLE[7:8], len(values), axis=0)
         rows[:, feature] = values
         np.testing.assert_allclose(Trees(made.dump_model()).score(rows), made.predict(rows, raw_score=True), atol=1e-5)
+
+
+@pytest.mark.skipif(quickscorer.SCORING is None, reason="recsys/ranking/scoring.c was not compiled at install")
+@pytest.mark.parametrize("trees", [1, 7, 8, 25, 127, 128, 129, 200, 300])
+def test_compiled_scores_are_those_of_numpy(trees: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, however many trees are added up."""
+    ours = Trees(model(trees).dump_model())
+    tables = [TABLE, TABLE[:1], TABLE[:0], TABLE[:, ::-1][:, ::-1]]
+    compiled = [ours.score(table) for table in tables]
+    monkeypatch.setattr(quickscorer, "SCORING", None)
+    for table, scores in zip(tables, compiled, strict=True):
+        np.testing.assert_array_equal(scores, ours.score(table))
+
+
+@pytest.mark.skipif(quickscorer.SCORING is None, reason="recsys/ranking/scoring.c was not compiled at install")
+def test_a_table_that_lacks_columns_is_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        Trees(model(20).dump_model()).score(TABLE[:, :2])
 
 
 def test_a_tree_without_a_split_is_its_value():

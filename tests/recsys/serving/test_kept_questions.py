@@ -12,7 +12,7 @@ import pytest
 from msgspec import structs
 
 from recsys.columns import StringColumn
-from recsys.datatypes import RecQuery
+from recsys.datatypes import Condition, Filter, RecQuery, Rule
 from recsys.ranking.batch_query import Prepared, Wants, shard_query
 from recsys.ranking.question_rows import Asked, KeptRows, Want
 from recsys.ranking.rules import BatchRules
@@ -94,6 +94,22 @@ async def test_other_wishes_make_another_question(world, subtests):
             for one in (usual, other, usual, other, other):
                 anew = shard_query(serve, [one], moment, NO_RULES, Wants())
                 assert wire.encode(questions.of(serve, [one], moment, NO_RULES)) == wire.encode(anew)
+
+
+async def test_rules_that_hold_are_part_of_the_question(world):
+    """The same rules make the same question; others, and rules that hold no more, another one."""
+    serve, one, questions = world.gateway.follower.serve, await prepared(world, QUERY), KeptQuestions()
+    topic = Filter(must=(Condition("topic", "any", ("sea",)),))
+    pin = Rule("first", "pin", topic, position=1, ends_at=1_700_000_002.0)
+    boost = Rule("more", "boost", topic, weight=0.5)
+    for rules in ((pin,), (pin, boost), (pin, boost), (boost,), ()):
+        ruled = structs.replace(one, rules=rules)
+        for n in range(4):
+            moment = Moment(1_700_000_000.0 + n, 1e6, 1e6)
+            holding = BatchRules.of([ruled.rules], moment.now)
+            anew = shard_query(serve, [ruled], moment, holding, Wants())
+            assert wire.encode(questions.of(serve, [ruled], moment, holding)) == wire.encode(anew)
+    assert len(questions) == 1
 
 
 async def test_no_question_outlives_its_profile(world):
