@@ -78,7 +78,7 @@ async def test_a_replica_that_joins_later_holds_the_same_items(make_world):
 @pytest.mark.parametrize("engine", ["hnsw", "hnsw_int8", "flat"])
 @pytest.mark.parametrize("snapshot", [4, 0])
 async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeypatch, engine, snapshot):
-    """After 1,000 upserts, three in ten of one text, and 200 deletes, read by seven, as they came and all at once: to
+    """After 600 upserts, three in ten of one text, and 120 deletes, read by seven, as they came and all at once: to
     the bit the same, once all of them are linked.
     """
     world: World = await one_shard(make_world, index=IndexSpec.of(engine), items=catalogue(snapshot))
@@ -90,10 +90,10 @@ async def test_a_late_replica_answers_exactly_as_its_sisters(make_world, monkeyp
         return await read(self, *place, **(options | {"limit": 7}))
 
     monkeypatch.setattr(ItemLog, "read", by_seven)
-    texts = [" ".join(rng.choice(WORDS, 4)) if rng.random() < 0.7 else "untitled" for _ in range(1000)]
-    changes: list[Any] = [upsert(Item(f"n{rng.integers(700)}", text)) for text in texts]
-    for at in sorted(rng.integers(300, 1200, 200).tolist()):
-        changes.insert(at, (0, Delete(f"n{rng.integers(700)}")))
+    texts = [" ".join(rng.choice(WORDS, 4)) if rng.random() < 0.7 else "untitled" for _ in range(600)]
+    changes: list[Any] = [upsert(Item(f"n{rng.integers(420)}", text)) for text in texts]
+    for at in sorted(rng.integers(180, 720, 120).tolist()):
+        changes.insert(at, (0, Delete(f"n{rng.integers(420)}")))
     for start in range(0, len(changes), 37):
         await log.append(changes[start : start + 37])
     last = await log.end(0)

@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,21 +96,29 @@ def test_every_key_is_one_that_gets_a_prefix() -> None:
         assert not key.startswith(redis_keys.DEFAULT_PREFIX), key
 
 
-def test_no_key_is_written_out_elsewhere() -> None:
+@cache
+def sources() -> tuple[list[tuple[Path, ast.Constant]], list[tuple[Path, ast.Call]]]:
+    """Strings that begin with the default prefix, and calls of `connect`, with the file of each."""
+    keys, calls = [], []
     for file in [*(ROOT / "recsys").rglob("*.py"), *(ROOT / "deployments").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" not in node.value:
-                assert not node.value.startswith("recsys:") or node.value.startswith("recsys: "), (file, node.lineno)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("recsys:"):
+                keys.append((file, node))
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "connect":
+                calls.append((file, node))
+    return keys, calls
+
+
+def test_no_key_is_written_out_elsewhere() -> None:
+    for file, node in sources()[0]:
+        assert "\n" in node.value or node.value.startswith("recsys: "), (file, node.lineno)
 
 
 def test_every_client_of_the_platform_has_its_prefix() -> None:
     """A call of `connect` without one would read and write under the default."""
-    calls = 0
-    for file in [*(ROOT / "recsys").rglob("*.py"), *(ROOT / "deployments").rglob("*.py")]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "connect":
-                calls += 1
-                assert "prefix" in {keyword.arg for keyword in node.keywords}, (file, node.lineno)
+    _, calls = sources()
+    for file, node in calls:
+        assert "prefix" in {keyword.arg for keyword in node.keywords}, (file, node.lineno)
     assert calls
 
 
