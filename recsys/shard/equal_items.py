@@ -97,18 +97,21 @@ class Twins:
 
     def append(self, items: Sequence[Item], learned: Floats) -> None:
         """Add rows. `learned`: (n, learned) float32 parts of their vectors."""
-        contents = content_hashes(items)
-        # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
-        for content, part in zip(contents, learned, strict=True):
-            row = len(self.keys)
-            first = int(self._firsts(content[None])[0])
-            self.keys.extend(_keys(content[None], part[None], self._project))
-            self.several.extend([first >= 0])
+        contents, start = content_hashes(items), len(self.keys)
+        # With a learned part one by one: the last bits of a product depend on how many rows it has, and replicas must
+        # agree.
+        step = 1 if learned.shape[1] else max(len(contents), 1)
+        for at in range(0, len(contents), step):
+            self.keys.extend(_keys(contents[at : at + step], learned[at : at + step], self._project))
+        self.several.extend(np.zeros(len(contents), bool))
+        several, known = self.several.view, self._firsts(contents).tolist()
+        for row, (content, before) in enumerate(zip(contents.tolist(), known, strict=True), start):
+            first = before if before >= 0 else self._later.get(content, -1)  # of this call
             if first >= 0:
-                self.several.view[first] = self.any = True
+                several[[row, first]] = self.any = True
             elif content:
-                self._later[int(content)] = row
-                self._contents_of[row] = int(content)
+                self._later[content] = row
+                self._contents_of[row] = content
 
     def forget(self, rows: Rows) -> Rows:
         """Let rows of items that are gone not be the first with their title and text, unless others have these as well.

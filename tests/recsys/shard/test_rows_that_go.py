@@ -7,6 +7,7 @@ import pytest
 
 from recsys.datatypes import Item
 from recsys.shard import shard as shards
+from recsys.shard.equal_items import Twins
 from tests.support.small_shards import D, make_shard
 from tests.support.world import unit_rows
 
@@ -102,3 +103,18 @@ def test_vectors_that_come_are_not_copied_again():
         places.add(table.latest_vectors(start, start + 1).ctypes.data)
     assert len(places) == 1
     np.testing.assert_array_equal(table.vectors(np.arange(start, start + 500)), vectors)
+
+
+@pytest.mark.parametrize("learned", [0, 8])
+def test_equal_items_are_the_same_together_and_one_by_one(learned):
+    """Their keys, and which have equals, also of texts that come twice in one call."""
+    rng = np.random.default_rng(0)
+    whole = [Item(f"i{n}", f"title {n % 7}" if n % 5 else "", f"text {n % 3}" if n % 4 else "") for n in range(90)]
+    parts, together, alone = rng.standard_normal((90, learned)).astype(np.float32), Twins(learned), Twins(learned)
+    together.append(whole, parts)
+    for n, item in enumerate(whole):
+        alone.append([item], parts[n : n + 1])
+    np.testing.assert_array_equal(together.keys.view, alone.keys.view)
+    np.testing.assert_array_equal(together.several.view, alone.several.view)
+    assert together.several.view.any()
+    assert together.firsts(whole).tolist() == alone.firsts(whole).tolist()
