@@ -90,6 +90,7 @@ LONG = (
     "tests/recsys/serving/test_shard_moves.py",
     "tests/deployments/api/test_input_sizes.py",
     "tests/recsys/serving/test_moves_drawn.py",
+    "tests/recsys/index/test_reused_nodes.py",
     "tests/recsys/jobs/test_backup.py",
     "tests/deployments/cli/test_cli_evaluate.py",
     "tests/recsys/serving/test_recall_holding.py",
