@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,10 @@ DECLARED = {"kind": "keyword", "year": "number"}
 
 @pytest.fixture(scope="module", autouse=True)
 def timed_briefly():
-    """No test here goes by times: few queries are timed alone, and once."""
+    """No test here goes by times: few queries are timed alone, and once. Each trial has the collector look at all that
+    there is, which other tests' imports have made much of.
+    """
+    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trial, "ROUNDS", 1)
         patch.setattr(trial, "SINGLE", 5)
