@@ -113,6 +113,11 @@ def process_bytes() -> int:
     return int(getattr(memory, "pss", 0) or memory.uss)
 
 
+def _resident_bytes() -> int:
+    """Of this process, with all that it shares: its part of that changes as other processes come and go."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def measure(exam: Exam, spec: IndexSpec, efforts: Sequence[int]) -> Measurement:
     """Measure in this process, whose memory then also holds what was there before."""
     with threadpool_limits(1):
@@ -120,11 +125,11 @@ def measure(exam: Exam, spec: IndexSpec, efforts: Sequence[int]) -> Measurement:
         # A first shard takes what every process needs once, whatever it holds.
         _touch([read_shard(exam.warm, "tuning", IndexSpec.of("flat"), exam.declared, START_OF_LOG)])
         gc.collect()
-        before = process_bytes()
+        before = _resident_bytes()
         shards = [read_shard(folder, "tuning", spec, exam.declared, START_OF_LOG) for folder in exam.folders]
         _touch(shards)
         gc.collect()
-        after = process_bytes()
+        grown, whole = _resident_bytes() - before, process_bytes()
         judge = _Judge(exam, shards)
         points: list[Point] = []
         enough = 0
@@ -135,7 +140,7 @@ def measure(exam: Exam, spec: IndexSpec, efforts: Sequence[int]) -> Measurement:
             enough += points[-1].recall >= exam.recall
             if enough > _FURTHER:
                 break
-        return Measurement(tuple(points), after - before, after)
+        return Measurement(tuple(points), grown, whole)
 
 
 def _touch(shards: Sequence[Shard]) -> None:

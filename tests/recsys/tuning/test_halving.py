@@ -88,8 +88,8 @@ def test_what_does_less_well_on_samples_is_not_tried_on_all_items(outcome):
 
 
 def test_less_memory_is_seen_in_the_process_of_a_shard(tmp_path):
-    """Measured in a process of its own: float16 takes two bytes a component less, none takes two less again;
-    half of that is seen for sure, the rest may be what the heap keeps.
+    """Measured in a process of its own: float16 takes two bytes a component less, none takes two less again, but reads
+    its vectors from the codes, a byte a component. Half of that is seen for sure, the rest may be what the heap keeps.
     """
     rng = np.random.default_rng(0)
     vectors = unit_rows(rng.standard_normal((6000, 768))).astype(np.float32)
@@ -99,7 +99,7 @@ def test_less_memory_is_seen_in_the_process_of_a_shard(tmp_path):
     spec = IndexSpec.of("hnsw_int8", m=4, ef_construction=8)
     exact, half, none = (rung.try_out(one, [64]).bytes_an_item for one in variants(spec))
     assert exact - half > 768
-    assert half - none > 768
+    assert half - none > 384
 
 
 def test_limits_of_memory_and_latency_decide(tmp_path):
