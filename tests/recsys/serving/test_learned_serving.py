@@ -93,6 +93,7 @@ async def test_an_item_added_later_is_explored(make_world, model):
         await world.gateway.record([event(f"fan{n}", item.item_id, event_id=f"{i}-{n}") for n in range(6)])
     await world.gateway.record([event("u", f"sea-{i}") for i in (2, 3, 4)])
     await world.gateway.items.upsert([Item("sea-new", f"sea {TOPICS['sea']}", TOPICS["sea"])], wait_visible=True)
+    await world.counted()
 
     async def explored() -> bool:
         return ids(await world.gateway.recommend(RecQuery(k=10, user_id="u", explore=0.1)))[-1] == "sea-new"
