@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +22,13 @@ def columns():
 
 
 def taken(array: np.ndarray) -> int:
-    """Bytes of memory that the pages of the array take."""
-    address, kib = array.ctypes.data, 0
-    inside = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
-            start, end = int(found[1], 16), int(found[2], 16)
-            inside = start < address + array.nbytes and end > address
-        elif inside and line.startswith("Anonymous:"):
-            kib += int(line.split()[1])
-    return kib << 10
+    """Bytes of memory that the pages of the array take. Its mapping may hold more than it."""
+    first = array.ctypes.data // mmap.PAGESIZE
+    pages = (array.ctypes.data + array.nbytes) // mmap.PAGESIZE - first
+    with Path("/proc/self/pagemap").open("rb") as file:
+        file.seek(8 * first)
+        entries = np.frombuffer(file.read(8 * pages), np.uint64)
+    return int(np.count_nonzero(entries >> np.uint64(62))) * mmap.PAGESIZE  # in memory, or swapped out
 
 
 def test_memory_of_vacant_rows_goes_back_and_the_others_stay():
