@@ -110,9 +110,9 @@ class BasketEvent(Body):
 Basket = Annotated[list[BasketEvent], Field(max_length=BASKET)]
 
 
-class RecommendBody(Body):
-    user_id: Id | None = None
-    """null: nobody in particular, answered like a new user."""
+class SlateBody(Body):
+    """What a call says of the slate of one user, or of each of several."""
+
     k: StrictK = 10
     scenario: str = Field("home", max_length=64)
     filter: FilterIn | None = None
@@ -121,13 +121,18 @@ class RecommendBody(Body):
     include_seen: Flag = False
     """Whether items that the user has had to do with may come back."""
     diversity: StrictDiversity = None
+    rules: Rules = Field([])
+    """Beside those of the scenario."""
+    context: Context = Field({})
+
+
+class RecommendBody(SlateBody):
+    user_id: Id | None = None
+    """null: nobody in particular, answered like a new user."""
     explain: Explain = False
     """Whether each item carries the signals that its score is made of; `full`: and what the user did for it."""
     why_not: Annotated[list[Id], Field(max_length=WHY_NOT)] = Field([])
     """Items of which to say why they are not in the answer."""
-    rules: Rules = Field([])
-    """Beside those of the scenario."""
-    context: Context = Field({})
     events: Basket = Field([])
     """What the user did just now. It counts for this answer alone and is not stored."""
     page: PageText = None
@@ -169,22 +174,16 @@ class RankBody(Body):
     log: Log = True
 
 
-class SearchBody(Body):
+class SearchBody(SlateBody):
     text: QueryText
     user_id: Id | None = None
     """null: not personalised."""
     scenario: str = Field("search", max_length=64)
-    k: StrictK = 10
-    filter: FilterIn | None = None
-    exclude: Ids = Field([])
     include_seen: Flag = True
-    diversity: StrictDiversity = None
     explain: Explain = False
     why_not: Annotated[list[Id], Field(max_length=WHY_NOT)] = Field([])
-    page: PageText = None
-    rules: Rules = Field([])
-    context: Context = Field({})
     events: Basket = Field([])
+    page: PageText = None
     log: Log = True
     version: Version = None
     variant: Variant = None

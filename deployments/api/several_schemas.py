@@ -15,6 +15,7 @@ from deployments.api.schemas import (
     Ids,
     QueryText,
     Rules,
+    SlateBody,
     StrictDiversity,
     StrictK,
 )
@@ -27,19 +28,11 @@ ROWS = 20
 """Rows of one page."""
 
 
-class UsersBody(Body):
+class UsersBody(SlateBody):
     """What is said of one user's slate in POST /v1/recommendations, for all of these."""
 
     users: Annotated[list[Id], Field(min_length=1, max_length=USERS)]
-    k: StrictK = 10
-    scenario: str = Field("home", max_length=64)
-    filter: FilterIn | None = None
-    exclude: Ids = Field([])
-    include_seen: Flag = False
-    diversity: StrictDiversity = None
     explain: Flag = False
-    rules: Rules = Field([])
-    context: Context = Field({})
 
 
 class RowIn(Body):

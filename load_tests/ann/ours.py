@@ -14,7 +14,8 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
-from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import CANDIDATES
 from recsys.shard.search import search
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import read_shard, write_index, write_rows

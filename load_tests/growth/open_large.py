@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from recsys.config.tuning import ShardTuning
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore

@@ -35,7 +35,8 @@ from recsys.shard.item_table import ItemTable
 from recsys.shard.match_depth import Depths, Estimate
 from recsys.shard.neighbours import Nearest, nearest
 from recsys.shard.plans import Planner, named
-from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import CANDIDATES
 from recsys.shard.shard import Shard
 
 NOTHING = np.zeros(0, np.uint64)

@@ -33,7 +33,8 @@ from recsys.index.base import engine
 from recsys.serving.recall_holding import RecallHolding
 from recsys.shard.item_table import ItemTable
 from recsys.shard.live_recall import LiveRecall
-from recsys.shard.recall import Exact, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import Exact
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher

@@ -29,7 +29,8 @@ from recsys.config.index import IndexSpec, engine_names
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
 from recsys.index.base import VectorIndex, engine
-from recsys.shard.recall import CANDIDATES, sample_queries
+from recsys.shard.probes import sample_queries
+from recsys.shard.recall import CANDIDATES
 
 EF = (64, 128)
 ROUNDS = 5

@@ -37,7 +37,8 @@ from recsys.serving.held_version import LINKED
 from recsys.serving.log_applier import TOGETHER
 from recsys.shard.fresh_rows import MOST
 from recsys.shard.item_table import ItemTable
-from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import CANDIDATES
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher

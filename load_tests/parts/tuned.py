@@ -41,7 +41,8 @@ from recsys.jobs.train import EventFiles, Lessons
 from recsys.jobs.tune import Tuning, version_of
 from recsys.reading.judgement import FileTallies
 from recsys.shard.candidates import QUERY, CandidateSet
-from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import CANDIDATES
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher

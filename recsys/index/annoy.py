@@ -21,7 +21,7 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW
 from recsys.index.effort import SealedSpec
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph_index import GraphIndex, load_nodes
 from recsys.index.sided import Bools, SidedGraph, read, read_parts
 
 _SEED = 7

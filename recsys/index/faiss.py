@@ -22,7 +22,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.effort import EffortSpec
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph_index import GraphIndex, load_nodes
 from recsys.index.sided import Bools, SidedGraph, read, read_parts
 from recsys.index.unreached import ReachedGraph
 

@@ -12,7 +12,8 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import best
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph import GivenVectors
+from recsys.index.graph_index import GraphIndex, load_nodes
 
 
 class Spec(IndexSpec):
@@ -29,7 +30,7 @@ class Spec(IndexSpec):
         return [{}]
 
 
-class FlatIndex:
+class FlatIndex(GivenVectors):
     """A `Graph` without links."""
 
     exact_scores: ClassVar[bool] = True
@@ -42,15 +43,6 @@ class FlatIndex:
 
     def __len__(self) -> int:
         return len(self._vectors)
-
-    def codes(self, vectors: Floats) -> Floats:
-        return vectors
-
-    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
-        return queries, None
-
-    def own(self) -> None:
-        """It is no map of a file."""
 
     def add(self, codes: Floats, threads: int) -> Rows:  # noqa: ARG002 - one is enough here
         start = len(self)

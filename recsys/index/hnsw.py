@@ -13,7 +13,8 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.index.base import NO_ROW, doubled
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph import GivenVectors
+from recsys.index.graph_index import GraphIndex, load_nodes
 from recsys.index.hnsw_file import put_in_clusters
 from recsys.index.huge_pages import huge_pages
 from recsys.index.unreached import ReachedGraph
@@ -69,7 +70,7 @@ class Spec(IndexSpec):
         return f"index.m_limit ({self.m_limit}) and index.ef_search_limit ({self.ef_search_limit})"
 
 
-class HnswGraph:
+class HnswGraph(GivenVectors):
     """A `Graph` by hnswlib. `add_items` and `resize_index` must not run beside `knn_query`: `GraphIndex` sees to it."""
 
     exact_scores: ClassVar[bool] = True
@@ -84,15 +85,6 @@ class HnswGraph:
 
     def __len__(self) -> int:
         return int(self._graph.element_count)
-
-    def codes(self, vectors: Floats) -> Floats:
-        return vectors
-
-    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
-        return queries, None
-
-    def own(self) -> None:
-        """It is no map of a file."""
 
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)

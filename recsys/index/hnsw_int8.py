@@ -16,7 +16,7 @@ import numpy as np
 from recsys.errors import VersionError
 from recsys.index import hnsw, int8_file
 from recsys.index.faiss_library import library
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph_index import GraphIndex, load_nodes
 from recsys.index.int8_codes import Rounding
 from recsys.index.int8_graph import Int8Graph
 from recsys.index.int8_links import Links

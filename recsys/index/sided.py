@@ -21,6 +21,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import NO_ROW, best
+from recsys.index.graph import GivenVectors
 
 _BLOCK = 1 << 16
 """Vectors that are read in one piece: 100 MiB at 384 dimensions."""
@@ -81,7 +82,7 @@ class Parts:
     hidden: Rows
 
 
-class SidedGraph:
+class SidedGraph(GivenVectors):
     """A `graph.Graph` of a body and a side. `build` makes the body of what is added first."""
 
     exact_scores: ClassVar[bool] = False
@@ -110,15 +111,6 @@ class SidedGraph:
     def _own(self) -> int:
         """Nodes of the body."""
         return 0 if self.body is None else len(self.body)
-
-    def codes(self, vectors: Floats) -> Floats:
-        return vectors
-
-    def questions(self, queries: Floats) -> tuple[Floats, Floats | None]:
-        return queries, None
-
-    def own(self) -> None:
-        """It is no map of a file."""
 
     def add(self, codes: Floats, threads: int) -> Rows:
         start = len(self)

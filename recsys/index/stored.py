@@ -32,7 +32,7 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats, Rows
 from recsys.errors import Unavailable, VersionError
 from recsys.index.base import NO_ROW
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph_index import GraphIndex, load_nodes
 from recsys.index.sided import Bools, SidedGraph, read_parts
 from recsys.index.store_client import PATIENCE_S, Connect, Store, StoreSpec
 

@@ -24,7 +24,7 @@ from recsys.shard.filtered_recall import FilteredRecall
 from recsys.shard.fresh_rows import MOST
 from recsys.shard.live_recall import LiveRecall, Measured
 from recsys.shard.plan_costs import measured
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.state.item_log import Entry, ItemLog, after

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.shard.recall import CANDIDATES, POOL, recall, texts_of
+from recsys.shard.probes import POOL, texts_of
+from recsys.shard.recall import CANDIDATES, recall
 from recsys.shard.sampled_recall import sampled_rows, shares
 from recsys.shard.shard import Shard
 from recsys.state.membership import Drift

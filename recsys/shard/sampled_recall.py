@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from recsys.datatypes import Floats, Rows
 from recsys.shard.exact import exact
-from recsys.shard.recall import TIE, of_items, served, vector_names
+from recsys.shard.recall import TIE, of_items, served
 from recsys.shard.shard import Shard
+from recsys.shard.vector_names import vector_names
 
 _RUN = 1 << 8
 """Rows sampled side by side: they lie in the same pages of a file."""

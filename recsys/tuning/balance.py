@@ -15,7 +15,8 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
 from recsys.index.base import engine
-from recsys.shard.recall import CANDIDATES, sample
+from recsys.shard.probes import sample
+from recsys.shard.recall import CANDIDATES
 from recsys.tuning.probe_queries import ProbeQueries
 
 _STEPS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0)

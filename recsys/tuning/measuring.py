@@ -14,7 +14,9 @@ from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Floats
 from recsys.errors import Unavailable, VersionError
-from recsys.shard.recall import CANDIDATES, Exact, sample, sample_queries, self_lookup
+from recsys.shard.inspection import self_lookup
+from recsys.shard.probes import sample, sample_queries
+from recsys.shard.recall import CANDIDATES, Exact
 from recsys.shard.shard import Shard
 from recsys.tuning.balance import found_in
 from recsys.tuning.probe_queries import QUERIES, ProbeQueries

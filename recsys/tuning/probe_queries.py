@@ -20,7 +20,8 @@ from recsys.config.serving import Serving
 from recsys.data.interactions import Interactions, faded, taste_rows
 from recsys.datatypes import Floats, Rows
 from recsys.model.trained import Layout
-from recsys.shard.recall import distinct, sample_tastes
+from recsys.shard.probes import sample_tastes
+from recsys.shard.vector_names import distinct
 from recsys.tuning.outcome import TastesOf
 
 QUERIES = 250

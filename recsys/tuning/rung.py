@@ -16,9 +16,9 @@ from recsys.config.platform import AttributeType
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Filter, Floats, Item, Rows
 from recsys.shard.attributes import Attributes
-from recsys.shard.recall import vector_names
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import write_index, write_rows, write_vectors
+from recsys.shard.vector_names import vector_names
 from recsys.tuning.questions import Answers, Questions, numbered
 from recsys.tuning.settings import tried_efforts
 from recsys.tuning.trial import Exam, Measure, Measurement, measure_apart

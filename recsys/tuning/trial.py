@@ -26,7 +26,8 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import VersionError
 from recsys.index.base import engine
 from recsys.shard.candidates import QUERY, CandidateSet, ShardQuery
-from recsys.shard.recall import CANDIDATES, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import CANDIDATES
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.snapshot import read_shard

@@ -27,7 +27,7 @@ from recsys.files import checksums, intact, replace
 from recsys.index.base import check
 from recsys.model.trained import Trained
 from recsys.routing import FIRST, Router
-from recsys.shard.recall import inspect
+from recsys.shard.inspection import inspect
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import drop_index, read_shard, write_indexes, write_rows

@@ -39,7 +39,7 @@ def open_shard(store: VersionStore, version: str, shard: int) -> Shard:
 
     Raises VersionError when a file is damaged or the index does not fit the items.
     """
-    from recsys.shard.recall import inspect  # noqa: PLC0415 - pyarrow takes long to import, and composers need none
+    from recsys.shard.inspection import inspect  # noqa: PLC0415 - pyarrow takes long to import, and composers need none
     from recsys.shard.snapshot import read_shard  # noqa: PLC0415
 
     folder, manifest = store.files(version, shard), store.manifest(version)

@@ -16,7 +16,7 @@ from recsys.access.gate import Gate
 from recsys.config.serving import Serving
 from recsys.datatypes import RecQuery
 from recsys.errors import CallerGone, Overloaded, Unavailable
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.transport.clock import Clock
 from recsys.transport.coalescing import Caller, Coalescer
 from tests.support.world import DIMENSION

@@ -16,7 +16,7 @@ from load_tests.growth.large import ASKED, Large
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import item_keys
 from recsys.shard.candidates import QUERY
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore

@@ -32,7 +32,7 @@ from pydantic import Field, field_validator
 
 from recsys.config.index import IndexSpec
 from recsys.index import flat
-from recsys.index.graph import GraphIndex, load_nodes
+from recsys.index.graph_index import GraphIndex, load_nodes
 
 
 class Spec(IndexSpec):

@@ -17,7 +17,8 @@ from recsys.datatypes import Floats, RecQuery, Rows
 from recsys.jobs.schedule import rebuild_due
 from recsys.serving.recall_holding import RecallHolding
 from recsys.shard.live_recall import LiveRecall
-from recsys.shard.recall import Exact, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import Exact
 from recsys.shard.shard import Shard
 from tests.support.small_shards import make_shard
 from tests.support.world import World, catalogue, event, eventually, unit_rows

@@ -9,7 +9,7 @@ import numpy as np
 from recsys.datatypes import Condition, Filter
 from recsys.serving.search_pace import SearchPace
 from recsys.shard.candidates import ShardQuery
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 
 
 def asking(walks: int) -> ShardQuery:

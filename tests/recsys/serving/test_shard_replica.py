@@ -19,7 +19,7 @@ from recsys.encoders.hashing import HashingEncoder
 from recsys.serving import held_version
 from recsys.serving.held_version import HeldVersion
 from recsys.serving.shard_replica import ShardReplica
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.state.item_log import Delete, ItemLog
 from recsys.state.membership import ShardMember
 from recsys.state.presence import everyone

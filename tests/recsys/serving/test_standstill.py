@@ -14,7 +14,7 @@ from recsys.errors import Unavailable
 from recsys.serving.held_version import HeldVersion
 from recsys.serving.log_applier import LogApplier
 from recsys.serving.standstill import LONGEST_S
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.state.connection import connect
 from recsys.state.item_log import Delete, ItemLog
 from tests.support.world import World, catalogue

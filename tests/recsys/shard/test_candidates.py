@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, item_key, item_keys
 from recsys.shard.candidates import CandidateSet, Searched, contains, tag
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.sources import COLUMNS
 from recsys.shard.trail_measures import LIKENESS
 from recsys.transport import wire

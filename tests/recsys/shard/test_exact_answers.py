@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from recsys.shard.candidates import QUERY
-from recsys.shard.recall import TIE, Exact, of_items, sample_tastes, served, vector_names
+from recsys.shard.probes import sample_tastes
+from recsys.shard.recall import TIE, Exact, of_items, served
 from recsys.shard.shard import Shard
+from recsys.shard.vector_names import vector_names
 from tests.support.small_shards import D, make_shard
 from tests.support.world import unit_rows
 

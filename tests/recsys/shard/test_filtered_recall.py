@@ -9,7 +9,7 @@ import pytest
 
 from recsys.datatypes import Condition, Filter
 from recsys.shard.filtered_recall import FilteredRecall
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.shard import Shard
 from tests.support.small_shards import Walks, make_shard
 

@@ -11,7 +11,8 @@ from recsys.datatypes import Condition, Filter, Item
 from recsys.index.base import engine
 from recsys.shard.candidates import QUERY
 from recsys.shard.item_table import ItemTable
-from recsys.shard.recall import recall, sample_queries
+from recsys.shard.probes import sample_queries
+from recsys.shard.recall import recall
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from tests.support.small_shards import Asked, D, Walks, answers, make_shard

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from recsys.shard.live_recall import K, LiveRecall, Measured
-from recsys.shard.recall import Exact, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import Exact
 from recsys.shard.shard import Shard
 from tests.support.small_shards import make_shard
 from tests.support.world import unit_rows

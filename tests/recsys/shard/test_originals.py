@@ -14,7 +14,8 @@ from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.encoders.hashing import HashingEncoder
 from recsys.shard.candidates import QUERY
-from recsys.shard.recall import Exact, nearest_query, recall, sample_queries
+from recsys.shard.probes import nearest_query, sample_queries
+from recsys.shard.recall import Exact, recall
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.tuning.measuring import RECALL_FLOOR

@@ -20,7 +20,8 @@ from recsys.shard.item_table import ItemTable
 from recsys.shard.match_depth import Depths, Estimate, observed
 from recsys.shard.plan_costs import measured
 from recsys.shard.plans import PLANS, Costs, Planner, in_steps, named, shape
-from recsys.shard.recall import Exact, nearest_query
+from recsys.shard.probes import nearest_query
+from recsys.shard.recall import Exact
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher

@@ -8,7 +8,8 @@ import pytest
 from recsys.shard import drift, live_recall
 from recsys.shard.drift import measure
 from recsys.shard.live_recall import K, LiveRecall
-from recsys.shard.recall import Exact, nearest_query, texts_of
+from recsys.shard.probes import nearest_query, texts_of
+from recsys.shard.recall import Exact
 from recsys.shard.sampled_recall import sampled_rows, shares
 from tests.support.small_shards import make_shard
 

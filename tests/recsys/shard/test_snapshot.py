@@ -12,9 +12,9 @@ import pytest
 from recsys.config.index import IndexSpec
 from recsys.datatypes import Condition, Filter, Item
 from recsys.errors import VersionError
-from recsys.shard import recall, snapshot, snapshot_columns
+from recsys.shard import inspection, probes, snapshot, snapshot_columns
+from recsys.shard.inspection import inspect, self_lookup
 from recsys.shard.item_table import ItemTable
-from recsys.shard.recall import inspect, self_lookup
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from recsys.shard.snapshot import read_items, read_shard, write_index, write_rows
@@ -128,7 +128,8 @@ def test_columns_of_another_format_are_refused(tmp_path, items, monkeypatch):
 
 def test_of_a_large_shard_some_rows_are_checked(tmp_path, monkeypatch):
     """One whose index is of other vectors is refused by them; one whose index fits is not."""
-    monkeypatch.setattr(recall, "POOL", 500)
+    for module in (inspection, probes):
+        monkeypatch.setattr(module, "POOL", 500)
     items, vectors = [Item(f"i{n}", f"Item {n}") for n in range(2000)], vectors_of(range(2000))
     shard = written(tmp_path / "fits", items, vectors)
     inspect(shard, 2000)

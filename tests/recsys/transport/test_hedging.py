@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recsys.errors import Unavailable
 from recsys.shard.candidates import CandidateSet, ShardQuery
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.state.membership import WIRE, ShardMember, VersionState
 from recsys.telemetry import Silent

@@ -13,7 +13,7 @@ import pytest
 from recsys.columns import StringColumn
 from recsys.datatypes import Condition, Filter, Item
 from recsys.shard.candidates import QUERY, TASTE, CandidateSet, Searched, ShardQuery
-from recsys.shard.recall import nearest_query
+from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.shard.trail_measures import LIKENESS
 from recsys.state.membership import WIRE

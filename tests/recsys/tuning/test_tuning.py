@@ -22,7 +22,9 @@ from recsys.index.base import engine
 from recsys.model.card import ModelCard
 from recsys.model.space import Space
 from recsys.model.trained import Trained
-from recsys.shard.recall import Exact, neighbours, recall, sample_queries, self_lookup
+from recsys.shard.inspection import self_lookup
+from recsys.shard.probes import sample_queries
+from recsys.shard.recall import Exact, neighbours, recall
 from recsys.training.blend import START
 from recsys.training.trainer import Trainer
 from recsys.tuning.measuring import RECALL_FLOOR

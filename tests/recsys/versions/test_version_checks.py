@@ -15,8 +15,10 @@ from recsys.datatypes import Item
 from recsys.errors import VersionError
 from recsys.files import sha256
 from recsys.index.base import engine
+from recsys.shard.inspection import inspect
 from recsys.shard.item_table import ItemTable
-from recsys.shard.recall import inspect, recall, sample_queries
+from recsys.shard.probes import sample_queries
+from recsys.shard.recall import recall
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 from recsys.versions.build import Content
