@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -59,8 +58,7 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """None unless everything was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """The batch that a query was answered in."""
 
     began: float

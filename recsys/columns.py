@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +17,7 @@ from recsys.gathering import take_strings
 S = TypeVar("S", bound=np.generic)
 
 
-@dataclass(frozen=True, slots=True)
-class StringColumn:
+class StringColumn(msgspec.Struct, frozen=True):
     """n strings in two buffers, so that a thousand of them cross a process as one copy.
 
     `blob` is (bytes,) uint8, UTF-8; `offsets` is (n + 1,) int64, string i is `blob[offsets[i]:offsets[i + 1]]`.
@@ -76,8 +75,7 @@ class StringColumn:
         return self.blob, self.offsets
 
 
-@dataclass(frozen=True, slots=True)
-class StringRows(StringColumn):
+class StringRows(StringColumn, frozen=True):
     """Some strings of a column, in an order of their own, which are read where they stand. Only they are pickled."""
 
     rows: Rows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from recsys.datatypes import Floats
 from recsys.ranking.rules import Effect
@@ -13,8 +14,7 @@ TREES = "trees"
 """The contribution of the trees, which is no signal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Explanations:
+class Explanations(msgspec.Struct, frozen=True):
     """Of the n candidates of a batch."""
 
     signals: Floats

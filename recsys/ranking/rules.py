@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,8 +28,7 @@ def merged(own: tuple[Rule, ...], given: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return (*(rule for rule in own if rule.name not in names), *given)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRules:
+class BatchRules(msgspec.Struct, frozen=True):
     """The rules of B requests that hold at one moment."""
 
     by_request: Sequence[Sequence[Rule]]
@@ -111,8 +110,7 @@ def _most(placed: Sequence[tuple[Rule, int]], k: int) -> dict[int, int]:
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True):
     """What is added to the scores of some candidates, beside the signals that all have."""
 
     name: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from recsys.config.serving import Serving
@@ -26,8 +26,7 @@ from recsys.transport.clock import Clock
 from recsys.transport.shard_clients import Shards
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(msgspec.Struct, frozen=True):
     """What a batch is ranked from; the same in an answer and in training."""
 
     batch: Sequence[Prepared]
@@ -64,8 +63,7 @@ class Gathered:
         return np.concatenate([table, own[self.candidates.requests]], axis=1)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardsAnswer:
+class ShardsAnswer(msgspec.Struct, frozen=True):
     """The answer of all shards to a batch."""
 
     candidates: CandidateSet | None

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from recsys.columns import StringColumn, lengths
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys
@@ -25,8 +26,7 @@ NUMBERS = 3
 """Columns of `CandidateSet.columns`."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardQuery:
+class ShardQuery(msgspec.Struct, frozen=True):
     """What a batch of B requests wants of one shard.
 
     `vectors` is (m, width) float32, see `model/space.py`; row j belongs to request `vector_request[j]`, plays
@@ -99,8 +99,7 @@ class ShardQuery:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(msgspec.Struct, frozen=True):
     """How the neighbours of a request that has a filter were looked for."""
 
     plans: int
@@ -109,8 +108,7 @@ class Searched:
     """Live items that match the filter."""
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateSet:
+class CandidateSet(msgspec.Struct, frozen=True):
     """A shard's answer: n candidates of B requests; those of request b stand at `offsets[b]:offsets[b + 1]`, by key.
 
     keys      (n,) uint64, see `item_key`
@@ -139,7 +137,7 @@ class CandidateSet:
     twins: Keys
     matches: npt.NDArray[np.uint8]
     top_count: float
-    searched: dict[int, Searched] = field(default_factory=dict)
+    searched: dict[int, Searched] = {}
     away: bool = False
 
     @property

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
+import msgspec
 import numpy as np
 
 from recsys.columns import lengths
@@ -36,8 +36,7 @@ _COPIED = 1 << 14
 """Vectors that are copied at a time to put lines in order: 24 MiB at 384 dimensions."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Vectors:
+class _Vectors(msgspec.Struct, frozen=True):
     """m vectors of a query that share a filter: (m, d) float32 `queries`, and (m,) all else."""
 
     places: Ints
@@ -67,8 +66,7 @@ def _excluded(query: ShardQuery, requests: Ints) -> Ints:
     return lengths(query.exclude_offsets)[requests] if len(query.exclude) else np.zeros(len(requests), np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Nearest:
+class Nearest(msgspec.Struct, frozen=True):
     """What the sources propose that go by vectors, and how it was found for each request that has a filter."""
 
     proposals: list[Proposals]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -16,8 +16,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Proposals:
+class Proposals(msgspec.Struct, frozen=True):
     """(n,) requests, the rows that are proposed to them, and the bits of the source; a pair may come more than once.
 
     `scores` are (n,) float32 inner products with the vector that the rows are near to. None: there is no such vector,

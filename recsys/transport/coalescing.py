@@ -12,8 +12,9 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+import msgspec
 
 from recsys.errors import CallerGone, Overloaded
 
@@ -52,8 +53,7 @@ _Waiting = tuple[T, "Reply[R]", Caller, float]
 """Request, where its result goes, the caller, and when it came to the coalescer, by time.monotonic()."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
+class Flight(msgspec.Struct, frozen=True):
     """A batch that has landed."""
 
     requests: int

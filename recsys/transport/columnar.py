@@ -17,16 +17,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 import numpy as np
+from msgspec.structs import FieldInfo, fields
 
 from recsys.columns import StringColumn
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -38,7 +38,7 @@ _COPIED = 1024
 
 
 class Columnar(Generic[T]):
-    """Writes and reads one kind of dataclass, whose fields are arrays, string columns, and what MessagePack knows.
+    """Writes and reads one kind of struct, whose fields are arrays, string columns, and what MessagePack knows.
 
     `loose`: names of fields that are numbers, or None, and that `renewed` puts others in the place of.
 
@@ -58,7 +58,8 @@ class Columnar(Generic[T]):
         repeated: bool = False,
     ) -> None:
         """`encode`: to MessagePack."""
-        hints, own = get_type_hints(kind), fields(kind)  # type: ignore[arg-type] # a dataclass
+        own = fields(kind)
+        hints = {field.name: field.type for field in own}
         arrays: list[tuple[str, np.dtype[Any]]] = []
         for name in (field.name for field in own):
             if hints[name] is StringColumn:
@@ -195,12 +196,12 @@ def _dtype(hint: Any) -> np.dtype[Any]:
     )  # numpy's own object: quick to compare
 
 
-def _default(field: Any) -> tuple[Any, ...]:
+def _default(field: FieldInfo) -> tuple[Any, ...]:
     """As msgspec takes it; empty: there is none."""
-    if field.default_factory is not MISSING:
+    if field.default_factory is not msgspec.NODEFAULT:
         return (msgspec.field(default_factory=field.default_factory),)
-    return () if field.default is MISSING else (field.default,)
+    return () if field.default is msgspec.NODEFAULT else (field.default,)
 
 
-_STRINGS = [(name, _dtype(hint)) for name, hint in get_type_hints(StringColumn).items()]
+_STRINGS = [(field.name, _dtype(field.type)) for field in fields(StringColumn)]
 """The arrays of a string column, in the order of its arguments."""

@@ -8,8 +8,7 @@ is `membership.WIRE`: composers call only replicas that announce the same one.
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -107,20 +106,19 @@ _queries = Columnar(ShardQuery, _encode, _fit_query, loose=("trend_floor", "left
 _candidates = Columnar(CandidateSet, _encode, _fit_candidates)
 
 
-class EncodedQuery(ShardQuery):
-    """A question whose bytes are there already. Its other fields are read from them when somebody looks at one."""
+class EncodedQuery:
+    """Stands for a question whose bytes are there already: what nobody looks at is never read from them."""
 
-    __slots__ = ("payload",)
+    __slots__ = ("_query", "filters", "payload", "version")
 
     def __init__(self, payload: bytes, version: str, filters: tuple[Filter | None, ...]) -> None:
-        for name, value in (("payload", payload), ("version", version), ("filters", filters)):
-            object.__setattr__(self, name, value)
+        self.payload, self.version, self.filters = payload, version, filters
+        self._query: ShardQuery | None = None
 
     def __getattr__(self, name: str) -> Any:
-        query = decode_query(self.payload)
-        for field in fields(query):
-            object.__setattr__(self, field.name, getattr(query, field.name))
-        return object.__getattribute__(self, name)
+        if self._query is None:
+            self._query = decode_query(self.payload)
+        return getattr(self._query, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _decoded, (self.payload,)
@@ -132,7 +130,9 @@ def _decoded(payload: bytes) -> ShardQuery:
 
 def of_the_moment(payload: bytes, query: ShardQuery, trend_floor: float, left_s: float, now: float) -> ShardQuery:
     """The question `query` that `payload` holds, at another moment."""
-    return EncodedQuery(_queries.renewed(payload, trend_floor, left_s, now), query.version, query.filters)
+    return cast(
+        ShardQuery, EncodedQuery(_queries.renewed(payload, trend_floor, left_s, now), query.version, query.filters)
+    )
 
 
 def encode(message: object) -> bytes:

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
+from msgspec import structs
 from threadpoolctl import threadpool_limits
 
 from recsys.config.index import IndexSpec
@@ -166,7 +167,7 @@ class _Judge:
     def _query(self, places: range) -> ShardQuery:
         questions = self._exam.questions
         query = nearest_query("tuning", questions.vectors[places.start : places.stop], CANDIDATES)
-        return replace(query, filters=questions.filters[places.start : places.stop])
+        return structs.replace(query, filters=questions.filters[places.start : places.stop])
 
     def point(self, ef_search: int) -> Point:
         best, answers = float("inf"), []

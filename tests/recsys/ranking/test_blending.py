@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.ranking import picking
 from recsys.ranking.blending import blends_alike, by_numpy, by_picks, scores
@@ -60,7 +61,7 @@ def test_numpy_adds_up_as_the_compiled_code_does() -> None:
 @pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
 def test_arrays_that_do_not_fit_are_refused() -> None:
     candidates = varied(np.random.default_rng(1), [5, 5])
-    object.__setattr__(candidates, "likeness", candidates.likeness[:-1].copy())
+    candidates = structs.replace(candidates, likeness=candidates.likeness[:-1].copy())
     assert PICKS is not None
     with pytest.raises(ValueError, match="do not fit each other"):
         by_picks(candidates, MOMENT, [{"taste": 1.0}] * 2, PICKS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.columns import StringColumn
 from recsys.ranking import picking
@@ -78,7 +79,7 @@ def test_the_nearest_like_counts_for_its_source_alone() -> None:
 def test_arrays_to_order_that_do_not_fit_are_refused(field: str) -> None:
     rng = np.random.default_rng(1)
     candidates, scores = candidates_of(rng, [5, 5], some_rows=False, twins=False), scores_of(rng, 10)
-    object.__setattr__(candidates, field, getattr(candidates, field)[:-1].copy())
+    candidates = structs.replace(candidates, **{field: getattr(candidates, field)[:-1].copy()})
     with pytest.raises(ValueError, match="do not fit each other"):
         ordered(candidates, scores, PICKS)
 
@@ -87,7 +88,7 @@ def test_arrays_to_order_that_do_not_fit_are_refused(field: str) -> None:
 def test_arrays_that_do_not_fit_are_refused(field: str) -> None:
     rng = np.random.default_rng(1)
     candidates, scores = candidates_of(rng, [5, 5], some_rows=False, twins=False), scores_of(rng, 10)
-    object.__setattr__(candidates, field, getattr(candidates, field)[:-1].copy())
+    candidates = structs.replace(candidates, **{field: getattr(candidates, field)[:-1].copy()})
     with pytest.raises(ValueError, match="do not fit each other"):
         slates(candidates, scores, [np.arange(5), np.arange(5, 10)], [lambda *_: ()] * 2, PICKS)
 
@@ -100,6 +101,6 @@ def test_rows_and_strings_that_are_not_there_are_refused() -> None:
             slates(candidates, scores, [np.array(rows)], [lambda *_: ()], PICKS)
     ends = candidates.titles.offsets
     for offsets in (ends[:-3].copy(), ends[::-1].copy(), ends + 100):
-        object.__setattr__(candidates, "titles", StringColumn(candidates.titles.blob, offsets))
+        candidates = structs.replace(candidates, titles=StringColumn(candidates.titles.blob, offsets))
         with pytest.raises(ValueError, match="do not fit their column"):
             slates(candidates, scores, [np.array([3, 2])], [lambda *_: ()], PICKS)

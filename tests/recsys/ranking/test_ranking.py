@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.columns import StringColumn
 from recsys.datatypes import item_keys
@@ -243,7 +243,7 @@ def test_of_equal_items_the_best_then_the_newest_is_shown_first():
     given = candidates([4, 2], columns=columns, twins=twins)
     slates = top(given, scores, [Controls(3), Controls(2)])
     assert [slate.tolist() for slate in slates] == [[1, 3, 0], [4, 5]]
-    asked = dataclasses.replace(given, sources=np.full(6, BITS["asked"], np.int64))
+    asked = structs.replace(given, sources=np.full(6, BITS["asked"], np.int64))
     assert top(asked, scores, [Controls(4), Controls(2)])[0].tolist() == [0, 1, 2, 3]
 
 
@@ -253,7 +253,7 @@ def going_on(shown: list[int], **given) -> Controls:
 
 def with_keys_of_ids(given: CandidateSet) -> CandidateSet:
     """What was shown is told by ids, and found by their keys."""
-    return dataclasses.replace(given, keys=item_keys(given.ids.strings()))
+    return structs.replace(given, keys=item_keys(given.ids.strings()))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import pickle
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec import structs
+from msgspec.structs import fields
 
 from recsys.columns import StringColumn
 from recsys.datatypes import Condition, Filter, RecQuery, Rule

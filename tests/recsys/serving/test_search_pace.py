@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from recsys.datatypes import Condition, Filter
 from recsys.serving.search_pace import SearchPace

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from recsys.config.encoder import EncoderSpec
 from recsys.config.index import IndexSpec

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
@@ -58,10 +58,10 @@ def given_by(shard: Shard, now: float, source: str, filtered: bool) -> set[str]:
         asked.items = tuple(f"i{n}" for n in range(0, 30, 2 if filtered else 1))
     elif source != "promoted":
         asked.columns = {source: K}
-    query = dataclasses.replace(query_of([asked]), now=now)
+    query = structs.replace(query_of([asked]), now=now)
     if source == "promoted":
         every = Filter(must=(Condition("parity", "exists"),))
-        query = dataclasses.replace(query, rule_filters=(every,), rule_wants=((0, 0, K),))
+        query = structs.replace(query, rule_filters=(every,), rule_wants=((0, 0, K),))
     found = search(shard, query)
     assert all(int(bits) & BITS[source] for bits in found.sources)
     return set(found.ids.strings())

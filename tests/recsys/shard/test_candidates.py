@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, item_key, item_keys
@@ -60,7 +60,7 @@ def test_a_part_of_a_batch_is_answered_as_the_whole_would_be(data, size):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     counts = rng.integers(0, 4, (3, size))
     of = np.repeat(np.arange(size), counts[0])
-    whole = dataclasses.replace(
+    whole = structs.replace(
         nearest_query("v", rng.random((len(of), 3)).astype(np.float32), 5),
         vector_request=of,
         trail=np.repeat(np.arange(size), counts[1]).astype(np.uint64),
@@ -89,7 +89,7 @@ def test_a_part_of_a_batch_is_answered_as_the_whole_would_be(data, size):
     wire.decode_query(wire.encode(part))
     answers = [{"a": 1, "bb": 2}, {"ü": 3}, {}]
     lines = [answers[n % 3] for n in range(len(chosen))]
-    spread = dataclasses.replace(part_of(0, lines), searched={0: Searched(1, 5)}).spread(chosen, size)
+    spread = structs.replace(part_of(0, lines), searched={0: Searched(1, 5)}).spread(chosen, size)
     assert spread.searched == {int(chosen[0]): Searched(1, 5)}
     got = rows_of(spread)
     assert [len(line) for line in got] == [
@@ -138,7 +138,7 @@ def test_contains_keeps_the_shape():
 def test_two_items_that_share_a_key_both_stay():
     """Keys have 48 bits: where two are equal ids decide, and the same item of two shards still stays once."""
     parts = [part_of(0, [{"a": 1, "bb": 2}, {"e": 1}]), part_of(1, [{"ff": 4, "bb": 8}, {"e": 2}])]
-    shared = [dataclasses.replace(part, keys=np.full(len(part.keys), 77, np.uint64)) for part in parts]
+    shared = [structs.replace(part, keys=np.full(len(part.keys), 77, np.uint64)) for part in parts]
     merged = CandidateSet.merge(shared)
     assert [sorted(row[1] for row in line) for line in rows_of(merged)] == [["a", "bb", "ff"], ["e"]]
     assert sorted(row[2] for row in rows_of(merged)[0] if row[1] == "bb") == ["title of bb in 0"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
+from msgspec import structs
 
 from recsys.shard.live_recall import K, LiveRecall, Measured
 from recsys.shard.probes import nearest_query
@@ -86,7 +85,7 @@ def test_each_search_is_kept_with_the_same_probability():
         recall, start = LiveRecall(), 0
         for size in (3, 1, 96, 200, 40, 30, 30):
             part = slice(start, start + size)
-            recall.offer(dataclasses.replace(nearest_query("v", vectors[part], 5), recall_floors=floors[part]))
+            recall.offer(structs.replace(nearest_query("v", vectors[part], 5), recall_floors=floors[part]))
             start += size
         kept = [sample.floor for sample in recall.measure(shard).samples]
         assert len(kept) == 32

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
@@ -189,12 +190,12 @@ def test_an_answer_says_how_it_was_found_and_how_many_match():
     shard.planner = Planner(Costs(call=0.0, row=1.0, product=1.0, walk=4.0, power=1.0))
     wide, rare = Filter(must=(between("u", 0, 0.5),)), Filter(must=(between("u", 0, 0.004),))
     vectors = shard.items.vectors(np.array([5, 6, 7]))
-    query = replace(nearest_query("v", vectors, 10), filters=(None, wide, rare))
+    query = structs.replace(nearest_query("v", vectors, 10), filters=(None, wide, rare))
     found = search(shard, query)
     assert set(found.searched) == {1, 2}
     assert [named(found.searched[b].plans) for b in (1, 2)] == [("post_filter",), ("exact",)]
     assert [found.searched[b].matches for b in (1, 2)] == [shard.lists.count(wide), shard.lists.count(rare)]
-    twice = CandidateSet.merge([found, replace(found, searched={1: Searched(PLANS["exact"], 5)})])
+    twice = CandidateSet.merge([found, structs.replace(found, searched={1: Searched(PLANS["exact"], 5)})])
     assert named(twice.searched[1].plans) == ("post_filter", "exact")
     assert twice.searched[1].matches == shard.lists.count(wide) + 5
 
@@ -333,7 +334,7 @@ def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near():
     shard.depths.estimate = lambda *_, **__: taken_for_near  # type: ignore[method-assign]
     for row in (500, 4000, 9000):
         vector, asked = shard.items.vectors(np.array([row])), shapes(row / 12_000, 0.1)["far"]
-        query = replace(nearest_query("v", vector, 20), filters=(asked,))
+        query = structs.replace(nearest_query("v", vector, 20), filters=(asked,))
         near.append(Exact.of([shard], vector, 10, asked).recall())
         assert "allow_list" in named(search(shard, query).searched[0].plans)
     assert min(near) >= 0.9

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from recsys.columns import StringColumn
 from recsys.datatypes import Condition, Filter, Item
@@ -45,8 +45,8 @@ def test_messages_come_back_as_they_went():
     assert found.vectors.tolist() == [[1.0] * 3] * 2
 
 
-ARRAYS = [name for name in ShardQuery.__dataclass_fields__ if isinstance(getattr(QUERIES, name), np.ndarray)]
-COLUMNS = [name for name in CandidateSet.__dataclass_fields__ if isinstance(getattr(ANSWER, name), np.ndarray)]
+ARRAYS = [name for name in ShardQuery.__struct_fields__ if isinstance(getattr(QUERIES, name), np.ndarray)]
+COLUMNS = [name for name in CandidateSet.__struct_fields__ if isinstance(getattr(ANSWER, name), np.ndarray)]
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -149,14 +149,14 @@ def test_a_query_crosses_unchanged():
     plain = nearest_query("v1", np.random.default_rng(2).random((3, 8), np.float32), 5)
     condition = Condition("year", "range", low=1990.0, low_open=True)
     query = type(plain)(
-        **{f: getattr(plain, f) for f in plain.__slots__}
+        **{f: getattr(plain, f) for f in plain.__struct_fields__}
         | {
             "filters": (None, Filter(must=(condition,)), Filter(should=(Condition("g", "any", ("a", 2.0)),))),
             "asked": ((), ("é/1",), ()),
         }
     )
     crossed = wire.decode_query(wire.encode(query))
-    for name in query.__slots__:
+    for name in query.__struct_fields__:
         sent, arrived = getattr(query, name), getattr(crossed, name)
         if isinstance(sent, np.ndarray):
             assert arrived.dtype == sent.dtype
