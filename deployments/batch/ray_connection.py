@@ -13,6 +13,7 @@ import msgspec
 import ray
 
 from deployments.batch.job_process import Cluster
+from deployments.ray_internals.lone_node import without_watchers
 from recsys.errors import RuntimeFailure
 
 _OBJECT_STORE_BYTES = 256 << 20
@@ -32,6 +33,7 @@ def connected(cluster: Cluster) -> Iterator[None]:
                 pass
             ray.init(cluster.address, _node_ip_address=cluster.node, **quiet)
         else:
+            without_watchers()
             ray.init(
                 "local", num_cpus=cluster.cpus, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                 _node_ip_address="127.0.0.1", _temp_dir=str(cluster.folder), **quiet,

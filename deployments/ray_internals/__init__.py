@@ -15,6 +15,7 @@
 | `first_count.py` | counters begin at 0 | ray/util/metrics.py | `inc` refuses 0 |
 | `head_entrance.py` | when the head's HAProxy reports that it goes | ray/serve/_private/haproxy.py | Serve keeps it |
 | `steady_versions.py` | the version of a deployment | ray/serve/_private/config.py | a new shard would restart all |
+| `lone_node.py` | what a job's own Ray starts | ray/_private/node.py | three imports of Ray that nobody uses |
 | `shortcut.py` | the hottest call's way | ray/serve/_private/http_util.py | Serve's wrapper is a third of its time |
 
 tests/deployments/ray_internals/test_upstream.py says in words which of them a newer Ray would break.

@@ -64,6 +64,12 @@ LEANS = {
         ("_private/node.py", r"self\.all_processes\[ray_constants\.PROCESS_TYPE_RAYLET\] = ", "where the raylet is"),
         ("_private/services.py", r"port_retries = 0", "the dashboard has the port that was asked for, or none"),
     ],
+    "lone_node.py": [
+        ("_private/node.py", r"def start_monitor\(self\):", "the autoscaler's monitor is started by it"),
+        ("_private/node.py", r"def start_log_monitor\(self\):", "and the reader of log files"),
+        ("_private/node.py", r"def start_api_server\(\s+self, \*, include_dashboard", "and the dashboard's process"),
+        ("_private/node.py", r"self\._webui_url = None", "a node without a dashboard has no URL of it"),
+    ],
     "first_deploy.py": [
         (
             "serve/_private/api.py",
