@@ -44,7 +44,7 @@ class Traffic:
         self.titles: dict[str, str] = {}
         self.gone: set[str] = set()
         self.wrong: list[Any] = []
-        self.reads = 0
+        self.reads = self.likes = 0
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -61,7 +61,7 @@ class Traffic:
     def _each(self, work: Callable[[httpx.Client, int], None]) -> None:
         with httpx.Client(base_url=self._url, trust_env=False, timeout=30) as http:
             for n in itertools.count():
-                if self._over.wait(0.02):  # the build needs the machine, too
+                if self._over.wait(0.25):  # the build needs the machine, too
                     return
                 try:
                     work(http, n)
@@ -81,6 +81,7 @@ class Traffic:
     def _like(self, http: httpx.Client, n: int) -> None:
         """What is liked is not in the very next answer."""
         user = f"mover-{n}"
+        self.likes = n + 1
         first = self._answer(http.post("/v1/recommendations", json={"user_id": user, "k": 3}))
         liked = first["items"][0]["item_id"]
         self._answer(http.post("/v1/events", json={"events": [event(user, liked)]}))
@@ -166,3 +167,5 @@ def test_shards_change_while_the_platform_serves(live: Live) -> None:
     assert "was built for 3 shards, the served one has 2" in refused.stdout + refused.stderr
     for item_id in left:
         live.json("DELETE", f"/v1/items/{item_id}", wait="visible")
+    for number in range(traffic.likes):
+        live.json("DELETE", f"/v1/users/mover-{number}")  # else they are the newest users that a training learns from
