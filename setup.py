@@ -1,6 +1,6 @@
 """What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss, scipy and numpy do
 the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`,
-`recsys/ranking/picking.py`, `quickscorer.py`, `recsys/model/sparse_sums.py`).
+`recsys/shard/chosen_rows.py`, `recsys/ranking/picking.py`, `quickscorer.py`, `recsys/model/sparse_sums.py`).
 """
 
 from setuptools import Extension, setup
@@ -26,6 +26,7 @@ setup(
         compiled("recsys.index.walking", "-pthread", "-lm"),
         compiled("recsys.index.mending"),
         compiled("recsys.gathered"),
+        compiled("recsys.shard.choosing"),
         compiled("recsys.ranking.picks"),
         compiled("recsys.model.summing", ROUNDED),
         compiled("recsys.ranking.scoring", ROUNDED),

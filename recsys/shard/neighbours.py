@@ -12,6 +12,7 @@ from recsys.columns import lengths
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.index.base import Selects
 from recsys.shard.candidates import Searched, ShardQuery
+from recsys.shard.chosen_rows import ALL, Lines, first
 from recsys.shard.equal_items import repeated
 from recsys.shard.exact import exact
 from recsys.shard.match_depth import Estimate, observed
@@ -120,9 +121,8 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.in_order(query, places)
         wanted = vectors.wanted
-        least, k = int(wanted.min()), int(wanted.max())
+        k = int(wanted.max())
         others = min(dead, _DEAD + 2 * k * dead // max(live, 1)) if wider == 1 else dead
-        alike = least == k
         if others or len(query.exclude):
             k = int((wanted + np.minimum(vectors.excluded + others, wider * wanted)).max())
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
@@ -130,19 +130,26 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
         if k * 4 >= live:
             break
         rows, scores = _walk(shard, vectors.queries, k)
-        bits, keep = query.vector_source.take(places), eligible(shard, vectors.requests, rows, excluded, None)
-        first = keep[:, :least]
-        if alike and rows.shape[1] == k and np.count_nonzero(first) == first.size and not shard.items.twins.any:
-            # Nothing is excluded of the best.
-            best = None if scores is None else scores[:, :least]
-            return [*proposals, Proposals.of(vectors.requests, rows[:, :least], first, bits, best)]
+        bits = query.vector_source.take(places)
+        if (plain := _plain(shard, Lines(vectors.requests, wanted, bits, rows, scores), excluded)) is not None:
+            return [*proposals, plain]  # nearly always
+        keep = eligible(shard, vectors.requests, rows, excluded, None)
         chosen = _best_of(shard, rows, keep, wanted)
         enough = chosen.sum(axis=1) >= wanted
-        if np.count_nonzero(enough) == len(places):  # nearly always
+        if np.count_nonzero(enough) == len(places):
             return [*proposals, Proposals.of(vectors.requests, rows, chosen, bits, scores)]
         proposals.append(_of_lines(enough, vectors.requests, rows, chosen, bits, scores))
         places = places[~enough]
     return [*proposals, _scored(shard, query, _Vectors.of(query, places), shard.lists.matches(None), excluded)]
+
+
+def _plain(shard: Shard, lines: Lines, excluded: Keys) -> Proposals | None:
+    """The best of what was found, where no items are equal; None: see `first`."""
+    items = shard.items
+    if items.twins.any:
+        return None
+    shown = items.shown  # read first, see `eligible`
+    return first(lines, items.keys.view, items.alive.view if shown != len(items) else ALL, excluded)
 
 
 def _among_matches(

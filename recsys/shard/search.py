@@ -10,6 +10,7 @@ from recsys.columns import lengths
 from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.gathering import take
 from recsys.shard.candidates import SHUNNED, CandidateSet, Searched, ShardQuery, firsts, tag
+from recsys.shard.chosen_rows import once
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.rule_matches import matches, promoted
@@ -118,6 +119,8 @@ def _each_once(shard: Shard, proposed: Proposals) -> tuple[Rows, Ints, Floats | 
     source told any.
     """
     items, told = shard.items, proposed.scores
+    if (found := once(proposed, items.keys.view)) is not None:  # nearly always
+        return found
     tagged = items.keys.view.take(proposed.rows)
     if np.count_nonzero(proposed.requests):  # of the first request keys are tags
         tagged = tag(proposed.requests, tagged)
