@@ -22,7 +22,7 @@ def lower_bound(shares: Sequence[float], confidence: float) -> float:
 
     `shares` are within 0 to 1, each of one search, and count alike.
     """
-    if len(set(shares)) == 1:
+    if shares and shares.count(shares[0]) == len(shares):
         # Searches that are all alike do not say how much others differ: one more misses one neighbour more.
         shares = [*shares, max(shares[0] - 1.0 / _NEIGHBOURS, 0.0)]
     hits, trials = _trials(shares)
@@ -40,8 +40,11 @@ def _trials(shares: Sequence[float]) -> tuple[float, float]:
     n = len(shares)
     if not n:
         return 0.0, 0.0
-    values = np.asarray(shares, np.float64)
-    mean, variance = float(values.mean()), float(values.var()) * n / max(n - 1, 1)
+    values = np.fromiter(shares, np.float64, n)
+    mean = float(np.add.reduce(values)) / n
+    values -= mean
+    values *= values
+    variance = float(np.add.reduce(values)) / n * n / max(n - 1, 1)
     worth = mean * (1.0 - mean) / variance * n if variance > 0.0 else float(n)
     trials = min(max(worth, 1.0), float(_NEIGHBOURS * n))
     return mean * trials, trials

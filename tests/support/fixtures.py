@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,6 +46,16 @@ def _patient() -> Iterator[None]:
         patch.setattr(left_out, "LOOKUP_S", 20.0)
         patch.setattr(shard_replica, "READ_UP_S", 20.0)
         patch.setattr(Channel.__init__, "__defaults__", (20.0,))  # `connect_s`
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_failures() -> Iterator[None]:
+    """No test takes the power away, so none has this process wait for the disk. A file that was written is what every
+    process reads, killed or not.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _handle: None)
         yield
 
 

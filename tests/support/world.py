@@ -183,7 +183,7 @@ class World:
     async def add_replica(self, shard: int) -> ShardReplica:
         replica = ShardReplica(shard, f"r{next(self._ids)}", self.store, self.redis, self.encode, self._telemetry)
         self._everyone.append(replica)
-        replica.tune(ShardTuning(poll_s=0.1, drift_s=0.2))
+        replica.tune(ShardTuning(poll_s=0.25, drift_s=0.2))
         await replica.start()
         self.clients[shard].replicas.append(replica)
         return replica

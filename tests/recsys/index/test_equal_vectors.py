@@ -99,7 +99,7 @@ class TestEqualVectors:
     def test_they_are_the_same_after_loading(self, name, tmp_path):
         """Rows, order and what was removed; and both go on alike, to the bit, in whatever pieces changes come."""
         spec = IndexSpec.of(name)
-        n = 100 if spec.server else 400  # each change is a call to the server
+        n = 100 if spec.server else 240  # each change is a call to the server
         vectors, _ = with_equal(n * 3 // 4, n // 4)
         built = make(name)
         built.add(np.arange(n // 2), vectors[: n // 2])

@@ -43,7 +43,9 @@ def grown(name: str):
 
 @pytest.mark.parametrize("name", WALKED)
 def test_strangers_are_found_as_soon_as_they_come(name):
-    """Also with the next ones behind them, in batches, and among the nearest of a query between two of them."""
+    """Also with the next ones behind them, in batches, and among the nearest of a query between two of them; and once
+    more when they have gone and come again.
+    """
     index, come = grown(name)
     rows, scores = index.search(come, 10)
     assert rows[:, 0].tolist() == list(range(ITEMS, ITEMS + STRANGERS))
@@ -51,6 +53,7 @@ def test_strangers_are_found_as_soon_as_they_come(name):
     assert (np.diff(scores, axis=1) <= 0).all()
     between = unit_rows(come[:1] + come[1:2])
     assert set(index.search(between, 2)[0][0].tolist()) == {ITEMS, ITEMS + 1}
+    go_and_come_again(index, come)
 
 
 def test_an_allow_list_has_the_strangers_that_it_allows():
@@ -91,10 +94,8 @@ def test_items_like_others_stay_out_of_the_side():
     assert len(index.graph.unreached) < 15
 
 
-@pytest.mark.parametrize("name", WALKED)
-def test_strangers_go_and_come_again(name):
+def go_and_come_again(index, come):
     """Hidden ones are not found, and an equal vector brings them back."""
-    index, come = grown(name)
     index.remove(np.arange(ITEMS, ITEMS + STRANGERS))
     rows, _ = index.search(come, 10)
     assert (rows < ITEMS).all()
@@ -104,14 +105,16 @@ def test_strangers_go_and_come_again(name):
 
 
 @pytest.mark.parametrize("name", WALKED)
-def test_replicas_keep_the_same_strangers(name):
+def test_replicas_keep_the_same_strangers(name, tmp_path):
     """Whatever `ef_search` each of them is tuned to meanwhile."""
     spec, rng = IndexSpec.of(name), np.random.default_rng(0)
     vectors, come = clustered(rng), strangers(rng)
+    built = engine(spec).create(spec, DIMENSION)
+    built.add(np.arange(ITEMS), vectors, 1)
+    built.save(tmp_path / "index.bin")
     kept = []
     for ef in (16, 400):
-        index = engine(spec).create(spec, DIMENSION)
-        index.add(np.arange(ITEMS), vectors, 1)
+        index = engine(spec).load(tmp_path / "index.bin", spec, DIMENSION)
         for row, vector in enumerate(come, ITEMS):
             index.tune(ShardTuning(ef_search=ef))
             index.add(np.array([row]), vector[None])

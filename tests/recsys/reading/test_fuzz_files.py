@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -182,6 +183,7 @@ def test_a_damaged_snapshot_is_refused_by_its_checksum(version: Path, tmp_path: 
     path = tmp_path / "copy" / version.name / "shard-0" / name
     whole = path.read_bytes()
     changed = damaged(whole, steps)
+    path.unlink()  # it is the version's own file
     path.write_bytes(changed)
     if changed == whole:
         open_shard(store, version.name, 0)
@@ -197,7 +199,9 @@ def test_a_damaged_manifest_is_refused(version: Path, tmp_path: Path, steps: Dam
     """Or it still says the same of the files, as where a digit of the time of day was changed."""
     store = copied(version, tmp_path)
     path = tmp_path / "copy" / version.name / "manifest.json"
-    path.write_bytes(damaged(path.read_bytes(), steps))
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(damaged(whole, steps))
     for use in (store.manifest, store.verify, lambda v: open_shard(store, v, 0)):
         refused_or_done(lambda use=use: use(version.name))
     store.versions()
@@ -208,7 +212,9 @@ def test_a_damaged_manifest_is_refused(version: Path, tmp_path: Path, steps: Dam
 def test_a_damaged_current_is_refused(version: Path, tmp_path: Path, content: bytes | Damage) -> None:
     store = copied(version, tmp_path)
     path = tmp_path / "copy" / "CURRENT"
-    path.write_bytes(content if isinstance(content, bytes) else damaged(path.read_bytes(), content))
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content if isinstance(content, bytes) else damaged(whole, content))
     for use in (store.current, store.rollback, lambda: store.promote(version.name)):
         refused_or_done(use)
 
@@ -224,9 +230,11 @@ def test_arrays_that_hold_objects_are_not_unpickled(version: Path, tmp_path: Pat
 
     store = copied(version, tmp_path)
     folder = tmp_path / "copy" / version.name
+    (folder / "shard-0" / name).unlink()
     np.save(folder / "shard-0" / name, np.array([Bomb()], dtype=object), allow_pickle=True)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["shards"][0]["sha256"][name] = sha256(folder / "shard-0" / name)
+    (folder / "manifest.json").unlink()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(VersionError, match="cannot be read"):
         open_shard(store, version.name, 0)
@@ -244,8 +252,9 @@ def test_a_key_file_with_anything_in_it_is_read_or_refused(text: str) -> None:
 
 
 def copied(version: Path, folder: Path) -> VersionStore:
+    """A store of links to the version's files: one that is to be changed is removed first."""
     shutil.rmtree(folder / "copy", ignore_errors=True)
-    shutil.copytree(version.parent, folder / "copy")
+    shutil.copytree(version.parent, folder / "copy", copy_function=os.link)
     return VersionStore(folder / "copy")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 import numpy as np
 
@@ -41,13 +42,12 @@ class Traffic:
     def __init__(self, world: World) -> None:
         self.world = world
         self.texts = {item.item_id: item.passage() for item in world.items}
+        self.encoder = cache(lambda version: encoder_of(world.store.manifest(version).encoder))
+        self.vector = cache(lambda version, text: self.encoder(version).encode([text])[0])
         self.deleted: dict[str, float] = {}
         self.spaces: set[tuple[str, str]] = set()
         self.answers = 0
         self.over = asyncio.Event()
-
-    def encoder(self, version: str) -> HashingEncoder:
-        return encoder_of(self.world.store.manifest(version).encoder)
 
     async def similar(self, n: int) -> None:
         query = f"kitchen-{n % 12}"
@@ -72,8 +72,8 @@ class Traffic:
 
     def check_scores(self, slate: Slate, text: str) -> None:
         self.check(slate)
-        encoder = self.encoder(slate.index_version)
-        cosines = encoder.encode([self.texts[r.item_id] for r in slate.items]) @ encoder.encode([text])[0]
+        vectors = [self.vector(slate.index_version, self.texts[r.item_id]) for r in slate.items]
+        cosines = np.stack(vectors) @ self.vector(slate.index_version, text)
         np.testing.assert_allclose([r.signals["query"] for r in slate.items], cosines, atol=1e-3)
 
     async def read(self, ask: Callable[[int], Awaitable[None]]) -> None:
