@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import accumulate
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -75,10 +76,10 @@ def slates(
     picks: Picks | None = _picks,
 ) -> list[tuple[Recommendation, ...]]:
     """Return the items at the `chosen` positions of each request, in that order. `scores`: (n,) of the n candidates."""
-    picked = np.concatenate(chosen)
+    picked = chosen[0] if len(chosen) == 1 else np.concatenate(chosen)
     if picks is None or scores.dtype != np.float32:
         return _slates(candidates, scores, chosen, picked, reasons)
-    ends = np.array([0, *map(len, chosen)]).cumsum()
+    ends = np.array([*accumulate(map(len, chosen), initial=0)], np.int64)
     likeness = candidates.likeness
     return picks.slates(
         picked, ends, scores, candidates.sources, likeness, likeness.shape[1], BECAUSE, ROLES, LIKED,

@@ -68,10 +68,13 @@ def top(
     `grouped`: the attributes in the columns of `candidates.groups`.
     """
     k = [a.k for a in controls]
-    requests = candidates.requests
     shown = _shown(candidates, controls) if any(a.after for a in controls) else None  # hardly ever
     order = ordered(candidates, scores) if _only_equal_items(controls, grouped, shown) else None
-    if order is not None:  # nearly always
+    if order is not None and not any(a.diversity > 0 or a.explore > 0 or a.placements for a in controls):
+        ends = candidates.offsets.tolist()
+        return [order[start : min(start + most, end)] for start, end, most in zip(ends, ends[1:], k, strict=False)]
+    requests = candidates.requests
+    if order is not None:
         over = np.zeros(len(scores), bool)
     else:
         over = _over_caps(candidates, requests, scores, controls, grouped, shown)

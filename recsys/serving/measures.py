@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Iterable
 
@@ -54,18 +55,22 @@ class Recording:
 
     async def slates(self, batch: Awaitable[list[Slate | Exception]]) -> list[Slate | Exception]:
         results = await batch
+        asyncio.get_running_loop().call_soon(self._count, results)  # the answers need not wait for that
+        return results
+
+    def _count(self, results: list[Slate | Exception]) -> None:
         telemetry = self._telemetry
         answered = [result for result in results if isinstance(result, Slate)]
         telemetry.add("recsys_slates_total", len(answered))
         if answered:
             for stage, took_ms in answered[0].stages.items():  # one clock for the whole batch
                 telemetry.observe("recsys_stage_seconds", took_ms / 1000, stage=stage)
-        for part, slates in Counter(part for slate in answered for part in slate.degraded).items():
-            telemetry.add("recsys_degraded_slates_total", slates, part=part)
+        if any(slate.degraded for slate in answered):
+            for part, slates in Counter(part for slate in answered for part in slate.degraded).items():
+                telemetry.add("recsys_degraded_slates_total", slates, part=part)
         if len(answered) < len(results):
             for code, refused in Counter(_code(r) for r in results if not isinstance(r, Slate)).items():
                 telemetry.add("recsys_refused_total", refused, code=code)
-        return results
 
     async def events(self, batch: Awaitable[list[Recorded | Exception]]) -> list[Recorded | Exception]:
         results = await batch

@@ -214,4 +214,5 @@ async def test_the_codes_of_refusals_are_those_of_the_api():
         return [ValueError("a defect")]
 
     await Recording(ledger).slates(batch())
+    await asyncio.sleep(0)  # it counts behind the answers
     assert ledger.counted["recsys_refused_total", "internal"] == 1
