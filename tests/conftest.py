@@ -47,6 +47,7 @@ TOGETHER = {
     ),
     "the console": ("tests/deployments/console/",),
     "a trained model": (
+        "tests/recsys/jobs/test_retrain.py",
         "tests/recsys/model/test_attention.py",
         "tests/recsys/model/test_keywords.py",
         "tests/recsys/ranking/test_signals.py",
@@ -95,7 +96,6 @@ LONG = (
     "tests/recsys/serving/test_recall_holding.py",
     "tests/recsys/shard/test_recall_control.py",
     "tests/deployments/api/test_http_callers.py",
-    "tests/recsys/jobs/test_retrain.py",
     "tests/recsys/serving/test_swaps.py",
     "tests/deployments/cli/test_cli_interrupted.py",
     "tests/recsys/versions/test_contents.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import faiss
 import numpy as np
@@ -29,6 +30,12 @@ def graph_of(codes, m=16):
     return graph
 
 
+@cache
+def graph_of_1500(dimension):
+    """For tests that change nothing of it."""
+    return graph_of(codes_of(1500, dimension, 1))
+
+
 def codes_of(n, dimension, seed, largest=127):
     return np.random.default_rng(seed).integers(-largest, largest + 1, (n, dimension)).astype(np.float32)
 
@@ -48,7 +55,7 @@ def assert_as_faiss(graph, queries, k, ef, bits=None, instructions=VNNI, threads
 @pytest.mark.parametrize("dimension", [1, 8, 31, 64, 100, 128, 200, 384])
 def test_a_walk_is_that_of_faiss(dimension, instructions):
     """Nodes and products are the same to the bit, whatever the length of vectors and the processor."""
-    graph, queries = graph_of(codes_of(1500, dimension, 1)), codes_of(40, dimension, 2)
+    graph, queries = graph_of_1500(dimension), codes_of(40, dimension, 2)
     for k, ef in ((1, 1), (10, 30), (50, 50), (7, 300)):
         assert_as_faiss(graph, queries, k, ef, instructions=instructions)
 

@@ -81,7 +81,7 @@ class Traffic:
             if self.over.is_set():
                 return
             await ask(n)
-            await asyncio.sleep(0.05)  # the builds need the core, too
+            await asyncio.sleep(0.1)  # the builds need the core, too
 
     async def write(self) -> None:
         for n in itertools.count():
@@ -94,7 +94,7 @@ class Traffic:
             if n % 2:
                 assert (await self.world.gateway.items.delete(name, wait_visible=True)).visible
                 self.deleted[name] = time.monotonic()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
     async def swap(self) -> None:
         for n in range(10):

@@ -124,20 +124,20 @@ def test_ef_search_is_raised_until_the_floor_holds_and_is_what_shards_serve_with
 def test_where_the_bound_of_ef_search_is_not_enough_links_are_added_and_later_builds_begin_there(tmp_path):
     """m doubles, within its limit; the next build of the same config file needs one try, another file begins anew."""
     made = build(tmp_path, ef_search=16, ef_search_limit=60, **POOR)
-    first = made.publish(content(vectors(3000)))
+    first = made.publish(content(vectors(2000)))
     assert first.tuned is not None
     assert len(first.tuned.tried) > 1
     assert first.index.m > 4
     assert first.index.ef_construction > 8
     made.store.promote(first.version)
-    second = made.publish(content(vectors(3000)))
+    second = made.publish(content(vectors(2000)))
     assert second.tuned is not None
     assert second.index == first.index
     assert len(second.tuned.tried) == 1
-    third = dataclasses.replace(made, stronger=True).publish(content(vectors(3000)))
+    third = dataclasses.replace(made, stronger=True).publish(content(vectors(2000)))
     assert third.index == next(first.index.stronger())
     other = build(tmp_path, ef_search=16, m=32, ef_construction=200)
-    assert other.publish(content(vectors(3000))).index == other.platform.index
+    assert other.publish(content(vectors(2000))).index == other.platform.index
 
 
 def test_a_build_ends_when_exact_search_is_the_only_way_left(tmp_path):
