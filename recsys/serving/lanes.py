@@ -47,13 +47,14 @@ class Lane:
     ) -> None:
         self.serve = serve
         self.slates: Coalescer[RecQuery, Slate] = Coalescer(
-            lambda batch: recording.slates(recommender.recommend_many(batch, serve())),
+            lambda batch: recommender.recommend_many(batch, serve()),
             max_batch=settings.max_batch,
             max_in_flight=settings.flights,
             max_waiting=settings.max_waiting,
             max_wait_s=settings.budget_s / 2,
             budget_s=settings.budget_s,
             landed=lambda flight: landed("recommend", flight),
+            answered=recording.slates,
         )
         self.events: Coalescer[Told, Recorded] = Coalescer(
             lambda batch: recording.events(events.record_many(batch, serve())),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 
 import psutil
 
@@ -48,17 +47,12 @@ class Pulse:
 
 
 class Recording:
-    """Counts the outcome of batches on their way back."""
+    """Counts the outcome of batches."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
-    async def slates(self, batch: Awaitable[list[Slate | Exception]]) -> list[Slate | Exception]:
-        results = await batch
-        asyncio.get_running_loop().call_soon(self._count, results)  # the answers need not wait for that
-        return results
-
-    def _count(self, results: list[Slate | Exception]) -> None:
+    def slates(self, results: Sequence[Slate | Exception]) -> None:
         telemetry = self._telemetry
         answered = [result for result in results if isinstance(result, Slate)]
         telemetry.add("recsys_slates_total", len(answered))

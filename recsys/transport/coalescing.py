@@ -70,7 +70,8 @@ class Coalescer(Generic[T, R]):
     `submit` raises Overloaded when `max_waiting` requests are waiting, or one has waited for `max_wait_s` seconds: the
     answer would come too late, and the work for it would make all others late as well. Requests whose caller has gone,
     or has waited for `budget_s` seconds, never leave. These callers get CallerGone and Overloaded, and `given_up`
-    counts them as `gone` and `late`. `landed` is called after every batch.
+    counts them as `gone` and `late`. `answered` is called with the results of each batch, behind the replies to
+    its callers, and `landed` after every batch.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Coalescer(Generic[T, R]):
         max_wait_s: float = math.inf,
         budget_s: float = math.inf,
         landed: Callable[[Flight], None] = lambda _: None,
+        answered: Callable[[Sequence[R | Exception]], None] = lambda _: None,
     ) -> None:
         self._fn = fn
         self.max_batch = max_batch
@@ -92,6 +94,7 @@ class Coalescer(Generic[T, R]):
         self.budget_s = budget_s
         self.given_up: Counter[str] = Counter()
         self._tell = landed
+        self._answered = answered
         self._waiting: deque[_Waiting[T, R]] = deque()
         self._swept = 0.0
         self._flights: dict[int, asyncio.Task[None]] = {}
@@ -250,3 +253,4 @@ class Coalescer(Generic[T, R]):
                 reply.set_exception(result)
             else:
                 reply.set_result(result)
+        self._answered(results)

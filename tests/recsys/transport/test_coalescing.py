@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -265,3 +266,35 @@ async def test_a_reply_is_given_its_result_without_a_task_that_waits():
     flights.gate.set()
     await settle()
     assert told == [2, "13", 2]
+
+
+async def test_results_are_told_behind_the_replies():
+    """Of each batch that came back; of one that failed there are none."""
+    told: list[list[int | Exception]] = []
+    order: list[str] = []
+
+    class Told(asyncio.Future):
+        def set_result(self, result: int) -> None:
+            order.append(f"reply {result}")
+            super().set_result(result)
+
+    async def double(batch: list[int]) -> list[int | Exception]:
+        if 0 in batch:
+            raise ZeroDivisionError
+        return [2 * one if one != 3 else ValueError() for one in batch]
+
+    def answered(results: Sequence[int | Exception]) -> None:
+        order.append("told")
+        told.append(list(results))
+
+    coalescer: Coalescer[int, int] = Coalescer(double, max_batch=4, max_in_flight=1, answered=answered)
+    replies = [Told() for _ in range(2)]
+    for one, reply in zip((1, 3), replies, strict=True):
+        coalescer.enqueue(one, reply, Caller())
+    assert await replies[0] == 2
+    assert isinstance(replies[1].exception(), ValueError)
+    assert order == ["reply 2", "told"]
+    assert told[0][0] == 2
+    with pytest.raises(ZeroDivisionError):
+        await coalescer.submit(0)
+    assert len(told) == 1
