@@ -71,9 +71,12 @@ their own, one after another: with that of the session at most two run at a time
 """
 
 
-FIRST = ("the platform", "Rays of their own")
+FIRST = {"the platform": 0, "Rays of their own": 3}
+"""What takes longest, with its niceness: the platform's tests have twice the processor time of the other Rays, where
+both want all of it.
+"""
 NICE = 5
-"""Of the processes with all other tests: a third of the processor time of one with a Ray, where both want all of it."""
+"""Of the processes with all other tests: a third of that of the platform's."""
 
 LONG = (
     "the vector stores",
@@ -179,8 +182,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """In several processes those with a Ray go first: they take longest, and wait for what they start. All others take
     the time of the processor that these leave.
     """
-    if "PYTEST_XDIST_WORKER" in os.environ and process_of(item.nodeid) not in FIRST and os.nice(0) == 0:
-        os.nice(NICE)
+    if "PYTEST_XDIST_WORKER" in os.environ and (more := FIRST.get(process_of(item.nodeid), NICE) - os.nice(0)) > 0:
+        os.nice(more)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import yaml
 
-from tests.support.live import Live, event, eventually, recsys
+from tests.support.live import Live, event, eventually, recsys_here
 
 pytestmark = pytest.mark.cluster
 
@@ -21,6 +21,8 @@ CROWD = [f"canary-{n}" for n in range(300)]
 FEW = CROWD[:90]
 WITHIN_S = 150.0
 """A look every 5 s; what came of an answer is in the files after 10 to 20 s."""
+LOOK_S = 0.5
+"""Between two of the test's own, which ask for every user or run a command."""
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def promote(live: Live, folder: Path, version: str, shares: str, **canary: Any) 
     file = folder / "canary.yaml"
     file.write_text(yaml.safe_dump(config))
     live.reconfigure("canary", **canary)
-    told: dict[str, Any] = orjson.loads(recsys(file, "promote", version, "--canary", shares, "--json"))
+    told: dict[str, Any] = orjson.loads(recsys_here(file, "promote", version, "--canary", shares, "--json"))
     return told
 
 
@@ -84,7 +86,7 @@ def test_a_version_that_people_like_less_comes_back_by_itself(live: Live, tmp_pa
     first = visit(live, CROWD, liking_the_old)
     assert min(list(first.values()).count(version) for version in (base, new_version)) > 100
     assert {user: first[user] for user in FEW} == few
-    found = eventually(lambda: verdict(live, new_version), WITHIN_S)
+    found = eventually(lambda: verdict(live, new_version), WITHIN_S, LOOK_S)
     assert found is not None
     assert (found["outcome"], found["base"], found["share"]) == ("rolled_back", base, 0.5)
     assert found["reason"].startswith("worse: -")
@@ -104,7 +106,7 @@ def test_an_equal_version_goes_on_to_everybody(live: Live, tmp_path: Path, new_v
         having.append({user for user, version in versions.items() if version == new_version})
         return len(having[-1]) == len(FEW)
 
-    assert eventually(everybody, WITHIN_S)
+    assert eventually(everybody, WITHIN_S, LOOK_S)
     assert all(before <= after for before, after in pairwise(having))
     assert any(0 < len(some) < len(FEW) for some in having)
     assert eventually(lambda: live.status()["index_version"] == new_version)

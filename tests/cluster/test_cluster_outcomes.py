@@ -36,7 +36,7 @@ def test_the_report_says_what_came_of_the_answers(live: Live) -> None:
         found = report()
         return found if found["total"]["answers"] == 3 and found["total"]["conversions"] == 1 else None
 
-    found = eventually(complete) or report()
+    found = eventually(complete, every_s=0.5) or report()
     total = found["total"]
     counts = [total[name] for name in ("answers", "items", "impressions", "clicks", "conversions", "value")]
     assert counts == [3, 15, 9, 3, 1, 8.5]

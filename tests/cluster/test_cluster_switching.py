@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cluster
 
 
 class Load:
-    """Calls that never pause; `failed` are those that got no 200, `answers` the others."""
+    """Calls all the while; `failed` are those that got no 200, `answers` the others."""
 
     def __init__(self, live: Live, threads: int = 3) -> None:
         self._live = live
@@ -53,7 +53,7 @@ class Load:
                         self.failed.append(f"{answer.status_code} {answer.text}")
                 except httpx.HTTPError as error:
                     self.failed.append(repr(error))
-                self._over.wait(0.01)
+                self._over.wait(0.05)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import yaml
 from deployments.machine.serve_config import read_for_serve
 from recsys.state import redis_keys
 from recsys.state.connection import connect
-from tests.support.live import Live, eventually, recsys
+from tests.support.live import Live, eventually, recsys, recsys_here
 
 pytestmark = pytest.mark.cluster
 
@@ -45,7 +45,7 @@ def test_a_model_is_trained_compared_and_served_by_one_command(live: Live, tmp_p
     before = live.status()
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(with_retrain(live, **FEW)))
-    planned = orjson.loads(recsys(file, "train", "--if-better", "--dry-run", "--json"))
+    planned = orjson.loads(recsys_here(file, "train", "--if-better", "--dry-run", "--json"))
     assert (planned["dry_run"], planned["served"]) == (True, before["index_version"])
     assert planned["cases"] >= FEW["least_cases"]
     assert live.status()["index_version"] == before["index_version"]

@@ -34,7 +34,7 @@ def test_what_is_live_becomes_the_next_version_under_reads(live: Live) -> None:
             if answer.status_code != 200 or slate["degraded"] or set(ids(slate["items"])) != wanted:
                 wrong.append((answer.status_code, slate))
             served.add(slate.get("index_version"))
-            over.wait(0.01)  # the build needs the machine, too
+            over.wait(0.05)  # the build needs the machine, too
 
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:

@@ -36,6 +36,8 @@ COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
 
 ASKING = {"apply", "hold", "promote", "release", "report", "rollback", "scale", "status", "versions"}
 """Commands that compute nothing, but ask the platform and Redis and read files."""
+LIGHT = {"--dry-run", "--from-live"}
+"""What makes others so light: they plan only, or encode nothing."""
 
 T = TypeVar("T")
 
@@ -73,10 +75,11 @@ class Live:
             rollout.submit(config)
 
     def recsys(self, *arguments: object) -> str:
-        """The standard output of the `recsys` command, which must succeed. Those of `ASKING` run in this process: to
-        start another one and import everything again takes longer than they do.
+        """The standard output of the `recsys` command, which must succeed. Those of `ASKING` and `LIGHT` run in this
+        process: to start another one and import everything again takes longer than they do.
         """
-        return (_recsys_here if arguments[0] in ASKING else recsys)(self.config, *arguments)
+        here = arguments[0] in ASKING or not LIGHT.isdisjoint(arguments)
+        return (recsys_here if here else recsys)(self.config, *arguments)
 
     def status(self) -> dict[str, Any]:
         return self.json("GET", "/v1/status")
@@ -107,7 +110,8 @@ def recsys(config: Path, *arguments: object) -> str:
     return done.stdout
 
 
-def _recsys_here(config: Path, *arguments: object) -> str:
+def recsys_here(config: Path, *arguments: object) -> str:
+    """As `recsys`, in this process."""
     out, error, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["recsys", *map(str, arguments), "--config", str(config)]
     try:
@@ -132,13 +136,13 @@ def ids(items: list[dict[str, Any]]) -> list[str]:
     return [item["item_id"] for item in items]
 
 
-def eventually(test: Callable[[], T], within_s: float = 180.0) -> T:
+def eventually(test: Callable[[], T], within_s: float = 180.0, every_s: float = 0.1) -> T:
     """Asks until the answer is true; the last answer where it never is, for the caller to assert. On a slow machine a
     replica takes a minute to start.
     """
     deadline = time.monotonic() + within_s
     while not (answer := test()) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(every_s)
     return answer
 
 

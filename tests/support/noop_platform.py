@@ -14,7 +14,7 @@ from recsys.config.platform import Ports
 PORTS = tuple(Ports.model_fields)
 CODE = Path(__file__).parent
 """Where replicas find `noop_app`: their PYTHONPATH."""
-RESOURCES = Resources(num_cpus=1, object_store_bytes=100 << 20, memory_needed=GIB)
+RESOURCES = Resources(num_cpus=2, object_store_bytes=100 << 20, memory_needed=GIB)
 WriteConfig = Callable[[str], Path]
 
 

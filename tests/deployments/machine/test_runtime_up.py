@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -15,6 +16,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
+import orjson
 import psutil
 import pytest
 import redis
@@ -29,8 +31,9 @@ from deployments.machine.rollout import rollout_of
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import ServeConfig, read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
+from recsys.data.movielens import Ml100k
 from recsys.errors import RuntimeFailure
-from tests.support.live import free_ports
+from tests.support.live import COMMAND, REPOSITORY, free_ports, local_config, recsys
 from tests.support.noop_platform import CODE, PORTS, RESOURCES, WriteConfig, nothing_is_left, write_noop_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
@@ -143,6 +146,27 @@ def test_up_serves_on_loopback_only(first: Started) -> None:
     with pytest.raises(RuntimeFailure, match="has a platform already"):
         first.runtime.up(first.config)
     assert answer(instance) == {"part": "inner"}  # the refusal did not end what ran
+
+
+@pytest.mark.cluster
+def test_shards_are_indexed_by_tasks_of_another_cluster(
+    first: Started, data: Ml100k, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that the config file's folder knows nothing of: its token comes from Ray's own variables."""
+    hashing = {"kind": "hashing", "dimension": 16}
+    config = local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), encoder=hashing, shards=3)
+    address = f"127.0.0.1:{first.instance.ports.gcs}"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(first.instance.token_file))
+    built = orjson.loads(recsys(config, "build", data.items_file, "--address", address, "--json"))
+    assert (built["items"], built["shards"]) == (data.items, 3)
+    assert built["recall_at_10"] >= 0.95
+
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(config))  # no token at all
+    command = [*COMMAND, "build", str(data.items_file), "--address", address, "--config", str(config)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert f"the Ray at {address} cannot be reached" in done.stderr
 
 
 @pytest.mark.cluster
