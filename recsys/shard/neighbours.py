@@ -121,10 +121,11 @@ def _among_all(shard: Shard, query: ShardQuery, excluded: Keys, places: Ints) ->
     for wider in () if shard.exact else _WIDER:
         vectors = _Vectors.in_order(query, places)
         wanted = vectors.wanted
-        k = int(wanted.max())
+        k = max(wanted.tolist())
         others = min(dead, _DEAD + 2 * k * dead // max(live, 1)) if wider == 1 else dead
         if others or len(query.exclude):
-            k = int((wanted + np.minimum(vectors.excluded + others, wider * wanted)).max())
+            each = zip(wanted.tolist(), vectors.excluded.tolist(), strict=True)  # of few: quicker than numpy's calls
+            k = max(most + min(excludes + others, wider * most) for most, excludes in each)
         k = -(-k * live // shown)  # rows that may not be shown now stand among the others
         # Past a quarter of the items a walk reads more than scoring them in one product does.
         if k * 4 >= live:

@@ -191,7 +191,7 @@ def _alike(query: ShardQuery, offsets: Ints) -> tuple[int, int] | None:
     in the same order; None: they have not.
     """
     size, vectors, roles = query.size, len(query.vectors), query.vector_role
-    if not vectors or vectors % size or np.count_nonzero(roles == SHUNNED) > 1:
+    if not vectors or vectors % size or (vectors > size and np.count_nonzero(roles == SHUNNED) > 1):
         return None
     v, c = vectors // size, int(offsets[1])
     if size > 1:
@@ -210,7 +210,10 @@ def _multiply_alike(shard: Shard, query: ShardQuery, rows: Rows, each: tuple[int
         end = min(start + most, query.size)
         vectors = shard.items.vectors(rows[start * c : end * c]).reshape(-1, c, width)
         products = vectors @ query.vectors[start * v : end * v].reshape(-1, v, width).transpose(0, 2, 1)
-        likeness[start * c : end * c].reshape(-1, c, LIKENESS)[:, :, roles] = products
+        if v == 1:
+            likeness[start * c : end * c, int(roles[0])] = products.ravel()
+        else:
+            likeness[start * c : end * c].reshape(-1, c, LIKENESS)[:, :, roles] = products
 
 
 def _multiply(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, wanting: Bools, likeness: Floats) -> None:
