@@ -70,7 +70,7 @@ class Prepared(msgspec.Struct, frozen=True):
     def controls(self) -> Controls:
         shun_above = np.inf if self.shun_above is None or not self.profile.shunned else self.shun_above
         query = self.query
-        return Controls(query.k, self.diversity, self.scenario.caps, self.explore, shun_above, (), query.after)
+        return Controls(query.k, self.diversity, self.scenario.caps, self.explore, shun_above, query.after)
 
     @property
     def explore(self) -> float:

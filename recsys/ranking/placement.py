@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 import numpy as np
@@ -12,13 +12,65 @@ Ints = npt.NDArray[np.int64]
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """What a rule of kind `pin` or `promote` does to one request's slate."""
+    """What a rule of kind `pin` or `promote` does to a slate."""
 
     rows: Ints
     """Its matches among the candidates of the batch, in ascending order."""
     position: int = 0
     """From 1; 0: it promotes."""
     share: float = 0.0
+
+
+class Placing(msgspec.Struct, frozen=True):
+    """What a set of rules does to the slates of the requests that share it."""
+
+    requests: Sequence[int]
+    rules: Sequence[Placement]
+    """In their order, with the matches of all requests."""
+
+
+def place(
+    slates: list[Ints], ranked: Sequence[Ints], offsets: Ints, placing: Placing, going_on: Collection[int] = ()
+) -> None:
+    """Make each slate of the requests what `placed` makes of it. `offsets`: see `CandidateSet`. `going_on`: requests
+    whose slates go on with a list, for whose beginning pins were.
+    """
+    requests, rules = [b for b in placing.requests if len(ranked[b])], placing.rules
+    if len(rules) == 1 and rules[0].position and not going_on:  # nearly always
+        sizes = {len(slates[b]) for b in requests}
+        if len(sizes) == 1 and sizes != {0}:
+            _pin(slates, ranked, offsets, requests, rules[0])
+            return
+    bounds = [rule.rows.searchsorted(offsets).tolist() for rule in rules]
+    for b in requests:
+        mine = [
+            Placement(rule.rows[own[b] : own[b + 1]], rule.position, rule.share)
+            for rule, own in zip(rules, bounds, strict=True)
+            if not (rule.position and b in going_on)
+        ]
+        slates[b] = placed(slates[b], ranked[b], mine)
+
+
+def _pin(slates: list[Ints], ranked: Sequence[Ints], offsets: Ints, requests: Sequence[int], pin: Placement) -> None:
+    """`place` of a single pin, in slates that are equally long: all of them at once."""
+    bounds = pin.rows.searchsorted(offsets)
+    order = np.concatenate(ranked)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    having = (bounds[1:] > bounds[:-1]).nonzero()[0]
+    best = np.full(len(slates), -1)
+    if len(having):
+        best[having] = order[np.minimum.reduceat(rank[pin.rows], bounds[having])]
+    own = [b for b in requests if best[b] >= 0]
+    if not own:
+        return
+    table, pinned = np.stack([slates[b] for b in own]), best[own][:, None]
+    rows, size = table.shape
+    same = table == pinned
+    same[:, -1] |= ~same.any(axis=1)  # where it is not there, the last one leaves for it
+    rest, at = table[~same].reshape(rows, size - 1), min(pin.position, size) - 1
+    for b, slate in zip(own, np.concatenate([rest[:, :at], pinned, rest[:, at:]], axis=1), strict=True):
+        slates[b] = slate
 
 
 def placed(slate: Ints, ranked: Ints, placements: Sequence[Placement]) -> Ints:

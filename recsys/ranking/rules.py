@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Filter, Floats, Rule
-from recsys.ranking.placement import Placement
+from recsys.ranking.placement import Placement, Placing
 from recsys.shard.candidates import CandidateSet
 
 Ints = npt.NDArray[np.int64]
@@ -34,70 +34,80 @@ class BatchRules(msgspec.Struct, frozen=True):
     by_request: Sequence[Sequence[Rule]]
     filters: tuple[Filter, ...] = ()
     """The distinct ones of all these rules, as the shards are asked to match them."""
+    sets: Sequence[tuple[Sequence[Rule], Sequence[int]]] = ()
+    """Distinct sets of rules with their requests. Requests of a scenario share one, and rules are long to hash."""
 
     @classmethod
     def of(cls, given: Sequence[tuple[Rule, ...]], now: float) -> BatchRules:
         """`given`: the rules of each request, whether they hold at `now`, in Unix seconds, or not."""
         if not any(given):  # nearly always
             return cls(given)
-        holding = {id(rules): [rule for rule in rules if rule.active(now)] for rules in given}
-        filters = dict.fromkeys(rule.filter for rules in holding.values() for rule in rules if rule.filter is not None)
-        return cls([holding[id(rules)] for rules in given], tuple(filters))
-
-    @property
-    def _sets(self) -> list[tuple[Sequence[Rule], list[int]]]:
-        """Distinct sets of rules with their requests. Requests of a scenario share one, and rules are long to hash."""
-        sets: dict[int, tuple[Sequence[Rule], list[int]]] = {}
-        for b, rules in enumerate(self.by_request):
-            sets.setdefault(id(rules), (rules, []))[1].append(b)
-        return list(sets.values())
+        places: dict[int, list[int]] = {}
+        for b, rules in enumerate(given):
+            places.setdefault(id(rules), []).append(b)
+        sets = [([rule for rule in given[own[0]] if rule.active(now)], own) for own in places.values()]
+        filters = dict.fromkeys(rule.filter for rules, _ in sets for rule in rules if rule.filter is not None)
+        by_request: list[Sequence[Rule]] = [()] * len(given)
+        for holding, own in sets:
+            for b in own:
+                by_request[b] = holding
+        return cls(by_request, tuple(filters), sets)
 
     def wants(self, k: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
         """`ShardQuery.rule_wants`. `k`: items that each request asks for; 0: it names the items itself."""
         places = {given: place for place, given in enumerate(self.filters)}
-        wanted: list[tuple[int, int, int]] = []
-        for rules, requests in self._sets:
-            known: dict[int, dict[int, int]] = {0: {}}
+        wanted: list[Sequence[tuple[int, int]]] = [()] * len(k)
+        for rules, requests in self.sets:
+            known: dict[int, Sequence[tuple[int, int]]] = {0: ()}
             placed = [(rule, places[rule.filter]) for rule in rules if rule.filter is not None]
             for b in requests:
                 if k[b] not in known:
-                    known[k[b]] = _most(placed, k[b])
-                wanted += [(b, place, most) for place, most in known[k[b]].items()]
-        return tuple(sorted(wanted, key=lambda want: want[0]))
+                    known[k[b]] = list(_most(placed, k[b]).items())
+                wanted[b] = known[k[b]]
+        return tuple([(b, place, most) for b, own in enumerate(wanted) for place, most in own])
 
     def effects(self, candidates: CandidateSet, now: float) -> list[Effect]:
         """What each rule does to the candidates of the requests that have it."""
-        members: dict[Rule, list[int]] = {}
-        for rules, requests in self._sets:
-            for rule in rules:
-                members.setdefault(rule, []).extend(requests)
-        if not members:
-            return []
-        told = np.unpackbits(candidates.matches, axis=1, count=len(self.filters), bitorder="little").astype(bool)
-        columns = {given: told[:, place] for place, given in enumerate(self.filters)}
         effects = []
-        for rule, requests in members.items():
-            having = np.zeros(len(self.by_request), bool)
-            having[requests] = True
-            own = having[candidates.requests]
-            rows = np.flatnonzero(own if rule.filter is None else own & columns[rule.filter])
+        for rule, requests in self._members():
+            rows = self._matches(rule, candidates)
+            if len(requests) < len(self.by_request):
+                having = np.zeros(len(self.by_request), bool)
+                having[requests] = True
+                rows = rows[having[candidates.requests[rows]]]
             signal = _signal(rule, candidates.columns[rows, 2], now)
             effects.append(Effect(f"rule:{rule.name}", rule.weight, rows, signal, rule))
         return effects
 
-    def placements(self, effects: Sequence[Effect], offsets: Ints) -> list[tuple[Placement, ...]]:
-        """For each request what its rules pin and promote, in their order. `offsets`: see `CandidateSet`."""
-        matches = {effect.rule: effect.rows for effect in effects if effect.rule is not None}
-        placings: list[tuple[Placement, ...]] = [()] * len(self.by_request)
-        for rules, requests in self._sets:
-            placing = [(rule, matches[rule]) for rule in rules if rule.kind in ("pin", "promote")]
-            bounds = [rows.searchsorted(offsets).tolist() for _, rows in placing]
-            for b in requests if placing else ():
-                placings[b] = tuple(
-                    Placement(rows[own[b] : own[b + 1]], rule.position, rule.share)
-                    for (rule, rows), own in zip(placing, bounds, strict=True)
-                )
-        return placings
+    def _members(self) -> list[tuple[Rule, Sequence[int]]]:
+        """Distinct rules, each with the requests that have it."""
+        if len(self.sets) == 1:  # nearly always
+            [(rules, requests)] = self.sets
+            return [(rule, requests) for rule in rules]
+        members: dict[Rule, list[int]] = {}
+        for rules, requests in self.sets:
+            for rule in rules:
+                members.setdefault(rule, []).extend(requests)
+        return list(members.items())
+
+    def _matches(self, rule: Rule, candidates: CandidateSet) -> Ints:
+        """Places of the candidates of all requests that match the rule."""
+        if rule.filter is None:
+            return np.arange(len(candidates.keys))
+        byte, bit = divmod(self.filters.index(rule.filter), 8)
+        return (candidates.matches[:, byte] & (1 << bit)).nonzero()[0]
+
+    def placings(self, effects: Sequence[Effect]) -> list[Placing]:
+        """What the rules pin and promote."""
+        placing = [effect for effect in effects if effect.rule is not None and effect.rule.kind in ("pin", "promote")]
+        if not placing:
+            return []
+        matches = {effect.rule: effect.rows for effect in placing}
+        return [
+            Placing(requests, [Placement(matches[rule], rule.position, rule.share) for rule in own])
+            for rules, requests in self.sets
+            if (own := [rule for rule in rules if rule.kind in ("pin", "promote")])
+        ]
 
 
 def _most(placed: Sequence[tuple[Rule, int]], k: int) -> dict[int, int]:

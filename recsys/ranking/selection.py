@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recsys.datatypes import Floats, item_keys
 from recsys.ranking.picking import ordered
-from recsys.ranking.placement import Placement, placed
+from recsys.ranking.placement import Placing, place
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import QUERY, SHUNNED, TASTE, CandidateSet, tag
 from recsys.shard.equal_items import any_repeated, repeated
@@ -54,23 +54,25 @@ class Controls(msgspec.Struct, frozen=True):
     caps: Mapping[str, int] = msgspec.field(default_factory=dict)
     explore: float = 0.0
     shun_above: float = np.inf
-    placements: tuple[Placement, ...] = ()
-    """What its rules pin and promote, in their order."""
     after: tuple[str, ...] = ()
     """Items of the list that the slate goes on with, which are among the candidates. Pins were for its beginning."""
 
 
 def top(
-    candidates: CandidateSet, scores: Floats, controls: Sequence[Controls], grouped: Sequence[str] = ()
+    candidates: CandidateSet,
+    scores: Floats,
+    controls: Sequence[Controls],
+    grouped: Sequence[str] = (),
+    placings: Sequence[Placing] = (),
 ) -> list[Ints]:
     """Return for each request the (k,) positions of its best candidates, best first. Equal scores are ordered by key.
 
-    `grouped`: the attributes in the columns of `candidates.groups`.
+    `grouped`: the attributes in the columns of `candidates.groups`. `placings`: what rules pin and promote.
     """
     k = [a.k for a in controls]
     shown = _shown(candidates, controls) if any(a.after for a in controls) else None  # hardly ever
     order = ordered(candidates, scores) if _only_equal_items(controls, grouped, shown) else None
-    if order is not None and not any(a.diversity > 0 or a.explore > 0 or a.placements for a in controls):
+    if order is not None and not placings and not any(a.diversity > 0 or a.explore > 0 for a in controls):
         ends = candidates.offsets.tolist()
         return [order[start : min(start + most, end)] for start, end, most in zip(ends, ends[1:], k, strict=False)]
     requests = candidates.requests
@@ -94,9 +96,10 @@ def top(
             slates[b] = chosen[: k[b]]
     for b in [b for b, a in enumerate(controls) if a.explore > 0 and len(ranked[b])]:
         slates[b] = _with_new(slates[b], _new(candidates, ranked[b], over), controls[b].explore)
-    for b in [b for b, a in enumerate(controls) if a.placements and len(ranked[b])]:
-        given = controls[b].placements
-        slates[b] = placed(slates[b], ranked[b], [p for p in given if not (p.position and controls[b].after)])
+    if placings:
+        going_on = {b for b, a in enumerate(controls) if a.after}
+        for placing in placings:
+            place(slates, ranked, candidates.offsets, placing, going_on)
     return slates
 
 

@@ -106,11 +106,9 @@ class Recommender:
             effects += self._rotation.effects(batch, candidates, gathered.now)
         if self._segments is not None:
             effects += self._segments.effects(batch, candidates)
-        scores, controls = with_effects(ranked, effects), [p.controls for p in batch]
-        if effects:
-            placing = gathered.rules.placements(effects, candidates.offsets)
-            controls = [structs.replace(c, placements=own) for c, own in zip(controls, placing, strict=True)]
-        chosen = top(candidates, scores, controls, grouped(batch))
+        scores = with_effects(ranked, effects)
+        placings = gathered.rules.placings(effects)
+        chosen = top(candidates, scores, [p.controls for p in batch], grouped(batch), placings)
         full = serve.ranker is not None and any(p.query.explain == "full" for p in batch)
         explanations = Explanations(
             signals, weights, gathered.scores, ranked, effects, _shares(gathered, serve) if full else None

@@ -76,6 +76,8 @@ class RequestFacts:
         segments: SegmentPopularity | None = None,
     ) -> None:
         self._compiled = compiled or {}
+        self._plain = {name: _plain(own) for name, own in self._compiled.items() if not _referring(own)}
+        """What a query without wishes of its own asks for in scenarios that refer to nobody."""
         self.rotation = rotation
         self._users = users
         self.segments = segments
@@ -98,8 +100,10 @@ class RequestFacts:
         """`rotates`: whether the query's scenario does."""
         own = self._compiled.get(query.scenario, _NOTHING)
         rules, given = query.rules, query.filter
-        if facts is NO_FACTS and own is _NOTHING and given is None and not rules:  # nearly always
-            return _NO_WISHES
+        if facts is NO_FACTS and given is None and not rules:  # nearly always
+            plain = _NO_WISHES if own is _NOTHING else None if rotates else self._plain.get(query.scenario)
+            if plain is not None:
+                return plain
         if own is not _NOTHING:
             rules, given = merged(own.rules, rules), given if own.filter is None else own.filter.with_(given)
         missing = facts.missing if facts.of_everyone and query.user_id is not None else ()
@@ -141,6 +145,14 @@ class RequestFacts:
 
     async def _shown(self, queries: Sequence[RecQuery], budget_s: float) -> dict[str, Shown]:
         return {} if self.rotation is None else await self.rotation.load(queries, budget_s)
+
+
+def _plain(own: Compiled) -> Wishes:
+    return Wishes(own.rules, own.filter, None, (), None, ())
+
+
+def _referring(own: Compiled) -> bool:
+    return refers(own.filter) or any(refers(rule.filter) for rule in own.rules)
 
 
 def _with(rule: Rule, values: Mapping[str, Mapping[str, AttributeValue]]) -> Rule:

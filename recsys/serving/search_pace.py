@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.rule_matches import known
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 
@@ -30,15 +31,17 @@ class SearchPace:
     def __init__(self) -> None:
         self._walk_s = _WALK_S
 
-    def at_once(self, query: ShardQuery) -> bool:
-        """Whether the event loop itself may do it. What a filter takes nobody knows before."""
+    def at_once(self, shard: Shard, query: ShardQuery) -> bool:
+        """Whether the event loop itself may do it. What a filter takes nobody knows before, nor what a rule does that
+        was not asked for since the shard changed.
+        """
         walks = _walks(query)
-        return (walks <= _FEW or walks * self._walk_s <= _AT_ONCE_S) and not _filtered(query)
+        return (walks <= _FEW or walks * self._walk_s <= _AT_ONCE_S) and not any(query.filters) and known(shard, query)
 
     def search(self, shard: Shard, query: ShardQuery) -> CandidateSet:
         """The search itself, in whichever thread does it."""
         walks = _walks(query)
-        if walks <= _FEW or _filtered(query):
+        if walks <= _FEW or any(query.filters) or not known(shard, query):
             return search(shard, query)
         start = time.thread_time()
         candidates = search(shard, query)
@@ -52,7 +55,3 @@ class SearchPace:
 
 def _walks(query: ShardQuery) -> int:
     return int(np.count_nonzero(query.vector_k))
-
-
-def _filtered(query: ShardQuery) -> bool:
-    return any(query.filters) or bool(query.rule_filters)

@@ -155,7 +155,7 @@ class ShardReplica:
         shard = version.shard
         # A row that is linked holds the index for some of a millisecond: the loop does not wait for it.
         waits = version.read_at < self._standstill.ended or shard.fresh.linking or shard.exact or shard.index.waits
-        if waits or not self.watch.pace.at_once(query):
+        if waits or not self.watch.pace.at_once(shard, query):
             return None
         candidates, took_s = self.watch.search(shard, query)
         asyncio.get_running_loop().call_soon(self.watch.note_at_once, version, query, candidates, took_s)

@@ -13,6 +13,7 @@ When masks or answers take too much memory, those used longest ago are dropped.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +78,14 @@ class RowLists:
             if _weight(mask) <= self._masks.maxsize:
                 self._masks[given] = mask
         return mask
+
+    def holds(self, masks: Iterable[Filter], ranked: Iterable[Filter]) -> bool:
+        """Whether no row has to be looked at for the masks of these filters, and for `ranked` by likes of those."""
+        with self._lock:
+            self._renewed()
+            n = len(self._items)
+            there = all((mask := self._masks.get(given)) is not None and len(mask) >= n for given in masks)
+            return there and all(("popular", given) in self._answers for given in ranked)
 
     def count(self, given: Filter | None) -> int:
         """How many live rows match the filter (None: all do)."""

@@ -23,37 +23,57 @@ def matches(shard: Shard, query: ShardQuery, rows: Rows) -> npt.NDArray[np.uint8
     return np.packbits(np.stack(columns, axis=1), axis=1, bitorder="little")
 
 
+def known(shard: Shard, query: ShardQuery) -> bool:
+    """Whether the matches of all rules are there already. What it takes to look for them nobody knows before."""
+    filters = query.rule_filters
+    return not filters or shard.lists.holds(filters, {filters[number] for _, number, _ in query.rule_wants})
+
+
 def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
     """For each of `rule_wants` up to k matches of the rule's filter and of the request's own: half of them the nearest
     to the request's vector, if it has one, the others the most liked.
 
-    Requests that ask for the same matches share the look for them, and the reading of their vectors.
+    Requests that ask for the same matches share the look for them, the reading of their vectors and, where they may
+    have all of them, the choice.
     """
     if not query.rule_wants:
         return []
     slack, vectors = np.diff(query.exclude_offsets).tolist(), _vectors(query)
-    alike: dict[tuple[int, int, Filter | None], list[tuple[int, int]]] = {}
+    alike: dict[tuple[int, int, int, Filter | None], list[int]] = {}
     for request, number, k in query.rule_wants:
         most = max(k + slack[request], _SCORED)
-        alike.setdefault((number, most, query.filters[request]), []).append((request, k))
+        alike.setdefault((number, k, most, query.filters[request]), []).append(request)
+    shared: dict[tuple[int, int], _Vectors] = {}
     proposals = []
-    for (number, most, own), wanting in alike.items():
-        rule, requests = query.rule_filters[number], np.array([request for request, _ in wanting])
+    for (number, k, most, own), wanting in alike.items():
+        rule, requests = query.rule_filters[number], np.array(wanting)
         ranked = shard.lists.ranked("popular", rule, most)
+        read = shared.setdefault((number, most), _Vectors(shard, ranked))
         keep = np.empty((len(requests), len(ranked)), bool)
         keep[:] = eligible(shard, requests, ranked[None], excluded, own)
-        shared = _Vectors(shard, ranked)
-        for (request, k), kept in zip(wanting, keep, strict=True):
+        counts = keep.sum(axis=1)
+        every = [request for request, whole in zip(wanting, (counts == len(ranked)).tolist(), strict=True) if whole]
+        every = [request for request in every if request in vectors] if k < len(ranked) <= 2 * _SCORED else []
+        if every:
+            places = _chosen_of_all(read, len(ranked), k, np.stack([vectors[request] for request in every]))
+            proposals.append(_proposed(np.repeat(every, k), ranked[places.ravel()]))
+        done = set(every)
+        for request, kept in zip(wanting, keep, strict=True):
+            if request in done:
+                continue
             places = kept.nonzero()[0]
             if len(places) < k and own is not None:  # the request's filter drops most of them
-                every = shard.lists.ranked("popular", rule)
-                rows = every[eligible(shard, np.array([request]), every[None], excluded, own)[0]]
+                all_of_rule = shard.lists.ranked("popular", rule)
+                rows = all_of_rule[eligible(shard, np.array([request]), all_of_rule[None], excluded, own)[0]]
                 chosen = rows[_chosen(_Vectors(shard, rows), np.arange(len(rows)), k, vectors.get(request))]
             else:
-                chosen = ranked[_chosen(shared, places, k, vectors.get(request))]
-            bits = np.full(len(chosen), BITS["promoted"], np.int64)
-            proposals.append(Proposals(np.full(len(chosen), request), chosen, bits))
+                chosen = ranked[_chosen(read, places, k, vectors.get(request))]
+            proposals.append(_proposed(np.full(len(chosen), request), chosen))
     return proposals
+
+
+def _proposed(requests: Rows, rows: Rows) -> Proposals:
+    return Proposals(requests, rows, np.full(len(rows), BITS["promoted"], np.int64))
 
 
 class _Vectors:
@@ -81,6 +101,21 @@ def _chosen(vectors: _Vectors, places: Rows, k: int, vector: Floats | None) -> R
     others = np.ones(len(places), bool)
     others[order] = False
     return np.concatenate([scored[order], places[others][: k // 2]])
+
+
+def _chosen_of_all(vectors: _Vectors, matches: int, k: int, queries: Floats) -> Rows:
+    """(m, k): what `_chosen` returns for each of the (m, width) vectors, where all of the matches may be taken, which
+    are more than k.
+    """
+    scored = np.arange(min(matches, _SCORED))
+    # As many products of a matrix with a vector as there are vectors: those of two matrices have other last bits.
+    products = np.matmul(vectors.at(scored)[None], queries[:, :, None])[:, :, 0]
+    nearest = np.argsort(-products, axis=1, kind="stable")[:, : k - k // 2]
+    others = np.ones((len(queries), matches), bool)
+    others[np.arange(len(queries))[:, None], nearest] = False
+    first = others[:, :k]  # at least k // 2 of them are left
+    first &= first.cumsum(axis=1) <= k // 2
+    return np.concatenate([nearest, first.nonzero()[1].reshape(len(queries), k // 2)], axis=1)
 
 
 def _vectors(query: ShardQuery) -> dict[int, Floats]:

@@ -33,6 +33,8 @@ Shapes = tuple[tuple[int, ...], ...]
 _SIZE = struct.Struct("<I")
 _SHORT, _HEADS = 1024, 256
 """Bytes of a head that is kept, and how many are."""
+_LASTING = 64
+"""Values of a lasting field that are kept."""
 _COPIED = 1024
 """Items under which an array is copied one time more: to ask numpy for its buffer takes longer."""
 
@@ -44,6 +46,9 @@ class Columnar(Generic[T]):
 
     `repeated`: messages often have the same head, and no field in it that somebody may change: what it says is kept.
 
+    `lasting`: names of fields that are tuples of the same long objects in one message after another, which nobody
+    changes: their encoding is kept, and what was read of it.
+
     `fit` returns the shapes that the arrays of a message must have, in the order of `names`, from its head: `shapes`
     says which they have, and the other fields are attributes.
     """
@@ -54,6 +59,7 @@ class Columnar(Generic[T]):
         encode: Callable[[object], bytes],
         fit: Callable[[Any], Shapes],
         loose: Sequence[str] = (),
+        lasting: Sequence[str] = (),
         *,
         repeated: bool = False,
     ) -> None:
@@ -75,7 +81,7 @@ class Columnar(Generic[T]):
         self._loose = [(name, type(None) in get_args(hints[name])) for name in loose]
         """With whether None is one of its values."""
         self._numbers = struct.Struct(f"<{len(loose)}d")
-        head = [(field.name, hints[field.name], *_default(field)) for field in others]
+        head = [(f.name, msgspec.Raw if f.name in lasting else hints[f.name], *_default(f)) for f in others]
         told = ("dtypes", tuple[str, ...]), ("shapes", Shapes)
         self._head: Any = msgspec.defstruct(kind.__name__, [*told, *head])
         self._decode_head = msgspec.msgpack.Decoder(self._head).decode
@@ -90,6 +96,11 @@ class Columnar(Generic[T]):
         """For each array the place among the parts, and in a string column's; -1: it is none of those."""
         self._others_of = attrgetter(*(field.name for field in others))
         self._encode, self._fit, self._kind = encode, fit, kind
+        self._lasting = [
+            (place, Lasting(field.name, hints[field.name], encode))
+            for place, field in enumerate(others)
+            if field.name in lasting
+        ]
         self._repeated = repeated
         self._kept: dict[bytes, tuple[Shapes, Sequence[Any]]] = {}
         """What was read of heads."""
@@ -110,7 +121,10 @@ class Columnar(Generic[T]):
         arrays = [parts[place] if which < 0 else parts[place][which] for place, which in self._picked]
         dtypes = [array.dtype for array in arrays]
         told = () if dtypes == self._dtypes else [dtype.str for dtype in dtypes]
-        head = self._encode(self._head(told, [array.shape for array in arrays], *self._others_of(message)))
+        others = list(self._others_of(message))
+        for place, lasting in self._lasting:
+            others[place] = lasting.encoded(others[place])
+        head = self._encode(self._head(told, [array.shape for array in arrays], *others))
         memory: list[Any] = [a.tobytes() if a.size < _COPIED else np.ascontiguousarray(a) for a in arrays]
         numbers = self._packed([getattr(message, name) for name, _ in self._loose])
         return b"".join((numbers, _SIZE.pack(len(head)), head, bytes(_padding(len(head))), *memory))
@@ -154,7 +168,10 @@ class Columnar(Generic[T]):
         """Shapes of the arrays, and the other fields. Raises what `decode` raises for what is wrong with them."""
         told: Any = self._decode_head(head)
         self._check(told)
-        read = told.shapes, self._others_of(told)
+        others = list(self._others_of(told))
+        for place, lasting in self._lasting:
+            others[place] = lasting.read(others[place])
+        read = told.shapes, others
         if self._repeated and len(head) <= _SHORT:
             if len(self._kept) >= _HEADS:
                 self._kept.clear()
@@ -176,6 +193,42 @@ class Columnar(Generic[T]):
         expected = self._fit(head)
         if shapes != expected:
             raise misfit(self.names, shapes, expected)
+
+
+class Lasting:
+    """A field that one message after another has."""
+
+    def __init__(self, name: str, kind: Any, encode: Callable[[object], bytes]) -> None:
+        self._name, self._encode = name, encode
+        self._decode = msgspec.msgpack.Decoder(kind).decode
+        self._written: dict[tuple[int, ...], tuple[Sequence[object], msgspec.Raw]] = {}
+        """By the id() of each object. They are kept beside, so that nothing else gets their ids."""
+        self._known: dict[bytes, Any] = {}
+
+    def encoded(self, objects: Sequence[object]) -> msgspec.Raw:
+        ids = tuple(map(id, objects))
+        kept = self._written.get(ids)
+        if kept is None:
+            if len(self._written) >= _LASTING:
+                self._written.clear()
+            kept = self._written[ids] = objects, msgspec.Raw(self._encode(objects))
+        return kept[1]
+
+    def read(self, raw: msgspec.Raw | Any) -> Any:
+        """Raises msgspec.ValidationError, which names the field."""
+        if type(raw) is not msgspec.Raw:  # what it is where a message does not say
+            return raw
+        told = bytes(raw)
+        value = self._known.get(told, self)
+        if value is self:
+            try:
+                value = self._decode(told)
+            except msgspec.ValidationError as error:
+                raise msgspec.ValidationError(f"{error} - at `$.{self._name}`") from None
+            if len(self._known) >= _LASTING:
+                self._known.clear()
+            self._known[told] = value
+        return value
 
 
 def misfit(names: Sequence[str], shapes: Sequence[object], expected: Sequence[object]) -> msgspec.ValidationError:

@@ -102,7 +102,9 @@ def _fit_candidates(head: Any) -> Shapes:
     return (offsets[:1], n, n, columns, strings, strings, (*n, groups[-1]), n, likeness, *blobs, *codes)
 
 
-_queries = Columnar(ShardQuery, _encode, _fit_query, loose=("trend_floor", "left_s", "now"), repeated=True)
+_queries = Columnar(
+    ShardQuery, _encode, _fit_query, loose=("trend_floor", "left_s", "now"), lasting=("rule_filters",), repeated=True
+)
 _candidates = Columnar(CandidateSet, _encode, _fit_candidates)
 
 

@@ -60,14 +60,14 @@ def test_shared_rules_do_what_rules_of_each_request_do() -> None:
     scores = np.zeros(60, np.float32)
     np.testing.assert_array_equal(with_effects(scores, both[0]), with_effects(scores, both[1]))
     places = [
-        [(p.rows.tolist(), p.position, p.share) for own in rules.placements(effects, found.offsets) for p in own]
-        for rules, effects in zip((together, apart), both, strict=True)
+        {b: [(p.rows.tolist(), p.position, p.share) for p in one.rules] for one in own for b in one.requests}
+        for own in map(BatchRules.placings, (together, apart), both)
     ]
     assert places[0] == places[1]
-    assert together.placements(both[0], found.offsets)[3] == ()
+    assert sorted(places[0]) == [0, 1, 2, 4, 5]
 
 
 def test_no_rules_ask_for_nothing() -> None:
     none = BatchRules.of([(), ()], NOW)
     assert (none.filters, none.wants([5, 5]), none.effects(candidates(0), NOW)) == ((), (), [])
-    assert none.placements([], np.array([0, 3, 5])) == [(), ()]
+    assert none.placings([]) == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.ranking.placement import Placement, placed
+from recsys.ranking.placement import Placement, Placing, place, placed
 
 SIZE = 24
 items = st.lists(st.integers(0, SIZE - 1), unique=True, max_size=SIZE)
@@ -71,3 +73,24 @@ def test_a_later_promotion_takes_nothing_from_an_earlier_one(k, order, split, sh
     slate = slate_of(k, order, [Placement(rows, share=share) for rows in parts])
     for rows in parts:
         assert len([i for i in slate if i in rows]) >= min(int(share * k + 0.5), len(rows))
+
+
+requests = st.lists(st.tuples(st.permutations(range(SIZE)), items), min_size=1, max_size=5)
+of_batch = st.one_of(st.integers(1, 15).map(lambda n: (n, 0.0)), st.floats(0.01, 1).map(lambda share: (0, share)))
+
+
+@given(requests, st.integers(1, 15), st.lists(of_batch, min_size=1, max_size=2), st.data())
+def test_requests_together_get_the_places_that_each_gets_alone(drawn, k, rules, data):
+    """Those that share the rules; others stay as they are, and a list that goes on has no pin."""
+    offsets = np.arange(len(drawn) + 1) * SIZE
+    ranked = [np.array(order) + start for (order, _), start in zip(drawn, offsets[:-1].tolist(), strict=True)]
+    sharing = data.draw(st.lists(st.integers(0, len(drawn) - 1), unique=True, min_size=1).map(sorted))
+    going_on = data.draw(st.sets(st.sampled_from(sharing), max_size=1))
+    matches = [sorted(start + n for n in own) for (_, own), start in zip(drawn, offsets[:-1].tolist(), strict=True)]
+    placements = [Placement(np.array([*itertools.chain(*matches)], np.int64), *rule) for rule in rules]
+    slates = [rows[:k] for rows in ranked]
+    place(slates, ranked, offsets, Placing(sharing, placements), going_on)
+    for b, (slate, rows, own) in enumerate(zip(slates, ranked, matches, strict=True)):
+        mine = [Placement(np.array(own, np.int64), *rule) for rule in rules if not (rule[0] and b in going_on)]
+        expected = placed(rows[:k], rows, mine) if b in sharing else rows[:k]
+        assert slate.tolist() == expected.tolist()

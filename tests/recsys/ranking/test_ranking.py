@@ -12,7 +12,7 @@ from msgspec import structs
 
 from recsys.columns import StringColumn
 from recsys.datatypes import item_keys
-from recsys.ranking.placement import Placement
+from recsys.ranking.placement import Placement, Placing
 from recsys.ranking.selection import POOL, Controls, blend, top
 from recsys.ranking.signals import SIGNALS, Moment, measure
 from recsys.shard.candidates import BECAUSE, QUERY, TASTE, CandidateSet
@@ -299,6 +299,6 @@ def test_what_equals_a_shown_item_comes_last_and_pins_are_over():
     twins = np.array([7, 7, 0, 0], np.uint64)
     given = with_keys_of_ids(candidates([4], twins=twins))
     scores = np.array([4.0, 3.0, 2.0, 1.0], np.float32)
-    pin = (Placement(np.array([3]), position=1),)
-    [slate] = top(given, scores, [going_on([0], k=3, placements=pin)])
+    pin = Placing([0], [Placement(np.array([3]), position=1)])
+    [slate] = top(given, scores, [going_on([0], k=3)], placings=[pin])
     assert slate.tolist() == [2, 3, 1]

@@ -138,7 +138,7 @@ def test_a_search_message_with_other_memory_is_refused():
                 decode(wrong)
 
 
-@pytest.mark.parametrize("name", ["filters", "asked", "version", "recall_floors"])
+@pytest.mark.parametrize("name", ["filters", "asked", "version", "recall_floors", "rule_filters"])
 def test_a_field_of_another_type_is_refused_by_its_name(name):
     with pytest.raises(msgspec.ValidationError, match=rf"`\$\.{name}"):
         wire.decode_query(wire.encode(replace(QUERIES, **{name: [{"a": 1}, 2]})))
@@ -176,6 +176,19 @@ def test_what_was_kept_of_a_head_says_nothing_of_the_next_message():
         for broken in (payload[:-1], payload + b"0"):
             with pytest.raises(msgspec.ValidationError, match=r"whole array|has to have"):
                 wire.decode_query(broken)
+
+
+def test_filters_of_rules_are_written_and_read_once():
+    """Those that are the same object for the sender are the same for who reads; others are others, and more than are
+    kept come as they went.
+    """
+    query = nearest_query("v", VECTORS, 5)
+    for turn in range(200):
+        rules = tuple(Filter(must=(Condition("n", "any", (float(turn % 100), f"r{n}")),)) for n in range(3))
+        one, again = (wire.decode_query(wire.encode(replace(query, rule_filters=rules))) for _ in range(2))
+        assert one.rule_filters == rules
+        assert one.rule_filters is again.rule_filters
+    assert wire.decode_query(wire.encode(query)).rule_filters == ()
 
 
 def test_items_and_empty_answers_cross():
