@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.columns import Column, StringColumn, Strings, find
+from tests.support.any_text import any_text
 
 
 @given(st.lists(st.lists(st.integers(-5, 5), max_size=40), max_size=12))
@@ -38,7 +39,7 @@ def test_a_column_of_vectors_keeps_its_width():
     assert column.view[20:].min() == 2
 
 
-@given(st.lists(st.lists(st.text(), max_size=10), max_size=10))
+@given(st.lists(st.lists(any_text(), max_size=10), max_size=10))
 def test_strings_grow(parts):
     """Each string is found at its row, and a column taken earlier is unchanged."""
     strings, expected = Strings(), []
@@ -117,7 +118,7 @@ def test_keys_are_found_among_sorted_ones():
     assert find(known, known[:0]).tolist() == []
 
 
-@given(st.lists(st.text(), min_size=1, max_size=10), st.data())
+@given(st.lists(any_text(), min_size=1, max_size=10), st.data())
 def test_rows_of_a_column_read_as_if_they_were_taken(strings, data):
     """Some rows in any order, rows of these, and a column of several such."""
     column, places = StringColumn.of(strings), st.lists(st.integers(0, len(strings) - 1), max_size=12)

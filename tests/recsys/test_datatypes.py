@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from recsys.columns import StringColumn
 from recsys.datatypes import KEY_BITS, Interaction, Item, item_key, item_keys, unknown_user
 from recsys.errors import BadInput, NotFound, Overloaded
+from tests.support.any_text import any_text
 
-texts = st.lists(st.text(max_size=20), max_size=30)
+texts = st.lists(any_text(max_size=20), max_size=30)
 
 
 def strings(column: StringColumn) -> list[str]:
@@ -49,7 +50,7 @@ def test_item_keys_are_pinned():
     assert {i: item_key(i) for i in pinned} == pinned
 
 
-@given(st.text(max_size=30))
+@given(any_text(max_size=30))
 def test_a_key_has_48_bits(item_id):
     """The 16 bits above are left for the request's place in its batch."""
     assert 0 <= item_key(item_id) < 1 << KEY_BITS

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from recsys.config.platform import RoutingSpec
 from recsys.datatypes import Condition, Filter, Item
 from recsys.routing import FEEDS, Router, feed_of, placement, shard_of
+from tests.support.any_text import any_text
 
 BY_HASH = RoutingSpec()
 BY_LANGUAGE = RoutingSpec(by="attribute", attribute="language")
@@ -20,7 +21,7 @@ def test_owners_are_pinned():
 
 
 @given(
-    st.text(max_size=10), st.text(max_size=5) | st.none(), st.integers(1, 20), st.sampled_from([BY_HASH, BY_LANGUAGE])
+    any_text(max_size=10), any_text(max_size=5) | st.none(), st.integers(1, 20), st.sampled_from([BY_HASH, BY_LANGUAGE])
 )
 def test_the_owner_is_among_the_holders(item_id, language, shards, spec):
     """Who knows only the id asks shards of which one is the owner; and it is a shard that exists."""
@@ -30,7 +31,7 @@ def test_the_owner_is_among_the_holders(item_id, language, shards, spec):
     assert 0 <= owner < shards
 
 
-@given(st.lists(st.text(max_size=3), min_size=1, max_size=4), st.integers(1, 20))
+@given(st.lists(any_text(max_size=3), min_size=1, max_size=4), st.integers(1, 20))
 def test_a_filter_on_the_routing_attribute_reaches_every_match(languages, shards):
     """The owners of items of these languages are asked, and no other shard."""
     router = Router(BY_LANGUAGE, shards)
@@ -83,7 +84,7 @@ def test_a_filter_on_placed_values_asks_their_shards():
     assert router.matching(Filter(must=(year,), also=(Filter(must=(both,)), Filter(must=(german,))))) == {1}
 
 
-@given(st.dictionaries(st.text(max_size=3), st.integers(0, 10_000), max_size=30), st.integers(1, 12))
+@given(st.dictionaries(any_text(max_size=3), st.integers(0, 10_000), max_size=30), st.integers(1, 12))
 def test_a_placement_fills_shards_about_equally(counts, shards):
     """Every value is in shards that exist, in none of them twice; none is fuller than an even share by more than a
     piece, which is at most an even share.
@@ -116,7 +117,7 @@ def test_items_without_the_attribute_live_together():
     assert len({router.owner(Item(f"i{i}")) for i in range(50)}) == 1
 
 
-@given(st.text(max_size=10), st.integers(1, 40))
+@given(any_text(max_size=10), st.integers(1, 40))
 def test_a_shard_follows_the_feeds_of_its_items(item_id, shards):
     """Whatever the number of shards, so that a feed outlives a change of it."""
     router = Router(BY_HASH, shards)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recsys.config.serving import Limits, Serving
 from recsys.data.bounds import FIELDS, KEYWORDS, values_in
+from tests.support.any_text import any_text
 from tests.support.wrong_calls import ELEMENTS, JSON, call, wrong
 
 MIB = 1 << 20
@@ -93,8 +94,8 @@ async def test_the_largest_item_is_read_where_calls_hold_few(make_http):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-1000, 1000) | st.text(),
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=5),
+    st.none() | st.booleans() | st.integers(-1000, 1000) | any_text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(any_text(), inner, max_size=5),
     max_leaves=30,
 )
 

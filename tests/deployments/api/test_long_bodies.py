@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.api.long_bodies import LONG, parsed_in_parts
+from tests.support.any_text import any_text
 from tests.support.wrong_calls import JSON, wrong
 
-plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5))
-values = st.recursive(plain, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=3), some))
+plain = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), any_text(max_size=5))
+values = st.recursive(plain, lambda some: st.lists(some, max_size=3) | st.dictionaries(any_text(max_size=3), some))
 
 
 @given(st.one_of(st.lists(values, max_size=120).map(lambda items: {"items": items}), values), st.booleans())

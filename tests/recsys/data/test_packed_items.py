@@ -11,8 +11,9 @@ from recsys.data.packed_items import PackedItems
 from recsys.data.passages import Passages, first_places
 from recsys.datatypes import Item
 from recsys.state.tie_breaking import in_catalogue_order
+from tests.support.any_text import any_text
 
-values = st.one_of(st.text(max_size=4), st.floats(allow_nan=False), st.booleans(), st.lists(st.text(max_size=3)))
+values = st.one_of(any_text(max_size=4), st.floats(allow_nan=False), st.booleans(), st.lists(any_text(max_size=3)))
 times = st.one_of(st.none(), st.floats(0, 2e9))
 texts = st.sampled_from(["", "é", "a b", "…"])
 items = st.builds(
@@ -20,7 +21,7 @@ items = st.builds(
     st.integers(0, 9).map(str),
     texts,
     texts,
-    st.dictionaries(st.text(max_size=3), values, max_size=3),
+    st.dictionaries(any_text(max_size=3), values, max_size=3),
     times,
     st.booleans(),
     times,

@@ -33,6 +33,7 @@ from recsys.reading.readers import read_events, read_items
 from recsys.versions.build import Build, Content
 from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
+from tests.support.any_text import any_text
 from tests.support.world import ATTRIBUTES, DIMENSION, catalogue
 
 ENDINGS = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz", ".parquet")
@@ -102,7 +103,7 @@ def read_whole(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @EXAMPLES
-@given(content=st.one_of(st.binary(max_size=400), st.text(max_size=200).map(str.encode)))
+@given(content=st.one_of(st.binary(max_size=400), any_text(max_size=200).map(str.encode)))
 def test_anything_is_read_or_refused(tmp_path: Path, ending: str, content: bytes) -> None:
     path = tmp_path / f"x{ending}"
     path.write_bytes(gzip.compress(content, mtime=0) if ending.endswith(".gz") else content)
@@ -208,7 +209,7 @@ def test_a_damaged_manifest_is_refused(version: Path, tmp_path: Path, steps: Dam
 
 
 @EXAMPLES
-@given(content=st.one_of(st.binary(max_size=100), st.text(max_size=50).map(str.encode), damage))
+@given(content=st.one_of(st.binary(max_size=100), any_text(max_size=50).map(str.encode), damage))
 def test_a_damaged_current_is_refused(version: Path, tmp_path: Path, content: bytes | Damage) -> None:
     store = copied(version, tmp_path)
     path = tmp_path / "copy" / "CURRENT"
@@ -242,7 +243,7 @@ def test_arrays_that_hold_objects_are_not_unpickled(version: Path, tmp_path: Pat
 
 
 @EXAMPLES
-@given(text=st.one_of(st.text(max_size=200), st.sampled_from(["&a [*a]", "!!python/object:os.system x", "a: " * 500])))
+@given(text=st.one_of(any_text(max_size=200), st.sampled_from(["&a [*a]", "!!python/object:os.system x", "a: " * 500])))
 def test_a_key_file_with_anything_in_it_is_read_or_refused(text: str) -> None:
     try:
         parse_keys(text, "keys")

@@ -21,6 +21,7 @@ from recsys.reading.dataset_folder import read_folder, weighted
 from recsys.state.histories import StoredEvent, StoredHistory, write_event
 from recsys.state.tie_breaking import decided_by_ties, in_catalogue_order, tie, ties
 from recsys.versions.store import VersionStore
+from tests.support.any_text import any_text
 from tests.support.people import build, people
 from tests.support.world import catalogue
 
@@ -99,7 +100,7 @@ def test_a_history_goes_by_neither_event_ids_nor_arrival(numbers, arrival):
     assert [trained.item_ids[i] for i in trained.of_user(0)] == [e.item_id for e in events]
 
 
-@given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))), min_size=1))
+@given(st.lists(st.tuples(any_text(), any_text()), min_size=1))
 def test_many_ties_at_once_are_the_ties_one_by_one(pairs):
     """In training as in serving."""
     users, items = zip(*pairs, strict=True)

@@ -26,11 +26,12 @@ from recsys.state.user_attributes import UserAttributes
 from recsys.training import blend, ranker_training
 from recsys.training.case_table import CaseTable, gather
 from recsys.transport.shard_clients import Shards
+from tests.support.any_text import any_text
 
 VALUES = st.dictionaries(
     st.sampled_from(["country", "likes", "age", "vip"]),
     st.one_of(
-        st.text(max_size=5), st.lists(st.text(max_size=3), max_size=3), st.floats(-100, 100, width=32), st.booleans()
+        any_text(max_size=5), st.lists(any_text(max_size=3), max_size=3), st.floats(-100, 100, width=32), st.booleans()
     ),
 )
 
