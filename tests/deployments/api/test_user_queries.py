@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
 from deployments.api import parameters
+from deployments.api.parsing import id_adapter, path_id
 from deployments.api.user_queries import UserQueries
 from recsys.config.serving import Limits, Serving
 from recsys.errors import BadInput
@@ -55,3 +57,10 @@ async def test_events_without_a_time_have_that_of_their_request(world, monkeypat
         monkeypatch.setattr(parameters, "time", SimpleNamespace(time=lambda now=now: now))
         [event] = queries.of("a", EVENTS, 1.0, "r1")[0].basket
         assert (event.item_id, event.timestamp) == ("sea-1", now)
+
+
+@pytest.mark.parametrize(
+    "part", ["1", "u-1_B", "a" * 64, "a" * 65, "a" * 128, "%41", "a%2Db", "caf%C3%A9", "-", "~", "a.b"]
+)
+def test_plain_ids_are_taken_as_the_validator_takes_them(part: str) -> None:
+    assert path_id(part, "user_id", id_adapter()) == id_adapter().validate_python(unquote(part))
