@@ -31,10 +31,11 @@ def words(item_id: str) -> int:
     return 400 if shard_of(item_id, CHUNKS) >= CHUNKS - 2 else 30
 
 
-ITEMS = [
-    {"item_id": i, "title": f"Film {i}", "text": " ".join(f"w{i}-{k}" for k in range(words(i)))}
-    for i in (f"i{n}" for n in range(3000))
-]
+def items() -> list[dict[str, str]]:
+    return [
+        {"item_id": i, "title": f"Film {i}", "text": " ".join(f"w{i}-{k}" for k in range(words(i)))}
+        for i in (f"i{n}" for n in range(3000))
+    ]
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def write(path: Path, items: list[dict[str, str]]) -> Path:
 @pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_path: Path) -> None:
     """Ray, two workers and the command are real; kill -9 takes the command while chunks are being made."""
-    source, out = write(tmp_path / "items.jsonl", ITEMS), tmp_path / "out"
+    source, out = write(tmp_path / "items.jsonl", items()), tmp_path / "out"
     arguments = ("embed", source, "--out", out, "--workers", "2", "--json")
     command = [*COMMAND, *map(str, arguments), "--config", str(config)]
     with (tmp_path / "log").open("wb") as log:
@@ -73,7 +74,7 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
     assert (done["encoded"], done["kept"]) == (3000 - sum(finished.values()), sum(finished.values()))
     encoder = HashingEncoder(EncoderSpec.model_validate(HASHING))
     rows = [row for path in files_of([out]) for row in pq.read_table(path).to_pylist()]
-    assert sorted(row["item_id"] for row in rows) == sorted(item["item_id"] for item in ITEMS)
+    assert sorted(row["item_id"] for row in rows) == sorted(item["item_id"] for item in items())
     for row in rows[::500]:
         text = f"{row['title']}. {row['text']}"
         assert row["content_hash"] == content_hash(encoder.fingerprint, text)

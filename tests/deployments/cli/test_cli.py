@@ -53,24 +53,28 @@ WITHOUT_CONFIG = {"keys", "backups"}
 """Commands that concern no platform: what they make or list lies elsewhere."""
 
 
-@pytest.mark.parametrize("path", commands(), ids=" ".join)
-def test_the_help_of_a_command_says_what_it_takes(run: Recsys, path: tuple[str, ...]) -> None:
-    done = run(*path, "--help")
-    assert done.code == 0
-    command = load(path[0])
-    for name in path[1:]:
-        command = command.commands[name]  # type: ignore[attr-defined]
-    assert command.help
-    assert command.help.split(":")[0].split(".")[0][:40] in " ".join(done.out.split())
-    options = [
-        o for p in command.params if isinstance(p, click.Option) or p.param_type_name == "option" for o in p.opts
-    ]
-    if command.params and path[0] not in WITHOUT_CONFIG:  # a group has no options
-        assert {"--config", "--json"} <= {*options}
-    assert all(option in done.out for option in options)
-    if "files" in {p.name for p in command.params}:
-        assert "files" in done.out.lower()
-        assert "Parquet" in done.out
+def test_the_help_of_a_command_says_what_it_takes(run: Recsys, subtests: pytest.Subtests) -> None:
+    for path in commands():
+        with subtests.test(" ".join(path)):
+            done = run(*path, "--help")
+            assert done.code == 0
+            command = load(path[0])
+            for name in path[1:]:
+                command = command.commands[name]  # type: ignore[attr-defined]
+            assert command.help
+            assert command.help.split(":")[0].split(".")[0][:40] in " ".join(done.out.split())
+            options = [
+                o
+                for p in command.params
+                if isinstance(p, click.Option) or p.param_type_name == "option"
+                for o in p.opts
+            ]
+            if command.params and path[0] not in WITHOUT_CONFIG:  # a group has no options
+                assert {"--config", "--json"} <= {*options}
+            assert all(option in done.out for option in options)
+            if "files" in {p.name for p in command.params}:
+                assert "files" in done.out.lower()
+                assert "Parquet" in done.out
 
 
 def test_a_mistyped_command_is_refused(run: Recsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import orjson
@@ -16,12 +17,16 @@ from recsys.errors import BadInput
 from tests.support.live import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
-LOCAL = yaml.safe_load((REPOSITORY / "configs" / "local.yaml").read_text())
 Change_ = Callable[[dict[str, Any]], object]
 
 
+@cache
+def local() -> dict[str, Any]:
+    return yaml.safe_load((REPOSITORY / "configs" / "local.yaml").read_text())
+
+
 def config() -> dict[str, Any]:
-    return orjson.loads(orjson.dumps(LOCAL))  # no aliases
+    return orjson.loads(orjson.dumps(local()))  # no aliases
 
 
 def application(known: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import orjson
@@ -14,12 +15,16 @@ from deployments.machine.shard_move import with_shards_of_both
 from tests.support.live import REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
-LOCAL = yaml.safe_load((REPOSITORY / "configs" / "local.yaml").read_text())
+
+
+@cache
+def local() -> dict[str, Any]:
+    return yaml.safe_load((REPOSITORY / "configs" / "local.yaml").read_text())
 
 
 def config(shards: int, **args: Any) -> dict[str, Any]:
     """configs/local.yaml with so many shards."""
-    known: dict[str, Any] = orjson.loads(orjson.dumps(LOCAL))  # no aliases
+    known: dict[str, Any] = orjson.loads(orjson.dumps(local()))  # no aliases
     application = known["applications"][0]
     application["args"] |= {"shards": shards, **args}
     parts = {part["name"]: part for part in application["deployments"]}

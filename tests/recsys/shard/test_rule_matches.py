@@ -10,13 +10,18 @@ from recsys.datatypes import Condition, Filter
 from recsys.shard.candidates import QUERY, TASTE
 from recsys.shard.rule_matches import promoted
 from recsys.shard.search import search
+from recsys.shard.shard import Shard
 from tests.support.small_shards import Asked, D, make_shard, query_of
 from tests.support.world import unit_rows
 
 EVEN = Filter(must=(Condition("parity", "any", ("even",)),))
 SEVENTH = Filter(must=(Condition("hundreds", "any", ("7",)),))
 MANY = Filter(must=(Condition("parity", "exists"),))
-SHARD = make_shard(3000)
+
+
+@pytest.fixture(scope="module")
+def shard() -> Shard:
+    return make_shard(3000)
 
 
 def asked(seed: int) -> Asked:
@@ -29,7 +34,7 @@ def asked(seed: int) -> Asked:
 
 
 @pytest.mark.parametrize("rule", [EVEN, SEVENTH, MANY])
-def test_requests_together_get_what_each_gets_alone(rule: Filter) -> None:
+def test_requests_together_get_what_each_gets_alone(shard: Shard, rule: Filter) -> None:
     """With filters, exclusions and vectors of their own, or none; of few matches and of more than are compared."""
     batch = [asked(seed) for seed in range(12)]
     query = replace(
@@ -37,28 +42,28 @@ def test_requests_together_get_what_each_gets_alone(rule: Filter) -> None:
         rule_filters=(MANY, rule),
         rule_wants=tuple((b, place, 6 + b % 2) for b in range(12) for place in (0, 1)),
     )
-    together = search(SHARD, query)
+    together = search(shard, query)
     for b in range(12):
-        alone = search(SHARD, query.part(np.array([b])))
+        alone = search(shard, query.part(np.array([b])))
         own = slice(together.offsets[b], together.offsets[b + 1])
         assert alone.keys.tolist() == together.keys[own].tolist()
         assert alone.sources.tolist() == together.sources[own].tolist()
         assert alone.matches.tolist() == together.matches[own].tolist()
 
 
-def test_half_of_the_matches_are_near_and_half_are_liked() -> None:
+def test_half_of_the_matches_are_near_and_half_are_liked(shard: Shard) -> None:
     """The nearest by their products with what is asked for, else with the taste, the others by likes."""
     for seed in (1, 2, 5, 10):
         query = replace(query_of([asked(seed)]), rule_filters=(MANY,), rule_wants=((0, 0, 9),))
-        [proposed] = promoted(SHARD, query, query.exclude)
-        liked = SHARD.lists.ranked("popular", MANY, 1024)
-        keys = SHARD.items.keys.view
+        [proposed] = promoted(shard, query, query.exclude)
+        liked = shard.lists.ranked("popular", MANY, 1024)
+        keys = shard.items.keys.view
         own = query.filters[0]
         free = liked[~np.isin(keys[liked], query.exclude)]
-        free = free if own is None else free[SHARD.lists.mask(own)[free]]
+        free = free if own is None else free[shard.lists.mask(own)[free]]
         roles = query.vector_role.tolist()
         vector = query.vectors[roles.index(QUERY if QUERY in roles else TASTE)]
         scored = free[:1024]
-        near = scored[np.argsort(-(SHARD.items.vectors(scored) @ vector), kind="stable")[:5]]
+        near = scored[np.argsort(-(shard.items.vectors(scored) @ vector), kind="stable")[:5]]
         others = free[~np.isin(free, near)][:4]
         assert proposed.rows.tolist() == [*near.tolist(), *others.tolist()]
