@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from recsys.config.encoder import Backend, EncoderSpec
-from recsys.encoders import onnx_encoder
 from recsys.encoders.base import fingerprint, model_folder
 from recsys.encoders.batches import by_length, padded
 from recsys.encoders.exported import FLOORS
@@ -139,6 +138,8 @@ def test_the_next_build_mends_a_damaged_export(models):
 
 def test_vectors_that_differ_from_torchs_are_refused(models, monkeypatch):
     """A machine whose arithmetic differs must not mix its vectors with those of a version."""
+    from recsys.encoders import onnx_encoder  # noqa: PLC0415 - onnxruntime starts a thread when it is imported
+
     honest = onnx_encoder.Graph.vectors
     monkeypatch.setattr(onnx_encoder.Graph, "vectors", lambda self, texts: np.roll(honest(self, texts), 1, axis=1))
     with pytest.raises(VersionError, match=r"mean cosine of -?0\.\d+"):
