@@ -11,6 +11,4 @@ import sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(sys.argv[1])
     socket.send_fds(server, [sys.argv[-1].encode()], [0, 1, 2])
-    for descriptor in (sys.stdin, sys.stdout):
-        descriptor.close()
     server.recv(1)

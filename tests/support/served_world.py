@@ -1,9 +1,10 @@
-"""A World behind its HTTP API in a process of its own, which tests may kill: `python -m tests.support.served_world`."""
+"""A World behind its HTTP API in a process of its own, which tests may kill."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import multiprocessing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import uvicorn
@@ -18,7 +19,20 @@ from recsys.state.connection import connect
 from tests.support.world import World
 
 
-async def serve(root: Path, redis_url: str, port: int) -> None:
+def start(root: Path, redis_url: str, port: int) -> BaseProcess:
+    """Those of one test process are forks of another that has imported what they need, which takes two seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_run, args=(root, redis_url, port), daemon=True)
+    process.start()
+    return process
+
+
+def _run(*given: object) -> None:
+    asyncio.run(_serve(*given))
+
+
+async def _serve(root: Path, redis_url: str, port: int) -> None:
     """Until the process ends. Versions are under `root`; histories and changed items are in Redis, the log of answers
     is soon in files.
     """
@@ -30,7 +44,3 @@ async def serve(root: Path, redis_url: str, port: int) -> None:
         await uvicorn.Server(
             uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off")
         ).serve()
-
-
-if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from redis.asyncio import Redis
 from recsys.state import item_counts, redis_keys
 from recsys.state.connection import connect
 from recsys.state.users import UserStore
+from tests.support import served_world
 from tests.support.live import free_ports, local_config
 from tests.support.own_valkey import Valkey
 from tests.support.world import catalogue
@@ -40,23 +42,23 @@ class Platform:
 
     def __init__(self, root: Path, redis_url: str, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self._arguments = [sys.executable, "-m", "tests.support.served_world", str(root), redis_url, str(port)]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._arguments = (root, redis_url, port)
+        self._process: BaseProcess | None = None
         self.http = httpx.Client(base_url=self.url, trust_env=False)
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._arguments, cwd=ROOT)
+        self._process = served_world.start(*self._arguments)
         wait(self._answers, pause_s=0.1)
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
+            self._process.join()
             self._process = None
 
     def _answers(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None
+        assert self._process.is_alive()
         try:
             return self.http.get(f"/v1/items/{IDS[0]}").status_code == 200
         except httpx.TransportError:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 import time
 
 import httpx
@@ -15,12 +12,14 @@ from load_tests.traffic.shoppers import ShopLedger, Shopper, Shown
 from recsys.serving.background import Background
 from recsys.serving.slate_loops import keep_log
 from recsys.state.connection import connect
-from tests.support.live import REPOSITORY
+from tests.support import served_world
 from tests.support.own_valkey import Valkey
 from tests.support.ports import free_port
 from tests.support.world import eventually
 
 SHOPPERS = 4
+PAUSE_S = 0.05
+"""Between two visits of a shopper: without it they take all of a processor for as long as a test waits."""
 
 
 async def shop(http, ledger, until: asyncio.Event):
@@ -28,6 +27,7 @@ async def shop(http, ledger, until: asyncio.Event):
         shopper = Shopper(http, ledger, 5, "home", number)
         while not until.is_set():
             await shopper.visit()
+            await asyncio.sleep(PAUSE_S)
 
     await asyncio.gather(*(one(number) for number in range(SHOPPERS)))
 
@@ -85,12 +85,10 @@ async def test_the_report_is_the_ledger_though_redis_was_away(make_http, short_s
 async def test_a_killed_composer_takes_its_last_moment_along_and_no_event(tmp_path, shared_valkey, redis):
     """All events are in the report, those about answers that were lost as unknown; other answers are all there."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.support.served_world", tmp_path / "versions", shared_valkey.url, port]
-    arguments = [str(part) for part in command]
     ledger, over, start = ShopLedger(), asyncio.Event(), time.time()
 
     def started():
-        return subprocess.Popen(arguments, cwd=REPOSITORY)
+        return served_world.start(tmp_path / "versions", shared_valkey.url, port)
 
     server = started()
     try:
@@ -99,8 +97,8 @@ async def test_a_killed_composer_takes_its_last_moment_along_and_no_event(tmp_pa
             assert await eventually(lambda: len(ledger.shown) > 100, 60)
             lately = len(ledger.shown)
             await asyncio.sleep(2.0)
-            server.send_signal(signal.SIGKILL)
-            server.wait()
+            server.kill()
+            server.join()
             lately = len(ledger.shown) - lately + SHOPPERS
             server = started()
             before = len(ledger.shown)
@@ -111,4 +109,4 @@ async def test_a_killed_composer_takes_its_last_moment_along_and_no_event(tmp_pa
             assert await settled(http, ledger, start - 1, time.time() + 1, "home", missing=lately) == []
     finally:
         server.kill()
-        server.wait()
+        server.join()
