@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from recsys.columns import Column, Part, StringColumn, Strings
 from recsys.config.platform import AttributeType
-from recsys.datatypes import AttributeValue, Floats, Item, Rows, item_keys
+from recsys.datatypes import AttributeValue, Floats, Item, Keys, Rows, item_keys
 from recsys.index.base import NO_ROW
 from recsys.model.learned import Learned
 from recsys.shard.attributes import Attributes
@@ -110,9 +110,9 @@ class ItemTable:
         rows = self.find(item_ids)
         return rows[rows != NO_ROW]
 
-    def find(self, item_ids: Sequence[str]) -> Rows:
-        """(n,) int64 row of each item; NO_ROW for one that is not here."""
-        return self._rows.find(item_ids)
+    def find(self, item_ids: Sequence[str], keys: Keys | None = None) -> Rows:
+        """(n,) int64 row of each item; NO_ROW for one that is not here. `keys`: see `item_keys`; None: of the ids."""
+        return self._rows.find(item_ids, keys)
 
     def contexts(self, rows: Rows) -> Floats:
         """(len(rows), width) float32: what a like of the item adds to a user, see `model/space.py`."""

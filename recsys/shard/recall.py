@@ -121,11 +121,11 @@ def of_items(shards: Sequence[Shard], candidates: CandidateSet, queries: Floats)
     was built of.
     """
     # Most items are candidates of many queries, and are looked up once.
-    _, first, place = np.unique(candidates.keys, return_index=True, return_inverse=True)
+    keys, first, place = np.unique(candidates.keys, return_index=True, return_inverse=True)
     ids, names = candidates.ids.take(first).strings(), np.zeros(len(first), np.uint64)
     scores = candidates.likeness[:, QUERY].copy()
     for shard in shards:
-        rows = shard.items.find(ids)
+        rows = shard.items.find(ids, keys)
         here = rows != NO_ROW
         names[here] = vector_names(shard.items.truth(rows[here]))
         if shard.items.rounded:

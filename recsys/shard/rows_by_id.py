@@ -56,12 +56,12 @@ class RowsById:
             row = self._of_snapshot(item_id)
         return None if row == NO_ROW else row
 
-    def find(self, item_ids: Sequence[str]) -> Rows:
-        """(n,) int64 rows; NO_ROW for an item that is not here."""
+    def find(self, item_ids: Sequence[str], keys: Keys | None = None) -> Rows:
+        """(n,) int64 rows; NO_ROW for an item that is not here. `keys`: of the ids, where they are known."""
         if len(item_ids) == 1:
             row = self.get(item_ids[0])
             return np.array([NO_ROW if row is None else row], np.int64)
-        at = find(self._keys, item_keys(item_ids))
+        at = find(self._keys, item_keys(item_ids) if keys is None else keys)
         rows = np.where(at < 0, NO_ROW, self._rows[at]) if self._rows is not None and len(self._rows) else at
         here = np.flatnonzero(rows != NO_ROW)
         names = [item_ids[place] for place in here.tolist()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,13 +15,19 @@ BLOCK = 1 << 14
 
 def vector_names(vectors: Floats) -> Keys:
     """(n,) uint64: a hash of each vector. Two different vectors share one with a probability under 2^-32."""
-    factors = np.random.default_rng(0).integers(0, 1 << 64, vectors.shape[1], np.uint64)
+    factors = _factors(vectors.shape[1])
     names = np.zeros(len(vectors), np.uint64)
     for start in range(0, len(vectors), BLOCK):
         part = slice(start, start + BLOCK)
         bits = (vectors[part] + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0, which it equals
         names[part] = (bits.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
     return names
+
+
+@cache
+def _factors(width: int) -> Keys:
+    """(width,) uint64 at random, the same in every process. Nobody changes them."""
+    return np.random.default_rng(0).integers(0, 1 << 64, width, np.uint64)
 
 
 def distinct(vectors: Floats) -> Rows:

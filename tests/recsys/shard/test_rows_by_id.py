@@ -40,6 +40,7 @@ def test_it_says_what_a_dictionary_would_say():
         assert len(rows) == len(expected)
     assert [rows.get(name) for name in names] == [expected.get(name) for name in names]
     assert rows.find(names).tolist() == [expected.get(name, NO_ROW) for name in names]
+    assert rows.find(names, item_keys(names)).tolist() == rows.find(names).tolist()
     assert rows.find([]).tolist() == []
 
 
