@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,18 @@ def make_shard(n: int, name: str = "hnsw", seed: int = 0, **tuning: Any) -> Shar
         shard.fresh.link()
         liked = [f"i{i}" for i in range(0, n, 4)]
         shard.count(Counts(liked, [float(len(x) * 7 % 5) for x in liked], [float(len(x)) for x in liked]))
+    return shard
+
+
+@cache
+def _standing(n: int) -> Shard:
+    return make_shard(n)
+
+
+def standing_shard(n: int, **tuning: Any) -> Shard:
+    """The one shard of n items that all tests of a file share: they tune it anew, and change nothing else of it."""
+    shard = _standing(n)
+    shard.tune(ShardTuning(**tuning))
     return shard
 
 

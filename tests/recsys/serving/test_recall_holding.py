@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from recsys.shard.live_recall import LiveRecall
 from recsys.shard.probes import nearest_query
 from recsys.shard.recall import Exact
 from recsys.shard.shard import Shard
-from tests.support.small_shards import make_shard
+from tests.support.small_shards import make_shard, standing_shard
 from tests.support.world import World, catalogue, event, eventually, unit_rows
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -51,18 +50,6 @@ class Forgetful:
         return rows[:, ::2], scores[:, ::2]
 
 
-@cache
-def of_6000() -> Shard:
-    """Tests tune it, and change nothing else."""
-    return make_shard(6000)
-
-
-def large(**tuning: Any) -> Shard:
-    shard = of_6000()
-    shard.tune(ShardTuning(**tuning))
-    return shard
-
-
 def holding(shard: Shard, **tuning: Any) -> RecallHolding:
     one = RecallHolding("shard-0, version v", exact=False)
     one.tune(shard, ShardTuning(**tuning))
@@ -84,7 +71,7 @@ def recall_of(shard: Shard) -> float:
 
 def test_a_real_graph_is_brought_over_the_floor_and_not_far_over_it(caplog):
     caplog.set_level(logging.INFO)
-    shard = large(ef_search=10)
+    shard = standing_shard(6000, ef_search=10)
     assert recall_of(shard) < 0.93
     held = holding(shard, ef_search=10, recall=RecallTarget(min_ef=4))
     search_and_hold(shard, held, 40)
@@ -97,7 +84,7 @@ def test_a_real_graph_is_brought_over_the_floor_and_not_far_over_it(caplog):
 
 
 def test_an_effort_that_is_far_too_large_comes_down():
-    shard = large(ef_search=500)
+    shard = standing_shard(6000, ef_search=500)
     held = holding(shard, ef_search=500, recall=RecallTarget(min_ef=4))
     search_and_hold(shard, held, 60)
     assert held.state().ef_search < 100
@@ -106,7 +93,7 @@ def test_an_effort_that_is_far_too_large_comes_down():
 
 
 def test_new_settings_keep_what_was_reached_unless_they_say_something_about_it():
-    shard = large(ef_search=10)
+    shard = standing_shard(6000, ef_search=10)
     held = holding(shard, ef_search=10)
     search_and_hold(shard, held, 10)
     reached = held.state().ef_search

@@ -10,7 +10,7 @@ from recsys.shard.live_recall import K, LiveRecall, Measured
 from recsys.shard.probes import nearest_query
 from recsys.shard.recall import Exact
 from recsys.shard.shard import Shard
-from tests.support.small_shards import make_shard
+from tests.support.small_shards import make_shard, standing_shard
 from tests.support.world import unit_rows
 
 pytestmark = pytest.mark.usefixtures("seeded")
@@ -54,7 +54,7 @@ def test_what_the_search_misses_is_missing_from_the_ratio(lost):
 
 def test_the_graph_as_it_is_served_is_measured():
     """A walk that keeps few candidates finds less than one that keeps many."""
-    poor, good = (measured(make_shard(4000, ef_search=ef), 60).ratio for ef in (10, 400))
+    poor, good = (measured(standing_shard(4000, ef_search=ef), 60).ratio for ef in (10, 400))
     assert poor < good
     assert good > 0.98
 
@@ -96,7 +96,7 @@ def test_each_search_is_kept_with_the_same_probability():
 
 def test_a_search_is_measured_with_as_many_candidates_as_it_asked_for():
     """A walk for 200 candidates finds more of the ten nearest than one for ten."""
-    shard = make_shard(4000, ef_search=10)
+    shard = standing_shard(4000, ef_search=10)
     vectors = unit_rows(np.random.default_rng(5).standard_normal((200, 16))).astype(np.float32)
     ratios = []
     for k in (10, 200):

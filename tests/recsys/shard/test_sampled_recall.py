@@ -11,7 +11,7 @@ from recsys.shard.live_recall import K, LiveRecall
 from recsys.shard.probes import nearest_query, texts_of
 from recsys.shard.recall import Exact
 from recsys.shard.sampled_recall import sampled_rows, shares
-from tests.support.small_shards import make_shard
+from tests.support.small_shards import standing_shard
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -32,7 +32,7 @@ def test_a_sample_has_runs_of_rows_and_each_row_as_often():
 @pytest.mark.parametrize("ef", [10, 20, 200])
 def test_shares_of_samples_are_on_average_what_all_rows_show(ef):
     """Of a poor graph, a better one and a good one; with all rows in the sample a bound that errs to the safe side."""
-    shard = make_shard(4000, ef_search=ef)
+    shard = standing_shard(4000, ef_search=ef)
     queries = texts_of(shard, 60)
     asked = np.full(len(queries), 50)
     truth = Exact.of([shard], queries, K, asked=asked).recall()
@@ -49,7 +49,7 @@ def test_drift_and_live_recall_of_a_large_shard(monkeypatch):
     monkeypatch.setattr(live_recall, "MOST_ROWS", 1024)
     ratios = {}
     for ef in (10, 400):
-        shard, recall = make_shard(4000, ef_search=ef), LiveRecall()
+        shard, recall = standing_shard(4000, ef_search=ef), LiveRecall()
         for vector in texts_of(shard, 120):
             recall.offer(nearest_query("v", vector[None], 10))
             recall.measure(shard)
