@@ -18,7 +18,7 @@ from tests.support.live import Live, eventually, recsys, recsys_here
 
 pytestmark = pytest.mark.cluster
 
-FEW = {"events": 8_000, "held_out": 0.2, "least_cases": 10, "margin": 1.0}
+FEW = {"events": 4_000, "held_out": 0.3, "least_cases": 10, "margin": 1.0}
 """The newest events alone: seconds instead of a minute. Of so few what was learned may be worse than what is popular,
 and with this margin it is published all the same: the gate has tests of its own."""
 
