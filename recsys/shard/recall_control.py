@@ -123,7 +123,10 @@ class RecallController:
             return self._scoring_all(now)
         for sample in samples:
             floor = max(self.target.floor, sample.floor)
-            self._shares.setdefault(floor, deque(maxlen=_WINDOW)).append(sample.recall)
+            shares = self._shares.get(floor)
+            if shares is None:
+                shares = self._shares[floor] = deque(maxlen=_WINDOW)
+            shares.append(sample.recall)
         every = [self._measured(floor, list(shares)) for floor, shares in self._shares.items()]
         self.held = min(every, key=lambda one: one.lower - one.floor, default=None)
         factor, why = max(map(self._wish, every), default=(1.0, "nothing is measured yet"))

@@ -15,6 +15,8 @@ from recsys.shard.recall_control import Decision, RecallController, Sample
 
 ROUND_S = 4.0
 """Seconds between two measurements of 32 searches."""
+SAMPLES = [Sample(found / 10) for found in range(11)]
+"""By neighbours found."""
 
 
 @dataclasses.dataclass
@@ -36,7 +38,7 @@ class MadeUp:
     def searches(self, effort: int, n: int = 32) -> list[Sample]:
         recall = self.recall(effort)
         own = self._rng.beta(recall * self.alike, (1.0 - recall) * self.alike, n)
-        return [Sample(found / 10) for found in self._rng.binomial(10, own).tolist()]
+        return [SAMPLES[found] for found in self._rng.binomial(10, own).tolist()]
 
 
 def run(controller: RecallController, shard: MadeUp, seconds: float, start: float = 0.0) -> list[Decision]:
