@@ -88,7 +88,6 @@ LONG = (
     "tests/deployments/machine/test_two_containers.py",
     "tests/recsys/shard/test_search.py",
     "tests/recsys/versions/test_kept_versions.py",
-    "tests/recsys/serving/test_standstill.py",
     "tests/test_imports.py",
     "tests/recsys/serving/test_failover.py",
     "tests/deployments/cli/test_cli.py",

@@ -17,15 +17,16 @@ from recsys.serving.standstill import LONGEST_S
 from recsys.shard.probes import nearest_query
 from recsys.state.connection import connect
 from recsys.state.item_log import Delete, ItemLog
+from tests.support.clock import Clock
 from tests.support.world import World, catalogue
 
 
-def stand_still() -> None:
+def stand_still(clock: Clock) -> None:
     """Nothing of this loop runs for a while."""
-    time.sleep(LONGEST_S + 0.3)
+    clock.forward(LONGEST_S + 0.3)
 
 
-def miss_a_deletion(world: World, item_id: str) -> None:
+def miss_a_deletion(clock: Clock, world: World, item_id: str) -> None:
     """Stand still while the item is deleted, as another process would do it."""
     url = world.redis.connection_pool.connection_kwargs
 
@@ -36,11 +37,11 @@ def miss_a_deletion(world: World, item_id: str) -> None:
 
     other = threading.Thread(target=lambda: asyncio.run(delete()))
     other.start()
-    stand_still()
     other.join()
+    stand_still(clock)
 
 
-async def test_a_replica_that_wakes_reads_the_log_before_it_answers(make_world):
+async def test_a_replica_that_wakes_reads_the_log_before_it_answers(clock, make_world):
     """What was deleted while it stood still is in none of its answers, not even the first."""
     world: World = await make_world(shards=1, items=catalogue(4))
     (replica,) = world.clients[0].replicas
@@ -48,23 +49,23 @@ async def test_a_replica_that_wakes_reads_the_log_before_it_answers(make_world):
     shard = replica.versions[version].shard
     query = nearest_query(version, shard.items.vectors(shard.items.live_rows()[:1]), 16)
     assert "sea-2" in (await replica.search(query)).ids.strings()
-    miss_a_deletion(world, "sea-2")
+    miss_a_deletion(clock, world, "sea-2")
     after = await replica.search(query)
     assert "sea-2" not in after.ids.strings()
 
 
-async def test_a_lookup_waits_as_a_search_does(make_world):
+async def test_a_lookup_waits_as_a_search_does(clock, make_world):
     """An item that was deleted meanwhile is not told of, and its vector is not given."""
     world: World = await make_world(shards=1, items=catalogue(4))
     (replica,) = world.clients[0].replicas
     version = world.store.current()
-    miss_a_deletion(world, "sea-2")
+    miss_a_deletion(clock, world, "sea-2")
     assert await replica.items(version, ["sea-2"]) == []
-    miss_a_deletion(world, "sea-1")
+    miss_a_deletion(clock, world, "sea-1")
     assert (await replica.vectors(version, ["sea-1", "sea-0"]))[0] == ("sea-0",)
 
 
-async def test_without_redis_a_replica_that_wakes_answers_from_what_it_has(make_world, monkeypatch):
+async def test_without_redis_a_replica_that_wakes_answers_from_what_it_has(clock, make_world, monkeypatch):
     """Nothing is acknowledged without Redis: so there is nothing that it has to read first."""
     world: World = await make_world(shards=1, items=catalogue(4))
 
@@ -72,7 +73,7 @@ async def test_without_redis_a_replica_that_wakes_answers_from_what_it_has(make_
         raise ConnectionError("Redis is away")
 
     monkeypatch.setattr(LogApplier, "catch_up", away)
-    stand_still()
+    stand_still(clock)
     slate = await world.gateway.recommend(RecQuery(k=3))
     assert len(slate.items) == 3
 
