@@ -74,16 +74,17 @@ class Attention:
         heads, size = len(self.place), self.items.shape[1]
         newest = self.items[likes[:, 0]] * self._root
         normal = self.normal[likes]
-        queries = (normal[:, 0] @ self.ask + self.ask_bias).reshape(-1, heads, size)
+        queries = (_each(normal[:, 0], self.ask) + self.ask_bias).reshape(-1, heads, size)
         weights = queries @ normal.transpose(0, 2, 1) + self.place
         weights[np.broadcast_to((likes < 0)[:, None], weights.shape)] = -np.inf
         weights = np.exp(weights - weights.max(axis=2, keepdims=True))
         weights /= weights.sum(axis=2, keepdims=True)
-        context = (weights @ normal).reshape(-1, heads * size) @ self.tell + self.tell_bias
+        context = _each((weights @ normal).reshape(-1, heads * size), self.tell) + self.tell_bias
         state = newest + context
-        state += np.maximum(_normal(state) @ self.wide + self.wide_bias, 0.0) @ self.narrow + self.narrow_bias
+        wide = np.maximum(_each(_normal(state), self.wide) + self.wide_bias, 0.0)
+        state += _each(wide, self.narrow) + self.narrow_bias
         expected: Floats = _normal(state) * self.gain + self.shift
-        average: Floats = expected @ self.mean
+        average: Floats = _each(expected, self.mean[:, None])[:, 0]
         return requests, expected, average
 
     def scores(self, trail: Keys, trail_offsets: Rows, offsets: Rows, rows: Rows) -> Floats:
@@ -123,6 +124,14 @@ class Attention:
 
 def _stored() -> list[str]:
     return [f.name for f in fields(Attention) if f.init]
+
+
+def _each(vectors: Floats, matrix: Floats) -> Floats:
+    """(r, columns) products of the (r, d) vectors with the matrix, one by one: the last bits of a product of matrices
+    depend on how many rows there are, and what is expected of a user is the same whoever shares the batch.
+    """
+    products: Floats = np.matmul(vectors[:, None], matrix)[:, 0]
+    return products
 
 
 def _normal(vectors: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from recsys.datatypes import KEY_BITS, Filter, Floats, Keys, Rows
 from recsys.gathering import take
 from recsys.shard.candidates import SHUNNED, CandidateSet, Searched, ShardQuery, firsts, tag
 from recsys.shard.chosen_rows import once
+from recsys.shard.kept_likeness import causes
 from recsys.shard.neighbours import nearest
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.rule_matches import matches, promoted
@@ -146,6 +148,30 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
 
     `scores`: (n,) products that a source told; NaN: it told none. None: none did.
     """
+    known = None
+    if len(query.trail) and shard.items.learned is not None:
+        known = causes(query, rows, offsets, scores)
+    if known is None:
+        return _measured(shard, query, rows, offsets, scores)
+    parts = [shard.likeness.take(*cause) for cause in known]
+    lacking = [b for b, part in enumerate(parts) if part is None]
+    if lacking:
+        ends = offsets.tolist()
+        some, told = rows, scores
+        if len(lacking) < query.size:
+            some = np.concatenate([rows[ends[b] : ends[b + 1]] for b in lacking])
+            told = None if scores is None else np.concatenate([scores[ends[b] : ends[b + 1]] for b in lacking])
+        bounds = np.array([0, *accumulate(ends[b + 1] - ends[b] for b in lacking)])
+        asked = query if len(lacking) == query.size else query.part(np.array(lacking))
+        measured = _measured(shard, asked, some, bounds, told)
+        for b, start, end in zip(lacking, bounds.tolist(), bounds[1:].tolist(), strict=False):
+            parts[b] = own = measured[start:end].copy()
+            shard.likeness.put(*known[b], own)
+    return np.concatenate([part for part in parts if part is not None])
+
+
+def _measured(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats | None) -> Floats:
+    """`_likeness` of candidates of which nothing is kept."""
     likeness = np.empty((len(rows), LIKENESS), np.float32)
     likeness.fill(np.nan)
     each = _alike(query, offsets) if len(rows) else None

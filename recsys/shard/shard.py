@@ -15,6 +15,7 @@ from recsys.index.base import NO_ROW, VectorIndex
 from recsys.shard.allow_lists import AllowLists
 from recsys.shard.fresh_rows import FreshRows
 from recsys.shard.item_table import ItemTable
+from recsys.shard.kept_likeness import KeptLikeness
 from recsys.shard.match_depth import Depths
 from recsys.shard.plans import Costs, Planner
 from recsys.shard.row_lists import RowLists
@@ -47,6 +48,8 @@ class Shard:
         self.depths = Depths(items)
         self.planner = Planner(Costs.usual(items.width))
         """How the matches of a filter are looked for. Replicas measure its costs when they have loaded the shard."""
+        self.likeness = KeptLikeness()
+        """Of candidates for users who came before, where the version learned something."""
         self.cursor = cursor
         """Id of the last log entry applied."""
         self.snapshot = cursor

@@ -1,0 +1,129 @@
+"""Likeness that is kept for users who come again: the same to the bit as what a shard without memory computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from recsys.datatypes import Item, item_keys
+from recsys.shard.candidates import BECAUSE, LONG, ROLES, TASTE, ShardQuery
+from recsys.shard.kept_likeness import LASTS_S, KeptLikeness
+from recsys.shard.search import search
+from recsys.shard.shard import Shard
+from recsys.shard.sources import BITS
+from recsys.shard.trail_measures import LIKENESS
+from recsys.state.item_counts import Counts
+from recsys.versions.opening import open_shard
+from tests.support.clock import Clock
+from tests.support.lesson import Lesson
+from tests.support.small_shards import Asked, query_of
+from tests.support.world import DIMENSION, catalogue, unit_rows
+
+NAMES = [item.item_id for item in catalogue()]
+
+
+@pytest.fixture
+def shards(lesson: Lesson) -> list[Shard]:
+    """The same one twice."""
+    return [open_shard(lesson.build.store, lesson.version.version, 0) for _ in range(2)]
+
+
+def asking(users: Sequence[int], width: int) -> ShardQuery:
+    """Each user has likes and vectors of her own, and some have fewer of them; every fifth has none."""
+    vectors, owners, roles, trails = [], [], [], []
+    for place, user in enumerate(users):
+        rng = np.random.default_rng(user)
+        own = [TASTE, LONG, BECAUSE, BECAUSE + 1][: 4 - user % 2]
+        vectors.append(unit_rows(rng.standard_normal((len(own), width))))
+        owners += [place] * len(own)
+        roles += own
+        trails.append(item_keys(rng.choice(NAMES, 0 if user % 5 == 0 else 3 + user % 4, replace=False).tolist()))
+    role = np.array(roles)
+    return replace(
+        query_of([Asked()] * len(users)),
+        vectors=np.concatenate(vectors).astype(np.float32),
+        vector_request=np.array(owners),
+        vector_role=role,
+        vector_source=np.where(role == TASTE, BITS["similar"], 0),
+        vector_k=np.where(role == TASTE, 7, 0),
+        trail=np.concatenate(trails),
+        trail_weights=np.concatenate([np.linspace(1.0, 2.0, len(own), dtype=np.float32) for own in trails]),
+        trail_offsets=np.cumsum([0, *map(len, trails)]),
+        column_k=np.tile([0, 3, 0], (len(users), 1)),
+    )
+
+
+def without_memory(shard: Shard, query: ShardQuery) -> np.ndarray:
+    """Request by request, each as the first that the shard is asked. Of users without likes the last likes tell 0
+    beside others who have some, and alone nothing.
+    """
+    alone = []
+    for b in range(query.size):
+        shard.likeness = KeptLikeness()
+        own = search(shard, query.part(np.array([b]))).likeness
+        if query.trail_offsets[b] == query.trail_offsets[b + 1]:
+            own[:, ROLES:] = np.nan
+        alone.append(own)
+    return np.concatenate(alone)
+
+
+def test_who_comes_again_is_answered_to_the_bit_as_at_first(shards: list[Shard]) -> None:
+    """With others than before, after likes and items came, and with another profile, of which a part is as it was."""
+    shard, plain = shards
+    width, rng = shard.items.width, np.random.default_rng(1)
+    for turn in range(30):
+        query = asking(rng.choice(25, 8, replace=False).tolist(), width)
+        if turn % 3 == 1:  # likes that weigh more, or another taste, of the same items
+            query = replace(query, trail_weights=query.trail_weights * np.float32(1 + turn % 2))
+        if turn % 3 == 2:
+            query = replace(query, vectors=-query.vectors)
+        if turn % 10 == 9:
+            for one in (shard, plain):
+                one.count(Counts(NAMES[turn : turn + 3], [9.0, 8.0, 7.0], [1.0, 1.0, 1.0]))
+                one.upsert([Item(f"new-{turn}", "new")], unit_rows(np.ones((1, DIMENSION))).astype(np.float32))
+                one.delete([NAMES[turn - 5]])
+        expected = without_memory(plain, query)
+        for _ in range(2):
+            found = search(shard, query).likeness
+            told = ~np.isnan(expected)
+            np.testing.assert_array_equal(found[told], expected[told])
+            assert not np.nan_to_num(found[~told]).any()
+    assert len(shard.likeness) == 20
+
+
+def test_what_is_kept_is_weighed_and_the_oldest_leave_first() -> None:
+    kept, table = KeptLikeness(10_000), np.zeros((20, LIKENESS), np.float32)
+    causes = [(bytes([n]), bytes(8), bytes(100), bytes([n]), b"") for n in range(50)]
+    for n, cause in enumerate(causes):
+        kept.put(bytes([n]), cause, table + n)
+        assert kept.bytes <= 10_000
+    assert 3 <= len(kept) < 10
+    assert kept.take(bytes([0]), causes[0]) is None
+    assert kept.take(bytes([49]), causes[48]) is None
+    found = kept.take(bytes([49]), causes[49])
+    assert found is not None
+    assert (found == 49).all()
+    before = kept.bytes
+    kept.put(bytes([49]), causes[49], table)
+    assert kept.bytes == before
+
+
+def test_nothing_is_kept_for_long(clock: Clock) -> None:
+    """A shard does not hear of users who are erased."""
+    kept, table = KeptLikeness(), np.zeros((20, LIKENESS), np.float32)
+    cause = (b"a", b"b", b"c", b"d", b"")
+    kept.put(b"first", cause, table)
+    clock.forward(LASTS_S / 2)
+    kept.put(b"second", cause, table)
+    kept.expire()
+    assert len(kept) == 2
+    clock.forward(LASTS_S / 2 + 1)
+    kept.expire()
+    assert kept.take(b"first", cause) is None
+    assert kept.take(b"second", cause) is table
+    clock.forward(LASTS_S)
+    kept.expire()
+    assert (len(kept), kept.bytes) == (0, 0)
