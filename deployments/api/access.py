@@ -24,8 +24,6 @@ _OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", *(f"/docs/{n
 """Probes, and pages that say what this program can do but nothing of what it holds."""
 _READS_BY_POST = frozenset({"/v1/recommendations", "/v1/recommendations/batch", "/v1/pages", "/v1/rank", "/v1/search"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_HOSTS = 64
-"""Host headers that are remembered. HAProxy takes heads of 16 KiB at the most."""
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
@@ -73,7 +71,6 @@ def refuse_keyless(gate: Gate, security: Security) -> None:
 
 
 @lru_cache(256)
-@lru_cache(_HOSTS)
 def is_local(host: bytes) -> bool:
     """Whether a Host header names loopback, or is missing: browsers send one always."""
     text = host.decode("latin-1").lower()
