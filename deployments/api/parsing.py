@@ -6,7 +6,6 @@ whole HTTP layer needs. A model reads them all at once; the OpenAPI page is told
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -22,7 +21,6 @@ from recsys.errors import BadInput
 
 M = TypeVar("M", bound=BaseModel)
 
-_PLAIN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 256
 """Bytes; with the number above, what query strings may take of memory."""
@@ -52,8 +50,6 @@ def parameters(model: type[M]) -> Callable[[bytes], M]:
 
 def path_id(part: str, name: str, ids: TypeAdapter[str]) -> str:
     """A percent-encoded id of the path, called `name`. Raises BadInput for one that is no id."""
-    if _PLAIN_ID.fullmatch(part):  # nearly always: nothing in it is encoded, spelt otherwise or too long
-        return part
     try:
         return ids.validate_python(decoded(part))
     except ValidationError as error:  # a ValueError as well
