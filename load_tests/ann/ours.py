@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import psutil
+from msgspec.structs import replace
 
 from load_tests.ann.contender import Floats, Ints, K
 from recsys.config.index import IndexSpec
