@@ -16,7 +16,6 @@ from redis._parsers.encoders import Encoder
 from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import (
@@ -34,6 +33,7 @@ from recsys.state.packing import packing
 from recsys.state.read_connection import ReadConnection
 from recsys.state.redis_keys import DEFAULT_PREFIX, Key
 from recsys.state.redis_url import SentinelUrl, sentinel_url
+from recsys.state.sentinels import Sentinels
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -
         client = _Client.from_url(url, retry=once, **options)
     else:
         to_sentinels = _options(timeout_s) | {"retry": _once()} | named.sentinel
-        manager: Any = Sentinel(named.sentinels, sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
+        manager: Any = Sentinels(named.sentinels, sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
         client = manager.master_for(named.service, redis_class=_Named, **{**options, "retry": once, **named.server})
     pool = client.connection_pool
     pool.connection_class = packing(pool.connection_class)

@@ -14,6 +14,8 @@ from tests.support.traced_api import TracedApi
 @pytest.fixture
 async def make_api_of(make_world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds between two exports; 5,000 otherwise
+    # Seconds for which a failed export is tried again, by a thread that draws its waits at random: it must end here.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     async with AsyncExitStack() as started:
 
         async def make(**options: Any) -> TracedApi:

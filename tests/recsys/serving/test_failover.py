@@ -230,6 +230,20 @@ async def named(sentinels: list[int]) -> AsyncIterator[tuple[str, Redis]]:
     await client.aclose()
 
 
+async def test_many_who_ask_at_once_lose_no_sentinel(sentinels):
+    """The first one is not there: each of them finds the answer at the second, which comes to the front."""
+    assert await eventually(lambda: know_each_other(sentinels), 120)
+    hosts = ",".join(f"127.0.0.1:{port}" for port in (1, *sentinels[:2]))
+    async with connect(
+        f"sentinel://:{SERVERS_PASSWORD}@{hosts}/{SERVICE}?sentinel_password={SENTINELS_PASSWORD}", timeout_s=20
+    ) as client:
+        await asyncio.gather(*(client.get(f"recsys:{number}") for number in range(8)))
+        known = [
+            one.connection_pool.connection_kwargs["port"] for one in client.connection_pool.sentinel_manager.sentinels
+        ]
+        assert sorted(known) == sorted((1, *sentinels[:2]))
+
+
 async def test_the_platform_goes_on_when_sentinels_replace_its_primary(replicated, named, make_world):
     """Events before the loss are kept and events after it are taken, by one client that nobody restarts."""
     first, _, _ = replicated
