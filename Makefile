@@ -17,8 +17,8 @@ install: $(STAMP)
 
 $(PLATFORM) $(STAMP): SHELL := bash
 $(PLATFORM) $(STAMP): .SHELLFLAGS := -o pipefail -c
-COMPILED := $(wildcard recsys/*.c recsys/*/*.c)
-$(PLATFORM): pyproject.toml setup.py $(COMPILED) demo.lock
+C_FILES := $(wildcard recsys/*.[ch] recsys/*/*.c)
+$(PLATFORM): pyproject.toml setup.py $(C_FILES) demo.lock
 	@command -v $(PYTHON) >/dev/null || { echo "recsys: $(PYTHON) is not there; install Python 3.11 or say make PYTHON=…"; exit 1; }
 	@command -v c++ >/dev/null || { echo "recsys: hnswlib compiles at install and needs a C++ compiler; on Debian: apt-get install g++"; exit 1; }
 	@$(PYTHON) -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' \

@@ -15,7 +15,6 @@
 #include <string.h>
 
 #define LANES 4 /* sums that numpy adds up side by side */
-#define RUN 16 /* rows that are put in order by insertion */
 
 /* A float as a number that is the smaller the better the score; all NaN are the same, and the last. */
 static uint32_t place_of(float score) {
@@ -26,31 +25,9 @@ static uint32_t place_of(float score) {
     return bits & 0x80000000u ? bits : ~bits & 0x7FFFFFFFu;
 }
 
-/* Sorts by runs and merges; `spare` has the same room. Returns where the result is. */
-static uint64_t *sorted(uint64_t *values, uint64_t *spare, int64_t n) {
-    for (int64_t start = 0; start < n; start += RUN) {
-        int64_t end = start + RUN < n ? start + RUN : n;
-        for (int64_t i = start + 1; i < end; i++) {
-            uint64_t value = values[i];
-            int64_t at = i;
-            for (; at > start && values[at - 1] > value; at--) values[at] = values[at - 1];
-            values[at] = value;
-        }
-    }
-    for (int64_t width = RUN; width < n; width *= 2) {
-        for (int64_t start = 0; start < n; start += 2 * width) {
-            int64_t middle = start + width < n ? start + width : n, end = start + 2 * width < n ? start + 2 * width : n;
-            int64_t left = start, right = middle;
-            for (int64_t at = start; at < end; at++)
-                spare[at] = left < middle && (right >= end || values[left] <= values[right]) ? values[left++]
-                                                                                               : values[right++];
-        }
-        uint64_t *other = values;
-        values = spare;
-        spare = other;
-    }
-    return values;
-}
+#define VALUE uint64_t
+#define BY(value) (value)
+#include "../sorting.h"
 
 static int bounded(const int64_t *offsets, int64_t parts, int64_t n) {
     if (parts < 0 || offsets[0] != 0 || offsets[parts] != n || n >= INT32_MAX) return 0;

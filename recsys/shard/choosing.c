@@ -10,7 +10,6 @@
 #include <stdlib.h>
 
 #define KEY_BITS 48
-#define RUN 16 /* values that are put in order by insertion */
 
 static int contains(const uint64_t *sorted, int64_t n, uint64_t wanted) {
     int64_t low = 0, high = n;
@@ -89,31 +88,9 @@ typedef struct {
     int64_t place;
 } Tagged;
 
-/* Stable: by runs and merges; `spare` has the same room. Returns where the result is. */
-static Tagged *sorted(Tagged *values, Tagged *spare, int64_t n) {
-    for (int64_t start = 0; start < n; start += RUN) {
-        int64_t end = start + RUN < n ? start + RUN : n;
-        for (int64_t i = start + 1; i < end; i++) {
-            Tagged value = values[i];
-            int64_t at = i;
-            for (; at > start && values[at - 1].tag > value.tag; at--) values[at] = values[at - 1];
-            values[at] = value;
-        }
-    }
-    for (int64_t width = RUN; width < n; width *= 2) {
-        for (int64_t start = 0; start < n; start += 2 * width) {
-            int64_t middle = start + width < n ? start + width : n, end = start + 2 * width < n ? start + 2 * width : n;
-            int64_t left = start, right = middle;
-            for (int64_t at = start; at < end; at++)
-                spare[at] = left < middle && (right >= end || values[left].tag <= values[right].tag) ? values[left++]
-                                                                                                      : values[right++];
-        }
-        Tagged *other = values;
-        values = spare;
-        spare = other;
-    }
-    return values;
-}
+#define VALUE Tagged
+#define BY(value) (value).tag
+#include "../sorting.h"
 
 /* Fills places, bits and tags of each item of a request, in the order of the tags; `values` has room for 2n. Returns how
  * many they are; -1: equal tags have different rows.
