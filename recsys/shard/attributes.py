@@ -6,7 +6,7 @@ Rows are only appended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,13 @@ class Attributes:
             self._columns.setdefault(CREATED_AT, _Numbers(created_at))
         if ids is not None:
             self._columns.setdefault(ITEM_ID, _Ids(*ids))
+
+    def adopt(self, blocks: Iterable[Sequence[Mapping[str, AttributeValue]]]) -> None:
+        """Add the first rows, some at a time."""
+        first = 0
+        for block in blocks:
+            self.extend(first, block)
+            first += len(block)
 
     def extend(self, first_row: int, attributes: Sequence[Mapping[str, AttributeValue]]) -> None:
         """Add rows, of which the first has the number `first_row`."""

@@ -164,10 +164,7 @@ class ItemTable:
         self.twins.adopt(columns.twins)
         self.ids.adopt(columns.ids)
         self.titles.adopt(columns.titles)
-        first = 0
-        for block in attributes:
-            self.attributes.extend(first, block)
-            first += len(block)
+        self.attributes.adopt(attributes)
         self.keys.adopt(columns.keys)
         self.numbers.adopt(columns.numbers)
         self.sketches.adopt(columns.sketches)

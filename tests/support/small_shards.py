@@ -1,4 +1,4 @@
-"""A shard of few items, what it answers to one request, and a plain reading of the same."""
+"""A shard of few items, and what it answers to requests of one batch."""
 
 from __future__ import annotations
 

@@ -3,135 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 import pytest
-import uvicorn
 
-from deployments.api.app import make_api
-from deployments.api.hot_requests import HotRequests
-from deployments.api.traces import Traces
 from recsys.access.api_keys import new_key
-from recsys.access.gate import Gate
 from recsys.config.environment import KEYS_VARIABLE
 from recsys.config.experiments import Experiment
 from recsys.config.security import Security
 from recsys.config.serving import Serving
 from recsys.datatypes import RecQuery
 from recsys.serving.pipeline import Recommender
-from tests.support.world import World, event, eventually
-
-PATH = "/v1/users/u/recommendations"
-
-
-def get(path: str = PATH, *headers: str, host: str = "localhost") -> bytes:
-    """A request as HAProxy writes it."""
-    lines = [f"GET {path} HTTP/1.1", f"host: {host}", "user-agent: a b", "x-request-id: r-1", *headers]
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
-
-
-class Connection:
-    """A caller's end."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the next answer."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 30)).decode()
-        status, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
-        body = await self.reader.readexactly(int(headers.get("content-length", 0)))
-        return int(status.split()[1]), headers, body
-
-    async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        self.writer.write(request)
-        return await self.answer()
-
-    async def ended(self) -> bool:
-        """Whether the server closes the connection, with nothing more to say."""
-        return await asyncio.wait_for(self.reader.read(), 30) == b""
-
-
-class Served:
-    """A platform in this process behind a uvicorn whose connections may be hot lines."""
-
-    def __init__(self, world: World, gate: Gate, server: uvicorn.Server, taken: list[str]) -> None:
-        self.world, self.gate, self.server, self.taken = world, gate, server, taken
-        self.port = server.servers[0].sockets[0].getsockname()[1]
-        self.connections: list[Connection] = []
-
-    async def connect(self) -> Connection:
-        """A connection over which nothing has come."""
-        self.connections.append(Connection(*await asyncio.open_connection("127.0.0.1", self.port)))
-        return self.connections[-1]
-
-    async def line(self) -> Connection:
-        """A connection over which the hot call has come once."""
-        connection = await self.connect()
-        await connection.ask(get())
-        return connection
-
-
-class Held:
-    """Searches of a shard wait until they are let go."""
-
-    def __init__(self, world: World) -> None:
-        self.waiting, self.go, self._plain = 0, asyncio.Event(), world.clients[0].search
-        world.clients[0].search = self._search
-
-    async def _search(self, query: Any) -> Any:
-        self.waiting += 1
-        await self.go.wait()
-        return await self._plain(query)
+from tests.support.hot_lines import PATH, HotLines, get, told
+from tests.support.served_api import HeldSearches
+from tests.support.world import event, eventually
 
 
 @pytest.fixture
 async def make_served(make_world: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    running: list[tuple[Served, asyncio.Task[None]]] = []
-    plain = HotRequests.take
+    async with contextlib.AsyncExitStack() as started:
 
-    async def make(*, lines: bool = True, keep_alive_s: int = 60, world: World | None = None, **options: Any) -> Served:
-        world = world or await make_world(**({"shards": 1} | options))
-        gate, taken = Gate(), list[str]()
+        async def make(*, lines: bool = True, keep_alive_s: int = 60, **options: Any) -> HotLines:
+            served = HotLines(await make_world(**({"shards": 1} | options)), monkeypatch)
+            await started.enter_async_context(served.serve(lines=lines, keep_alive_s=keep_alive_s))
+            return served
 
-        def take(self: HotRequests, line: Any, user: str, *more: Any) -> bool:
-            if plain(self, line, user, *more):
-                taken.append(user)
-                return True
-            return False
-
-        monkeypatch.setattr(HotRequests, "take", take)
-        front = make_api(world.gateway, gate, Traces("r"))
-        config = uvicorn.Config(
-            front, port=0, http="httptools" if lines else "h11", ws="none", lifespan="off", log_level="critical",
-            access_log=False, timeout_keep_alive=keep_alive_s,
-        )  # fmt: skip
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve())
-        assert await eventually(lambda: server.started)
-        running.append((Served(world, gate, server, taken), task))
-        return running[-1][0]
-
-    yield make
-    for served, task in running:
-        for connection in served.connections:
-            connection.writer.close()
-        served.server.should_exit = served.server.force_exit = True
-        await task
-
-
-def told(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], Any]:
-    """An answer without what is of its moment."""
-    status, headers, body = answer
-    content = orjson.loads(re.sub(rb"(\d\.\d{4})\d+", rb"\1", body))
-    content.pop("took_ms", None)
-    timing = re.sub(r"[\d.]+", "0", headers.get("server-timing", ""))
-    moment = {"date", "content-length", "server-timing"}
-    return status, {k: v for k, v in headers.items() if k not in moment} | {"timing": timing}, content
+        yield make
 
 
 async def test_the_second_request_is_taken_and_answered_as_the_first(make_served):
@@ -270,7 +170,7 @@ async def test_who_needs_a_key_is_asked_for_it_on_a_hot_line(make_served, monkey
 async def test_a_full_platform_says_so_on_a_hot_line(make_served):
     """429 with Retry-After from the line itself, and the other answers come all the same."""
     served = await make_served(serving=Serving(budget_s=20, max_waiting=1))
-    lines, held = [await served.line() for _ in range(6)], Held(served.world)
+    lines, held = [await served.line() for _ in range(6)], HeldSearches(served.world)
     answers = []
     for n, line in enumerate(lines):
         answers.append(asyncio.create_task(line.ask(get(f"/v1/users/{n}/recommendations"))))
@@ -280,7 +180,7 @@ async def test_a_full_platform_says_so_on_a_hot_line(make_served):
     for status, headers, content in [answer.result() for answer in answers if answer.done()]:
         assert (status, headers["retry-after"], orjson.loads(content)["code"]) == (429, "1", "overloaded")
         assert orjson.loads(content)["request_id"] == "r-1"
-    held.go.set()
+    held.let_go()
     assert sorted([(await answer)[0] for answer in answers]) == [200, 200, 200, 429, 429, 429]
     assert [(await line.ask(get()))[0] for line in lines] == [200] * 6
 
@@ -329,12 +229,12 @@ async def test_what_is_owed_is_answered_before_the_server_stops(make_served):
     """The answer says that the connection ends, and it does; lines without a request end at once."""
     served = await make_served()
     line, quiet = await served.line(), await served.line()
-    held = Held(served.world)
+    held = HeldSearches(served.world)
     line.writer.write(get())
     assert await eventually(lambda: held.waiting == 1)
     served.server.should_exit = True
     assert await quiet.ended()
-    held.go.set()
+    held.let_go()
     status, headers, _ = await line.answer()
     assert (status, headers["connection"]) == (200, "close")
     assert await line.ended()

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from deployments.api import callers, hot_requests
@@ -28,6 +27,7 @@ from recsys.access.gate import Gate
 from recsys.config.platform import Ports
 from recsys.config.serving import Limits, Serving
 from tests.support.ports import free_port
+from tests.support.served_api import HeldSearches, port_of, serve
 from tests.support.world import World, eventually
 
 RECOMMEND = "/v1/users/u/recommendations"
@@ -66,44 +66,19 @@ class Lined(HttpToolsProtocol):
 
 @pytest.fixture(params=["h11", "httptools", "hot line"])
 async def make_served(request: pytest.FixtureRequest, make_world: Callable[..., Any]) -> AsyncIterator[Any]:
-    running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
+    async with contextlib.AsyncExitStack() as started:
 
-    async def make(**options: Any) -> Served:
-        world = await make_world(**({"shards": 1} | options))
-        front = make_api(world.gateway, Gate(), Traces("r"))
-        lined = request.param == "hot line"
-        parser = type("Parser", (Lined,), {"take": staticmethod(front.hot_requests.take)}) if lined else request.param
-        config = uvicorn.Config(
-            front, port=0, http=parser, ws="none", lifespan="off", log_level="error", access_log=not lined
-        )
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve())
-        assert await eventually(lambda: server.started)
-        running.append((server, task))
-        return Served(world, server.servers[0].sockets[0].getsockname()[1])
+        async def make(**options: Any) -> Served:
+            world = await make_world(**({"shards": 1} | options))
+            front = make_api(world.gateway, Gate(), Traces("r"))
+            lined = request.param == "hot line"
+            parser = (
+                type("Parser", (Lined,), {"take": staticmethod(front.hot_requests.take)}) if lined else request.param
+            )
+            serving = serve(front, http=parser, log_level="error", access_log=not lined)
+            return Served(world, port_of(await started.enter_async_context(serving)))
 
-    yield make
-    for server, task in running:
-        server.should_exit = server.force_exit = True
-        await task
-
-
-class Held:
-    """Searches of a shard wait until they are let go."""
-
-    def __init__(self, world: World) -> None:
-        self._shard, self._plain = world.clients[0], world.clients[0].search
-        self._go = asyncio.Event()
-        self.waiting = 0
-        world.clients[0].search = self._search
-
-    async def _search(self, query: Any) -> Any:
-        self.waiting += 1
-        await self._go.wait()
-        return await self._plain(query)
-
-    def let_go(self) -> None:
-        self._go.set()
+        yield make
 
 
 async def leave(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> None:
@@ -162,7 +137,7 @@ async def test_the_hottest_answer_leaves_in_one_write(make_served, monkeypatch):
 async def test_nothing_is_searched_for_callers_that_have_left(make_served):
     """Hundreds leave while batches are under way: the next caller is in the next batch, and none of them in any."""
     served = await make_served(serving=Serving(budget_s=20, max_waiting=300))
-    gateway, held = served.world.gateway, Held(served.world)
+    gateway, held = served.world.gateway, HeldSearches(served.world)
     first = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
     assert await eventually(lambda: held.waiting == 2)  # as many as may be under way
     crowd = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(290)]
@@ -181,7 +156,7 @@ async def test_nothing_is_searched_for_callers_that_have_left(make_served):
 async def test_a_full_queue_of_callers_that_have_left_has_room(make_served):
     """429 is for callers who wait behind others, not behind nobody."""
     served = await make_served(serving=Serving(budget_s=20, max_waiting=20))
-    gateway, held = served.world.gateway, Held(served.world)
+    gateway, held = served.world.gateway, HeldSearches(served.world)
     first = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
     assert await eventually(lambda: held.waiting == 2)
     crowd = [await served.ask(f"/v1/users/{n}/recommendations") for n in range(30)]
@@ -237,7 +212,7 @@ async def test_a_body_that_drips_is_cut_off(make_served):
 async def test_a_caller_that_stays_after_his_body_is_not_timed(clock, make_served):
     """The time is the body's, and not that of the answer."""
     served = await make_served(serving=Serving(budget_s=60, limits=Limits(body_s=10)))
-    held = Held(served.world)
+    held = HeldSearches(served.world)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{served.port}", trust_env=False) as http:
         asking = asyncio.create_task(http.post("/v1/recommendations", json={"k": 1}, timeout=300))
         assert await eventually(lambda: held.waiting)
@@ -289,7 +264,7 @@ backend b
         assert await eventually(answered)
         assert heard[-1] != b"t=1"
         assert HttpCaller(asyncio.Event().wait, heard[-1]).since < time.monotonic()  # read here, a while ago
-        held = Held(served.world)
+        held = HeldSearches(served.world)
         first = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(2)]
         assert await eventually(lambda: held.waiting == 2)
         crowd = [await through.ask(f"/v1/users/{n}/recommendations") for n in range(50)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -13,97 +12,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from recsys.config.index import IndexSpec
-from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Item
-from recsys.index.base import engine
 from recsys.shard.candidates import QUERY, CandidateSet, Searched
 from recsys.shard.item_table import ItemTable
-from recsys.shard.match_depth import Depths, Estimate, observed
+from recsys.shard.match_depth import Depths, Estimate
 from recsys.shard.plan_costs import measured
-from recsys.shard.plans import PLANS, Costs, Planner, in_steps, named, shape
+from recsys.shard.plans import PLANS, Costs, Planner, named
 from recsys.shard.probes import nearest_query
 from recsys.shard.recall import Exact
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
+from tests.support.filtered_shards import LOCAL, Scores, between, filtered_shard, filters, planners, shapes
 from tests.support.small_shards import Asked, D, Walks, answers
 from tests.support.world import unit_rows
-
-CENTRES = 40
-
-
-def make(n: int, name: str = "hnsw", **tuning: Any) -> Shard:
-    """Items in 40 clusters. `u` is at random, `v` nearly the same, `place` puts similar items side by side."""
-    rng = np.random.default_rng(1)
-    own = np.sort(rng.integers(0, CENTRES, n))
-    vectors = unit_rows(rng.standard_normal((CENTRES, D))[own] + 0.35 * rng.standard_normal((n, D))).astype(np.float32)
-    drawn = rng.random(n)
-    u, v = drawn.tolist(), np.clip(drawn + rng.normal(0, 0.02, n), 0, 1).tolist()
-    items = [
-        Item(f"i{i}", "", "", {"u": u[i], "v": v[i], "place": i / n, "step": i % 10, "own": f"c{own[i]}"})
-        for i in range(n)
-    ]
-    declared: Any = {"u": "number", "v": "number", "place": "number", "step": "number", "own": "keyword"}
-    table = ItemTable(declared, D, Sketcher.fit(vectors))
-    table.adopt(items, vectors)
-    spec = IndexSpec.of(name)
-    index = engine(spec).create(spec, D)
-    index.add(np.arange(n), vectors)
-    shard = Shard("v", table, index)
-    shard.tune(ShardTuning(**({"exact_below": 0, "ef_search": 100} | tuning)))
-    return shard
 
 
 @cache
 def small() -> Shard:
-    shard = make(1500)
+    shard = filtered_shard(1500)
     shard.delete([f"i{i}" for i in range(0, 1500, 17)])
     return shard
-
-
-class Scores(Planner):
-    """Never walks."""
-
-    def walking(self, walks: Any, matching: int, spent: Any) -> Any:
-        return np.zeros(len(walks), bool)
-
-
-class Coin(Planner):
-    """Walks or does not, at random."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(Costs.usual(D))
-        self._rng = np.random.default_rng(seed)
-
-    def walks(self, depths: Any, listed: Any, least_ef: int) -> Any:
-        seconds, by_list = super().walks(depths, listed, least_ef)
-        return seconds, by_list if listed is None else np.isfinite(listed) & (self._rng.random(len(depths)) < 0.5)
-
-    def walking(self, walks: Any, matching: int, spent: Any) -> Any:
-        return np.isfinite(walks) & (self._rng.random(len(walks)) < 0.7)
-
-
-planners = st.one_of(
-    st.just(Planner(Costs.usual(D))), st.just(Walks()), st.just(Scores(Costs.usual(D))), st.integers(0, 99).map(Coin)
-)
-numbers = st.sampled_from([0.0, 0.0005, 0.01, 0.1, 0.2, 0.5, 0.8, 1.0])
-
-
-def between(key: str, low: float, high: float) -> Condition:
-    return Condition(key, "range", low=low, high=high, high_open=True)
-
-
-@st.composite
-def conditions(draw: Any) -> Condition:
-    if draw(st.booleans()):
-        low, high = sorted((draw(numbers), draw(numbers)))
-        return between(draw(st.sampled_from(["u", "v", "place"])), low, high)
-    return Condition("own", "any", tuple(draw(st.lists(st.integers(0, CENTRES).map("c{}".format), min_size=1))))
-
-
-some = st.lists(conditions(), max_size=2).map(tuple)
-filters = st.builds(Filter, some, some, some)
 
 
 def matches(shard: Shard, asked: Filter) -> set[str]:
@@ -154,32 +83,13 @@ def test_filters_that_match_the_same_give_the_same(asked, other, planner, seed, 
 
 @cache
 def of_12_000(name: str) -> Shard:
-    return make(12_000, name)
+    return filtered_shard(12_000, name)
 
 
 @pytest.fixture(params=["hnsw", "hnsw_int8"])
 def large(request: pytest.FixtureRequest) -> Shard:
     """Tests put a planner of their own there, and change nothing else."""
     return of_12_000(request.param)
-
-
-LOCAL = ("near", "far")
-"""Of `shapes`, those that depend on the place."""
-
-
-def shapes(place: float, share: float) -> dict[str, Filter]:
-    """Filters that leave so many items, for a query that lies at this place."""
-    near = min(max(place - share / 2, 0.0), 1 - share)
-    far = min(max((place + 0.5) % 1 - share / 2, 0.0), 1 - share)
-    root = math.sqrt(share)
-    return {
-        "alone": Filter(must=(between("u", 0, share),)),
-        "and": Filter(must=(between("u", 0, root), between("step", 0, round(10 * root)))),
-        "and alike": Filter(must=(between("u", 0, share), between("v", 0, share))),
-        "not": Filter(must_not=(between("u", share, 2),)),
-        "near": Filter(must=(between("place", near, near + share),)),
-        "far": Filter(must=(between("place", far, far + share),)),
-    }
 
 
 @pytest.mark.parametrize(("share", "walks"), [*((share, False) for share in (0.5, 0.2, 0.1, 0.04, 0.01, 0.001)),
@@ -203,7 +113,7 @@ def test_an_answer_says_how_it_was_found_and_how_many_match():
     """A rare filter is scored, a wide one walked for, and without a filter nothing is said. Of several shards all plans
     are told, and their matches add up.
     """
-    shard = make(9000)
+    shard = filtered_shard(9000)
     shard.planner = Planner(Costs(call=0.0, row=1.0, product=1.0, walk=4.0, power=1.0))
     wide, rare = Filter(must=(between("u", 0, 0.5),)), Filter(must=(between("u", 0, 0.004),))
     vectors = shard.items.vectors(np.array([5, 6, 7]))
@@ -215,45 +125,6 @@ def test_an_answer_says_how_it_was_found_and_how_many_match():
     twice = CandidateSet.merge([found, structs.replace(found, searched={1: Searched(PLANS["exact"], 5)})])
     assert named(twice.searched[1].plans) == ("post_filter", "exact")
     assert twice.searched[1].matches == shard.lists.count(wide) + 5
-
-
-@settings(max_examples=200)
-@given(st.lists(st.floats(1, 1e5), min_size=1, max_size=20), st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1),
-       st.floats(0, 10))  # fmt: skip
-def test_by_its_own_costs_a_choice_takes_at_most_twice_the_best_single_plan(depths, matching, row, product, walk):
-    """Of a batch some queries may walk and others be scored: together they take no more than twice as long as when all
-    walk or all are scored, whichever is faster.
-    """
-    planner = Planner(Costs(call=1.0, row=row, product=product, walk=walk, power=1.0, listed=0.5, check=3.0))
-    drawn = np.random.default_rng(0).uniform(0.3, 3.0, len(depths))
-    listed = np.where(drawn < 2.0, drawn * depths, np.inf)
-    walks, by_list = planner.walks(np.array(depths), listed, 64)
-    plain, kept = planner.walks(np.array(depths), None, 64)[0], planner.costs.listed_walks(np.maximum(listed, 64))
-    assert np.array_equal(walks, np.minimum(plain, kept))
-    assert np.array_equal(by_list, kept < plain)
-    walking = planner.walking(walks, matching, np.zeros(len(depths)))
-    scored = int(np.count_nonzero(~walking))
-    taken = walks[walking].sum() + (planner.costs.exact(matching, scored) if scored else 0.0)
-    best = min(walks.sum(), planner.costs.exact(matching, len(depths)))
-    assert taken <= 2 * best * (1 + 1e-9)
-
-
-def test_walks_that_found_too_few_count():
-    """A query that has walked for nearly as long as scoring takes does not walk again, however short the next walk."""
-    planner = Planner(Costs(call=0.0, row=1.0, product=0.0, walk=1.0, power=1.0))
-    walks, spent = np.array([100.0, 100.0, 100.0]), np.array([0.0, 800.0, 950.0])
-    assert planner.walking(walks[:1], 1000, spent[:1]).tolist() == [True]
-    assert planner.walking(walks[1:2], 1000, spent[1:2]).tolist() == [True]
-    assert planner.walking(walks[2:], 1000, spent[2:]).tolist() == [False]
-
-
-@given(st.lists(st.tuples(st.floats(1, 1e6), st.booleans()), min_size=1, max_size=30))
-def test_walks_of_like_depth_share_a_call(pairs):
-    """Each that walks is in one step, with none that needs less than two thirds of its depth; no other is in any."""
-    depths, walking = np.array([d for d, _ in pairs]), np.array([w for _, w in pairs])
-    masks = list(in_steps(depths, walking))
-    assert np.array_equal(np.sum(masks, axis=0) if masks else np.zeros(len(depths)), walking)
-    assert all(depths[mask].max() <= 1.5 * depths[mask].min() * (1 + 1e-9) for mask in masks)
 
 
 def real_depth(shard: Shard, vector: Any, asked: Filter, wanted: int) -> int:
@@ -304,15 +175,9 @@ def test_a_walk_has_an_allow_list_where_matches_lie_as_everywhere(large):
     assert shares["far"] < 0.2
 
 
-def test_a_walk_that_finds_too_few_tells_how_deep_the_next_one_has_to_go():
-    """In proportion to what it found, at least twice as deep, and far deeper where it found nothing."""
-    deeper = observed(100, np.array([40, 5, 0]), np.array([50, 50, 50]))
-    assert deeper.tolist() == pytest.approx([200.0, 1300.0, 13000.0])
-
-
 def test_the_sample_follows_a_table_that_grows():
     """Drawn when the table was empty, it is drawn anew when there are items, and items that went do not count."""
-    shard = make(3000, "flat")
+    shard = filtered_shard(3000, "flat")
     empty = Depths(ItemTable({}, D, Sketcher.fit(np.zeros((0, D), np.float32))))
     vector = shard.items.vectors(np.array([3]))
     assert empty.estimate(vector, np.array([5]), np.zeros(0, bool), 0).depths.tolist() == [1.0]
@@ -330,15 +195,7 @@ def test_costs_are_measured_on_what_was_loaded(large):
     assert 0 <= costs.power <= 1.5
     assert 0 < costs.row + costs.product < 1e-5
     assert costs.exact(10_000, 1) < costs.exact(10_000, 8)
-    assert measured(make(100)) == Costs.usual(D)
-
-
-def test_shapes():
-    """By the share of live items that match; the bounds belong to the wider shape."""
-    assert [shape(n, 1000) for n in (1000, 200, 199, 20, 19, 0)] == [
-        "wide", "wide", "middle", "middle", "narrow", "narrow",
-    ]  # fmt: skip
-    assert shape(0, 0) == "narrow"
+    assert measured(filtered_shard(100)) == Costs.usual(D)
 
 
 def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near(monkeypatch):
@@ -359,7 +216,7 @@ def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near(monkeyp
 
 def test_an_item_is_found_under_a_filter_as_soon_as_it_is_there():
     """What comes after an allow-list was made is in the next answer, and what no longer matches is out of it."""
-    shard = make(3000, "hnsw_int8")
+    shard = filtered_shard(3000, "hnsw_int8")
     shard.planner = Walks()
     asked = Filter(must=(between("u", 0, 0.5),))
     line(shard, 1, 10, asked)

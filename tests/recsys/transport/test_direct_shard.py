@@ -18,16 +18,8 @@ from recsys.telemetry import Silent
 from recsys.transport import direct_shard, wire
 from recsys.transport.channel_server import ChannelServer
 from recsys.transport.direct_shard import DirectShard
-from tests.support.channels import SECRET, handler, impostor
+from tests.support.channels import SECRET, impostor
 from tests.support.world import eventually
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ChannelServer]:
-    server = await ChannelServer.start("127.0.0.1", handler, SECRET)
-    yield server
-    server.stop()
-
 
 BY_CHANNEL, BY_FALLBACK = [Item("a", "by the channel")], [Item("a", "t")]
 
