@@ -14,7 +14,7 @@ def compiled(name: str, *flags: str) -> Extension:
     return Extension(
         name,
         [name.replace(".", "/") + ".c"],
-        depends=["recsys/sorting.h"],
+        depends=["recsys/module.h", "recsys/sorting.h"],
         extra_compile_args=["-O3", *flags],
         extra_link_args=list(flags),
         py_limited_api=True,

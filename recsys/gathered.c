@@ -3,9 +3,7 @@
  * What a search answers lies anywhere in columns that no cache holds. The next rows are asked for while one is copied;
  * numpy waits for each.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "module.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -50,9 +48,7 @@ static PyObject *py_rows(PyObject *self, PyObject *args) {
     }
     result = Py_NewRef(Py_None);
 end:
-    PyBuffer_Release(&from);
-    PyBuffer_Release(&rows);
-    PyBuffer_Release(&to);
+    RELEASE(&from, &rows, &to);
     return result;
 }
 
@@ -90,10 +86,7 @@ static PyObject *py_strings(PyObject *self, PyObject *args) {
     for (int64_t i = 0; i < n; i++)
         memcpy(to + end[i], (const char *)blob.buf + offset[row[i]], end[i + 1] - end[i]);
 end:
-    PyBuffer_Release(&blob);
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&rows);
-    PyBuffer_Release(&ends);
+    RELEASE(&blob, &offsets, &rows, &ends);
     return result;
 }
 
@@ -103,6 +96,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "gathered", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_gathered(void) { return PyModule_Create(&module); }
+MODULE(gathered)

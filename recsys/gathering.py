@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+from recsys.compiled import compiled
 
 Rows = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -26,29 +26,24 @@ class _Gathered(Protocol):
     def strings(self, blob: Bytes, offsets: Rows, rows: Rows, filled: Rows, /) -> bytes: ...
 
 
-@cache
-def compiled() -> _Gathered | None:
-    try:
-        return cast("_Gathered", import_module("recsys.gathered"))
-    except ImportError:
-        return None
+GATHERED: _Gathered | None = compiled("recsys.gathered")
+"""None: numpy copies."""
 
 
 def take(array: npt.NDArray[S], rows: Rows) -> npt.NDArray[S]:
     """The (m,) rows, counted from 0, of an array whose rows are long: for those of a few bytes numpy is as fast."""
-    gathered = compiled()
-    if gathered is None or not array.flags.c_contiguous:
+    if GATHERED is None or not array.flags.c_contiguous:
         return array.take(rows, axis=0)
     filled = np.empty((len(rows), *array.shape[1:]), array.dtype)
-    gathered.rows(array, np.ascontiguousarray(rows, np.int64), filled)
+    GATHERED.rows(array, np.ascontiguousarray(rows, np.int64), filled)
     return filled
 
 
 def take_strings(blob: Bytes, offsets: Rows, rows: Rows) -> tuple[Bytes, Rows]:
     """Blob and offsets, see `StringColumn`, of those at (m,) rows, in their order."""
-    filled, gathered = np.zeros(len(rows) + 1, np.int64), compiled()
-    if gathered is not None:
-        memory = gathered.strings(blob, offsets, np.ascontiguousarray(rows, np.int64), filled)
+    filled = np.zeros(len(rows) + 1, np.int64)
+    if GATHERED is not None:
+        memory = GATHERED.strings(blob, offsets, np.ascontiguousarray(rows, np.int64), filled)
         return np.frombuffer(memory, np.uint8), filled
     starts = offsets.take(rows)
     sizes = offsets.take(rows + 1) - starts

@@ -40,6 +40,7 @@ SPOKEN = {
     "answers.py",
     "datatypes.py",
     "columns.py",
+    "compiled.py",
     "gathering.py",
     "files.py",
 }

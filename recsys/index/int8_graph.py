@@ -18,7 +18,7 @@ from recsys.index.faiss_library import library
 from recsys.index.hidden_nodes import Bits, HiddenNodes
 from recsys.index.int8_codes import Rounding
 from recsys.index.int8_links import Links
-from recsys.index.walks import Walks, compiled
+from recsys.index.walks import WALKING, Walks
 
 _USUAL = 50
 """Neighbours that a source has by default. A walk for so many keeps `ef_search` nodes in sight, fewer than it is asked
@@ -158,8 +158,8 @@ class Int8Graph:
 
     def _compiled(self) -> Walks | None:
         """None: faiss itself has to walk."""
-        if self._walks is None and (walking := compiled()) is not None and len(self):
-            self._walks = Walks(walking, library(), self.links.graph)
+        if self._walks is None and WALKING is not None and len(self):
+            self._walks = Walks(WALKING, library(), self.links.graph)
         return self._walks
 
     def _kept(self, wanted: int) -> int:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recsys.compiled import compiled
 from recsys.datatypes import Rows
 from recsys.index.faiss_library import library
 
@@ -42,11 +42,8 @@ class _Mending(Protocol):
     ) -> None: ...  # fmt: skip
 
 
-def compiled() -> _Mending | None:
-    try:
-        return cast("_Mending", import_module("recsys.index.mending"))
-    except ImportError:
-        return None
+MENDING: _Mending | None = compiled("recsys.index.mending")
+"""None: `mended` is made of numpy and Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +106,9 @@ def leading_to(arrays: LinkArrays, dead: Bools) -> tuple[Ints, Ints]:
 def mended(arrays: LinkArrays, dead: Bools, nodes: Ints, levels: Ints) -> Ints:
     """(n, most) new links of the nodes in these levels, padded with -1."""
     lists = np.empty((len(nodes), int(np.diff(arrays.starts).max())), np.int32)
-    if (mending := compiled()) is None:
+    if MENDING is None:
         return by_numpy(arrays, dead, nodes, levels, lists)
-    mending.mend(arrays.codes, arrays.links, arrays.offsets, arrays.starts, dead, nodes, levels, lists)
+    MENDING.mend(arrays.codes, arrays.links, arrays.offsets, arrays.starts, dead, nodes, levels, lists)
     return lists
 
 

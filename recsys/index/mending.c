@@ -1,7 +1,5 @@
 /* New links for nodes that link to dead ones, for `mended_links.py`, which says what they are and has the same in numpy. */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "../module.h"
 
 #include <stdint.h>
 
@@ -112,14 +110,7 @@ static PyObject *py_mend(PyObject *self, PyObject *args) {
     Py_END_ALLOW_THREADS;
     result = Py_NewRef(Py_None);
 end:
-    PyBuffer_Release(&codes);
-    PyBuffer_Release(&links);
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&starts);
-    PyBuffer_Release(&dead);
-    PyBuffer_Release(&nodes);
-    PyBuffer_Release(&levels);
-    PyBuffer_Release(&lists);
+    RELEASE(&codes, &links, &offsets, &starts, &dead, &nodes, &levels, &lists);
     return result;
 }
 
@@ -128,6 +119,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "mending", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_mending(void) { return PyModule_Create(&module); }
+MODULE(mending)

@@ -7,9 +7,7 @@
  *
  * `ef` may be smaller than `k`, which it never is in faiss: the k best of all vectors that a walk came by are given.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "../module.h"
 
 #include <float.h>
 #include <math.h>
@@ -359,14 +357,7 @@ static PyObject *py_walk(PyObject *self, PyObject *args) {
         PyErr_NoMemory();
     }
 end:
-    if (allowed.obj) PyBuffer_Release(&allowed);
-    PyBuffer_Release(&codes);
-    PyBuffer_Release(&links);
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&starts);
-    PyBuffer_Release(&queries);
-    PyBuffer_Release(&scores);
-    PyBuffer_Release(&nodes);
+    RELEASE(&codes, &links, &offsets, &starts, &queries, &scores, &nodes, &allowed);
     return result;
 }
 
@@ -392,9 +383,7 @@ static PyObject *py_round(PyObject *self, PyObject *args) {
     }
     result = Py_NewRef(Py_None);
 end:
-    PyBuffer_Release(&queries);
-    PyBuffer_Release(&codes);
-    PyBuffer_Release(&longer);
+    RELEASE(&queries, &codes, &longer);
     return result;
 }
 
@@ -405,6 +394,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "walking", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_walking(void) { return PyModule_Create(&module); }
+MODULE(walking)

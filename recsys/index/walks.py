@@ -6,12 +6,12 @@ They give the same nodes and products as faiss itself to the last bit, in two th
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recsys.compiled import compiled
 from recsys.datatypes import Floats, Rows
 from recsys.index.int8_codes import SMALLEST, Rounding
 
@@ -38,11 +38,8 @@ class _Walking(Protocol):
     def round(self, queries: Floats, least: float, scale: float, codes: Floats, longer: Floats, /) -> None: ...
 
 
-def compiled() -> _Walking | None:
-    try:
-        return cast("_Walking", import_module("recsys.index.walking"))
-    except ImportError:
-        return None
+WALKING: _Walking | None = compiled("recsys.index.walking")
+"""None: faiss walks."""
 
 
 class Walks:

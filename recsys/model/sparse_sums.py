@@ -7,12 +7,12 @@ the project is installed. Where it was not, scipy multiplies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.compiled import compiled
 from recsys.datatypes import Floats, Rows
 
 LEAST = 1e-3
@@ -34,14 +34,7 @@ class _Summing(Protocol):
     ) -> None: ...
 
 
-def compiled() -> _Summing | None:
-    try:
-        return cast("_Summing", import_module("recsys.model.summing"))
-    except ImportError:
-        return None
-
-
-SUMMING = compiled()
+SUMMING: _Summing | None = compiled("recsys.model.summing")
 """None: scipy multiplies."""
 
 

@@ -4,9 +4,7 @@
  * scipy makes whole rows of the result, of which a batch wants the cells of its candidates alone, and takes longer to
  * make the matrices than to multiply them.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "../module.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -145,15 +143,7 @@ end:
     free(table.places);
     free(table.slots);
     free(sums);
-    PyBuffer_Release(&ends);
-    PyBuffer_Release(&columns);
-    PyBuffer_Release(&values);
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&likes);
-    PyBuffer_Release(&weights);
-    PyBuffer_Release(&bounds);
-    PyBuffer_Release(&slots);
-    PyBuffer_Release(&out);
+    RELEASE(&ends, &columns, &values, &offsets, &likes, &weights, &bounds, &slots, &out);
     return result;
 }
 
@@ -186,13 +176,7 @@ static PyObject *py_rows(PyObject *self, PyObject *args) {
     Py_END_ALLOW_THREADS;
     result = Py_NewRef(Py_None);
 end:
-    PyBuffer_Release(&ends);
-    PyBuffer_Release(&columns);
-    PyBuffer_Release(&values);
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&likes);
-    PyBuffer_Release(&weights);
-    PyBuffer_Release(&out);
+    RELEASE(&ends, &columns, &values, &offsets, &likes, &weights, &out);
     return result;
 }
 
@@ -203,6 +187,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "summing", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_summing(void) { return PyModule_Create(&module); }
+MODULE(summing)

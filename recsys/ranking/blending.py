@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats
-from recsys.ranking.picking import Picks, compiled
+from recsys.ranking.picking import PICKS, Picks
 from recsys.ranking.selection import blend
 from recsys.ranking.signals import SIGNALS, Likeness, Moment, measure
 from recsys.shard.candidates import CandidateSet
@@ -87,12 +87,11 @@ def _plan(kinds: tuple[Weights, ...]) -> _Plan:
 @lru_cache(1)
 def blends_alike() -> Picks | None:
     """Return the compiled code, if it blends to the bit as numpy does here; None: it does not, or is not there."""
-    picks = compiled()
-    if picks is None:
+    if PICKS is None:
         return None
     rng = np.random.default_rng(1)
     values, weights = rng.standard_normal((2, 64, len(SIGNALS)), np.float32)
     values = np.clip(values, -1.0, 1.0)
     ours, columns = np.empty(64, np.float32), np.arange(len(SIGNALS))
-    picks.blend(np.arange(65), values, len(SIGNALS), values[:, :0].copy(), 0, columns, weights, np.arange(64), ours)
-    return picks if np.array_equal(ours, np.einsum("ns,ns->n", values, weights)) else None
+    PICKS.blend(np.arange(65), values, len(SIGNALS), values[:, :0].copy(), 0, columns, weights, np.arange(64), ours)
+    return PICKS if np.array_equal(ours, np.einsum("ns,ns->n", values, weights)) else None

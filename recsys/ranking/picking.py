@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from itertools import accumulate
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.answers import Recommendation
 from recsys.columns import StringColumn, StringRows
+from recsys.compiled import compiled
 from recsys.datatypes import Floats, Keys
 from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet
 from recsys.shard.sources import BITS
@@ -47,17 +47,11 @@ class Picks(Protocol):
     ) -> list[tuple[Recommendation, ...]]: ...  # fmt: skip
 
 
-def compiled() -> Picks | None:
-    try:
-        return cast("Picks", import_module("recsys.ranking.picks"))
-    except ImportError:
-        return None
+PICKS: Picks | None = compiled("recsys.ranking.picks")
+"""None: numpy and Python do it."""
 
 
-_picks = compiled()
-
-
-def ordered(candidates: CandidateSet, scores: Floats, picks: Picks | None = _picks) -> Ints | None:
+def ordered(candidates: CandidateSet, scores: Floats, picks: Picks | None = PICKS) -> Ints | None:
     """Return (n,) positions of the candidates by request and falling score; equal scores stay in their order.
 
     None: two candidates of a request are equal items, or there is no compiled code.
@@ -73,7 +67,7 @@ def slates(
     scores: Floats,
     chosen: Sequence[Ints],
     reasons: Sequence[Reasons],
-    picks: Picks | None = _picks,
+    picks: Picks | None = PICKS,
 ) -> list[tuple[Recommendation, ...]]:
     """Return the items at the `chosen` positions of each request, in that order. `scores`: (n,) of the n candidates."""
     picked = chosen[0] if len(chosen) == 1 else np.concatenate(chosen)

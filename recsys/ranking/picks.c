@@ -5,9 +5,7 @@
  * picked. Both give the same: products are added up as numpy's einsum does it, scores are ordered as its lexsort does it
  * and rounded as its `round` does it.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "../module.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -79,13 +77,7 @@ static PyObject *py_blend(PyObject *self, PyObject *args) {
                 to[row] = blended(&blend, row, blend.weights + own[part] * signals);
         result = Py_NewRef(Py_None);
     } else PyErr_SetString(PyExc_ValueError, "candidates that do not fit each other");
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&likeness);
-    PyBuffer_Release(&others);
-    PyBuffer_Release(&columns);
-    PyBuffer_Release(&weights);
-    PyBuffer_Release(&kinds);
-    PyBuffer_Release(&scores);
+    RELEASE(&offsets, &likeness, &others, &columns, &weights, &kinds, &scores);
     return result;
 }
 
@@ -125,10 +117,7 @@ static PyObject *py_order(PyObject *self, PyObject *args) {
     result = PyBool_FromLong(order_all(ends, parts, scores.buf, twins.buf, order.buf, room, most));
     free(room);
 end:
-    PyBuffer_Release(&offsets);
-    PyBuffer_Release(&scores);
-    PyBuffer_Release(&twins);
-    PyBuffer_Release(&order);
+    RELEASE(&offsets, &scores, &twins, &order);
     return result;
 }
 
@@ -149,9 +138,7 @@ static int strings_of(PyObject *column, Strings *strings) {
 }
 
 static void let_go(Strings *strings) {
-    if (strings->blob.obj) PyBuffer_Release(&strings->blob);
-    if (strings->offsets.obj) PyBuffer_Release(&strings->offsets);
-    if (strings->rows.obj) PyBuffer_Release(&strings->rows);
+    RELEASE(&strings->blob, &strings->offsets, &strings->rows);
 }
 
 static PyObject *string_at(const Strings *strings, int64_t row) {
@@ -249,11 +236,7 @@ static PyObject *py_slates(PyObject *self, PyObject *args) {
     }
     let_go(&all.ids);
     let_go(&all.titles);
-    PyBuffer_Release(&picked);
-    PyBuffer_Release(&ends);
-    PyBuffer_Release(&scores);
-    PyBuffer_Release(&sources);
-    PyBuffer_Release(&likeness);
+    RELEASE(&picked, &ends, &scores, &sources, &likeness);
     return slates;
 }
 
@@ -266,6 +249,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "picks", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_picks(void) { return PyModule_Create(&module); }
+MODULE(picks)

@@ -12,12 +12,12 @@ the project is installed; where it was not, numpy scores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recsys.compiled import compiled
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 
@@ -39,14 +39,7 @@ class _Scoring(Protocol):
     ) -> None: ...  # fmt: skip
 
 
-def compiled() -> _Scoring | None:
-    try:
-        return cast("_Scoring", import_module("recsys.ranking.scoring"))
-    except ImportError:
-        return None
-
-
-SCORING = compiled()
+SCORING: _Scoring | None = compiled("recsys.ranking.scoring")
 """None: numpy scores."""
 
 

@@ -3,9 +3,7 @@
  * A row's masks are combined and its leaves added up before the next row is looked at, so nothing leaves the cache. Leaves
  * are added in numpy's order (pairwise, in blocks of up to 128), so that sums are the same to the last bit.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "../module.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -120,13 +118,7 @@ static PyObject *py_score(PyObject *self, PyObject *args) {
 end:
     free(left);
     free(leaves);
-    PyBuffer_Release(&features);
-    PyBuffer_Release(&starts);
-    PyBuffer_Release(&edges);
-    PyBuffer_Release(&masks);
-    PyBuffer_Release(&values);
-    PyBuffer_Release(&table);
-    PyBuffer_Release(&sums);
+    RELEASE(&features, &starts, &edges, &masks, &values, &table, &sums);
     return result;
 }
 
@@ -135,6 +127,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "scoring", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_scoring(void) { return PyModule_Create(&module); }
+MODULE(scoring)

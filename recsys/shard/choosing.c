@@ -2,9 +2,7 @@
  *
  * One call takes the place of some ten calls of numpy on arrays of one request, and gives the same.
  */
-#define PY_SSIZE_T_CLEAN
-#define Py_LIMITED_API 0x030B0000
-#include <Python.h>
+#include "../module.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -73,13 +71,7 @@ static PyObject *py_first(PyObject *self, PyObject *args) {
     if (filled == -2) PyErr_SetString(PyExc_IndexError, "a row that the table does not have");
     else result = PyLong_FromLongLong(filled);
 end:
-    PyBuffer_Release(&rows);
-    PyBuffer_Release(&keys);
-    PyBuffer_Release(&alive);
-    PyBuffer_Release(&requests);
-    PyBuffer_Release(&wanted);
-    PyBuffer_Release(&excluded);
-    PyBuffer_Release(&places);
+    RELEASE(&rows, &keys, &alive, &requests, &wanted, &excluded, &places);
     return result;
 }
 
@@ -141,13 +133,7 @@ static PyObject *py_once(PyObject *self, PyObject *args) {
             once(requests.buf, row, bits.buf, n, keys.buf, room, places.buf, joined.buf, tags.buf));
     free(room);
 end:
-    PyBuffer_Release(&requests);
-    PyBuffer_Release(&rows);
-    PyBuffer_Release(&bits);
-    PyBuffer_Release(&keys);
-    PyBuffer_Release(&places);
-    PyBuffer_Release(&joined);
-    PyBuffer_Release(&tags);
+    RELEASE(&requests, &rows, &bits, &keys, &places, &joined, &tags);
     return result;
 }
 
@@ -157,6 +143,4 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "choosing", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit_choosing(void) { return PyModule_Create(&module); }
+MODULE(choosing)

@@ -6,11 +6,11 @@ does, these functions give None, and numpy does all of it (`neighbours.py`, `sea
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from recsys.compiled import compiled
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.shard.proposals import Bools, Ints, Proposals
 
@@ -31,14 +31,8 @@ class Choosing(Protocol):
     ) -> int: ...
 
 
-def compiled() -> Choosing | None:
-    try:
-        return cast("Choosing", import_module("recsys.shard.choosing"))
-    except ImportError:
-        return None
-
-
-_choosing = compiled()
+CHOOSING: Choosing | None = compiled("recsys.shard.choosing")
+"""None: numpy chooses."""
 
 
 class Lines(NamedTuple):
@@ -57,7 +51,7 @@ class Lines(NamedTuple):
 
 
 def first(
-    lines: Lines, keys: Keys, alive: Bools, excluded: Keys, choosing: Choosing | None = _choosing
+    lines: Lines, keys: Keys, alive: Bools, excluded: Keys, choosing: Choosing | None = CHOOSING
 ) -> Proposals | None:
     """The `wanted` best rows of each line that are alive and not excluded; None: there are too few, or there is no
     compiled code.
@@ -92,7 +86,7 @@ class Once(NamedTuple):
     tags: Keys
 
 
-def once(proposed: Proposals, keys: Keys, choosing: Choosing | None = _choosing) -> Once | None:
+def once(proposed: Proposals, keys: Keys, choosing: Choosing | None = CHOOSING) -> Once | None:
     """None: two items of a request share a key, or there is no compiled code. `keys`: (n,) uint64 by row."""
     if choosing is None:
         return None

@@ -8,8 +8,7 @@ import pytest
 from recsys import gathering
 from recsys.columns import StringColumn
 
-GATHERED = gathering.compiled()
-pytestmark = pytest.mark.skipif(GATHERED is None, reason="recsys/gathered.c was not compiled at install")
+pytestmark = pytest.mark.skipif(gathering.GATHERED is None, reason="recsys/gathered.c was not compiled at install")
 RNG = np.random.default_rng(5)
 
 
@@ -33,7 +32,7 @@ def test_strings_are_those_of_numpy(monkeypatch):
     column = StringColumn.of(["", "a", "Ärger", "x" * 1000, "", "end"])
     chosen = [np.array(rows, np.int64) for rows in ([], [0], [5, 3, 3, 2], [4, 0], range(6))]
     compiled = [column.take(rows) for rows in chosen]
-    monkeypatch.setattr(gathering, "compiled", lambda: None)
+    monkeypatch.setattr(gathering, "GATHERED", None)
     for rows, taken in zip(chosen, compiled, strict=True):
         plain = column.take(rows)
         np.testing.assert_array_equal(taken.blob, plain.blob)
@@ -56,8 +55,8 @@ def test_arrays_that_do_not_fit_are_refused():
     for offsets in ([0, 2, 5], [0, -1, 4], [3, 2, 4]):
         with pytest.raises(ValueError, match="offsets that do not fit"):
             gathering.take_strings(blob, np.array(offsets), rows)
-    assert GATHERED is not None
+    assert gathering.GATHERED is not None
     with pytest.raises(ValueError, match="one more than"):
-        GATHERED.strings(blob, np.array([0, 1, 2]), rows, np.zeros(2, np.int64))
+        gathering.GATHERED.strings(blob, np.array([0, 1, 2]), rows, np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="another number of rows"):
-        GATHERED.rows(np.zeros(6), rows, np.zeros(3, np.uint8))
+        gathering.GATHERED.rows(np.zeros(6), rows, np.zeros(3, np.uint8))

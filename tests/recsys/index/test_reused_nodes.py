@@ -88,7 +88,7 @@ def test_an_item_that_goes_and_comes_back_has_its_node_again():
     assert not len(index.graph.free)
 
 
-@pytest.mark.skipif(mended_links.compiled() is None, reason="recsys/index/mending.c was not compiled at install")
+@pytest.mark.skipif(mended_links.MENDING is None, reason="recsys/index/mending.c was not compiled at install")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_links_are_mended_alike_with_and_without_compiled_code(monkeypatch, seed):
     """To the last link, also on the upper levels and where all neighbours of a node are dead."""
@@ -100,15 +100,15 @@ def test_links_are_mended_alike_with_and_without_compiled_code(monkeypatch, seed
     nodes, levels = mended_links.leading_to(arrays, dead)
     assert levels.any()
     ours = mended_links.mended(arrays, dead, nodes, levels)
-    monkeypatch.setattr(mended_links, "compiled", lambda: None)
+    monkeypatch.setattr(mended_links, "MENDING", None)
     np.testing.assert_array_equal(ours, mended_links.mended(arrays, dead, nodes, levels))
     assert not dead[ours].any()
 
 
-@pytest.mark.skipif(mended_links.compiled() is None, reason="recsys/index/mending.c was not compiled at install")
+@pytest.mark.skipif(mended_links.MENDING is None, reason="recsys/index/mending.c was not compiled at install")
 def test_mending_refuses_arrays_that_do_not_fit():
     """Nothing outside of them is read."""
-    index, mending = make("hnsw_int8"), mended_links.compiled()
+    index, mending = make("hnsw_int8"), mended_links.MENDING
     index.add(np.arange(100), random_vectors(100))
     arrays, dead = LinkArrays.of(index.graph.walked.links.graph), np.zeros(101, bool)
     one, lists = np.zeros(1, np.int32), np.zeros((1, 32), np.int32)

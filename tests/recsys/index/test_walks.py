@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from recsys.config.tuning import ShardTuning
-from recsys.index import hnsw_int8, int8_graph, walks
+from recsys.index import hnsw_int8, int8_graph
 from recsys.index.int8_codes import Rounding
-from recsys.index.walks import AVX2, PLAIN, VNNI, Walks
+from recsys.index.walks import AVX2, PLAIN, VNNI, WALKING, Walks
 from tests.support.engines import make
 from tests.support.world import unit_rows
 
-WALKING = walks.compiled()
 pytestmark = pytest.mark.skipif(WALKING is None, reason="recsys/index/walking.c was not compiled at install")
 
 
@@ -137,7 +136,7 @@ def test_an_index_answers_alike_with_and_without_compiled_walks(monkeypatch, tmp
     def both(some):
         ours = answers(some)
         with monkeypatch.context() as without:
-            without.setattr(int8_graph, "compiled", lambda: None)
+            without.setattr(int8_graph, "WALKING", None)
             some.graph.walked.forget_walks()
             theirs = answers(some)
         for mine, other in zip(ours, theirs, strict=True):

@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from recsys.ranking import picking
 from recsys.ranking.blending import blends_alike, by_numpy, by_picks, scores
+from recsys.ranking.picking import PICKS
 from recsys.ranking.signals import SIGNALS, Moment
 from recsys.shard.candidates import CandidateSet
 from tests.support.drawn_candidates import candidates_of
 
-PICKS = picking.compiled()
 MOMENT = Moment(1_760_000_000.0, 86_400.0, 86_400.0 * 30)
 WEIGHTS = st.dictionaries(
     st.sampled_from(list(SIGNALS)), st.sampled_from([0.0, 1.0, -0.2, 0.05, 12.8, 1e-30]), max_size=6

@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from recsys.columns import StringColumn
-from recsys.ranking import picking
-from recsys.ranking.picking import LIKED, ordered, slates
+from recsys.ranking.picking import LIKED, PICKS, ordered, slates
 from recsys.shard.candidates import BECAUSE, ROLES
 from tests.support.drawn_candidates import candidates_of
 
-PICKS = picking.compiled()
 pytestmark = pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
 
 SCORES = (0.0, -0.0, 0.5, 0.5000001, -0.25, 1e-7, 3e8, np.inf, -np.inf, np.nan)

@@ -8,17 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.datatypes import KEY_BITS
-from recsys.shard import chosen_rows, neighbours
+from recsys.shard import neighbours
 from recsys.shard import search as searching
 from recsys.shard.candidates import BECAUSE, QUERY, TASTE, tag
-from recsys.shard.chosen_rows import ALL, Lines, first, once
+from recsys.shard.chosen_rows import ALL, CHOOSING, Lines, first, once
 from recsys.shard.proposals import Proposals
 from recsys.shard.search import search
 from recsys.transport import wire
 from tests.support.small_shards import Asked, D, make_shard, query_of
 from tests.support.world import unit_rows
 
-CHOOSING = chosen_rows.compiled()
 pytestmark = pytest.mark.skipif(CHOOSING is None, reason="recsys/shard/choosing.c was not compiled at install")
 
 
