@@ -14,7 +14,7 @@ from recsys.index.base import Selects
 from recsys.shard.candidates import Searched, ShardQuery
 from recsys.shard.chosen_rows import ALL, Lines, first
 from recsys.shard.equal_items import repeated
-from recsys.shard.exact import exact
+from recsys.shard.exact import by_likeness, exact
 from recsys.shard.match_depth import Estimate, observed
 from recsys.shard.plans import PLANS, in_steps
 from recsys.shard.proposals import Bools, Ints, Proposals, eligible
@@ -33,8 +33,6 @@ _WALKS = 3
 """Walks under a filter, each deeper than the one before, after which every match is scored."""
 _DEEP = 1 << 12
 """Rows that exact scoring looks at for items that are not equal."""
-_COPIED = 1 << 14
-"""Vectors that are copied at a time to put lines in order: 24 MiB at 384 dimensions."""
 
 
 class _Vectors(msgspec.Struct, frozen=True):
@@ -232,7 +230,7 @@ def _walk(shard: Shard, queries: Floats, k: int) -> tuple[Rows, Floats | None]:
     if first < len(shard.items) and not shard.index.away:
         return shard.fresh.beside(first, queries, k, rows, scores)
     if rows.shape[1] > k and shard.index.mixed:
-        return _by_likeness(shard, queries, rows), None
+        return by_likeness(shard.items, queries, rows), None
     return rows, scores if shard.index.exact_scores else None
 
 
@@ -249,7 +247,7 @@ def _walk_allowed(
         mask = shard.lists.mask(given)
         rows, scores = shard.fresh.beside(first, vectors.queries, k, rows, scores, mask)
     elif rows.shape[1] > k and index.mixed:
-        rows = _by_likeness(shard, vectors.queries, rows)
+        rows = by_likeness(shard.items, vectors.queries, rows)
     keep = eligible(shard, vectors.requests, rows, excluded, given)
     chosen = _best_of(shard, rows, keep, vectors.wanted)
     enough = shard.depths.near_enough(vectors.queries, scores, keep, vectors.wanted, depth, shard.lists.count(given))
@@ -290,15 +288,3 @@ def _distinct(shard: Shard, rows: Rows, keep: Bools) -> Bools:
         later = repeated(line, twins.keys.view[rows[line, column]])
         distinct[line[later], column[later]] = False
     return distinct
-
-
-def _by_likeness(shard: Shard, queries: Floats, rows: Rows) -> Rows:
-    """(m, w) rows by their exact scores: where rows share a node, the engine may not know which of them is better."""
-    ordered = rows.copy()
-    lines = max(_COPIED // rows.shape[1], 1)
-    for start in range(0, len(rows), lines):
-        part = ordered[start : start + lines]
-        vectors = shard.items.vectors(np.maximum(part, 0).ravel()).reshape(*part.shape, -1)
-        scores = np.where(part < 0, -np.inf, np.einsum("mwd,md->mw", vectors, queries[start : start + lines]))
-        part[:] = np.take_along_axis(part, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    return ordered
