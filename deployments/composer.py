@@ -134,8 +134,8 @@ class Composer:
         shard = shards[0].options(method_name="tuning")
 
         async def tuning() -> ShardTuning:
-            told: ShardTuning = await shard.remote()
-            return told
+            current: ShardTuning = await shard.remote()
+            return current
 
         follower = self._follower
         work = jobs(platform, lambda: self._gateway.settings, follower.drift, follower.rebuilds_asked_for, tuning)

@@ -105,6 +105,6 @@ def _described(page: dict[str, Any], *, asks: bool) -> dict[str, Any]:
                     operation["responses"].pop(status, None)
                 continue
             operation["security"] = [{scheme: []} for scheme in SCHEMES]
-            said = operation.get("description", "")
-            operation["description"] = f"{said}\n\nThe key needs the scope `{scope}`.".strip()
+            description = operation.get("description", "")
+            operation["description"] = f"{description}\n\nThe key needs the scope `{scope}`.".strip()
     return page

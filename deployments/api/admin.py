@@ -50,9 +50,9 @@ def router(gate: Gate, home: Path, changed: Callable[[], None] = lambda: None) -
     routes = APIRouter(tags=["admin"], prefix="/v1/admin", route_class=CheckedRoute)
 
     async def change(how: Change) -> Deployments:
-        told = await asyncio.to_thread(_ask, gate, home, how)
+        answer = await asyncio.to_thread(_ask, gate, home, how)
         changed()
-        return told
+        return answer
 
     @routes.get("/deployments")
     async def deployments() -> Deployments:

@@ -40,7 +40,7 @@ def add_problems(page: dict[str, Any]) -> None:
         "application/problem+json": {},
         "application/json": {"schema": {"$ref": f"{_REFERENCE}Problem"}},
     }
-    said = {str(status): {"description": text, "content": content} for status, text in _PROBLEMS.items()}
+    responses = {str(status): {"description": text, "content": content} for status, text in _PROBLEMS.items()}
     for operations in page["paths"].values():
         for operation in operations.values():
-            operation["responses"] |= deepcopy(said)
+            operation["responses"] |= deepcopy(responses)

@@ -99,8 +99,8 @@ class HotRequest(Caller):
             return
         path = f"/v1/users/{self._query.user_id}/recommendations"
         scope = {"type": "http", "method": "GET", "path": path, "headers": [], "recsys.request_id": self._request_id}
-        told = error if isinstance(error, Exception) else RuntimeError("the composer stops")
-        response = answer_to(Request(scope), told)
+        cause = error if isinstance(error, Exception) else RuntimeError("the composer stops")
+        response = answer_to(Request(scope), cause)
         self._line.answer(response.status_code, lines_of(response.raw_headers) + self._common(), bytes(response.body))
 
     @property

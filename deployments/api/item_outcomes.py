@@ -110,5 +110,5 @@ def router(gateway: Gateway) -> APIRouter:
 
 
 def _named(key: str, places: Places) -> dict[str, object]:
-    told = asdict(places)
-    return {key: told.pop("key"), **told}
+    fields = asdict(places)
+    return {key: fields.pop("key"), **fields}

@@ -76,8 +76,8 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
             structs.replace(common, user_id=user, request_id=_own_id(request, n)) for n, user in enumerate(body.users)
         ]
         answers = await answered([Question(query) for query in asked], ask, request.scope["recsys.caller"])
-        told = [_told(query, answer, user_id=query.user_id) for query, answer in zip(asked, answers, strict=True)]
-        return _json(request, began, "answers", told)
+        bodies = [_told(query, answer, user_id=query.user_id) for query, answer in zip(asked, answers, strict=True)]
+        return _json(request, began, "answers", bodies)
 
     @routes.post("/pages", response_model=PageOut)
     async def page(request: Request, body: PageBody) -> Response:
@@ -91,13 +91,13 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
                 f"rows: ask for {wanted} items together, over the limit of {_ITEMS}; lower their k", field="rows"
             )
         answers = await rows(questions, ask, request.scope["recsys.caller"])
-        told: list[_Answer | _Failed] = []
+        bodies: list[_Answer | _Failed] = []
         for n, (row, (query, _), answer) in enumerate(zip(body.rows, questions, answers, strict=True)):
             logged = structs.replace(query, request_id=_own_id(request, n))
             if isinstance(answer, Slate):
                 gateway.given(logged, answer)
-            told.append(_told(logged, answer, name=row.name))
-        return _json(request, began, "rows", told)
+            bodies.append(_told(logged, answer, name=row.name))
+        return _json(request, began, "rows", bodies)
 
     return routes
 

@@ -83,8 +83,8 @@ def start(
     if json:
         print_json(answer)
         return
-    told = f"would start {name}; nothing was changed." if dry_run else f"{name} runs on {scenario}."
-    out().print(f"{told} {_needs(answer)}", markup=False, soft_wrap=True)
+    sentence = f"would start {name}; nothing was changed." if dry_run else f"{name} runs on {scenario}."
+    out().print(f"{sentence} {_needs(answer)}", markup=False, soft_wrap=True)
 
 
 def _settings(name: str, text: str) -> dict[str, Any]:
@@ -221,8 +221,8 @@ def _sentence(one: dict[str, Any], experiment: dict[str, Any]) -> str:
     if one["p_value"] is not None:
         words.append(f"p {one['p_value']:.4f}")
     if one["cuped"] is not None and one["cuped"]["difference"] is not None:
-        told = one["cuped"]
-        words.append(f"with CUPED {told['difference']['value']:+.4f} {_bounds(told['difference'])} for one look")
+        cuped = one["cuped"]
+        words.append(f"with CUPED {cuped['difference']['value']:+.4f} {_bounds(cuped['difference'])} for one look")
     if one["users_needed"] is not None:
         words.append(f"{experiment['effect']:.0%} needs {one['users_needed']:,} users")
     return "; ".join(words)
@@ -244,8 +244,12 @@ def off_policy(
         print_json(answer)
         return
     console = Console(highlight=False, width=max(_WIDTH, Console().width))
-    for method, told in answer["estimates"].items():
-        text = f"no estimate: {told['refused']}" if "refused" in told else f"{told['value']:.4f} {_bounds(told)}"
+    for method, estimate in answer["estimates"].items():
+        text = (
+            f"no estimate: {estimate['refused']}"
+            if "refused" in estimate
+            else f"{estimate['value']:.4f} {_bounds(estimate)}"
+        )
         console.print(f"{method}: {text}", markup=False, soft_wrap=True)
 
 

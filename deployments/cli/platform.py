@@ -64,7 +64,7 @@ def status(config: AnyConfig = None, json: Json = False) -> None:
     if refused and not json:
         Console(stderr=True).print(refused, style="yellow", markup=False, soft_wrap=True)
     with Client(instance.api_url, instance.certificate) as client:
-        said = client.call("GET", "/v1/status")
+        status = client.call("GET", "/v1/status")
     with rollout_of(instance) as rollout:
         details = rollout.details()
     scaled = scales(details)
@@ -72,27 +72,27 @@ def status(config: AnyConfig = None, json: Json = False) -> None:
         applications = {name: str(one["status"]) for name, one in details["applications"].items()}
         deployments = [one.model_dump() for one in scaled]
         ours = {"applications": applications, "deployments": deployments, "redis_refuses": refused}
-        print_json({**urls(instance), **ours, **said})
+        print_json({**urls(instance), **ours, **status})
         return
     table = Table("part", "replica", "items", "versions and log positions")
-    for shard in said["shards"]:
+    for shard in status["shards"]:
         for replica in shard["replicas"]:
             positions = ", ".join(f"{version} at {cursor}" for version, cursor in replica["versions"].items())
             table.add_row(f"shard-{shard['shard']}", replica["id"], str(replica["items"]), positions)
-    for composer in said["composers"]:
+    for composer in status["composers"]:
         table.add_row("Composer", composer["id"], "", f"serves {composer['serving']}")
     console = Console()
     console.print(f"the platform of {instance.home}, started with {instance.config_file}", soft_wrap=True)
-    console.print(f"version {said['index_version']}, {said['items']} items, recall@10 {said['recall_at_10']}")
+    console.print(f"version {status['index_version']}, {status['items']} items, recall@10 {status['recall_at_10']}")
     console.print(table)
     console.print(table_of(scaled))
-    if said["promoted_version"] not in {None, said["index_version"]}:
-        console.print(f"version {said['promoted_version']} is promoted and not served yet")
-    for line in (*_lost_floors(said["shards"]), *_edits(said)):
+    if status["promoted_version"] not in {None, status["index_version"]}:
+        console.print(f"version {status['promoted_version']} is promoted and not served yet")
+    for line in (*_lost_floors(status["shards"]), *_edits(status)):
         console.print(line, markup=False, soft_wrap=True)
-    for one in said["rejected"]:
+    for one in status["rejected"]:
         console.print(f"{one['by']} cannot open version {one['version']}: {one['reason']}", markup=False)
-    for name, reason in said["refused_settings"].items():
+    for name, reason in status["refused_settings"].items():
         console.print(f"{name} goes by the settings of before: {reason}")
     tell_urls(instance, console)
 
@@ -106,10 +106,10 @@ def _lost_floors(shards: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 yield f"shard-{shard['shard']}, {replica['id']}: the recall floor is lost ({how}): {recall['why']}"
 
 
-def _edits(said: Mapping[str, Any]) -> Iterator[str]:
+def _edits(status: Mapping[str, Any]) -> Iterator[str]:
     """A line where scenarios stand as they were edited, and not as in the config file."""
-    if edited := said["edited_scenarios"]:
-        edit = said["scenario_edit"]
+    if edited := status["edited_scenarios"]:
+        edit = status["scenario_edit"]
         names = ", ".join(edited)
         yield f"edited live (edit {edit['version']}, by {edit['author']}), and not as in the config file: {names}"
 

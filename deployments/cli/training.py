@@ -184,8 +184,8 @@ def _retrained(file: Path, seed: int, split: Split, console: Console, *, wait: b
     version = None if manifest is None else manifest.version
     serving = version is not None and wait_until_served(config, version, console, wait=wait)
     if json:
-        told = {"version": version, "result": retrained.result, "comparison": comparison.model_dump()}
-        print_json({**told, "serving": serving})
+        summary = {"version": version, "result": retrained.result, "comparison": comparison.model_dump()}
+        print_json({**summary, "serving": serving})
         return
     interval = f"{comparison.low:+.4f} to {comparison.high:+.4f}"
     console.print(f"{retrained.result}; 95 % interval of the difference {interval}", markup=False, soft_wrap=True)

@@ -117,10 +117,10 @@ def _bytes(given: str | None) -> float | None:
 def _milliseconds(given: str | None) -> float | None:
     if given is None:
         return None
-    told = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s)", given.strip())
-    if told is None:
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|µs|ms|s)", given.strip())
+    if parts is None:
         raise BadInput(f"--p99 {given}: write it as 2ms or 500us", field="p99")
-    return float(told[1]) * _MILLISECONDS[told[2]]
+    return float(parts[1]) * _MILLISECONDS[parts[2]]
 
 
 def _nothing(report: Report, target: Target) -> str:

@@ -60,9 +60,9 @@ def versions(config: ConfigFile = DEFAULT_CONFIG, json: Json = False) -> None:
     console.print(table)
     for row in rows:
         if row["canary"] is not None and row["canary"]["outcome"] == "rolled_back":
-            told = row["canary"]
+            canary = row["canary"]
             console.print(
-                f"{row['version']} was taken back at {told['share']:.0%} of the users: {told['reason']}",
+                f"{row['version']} was taken back at {canary['share']:.0%} of the users: {canary['reason']}",
                 markup=False,
                 soft_wrap=True,
             )

@@ -37,8 +37,8 @@ def deploy_first(
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             raise RuntimeFailure(f"Serve did not start within {timeout_s:.0f} s: see {log}") from None
-    said = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
-    if not said or said[-1] != DEPLOYED:
+    lines = [line for line in done.stdout.decode(errors="replace").splitlines() if line.strip()]
+    if not lines or lines[-1] != DEPLOYED:
         raise RuntimeFailure(
-            f"Serve refused: {said[-1] if said else last_lines(log)} (logs: {log}, {instance.log_dir})"
+            f"Serve refused: {lines[-1] if lines else last_lines(log)} (logs: {log}, {instance.log_dir})"
         )

@@ -139,5 +139,5 @@ def _merged(
         for place, e in taken.items()
     ]
     untimed = frozenset(n for n, e in enumerate(taken.values()) if e.timestamp is None)
-    told = [Refused(others[one.index], one.field, one.code, one.message) for one in refused]
-    return ReadEvents(events, list(taken), told, untimed)
+    refusals = [Refused(others[one.index], one.field, one.code, one.message) for one in refused]
+    return ReadEvents(events, list(taken), refusals, untimed)

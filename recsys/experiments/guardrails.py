@@ -46,16 +46,16 @@ def disliked(effect: float, steps: Sequence[Arms]) -> str | None:
     Each step of a ramp is compared in itself, and the steps are put together by their precision: a day that is better
     for all must not count for the side that has more users by then (Simpson's paradox).
     """
-    told = [arms for arms in steps if _tells(arms)]
-    if not told:
+    telling = [arms for arms in steps if _tells(arms)]
+    if not telling:
         return None
-    control = sum(float(arms.control.numerators.sum()) for arms in told) / sum(
-        float(arms.control.denominators.sum()) for arms in told
+    control = sum(float(arms.control.numerators.sum()) for arms in telling) / sum(
+        float(arms.control.denominators.sum()) for arms in telling
     )
-    apart = pooled([difference(arms.treated, arms.control) for arms in told])
+    apart = pooled([difference(arms.treated, arms.control) for arms in telling])
     if not control or not worse_by_now(apart, mixture(effect * control)):
         return None
-    users = sum(len(arms.treated) for arms in told), sum(len(arms.control) for arms in told)
+    users = sum(len(arms.treated) for arms in telling), sum(len(arms.control) for arms in telling)
     return (
         f"worse: {apart.value / control:+.1%} of {users[0]} users, against {control:.4f} of {users[1]} others; by "
         "chance not once in twenty"

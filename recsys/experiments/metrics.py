@@ -34,8 +34,8 @@ def before_of(rows: UserRows, earlier: UserRows, metric: Metric) -> dict[int, fl
     """
     numerator, denominator = (summed(earlier, name, 0) for name in PARTS[metric])
     there = denominator > 0
-    told = dict(zip(earlier.tokens[there].tolist(), (numerator[there] / denominator[there]).tolist(), strict=True))
-    return {number: told[token] for number, token in enumerate(rows.tokens.tolist()) if token in told}
+    value_of = dict(zip(earlier.tokens[there].tolist(), (numerator[there] / denominator[there]).tolist(), strict=True))
+    return {number: value_of[token] for number, token in enumerate(rows.tokens.tolist()) if token in value_of}
 
 
 def users_of(

@@ -134,18 +134,18 @@ def _compared(
     if min(len(treated), len(control)) < LEAST_USERS or not (_tells(treated) and _tells(control)):
         return Compared(name, "too_few_users", None, None, None, None, None, _needed(treated, control, effect), ())
     tau = mixture(effect * (control.ratio or 1.0))
-    told = []
+    results = []
     for until, one, other in looks:
         if min(len(one), len(other)) >= LEAST_USERS and _tells(one) and _tells(other):
             apart = difference(one, other)
-            told.append(Look(until, apart, always_valid(apart, tau)))
+            results.append(Look(until, apart, always_valid(apart, tau)))
     apart = difference(treated, control)
     always = always_valid(apart, tau)
-    p = min([p_value(apart, tau), *(p_value(look.difference, tau) for look in told)])
+    p = min([p_value(apart, tau), *(p_value(look.difference, tau) for look in results)])
     lift = apart.value / control.ratio if control.ratio else None
     spared = adjusted(treated, control) if treated.before is not None else None
     return Compared(
-        name, _verdict(always), apart, always, p, lift, spared, _needed(treated, control, effect), tuple(told)
+        name, _verdict(always), apart, always, p, lift, spared, _needed(treated, control, effect), tuple(results)
     )
 
 
@@ -175,15 +175,15 @@ def preferred(experiment: Experiment, rows: UserRows, span: tuple[float, float])
     sides = (_side(rows, "interleaved", 0, users),)
     counts = [[summed(rows, team, 0, until) for team in ("a", "b")] for until in range(PERIODS)]
     tau = mixture(_PREFERENCE)
-    told = [Look(_end(span, n), *_always(a, b, tau)) for n, (a, b) in enumerate(counts) if _enough(a, b)]
+    looks = [Look(_end(span, n), *_always(a, b, tau)) for n, (a, b) in enumerate(counts) if _enough(a, b)]
     a, b = counts[-1]
     if not _enough(a, b):
         none = Compared(second, "too_few_users", None, None, None, None, None, None, ())
         return Findings(sides, (none,), 1.0, None)
     apart, always = _always(a, b, tau)
     needed = users_needed_pairwise(float(differences(*_clicked(a, b)).std(ddof=1)), _PREFERENCE)
-    p = min([p_value(apart, tau), *(p_value(look.difference, tau) for look in told)])
-    one = Compared(second, _verdict(always), apart, always, p, None, None, needed, tuple(told))
+    p = min([p_value(apart, tau), *(p_value(look.difference, tau) for look in looks)])
+    one = Compared(second, _verdict(always), apart, always, p, None, None, needed, tuple(looks))
     return Findings(sides, (one,), 1.0, None)
 
 

@@ -103,10 +103,10 @@ def one_line(engine: str, url: str, errors: tuple[type[Exception], ...]) -> Iter
     try:
         yield
     except errors as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         for secret in _secrets(url):
-            said = said.replace(secret, "…")
-        raise Unavailable(f"the store of {engine}: {said}") from None
+            reason = reason.replace(secret, "…")
+        raise Unavailable(f"the store of {engine}: {reason}") from None
 
 
 def _secrets(url: str) -> list[str]:

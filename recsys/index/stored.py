@@ -173,8 +173,8 @@ def loaded(path: Path, spec: StoreSpec, connect: Connect, dimension: int) -> Sto
     if parts.side.shape[1] != dimension:
         raise VersionError(f"{path} has vectors of dimension {parts.side.shape[1]}, and {dimension} is needed")
     if len(parts.body):
-        told = orjson.loads(parts.body.tobytes())
-        collection = Collection(spec, connect, told["collection"], told["count"])
+        reference = orjson.loads(parts.body.tobytes())
+        collection = Collection(spec, connect, reference["collection"], reference["count"])
     return StoreIndex(SidedGraph(dimension, _nothing, collection, parts), nodes)
 
 
@@ -183,14 +183,14 @@ def drop(path: Path) -> None:
 
     Raises Unavailable when the store is away, and ValueError when the engine is not there any more.
     """
-    told = _reference(path)
-    if told is None:
+    reference = _reference(path)
+    if reference is None:
         return
-    spec: Any = IndexSpec.model_validate(told["spec"])
+    spec: Any = IndexSpec.model_validate(reference["spec"])
     module: Any = engine_module(spec.engine)
     store: Store = module.connect(spec)
     try:
-        store.drop(told["collection"])
+        store.drop(reference["collection"])
     finally:
         store.close()
 
@@ -224,10 +224,10 @@ def _reference(path: Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(path) as parts:
             if parts.getinfo("body.npy").file_size > _LONGEST:
                 return None
-        told = orjson.loads(read_parts(path).body.tobytes())
+        reference = orjson.loads(read_parts(path).body.tobytes())
     except (OSError, KeyError, ValueError, VersionError, zipfile.BadZipFile):
         return None
-    return told if isinstance(told, dict) and "collection" in told else None
+    return reference if isinstance(reference, dict) and "collection" in reference else None
 
 
 def _close(connected: list[Store], threads: ThreadPoolExecutor) -> None:

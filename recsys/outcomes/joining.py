@@ -257,8 +257,8 @@ def _lost(database: duckdb.DuckDBPyConnection, rows: str, question: Question) ->
     """By the time at which Redis took the entry that tells of them."""
     period = {"start": round(question.start * 1000), "end": round(question.end * 1000)}
     taken = "CAST(split_part(entry, '-', 1) AS BIGINT)"
-    told = f"lost > 0 AND {taken} >= $start AND {taken} < $end"
-    return _number(database, f"SELECT coalesce(sum(lost), 0) FROM {rows} WHERE {told}", period)  # noqa: S608 - ours
+    condition = f"lost > 0 AND {taken} >= $start AND {taken} < $end"
+    return _number(database, f"SELECT coalesce(sum(lost), 0) FROM {rows} WHERE {condition}", period)  # noqa: S608 - ours
 
 
 def _number(database: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, Any] | None = None) -> int:

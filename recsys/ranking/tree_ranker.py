@@ -104,8 +104,8 @@ class Ranker:
         if self._model is None:
             self._model = lightgbm.Booster(model_str=self._text)
         names = [*self._names, "base"]
-        told = np.asarray(self._model.predict(table[:, self._columns], pred_contrib=True, num_threads=1))
-        return [dict(zip(names, row, strict=True)) for row in told.tolist()]
+        contributions = np.asarray(self._model.predict(table[:, self._columns], pred_contrib=True, num_threads=1))
+        return [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
 
     def is_best(self, table: Floats) -> npt.NDArray[np.bool_]:
         """Return (n,) bool: the rows of `features` that are rescored."""

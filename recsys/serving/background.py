@@ -108,5 +108,5 @@ def _tell(name: str, error: BaseException, failures: int, telemetry: Telemetry) 
     if failures & (failures - 1):
         return
     expected = isinstance(error, RedisError | OSError | RecsysError)
-    said = str(error) or repr(error)
-    log.warning("%s failed (%d in a row): %s; trying again", name, failures, said, exc_info=None if expected else error)
+    text = str(error) or repr(error)
+    log.warning("%s failed (%d in a row): %s; trying again", name, failures, text, exc_info=None if expected else error)

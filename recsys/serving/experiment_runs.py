@@ -206,11 +206,11 @@ class ExperimentRuns:
         experiment = Experiment.model_validate(record.experiment)
         rows = self._rows(record, experiment, time.time())
         arms = [users_of(rows, experiment.metric, place) for place in range(len(experiment.variants))]
-        told = {
+        reasons = {
             name: disliked(experiment.effect, [Arms(arm, arms[0])])
             for name, arm in zip(experiment.variants, arms, strict=True)
         }
-        return {name: reason for name, reason in told.items() if reason is not None}
+        return {name: reason for name, reason in reasons.items() if reason is not None}
 
     async def other_temperature(
         self, scenario: str, temperature: float, start: float, end: float

@@ -58,8 +58,8 @@ class Gathered(msgspec.Struct, frozen=True):
         table = features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
         if not known:
             return table
-        told = [known_features.told_apart(p.attributes, p.query.context) for p in self.batch]
-        own = known_features.table(known, told)
+        values = [known_features.told_apart(p.attributes, p.query.context) for p in self.batch]
+        own = known_features.table(known, values)
         return np.concatenate([table, own[self.candidates.requests]], axis=1)
 
 

@@ -67,9 +67,9 @@ class LeftOut:
         if present:
             return WhyNot(item_id, present=True)
         for look in (_unknown, _hidden, _filtered, _excluded, _seen, _irrelevant, _ruled, _not_proposed, _outranked):
-            told = await look(item_id, item, work)
-            if told is not None:
-                return told
+            why = await look(item_id, item, work)
+            if why is not None:
+                return why
         return WhyNot(item_id, present=False, stage="rank")
 
 

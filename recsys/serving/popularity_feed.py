@@ -105,8 +105,8 @@ class PopularityFeed:
         self._ask_changes(pipe)
         feeds = await pipe.execute()
         feeds, pages = feeds[: 2 * len(self._keys)], feeds[2 * len(self._keys) :]
-        told = zip(feeds[::2], feeds[1::2], self._seen, strict=True)
-        return any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in told), pages
+        ends = zip(feeds[::2], feeds[1::2], self._seen, strict=True)
+        return any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in ends), pages
 
     async def _changes(self) -> Pages:
         pipe = self._redis.pipeline(transaction=False)

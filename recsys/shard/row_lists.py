@@ -226,9 +226,9 @@ def _values(items: ItemTable, column: str, rows: Rows) -> Values:
 def best_rows(items: ItemTable, column: str, rows: Rows, most: int) -> tuple[Rows, Values, bool]:
     """The best `most` of (n,) rows in ascending order, best first, with their values; and whether these are all."""
     values = _values(items, column, rows)
-    told = ~np.isnan(values)
-    if not told.all():
-        rows, values = rows[told], values[told]
+    has_value = ~np.isnan(values)
+    if not has_value.all():
+        rows, values = rows[has_value], values[has_value]
     complete = len(rows) <= most
     if not complete:
         last = np.partition(values, len(values) - most)[len(values) - most]

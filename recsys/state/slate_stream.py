@@ -85,10 +85,10 @@ class SlateStream:
         """The oldest slot that is over and has entries; None where there is none, or another process has just dropped
         it.
         """
-        told: Any = await self._oldest(keys=[self.name], args=[SLOT_MS])
-        if not told:
+        oldest: Any = await self._oldest(keys=[self.name], args=[SLOT_MS])
+        if not oldest:
             return None
-        begins_ms, first = int(told[0]), told[1].decode()
+        begins_ms, first = int(oldest[0]), oldest[1].decode()
         entries: list[StreamEntry] = []
         start, end = first, f"{begins_ms + SLOT_MS - 1}"
         while True:

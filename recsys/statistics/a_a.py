@@ -23,6 +23,6 @@ def false_positives(users: Users, splits: int, seed: int, level: float = 0.95) -
     for _ in range(splits):
         first = rng.random(len(users)) < 0.5
         one, other = (Users(users.numerators[side], users.denominators[side]) for side in (first, ~first))
-        told = difference(one, other)
-        different += two_sided_p(told.value, told.error) < 1 - level
+        apart = difference(one, other)
+        different += two_sided_p(apart.value, apart.error) < 1 - level
     return different / splits

@@ -35,5 +35,5 @@ def adjusted(treated: Users, control: Users, level: float = LEVEL) -> Adjusted:
         return Adjusted(plain, 0.0)
     slope = float(centred @ np.concatenate([y - y.mean() for y in values])) / spread
     rest = [y - slope * x for y, x in zip(values, before, strict=True)]
-    told = normal(float(rest[0].mean() - rest[1].mean()), float(np.hypot(error(rest[0]), error(rest[1]))), level)
-    return Adjusted(told, max(0.0, 1.0 - (told.error / plain.error) ** 2))
+    adjusted = normal(float(rest[0].mean() - rest[1].mean()), float(np.hypot(error(rest[0]), error(rest[1]))), level)
+    return Adjusted(adjusted, max(0.0, 1.0 - (adjusted.error / plain.error) ** 2))

@@ -133,9 +133,9 @@ class Trainer:
         plain = _attention(replace(train, disliked=None), factors, self.seed, say)
         if not train.disliked:
             return plain, None
-        told = _attention(train, factors, self.seed, say)
-        negatives = judge(told, plain, holdout.sample(_RANKED, self.seed))
-        return told if negatives.used else plain, negatives
+        with_dislikes = _attention(train, factors, self.seed, say)
+        negatives = judge(with_dislikes, plain, holdout.sample(_RANKED, self.seed))
+        return with_dislikes if negatives.used else plain, negatives
 
     def _assemble(
         self,

@@ -37,8 +37,8 @@ def settings(names: Sequence[str], items: int, dimension: int, current: IndexSpe
         module = engine_module(name)
         if module is None:
             raise VersionError(f"there is no engine {name!r}; there are {', '.join(engine_names())}")
-        said = set() if current is None else {field for field in current.model_fields_set if field.endswith("_limit")}
-        limits = tuple((field, getattr(current, field)) for field in sorted(said & module.Spec.model_fields.keys()))
+        given = set() if current is None else {field for field in current.model_fields_set if field.endswith("_limit")}
+        limits = tuple((field, getattr(current, field)) for field in sorted(given & module.Spec.model_fields.keys()))
         table = range(len(_table(name, items, dimension)))
         chosen += [Setting(name, row, limits) for row in table or ((-1,) if names else ())]
     return chosen

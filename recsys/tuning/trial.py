@@ -179,11 +179,11 @@ class _Judge:
         p50, p99 = (np.quantile(alone, (0.5, 0.99)) * 1e3).tolist()
         shares = np.concatenate([self._shares(number, answer) for number, answer in enumerate(answers)])
         groups = np.array(self._exam.questions.groups)
-        told = ~np.isnan(shares)
+        measured = ~np.isnan(shares)
         by_group = {
-            group: shares[(groups == group) & told].astype(np.float32)
+            group: shares[(groups == group) & measured].astype(np.float32)
             for group in dict.fromkeys(self._exam.questions.groups)
-            if ((groups == group) & told).any()
+            if ((groups == group) & measured).any()
         }
         return Point(ef_search, by_group, best * 1e6 / len(shares), p50, p99)
 
