@@ -91,6 +91,12 @@ def test_unpickling_is_found(tmp_path):
     assert unpickling(tmp_path / "a.py") == ["pickle", "2: np.load", "4: yaml.load", "5: torch.load"]
 
 
+def run(code: str) -> None:
+    """In a process of its own, without an error."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_replica_imports_no_more_than_it_needs():
     """What training and trees need takes as long to import as all the rest, and a new replica is waited for.
 
@@ -108,8 +114,7 @@ def test_a_replica_imports_no_more_than_it_needs():
         "    assert others == {name}, (name, others)\n"
         "    del sys.modules[name]\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(code)
 
 
 def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all():
@@ -127,8 +132,7 @@ def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all():
         "        seen += [a._bound_deployment for a in flat if hasattr(a, '_bound_deployment')]\n"
         "assert len(found) >= 4 and set(found) == {Platform}, found\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(code)
 
 
 UNIMPORTED = {"fastapi-offline", "onnxscript", "pandas"}

@@ -5,12 +5,18 @@ from __future__ import annotations
 from fastapi import Request
 
 from recsys.access.gate import Gate
-from recsys.config.security import Security
 from recsys.errors import Forbidden
+from recsys.serving.gateway import Gateway
 
 
-def author_of(request: Request, given: str, gate: Gate, security: Security) -> str:
-    """The name to keep. Raises Forbidden where anybody beyond this machine could be meant."""
-    if gate.open and security.allow_no_keys:
-        raise Forbidden("no API keys are asked for: beyond this machine these calls are closed until they are", "admin")
-    return given or request.scope.get("recsys.key") or "nobody"
+class Authors:
+    def __init__(self, gateway: Gateway, gate: Gate) -> None:
+        self._gateway = gateway
+        self._gate = gate
+
+    def of(self, request: Request, given: str) -> str:
+        """The name to keep. Raises Forbidden where anybody beyond this machine could be meant."""
+        if self._gate.open and self._gateway.settings.security.allow_no_keys:
+            what = "no API keys are asked for: beyond this machine these calls are closed until they are"
+            raise Forbidden(what, "admin")
+        return given or request.scope.get("recsys.key") or "nobody"

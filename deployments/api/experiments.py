@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
-from deployments.api import authors
+from deployments.api.authors import Authors
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
 from recsys.access.gate import Gate
@@ -55,9 +55,7 @@ class ExperimentStop(Body):
 def router(gateway: Gateway, gate: Gate) -> APIRouter:
     routes = APIRouter(tags=["admin"], prefix="/v1/admin", route_class=CheckedRoute)
     runs = gateway.experiments
-
-    def author_of(request: Request, given: str) -> str:
-        return authors.author_of(request, given, gate, gateway.settings.security)
+    authors = Authors(gateway, gate)
 
     @routes.get("/experiments")
     async def experiments() -> Response:
@@ -67,7 +65,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
     @routes.post("/experiments")
     async def start(request: Request, body: ExperimentStart) -> Response:
         """Start one: here at once, in other composers within a second or two."""
-        author = author_of(request, body.author)
+        author = authors.of(request, body.author)
         plan = await runs.planned(body.scenario, body.experiment)
         if body.dry_run:
             return _json({"dry_run": True, **_plan(plan)})
@@ -81,12 +79,12 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
     @routes.patch("/experiments/{name}")
     async def ramp(request: Request, name: PathName, body: ExperimentRamp) -> Response:
         """Take in more users. Nobody who is in it changes the variant."""
-        return _json(_record(await runs.ramp(name, body.share, author_of(request, body.author))))
+        return _json(_record(await runs.ramp(name, body.share, authors.of(request, body.author))))
 
     @routes.post("/experiments/{name}/stop")
     async def stop(request: Request, name: PathName, body: ExperimentStop) -> Response:
         """End it; what it says can still be read."""
-        author = author_of(request, body.author)
+        author = authors.of(request, body.author)
         return _json(_record(await runs.stop(name, author, body.reason, body.keep)))
 
     @routes.get("/off-policy")
@@ -103,7 +101,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
         begin = end - 30 * _DAY_S if since is None else since
         if begin >= end:
             raise BadInput("from: lies at or behind `to`; give an earlier one", field="from")
-        told = await runs.other_temperature(scenario, temperature, begin, end)
+        estimates = await runs.other_temperature(scenario, temperature, begin, end)
         return _json(
             {
                 "scenario": scenario,
@@ -111,7 +109,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
                 "metric": "click_through of the first place",
                 "start": begin,
                 "end": end,
-                "estimates": {name: _estimate_or_refusal(estimate) for name, estimate in told.items()},
+                "estimates": {name: _estimate_or_refusal(estimate) for name, estimate in estimates.items()},
             }
         )
 

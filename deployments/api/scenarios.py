@@ -8,7 +8,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, create_model
 
-from deployments.api import authors
+from deployments.api.authors import Authors
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
 from recsys.access.gate import Gate
@@ -62,9 +62,7 @@ class Undo(Body):
 def router(gateway: Gateway, gate: Gate) -> APIRouter:
     routes = APIRouter(tags=["admin"], prefix="/v1/admin/scenarios", route_class=CheckedRoute)
     live = gateway.scenarios
-
-    def author_of(request: Request, given: str) -> str:
-        return authors.author_of(request, given, gate, gateway.settings.security)
+    authors = Authors(gateway, gate)
 
     @routes.get("")
     async def scenarios(history: Annotated[int, Query(ge=0, le=100)] = 10) -> Response:
@@ -86,13 +84,13 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
     @routes.patch("")
     async def patch(request: Request, body: ScenariosPatch) -> Response:
         """Change scenarios, live: here at once, in other composers within a second or two."""
-        author = author_of(request, body.author)
+        author = authors.of(request, body.author)
         return _json(_edit(await live.change(body.scenarios, author, body.comment, body.version)))
 
     @routes.post("/undo")
     async def undo(request: Request, body: Undo) -> Response:
         """Take back the edit in force, which is an edit of its own."""
-        return _json(_edit(await live.undo(author_of(request, body.author))))
+        return _json(_edit(await live.undo(authors.of(request, body.author))))
 
     @routes.post("/preview")
     async def preview(body: ScenariosPreview) -> Response:

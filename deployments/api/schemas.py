@@ -126,9 +126,9 @@ class SlateBody(Body):
     context: Context = Field({})
 
 
-class RecommendBody(SlateBody):
-    user_id: Id | None = None
-    """null: nobody in particular, answered like a new user."""
+class OneSlateBody(SlateBody):
+    """What a call of one slate says beside."""
+
     explain: Explain = False
     """Whether each item carries the signals that its score is made of; `full`: and what the user did for it."""
     why_not: Annotated[list[Id], Field(max_length=WHY_NOT)] = Field([])
@@ -139,6 +139,11 @@ class RecommendBody(SlateBody):
     log: Log = True
     version: Version = None
     variant: Variant = None
+
+
+class RecommendBody(OneSlateBody):
+    user_id: Id | None = None
+    """null: nobody in particular, answered like a new user."""
 
 
 class RecommendQuery(Body):
@@ -174,19 +179,12 @@ class RankBody(Body):
     log: Log = True
 
 
-class SearchBody(SlateBody):
+class SearchBody(OneSlateBody):
     text: QueryText
     user_id: Id | None = None
     """null: not personalised."""
     scenario: str = Field("search", max_length=64)
     include_seen: Flag = True
-    explain: Explain = False
-    why_not: Annotated[list[Id], Field(max_length=WHY_NOT)] = Field([])
-    events: Basket = Field([])
-    page: PageText = None
-    log: Log = True
-    version: Version = None
-    variant: Variant = None
 
 
 class EventsBody(Body):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from deployments.batch.answer_client import answered
-from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, out, print_json
+from deployments.cli.options import DEFAULT_CONFIG, ConfigFile, DryRun, Json, RayAddress, out, print_json
 from deployments.cli.progress import bars
 from deployments.machine.runtime import Runtime
 from deployments.machine.serve_config import read_config
@@ -31,9 +31,7 @@ def batch(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers side by side, each with a core; default: a core each.")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="host:port of a Ray cluster; default: a Ray of its own on this machine.")
-    ] = None,
+    address: RayAddress = None,
     config: ConfigFile = DEFAULT_CONFIG,
     dry_run: DryRun = False,
     json: Json = False,

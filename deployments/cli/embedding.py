@@ -19,6 +19,7 @@ from deployments.cli.options import (
     DryRun,
     Files,
     Json,
+    RayAddress,
     out,
     print_json,
     typed,
@@ -43,9 +44,7 @@ def embed(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Encoders side by side, each with a core; default: a core each.")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="host:port of a Ray cluster; default: a Ray of its own on this machine.")
-    ] = None,
+    address: RayAddress = None,
     config: ConfigFile = DEFAULT_CONFIG,
     options: ReadOptions = DETECTED,
     allow_bad: AllowBad = None,

@@ -36,6 +36,9 @@ IndexedAt = Annotated[
     str | None,
     typer.Option("--address", help="host:port of a Ray cluster that indexes the shards side by side, a task each."),
 ]
+RayAddress = Annotated[
+    str | None, typer.Option(help="host:port of a Ray cluster; default: a Ray of its own on this machine.")
+]
 AllowUnknown = Annotated[
     float | None,
     typer.Option(

@@ -18,12 +18,12 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,7 +32,8 @@ from load_tests.growth.large import ASKED, USERS, Large
 from recsys.config.encoder import EncoderSpec
 from recsys.config.index import IndexSpec
 from recsys.config.platform import Platform
-from recsys.datatypes import Item, item_keys
+from recsys.data.made_on_demand import MadeOnDemand
+from recsys.datatypes import Item, Rows, item_keys
 from recsys.encoders.base import fingerprint
 from recsys.files import checksums
 from recsys.shard.sketches import Sketcher
@@ -45,7 +46,7 @@ _BLOCK = 1 << 16
 _LOOK_S = 0.5
 
 
-class MadeItems(Sequence[Item]):
+class MadeItems(MadeOnDemand[Item]):
     """Items that are made when somebody asks for them, in catalogue order."""
 
     def __init__(self, items: int) -> None:
@@ -56,14 +57,8 @@ class MadeItems(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | list[Item]:
-        if isinstance(place, slice):
-            return [Item(item_id(number), title(number)) for number in self.numbers[place].tolist()]
-        return Item(item_id(int(self.numbers[place])), title(int(self.numbers[place])))
+    def made(self, places: Rows) -> list[Item]:
+        return [Item(item_id(number), title(number)) for number in self.numbers[places].tolist()]
 
 
 @dataclass

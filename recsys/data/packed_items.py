@@ -7,13 +7,13 @@ machines have. Packed, an item takes its texts and some 30 bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from recsys.columns import Column
+from recsys.data.made_on_demand import MadeOnDemand
 from recsys.datatypes import Item, Rows, item_key, item_keys
 
 _BLOCK = 1 << 12
@@ -21,7 +21,7 @@ _BLOCK = 1 << 12
 _DECODE = msgspec.msgpack.Decoder().decode
 
 
-class PackedItems(Sequence[Item]):
+class PackedItems(MadeOnDemand[Item]):
     """Items in the order in which they were added, or in that of `ordered`."""
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
@@ -78,24 +78,12 @@ class PackedItems(Sequence[Item]):
     def __len__(self) -> int:
         return len(self._keys) if self._order is None else len(self._order)
 
-    @overload
-    def __getitem__(self, place: int) -> Item: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Item]: ...
-    def __getitem__(self, place: int | slice) -> Item | list[Item]:
-        if isinstance(place, slice):
-            return self._all(self._numbers(range(*place.indices(len(self)))))
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        return self._all(self._numbers(range(place % len(self), place % len(self) + 1)))[0]
+    def made(self, places: Rows) -> list[Item]:
+        return self._all(places if self._order is None else self._order[places])
 
     def __iter__(self) -> Iterator[Item]:
         for start in range(0, len(self), _BLOCK):
-            yield from self._all(self._numbers(range(start, min(start + _BLOCK, len(self)))))
-
-    def _numbers(self, places: range) -> Rows:
-        numbers = np.array(places, np.int64)
-        return numbers if self._order is None else self._order[numbers]
+            yield from self[start : start + _BLOCK]
 
     def _all(self, numbers: Rows) -> list[Item]:
         """The items of these numbers, by the order in which they were added."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 
+from recsys.data.made_on_demand import MadeOnDemand
 from recsys.datatypes import Item, Rows
 
 _BLOCK = 1 << 14
@@ -16,7 +16,7 @@ _DIGEST = 16
 """Bytes of a hash that stands for a text: two of 10^12 texts share one with a probability of 1e-15."""
 
 
-class Passages(Sequence[str]):
+class Passages(MadeOnDemand[str]):
     """What the encoder reads of the items at (n,) places."""
 
     def __init__(self, items: Sequence[Item], places: Rows) -> None:
@@ -25,17 +25,11 @@ class Passages(Sequence[str]):
     def __len__(self) -> int:
         return len(self._places)
 
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[str]: ...
-    def __getitem__(self, at: int | slice) -> str | list[str]:
-        if isinstance(at, slice):
-            places = self._places[at].tolist()
-            if places and places[-1] - places[0] == len(places) - 1:  # nearly always; items are made faster together
-                return [item.passage() for item in self._items[places[0] : places[-1] + 1]]
-            return [self._items[place].passage() for place in places]
-        return self._items[int(self._places[at])].passage()
+    def made(self, places: Rows) -> list[str]:
+        own = self._places[places].tolist()
+        if own and own[-1] - own[0] == len(own) - 1:  # nearly always; items are made faster together
+            return [item.passage() for item in self._items[own[0] : own[-1] + 1]]
+        return [self._items[place].passage() for place in own]
 
 
 def first_places(items: Sequence[Item]) -> Rows:

@@ -11,6 +11,18 @@ from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION
 
+SHARD_FILES = (
+    "items.parquet",
+    "columns.bin",
+    "documents.bin",
+    "documents_at.npy",
+    "vectors.npy",
+    "sketch.npy",
+    "index.bin",
+    "index.nodes",
+)
+"""What a version has of each shard."""
+
 
 def build(store: VersionStore, **platform) -> Build:
     options = {"encoder": EncoderSpec(kind="hashing", dimension=DIMENSION), "attributes": ATTRIBUTES, "shards": 2}

@@ -14,7 +14,7 @@ from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.state.membership import WIRE, ShardMember, VersionState
 from recsys.telemetry import Silent
-from recsys.transport import wire
+from recsys.transport import direct_shard, wire
 from recsys.transport.channel_server import ChannelServer
 from recsys.transport.direct_shard import DirectShard
 from recsys.transport.hedging import Hedging
@@ -160,3 +160,11 @@ async def asked_once(here: Stage, clock: Clock) -> None:
     for replica in here.replicas:
         replica.free.set()
     await asking
+
+
+async def asked_in_vain(here: Stage, clock: Clock) -> None:
+    """A call that a held replica keeps waiting for longer than replicas may be silent, and that is then given up."""
+    asking = await asked(here)
+    clock.forward(2 * direct_shard.SILENT_S)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)

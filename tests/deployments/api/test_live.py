@@ -16,6 +16,7 @@ from recsys.access.gate import Gate
 from recsys.serving.timeline import REST_S
 from recsys.serving.window_meter import WindowMeter, WindowWriter
 from recsys.telemetry import SILENT
+from tests.support.silent_server import silent_server
 
 
 @pytest.fixture(autouse=True)
@@ -27,17 +28,8 @@ def no_dashboard(monkeypatch):
 
 @pytest.fixture
 async def hanging() -> AsyncIterator[str]:
-    """The URL of a server that takes connections and answers nothing."""
-
-    async def taken(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await over.wait()
-        writer.close()
-
-    over = asyncio.Event()
-    server = await asyncio.start_server(taken, "127.0.0.1", 0)
-    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    over.set()
-    server.close()
+    async with silent_server() as address:
+        yield f"http://{address}"
 
 
 @pytest.fixture

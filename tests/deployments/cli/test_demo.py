@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
-import httpx
 import pytest
 
-from deployments.cli.client import Client
 from deployments.cli.demo import are_there
+from tests.support.client_here import ClientHere
 from tests.support.world import event
-
-
-class ClientHere(Client):
-    """A client of an app in this process, whose calls come from other threads than its event loop's."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        super().__init__("http://localhost")
-        self._app = http
-        self._loop = asyncio.get_running_loop()
-
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
-        request = self._app.request(method, path, json=body, params=query)
-        answer: dict[str, Any] = asyncio.run_coroutine_threadsafe(request, self._loop).result(60).json()
-        return answer
 
 
 @pytest.mark.parametrize(("missing", "expected"), [("nobody", True), ("u59", False), ("u25", False)])

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import httpx
-import msgspec
 import pytest
 from rich.console import Console
 
-from deployments.cli.client import Client
 from deployments.cli.left_out import LeftOut
 from deployments.cli.progress import bars
 from deployments.cli.sending import Sending
@@ -21,22 +16,7 @@ from recsys.config.serving import Limits, Serving
 from recsys.reading.dialect import ReadOptions
 from recsys.reading.judgement import Joined
 from recsys.reading.readers import read_events
-
-
-class ClientHere(Client):
-    """A client of an app in this process, whose calls come from other threads than its event loop's."""
-
-    def __init__(self, http: httpx.AsyncClient) -> None:
-        super().__init__("http://localhost")
-        self._app = http
-        self._loop = asyncio.get_running_loop()
-
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: Any) -> dict[str, Any]:
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {"content-type": "application/json"}
-        request = self._app.request(method, path, content=content, params=query, headers=headers)
-        answer: dict[str, Any] = asyncio.run_coroutine_threadsafe(request, self._loop).result(60).json()
-        return answer
+from tests.support.client_here import ClientHere
 
 
 @pytest.mark.parametrize("count", [40, 2500])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 
 from recsys.index.locking import SharedLock
 
@@ -51,71 +52,63 @@ def test_a_writer_is_alone():
     assert not any(seen)
 
 
+class Entrances:
+    """Threads that enter a lock behind a first one, which stays inside until it is told to go, and their order."""
+
+    def __init__(self) -> None:
+        self.lock, self.order = SharedLock(), list[str]()
+        self.first_in, self.go = threading.Event(), threading.Event()
+
+    def first(self, way: AbstractContextManager[None]) -> None:
+        with way:
+            self.first_in.set()
+            assert self.go.wait(WAIT_S)
+
+    def write(self) -> None:
+        with self.lock.alone():
+            self.order.append("writer")
+
+    def read(self) -> None:
+        with self.lock.shared():
+            self.order.append("reader")
+
+    def wait_for(self, readers: int, writers: int) -> None:
+        while self.lock.waiting != (readers, writers):
+            threading.Event().wait(0.001)
+
+
 def test_a_waiting_writer_goes_before_later_readers():
     """A reader that comes after a waiting writer is let in behind it."""
-    lock, order = SharedLock(), []
-    first_in, go = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with lock.shared():
-            first_in.set()
-            assert go.wait(WAIT_S)
-
-    def write() -> None:
-        with lock.alone():
-            order.append("writer")
-
-    def late() -> None:
-        with lock.shared():
-            order.append("reader")
-
+    entrances = Entrances()
     with ThreadPoolExecutor(3) as pool:
-        done = [pool.submit(first)]
-        assert first_in.wait(WAIT_S)
-        done.append(pool.submit(write))
-        while lock.waiting != (0, 1):
-            threading.Event().wait(0.001)
-        done.append(pool.submit(late))
+        done = [pool.submit(entrances.first, entrances.lock.shared())]
+        assert entrances.first_in.wait(WAIT_S)
+        done.append(pool.submit(entrances.write))
+        entrances.wait_for(0, 1)
+        done.append(pool.submit(entrances.read))
         threading.Event().wait(0.05)
-        assert order == []
-        go.set()
+        assert entrances.order == []
+        entrances.go.set()
         for each in done:
             each.result()
-    assert order == ["writer", "reader"]
+    assert entrances.order == ["writer", "reader"]
 
 
 def test_waiting_readers_go_before_the_next_writer():
     """Readers that wait while one writes come in when that write ends, though other writers have waited longer."""
-    lock, order = SharedLock(), []
-    first_in, go = threading.Event(), threading.Event()
-
-    def first() -> None:
-        with lock.alone():
-            first_in.set()
-            assert go.wait(WAIT_S)
-
-    def write() -> None:
-        with lock.alone():
-            order.append("writer")
-
-    def read() -> None:
-        with lock.shared():
-            order.append("reader")
-
+    entrances = Entrances()
     with ThreadPoolExecutor(6) as pool:
-        done = [pool.submit(first)]
-        assert first_in.wait(WAIT_S)
-        done += [pool.submit(write) for _ in range(2)]
-        while lock.waiting != (0, 2):
-            threading.Event().wait(0.001)
-        done += [pool.submit(read) for _ in range(3)]
-        while lock.waiting != (3, 2):
-            threading.Event().wait(0.001)
-        go.set()
+        done = [pool.submit(entrances.first, entrances.lock.alone())]
+        assert entrances.first_in.wait(WAIT_S)
+        done += [pool.submit(entrances.write) for _ in range(2)]
+        entrances.wait_for(0, 2)
+        done += [pool.submit(entrances.read) for _ in range(3)]
+        entrances.wait_for(3, 2)
+        entrances.go.set()
         for each in done:
             each.result()
-        pool.submit(write).result(WAIT_S)  # no reader is waited for that came in long ago
-    assert order == ["reader"] * 3 + ["writer"] * 3
+        pool.submit(entrances.write).result(WAIT_S)  # no reader is waited for that came in long ago
+    assert entrances.order == ["reader"] * 3 + ["writer"] * 3
 
 
 def test_readers_without_a_pause_let_a_writer_in():

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from recsys.columns import StringColumn
 from recsys.ranking.picking import LIKED, PICKS, ordered, slates
-from recsys.shard.candidates import BECAUSE, ROLES
+from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet
 from tests.support.drawn_candidates import candidates_of
 
 pytestmark = pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
@@ -73,20 +73,23 @@ def test_the_nearest_like_counts_for_its_source_alone() -> None:
     assert asked == changes  # asked for once in a row
 
 
+def short_of_one(field: str) -> tuple[CandidateSet, np.ndarray]:
+    """Candidates that lack the last element of a field, and their scores."""
+    rng = np.random.default_rng(1)
+    candidates = candidates_of(rng, [5, 5], some_rows=False, twins=False)
+    return structs.replace(candidates, **{field: getattr(candidates, field)[:-1].copy()}), scores_of(rng, 10)
+
+
 @pytest.mark.parametrize("field", ["offsets", "twins"])
 def test_arrays_to_order_that_do_not_fit_are_refused(field: str) -> None:
-    rng = np.random.default_rng(1)
-    candidates, scores = candidates_of(rng, [5, 5], some_rows=False, twins=False), scores_of(rng, 10)
-    candidates = structs.replace(candidates, **{field: getattr(candidates, field)[:-1].copy()})
+    candidates, scores = short_of_one(field)
     with pytest.raises(ValueError, match="do not fit each other"):
         ordered(candidates, scores, PICKS)
 
 
 @pytest.mark.parametrize("field", ["sources", "likeness"])
 def test_arrays_that_do_not_fit_are_refused(field: str) -> None:
-    rng = np.random.default_rng(1)
-    candidates, scores = candidates_of(rng, [5, 5], some_rows=False, twins=False), scores_of(rng, 10)
-    candidates = structs.replace(candidates, **{field: getattr(candidates, field)[:-1].copy()})
+    candidates, scores = short_of_one(field)
     with pytest.raises(ValueError, match="do not fit each other"):
         slates(candidates, scores, [np.arange(5), np.arange(5, 10)], [lambda *_: ()] * 2, PICKS)
 

@@ -21,20 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.access.api_keys import parse_keys
-from recsys.config.encoder import EncoderSpec
-from recsys.config.index import IndexSpec
-from recsys.config.platform import Platform
 from recsys.config.serving import Limits, Serving
-from recsys.config.tuning import ShardTuning
-from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import BadInput, VersionError
 from recsys.files import sha256
 from recsys.reading.readers import read_events, read_items
-from recsys.versions.build import Build, Content
+from recsys.versions.build import Content
 from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
 from tests.support.any_text import any_text
-from tests.support.world import ATTRIBUTES, DIMENSION, catalogue
+from tests.support.builds import SHARD_FILES, build
+from tests.support.world import ATTRIBUTES, catalogue
 
 ENDINGS = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz", ".parquet")
 EXAMPLES = settings(max_examples=150)
@@ -154,29 +150,14 @@ def test_parquet_whose_column_has_no_name_in_utf8_is_refused(tmp_path: Path) -> 
 def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a small version that is whole."""
     root = tmp_path_factory.mktemp("fuzz")
-    platform = Platform(
-        shards=1, encoder=EncoderSpec(kind="hashing", dimension=DIMENSION), index=IndexSpec.of(), attributes=ATTRIBUTES
-    )
     store = VersionStore(root)
-    made = Build(platform, store, HashingEncoder(platform.encoder), 1, ShardTuning()).publish(Content(catalogue()))
+    made = build(store, shards=1).publish(Content(catalogue()))
     store.promote(made.version)
     assert open_shard(store, made.version, 0).version == made.version
     return root / made.version
 
 
-FILES = (
-    "items.parquet",
-    "columns.bin",
-    "documents.bin",
-    "documents_at.npy",
-    "vectors.npy",
-    "sketch.npy",
-    "index.bin",
-    "index.nodes",
-)
-
-
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", SHARD_FILES)
 @settings(max_examples=60)
 @given(steps=damage)
 def test_a_damaged_snapshot_is_refused_by_its_checksum(version: Path, tmp_path: Path, name: str, steps: Damage) -> None:

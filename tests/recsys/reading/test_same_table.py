@@ -7,8 +7,11 @@ import gzip
 import io
 import json
 import string
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,20 +108,24 @@ def plain(row: dict[str, object], *, keep_times: bool) -> dict[str, object]:
     }
 
 
+def read_alike(reader: Callable[[list[Path]], Iterator[Any]], folder: Path, rows: list[dict[str, object]]) -> list[Any]:
+    """The records of the rows: every container gives the same, and none of them is refused."""
+    read = {}
+    for container in CONTAINERS:
+        batches = list(reader([write(folder, container, rows)]))
+        assert [row for batch in batches for row in (*batch.bad_rows, *batch.dropped)] == []
+        read[container] = [record for batch in batches for record in batch.records]
+    for container, records in read.items():
+        assert records == read["csv"], container
+    return read["csv"]
+
+
 @settings(max_examples=25, deadline=None)
 @given(rows=items)
 def test_items_are_the_same_in_every_container(tmp_path_factory: pytest.TempPathFactory, rows) -> None:
     """CSV with three separators and in UTF-16, packed with zstd; JSON lines, a JSON array, packed; Parquet."""
-    folder = tmp_path_factory.mktemp("same")
-    read = {}
-    for container in CONTAINERS:
-        batches = list(read_items([write(folder, container, rows)], DECLARED, Limits()))
-        assert [row for batch in batches for row in (*batch.bad_rows, *batch.dropped)] == []
-        read[container] = [record for batch in batches for record in batch.records]
-    assert len(read["csv"]) == len(rows)
-    for container, records in read.items():
-        assert records == read["csv"], container
-    for row, record in zip(rows, read["csv"], strict=True):
+    reader = partial(read_items, declared=DECLARED, limits=Limits())
+    for row, record in zip(rows, read_alike(reader, tmp_path_factory.mktemp("same"), rows), strict=True):
         assert (record.item_id, record.title) == (str(row["item_id"]), row["title"])
         assert record.attributes.get("price") == row["price"]
         assert record.attributes.get("stock") is row["stock"]
@@ -129,15 +136,9 @@ def test_items_are_the_same_in_every_container(tmp_path_factory: pytest.TempPath
 @given(rows=events)
 def test_events_are_the_same_in_every_container_with_their_ids(tmp_path_factory: pytest.TempPathFactory, rows) -> None:
     """An event that is imported from two exports of one table is one event."""
-    folder = tmp_path_factory.mktemp("same")
-    read = {}
-    for container in CONTAINERS:
-        batches = list(read_events([write(folder, container, rows)], ("view", "like"), Limits()))
-        assert [bad for batch in batches for bad in batch.bad_rows] == []
-        read[container] = [record for batch in batches for record in batch.records]
-    for container, records in read.items():
-        assert records == read["csv"], container
-    assert [event.value for event in read["csv"]] == [row["value"] for row in rows]
+    reader = partial(read_events, event_types=("view", "like"), limits=Limits())
+    records = read_alike(reader, tmp_path_factory.mktemp("same"), rows)
+    assert [event.value for event in records] == [row["value"] for row in rows]
 
 
 @pytest.mark.parametrize("container", CONTAINERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from redis.exceptions import DataError, TimeoutError  # noqa: A004 - redis's own
 
 from recsys.state.connection import connect
 from recsys.state.redis_keys import Key
+from tests.support.silent_server import silent_server
 
 
 def connection() -> Any:
@@ -61,19 +62,9 @@ async def test_a_task_that_only_writes_ends_when_it_is_cancelled(redis: Redis) -
 
 
 @pytest.fixture
-async def deaf() -> Any:
-    """The URL of a server that takes connections and reads nothing."""
-
-    async def taken(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()  # type: ignore[attr-defined] # a transport of a socket
-        await over.wait()
-        writer.close()
-
-    over = asyncio.Event()
-    server = await asyncio.start_server(taken, "127.0.0.1", 0)
-    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    over.set()
-    server.close()
+async def deaf() -> AsyncIterator[str]:
+    async with silent_server() as address:
+        yield f"redis://{address}"
 
 
 @pytest.mark.parametrize(

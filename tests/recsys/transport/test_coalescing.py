@@ -16,11 +16,12 @@ from recsys.transport.coalescing import Caller, Coalescer
 class Flights:
     """A function to coalesce into: it doubles numbers, and can be held back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = False) -> None:
         self.batches: list[list[int]] = []
         self.under_way = self.most_under_way = 0
         self.gate = asyncio.Event()
-        self.gate.set()
+        if not held:
+            self.gate.set()
 
     async def __call__(self, batch: list[int]) -> list[int | Exception]:
         self.batches.append(batch)
@@ -45,7 +46,9 @@ async def send(coalescer: Coalescer[int, int], numbers: list[int]) -> list[async
     """The first leaves by itself, the others come while it is away."""
     first = asyncio.ensure_future(coalescer.submit(numbers[0]))
     await settle()
-    return [first, *(asyncio.ensure_future(coalescer.submit(n)) for n in numbers[1:])]
+    others = [asyncio.ensure_future(coalescer.submit(n)) for n in numbers[1:]]
+    await settle()
+    return [first, *others]
 
 
 async def test_an_idle_coalescer_sends_at_once():
@@ -58,11 +61,9 @@ async def test_an_idle_coalescer_sends_at_once():
 
 async def test_what_waits_leaves_together():
     """While the only flight is away, requests gather, and leave in order, `max_batch` at a time."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=3, max_in_flight=1)
     requests = await send(coalescer, list(range(8)))
-    await settle()
     assert len(coalescer) == 7
     flights.gate.set()
     assert await asyncio.gather(*requests) == [2 * x for x in range(8)]
@@ -79,8 +80,7 @@ async def test_what_comes_at_once_leaves_at_once():
 
 async def test_a_second_flight_is_as_full_as_the_first():
     """Eight that come at once share two flights; while both are away the next ones wait."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=8, max_in_flight=2)
     requests = [asyncio.ensure_future(coalescer.submit(x)) for x in range(8)]
     await settle()
@@ -142,11 +142,9 @@ async def test_every_request_gets_its_own_answer(seed):
 
 async def test_an_error_reaches_its_own_batch_alone():
     """All of the failing batch get it; those before and behind it their answers."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=2, max_in_flight=1)
     requests = await send(coalescer, [1, 2, -3, 4, 5])
-    await settle()
     flights.gate.set()
     answers = await asyncio.gather(*requests, return_exceptions=True)
     assert flights.batches == [[1], [2, -3], [4, 5]]
@@ -155,11 +153,9 @@ async def test_an_error_reaches_its_own_batch_alone():
 
 async def test_an_exception_as_a_result_reaches_its_own_request_alone():
     """The others of the batch have their answers."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=3, max_in_flight=1)
     requests = await send(coalescer, [0, 7, 13, 8])
-    await settle()
     flights.gate.set()
     zero, seven, thirteen, eight = await asyncio.gather(*requests, return_exceptions=True)
     assert (zero, seven, eight) == (0, 14, 16)
@@ -168,11 +164,9 @@ async def test_an_exception_as_a_result_reaches_its_own_request_alone():
 
 async def test_cancelled_requests_do_not_travel():
     """One that gave up while waiting is left out; one that gave up under way harms nobody."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=9, max_in_flight=1)
     requests = await send(coalescer, list(range(5)))
-    await settle()
     requests[0].cancel()
     requests[2].cancel()
     await settle()
@@ -184,11 +178,9 @@ async def test_cancelled_requests_do_not_travel():
 
 async def test_all_cancelled_leaves_nothing_behind():
     """When everything that waited has given up no empty batch is sent, and the next request is answered."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=2, max_in_flight=1)
     requests = await send(coalescer, list(range(6)))
-    await settle()
     for request in requests[1:]:
         request.cancel()
     flights.gate.set()
@@ -199,11 +191,9 @@ async def test_all_cancelled_leaves_nothing_behind():
 
 async def test_past_max_waiting_a_request_is_refused_at_once():
     """Those that wait already are answered all the same, and later there is room again."""
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=1, max_in_flight=2, max_waiting=3)
     requests = [*await send(coalescer, [0]), *await send(coalescer, list(range(1, 8)))]
-    await settle()
     flights.gate.set()
     answers = await asyncio.gather(*requests, return_exceptions=True)
     assert answers[:5] == [0, 2, 4, 6, 8]
@@ -215,11 +205,9 @@ async def test_who_would_wait_too_long_is_refused_at_once(monkeypatch):
     """Those that wait already are answered all the same, and later there is room again."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     coalescer = Coalescer(flights, max_batch=1, max_in_flight=1, max_wait_s=5.0)
     requests = await send(coalescer, [0, 1, 2])
-    await settle()
     now[0] += 6.0
     with pytest.raises(Overloaded, match=r"wait for 6\.0 s"):
         await coalescer.submit(3)
@@ -257,8 +245,7 @@ async def test_a_reply_is_given_its_result_without_a_task_that_waits():
         coalescer.enqueue(number, Told(), Caller())
     assert await coalescer.submit(3) == 6
     assert told == [2, "13"]
-    flights = Flights()
-    flights.gate.clear()
+    flights = Flights(held=True)
     full = Coalescer(flights, max_batch=8, max_in_flight=1, max_waiting=1)
     full.enqueue(1, Told(), Caller())
     with pytest.raises(Overloaded):

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from recsys.errors import Unavailable
 from recsys.transport import direct_shard
 from recsys.transport.hedging import Hedging
-from tests.support.late_replicas import LATE_S, QUERY, answer, asked, asked_once, asked_twice, saved, stage
+from tests.support.late_replicas import (
+    LATE_S,
+    QUERY,
+    answer,
+    asked,
+    asked_in_vain,
+    asked_once,
+    asked_twice,
+    saved,
+    stage,
+)
 from tests.support.world import eventually
 
 
@@ -125,10 +135,7 @@ async def test_a_replica_that_says_nothing_is_left_alone_for_a_while(hedging, cl
     monkeypatch.setattr(direct_shard, "SHUNNED_S", 3600.0)
     async with stage(2, hedging) as here:
         held = here.hold(here.replicas[0])
-        asking = await asked(here)
-        clock.forward(2 * direct_shard.SILENT_S)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        await asked_in_vain(here, clock)
         searches = held.searches
         for _ in range(20):
             await here.ask()
@@ -139,10 +146,7 @@ async def test_a_replica_that_says_nothing_is_left_alone_for_a_while(hedging, cl
 async def test_the_only_replica_is_asked_however_long_it_says_nothing(clock):
     async with stage(1, None) as here:
         held = here.hold(here.replicas[0])
-        asking = await asked(here)
-        clock.forward(2 * direct_shard.SILENT_S)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        await asked_in_vain(here, clock)
         held.free.set()
         await here.ask()
         assert held.searches == 2

@@ -22,7 +22,7 @@ from recsys.state.tie_breaking import in_catalogue_order
 from recsys.versions.build import Content, by_text
 from recsys.versions.opening import open_shard
 from recsys.versions.store import VersionStore
-from tests.support.builds import build, shards_of
+from tests.support.builds import SHARD_FILES, build, shards_of
 from tests.support.world import DIMENSION, catalogue
 
 
@@ -60,17 +60,7 @@ def test_the_manifest_says_what_the_version_is(store):
     assert 0.95 <= manifest.recall_at_10 <= 1.0
     assert manifest.fingerprint == HashingEncoder(manifest.encoder).fingerprint
     files = {p.name for p in (store.folder(manifest.version) / "shard-0").iterdir()}
-    expected = {
-        "items.parquet",
-        "columns.bin",
-        "documents.bin",
-        "documents_at.npy",
-        "vectors.npy",
-        "sketch.npy",
-        "index.bin",
-        "index.nodes",
-    }
-    assert set(manifest.shards[0].sha256) == files == expected
+    assert set(manifest.shards[0].sha256) == files == set(SHARD_FILES)
 
 
 def test_the_last_of_several_items_with_one_id_wins(store):
