@@ -25,6 +25,10 @@ LEAVES = 16
 """Most leaves of a tree: the bits of a mask."""
 _TOGETHER = 256
 """Rows scored at a time: with 200 trees the masks have 100 KB, which stay in the cache."""
+_CHUNK = 32
+"""Masks of a row are padded to a multiple of these, which fill a register and a line of the cache."""
+FASTEST = 2
+"""Instructions that compiled code may use, where the processor has them: 0, plain ones; 1, AVX2; 2, AVX-512."""
 
 Masks = npt.NDArray[np.uint16]
 Ints = npt.NDArray[np.int64]
@@ -35,7 +39,7 @@ class _Scoring(Protocol):
 
     def score(
         self, features: Ints, starts: Ints, edges: Floats, masks: Masks, values: Floats, table: Floats, width: int,
-        sums: Floats, /,
+        instructions: int, sums: Floats, /,
     ) -> None: ...  # fmt: skip
 
 
@@ -62,7 +66,7 @@ class Trees:
             np.array([feature for feature, _, _ in self._tables], np.int64),
             np.cumsum([0, *map(len, edges)]),
             np.concatenate([np.zeros(0, np.float32), *edges]),
-            np.concatenate([np.zeros((0, len(trees)), np.uint16), *masks]),
+            _padded(np.concatenate([np.zeros((0, len(trees)), np.uint16), *masks])),
             self._values,
         )
         bits = np.arange(1 << LEAVES)
@@ -72,7 +76,7 @@ class Trees:
         """Return (n,) float32: the sum over trees for each row of an (n, features) float32 table without NaN."""
         if SCORING is not None and table.shape[1] and len(self._first):
             sums = np.empty(len(table), np.float32)
-            SCORING.score(*self._flat, np.ascontiguousarray(table), table.shape[1], sums)
+            SCORING.score(*self._flat, np.ascontiguousarray(table), table.shape[1], FASTEST, sums)
             return sums
         return self._by_numpy(table)
 
@@ -124,3 +128,14 @@ def _table(nodes: list[tuple[np.float32, int, int]], trees: int) -> tuple[Floats
     for edge, tree, mask in nodes:
         masks[np.searchsorted(edges, edge) + 1 :, tree] &= np.uint16(mask)
     return edges, masks
+
+
+def _padded(masks: Masks) -> Masks:
+    """The same (rows, trees) with columns behind them, from an address that begins a line of the cache."""
+    rows, trees = masks.shape
+    width = -(-trees // _CHUNK) * _CHUNK
+    room = np.full(rows * width + _CHUNK, 0xFFFF, np.uint16)
+    start = -room.ctypes.data // room.itemsize % _CHUNK
+    padded = room[start : start + rows * width].reshape(rows, width)
+    padded[:, :trees] = masks
+    return padded

@@ -53,13 +53,18 @@ def test_values_at_and_around_every_threshold_fall_on_lightgbms_side():
 @pytest.mark.skipif(quickscorer.SCORING is None, reason="recsys/ranking/scoring.c was not compiled at install")
 @pytest.mark.parametrize("trees", [1, 7, 8, 25, 127, 128, 129, 200, 300])
 def test_compiled_scores_are_those_of_numpy(trees: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the last bit, however many trees are added up."""
+    """To the last bit, however many trees are added up, with the instructions of any processor."""
     ours = Trees(model(trees).dump_model())
-    tables = [TABLE, TABLE[:1], TABLE[:0], TABLE[:, ::-1][:, ::-1]]
-    compiled = [ours.score(table) for table in tables]
+    tables = [TABLE, TABLE[:1], TABLE[:17], TABLE[:0], TABLE[:, ::-1][:, ::-1]]
+    compiled = []
+    for instructions in range(quickscorer.FASTEST + 1):
+        monkeypatch.setattr(quickscorer, "FASTEST", instructions)
+        compiled.append([ours.score(table) for table in tables])
     monkeypatch.setattr(quickscorer, "SCORING", None)
-    for table, scores in zip(tables, compiled, strict=True):
-        np.testing.assert_array_equal(scores, ours.score(table))
+    expected = [ours.score(table) for table in tables]
+    for scores in compiled:
+        for one, other in zip(scores, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.skipif(quickscorer.SCORING is None, reason="recsys/ranking/scoring.c was not compiled at install")
