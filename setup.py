@@ -1,6 +1,7 @@
 """What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss, scipy and numpy do
 the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`,
-`recsys/shard/chosen_rows.py`, `recsys/ranking/picking.py`, `quickscorer.py`, `recsys/model/sparse_sums.py`).
+`recsys/shard/chosen_rows.py`, `recsys/ranking/blending.py`, `rescoring.py`, `picking.py`, `quickscorer.py`,
+`recsys/model/sparse_sums.py`).
 """
 
 from setuptools import Extension, setup
@@ -14,7 +15,7 @@ def compiled(name: str, *flags: str) -> Extension:
     return Extension(
         name,
         [name.replace(".", "/") + ".c"],
-        depends=["recsys/module.h", "recsys/sorting.h"],
+        depends=["recsys/module.h", "recsys/sorting.h", "recsys/ranking/by_score.h"],
         extra_compile_args=["-O3", *flags],
         extra_link_args=list(flags),
         py_limited_api=True,
@@ -29,6 +30,7 @@ setup(
         compiled("recsys.gathered"),
         compiled("recsys.shard.choosing"),
         compiled("recsys.ranking.picks"),
+        compiled("recsys.ranking.blends", ROUNDED),
         compiled("recsys.model.summing", ROUNDED),
         compiled("recsys.ranking.scoring", ROUNDED),
     ]

@@ -1,6 +1,6 @@
 """The scores of a batch's candidates, where nobody looks at the single signals, by compiled code where it is there.
 
-`picks.c` adds products up in the order in which numpy does it on the processors that this was written on. Whether it
+`blends.c` adds products up in the order in which numpy does it on the processors that this was written on. Whether it
 does on this one is tried once; where it does not, or where nothing was compiled, numpy measures and blends.
 """
 
@@ -8,90 +8,140 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recsys.compiled import compiled
 from recsys.datatypes import Floats
-from recsys.ranking.picking import PICKS, Picks
 from recsys.ranking.selection import blend
-from recsys.ranking.signals import SIGNALS, Likeness, Moment, measure
+from recsys.ranking.signals import SIGNALS, Largest, Likeness, Moment, measure
 from recsys.shard.candidates import CandidateSet
 
 Ints = npt.NDArray[np.int64]
 Weights = tuple[tuple[str, float], ...]
 
 _NONE, _OTHERS = -1, -2
-"""Place of a signal without a weight, and of the first of those that are no column of `CandidateSet.likeness`."""
+"""Place of a signal without a weight, and of the first of those that numpy computes."""
+
+
+class Blends(Protocol):
+    """`blends.c`. ValueError where arrays do not fit each other."""
+
+    def blend(
+        self, offsets: Ints, likeness: Floats, width: int, others: Floats, other: int, columns: Ints, weights: Floats,
+        kinds: Ints, scores: Floats, /,
+    ) -> None: ...  # fmt: skip
+
+    def best(
+        self, offsets: Ints, likeness: Floats, width: int, others: Floats, other: int, columns: Ints, scores: Floats,
+        sources: Ints, enabled: npt.NDArray[np.bool_], facts: Floats, logs: Floats, wanted: Ints, rows: Ints,
+        table: Floats, /,
+    ) -> int: ...  # fmt: skip
+
+
+BLENDS: Blends | None = compiled("recsys.ranking.blends")
+"""None: numpy does it."""
+
+
+class Places(NamedTuple):
+    """Where compiled code finds signals."""
+
+    columns: Ints
+    """(len(SIGNALS), 2) first and end of each signal in `CandidateSet.likeness`, or its place among the others."""
+    others: tuple[str, ...]
+    """Signals that numpy computes."""
+
+    @classmethod
+    def of(cls, wanted: Sequence[str]) -> Places:
+        """Those of some of SIGNALS."""
+        columns, others = np.full((len(SIGNALS), 2), _NONE), list[str]()
+        for place, (name, signal) in enumerate(SIGNALS.items()):
+            if name not in wanted:
+                continue
+            if isinstance(signal.compute, Likeness):
+                columns[place] = signal.compute.column, signal.compute.column + 1
+            elif isinstance(signal.compute, Largest):
+                columns[place] = signal.compute.first, signal.compute.end
+            else:
+                columns[place] = _OTHERS - len(others)
+                others.append(name)
+        return cls(columns, tuple(others))
+
+
+EVERY = Places.of(tuple(SIGNALS))
+
+
+class Measured:
+    """The signals of a batch's candidates, as compiled code takes them. `every`: whether all are going to be looked at,
+    and not only those with a weight.
+    """
+
+    def __init__(self, candidates: CandidateSet, moment: Moment, *, every: bool = False) -> None:
+        self.candidates, self.moment, self.every = candidates, moment, every
+        self._others: dict[tuple[str, ...], Floats] = {}
+
+    def arrays(self, places: Places) -> tuple[Ints, Floats, int, Floats, int, Ints]:
+        """The first arguments of `blends.c`."""
+        likeness, others = self.candidates.likeness, self._others.get(places.others)
+        if others is None:
+            others = np.empty((len(likeness), len(places.others)), np.float32)
+            for column, name in enumerate(places.others):
+                others[:, column] = SIGNALS[name].compute(self.candidates, self.moment)
+            self._others[places.others] = others
+        return self.candidates.offsets, likeness, likeness.shape[1], others, others.shape[1], places.columns
 
 
 class _Plan(NamedTuple):
-    columns: Ints
-    """(len(SIGNALS),) place of each signal."""
-    others: tuple[str, ...]
-    """Signals that numpy computes."""
+    places: Places
     weights: Floats
     """(kinds, len(SIGNALS)) float32."""
 
 
-def scores(candidates: CandidateSet, moment: Moment, weights: Sequence[Mapping[str, float]]) -> Floats:
+def scores(measured: Measured, weights: Sequence[Mapping[str, float]]) -> Floats:
     """Return (n,) float32: what `blend` makes of the signals that `measure` gives. `weights`: of each request."""
-    picks = blends_alike()
-    return by_numpy(candidates, moment, weights) if picks is None else by_picks(candidates, moment, weights, picks)
+    blends = blends_alike()
+    return by_numpy(measured, weights) if blends is None else by_blends(measured, weights, blends)
 
 
-def by_numpy(candidates: CandidateSet, moment: Moment, weights: Sequence[Mapping[str, float]]) -> Floats:
+def by_numpy(measured: Measured, weights: Sequence[Mapping[str, float]]) -> Floats:
     """See `scores`."""
     wanted = set().union(*{id(w): w for w in weights}.values())
-    return blend(measure(candidates, moment, wanted), candidates.requests, weights)
+    return blend(measure(measured.candidates, measured.moment, wanted), measured.candidates.requests, weights)
 
 
-def by_picks(candidates: CandidateSet, moment: Moment, weights: Sequence[Mapping[str, float]], picks: Picks) -> Floats:
+def by_blends(measured: Measured, weights: Sequence[Mapping[str, float]], blends: Blends) -> Floats:
     """See `scores`."""
     kinds = {id(w): w for w in weights}  # a batch has few
-    plan = _plan(tuple(tuple(w.items()) for w in kinds.values()))
+    plan = _plan(tuple(tuple(w.items()) for w in kinds.values()), every=measured.every)
     own = np.zeros(len(weights), np.int64)
     if len(kinds) > 1:
         places = {kind: place for place, kind in enumerate(kinds)}
         own[:] = [places[id(w)] for w in weights]
-    n = len(candidates.keys)
-    others = np.empty((n, len(plan.others)), np.float32)
-    for column, name in enumerate(plan.others):
-        others[:, column] = SIGNALS[name].compute(candidates, moment)
-    blended = np.empty(n, np.float32)
-    likeness = candidates.likeness
-    picks.blend(
-        candidates.offsets, likeness, likeness.shape[1], others, len(plan.others), plan.columns, plan.weights, own,
-        blended,
-    )  # fmt: skip
+    blended = np.empty(len(measured.candidates.keys), np.float32)
+    blends.blend(*measured.arrays(plan.places), plan.weights, own, blended)
     return blended
 
 
 @lru_cache(64)  # scenarios have few, and batches mix few of them
-def _plan(kinds: tuple[Weights, ...]) -> _Plan:
+def _plan(kinds: tuple[Weights, ...], *, every: bool) -> _Plan:
     given = [dict(kind) for kind in kinds]
-    columns, others = np.full(len(SIGNALS), _NONE), list[str]()
-    for place, (name, signal) in enumerate(SIGNALS.items()):
-        if not any(one.get(name) for one in given):
-            continue
-        if isinstance(signal.compute, Likeness):
-            columns[place] = signal.compute.column
-        else:
-            columns[place] = _OTHERS - len(others)
-            others.append(name)
+    weighed = [name for name in SIGNALS if any(one.get(name) for one in given)]
     table = np.array([[one.get(name, 0.0) for name in SIGNALS] for one in given], np.float32)
-    return _Plan(columns, tuple(others), table)
+    return _Plan(EVERY if every else Places.of(weighed), table)
 
 
 @lru_cache(1)
-def blends_alike() -> Picks | None:
+def blends_alike() -> Blends | None:
     """Return the compiled code, if it blends to the bit as numpy does here; None: it does not, or is not there."""
-    if PICKS is None:
+    blends = BLENDS
+    if blends is None:
         return None
     rng = np.random.default_rng(1)
     values, weights = rng.standard_normal((2, 64, len(SIGNALS)), np.float32)
     values = np.clip(values, -1.0, 1.0)
-    ours, columns = np.empty(64, np.float32), np.arange(len(SIGNALS))
-    PICKS.blend(np.arange(65), values, len(SIGNALS), values[:, :0].copy(), 0, columns, weights, np.arange(64), ours)
-    return PICKS if np.array_equal(ours, np.einsum("ns,ns->n", values, weights)) else None
+    ours, place = np.empty(64, np.float32), np.arange(len(SIGNALS))
+    columns = np.stack([place, place + 1], axis=1)
+    blends.blend(np.arange(65), values, len(SIGNALS), values[:, :0].copy(), 0, columns, weights, np.arange(64), ours)
+    return blends if np.array_equal(ours, np.einsum("ns,ns->n", values, weights)) else None

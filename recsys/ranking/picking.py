@@ -35,10 +35,6 @@ did not propose the item.
 class Picks(Protocol):
     """`picks.c`. ValueError where arrays do not fit each other."""
 
-    def blend(
-        self, offsets: Ints, likeness: Floats, width: int, others: Floats, other: int, columns: Ints, weights: Floats,
-        kinds: Ints, scores: Floats, /,
-    ) -> None: ...  # fmt: skip
     def order(self, offsets: Ints, scores: Floats, twins: Keys, order: Ints, /) -> bool: ...
 
     def slates(

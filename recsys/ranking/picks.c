@@ -1,9 +1,7 @@
-/* The scores of a batch's candidates, their order, and the items of its slates, for `blending.py` and `picking.py`, which
- * say what the arrays hold.
+/* The order of a batch's candidates, and the items of its slates, for `picking.py`, which says what the arrays hold.
  *
  * One call takes the place of some thirty calls of numpy on arrays of one request, and of a loop of Python over what was
- * picked. Both give the same: products are added up as numpy's einsum does it, scores are ordered as its lexsort does it
- * and rounded as its `round` does it.
+ * picked. Both give the same: scores are ordered as numpy's lexsort does it and rounded as its `round` does it.
  */
 #include "../module.h"
 
@@ -12,74 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LANES 4 /* sums that numpy adds up side by side */
-
-/* A float as a number that is the smaller the better the score; all NaN are the same, and the last. */
-static uint32_t place_of(float score) {
-    uint32_t bits;
-    if (score != score) return UINT32_MAX;
-    if (score == 0.0f) score = 0.0f; /* -0.0 is no worse than 0.0 */
-    memcpy(&bits, &score, 4);
-    return bits & 0x80000000u ? bits : ~bits & 0x7FFFFFFFu;
-}
-
-#define VALUE uint64_t
-#define BY(value) (value)
-#include "../sorting.h"
-
-static int bounded(const int64_t *offsets, int64_t parts, int64_t n) {
-    if (parts < 0 || offsets[0] != 0 || offsets[parts] != n || n >= INT32_MAX) return 0;
-    for (int64_t part = 0; part < parts; part++)
-        if (offsets[part] > offsets[part + 1]) return 0;
-    return 1;
-}
-
-typedef struct {
-    const float *likeness, *others, *weights;
-    const int64_t *columns; /* of each signal: in `likeness`; from -2 downwards in `others`; -1: it has no weight */
-    int64_t signals, width, other;
-} Blend;
-
-static float blended(const Blend *blend, int64_t row, const float *weights) {
-    float sums[LANES] = {0};
-    for (int64_t s = 0; s < blend->signals; s++) {
-        int64_t column = blend->columns[s];
-        if (column == -1) continue;
-        float value = column >= 0 ? blend->likeness[row * blend->width + column]
-                                  : blend->others[row * blend->other - 2 - column];
-        if (value != value) continue;
-        value = value < -1.0f ? -1.0f : value > 1.0f ? 1.0f : value;
-        sums[s % LANES] += value * weights[s];
-    }
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
-
-static PyObject *py_blend(PyObject *self, PyObject *args) {
-    (void)self;
-    Py_buffer offsets, likeness, others, columns, weights, kinds, scores;
-    long long width, other;
-    PyObject *result = NULL;
-    if (!PyArg_ParseTuple(args, "y*y*Ly*Ly*y*y*w*", &offsets, &likeness, &width, &others, &other, &columns, &weights,
-                          &kinds, &scores))
-        return NULL;
-    int64_t parts = (int64_t)(offsets.len / 8) - 1, n = (int64_t)(scores.len / 4), signals = (int64_t)(columns.len / 8);
-    const int64_t *ends = offsets.buf, *own = kinds.buf, *places = columns.buf;
-    int fits = bounded(ends, parts, n) && likeness.len == n * width * 4 && others.len == n * other * 4 &&
-               kinds.len == parts * 8 && signals > 0 && weights.len % (signals * 4) == 0;
-    for (int64_t s = 0; fits && s < signals; s++) fits = places[s] < width && -2 - places[s] < other;
-    for (int64_t part = 0; fits && part < parts; part++)
-        fits = own[part] >= 0 && own[part] < weights.len / (signals * 4);
-    if (fits) {
-        Blend blend = {likeness.buf, others.buf, weights.buf, places, signals, width, other};
-        float *to = scores.buf;
-        for (int64_t part = 0; part < parts; part++)
-            for (int64_t row = ends[part]; row < ends[part + 1]; row++)
-                to[row] = blended(&blend, row, blend.weights + own[part] * signals);
-        result = Py_NewRef(Py_None);
-    } else PyErr_SetString(PyExc_ValueError, "candidates that do not fit each other");
-    RELEASE(&offsets, &likeness, &others, &columns, &weights, &kinds, &scores);
-    return result;
-}
+#include "by_score.h"
 
 static int order_all(const int64_t *offsets, int64_t parts, const float *scores, const uint64_t *twins, int64_t *order,
                      uint64_t *room, int64_t most) {
@@ -89,9 +20,8 @@ static int order_all(const int64_t *offsets, int64_t parts, const float *scores,
         uint64_t *values = sorted(room, room + most, n);
         for (int64_t i = 1; i < n; i++)
             if (values[i] == values[i - 1] && values[i]) return 0;
-        for (int64_t i = 0; i < n; i++) room[i] = (uint64_t)place_of(scores[start + i]) << 32 | (uint64_t)i;
-        values = sorted(room, room + most, n);
-        for (int64_t i = 0; i < n; i++) order[start + i] = start + (int64_t)(values[i] & UINT32_MAX);
+        const uint64_t *places = by_score(scores, start, start + n, room, most);
+        for (int64_t i = 0; i < n; i++) order[start + i] = (int64_t)(places[i] & UINT32_MAX);
     }
     return 1;
 }
@@ -101,14 +31,13 @@ static PyObject *py_order(PyObject *self, PyObject *args) {
     Py_buffer offsets, scores, twins, order;
     PyObject *result = NULL;
     if (!PyArg_ParseTuple(args, "y*y*y*w*", &offsets, &scores, &twins, &order)) return NULL;
-    int64_t parts = (int64_t)(offsets.len / 8) - 1, n = (int64_t)(scores.len / 4), most = 0;
+    int64_t parts = (int64_t)(offsets.len / 8) - 1, n = (int64_t)(scores.len / 4);
     const int64_t *ends = offsets.buf;
     if (twins.len != n * 8 || order.len != n * 8 || !bounded(ends, parts, n)) {
         PyErr_SetString(PyExc_ValueError, "candidates that do not fit each other");
         goto end;
     }
-    for (int64_t part = 0; part < parts; part++)
-        if (ends[part + 1] - ends[part] > most) most = ends[part + 1] - ends[part];
+    int64_t most = largest(ends, parts);
     uint64_t *room = malloc(16 * (size_t)most + 16);
     if (room == NULL) {
         PyErr_NoMemory();
@@ -138,7 +67,9 @@ static int strings_of(PyObject *column, Strings *strings) {
 }
 
 static void let_go(Strings *strings) {
-    RELEASE(&strings->blob, &strings->offsets, &strings->rows);
+    if (strings->blob.obj) PyBuffer_Release(&strings->blob);
+    if (strings->offsets.obj) PyBuffer_Release(&strings->offsets);
+    if (strings->rows.obj) PyBuffer_Release(&strings->rows);
 }
 
 static PyObject *string_at(const Strings *strings, int64_t row) {
@@ -241,8 +172,6 @@ static PyObject *py_slates(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"blend", py_blend, METH_VARARGS,
-     "blend(offsets, likeness, width, others, other, columns, weights, kinds, scores)"},
     {"order", py_order, METH_VARARGS, "order(offsets, scores, twins, order) -> whether no two are equal"},
     {"slates", py_slates, METH_VARARGS,
      "slates(picked, ends, scores, sources, likeness, width, first, last, liked, ids, titles, names, make, reasons)"},

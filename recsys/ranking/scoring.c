@@ -4,10 +4,10 @@
  * AVX-512 sixteen rows are added up side by side, for a register holds the leaves of a tree. Leaves are added in numpy's
  * order (pairwise, in blocks of up to 128), so that sums are the same to the last bit.
  */
+#include "../module.h"
+
 #include <stdint.h>
 #include <stdlib.h>
-
-#include "../module.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>

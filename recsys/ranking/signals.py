@@ -67,9 +67,15 @@ class Likeness:
         return candidates.likeness[:, self.column]
 
 
-def because(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
-    """Return (n,) the largest cosine to one of the items liked last; NaN where there is none."""
-    return np.fmax.reduce(c.likeness[:, BECAUSE:ROLES], axis=1)
+@dataclass(frozen=True, slots=True)
+class Largest:
+    """A signal that is the largest of some columns of `CandidateSet.likeness`: those from `first` to before `end`."""
+
+    first: int
+    end: int
+
+    def __call__(self, candidates: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
+        return np.fmax.reduce(candidates.likeness[:, self.first : self.end], axis=1)
 
 
 def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
@@ -129,7 +135,7 @@ SIGNALS = {
     ),
     "because": Signal(
         "cosine to the nearest of the items liked last",
-        because, roles=tuple(range(BECAUSE, ROLES)), weight=0.3, grid=(0.0, 0.03, 0.1, 0.4), turn=6,
+        Largest(BECAUSE, ROLES), roles=tuple(range(BECAUSE, ROLES)), weight=0.3, grid=(0.0, 0.03, 0.1, 0.4), turn=6,
     ),
     "popularity": Signal(  # hardly negative: otherwise items without likes would rank before all others
         "likes on a log scale, 1 for the most liked item of the shards that answered",

@@ -84,16 +84,17 @@ class Ranker:
         every = (*FEATURES, *self.known)
         if not set(names) <= set(every):
             raise VersionError("the ranking model was trained on other signals than this release has; train again")
-        self._names = names
+        self.names = tuple(names)
+        """Of its features, in the order of the columns that `trees` look at."""
         self._columns = [every.index(name) for name in names]  # an older model may have fewer
-        self._trees = Trees(model.dump_model())
+        self.trees = Trees(model.dump_model())
         self._text = text
         self._model: Any = None
         """The model as LightGBM has it, once somebody has asked for shares."""
 
     def score(self, table: Floats) -> Floats:
         """Return (n,) float32, to be added to the blend of each row of `features`, followed by those of `known`."""
-        return self._trees.score(table[:, self._columns])
+        return self.trees.score(table[:, self._columns])
 
     def shares(self, table: Floats) -> list[dict[str, float]]:
         """Return what each feature adds to the output of each row of `features`, and the output's mean as `base`: exact
@@ -103,7 +104,7 @@ class Ranker:
 
         if self._model is None:
             self._model = lightgbm.Booster(model_str=self._text)
-        names = [*self._names, "base"]
+        names = [*self.names, "base"]
         contributions = np.asarray(self._model.predict(table[:, self._columns], pred_contrib=True, num_threads=1))
         return [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
 

@@ -7,19 +7,21 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from recsys.config.serving import Serving
 from recsys.datatypes import Floats
 from recsys.model.profiles import position
 from recsys.ranking import known_features
 from recsys.ranking.batch_query import Prepared
-from recsys.ranking.blending import scores
+from recsys.ranking.blending import Measured, blends_alike, scores
 from recsys.ranking.relevance import relevant
+from recsys.ranking.rescoring import facts, rescored
 from recsys.ranking.rules import BatchRules
 from recsys.ranking.selection import blend
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import NO_SIGNALS, Moment, measure
-from recsys.ranking.tree_ranker import features
+from recsys.ranking.tree_ranker import Ranker, features
 from recsys.serving.kept_questions import KeptQuestions
 from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.transport.clock import Clock
@@ -32,15 +34,21 @@ class Gathered(msgspec.Struct, frozen=True):
     batch: Sequence[Prepared]
     candidates: CandidateSet
     signals: Floats
-    """(n, len(SIGNALS)); (0, len(SIGNALS)): nobody looks at them."""
+    """(n, len(SIGNALS)); (0, len(SIGNALS)): nobody looks at single ones."""
     scores: Floats
     """(n,) the linear blend."""
     missing: tuple[str, ...]
     """Shards that did not answer, and servers of indexes."""
-    now: float
-    """Unix seconds."""
+    moment: Moment
     rules: BatchRules
     """Those that hold now."""
+    measured: Measured | None = None
+    """None: `signals` has them."""
+
+    @property
+    def now(self) -> float:
+        """Unix seconds."""
+        return self.moment.now
 
     @property
     def histories(self) -> Floats:
@@ -55,12 +63,24 @@ class Gathered(msgspec.Struct, frozen=True):
     def features(self, known: Sequence[str] = ()) -> Floats:
         """What trees rank by, see `ranking/tree_ranker.py`. `known`: what they look at of users and moments."""
         offsets, sources = self.candidates.offsets, self.candidates.sources
-        table = features(offsets, sources, self.signals, self.scores, self.histories, self.sessions)
-        if not known:
-            return table
+        signals = self.signals if self.measured is None else measure(self.candidates, self.moment)
+        table = features(offsets, sources, signals, self.scores, self.histories, self.sessions)
+        return np.concatenate([table, self._known(known)[self.candidates.requests]], axis=1) if known else table
+
+    def _known(self, names: Sequence[str]) -> Floats:
+        """(B, names) float32 of each request's user and moment."""
+        if not names:
+            return np.zeros((len(self.batch), 0), np.float32)
         values = [known_features.told_apart(p.attributes, p.query.context) for p in self.batch]
-        own = known_features.table(known, values)
-        return np.concatenate([table, own[self.candidates.requests]], axis=1)
+        return known_features.table(names, values)
+
+    def rescored(self, ranker: Ranker, enabled: npt.NDArray[np.bool_]) -> Floats:
+        """See `Ranker.rescored`."""
+        blends = None if self.measured is None else blends_alike()
+        if blends is None or self.measured is None:
+            return ranker.rescored(self.candidates, self.features(ranker.known), self.scores, enabled)
+        own = facts(self.histories, self.sessions, self._known(ranker.known))
+        return rescored(self.measured, self.scores, ranker, enabled, own, blends)
 
 
 class ShardsAnswer(msgspec.Struct, frozen=True):
@@ -124,17 +144,21 @@ def measured(
     batch: Sequence[Prepared],
     wanted: Collection[str] | None,
     weights: Sequence[Mapping[str, float]],
+    *,
+    trees: bool = False,
 ) -> Gathered | None:
     """Measure the candidates; None where no shard answered.
 
     `wanted`: names of signals; None: the scores alone are. `weights`: of each request's blend; empty: none is blended.
+    `trees`: whether trees are going to look at the signals.
     """
     if answer.candidates is None:
         return None
     candidates, moment = relevant(answer.candidates, batch), answer.moment
     if wanted is None:
-        signals, blended = NO_SIGNALS, scores(candidates, moment, weights)
-    else:
-        signals = measure(candidates, moment, wanted)
-        blended = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
-    return Gathered(batch, candidates, signals, blended, answer.missing, moment.now, answer.rules)
+        own = Measured(candidates, moment, every=trees)
+        blended = scores(own, weights)
+        return Gathered(batch, candidates, NO_SIGNALS, blended, answer.missing, moment, answer.rules, own)
+    signals = measure(candidates, moment, wanted)
+    blended = blend(signals, candidates.requests, weights) if weights else np.zeros(len(signals), np.float32)
+    return Gathered(batch, candidates, signals, blended, answer.missing, moment, answer.rules)

@@ -93,8 +93,8 @@ class Recommender:
     async def _answer(
         self, batch: Sequence[Prepared], serve: Serve, clock: Clock, foresight: Foresight | None = None
     ) -> list[Slate | Exception]:
-        # Trees and explanations look at every signal, the blend at those that have a weight.
-        every = serve.ranker is not None or any(p.query.explain for p in batch)
+        # Explanations look at every signal, the blend at those that have a weight.
+        every = any(p.query.explain for p in batch)
         weights = [p.weights(serve) for p in batch]
         gathered = await self._gather(batch, serve, clock, SIGNALS.keys() if every else None, weights, foresight)
         if gathered is None:
@@ -201,7 +201,7 @@ class Recommender:
         if answer is None:
             answer = await self._gathering.ask(batch, serve, clock)
         clock.lap("candidates")
-        return measured(answer, batch, wanted, weights)
+        return measured(answer, batch, wanted, weights, trees=serve.ranker is not None)
 
 
 def _ranked(gathered: Gathered, serve: Serve) -> Floats:
@@ -209,8 +209,7 @@ def _ranked(gathered: Gathered, serve: Serve) -> Floats:
     by_trees = [p.scenario.learned and p.query.vector is None and p.query.like_item is None for p in gathered.batch]
     if serve.ranker is None or not any(by_trees):
         return gathered.scores
-    table = gathered.features(serve.ranker.known)
-    return serve.ranker.rescored(gathered.candidates, table, gathered.scores, np.array(by_trees))
+    return gathered.rescored(serve.ranker, np.array(by_trees))
 
 
 def _shares(gathered: Gathered, serve: Serve) -> Callable[[int], Mapping[str, float]]:

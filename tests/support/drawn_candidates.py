@@ -6,9 +6,11 @@ import numpy as np
 
 from recsys.columns import StringColumn
 from recsys.ranking.picking import NAMED
+from recsys.ranking.signals import Moment
 from recsys.shard.candidates import NUMBERS, CandidateSet
 from recsys.shard.trail_measures import LIKENESS
 
+MOMENT = Moment(1_760_000_000.0, 86_400.0, 86_400.0 * 30)
 MASKS = [bits for bits, names in enumerate(NAMED) if names]
 
 
@@ -36,3 +38,15 @@ def candidates_of(rng: np.random.Generator, sizes: list[int], *, some_rows: bool
         matches=np.zeros((n, 0), np.uint8),
         top_count=1.0,
     )
+
+
+def varied(rng: np.random.Generator, sizes: list[int]) -> CandidateSet:
+    """Candidates some of whose numbers are unknown, without end, or out of the range of a signal."""
+    candidates = candidates_of(rng, sizes, some_rows=False, twins=False)
+    n = len(candidates.keys)
+    candidates.columns[:, 0] = rng.integers(0, 50, n)
+    candidates.columns[:, 1] = rng.choice([-np.inf, MOMENT.now / MOMENT.trend_half_life_s + 3.0, 0.0], n)
+    candidates.columns[:, 2] = rng.choice([np.nan, MOMENT.now - 1e6, MOMENT.now + 5.0], n)
+    some = rng.random(candidates.likeness.shape) < 0.2
+    candidates.likeness[some] = rng.choice(np.array([-0.0, 7.0, -3.0, np.inf], np.float32), int(some.sum()))
+    return candidates

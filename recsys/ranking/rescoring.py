@@ -1,0 +1,59 @@
+"""The best candidates of a batch as trees see them, and their scores, where nobody looks at the single signals, by
+compiled code where it is there.
+
+`blends.c` fills the table that `tree_ranker.features` fills for all candidates, for those alone that are rescored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.datatypes import Floats
+from recsys.ranking.blending import EVERY, Blends, Measured
+from recsys.ranking.signals import SIGNALS
+from recsys.ranking.tree_ranker import RESCORED, Ranker
+
+Ints = npt.NDArray[np.int64]
+
+_OF_CANDIDATES = (*SIGNALS, "blend", "blend_gap", "rank", "sources")
+"""What the table has of each candidate, and behind them what it has of each request, in the order of `blends.c`."""
+_OF_REQUESTS = ("history", "session")
+
+
+def facts(histories: Floats, sessions: Floats, known: Floats) -> Floats:
+    """(B, 2 + k) float32: what a table has of B requests. The arguments are those of `tree_ranker.features`, and (B, k)
+    float32 of `Ranker.known`.
+    """
+    return np.concatenate([np.log1p(np.stack([histories, sessions], axis=1)), known], axis=1)
+
+
+def rescored(
+    measured: Measured, scores: Floats, ranker: Ranker, enabled: npt.NDArray[np.bool_], facts: Floats, blends: Blends
+) -> Floats:
+    """What `Ranker.rescored` returns."""
+    wanted = _wanted(ranker.names, ranker.known)
+    rows = np.empty(min(len(scores), RESCORED * len(enabled)), np.int64)
+    table = np.empty((len(rows), len(wanted)), np.float32)
+    filled = blends.best(
+        *measured.arrays(EVERY), scores, measured.candidates.sources, enabled, facts, _logs(), wanted, rows, table
+    )
+    rows = rows[:filled]
+    corrected = scores.copy()
+    corrected[rows] += ranker.trees.score(table[:filled])
+    return corrected
+
+
+@lru_cache(8)  # versions that are served
+def _wanted(names: tuple[str, ...], known: Sequence[str]) -> Ints:
+    every = (*_OF_CANDIDATES, *_OF_REQUESTS, *known)
+    return np.array([every.index(name) for name in names], np.int64)
+
+
+@lru_cache(1)
+def _logs() -> Floats:
+    """(RESCORED,) float32: the rank of the best candidates, as trees see it."""
+    return np.log1p(np.arange(RESCORED)).astype(np.float32)
