@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import Any
 
 from ray import serve
@@ -54,37 +54,28 @@ class RemoteShard:
 
     def __init__(self, handle: Callable[[], DeploymentHandle[Any]]) -> None:
         self._handle = handle
+        self._methods: dict[str, DeploymentHandle[Any]] = {}
 
-    @cached_property
-    def _search(self) -> DeploymentHandle[Any]:
-        return self._handle().options(method_name="search")
-
-    @cached_property
-    def _vectors(self) -> DeploymentHandle[Any]:
-        return self._handle().options(method_name="vectors")
-
-    @cached_property
-    def _items(self) -> DeploymentHandle[Any]:
-        return self._handle().options(method_name="items")
-
-    @cached_property
-    def _page(self) -> DeploymentHandle[Any]:
-        return self._handle().options(method_name="page")
+    def _method(self, name: str) -> DeploymentHandle[Any]:
+        method = self._methods.get(name)
+        if method is None:
+            method = self._methods[name] = self._handle().options(method_name=name)
+        return method
 
     async def search(self, query: ShardQuery) -> CandidateSet:
-        answer: CandidateSet = await self._search.remote(query)
+        answer: CandidateSet = await self._method("search").remote(query)
         return answer
 
     async def vectors(self, version: str, item_ids: Sequence[str]) -> tuple[tuple[str, ...], Floats]:
-        answer: tuple[tuple[str, ...], Floats] = await self._vectors.remote(version, item_ids)
+        answer: tuple[tuple[str, ...], Floats] = await self._method("vectors").remote(version, item_ids)
         return answer
 
     async def items(self, version: str, item_ids: Sequence[str]) -> list[Item]:
-        answer: list[Item] = await self._items.remote(version, item_ids)
+        answer: list[Item] = await self._method("items").remote(version, item_ids)
         return answer
 
     async def page(self, version: str, after: str | None, limit: int, given: Filter | None) -> list[Item]:
-        items: list[Item] = await self._page.remote(version, after, limit, given)
+        items: list[Item] = await self._method("page").remote(version, after, limit, given)
         return items
 
 

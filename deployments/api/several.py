@@ -14,6 +14,7 @@ from deployments.api.parameters import check_text, context_of
 from deployments.api.problems import status_of
 from deployments.api.routes import CheckedRoute
 from deployments.api.several_schemas import PageBody, PageOut, RowIn, UsersBody, UsersOut
+from deployments.api.slate_body import SlateHead
 from recsys.access.gate import Gate
 from recsys.answers import Recommendation, Slate
 from recsys.datatypes import RecQuery
@@ -29,14 +30,9 @@ _ID_CHARS = 120
 """Characters of a request's id that the ids of its answers begin with: those have at most 128."""
 
 
-class _Answer(msgspec.Struct, omit_defaults=True, gc=False):
+class _Answer(SlateHead, omit_defaults=True, gc=False):
     """What AnswerOut documents, of a slate."""
 
-    request_id: str
-    scenario: str
-    model_version: str
-    index_version: str
-    degraded: tuple[str, ...]
     items: tuple[Recommendation, ...]
     user_id: str | None = None
     name: str = ""

@@ -12,14 +12,19 @@ from recsys.datatypes import RecQuery
 from recsys.serving.left_out import WhyNot
 
 
-class _Body(msgspec.Struct, omit_defaults=True, gc=False):
-    """What SlateOut documents, written as JSON without a step between."""
+class SlateHead(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a slate begins with, alone or among several."""
 
     request_id: str
     scenario: str
     model_version: str
     index_version: str
     degraded: tuple[str, ...]
+
+
+class _Body(SlateHead, omit_defaults=True, gc=False):
+    """What SlateOut documents, written as JSON without a step between."""
+
     took_ms: float
     items: tuple[Recommendation, ...]
     unknown_items: tuple[str, ...] | None = None

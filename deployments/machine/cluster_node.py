@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployments.machine import preflight
 from deployments.machine.cluster_drain import drain_node
 from deployments.machine.cluster_members import wait_for
 from deployments.machine.cluster_redis import gcs_redis, refuse_if_local
@@ -20,15 +21,6 @@ from deployments.machine.cluster_watch import RAYLET, Watch, name_of
 from deployments.machine.environment import ray_environment
 from deployments.machine.first_steps import lay_out, started
 from deployments.machine.instance import LOOPBACK, Instance, instance_id, read_instance, runtime_dir
-from deployments.machine.preflight import (
-    GIB,
-    available_memory,
-    is_loopback,
-    refuse_if_open,
-    refuse_if_short_of_memory,
-    refuse_if_taken,
-    refuse_if_traces_cannot_leave,
-)
 from deployments.machine.processes import instance_processes, stop_instance
 from deployments.machine.ray_head import start_fork_server, start_ray
 from deployments.machine.redis_check import check_redis
@@ -72,7 +64,7 @@ class ClusterNode:
         on_phase: OnPhase = lambda _phase: None,
         *,
         resources: Resources | None = None,
-        memory: Callable[[], int] = available_memory,
+        memory: Callable[[], int] = preflight.available_memory,
         warn: Callable[[str], None] = lambda _line: None,
     ) -> Instance:
         """Start this machine, and return once it has joined; the head also hands the config file to Serve.
@@ -80,7 +72,7 @@ class ClusterNode:
         After any failure nothing keeps running. What is left of a machine that died is ended first. Raises
         RuntimeFailure, or BadInput for the config file; each is one line that names the fix.
         """
-        resources = resources or Resources(memory_needed=2 * GIB)
+        resources = resources or Resources(memory_needed=2 * preflight.GIB)
         with self._locked():
             on_phase("checks")
             self._end_leftovers(on_phase)
@@ -92,12 +84,12 @@ class ClusterNode:
         place: Place,
         *,
         resources: Resources,
-        memory: Callable[[], int] = available_memory,
+        memory: Callable[[], int] = preflight.available_memory,
         warn: Callable[[str], None] = lambda _line: None,
     ) -> Instance:
         """What `up` would start, after all that it looks at before. Starts and writes nothing; errors: as of `up`."""
         self._refuse(place, warn)
-        refuse_if_short_of_memory(memory(), resources.memory_needed)
+        preflight.refuse_if_short_of_memory(memory(), resources.memory_needed)
         return self._instance(place)
 
     def running(self) -> Instance:
@@ -151,17 +143,17 @@ class ClusterNode:
 
     def _refuse(self, place: Place, warn: Callable[[str], None]) -> None:
         config = self._config
-        if is_loopback(place.address):
+        if preflight.is_loopback(place.address):
             raise RuntimeFailure(f"--address: {place.address} is of this machine alone; for one machine: recsys up")
         url = refuse_if_local(config.platform.external_redis())
         host, port = config.http_address
-        if is_loopback(host):
+        if preflight.is_loopback(host):
             raise RuntimeFailure(
                 f"http_options.host is {host}: the HAProxy of one machine must reach the composers of the others; set "
                 "it to 0.0.0.0"
             )
-        refuse_if_open(host, config.serving.security)
-        refuse_if_traces_cannot_leave(config.serving.tracing)
+        preflight.refuse_if_open(host, config.serving.security)
+        preflight.refuse_if_traces_cannot_leave(config.serving.tracing)
         if tls := config.certificate:
             joined(*tls)
         ports = config.platform.ports
@@ -175,7 +167,7 @@ class ClusterNode:
             used |= {"fallback": ports.fallback}
         named = {f"args.ports.{use}": number for use, number in used.items()}
         for where in (LOOPBACK, place.address):
-            refuse_if_taken({"the API, http_options.port": port, **named}, where)
+            preflight.refuse_if_taken({"the API, http_options.port": port, **named}, where)
         for line in check_redis(url, config.platform.redis_prefix):
             warn(line)
 

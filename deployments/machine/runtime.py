@@ -14,6 +14,7 @@ from typing import Self
 
 from pydantic import Field
 
+from deployments.machine import preflight
 from deployments.machine.environment import Tuning, ray_environment
 from deployments.machine.first_deploy import deploy_first
 from deployments.machine.first_steps import clear, lay_out, started
@@ -25,15 +26,6 @@ from deployments.machine.platform_redis import (
     refuse_if_served_elsewhere,
     running_redis,
     start_embedded,
-)
-from deployments.machine.preflight import (
-    GIB,
-    available_memory,
-    is_loopback,
-    refuse_if_open,
-    refuse_if_short_of_memory,
-    refuse_if_taken,
-    refuse_if_traces_cannot_leave,
 )
 from deployments.machine.processes import instance_processes, stop_instance
 from deployments.machine.ray_head import start_fork_server, start_ray
@@ -54,7 +46,7 @@ class Resources(Settings):
     """Cores that Ray assigns. None: all."""
     object_store_bytes: int = 256 << 20
     """Shared memory for Ray's objects. Batch jobs use it; serving hardly does."""
-    memory_needed: int = 4 * GIB
+    memory_needed: int = 4 * preflight.GIB
     """Bytes that must be available at the start."""
 
 
@@ -88,7 +80,7 @@ class Runtime:
         on_phase: OnPhase = lambda _phase: None,
         *,
         timeout_s: float = 300.0,
-        memory: Callable[[], int] = available_memory,
+        memory: Callable[[], int] = preflight.available_memory,
         tuning: Tuning | None = None,
         warn: Callable[[str], None] = lambda _line: None,
     ) -> Instance:
@@ -110,7 +102,7 @@ class Runtime:
         self,
         config: ServeConfig,
         *,
-        memory: Callable[[], int] = available_memory,
+        memory: Callable[[], int] = preflight.available_memory,
         warn: Callable[[str], None] = lambda _line: None,
     ) -> Instance:
         """What `up` would start, after all that it looks at before. Starts and writes nothing; errors: as of `up`."""
@@ -185,17 +177,17 @@ class Runtime:
         if config.platform.external_redis() is None:
             refuse_if_served_elsewhere(self._home)
         host, port = config.http_address
-        refuse_if_open(host, config.serving.security)
-        refuse_if_traces_cannot_leave(config.serving.tracing)
+        preflight.refuse_if_open(host, config.serving.security)
+        preflight.refuse_if_traces_cannot_leave(config.serving.tracing)
         if tls := config.certificate:
             joined(*tls)
         # Serve skips busy ports in the range for replicas. Some are busy for a minute after a platform has ended.
         ports = (self._ports or config.platform.ports).model_dump(exclude={"replicas"})
         api = {"the API, http_options.port": port}
-        refuse_if_taken({**api, **{f"args.ports.{use}": number for use, number in ports.items()}})
-        refuse_if_taken(api, host)
+        preflight.refuse_if_taken({**api, **{f"args.ports.{use}": number for use, number in ports.items()}})
+        preflight.refuse_if_taken(api, host)
         check_external(config, warn)
-        refuse_if_short_of_memory(memory(), self._resources.memory_needed)
+        preflight.refuse_if_short_of_memory(memory(), self._resources.memory_needed)
 
     def _instance(self, config: ServeConfig) -> Instance:
         folder = runtime_dir(self._home)
@@ -235,7 +227,7 @@ class Runtime:
         with rollout_of(instance) as rollout:
             rollout.wait(instance.api_url, on_phase, timeout_s, instance.certificate)
         host, port = config.http_address
-        refuse_if_exposed(self._id, None if is_loopback(host) else port)
+        refuse_if_exposed(self._id, None if preflight.is_loopback(host) else port)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
 
 import numpy as np
-import psutil
 from msgspec.structs import replace
 
 from load_tests.ann.contender import Floats, Ints, K
+from load_tests.ann.raw.plain import InProcess
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
@@ -27,7 +26,7 @@ _EXACT = ("hnsw", "flat", "annoy")
 """Engines of exact vectors are asked for ten; all others, which round, for fifty that the shard scores exactly."""
 
 
-class Driver:
+class Driver(InProcess):
     """`kind` is an engine, and behind a slash what the shard keeps of the vectors, as `hnsw_int8/float16`."""
 
     def __init__(self, kind: str) -> None:
@@ -72,11 +71,3 @@ class Driver:
         best = place < K
         rows[requests[best], place[best]] = at[best]
         return rows
-
-    def other(self) -> Self:
-        return self
-
-    def servers(self) -> list[psutil.Process]:
-        return []
-
-    def close(self) -> None: ...

@@ -7,8 +7,6 @@ https://milvus.io. The URL is `http://user:password@host:19530`, `https://` wher
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -18,7 +16,7 @@ from pydantic import Field
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW
 from recsys.index.store_client import PATIENCE_S, StoreSpec, one_line, wait_until_found
-from recsys.index.stored import StoreIndex, created, loaded
+from recsys.index.stored import StoreEngine
 
 _STEP_BYTES = 4 << 20
 """Of vectors in one call; a server takes 64 MB."""
@@ -140,9 +138,5 @@ def connect(spec: Spec) -> Milvus:
     return Milvus(spec)
 
 
-def create(spec: Spec, dimension: int) -> StoreIndex:
-    return created(spec, partial(connect, spec), dimension)
-
-
-def load(path: Path, spec: Spec, dimension: int) -> StoreIndex:
-    return loaded(path, spec, partial(connect, spec), dimension)
+_engine = StoreEngine(connect)
+create, load = _engine.create, _engine.load

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +20,7 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import Unavailable, VersionError
 from recsys.index.base import NO_ROW
 from recsys.index.store_client import PATIENCE_S, StoreSpec, one_line
-from recsys.index.stored import StoreIndex, created, loaded
+from recsys.index.stored import StoreEngine
 
 if TYPE_CHECKING:
     import psycopg
@@ -181,9 +179,5 @@ def connect(spec: Spec) -> Postgres:
     return Postgres(spec)
 
 
-def create(spec: Spec, dimension: int) -> StoreIndex:
-    return created(spec, partial(connect, spec), dimension)
-
-
-def load(path: Path, spec: Spec, dimension: int) -> StoreIndex:
-    return loaded(path, spec, partial(connect, spec), dimension)
+_engine = StoreEngine(connect)
+create, load = _engine.create, _engine.load

@@ -7,8 +7,6 @@ index needs the metric `dotproduct` and the dimension of the vectors. A search i
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +17,7 @@ from recsys.datatypes import Floats, Rows
 from recsys.errors import Unavailable, VersionError
 from recsys.index.base import NO_ROW
 from recsys.index.store_client import PATIENCE_S, StoreSpec, one_line, wait_until_found
-from recsys.index.stored import StoreIndex, created, loaded
+from recsys.index.stored import StoreEngine
 
 _STEP_BYTES = 1 << 20
 """Of vectors in one call. It takes 2 MB of JSON and 1,000 vectors; a component is some ten characters."""
@@ -146,9 +144,5 @@ def connect(spec: Spec) -> Pinecone:
     return Pinecone(spec)
 
 
-def create(spec: Spec, dimension: int) -> StoreIndex:
-    return created(spec, partial(connect, spec), dimension)
-
-
-def load(path: Path, spec: Spec, dimension: int) -> StoreIndex:
-    return loaded(path, spec, partial(connect, spec), dimension)
+_engine = StoreEngine(connect)
+create, load = _engine.create, _engine.load

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
 from contextlib import suppress
@@ -162,20 +163,28 @@ class StoreIndex(GraphIndex):
         return body
 
 
-def created(spec: StoreSpec, connect: Connect, dimension: int) -> StoreIndex:
-    """An empty index, whose collection is made of the vectors that it is given first."""
-    return StoreIndex(SidedGraph(dimension, partial(_build, spec, connect)))
+class StoreEngine:
+    """`create` and `load` of an engine whose vectors lie in a store, see `recsys.index.base.Engine`. `connect` opens
+    the store that a spec names.
+    """
 
+    def __init__(self, connect: Callable[[Any], Store]) -> None:
+        self._connect = connect
 
-def loaded(path: Path, spec: StoreSpec, connect: Connect, dimension: int) -> StoreIndex:
-    """What `StoreIndex.save` wrote. The store is not asked. VersionError as for every engine."""
-    nodes, parts, collection = load_nodes(path), read_parts(path), None
-    if parts.side.shape[1] != dimension:
-        raise VersionError(f"{path} has vectors of dimension {parts.side.shape[1]}, and {dimension} is needed")
-    if len(parts.body):
-        reference = orjson.loads(parts.body.tobytes())
-        collection = Collection(spec, connect, reference["collection"], reference["count"])
-    return StoreIndex(SidedGraph(dimension, _nothing, collection, parts), nodes)
+    def create(self, spec: StoreSpec, dimension: int) -> StoreIndex:
+        """An empty index, whose collection is made of the vectors that it is given first."""
+        return StoreIndex(SidedGraph(dimension, partial(_build, spec, partial(self._connect, spec))))
+
+    def load(self, path: Path, spec: StoreSpec, dimension: int) -> StoreIndex:
+        """What `StoreIndex.save` wrote. The store is not asked. VersionError as for every engine."""
+        nodes, parts, collection = load_nodes(path), read_parts(path), None
+        if parts.side.shape[1] != dimension:
+            raise VersionError(f"{path} has vectors of dimension {parts.side.shape[1]}, and {dimension} is needed")
+        if len(parts.body):
+            reference = orjson.loads(parts.body.tobytes())
+            connect = partial(self._connect, spec)
+            collection = Collection(spec, connect, reference["collection"], reference["count"])
+        return StoreIndex(SidedGraph(dimension, _nothing, collection, parts), nodes)
 
 
 def drop(path: Path) -> None:

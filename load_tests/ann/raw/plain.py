@@ -1,4 +1,4 @@
-"""What drivers have in common whose answers are the numbers of vectors, and that one object serves to all threads."""
+"""What drivers have in common that work within this process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ import psutil
 from load_tests.ann.contender import Ints
 
 
-class PlainDriver:
-    """Its library works within this process, and nothing is to be closed."""
-
-    def rows(self, answer: Ints) -> Ints:
-        return answer
+class InProcess:
+    """One object serves all threads, and nothing is to be closed."""
 
     def other(self) -> Self:
         return self
@@ -22,3 +19,10 @@ class PlainDriver:
         return []
 
     def close(self) -> None: ...
+
+
+class PlainDriver(InProcess):
+    """Its answers are the numbers of vectors."""
+
+    def rows(self, answer: Ints) -> Ints:
+        return answer
