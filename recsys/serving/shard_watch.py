@@ -82,6 +82,7 @@ class ShardWatch:
         versions = list(self._versions.values())
         for version in versions:
             version.shard.likeness.expire()
+            version.shard.promoted.expire()
         self._items.tell({(version.version,): version.shard.items.live for version in versions})
         telemetry.set("recsys_log_lag_seconds", max([await version.lag_s() for version in versions], default=0.0))
         telemetry.set("recsys_log_entries", max([await version.log_length() for version in versions], default=0))

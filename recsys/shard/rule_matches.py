@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import blake2b
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,8 +58,8 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
         every = [request for request, whole in zip(wanting, (counts == len(ranked)).tolist(), strict=True) if whole]
         every = [request for request in every if request in vectors] if k < len(ranked) <= 2 * _SCORED else []
         if every:
-            places = _chosen_of_all(read, len(ranked), k, np.stack([vectors[request] for request in every]))
-            proposals.append(_proposed(np.repeat(every, k), ranked[places.ravel()]))
+            rows = _rows_of_all(shard, read, ranked, k, [vectors[request] for request in every])
+            proposals.append(_proposed(np.repeat(every, k), rows))
         done = set(every)
         for request, kept in zip(wanting, keep, strict=True):
             if request in done:
@@ -101,6 +104,24 @@ def _chosen(vectors: _Vectors, places: Rows, k: int, vector: Floats | None) -> R
     others = np.ones(len(places), bool)
     others[order] = False
     return np.concatenate([scored[order], places[others][: k // 2]])
+
+
+def _rows_of_all(shard: Shard, read: _Vectors, ranked: Rows, k: int, vectors: Sequence[Floats]) -> Rows:
+    """(m * k,) rows that are chosen for each of m vectors, where all matches may be taken, which are more than k.
+
+    They follow from the vector and from the matches in their order, as the vectors of rows never change. So who comes
+    again gets those of last time.
+    """
+    matches = k.to_bytes(8, "little") + blake2b(ranked.tobytes(), digest_size=16).digest()
+    keys = [matches + vector.tobytes() for vector in vectors]
+    chosen = [shard.promoted.take(key) for key in keys]
+    lacking = [place for place, rows in enumerate(chosen) if rows is None]
+    if lacking:
+        places = _chosen_of_all(read, len(ranked), k, np.stack([vectors[place] for place in lacking]))
+        for place, rows in zip(lacking, ranked[places], strict=True):
+            chosen[place] = own = rows.copy()
+            shard.promoted.put(keys[place], own)
+    return np.concatenate([rows for rows in chosen if rows is not None])
 
 
 def _chosen_of_all(vectors: _Vectors, matches: int, k: int, queries: Floats) -> Rows:

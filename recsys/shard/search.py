@@ -153,7 +153,7 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
         known = causes(query, rows, offsets, scores)
     if known is None:
         return _measured(shard, query, rows, offsets, scores)
-    parts = [shard.likeness.take(*cause) for cause in known]
+    parts: list[Floats | None] = [shard.likeness.take(trail, cause) for trail, cause in known]
     lacking = [b for b, part in enumerate(parts) if part is None]
     if lacking:
         ends = offsets.tolist()
@@ -166,7 +166,8 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
         measured = _measured(shard, asked, some, bounds, told)
         for b, start, end in zip(lacking, bounds.tolist(), bounds[1:].tolist(), strict=False):
             parts[b] = own = measured[start:end].copy()
-            shard.likeness.put(*known[b], own)
+            trail, cause = known[b]
+            shard.likeness.put(trail, own, cause)
     return np.concatenate([part for part in parts if part is not None])
 
 

@@ -15,7 +15,8 @@ from recsys.index.base import NO_ROW, VectorIndex
 from recsys.shard.allow_lists import AllowLists
 from recsys.shard.fresh_rows import FreshRows
 from recsys.shard.item_table import ItemTable
-from recsys.shard.kept_likeness import KeptLikeness
+from recsys.shard.kept_arrays import KeptArrays
+from recsys.shard.kept_likeness import MOST_BYTES
 from recsys.shard.match_depth import Depths
 from recsys.shard.plans import Costs, Planner
 from recsys.shard.row_lists import RowLists
@@ -25,6 +26,8 @@ from recsys.state.item_log import START_OF_LOG
 _SWEPT = 64
 """Dead rows leave the index whenever the number of rows reaches a multiple of this. What an insertion links depends on
 the removals before it. So removals have fixed places in the log, wherever a replica's reading begins and ends."""
+_PROMOTED_BYTES = 16 << 20
+"""Bytes that are kept of what rules promote: of some 5,000 users of 512 dimensions under one rule."""
 READ_S = 60.0
 """Seconds after which nobody reads a row that has gone: longer than any search or look at a page of items takes."""
 
@@ -48,8 +51,10 @@ class Shard:
         self.depths = Depths(items)
         self.planner = Planner(Costs.usual(items.width))
         """How the matches of a filter are looked for. Replicas measure its costs when they have loaded the shard."""
-        self.likeness = KeptLikeness()
-        """Of candidates for users who came before, where the version learned something."""
+        self.likeness = KeptArrays(MOST_BYTES)
+        """Of candidates for users who came before, where the version learned something, see `kept_likeness.py`."""
+        self.promoted = KeptArrays(_PROMOTED_BYTES)
+        """Rows that rules promoted to users who came before, see `rule_matches.py`."""
         self.cursor = cursor
         """Id of the last log entry applied."""
         self.snapshot = cursor

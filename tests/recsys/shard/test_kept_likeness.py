@@ -10,14 +10,13 @@ from msgspec.structs import replace
 
 from recsys.datatypes import Item, item_keys
 from recsys.shard.candidates import BECAUSE, LONG, ROLES, TASTE, ShardQuery
-from recsys.shard.kept_likeness import LASTS_S, KeptLikeness
+from recsys.shard.kept_arrays import KeptArrays
+from recsys.shard.kept_likeness import MOST_BYTES
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS
-from recsys.shard.trail_measures import LIKENESS
 from recsys.state.item_counts import Counts
 from recsys.versions.opening import open_shard
-from tests.support.clock import Clock
 from tests.support.lesson import Lesson
 from tests.support.small_shards import Asked, query_of
 from tests.support.world import DIMENSION, catalogue, unit_rows
@@ -62,7 +61,7 @@ def without_memory(shard: Shard, query: ShardQuery) -> np.ndarray:
     """
     alone = []
     for b in range(query.size):
-        shard.likeness = KeptLikeness()
+        shard.likeness = KeptArrays(MOST_BYTES)
         own = search(shard, query.part(np.array([b]))).likeness
         if query.trail_offsets[b] == query.trail_offsets[b + 1]:
             own[:, ROLES:] = np.nan
@@ -92,38 +91,3 @@ def test_who_comes_again_is_answered_to_the_bit_as_at_first(shards: list[Shard])
             np.testing.assert_array_equal(found[told], expected[told])
             assert not np.nan_to_num(found[~told]).any()
     assert len(shard.likeness) == 20
-
-
-def test_what_is_kept_is_weighed_and_the_oldest_leave_first() -> None:
-    kept, table = KeptLikeness(10_000), np.zeros((20, LIKENESS), np.float32)
-    causes = [(bytes([n]), bytes(8), bytes(100), bytes([n]), b"") for n in range(50)]
-    for n, cause in enumerate(causes):
-        kept.put(bytes([n]), cause, table + n)
-        assert kept.bytes <= 10_000
-    assert 3 <= len(kept) < 10
-    assert kept.take(bytes([0]), causes[0]) is None
-    assert kept.take(bytes([49]), causes[48]) is None
-    found = kept.take(bytes([49]), causes[49])
-    assert found is not None
-    assert (found == 49).all()
-    before = kept.bytes
-    kept.put(bytes([49]), causes[49], table)
-    assert kept.bytes == before
-
-
-def test_nothing_is_kept_for_long(clock: Clock) -> None:
-    """A shard does not hear of users who are erased."""
-    kept, table = KeptLikeness(), np.zeros((20, LIKENESS), np.float32)
-    cause = (b"a", b"b", b"c", b"d", b"")
-    kept.put(b"first", cause, table)
-    clock.forward(LASTS_S / 2)
-    kept.put(b"second", cause, table)
-    kept.expire()
-    assert len(kept) == 2
-    clock.forward(LASTS_S / 2 + 1)
-    kept.expire()
-    assert kept.take(b"first", cause) is None
-    assert kept.take(b"second", cause) is table
-    clock.forward(LASTS_S)
-    kept.expire()
-    assert (len(kept), kept.bytes) == (0, 0)

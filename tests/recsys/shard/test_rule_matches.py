@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from recsys.datatypes import Condition, Filter
 from recsys.shard.candidates import QUERY, TASTE
+from recsys.shard.kept_arrays import KeptArrays
 from recsys.shard.rule_matches import promoted
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
@@ -67,3 +68,28 @@ def test_half_of_the_matches_are_near_and_half_are_liked(shard: Shard) -> None:
         near = scored[np.argsort(-(shard.items.vectors(scored) @ vector), kind="stable")[:5]]
         others = free[~np.isin(free, near)][:4]
         assert proposed.rows.tolist() == [*near.tolist(), *others.tolist()]
+
+
+def test_who_comes_again_is_promoted_what_a_shard_without_memory_promotes() -> None:
+    """Also where others come beside, where the rule asks for more, and after likes, items and deletions came."""
+    shard, plain = make_shard(3000), make_shard(3000)
+    rng = np.random.default_rng(2)
+    for turn in range(16):
+        users = [
+            asked(seed) for seed in rng.choice(np.array([2, 4, 10, 14, 16, 22, 26, 28]), 5, replace=False).tolist()
+        ]
+        query = replace(
+            query_of(users),
+            rule_filters=(SEVENTH, EVEN),
+            rule_wants=tuple((b, place, 6 + turn % 2) for b in range(5) for place in (0, 1)),
+        )
+        plain.promoted = KeptArrays(1 << 20)
+        ours, theirs = search(shard, query), search(plain, query)
+        for name in ("keys", "sources", "likeness", "matches"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+        for one in (shard, plain):
+            liked = [f"i{n}" for n in (700 + turn, 702, 704)]
+            one.items.count(liked, [100.0 + turn, 5.0, turn], [0.0, 0.0, 0.0])
+            if turn % 4 == 3:
+                one.items.delete([f"i{706 + turn}"])
+    assert len(shard.promoted)
