@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,8 @@ class Picks(Protocol):
 
     def order(self, offsets: Ints, scores: Floats, twins: Keys, order: Ints, /) -> bool: ...
 
+    def pinned(self, offsets: Ints, order: Ints, rows: Ints, sizes: Ints, position: int, slates: Ints, /) -> None: ...
+
     def slates(
         self, picked: Ints, ends: Ints, scores: Floats, sources: Ints, likeness: Floats, width: int, first: int,
         last: int, liked: int, ids: Any, titles: Any, names: tuple[str, ...], make: Any, reasons: list[Reasons], /,
@@ -56,6 +58,24 @@ def ordered(candidates: CandidateSet, scores: Floats, picks: Picks | None = PICK
         return None
     order = np.empty(len(scores), np.int64)
     return order if picks.order(candidates.offsets, scores, candidates.twins, order) else None
+
+
+def with_pin(
+    offsets: Ints, order: Ints, k: Sequence[int], rows: Ints, position: int, picks: Picks | None = PICKS
+) -> list[Ints] | None:
+    """Return what `placement.place` makes of the slates of all requests where a single pin is there: the first k[b] of
+    request b in their order, with the first of `rows` in the pin's position, from 1. None: there is no compiled code.
+
+    `offsets`: see `CandidateSet`. `order`: as `ordered` returns it. `rows`: the pin's matches, of those requests that
+    have it.
+    """
+    if picks is None:
+        return None
+    sizes = np.minimum(offsets[1:] - offsets[:-1], np.array(k, np.int64))
+    ends = [*accumulate(sizes.tolist(), initial=0)]
+    table = np.empty(ends[-1], np.int64)
+    picks.pinned(offsets, order, rows, sizes, position, table)
+    return [table[start:end] for start, end in pairwise(ends)]
 
 
 def slates(

@@ -50,6 +50,49 @@ end:
     return result;
 }
 
+/* The first `size` of a request's n candidates in their order, with the first that is marked in the place `at`. */
+static void pin_one(const int64_t *order, int64_t n, int64_t size, const char *marked, int64_t at, int64_t *slate) {
+    int64_t pinned = 0, next = 0;
+    while (pinned < n && !marked[order[pinned]]) pinned++;
+    for (int64_t i = 0; i < size; i++) {
+        if (next == pinned && pinned < n) next++;
+        slate[i] = i == at && pinned < n ? order[pinned] : order[next++];
+    }
+}
+
+static PyObject *py_pinned(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer offsets, order, rows, sizes, slates;
+    long long position;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*Lw*", &offsets, &order, &rows, &sizes, &position, &slates)) return NULL;
+    PyObject *result = NULL;
+    int64_t parts = (int64_t)(offsets.len / 8) - 1, n = (int64_t)(order.len / 8), filled = 0;
+    const int64_t *ends = offsets.buf, *places = order.buf, *matches = rows.buf, *size = sizes.buf;
+    char *marked = calloc((size_t)n + 1, 1);
+    int fits = position > 0 && sizes.len == parts * 8 && bounded(ends, parts, n);
+    for (int64_t i = 0; fits && i < n; i++) fits = places[i] >= 0 && places[i] < n;
+    for (int64_t i = 0; fits && marked && i < (int64_t)(rows.len / 8); i++) {
+        fits = matches[i] >= 0 && matches[i] < n;
+        if (fits) marked[matches[i]] = 1;
+    }
+    for (int64_t part = 0; fits && part < parts; part++) {
+        fits = size[part] >= 0 && size[part] <= ends[part + 1] - ends[part];
+        filled += size[part];
+    }
+    if (!fits || slates.len != filled * 8) PyErr_SetString(PyExc_ValueError, "candidates that do not fit each other");
+    else if (marked == NULL) PyErr_NoMemory();
+    else {
+        int64_t *slate = slates.buf;
+        for (int64_t part = 0; part < parts; slate += size[part++])
+            pin_one(places + ends[part], ends[part + 1] - ends[part], size[part], marked,
+                    (position < size[part] ? position : size[part]) - 1, slate);
+        result = Py_NewRef(Py_None);
+    }
+    free(marked);
+    RELEASE(&offsets, &order, &rows, &sizes, &slates);
+    return result;
+}
+
 typedef struct {
     Py_buffer blob, offsets, rows;
     int some; /* whether `rows` names some strings of the column */
@@ -173,6 +216,7 @@ static PyObject *py_slates(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"order", py_order, METH_VARARGS, "order(offsets, scores, twins, order) -> whether no two are equal"},
+    {"pinned", py_pinned, METH_VARARGS, "pinned(offsets, order, rows, sizes, position, slates)"},
     {"slates", py_slates, METH_VARARGS,
      "slates(picked, ends, scores, sources, likeness, width, first, last, liked, ids, titles, names, make, reasons)"},
     {NULL, NULL, 0, NULL},

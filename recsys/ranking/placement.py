@@ -29,6 +29,13 @@ class Placing(msgspec.Struct, frozen=True):
     """In their order, with the matches of all requests."""
 
 
+def only_pin(placings: Sequence[Placing]) -> Placement | None:
+    """The pin that is all that rules do to the slates of a batch; None: they do more, or something else."""
+    if len(placings) == 1 and len(placings[0].rules) == 1 and placings[0].rules[0].position:
+        return placings[0].rules[0]
+    return None
+
+
 def place(
     slates: list[Ints], ranked: Sequence[Ints], offsets: Ints, placing: Placing, going_on: Collection[int] = ()
 ) -> None:

@@ -75,7 +75,8 @@ class BatchRules(msgspec.Struct, frozen=True):
                 having = np.zeros(len(self.by_request), bool)
                 having[requests] = True
                 rows = rows[having[candidates.requests[rows]]]
-            signal = _signal(rule, candidates.columns[rows, 2], now)
+            fresh = rule.kind == "fresh"
+            signal = _fresh(rule, candidates.columns[rows, 2], now) if fresh else np.ones(len(rows), np.float32)
             effects.append(Effect(f"rule:{rule.name}", rule.weight, rows, signal, rule))
         return effects
 
@@ -149,9 +150,7 @@ def with_effects(scores: Floats, effects: Sequence[Effect]) -> Floats:
     return ruled
 
 
-def _signal(rule: Rule, created: npt.NDArray[np.float64], now: float) -> Floats:
+def _fresh(rule: Rule, created: npt.NDArray[np.float64], now: float) -> Floats:
     """(n,) float32 of n matches with these times of creation; NaN: not known."""
-    if rule.kind != "fresh":
-        return np.ones(len(created), np.float32)
     ages = np.maximum(now - created, 0.0)
     return np.nan_to_num(np.exp2(-ages / rule.half_life_s)).astype(np.float32)

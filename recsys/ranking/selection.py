@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats, item_keys
-from recsys.ranking.picking import ordered
-from recsys.ranking.placement import Placing, place
+from recsys.ranking.picking import ordered, with_pin
+from recsys.ranking.placement import Placing, only_pin, place
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import QUERY, SHUNNED, TASTE, CandidateSet, tag
 from recsys.shard.equal_items import any_repeated, repeated
@@ -72,9 +72,10 @@ def top(
     k = [a.k for a in controls]
     shown = _shown(candidates, controls) if any(a.after for a in controls) else None  # hardly ever
     order = ordered(candidates, scores) if _only_equal_items(controls, grouped, shown) else None
-    if order is not None and not placings and not any(a.diversity > 0 or a.explore > 0 for a in controls):
-        ends = candidates.offsets.tolist()
-        return [order[start : min(start + most, end)] for start, end, most in zip(ends, ends[1:], k, strict=False)]
+    if order is not None and not any(a.diversity > 0 or a.explore > 0 for a in controls):
+        plain = _in_order(candidates.offsets, order, k, placings)
+        if plain is not None:
+            return plain
     requests = candidates.requests
     if order is not None:
         over = np.zeros(len(scores), bool)
@@ -101,6 +102,15 @@ def top(
         for placing in placings:
             place(slates, ranked, candidates.offsets, placing, going_on)
     return slates
+
+
+def _in_order(offsets: Ints, order: Ints, k: Sequence[int], placings: Sequence[Placing]) -> list[Ints] | None:
+    """The slates where nothing counts but the order and a pin; None: rules do more, or there is no compiled code."""
+    if not placings:
+        ends = offsets.tolist()
+        return [order[start : min(start + most, end)] for start, end, most in zip(ends, ends[1:], k, strict=False)]
+    pin = only_pin(placings)
+    return None if pin is None else with_pin(offsets, order, k, pin.rows, pin.position)
 
 
 def _only_equal_items(

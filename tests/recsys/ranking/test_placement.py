@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.ranking.picking import PICKS, with_pin
 from recsys.ranking.placement import Placement, Placing, place, placed
 
 SIZE = 24
@@ -94,3 +96,31 @@ def test_requests_together_get_the_places_that_each_gets_alone(drawn, k, rules, 
         mine = [Placement(np.array(own, np.int64), *rule) for rule in rules if not (rule[0] and b in going_on)]
         expected = placed(rows[:k], rows, mine) if b in sharing else rows[:k]
         assert slate.tolist() == expected.tolist()
+
+
+@pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
+@given(
+    st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(1, 15), st.integers(1, 15), st.integers(0, 2**32)
+)
+def test_compiled_code_pins_the_same(sizes: list[int], k: int, position: int, seed: int) -> None:
+    """Of requests with as many candidates as are asked for, with fewer or none, with matches or without."""
+    rng = np.random.default_rng(seed)
+    offsets = np.cumsum([0, *sizes])
+    ranked = [start + rng.permutation(size) for start, size in zip(offsets[:-1].tolist(), sizes, strict=True)]
+    order = np.concatenate(ranked).astype(np.int64)
+    rows = np.flatnonzero(rng.random(len(order)) < 0.2)
+    most = [k + b % 2 for b in range(len(sizes))]
+    slates = [own[:size] for own, size in zip(ranked, most, strict=True)]
+    place(slates, ranked, offsets, Placing(range(len(sizes)), [Placement(rows, position)]))
+    ours = with_pin(offsets, order, most, rows, position)
+    assert ours is not None
+    assert [one.tolist() for one in ours] == [one.tolist() for one in slates]
+
+
+@pytest.mark.skipif(PICKS is None, reason="recsys/ranking/picks.c was not compiled at install")
+@pytest.mark.parametrize(("order", "rows", "k"), [([0, 2], [0], [2]), ([0, 1], [2], [2]), ([0, 1], [0], [1, 1])])
+def test_arrays_that_do_not_fit_are_refused(order: list[int], rows: list[int], k: list[int]) -> None:
+    assert PICKS is not None
+    slates = np.empty(sum(k), np.int64)
+    with pytest.raises(ValueError, match="do not fit each other"):
+        PICKS.pinned(np.array([0, 2]), np.array(order), np.array(rows), np.array(k), 1, slates)
