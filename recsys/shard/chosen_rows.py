@@ -68,11 +68,11 @@ def first(
     if filled < 0:
         return None
     places = places[:filled]
-    told = None if scores is None else scores.ravel().take(places)
+    chosen = None if scores is None else scores.ravel().take(places)
     if len(requests) == 1:
-        return Proposals(requests.repeat(filled), rows.ravel().take(places), bits.repeat(filled), told)
+        return Proposals(requests.repeat(filled), rows.ravel().take(places), bits.repeat(filled), chosen)
     line = places // rows.shape[1]
-    return Proposals(requests.take(line), rows.ravel().take(places), bits.take(line), told)
+    return Proposals(requests.take(line), rows.ravel().take(places), bits.take(line), chosen)
 
 
 class Once(NamedTuple):
@@ -82,7 +82,7 @@ class Once(NamedTuple):
     sources: Ints
     """(n,) bits of all sources that proposed it."""
     scores: Floats | None
-    """(n,) of the first of them; None: none told any."""
+    """(n,) of the first of them; None: none gave any."""
     tags: Keys
 
 
@@ -90,11 +90,11 @@ def once(proposed: Proposals, keys: Keys, choosing: Choosing | None = CHOOSING) 
     """None: two items of a request share a key, or there is no compiled code. `keys`: (n,) uint64 by row."""
     if choosing is None:
         return None
-    n, told = len(proposed.rows), proposed.scores
+    n, scores = len(proposed.rows), proposed.scores
     places, joined, tags = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64)
     filled = choosing.once(proposed.requests, proposed.rows, proposed.bits, keys, places, joined, tags)
     if filled < 0:
         return None
     if filled < n:
         places, joined, tags = places[:filled], joined[:filled], tags[:filled]
-    return Once(proposed.rows.take(places), joined, None if told is None else told.take(places), tags)
+    return Once(proposed.rows.take(places), joined, None if scores is None else scores.take(places), tags)

@@ -217,8 +217,8 @@ def _note(plans: dict[int, int], requests: Ints, plan: str) -> None:
 
 def _of_lines(lines: Bools, requests: Ints, rows: Rows, chosen: Bools, bits: Ints, scores: Floats | None) -> Proposals:
     """What is proposed of some of the lines."""
-    told = None if scores is None else scores[lines]
-    return Proposals.of(requests[lines], rows[lines], chosen[lines], bits[lines], told)
+    own = None if scores is None else scores[lines]
+    return Proposals.of(requests[lines], rows[lines], chosen[lines], bits[lines], own)
 
 
 def _walk(shard: Shard, queries: Floats, k: int) -> tuple[Rows, Floats | None]:

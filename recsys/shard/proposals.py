@@ -53,8 +53,8 @@ class Proposals(msgspec.Struct, frozen=True):
         """
         if np.count_nonzero(chosen) == chosen.size:
             width = chosen.shape[1]
-            told = None if scores is None else scores.ravel()
-            return cls(requests.repeat(width), rows.ravel(), bits.repeat(width), told)
+            flat = None if scores is None else scores.ravel()
+            return cls(requests.repeat(width), rows.ravel(), bits.repeat(width), flat)
         line, column = chosen.nonzero()
         return cls(requests[line], rows[line, column], bits[line], None if scores is None else scores[line, column])
 
