@@ -134,11 +134,12 @@ ITEM_ID = "item_id"
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A value that is known only with the request."""
+    """A value that is known only with the request: that of the named attribute, which is declared of users or of the
+    context of requests.
+    """
 
     of: Literal["user", "context"]
     name: str
-    """Of a declared attribute of users, or of the context of requests."""
 
 
 @dataclass(frozen=True, slots=True)

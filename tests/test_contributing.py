@@ -207,8 +207,8 @@ def test_a_call_is_added_by_its_route_and_its_schema(copy: Copy) -> None:
     """It answers behind the same limits and scopes as all calls, and the OpenAPI page has it."""
     copy.insert(
         "deployments/api/answer_schemas.py",
-        "class RefusedOut(BaseModel):",
-        "class ToyOut(BaseModel):\n    item_id: str\n    letters: int\n\n\n",
+        "class RefusedOut(AnswerBody):",
+        "class ToyOut(AnswerBody):\n    item_id: str\n    letters: int\n\n\n",
     )
     imports = "from deployments.api.answer_schemas import"
     copy.insert("deployments/api/reads.py", imports, f"{imports} ToyOut\n")

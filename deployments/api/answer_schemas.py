@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.ranking.signals import SIGNALS
 
 
-class LikedItemOut(BaseModel):
+class AnswerBody(BaseModel):
+    """What a call answers. Answers are written without it: what checks them is made for the OpenAPI page alone."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class LikedItemOut(AnswerBody):
     item_id: str
     title: str
     adds: float
@@ -18,14 +24,14 @@ class LikedItemOut(BaseModel):
     """The place that the item would have then; null: it would not be there."""
 
 
-class SharedValueOut(BaseModel):
+class SharedValueOut(AnswerBody):
     attribute: str
     value: str
     items: list[str]
     """Of what the user has had to do with, those that have the value too."""
 
 
-class EvidenceOut(BaseModel):
+class EvidenceOut(AnswerBody):
     likes: list[LikedItemOut]
     """What adds most to the score."""
     shared: list[SharedValueOut]
@@ -36,7 +42,7 @@ class EvidenceOut(BaseModel):
     """Whether there is no smaller set; false: none was found."""
 
 
-class WhyNotOut(BaseModel):
+class WhyNotOut(AnswerBody):
     item_id: str
     present: bool
     """Whether it is in the answer after all."""
@@ -48,7 +54,7 @@ class WhyNotOut(BaseModel):
     """The nearest change with which it would be there; it was tried."""
 
 
-class RecommendedItem(BaseModel):
+class RecommendedItem(AnswerBody):
     item_id: str
     title: str
     rank: int
@@ -68,7 +74,7 @@ class RecommendedItem(BaseModel):
     """With `explain: full`; left out otherwise."""
 
 
-class SearchPlanOut(BaseModel):
+class SearchPlanOut(AnswerBody):
     """How the neighbours of a query with a filter were looked for."""
 
     plans: list[Literal["post_filter", "exact", "allow_list"]]
@@ -78,7 +84,7 @@ class SearchPlanOut(BaseModel):
     """Items that match the filter in the shards that answered."""
 
 
-class SlateOut(BaseModel):
+class SlateOut(AnswerBody):
     """An answer; `degraded` names the parts that are missing from it."""
 
     request_id: str
@@ -99,14 +105,14 @@ class SlateOut(BaseModel):
     """With `why_not`; left out otherwise."""
 
 
-class RefusedOut(BaseModel):
+class RefusedOut(AnswerBody):
     index: int
     field: str | None
     code: str
     message: str
 
 
-class EventsOut(BaseModel):
+class EventsOut(AnswerBody):
     accepted: int
     duplicates: int
     """Their event_id counted before."""
@@ -121,7 +127,7 @@ class EventsOut(BaseModel):
     """Positions of all of them."""
 
 
-class WrittenOut(BaseModel):
+class WrittenOut(AnswerBody):
     item_id: str
     shard: int
     sequence: str
@@ -130,7 +136,7 @@ class WrittenOut(BaseModel):
     """With ?wait=visible: whether every replica of the shard has it; else null."""
 
 
-class ItemsOut(BaseModel):
+class ItemsOut(AnswerBody):
     written: list[WrittenOut]
     refused: list[RefusedOut]
     """The first 100 of those that were not taken."""
@@ -140,7 +146,7 @@ class ItemsOut(BaseModel):
     """Positions of all of them."""
 
 
-class ItemOut(BaseModel):
+class ItemOut(AnswerBody):
     item_id: str
     title: str
     text: str
@@ -151,13 +157,13 @@ class ItemOut(BaseModel):
     available_until: float | None
 
 
-class ListedOut(BaseModel):
+class ListedOut(AnswerBody):
     items: list[ItemOut]
     next_cursor: str | None
     """null: this is the last page."""
 
 
-class Problem(BaseModel):
+class Problem(AnswerBody):
     """RFC 9457 problem details; `code` is stable."""
 
     type: str = "about:blank"

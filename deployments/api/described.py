@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from msgspec import structs
-from pydantic import BaseModel
 
+from deployments.api.answer_schemas import AnswerBody
 from deployments.api.routes import CheckedRoute
 from deployments.api.writes import json_answer
 from recsys.access.gate import Gate
@@ -19,13 +19,13 @@ _LINKS = {"dashboard": "RAY_DASHBOARD_ADDRESS", "grafana": "RAY_GRAFANA_HOST"}
 """Name of a link -> the variable of Ray's that has its URL."""
 
 
-class ServedVersionOut(BaseModel):
+class ServedVersionOut(AnswerBody):
     version: str
     share: float
     """Of the users."""
 
 
-class PlatformOut(BaseModel):
+class PlatformOut(AnswerBody):
     attributes: dict[str, str]
     """Declared attributes of items -> their type; what filters may name."""
     user_attributes: dict[str, str]
@@ -51,7 +51,7 @@ class PlatformOut(BaseModel):
     """Pages of other programs that show the platform: `dashboard` (Ray's), `grafana`. Those that are known here."""
 
 
-class LatelyOut(BaseModel):
+class LatelyOut(AnswerBody):
     users: list[str]
     """The newest first."""
 

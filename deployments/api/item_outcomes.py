@@ -7,8 +7,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
 
+from deployments.api.answer_schemas import AnswerBody
 from deployments.api.operations import state_of
 from deployments.api.parameters import ItemId
 from deployments.api.routes import CheckedRoute
@@ -25,7 +25,7 @@ Since = Annotated[UnixSeconds | None, Query(alias="from", description="RFC 3339 
 Until = Annotated[UnixSeconds | None, Query(alias="to", description="RFC 3339 or Unix seconds; now.")]
 
 
-class PlacesOut(BaseModel):
+class PlacesOut(AnswerBody):
     shown: int
     """Answers that had the item."""
     position: float
@@ -43,7 +43,7 @@ class ScenarioOut(PlacesOut):
     scenario: str
 
 
-class ItemOutcomesOut(BaseModel):
+class ItemOutcomesOut(AnswerBody):
     item_id: str
     start: float
     end: float
@@ -51,7 +51,7 @@ class ItemOutcomesOut(BaseModel):
     scenarios: list[ScenarioOut]
 
 
-class CatalogueOut(BaseModel):
+class CatalogueOut(AnswerBody):
     start: float
     end: float
     items: int

@@ -8,8 +8,9 @@ from typing import Annotated, Any, get_args
 
 import orjson
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from deployments.api.answer_schemas import AnswerBody
 from deployments.api.routes import CheckedRoute
 from recsys.data.records import UnixSeconds
 from recsys.data.wording import listed
@@ -22,7 +23,7 @@ _DAY_S = 86_400.0
 _WINDOW_LIMIT_S = 90 * _DAY_S
 
 
-class MeasuresOut(BaseModel):
+class MeasuresOut(AnswerBody):
     """See docs/outcomes.md. A ratio is null where it would divide by 0."""
 
     answers: int
@@ -54,7 +55,7 @@ class GroupOut(MeasuresOut):
     variant: str = ""
 
 
-class OutcomesOut(BaseModel):
+class OutcomesOut(AnswerBody):
     start: float
     """Unix seconds, included."""
     end: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import orjson
@@ -79,7 +80,7 @@ def router(gateway: Gateway, gate: Gate) -> APIRouter:
     @routes.get("/schema")
     async def schema() -> Response:
         """JSON Schema of one scenario."""
-        return _json(_SCHEMA)
+        return _json(_schema())
 
     @routes.patch("")
     async def patch(request: Request, body: ScenariosPatch) -> Response:
@@ -148,9 +149,11 @@ def _ids(slate: Slate | Exception) -> list[dict[str, Any]]:
     return [{"item_id": item.item_id, "title": item.title, "score": item.score} for item in slate.items]
 
 
-_SCHEMA = create_model(
-    "Scenario", __base__=Scenario, rules=(tuple[RuleIn, ...], ()), filter=(FilterIn | None, None)
-).model_json_schema()
+@cache
+def _schema() -> dict[str, Any]:
+    """Of a scenario as it stands in a body. Made when it is first asked for: a composer starts without it."""
+    kind = create_model("Scenario", __base__=Scenario, rules=(tuple[RuleIn, ...], ()), filter=(FilterIn | None, None))
+    return kind.model_json_schema()
 
 
 def _json(body: object) -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from deployments.api.answer_schemas import RecommendedItem
+from deployments.api.answer_schemas import AnswerBody, RecommendedItem
 from deployments.api.schemas import (
     Basket,
     Body,
@@ -66,7 +66,7 @@ class PageBody(Body):
     events: Basket = Field([])
 
 
-class ErrorOut(BaseModel):
+class ErrorOut(AnswerBody):
     """Why there is no slate: what the call for it alone would be told."""
 
     status: int
@@ -75,7 +75,7 @@ class ErrorOut(BaseModel):
     field: str | None = None
 
 
-class AnswerOut(BaseModel):
+class AnswerOut(AnswerBody):
     """One slate, or `error`."""
 
     request_id: str
@@ -85,21 +85,21 @@ class AnswerOut(BaseModel):
     scenario: str
     model_version: str | None = None
     index_version: str | None = None
-    degraded: list[str] = []
-    items: list[RecommendedItem] = []
+    degraded: list[str] = Field([])
+    items: list[RecommendedItem] = Field([])
     unknown_items: list[str] | None = None
     notes: list[str] | None = None
     error: ErrorOut | None = None
 
 
-class UsersOut(BaseModel):
+class UsersOut(AnswerBody):
     request_id: str
     took_ms: float
     answers: list[AnswerOut]
     """In the order of `users`."""
 
 
-class PageOut(BaseModel):
+class PageOut(AnswerBody):
     request_id: str
     took_ms: float
     rows: list[AnswerOut]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from deployments.api.answer_schemas import AnswerBody
 from deployments.api.schemas import Body
 from recsys.data.records import Id
 
 
-class UserOut(BaseModel):
+class UserOut(AnswerBody):
     user_id: str
     events: int
     """Events that are known."""
@@ -26,7 +27,7 @@ class AttributesBody(Body):
     """By the names of `args.user_attributes`; null takes one away."""
 
 
-class AttributesOut(BaseModel):
+class AttributesOut(AnswerBody):
     user_id: str
     attributes: dict[str, bool | str | float | list[str]]
 
@@ -36,7 +37,7 @@ class MergeBody(Body):
     """Whose events and attributes the user gets. That user is forgotten then."""
 
 
-class MergedOut(BaseModel):
+class MergedOut(AnswerBody):
     user_id: str
     from_user: str
     accepted: int
@@ -47,11 +48,11 @@ class MergedOut(BaseModel):
     """Events as old as what has left the user's history, or from before the user was erased."""
 
 
-class ErasedOut(BaseModel):
+class ErasedOut(AnswerBody):
     user_id: str
     events_erased: int
 
 
-class ForgottenOut(BaseModel):
+class ForgottenOut(AnswerBody):
     user_id: str
     event_id: str

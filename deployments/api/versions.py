@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import Field, StrictBool
 
 from deployments.api.access import refuse_keyless
+from deployments.api.answer_schemas import AnswerBody
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import Body
 from deployments.api.writes import json_answer
@@ -30,7 +31,7 @@ class PromoteBody(Body):
     """Whether it may have less than half of the served version's items."""
 
 
-class VersionOut(BaseModel):
+class VersionOut(AnswerBody):
     version: str
     created_at: str
     items: int
@@ -48,12 +49,12 @@ class VersionOut(BaseModel):
     """How its model was trained and how good it is; null: it has none, or was trained by an earlier build."""
 
 
-class VersionsOut(BaseModel):
+class VersionsOut(AnswerBody):
     versions: list[VersionOut]
     """The newest first."""
 
 
-class SwitchedOut(BaseModel):
+class SwitchedOut(AnswerBody):
     version: str
     """The one to serve; GET /v1/status says when all do."""
     before: str | None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from recsys.config.described import Described
 from recsys.data.wording import listed
 
 FIELDS = 64
@@ -26,10 +27,10 @@ VALUES_ONE = FIELDS * (KEYWORDS + 2) + 2 * FIELDS
 """Values in a body, whatever `limits.bulk` is: enough for an item whose attributes are all full lists."""
 
 
-class Bounded(BaseModel):
+class Bounded(Described):
     """A model that refuses an object of more than FIELDS fields before it validates them."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod

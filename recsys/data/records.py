@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
@@ -26,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from recsys.config.described import Described
 from recsys.data.bounds import FIELDS, KEYWORDS, too_many_fields
 from recsys.data.canonical import canonical
 from recsys.data.given_vectors import VECTOR, GivenVector
@@ -155,8 +155,8 @@ UnixSeconds = Annotated[float, PlainValidator(unix_seconds, json_schema_input_ty
 StatedSeconds = Annotated[float, PlainValidator(stated_seconds, json_schema_input_type=float | datetime)]
 
 
-class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class Record(Described):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ItemIn(Record):
@@ -170,7 +170,7 @@ class ItemIn(Record):
     attributes: Annotated[
         dict[str, AttributeIn],
         PlainValidator(_attributes, json_schema_input_type=dict[str, str | float | bool | list[str] | None]),
-    ] = {}
+    ] = Field({})
     """By declared name; null says the same as leaving the name out."""
     created_at: UnixSeconds | None = None
     """Unix seconds; None: not known, the item is never counted as new."""
