@@ -17,7 +17,7 @@ install: $(STAMP)
 
 $(PLATFORM) $(STAMP): SHELL := bash
 $(PLATFORM) $(STAMP): .SHELLFLAGS := -o pipefail -c
-C_FILES := $(wildcard recsys/*.[ch] recsys/*/*.c)
+C_FILES := $(wildcard recsys/*.[ch] recsys/*/*.[ch])
 $(PLATFORM): pyproject.toml setup.py $(C_FILES) demo.lock
 	@command -v $(PYTHON) >/dev/null || { echo "recsys: $(PYTHON) is not there; install Python 3.11 or say make PYTHON=…"; exit 1; }
 	@command -v c++ >/dev/null || { echo "recsys: hnswlib compiles at install and needs a C++ compiler; on Debian: apt-get install g++"; exit 1; }

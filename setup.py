@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss, scipy and numpy do
 the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`,
 `recsys/shard/chosen_rows.py`, `recsys/ranking/blending.py`, `rescoring.py`, `picking.py`, `quickscorer.py`,
-`recsys/model/sparse_sums.py`).
+`recsys/model/sparse_sums.py`, `recsys/encoders/bert_layers.py`).
 """
 
 from setuptools import Extension, setup
@@ -15,7 +15,13 @@ def compiled(name: str, *flags: str) -> Extension:
     return Extension(
         name,
         [name.replace(".", "/") + ".c"],
-        depends=["recsys/module.h", "recsys/sorting.h", "recsys/ranking/by_score.h"],
+        depends=[
+            "recsys/module.h",
+            "recsys/sorting.h",
+            "recsys/ranking/by_score.h",
+            "recsys/encoders/byte_products.h",
+            "recsys/encoders/attention.h",
+        ],
         extra_compile_args=["-O3", *flags],
         extra_link_args=list(flags),
         py_limited_api=True,
@@ -27,6 +33,7 @@ setup(
     ext_modules=[
         compiled("recsys.index.walking", "-pthread", "-lm"),
         compiled("recsys.index.mending"),
+        compiled("recsys.encoders.bert", ROUNDED),
         compiled("recsys.gathered"),
         compiled("recsys.shard.choosing"),
         compiled("recsys.ranking.picks"),

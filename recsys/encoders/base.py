@@ -12,8 +12,8 @@ from recsys.config.encoder import EncoderSpec
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 
-REVISION = 1
-"""Revision of the export. Raise it with every change in `recsys/encoders` that changes vectors."""
+REVISIONS = {"onnx": 1, "onnx-int8": 2}
+"""Revision of each backend's export. Raise it with every change in `recsys/encoders` that changes vectors."""
 
 
 class Encoder(Protocol):
@@ -58,5 +58,5 @@ def fingerprint(spec: EncoderSpec) -> str:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         if spec.backend != "torch":
-            digest.update(f"{spec.backend}:{REVISION}".encode())
+            digest.update(f"{spec.backend}:{REVISIONS[spec.backend]}".encode())
     return digest.hexdigest()[:16]

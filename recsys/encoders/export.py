@@ -12,8 +12,11 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from recsys.config.encoder import Backend, EncoderSpec
-from recsys.encoders.exported import MODEL, PROBES, TOKENIZER, Description, describe, draft
-from recsys.encoders.onnx_encoder import Graph, check, tokenizer
+from recsys.encoders.bert_export import Watch, parts_of, shape_of
+from recsys.encoders.bert_layers import Shape
+from recsys.encoders.exported import BERT_FILE, MODEL, PROBES, TOKENIZER, Description, describe, draft
+from recsys.encoders.exported_encoder import check, tokenizer
+from recsys.encoders.onnx_encoder import Graph
 from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.encoders.quantisation import quantise
 from recsys.encoders.quiet_libraries import quietly
@@ -36,6 +39,7 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
         (folder / TOKENIZER).write_text(model.tokenizer.backend_tokenizer.to_str())
         np.save(folder / PROBES, vectors_of(model, PROBE_TEXTS))
         _write_graph(model, spec.backend, folder)
+        bert = _write_layers(model, folder) if spec.backend == "onnx-int8" else None
         description = Description(
             fingerprint=fingerprint,
             backend=spec.backend,
@@ -44,10 +48,11 @@ def export(spec: EncoderSpec, source: Path, models: Path, fingerprint: str, thre
             pooling=pooling,
             normalised=True,
             probes=list(PROBE_TEXTS),
+            bert=bert,
             sha256=checksums(folder),
         )
         check(
-            Graph(folder, description.max_tokens, threads=threads),
+            Graph(folder, tokenizer(folder / TOKENIZER, description.max_tokens), threads=threads),
             description,
             np.load(folder / PROBES, allow_pickle=False),
         )
@@ -97,6 +102,20 @@ def _write_graph(model: SentenceTransformer, backend: Backend, folder: Path) -> 
     cut = tokenizer(folder / TOKENIZER, _max_tokens(model))
     with quietly():
         quantise(graph, [cut.encode(text).ids for text in CALIBRATION_TEXTS], folder / MODEL)
+
+
+def _write_layers(model: SentenceTransformer, folder: Path) -> Shape | None:
+    """For `bert.c`. None: the model is none for it."""
+    transformer: Any = model[0].auto_model
+    shape = shape_of(transformer)
+    if shape is None:
+        return None
+    watch = Watch(transformer)
+    vectors_of(model, CALIBRATION_TEXTS)
+    with (folder / BERT_FILE).open("wb") as file:
+        for part in parts_of(transformer, shape, watch.end()):
+            file.write(np.ascontiguousarray(part).data)
+    return shape
 
 
 def traced_graph(pipeline: torch.nn.Module, max_tokens: int) -> onnx.ModelProto:

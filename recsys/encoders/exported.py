@@ -3,6 +3,7 @@
 <models>/<fingerprint>/
 ├── description.json    what it is, with a checksum of every file and the probe texts
 ├── model.onnx          token ids and mask in, unit vectors out: pooling and normalisation are part of the graph
+├── bert.bin            the same for `bert.c`, of an onnx-int8 export of a BERT: see `bert_export.py`
 ├── tokenizer.json
 └── probes.npy          what torch makes of the probe texts, (texts, d) float32
 """
@@ -18,10 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.config import environment
 from recsys.config.encoder import Backend
+from recsys.encoders.bert_layers import Shape
 from recsys.errors import VersionError
 from recsys.files import sha256, sync
 
-MODEL, TOKENIZER, PROBES = "model.onnx", "tokenizer.json", "probes.npy"
+MODEL, TOKENIZER, PROBES, BERT_FILE = "model.onnx", "tokenizer.json", "probes.npy", "bert.bin"
 _DESCRIPTION = "description.json"
 
 FLOORS: dict[Backend, float] = {"onnx": 0.9999, "onnx-int8": 0.99}
@@ -39,6 +41,8 @@ class Description(BaseModel):
     pooling: str
     normalised: bool
     probes: list[str]
+    bert: Shape | None = None
+    """Of `bert.bin`; None: there is none."""
     sha256: dict[str, str]
     """Of each file beside this one."""
 
@@ -57,7 +61,7 @@ def read(models: Path, fingerprint: str) -> tuple[Path, Description]:
         raise VersionError(f"the exported encoder {folder} is not there; `recsys build` makes it") from None
     except (ValidationError, OSError) as error:
         raise VersionError(f"{folder / _DESCRIPTION} cannot be read; `recsys build` makes it anew: {error}") from error
-    for name in (MODEL, TOKENIZER, PROBES):
+    for name in (MODEL, TOKENIZER, PROBES, *([BERT_FILE] if description.bert else [])):
         path = folder / name
         if not path.is_file() or sha256(path) != description.sha256.get(name):
             raise VersionError(f"{path} is missing or was changed (its checksum differs); `recsys build` makes it anew")

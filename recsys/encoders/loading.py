@@ -40,10 +40,9 @@ def load_encoder(spec: EncoderSpec, models: Path, *, expected: str | None = None
     if spec.kind == "hashing":
         return HashingEncoder(spec)
     if spec.backend != "torch":
-        environment.report_nothing()
-        from recsys.encoders.onnx_encoder import OnnxEncoder  # noqa: PLC0415
+        from recsys.encoders.exported_encoder import ExportedEncoder  # noqa: PLC0415
 
-        return OnnxEncoder(models, expected or fingerprint(spec), threads=threads)
+        return ExportedEncoder(models, expected or fingerprint(spec), threads=threads)
     installed = fingerprint(spec)
     if expected not in (None, installed):
         raise VersionError(

@@ -1,4 +1,4 @@
-"""An exported model, run by onnxruntime: no torch in the process."""
+"""An exported graph, run by onnxruntime: no torch in the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from recsys.datatypes import Floats
 from recsys.encoders.batches import by_length, padded
-from recsys.encoders.exported import FLOORS, MODEL, PROBES, TOKENIZER, Description, read
+from recsys.encoders.exported import MODEL
 from recsys.errors import VersionError
 
 BATCH_TOKENS = 256
@@ -20,28 +20,12 @@ _SLOWER_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion"]
 """On CPUs onnxruntime 1.32 can run the fused kernel slower than the Add and LayerNormalization that it replaces."""
 
 
-class OnnxEncoder:
-    """Raises VersionError when the export is missing, was changed, or makes other vectors here than torch made."""
-
-    def __init__(self, models: Path, fingerprint: str, *, threads: int = 1, batch_tokens: int = BATCH_TOKENS) -> None:
-        folder, description = read(models, fingerprint)
-        self._graph = Graph(folder, description.max_tokens, threads=threads, batch_tokens=batch_tokens)
-        self.fingerprint = fingerprint
-        self.dimension = description.dimension
-        self.cosine = check(self._graph, description, np.load(folder / PROBES, allow_pickle=False))
-        """Mean cosine to torch over the probe texts, measured when it was loaded."""
-
-    def encode(self, texts: Sequence[str]) -> Floats:
-        if not texts:
-            return np.zeros((0, self.dimension), np.float32)
-        return self._graph.vectors(texts)
-
-
 class Graph:
     """Tokenizer and graph together: texts in, unit vectors out."""
 
-    def __init__(self, folder: Path, max_tokens: int, *, threads: int, batch_tokens: int = BATCH_TOKENS) -> None:
-        self._tokenizer = tokenizer(folder / TOKENIZER, max_tokens)
+    def __init__(self, folder: Path, tokenizer: Tokenizer, *, threads: int, batch_tokens: int = BATCH_TOKENS) -> None:
+        """Raises VersionError when onnxruntime cannot load it."""
+        self._tokenizer = tokenizer
         self._batch_tokens = batch_tokens
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -68,23 +52,3 @@ class Graph:
         vectors = np.empty_like(unordered)
         vectors[np.concatenate(rows)] = unordered
         return vectors
-
-
-def tokenizer(path: Path, max_tokens: int) -> Tokenizer:
-    """Cuts at `max_tokens` and pads nothing, whatever the file says of both."""
-    cutting: Tokenizer = Tokenizer.from_file(str(path))
-    cutting.no_padding()
-    cutting.enable_truncation(max_tokens)
-    return cutting
-
-
-def check(graph: Graph, description: Description, expected: Floats) -> float:
-    """Mean cosine of the probe texts to torch's vectors. Raises VersionError when it is under the backend's floor."""
-    cosine = float((graph.vectors(description.probes) * expected).sum(1).mean())
-    floor = FLOORS[description.backend]
-    if not cosine >= floor:  # a NaN fails as well
-        raise VersionError(
-            f"the encoder {description.fingerprint} ({description.backend}) has a mean cosine of {cosine:.5f} to torch "
-            f"on this machine, under {floor}; set encoder.backend to onnx or torch, and `recsys build`"
-        )
-    return cosine

@@ -1,6 +1,6 @@
 """Fixed texts in several lengths: some show the quantiser what activations look like, others check its work.
 
-A change of CALIBRATION_TEXTS changes vectors: raise `REVISION` in `base.py` with it.
+A change of CALIBRATION_TEXTS changes vectors: raise `REVISIONS` in `base.py` with it.
 """
 
 # ruff: noqa: E501 - texts, not code

@@ -83,7 +83,7 @@ def _smooth(model: onnx.ModelProto, peaks: dict[str, NDArray[np.float32]]) -> No
     before: dict[str, onnx.NodeProto] = {}  # the division, by the name of the first product that needs it
     for name, products in sharing.items():
         matrices = [onnx.numpy_helper.to_array(weights[product.input[1]]) for product in products]
-        factors = _factors(peaks[name], np.max([np.abs(matrix).max(1) for matrix in matrices], axis=0))
+        factors = smoothing(peaks[name], np.max([np.abs(matrix).max(1) for matrix in matrices], axis=0))
         divisor = onnx.numpy_helper.from_array(1 / factors, f"{name}_divisor")
         model.graph.initializer.append(divisor)
         smooth = f"{name}_smooth"
@@ -98,7 +98,7 @@ def _smooth(model: onnx.ModelProto, peaks: dict[str, NDArray[np.float32]]) -> No
     model.graph.node.extend(copies)
 
 
-def _factors(inputs: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+def smoothing(inputs: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Around 1 for each channel, from the peaks of both sides."""
     factors = np.maximum(inputs, 1e-5) ** _ALPHA / np.maximum(weights, 1e-5) ** (1 - _ALPHA)
     return np.asarray(factors / np.exp(np.log(factors).mean()), np.float32)
