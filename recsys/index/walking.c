@@ -3,7 +3,8 @@
  * It takes the same steps as faiss 1.15 (`HNSW::search` with a bounded queue), in the same order, and gives the same
  * nodes and products to the last bit. What differs is when memory is read. Nearly all of the time of a walk goes into
  * waiting for vectors: faiss asks for the next one when it is done with the last one. Here the next vectors of a step are
- * asked for before the first one is multiplied, and the links of a node when it becomes a candidate.
+ * asked for before the first one is multiplied. Where the links of a node are is asked for when it becomes a candidate, and
+ * the links themselves when the step is done.
  *
  * `ef` may be smaller than `k`, which it never is in faiss: the k best of all vectors that a walk came by are given.
  */
@@ -69,14 +70,34 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) static int32_t product_vn
 }
 #endif
 
-static Product fastest(int instructions) {
-#ifdef X86
-    if (instructions >= 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) return product_vnni;
-    if (instructions >= 1 && __builtin_cpu_supports("avx2")) return product_avx2;
-#endif
-    (void)instructions;
-    return product_plain;
+/* Where the greatest value of an entry that has an id (not -1) is, the last one of several; at least one entry has. */
+typedef int (*Nearest)(const float *values, const int32_t *ids, int size);
+
+static int nearest_plain(const float *values, const int32_t *ids, int size) {
+    int at = -1;
+    for (int i = 0; i < size; i++)
+        if (ids[i] >= 0 && (at < 0 || values[i] >= values[at])) at = i;
+    return at;
 }
+
+#ifdef X86
+__attribute__((target("avx512f"))) static int nearest_avx512(const float *values, const int32_t *ids, int size) {
+    __m512 most = _mm512_set1_ps(-FLT_MAX);
+    __m512i none = _mm512_setzero_si512();
+    for (int i = 0; i < size; i += 16) {
+        __mmask16 there = size - i >= 16 ? 0xFFFF : (__mmask16)((1 << (size - i)) - 1);
+        there = _mm512_mask_cmpge_epi32_mask(there, _mm512_maskz_loadu_epi32(there, ids + i), none);
+        most = _mm512_mask_max_ps(most, there, most, _mm512_maskz_loadu_ps(there, values + i));
+    }
+    __m512 value = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    for (int i = (size - 1) / 16 * 16;; i -= 16) {
+        __mmask16 there = size - i >= 16 ? 0xFFFF : (__mmask16)((1 << (size - i)) - 1);
+        there = _mm512_mask_cmpge_epi32_mask(there, _mm512_maskz_loadu_epi32(there, ids + i), none);
+        there = _mm512_mask_cmpeq_ps_mask(there, _mm512_maskz_loadu_ps(there, values + i), value);
+        if (there) return i + 31 - __builtin_clz(there);
+    }
+}
+#endif
 
 /* A heap whose first entry is the least; of equal values the least id. Both of faiss' heaps are this one. */
 typedef struct {
@@ -124,7 +145,22 @@ typedef struct {
     int32_t entry;
     int dimension, k, ef;
     Product product;
+    Nearest nearest;
 } Graph;
+
+/* What the processor has of these instructions and those before them; all give the same. */
+static void choose(Graph *graph, int instructions) {
+    graph->product = product_plain;
+    graph->nearest = nearest_plain;
+#ifdef X86
+    if (instructions >= 1 && __builtin_cpu_supports("avx2")) graph->product = product_avx2;
+    if (instructions >= 2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) {
+        graph->product = product_vnni;
+        graph->nearest = nearest_avx512;
+    }
+#endif
+    (void)instructions;
+}
 
 typedef struct {
     uint8_t *marks; /* by node: the walk that saw it last */
@@ -212,17 +248,11 @@ static void walk(const Graph *graph, const int8_t *query, Visited *table, Room *
     marks[nearest] = mark;
     if (returned(graph, nearest)) sink(kept, graph->k, best, nearest);
     while (room->left) {
-        int at = -1;
-        float value = 0;
-        for (int i = 0; i < near->size; i++)
-            if (near->ids[i] >= 0 && (at < 0 || near->values[i] >= value)) value = near->values[i], at = i;
+        int at = graph->nearest(near->values, near->ids, near->size);
         int32_t node = near->ids[at];
         near->ids[at] = -1;
         room->left--;
-        int nearer = 0;
-        for (int i = 0; i < near->size; i++) nearer += value < near->values[i];
-        if (nearer >= graph->ef) break;
-        int count, fresh = 0;
+        int count, fresh = 0, entered = 0;
         const int32_t *links = links_of(graph, node, 0, &count);
         for (int i = 0; i < count && links[i] >= 0; i++) __builtin_prefetch(marks + links[i]);
         for (int i = 0; i < count && links[i] >= 0; i++) {
@@ -244,7 +274,11 @@ static void walk(const Graph *graph, const int8_t *query, Visited *table, Room *
             }
             rise(near, product, other);
             room->left++;
-            const int32_t *next = graph->links + graph->offsets[other];
+            __builtin_prefetch(graph->offsets + other);
+            room->fresh[entered++] = other;
+        }
+        for (int i = 0; i < entered; i++) {
+            const int32_t *next = graph->links + graph->offsets[room->fresh[i]];
             __builtin_prefetch(next);
             __builtin_prefetch(next + 16);
         }
@@ -344,7 +378,7 @@ static PyObject *py_walk(PyObject *self, PyObject *args) {
     graph.entry = entry;
     graph.k = k;
     graph.ef = ef;
-    graph.product = fastest(instructions);
+    choose(&graph, instructions);
     int done;
     Py_BEGIN_ALLOW_THREADS;
     done = walk_all(&graph, queries.buf, m, scores.buf, nodes.buf, threads);
