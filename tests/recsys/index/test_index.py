@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -170,7 +171,7 @@ class TestEveryEngine:
     def test_searches_beside_a_writer_stay_right(self, name):
         """While rows come and go, every search finds the 50 that stay, and never one that was removed before it."""
         last = 550
-        index, vectors = make(name), random_vectors(last)
+        index, vectors, served = make(name), random_vectors(last), IndexSpec.of(name).server
         index.add(np.arange(50), vectors[:50])
         removed_upto, ended = [50], threading.Event()
 
@@ -193,6 +194,8 @@ class TestEveryEngine:
                 many, _ = index.search(vectors[before - 50 + searches % 5 : before : 5], 5)
                 assert not ((many >= 50) & (many < before)).any()
                 searches += 1
+                if served:
+                    time.sleep(0.002)  # the writer needs the server, too
             return searches
 
         with ThreadPoolExecutor(4) as pool:

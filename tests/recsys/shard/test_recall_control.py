@@ -63,7 +63,7 @@ made_up = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(made_up, st.integers(4, 3000))
 def test_it_comes_to_an_effort_that_holds_the_floor_and_to_hardly_more(shard, start):
     """Wherever it starts: after twenty minutes it is between the least effort that holds the floor and twice as
@@ -74,7 +74,7 @@ def test_it_comes_to_an_effort_that_holds_the_floor_and_to_hardly_more(shard, st
     assert steering.effort <= 2.0 * shard.needed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(made_up)
 def test_a_lost_floor_is_found_again_within_a_minute(shard):
     """From a tenth of the effort that is needed, as after a disturbance. What is left is within what so few searches
@@ -98,7 +98,7 @@ def test_it_comes_to_rest(shard):
     assert np.mean([shard.recall(effort) for effort in efforts]) >= 0.95
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(made_up, st.integers(1, 60), st.integers(60, 400), st.integers(1, 500))
 def test_the_bounds_are_kept(shard, least, most, start):
     steering = controller(start, min_ef=least, max_ef=most)
