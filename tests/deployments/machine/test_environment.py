@@ -34,12 +34,13 @@ def instance(tmp_path: Path) -> Instance:
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.2"])
 def test_every_variable_is_one_that_this_ray_reads(instance: Instance, address: str) -> None:
     env = ray_environment(instance.model_copy(update={"address": address}), {})
-    names = {name for name in env if name.startswith(("RAY_", "DASHBOARD_"))}
+    names = {name for name in env if name.startswith(("RAY_", "DASHBOARD_", "METRICS_", "REPORTER_"))}
     sources = [
         RAY / "serve" / "_private" / "constants.py",
         RAY / "serve" / "scripts.py",
         RAY / "_private" / "ray_constants.py",
         RAY / "dashboard" / "consts.py",
+        RAY / "dashboard" / "modules" / "reporter" / "reporter_consts.py",
         RAY / "_common" / "usage" / "usage_constants.py",
         RAY / "core" / "src" / "ray" / "raylet" / "raylet",
     ]
