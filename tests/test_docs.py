@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ def make_targets(file: Path) -> set[str]:
     return set(re.findall(r"^([a-z-]+):", file.read_text(), re.MULTILINE))
 
 
+@cache
 def recsys_commands() -> dict[str, set[str]]:
     """The options of each command, by its name, such as `import items`."""
 

@@ -9,8 +9,10 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from deployments.machine.instance import instance_id
+from deployments.machine.processes import instance_processes
 from recsys.data.parquet_folders import files_of
-from tests.support.live import COMMAND, REPOSITORY, Live, eventually
+from tests.support.live import COMMAND, REPOSITORY, Live, eventually, refused_here
 
 pytestmark = pytest.mark.cluster
 
@@ -33,6 +35,8 @@ def test_all_users_are_answered_beside_the_composers(live: Live, tmp_path: Path)
         process.kill()
         process.wait()
     assert not (out / "_SUCCESS").exists()
+    ray = instance_id(live.instance.home / "batch")
+    assert eventually(lambda: not instance_processes(ray)), "Ray outlived the command"
     done = orjson.loads(live.recsys(*arguments))
     assert (done["degraded"], done["empty"], done["files"]) == (0, 0, len(list(out.glob("part-*.parquet"))))
     rows = pq.read_table(files_of([out])).to_pylist()
@@ -40,5 +44,4 @@ def test_all_users_are_answered_beside_the_composers(live: Live, tmp_path: Path)
     assert {row["index_version"] for row in rows} == {live.status()["index_version"]}
     row = next(row for row in rows if row["user_id"] == "196")
     assert [item["item_id"] for item in row["items"]] == [item["item_id"] for item in live.recommend("196", k=5)]
-    again = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
-    assert (again.returncode, "complete run" in again.stderr) == (1, True)
+    assert "complete run" in refused_here(live.config, *arguments)

@@ -19,7 +19,7 @@ import yaml
 from deployments.machine.serve_config import read_for_serve
 from deployments.machine.shard_move import ShardMove
 from load_tests.chaos.halt import halted
-from tests.support.live import COMMAND, REPOSITORY, Live, event, eventually, recsys
+from tests.support.live import COMMAND, REPOSITORY, Live, event, eventually, recsys, refused_here
 
 pytestmark = pytest.mark.cluster
 
@@ -161,10 +161,7 @@ def test_shards_change_while_the_platform_serves(live: Live) -> None:
     assert live.status()["items"] == items + len(left)
     for item_id in left:
         assert live.json("GET", f"/v1/items/{item_id}")["title"] == traffic.titles[item_id]
-    command = [*COMMAND, "rollback", "--config", str(live.config)]
-    refused = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
-    assert refused.returncode == 1
-    assert "was built for 3 shards, the served one has 2" in refused.stdout + refused.stderr
+    assert "was built for 3 shards, the served one has 2" in " ".join(refused_here(live.config, "rollback").split())
     for item_id in left:
         live.json("DELETE", f"/v1/items/{item_id}", wait="visible")
     for number in range(traffic.likes):

@@ -35,7 +35,9 @@ LOCAL = REPOSITORY / "configs" / "local.yaml"
 COMMAND = (sys.executable, "-c", "from deployments.cli import main; main()")
 
 ASKING = {"apply", "hold", "promote", "release", "report", "rollback", "scale", "status", "versions"}
-"""Commands that compute nothing, but ask the platform and Redis and read files."""
+ASKING |= {"batch", "embed", "import"}
+"""Commands that compute nothing, but ask the platform and Redis, read files, and start jobs in processes of their own.
+"""
 LIGHT = {"--dry-run", "--from-live"}
 """What makes others so light: they plan only, or encode nothing."""
 
@@ -112,6 +114,21 @@ def recsys(config: Path, *arguments: object) -> str:
 
 def recsys_here(config: Path, *arguments: object) -> str:
     """As `recsys`, in this process."""
+    code, out, error = _here(config, *arguments)
+    assert code == 0, error
+    assert error == "" or "--json" not in arguments, error
+    return out
+
+
+def refused_here(config: Path, *arguments: object) -> str:
+    """What the `recsys` command, in this process, says on the standard error when it refuses."""
+    code, out, error = _here(config, *arguments)
+    assert (code, out) == (1, ""), error
+    return error
+
+
+def _here(config: Path, *arguments: object) -> tuple[Any, str, str]:
+    """The exit code, the standard output and the standard error."""
     out, error, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["recsys", *map(str, arguments), "--config", str(config)]
     try:
@@ -122,9 +139,7 @@ def recsys_here(config: Path, *arguments: object) -> str:
         code = end.code or 0
     finally:
         sys.argv = before
-    assert code == 0, error.getvalue()
-    assert error.getvalue() == "" or "--json" not in arguments, error.getvalue()
-    return out.getvalue()
+    return code, out.getvalue(), error.getvalue()
 
 
 def event(user_id: str, item_id: str, **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from recsys.data.vector_chunks import content_hash
 from recsys.encoders.hashing import HashingEncoder
 from recsys.errors import RuntimeFailure
 from recsys.routing import shard_of
-from tests.support.live import COMMAND, REPOSITORY, eventually, local_config, recsys
+from tests.support.live import COMMAND, REPOSITORY, eventually, local_config, recsys_here, refused_here
 from tests.support.ports import free_port
 
 HASHING = {"kind": "hashing", "dimension": 16}
@@ -69,7 +69,7 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
     assert len(finished) < CHUNKS, "it was killed too late to say anything"
     assert not (out / "_SUCCESS").exists()
 
-    done = orjson.loads(recsys(config, *arguments))
+    done = orjson.loads(recsys_here(config, *arguments))
     assert (done["items"], done["files"], done["bad_rows"], done["workers"]) == (3000, CHUNKS, 0, 2)
     assert (done["encoded"], done["kept"]) == (3000 - sum(finished.values()), sum(finished.values()))
     encoder = HashingEncoder(EncoderSpec.model_validate(HASHING))
@@ -80,26 +80,16 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
         assert row["content_hash"] == content_hash(encoder.fingerprint, text)
         assert row["vector"] == pytest.approx(encoder.encode([text])[0].tolist())
 
-    again = orjson.loads(recsys(config, *arguments))
+    again = orjson.loads(recsys_here(config, *arguments))
     assert (again["encoded"], again["kept"]) == (0, 3000)
-    built = orjson.loads(recsys(config, "build", out, "--json"))
+    built = orjson.loads(recsys_here(config, "build", out, "--json"))
     assert (built["items"], built["bad_rows"]) == (3000, 0)
     assert built["recall_at_10"] >= 0.95
 
 
 def test_what_cannot_be_embedded_is_refused_before_ray_starts(config: Path, tmp_path: Path) -> None:
-    command = [
-        *COMMAND,
-        "embed",
-        str(tmp_path / "nowhere.csv"),
-        "--out",
-        str(tmp_path / "out"),
-        "--config",
-        str(config),
-    ]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "nowhere.csv: No such file" in done.stderr
+    said = refused_here(config, "embed", tmp_path / "nowhere.csv", "--out", tmp_path / "out")
+    assert "nowhere.csv: No such file" in said
     assert not (tmp_path / "var" / "batch").exists()
 
 

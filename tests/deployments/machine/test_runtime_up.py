@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import subprocess
 import tempfile
 import uuid
 import warnings
@@ -33,7 +32,7 @@ from deployments.machine.serve_config import ServeConfig, read_for_serve
 from deployments.machine.valkey import start_valkey, valkey_url
 from recsys.data.movielens import Ml100k
 from recsys.errors import RuntimeFailure
-from tests.support.live import COMMAND, REPOSITORY, free_ports, local_config, recsys
+from tests.support.live import free_ports, local_config, recsys_here, refused_here
 from tests.support.noop_platform import CODE, PORTS, RESOURCES, WriteConfig, nothing_is_left, write_noop_config
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when it is imported
@@ -158,26 +157,31 @@ def test_shards_are_indexed_by_tasks_of_another_cluster(
     address = f"127.0.0.1:{first.instance.ports.gcs}"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(first.instance.token_file))
-    built = orjson.loads(recsys(config, "build", data.items_file, "--address", address, "--json"))
+    built = orjson.loads(recsys_here(config, "build", data.items_file, "--address", address, "--json"))
     assert (built["items"], built["shards"]) == (data.items, 3)
     assert built["recall_at_10"] >= 0.95
 
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(config))  # no token at all
-    command = [*COMMAND, "build", str(data.items_file), "--address", address, "--config", str(config)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    assert f"the Ray at {address} cannot be reached" in done.stderr
+    said = refused_here(config, "build", data.items_file, "--address", address)
+    assert f"the Ray at {address} cannot be reached" in " ".join(said.split())
 
 
 @pytest.mark.cluster
-def test_an_import_path_that_does_not_exist_is_named(first: Started) -> None:
-    """And what ran before is served again when its config file is handed in."""
+def test_what_cannot_start_is_named(first: Started) -> None:
+    """An import path that does not exist, and a deployment with words of its own, in one line. What ran before is
+    served again when its config file is handed in.
+    """
     wrong = deepcopy(first.config.document)
-    wrong["applications"][0]["import_path"] = "noop_app:build_nothing"
     with rollout_of(first.instance) as rollout:
-        rollout.submit(wrong)
-        with pytest.raises(RuntimeFailure, match="build_nothing"):
-            rollout.wait(first.instance.api_url, lambda _: None, 120)
+        for builder, told in (
+            ("build_nothing", "build_nothing"),
+            ("build_broken", "Broken: .*the index is upside down"),
+        ):
+            wrong["applications"][0]["import_path"] = f"noop_app:{builder}"
+            rollout.submit(wrong)
+            with pytest.raises(RuntimeFailure, match=told) as caught:
+                rollout.wait(first.instance.api_url, lambda _: None, 120)
+            assert "\n" not in str(caught.value)
         rollout.submit(first.config.document)
         rollout.wait(first.instance.api_url, lambda _: None, 120)
     assert answer(first.instance) == {"part": "inner"}
@@ -255,21 +259,11 @@ def test_down_leaves_nothing_and_the_next_start_may_follow_at_once(first: Starte
 
 
 @pytest.mark.cluster
-def test_a_deployment_that_cannot_start_is_named_and_nothing_stays(
-    runtime: Runtime, write_config: WriteConfig, tmp_path: Path
-) -> None:
-    with pytest.raises(RuntimeFailure, match=r"Broken: .*the index is upside down") as caught:
-        runtime.up(read_for_serve(write_config("build_broken")))
-    assert "\n" not in str(caught.value)
-    assert nothing_is_left(tmp_path / "home")
-    assert list((tmp_path / "home" / "logs" / "ray" / "serve").glob("replica_noop_Broken*"))
-
-
-@pytest.mark.cluster
-def test_a_socket_that_is_open_to_the_network_stops_the_start(
+def test_a_socket_that_is_open_to_the_network_stops_the_start_and_nothing_but_logs_stays(
     runtime: Runtime, write_config: WriteConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeFailure, match=r"on 0\.0\.0\.0:\d+ would be open to the network") as caught:
         runtime.up(read_for_serve(write_config("build_exposed")))
     assert "\n" not in str(caught.value)
     assert nothing_is_left(tmp_path / "home")
+    assert list((tmp_path / "home" / "logs" / "ray" / "serve").glob("replica_noop_Exposed*"))
