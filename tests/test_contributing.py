@@ -4,15 +4,17 @@ lists, and is seen at work there.
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from tests.support import served_world
 from tests.support.live import REPOSITORY
 from tests.support.own_valkey import Valkey
 
@@ -47,11 +49,25 @@ class Copy:
 
     def run(self, code: str, *arguments: str) -> None:
         """Python code in the copy, in a process of its own."""
-        script = self.root / "script.py"
+        script, said = self.root / "script.py", self.root / "said"
         script.write_text(code)
-        command = [sys.executable, str(script), self.redis_url, str(self.root / "versions"), *arguments]
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False, timeout=240)
-        assert done.returncode == 0, done.stderr
+        process = served_world.in_a_fork(_run, script, said, self.redis_url, self.root / "versions", *arguments)
+        process.join(240)
+        assert process.exitcode == 0, said.read_text()
+
+
+def _run(script: Path, said: Path, *arguments: object) -> None:
+    """In a fork in which the libraries are imported, and of the repository nothing: the copy's modules are."""
+    ours = [name for name in sys.modules if name.partition(".")[0] in ("recsys", "deployments", "load_tests", "tests")]
+    for name in ours:
+        del sys.modules[name]
+    with said.open("w") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    os.chdir(script.parent)
+    sys.path[:] = [str(script.parent), *(path for path in sys.path if Path(path).resolve() != REPOSITORY)]
+    sys.argv = [str(script), *map(str, arguments)]
+    runpy.run_path(str(script), run_name="__main__")
 
 
 @pytest.fixture

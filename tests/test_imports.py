@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import pkgutil
 import re
 import subprocess
@@ -11,6 +12,9 @@ import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import recsys
 
@@ -91,48 +95,54 @@ def test_unpickling_is_found(tmp_path):
     assert unpickling(tmp_path / "a.py") == ["pickle", "2: np.load", "4: yaml.load", "5: torch.load"]
 
 
-def run(code: str) -> None:
-    """In a process of its own, without an error."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+REPLICAS = """
+import sys, importlib, json
+
+every, imported = {"deployments.composer", "deployments.shard", "deployments.encoder"}, {}
+for name in sorted(every):
+    importlib.import_module(name)
+    imported[name] = [sorted({m.split(".")[0] for m in sys.modules}), sorted(every & set(sys.modules))]
+    del sys.modules[name]
+
+from deployments.app import AppArgs, build_app
+from recsys.config.platform import Platform
+
+seen, given = [build_app(AppArgs(shards=2))._bound_deployment], []
+while seen:
+    one = seen.pop()
+    for arg in one.init_args:
+        flat = arg if isinstance(arg, list) else [arg]
+        given += [type(a).__name__ for a in flat if isinstance(a, Platform)]
+        seen += [a._bound_deployment for a in flat if hasattr(a, "_bound_deployment")]
+print(json.dumps({"imported": imported, "given": given}))
+"""
 
 
-def test_a_replica_imports_no_more_than_it_needs():
-    """What training and trees need takes as long to import as all the rest, and a new replica is waited for.
-
-    One after the other in one process, which forgets each: one that another imports would be there again.
+@pytest.fixture(scope="module")
+def replicas() -> dict[str, Any]:
+    """Of each kind of replica, the packages that were imported then, and which of the kinds are there; the classes of
+    what all are made of. One after the other in one process, which forgets each: one that another imports would be
+    there again.
     """
+    done = subprocess.run([sys.executable, "-c", REPLICAS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_replica_imports_no_more_than_it_needs(replicas):
+    """What training and trees need takes as long to import as all the rest, and a new replica is waited for."""
     heavy = {"lightgbm", "sklearn", "torch", "transformers", "sentence_transformers", "matplotlib"}
-    code = (
-        "import sys, importlib\n"
-        "every = {'deployments.composer', 'deployments.shard', 'deployments.encoder'}\n"
-        "for name in sorted(every):\n"
-        "    importlib.import_module(name)\n"
-        f"    late = {{m.split('.')[0] for m in sys.modules}} & {heavy!r}\n"
-        "    assert not late, (name, late)\n"
-        "    others = every & set(sys.modules)\n"
-        "    assert others == {name}, (name, others)\n"
-        "    del sys.modules[name]\n"
-    )
-    run(code)
+    assert len(replicas["imported"]) == 3
+    for name, (packages, kinds) in replicas["imported"].items():
+        assert not heavy & set(packages), name
+        assert "ray" in packages
+        assert kinds == [name]
 
 
-def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all():
+def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all(replicas):
     """A replica unpickles its arguments: an AppArgs among them would bring every deployment's libraries."""
-    code = (
-        "from deployments.app import AppArgs, build_app\n"
-        "from recsys.config.platform import Platform\n"
-        "app = build_app(AppArgs(shards=2))\n"
-        "seen, found = [app._bound_deployment], []\n"
-        "while seen:\n"
-        "    one = seen.pop()\n"
-        "    for arg in one.init_args:\n"
-        "        flat = arg if isinstance(arg, list) else [arg]\n"
-        "        found += [type(a) for a in flat if isinstance(a, Platform)]\n"
-        "        seen += [a._bound_deployment for a in flat if hasattr(a, '_bound_deployment')]\n"
-        "assert len(found) >= 4 and set(found) == {Platform}, found\n"
-    )
-    run(code)
+    assert len(replicas["given"]) >= 4
+    assert set(replicas["given"]) == {"Platform"}
 
 
 UNIMPORTED = {"fastapi-offline", "onnxscript", "pandas"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -20,10 +21,14 @@ from tests.support.world import World
 
 
 def start(root: Path, redis_url: str, port: int) -> BaseProcess:
-    """Those of one test process are forks of another that has imported what they need, which takes two seconds."""
+    return in_a_fork(_run, root, redis_url, port)
+
+
+def in_a_fork(target: Callable[..., None], *given: object) -> BaseProcess:
+    """Those of one test process are forks of another that has imported what a World needs, which takes two seconds."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=_run, args=(root, redis_url, port), daemon=True)
+    process = context.Process(target=target, args=given, daemon=True)
     process.start()
     return process
 

@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from deployments.cli import main
 from recsys.state import item_counts, redis_keys
 from recsys.state.connection import connect
 from recsys.state.users import UserStore
@@ -28,13 +28,44 @@ from tests.support.live import free_ports, local_config
 from tests.support.own_valkey import Valkey
 from tests.support.world import catalogue
 
-ROOT = Path(__file__).parents[3]
 IDS = [item.item_id for item in catalogue()]
 USERS, EACH = 800, 30
 EVENTS = [(f"u{u}", IDS[(u + n) % len(IDS)], 1_700_000_000 + n // 3) for u in range(USERS) for n in range(EACH)]
 """24,000 events, of which three of each user have one time."""
 
-Command = Callable[..., subprocess.Popen[str]]
+
+class Sender:
+    """`recsys import` in a process of its own; what it says is in a file."""
+
+    def __init__(self, said: Path, *arguments: object) -> None:
+        self._said = said
+        self.process = served_world.in_a_fork(_import, said, *map(str, arguments))
+
+    def ended(self, within_s: float) -> int:
+        """The exit code."""
+        self.process.join(within_s)
+        assert self.process.exitcode is not None
+        return self.process.exitcode
+
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        assert self.process.exitcode == -signal.SIGKILL
+
+
+def _import(said: Path, *arguments: str) -> None:
+    os.environ["COLUMNS"] = "300"
+    with said.open("w") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    sys.argv = ["recsys", "import", *arguments]
+    main()
+
+
+Command = Callable[..., Sender]
 
 
 class Platform:
@@ -87,18 +118,7 @@ def command(tmp_path: Path, platform: Platform) -> Command:
     port = int(platform.url.rpartition(":")[2])
     config = local_config(tmp_path / "config.yaml", data_dir=str(tmp_path / "var"), http_port=port)
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        line = [sys.executable, "-c", "from deployments.cli import main; main()", "import", *map(str, arguments)]
-        return subprocess.Popen(
-            [*line, "--config", str(config), "--json"],
-            cwd=ROOT,
-            env={**os.environ, "COLUMNS": "300"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return start
+    return lambda *arguments: Sender(tmp_path / "said", *arguments, "--config", config, "--json")
 
 
 async def stored(url: str) -> tuple[Counter[tuple[str, str, float]], int]:
@@ -127,25 +147,22 @@ async def test_an_import_of_events_that_was_killed_goes_on(
 
     for killed in ("sender", "server"):
         before = await users(own_redis)
-        with command("events", file) as sender:
-            while await users(own_redis) <= before + 1:
-                assert sender.poll() is None, sender.communicate()
-                await asyncio.sleep(0.005)
-            if killed == "sender":
-                sender.send_signal(signal.SIGKILL)
-                assert sender.wait() == -signal.SIGKILL
-            else:
-                platform.kill()
-                out, err = sender.communicate(timeout=120)
-                assert sender.returncode == 1, (out, err)
-                assert "does not answer" in err.strip().splitlines()[-1]
-                platform.start()
+        sender = command("events", file)
+        while await users(own_redis) <= before + 1:
+            assert sender.process.is_alive(), sender.said()
+            await asyncio.sleep(0.005)
+        if killed == "sender":
+            sender.kill()
+        else:
+            platform.kill()
+            assert sender.ended(120) == 1, sender.said()
+            assert "does not answer" in sender.said().strip().splitlines()[-1]
+            platform.start()
         events, _ = await stored(own_valkey.url)
         assert 0 < len(events) < len(EVENTS)
         assert max(events.values()) == 1
-    with command("events", file) as sender:
-        out, err = sender.communicate(timeout=200)
-    assert sender.returncode == 0, (out, err)
+    sender = command("events", file)
+    assert sender.ended(200) == 0, sender.said()
     events, likes = await stored(own_valkey.url)
     assert events == Counter((user, item, float(when)) for user, item, when in EVENTS)
     assert likes == len({(user, item) for user, item, _ in EVENTS})
@@ -161,13 +178,12 @@ def test_an_import_of_items_that_was_killed_goes_on(tmp_path: Path, platform: Pl
     def there(name: str) -> bool:
         return platform.http.get(f"/v1/items/{name}").status_code == 200
 
-    with command("items", file) as sender:
-        wait(lambda: there(names[0]))
-        sender.send_signal(signal.SIGKILL)
+    sender = command("items", file)
+    wait(lambda: there(names[0]))
+    sender.kill()
     assert not there(names[-1])
-    with command("items", file) as sender:
-        out, err = sender.communicate(timeout=200)
-    assert sender.returncode == 0, (out, err)
+    sender = command("items", file)
+    assert sender.ended(200) == 0, sender.said()
     wait(lambda: there(names[-1]))
     for number, name in itertools.islice(enumerate(names), 0, None, 37):
         assert platform.http.get(f"/v1/items/{name}").json()["title"] == f"Lamp number {number}"
