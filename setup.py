@@ -1,5 +1,5 @@
-"""What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss, scipy and numpy do
-the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`,
+"""What pyproject.toml cannot say yet: that files are compiled at install. Where that fails, faiss, scipy, numpy
+and onnxruntime do the same work more slowly (`recsys/index/walks.py`, `mended_links.py`, `recsys/gathering.py`,
 `recsys/shard/chosen_rows.py`, `recsys/ranking/blending.py`, `rescoring.py`, `picking.py`, `quickscorer.py`,
 `recsys/model/sparse_sums.py`, `recsys/encoders/bert_layers.py`).
 """

@@ -1,4 +1,5 @@
-"""The layers of a BERT with weights of one byte, by compiled code: half of what onnxruntime needs for them.
+"""The layers of a BERT with weights of one byte, by compiled code: two thirds of what onnxruntime needs for
+many texts, and a third for a query (docs/benchmarks.md).
 
 `bert.c` is compiled when the project is installed. Where it was not, where the processor has no AVX-512 VNNI, and for
 models that are no BERT, onnxruntime runs the graph that is exported as well.
