@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MOST (1 << 20) /* of each number in a model's sizes, so that none of their products overflows */
+
 typedef struct {
     int64_t words, positions, hidden, inner, heads, layers;
     float epsilon;
@@ -215,7 +217,7 @@ static int fit(const Sizes *sizes, const Py_buffer *ids, const Py_buffer *ends, 
     int64_t texts = (int64_t)(ends->len / 8), tokens = (int64_t)(ids->len / 4);
     *longest = 0;
     for (int64_t i = 0; i < texts; i++) {
-        int64_t length = end[i] - (i ? end[i - 1] : 0);
+        int64_t start = i ? end[i - 1] : 0, length = end[i] > start ? end[i] - start : 0;
         if (length < 1 || length > sizes->positions || end[i] > tokens) {
             PyErr_SetString(PyExc_ValueError, "texts that are empty or too long");
             return 0;
@@ -248,7 +250,7 @@ static PyObject *py_encode(PyObject *self, PyObject *args) {
     Sizes sizes = {words, positions, hidden, inner, heads, layers, epsilon};
     int64_t longest;
     if (!supported() || hidden < 64 || hidden % 64 || inner < hidden || inner % hidden || heads < 1 || hidden % heads ||
-        hidden / heads % 16 || layers < 1) {
+        hidden / heads % 16 || layers < 1 || words > MOST || positions > MOST || inner > MOST || layers > MOST) {
         PyErr_SetString(PyExc_ValueError, "a model, or a processor, that this code is not for");
         goto end;
     }

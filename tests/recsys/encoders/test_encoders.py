@@ -195,6 +195,8 @@ def test_arrays_that_do_not_fit_each_other_are_refused(models):
         (file[:-4], shape.sizes, shape.epsilon, ids, ends, out),
         (file, (*shape.sizes[:-1], 5), shape.epsilon, ids, ends, out),
         (file, (*shape.sizes[:4], 7, 6), shape.epsilon, ids, ends, out),
+        (file, (*shape.sizes[:-1], 1 << 56), shape.epsilon, ids, ends, out),  # bytes of so many layers: 1 << 64
+        (file[2 * shape.words * shape.hidden :], (1 << 57, *shape.sizes[1:]), shape.epsilon, ids, ends, out),
         (file, shape.sizes, shape.epsilon, ids, np.array([2]), out),
         (file, shape.sizes, shape.epsilon, ids, np.array([3, 3]), out),
         (file, shape.sizes, shape.epsilon, ids, ends[:0], out),
