@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
+from recsys.columns import lengths
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.shard.candidates import QUERY, TASTE, ShardQuery
 from recsys.shard.proposals import Proposals, eligible
@@ -41,7 +42,7 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     """
     if not query.rule_wants:
         return []
-    slack, vectors = np.diff(query.exclude_offsets).tolist(), _vectors(query)
+    slack, vectors = lengths(query.exclude_offsets).tolist(), _vectors(query)
     alike: dict[tuple[int, int, int, Filter | None], list[int]] = {}
     for request, number, k in query.rule_wants:
         most = max(k + slack[request], _SCORED)
@@ -52,16 +53,18 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
         rule, requests = query.rule_filters[number], np.array(wanting)
         ranked = shard.lists.ranked("popular", rule, most)
         read = shared.setdefault((number, most), _Vectors(shard, ranked))
-        keep = np.empty((len(requests), len(ranked)), bool)
-        keep[:] = eligible(shard, requests, ranked[None], excluded, own)
-        counts = keep.sum(axis=1)
-        every = [request for request, whole in zip(wanting, (counts == len(ranked)).tolist(), strict=True) if whole]
+        keep = eligible(shard, requests, ranked[None], excluded, own)
+        # One line stands for all requests where nothing is excluded.
+        whole: list[bool] = np.logical_and.reduce(keep, axis=1).tolist() * (len(wanting) // len(keep))
+        every = [request for request, all_of_them in zip(wanting, whole, strict=True) if all_of_them]
         every = [request for request in every if request in vectors] if k < len(ranked) <= 2 * _SCORED else []
         if every:
             rows = _rows_of_all(shard, read, ranked, k, [vectors[request] for request in every])
-            proposals.append(_proposed(np.repeat(every, k), rows))
+            proposals.append(_proposed(np.array(every).repeat(k), rows))
+        if len(every) == len(wanting):  # nearly always
+            continue
         done = set(every)
-        for request, kept in zip(wanting, keep, strict=True):
+        for request, kept in zip(wanting, np.broadcast_to(keep, (len(wanting), len(ranked))), strict=True):
             if request in done:
                 continue
             places = kept.nonzero()[0]
@@ -142,7 +145,9 @@ def _chosen_of_all(vectors: _Vectors, matches: int, k: int, queries: Floats) -> 
 def _vectors(query: ShardQuery) -> dict[int, Floats]:
     """By request what it asks to be like, else the user's taste, (width,); requests without either are left out."""
     found: dict[int, Floats] = {}
-    for role in (TASTE, QUERY):  # of one role the first counts
-        places = np.flatnonzero(query.vector_role == role)[::-1]
-        found |= zip(query.vector_request[places].tolist(), query.vectors[places], strict=True)
+    roles, requests = query.vector_role.tolist(), query.vector_request.tolist()
+    for role in (QUERY, TASTE):  # of one role the first counts
+        for place, request in enumerate(requests):
+            if roles[place] == role and request not in found:
+                found[request] = query.vectors[place]
     return found
