@@ -34,6 +34,12 @@ phases.coverage.extra-data-sources.responses = true
 phases.fuzzing.extra-data-sources.responses = true
 """
 """Schemathesis's own. Left to itself it takes ids out of answers and deletes the items and users that have them."""
+_RIGHT_EDGES = """
+[[operations]]
+include-name = "{}"
+phases.coverage.generation.mode = "positive"
+phases.coverage.extra-data-sources.responses = false
+"""
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,14 @@ class Fuzzed:
         return self.statuses.total()
 
 
-def fuzz(host: str, examples: int, seed: int = 1, key: str | None = None) -> Fuzzed:
-    """`examples`: calls made up at random for each operation, beside those at its schema's edges."""
+def fuzz(host: str, examples: int, seed: int = 1, key: str | None = None, *, right_edges: Sequence[str] = ()) -> Fuzzed:
+    """`examples`: calls made up at random for each operation, beside those at its schema's edges. `right_edges`:
+    operations, such as `POST /v1/search`, of which only the edges of what is right are tried.
+    """
     program = str(Path(sys.executable).with_name("schemathesis"))
     with tempfile.TemporaryDirectory() as folder:  # schemathesis keeps its own findings where it runs
         events, settings = Path(folder) / "events.ndjson", Path(folder) / "settings.toml"
-        settings.write_text(_SETTINGS, encoding="utf-8")
+        settings.write_text(_SETTINGS + "".join(map(_RIGHT_EDGES.format, right_edges)), encoding="utf-8")
         options = ["--checks=all", "--exclude-checks=positive_data_acceptance", "--continue-on-failure", "--no-color"]
         options += [f"--max-examples={examples}", f"--seed={seed}", "--phases=examples,coverage,fuzzing"]
         options += ["--request-timeout=30", "--report=ndjson", f"--report-ndjson-path={events}"]
