@@ -17,7 +17,7 @@ from recsys.versions.store import VersionStore
 from tests.support.world import ATTRIBUTES, DIMENSION, TOPICS, catalogue
 
 
-def people(users: int = 120, seed: int = 1) -> Interactions:
+def people(users: int = 80, seed: int = 1) -> Interactions:
     """Everyone stays in a topic for a while, in the order of its numbers, and then goes on to the next."""
     rng = np.random.default_rng(seed)
     topics, rows = list(TOPICS), []
