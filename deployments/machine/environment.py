@@ -128,9 +128,6 @@ def _ray(instance: Instance) -> dict[str, str]:
         # Ray would take times of everything that its event loops do, for a table in its log; each worker's loop turns a
         # hundred times a second, with nothing to do.
         "RAY_event_stats": "0",
-        # What serves goes past Ray's tasks. Those that are left are questions of Serve's, such as whether a replica is
-        # well, and Ray would keep the last hundred thousand of them.
-        "RAY_task_events_report_interval_ms": "0",
         # Milliseconds between two looks of each node's agent at the machine and at all workers: as often as Prometheus
         # asks. Ray's default is 5,000.
         "REPORTER_UPDATE_INTERVAL_MS": "15000",
