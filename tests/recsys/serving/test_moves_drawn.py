@@ -16,7 +16,6 @@ from recsys.versions.moving import end_move
 from recsys.versions.promotion import rollback
 from tests.support.live_builds import everything
 from tests.support.moves import built_beside, switched, with_shards
-from tests.support.own_valkey import Valkey
 from tests.support.threaded_world import ThreadedWorld
 from tests.support.world import World, catalogue, eventually
 
@@ -30,9 +29,9 @@ STAGES = ("before", "begun", "built", "promoted", "back", "again", "ended")
 
 
 @pytest.fixture(scope="module")
-def threaded(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedWorld]:
+def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedWorld]:
     """16 items, in two shards at first."""
-    with ThreadedWorld(tmp_path_factory.mktemp("moves"), shared_valkey.url, items=catalogue(4)) as started:
+    with ThreadedWorld(tmp_path_factory.mktemp("moves"), items=catalogue(4)) as started:
         yield started
 
 

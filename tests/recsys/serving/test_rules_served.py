@@ -16,7 +16,6 @@ from recsys.config.scenarios import Scenario, Source
 from recsys.config.serving import Serving
 from recsys.data.rules import RuleIn, compile_rules
 from recsys.datatypes import Condition, Filter, Item, RecQuery
-from tests.support.own_valkey import Valkey
 from tests.support.threaded_world import ThreadedWorld
 from tests.support.world import ATTRIBUTES, TOPICS, catalogue, event, eventually
 
@@ -27,13 +26,13 @@ CREATED = {item.item_id: item for item in catalogue()}
 
 
 @pytest.fixture(scope="module")
-def threaded(shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedWorld]:
+def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedWorld]:
     """48 items in two shards, and a user who likes the sea."""
     narrow = Scenario(sources=(Source(source="popular", k=1),))
     timeless = {"taste": 1.0, "because": 0.3, "popularity": 0.4}  # scores that no passing of time changes
     home = Serving().scenarios["home"].model_copy(update={"weights": timeless})
     serving = Serving(budget_s=20, scenarios={**Serving().scenarios, "home": home, "narrow": narrow})
-    with ThreadedWorld(tmp_path_factory.mktemp("rules"), shared_valkey.url, serving=serving) as threaded:
+    with ThreadedWorld(tmp_path_factory.mktemp("rules"), serving=serving) as threaded:
         threaded.run(threaded.world.gateway.record([event("sailor", f"sea-{n}") for n in range(3)]))
         threaded.run(threaded.world.counted())
         yield threaded
