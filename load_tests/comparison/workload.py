@@ -74,13 +74,15 @@ class Workload:
         """(users, LIKES) items, the one liked last at the end."""
         return self.drawn_likes()
 
-    def drawn_likes(self) -> npt.NDArray[np.int64]:
-        """The same, drawn anew."""
+    def drawn_likes(self, again: int = 0) -> npt.NDArray[np.int64]:
+        """The same, drawn anew. `again`: 1 and more are others that the same tastes may like."""
         rng = np.random.default_rng(self.seed + 2)
+        homes = rng.integers(self.clusters, size=self.users)
+        rng = np.random.default_rng((self.seed + 2, again)) if again else rng
         ends = np.cumsum(np.bincount(self.own, minlength=self.clusters))
         by_cluster = np.split(np.argsort(self.own, kind="stable"), ends[:-1])
         liked = []
-        for home in rng.integers(self.clusters, size=self.users):
+        for home in homes:
             near = rng.choice(by_cluster[home], min(LIKES_AT_HOME, len(by_cluster[home])), replace=False)
             rest = rng.choice(self.items, LIKES - len(near), replace=False)
             liked.append(rng.permutation(np.concatenate([near, rest])))

@@ -39,7 +39,7 @@ from load_tests.comparison import results
 from load_tests.comparison.bench import ROOT, Bench
 from load_tests.comparison.contenders import URL, contenders
 from load_tests.comparison.workload import Workload, item_id, user_id
-from load_tests.growth.mixed_load import alone
+from load_tests.growth.mixed_load import Mix
 from recsys.config.serving import Serving
 from recsys.datatypes import Floats, Interaction, UserProfile, unknown_user
 from recsys.model.profiles import fold
@@ -244,10 +244,10 @@ def serve(bench: Bench, users: int) -> dict[str, Any]:
     told: dict[str, Any] = {}
     try:
         contender.start()
-        alone(URL, few, 3, "recommend", 32)
+        Mix(URL, few).alone(3, "recommend", 32)
         for kind, clients in (("recommend", 1), ("recommend", 32), ("event", 1), ("event", 32)):
             for name, work in (("of all users", everyone), (f"of {few.users:,} users", few)):
-                summary = alone(URL, work, _SECONDS, kind, clients).summary()
+                summary = Mix(URL, work).alone(_SECONDS, kind, clients).summary()
                 told[f"{kind} {name}, {clients} clients"] = summary
     finally:
         contender.stop()

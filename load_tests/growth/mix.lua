@@ -1,13 +1,17 @@
 -- The mix of a shop: of a hundred requests 83 recommendations, 10 events, 5 similar items and 2 items written.
 -- ARGS: users, items, milliseconds that each connection waits in the mean before it asks again (0: none), a mark of the
--- run, and which requests: mix, recommend, event, similar or write. Prints one line of JSON, with the latencies as pairs
--- of microseconds and how many requests took them.
-local users, items, number, mark, kind = 0, 0, 0, "", "mix"
+-- run, which requests (mix, recommend, event, similar or write), and a file of likes to come, each a line with a user
+-- and an item; without one, anybody likes anything. Prints one line of JSON, with the latencies as pairs of microseconds
+-- and how many requests took them.
+local users, items, number, mark, kind, likes = 0, 0, 0, "", "mix", {}
 local headers = {["Content-Type"] = "application/json"}
 
 init = function(args)
   users, items, mark, kind = tonumber(args[1]), tonumber(args[2]), args[4], args[5]
   local pause = tonumber(args[3])
+  if args[6] and (kind == "mix" or kind == "event") then
+    for line in io.lines(args[6]) do likes[#likes + 1] = line end
+  end
   math.randomseed(os.time())
   if pause > 0 then
     -- Exponential, so that requests come as those of many independent users do.
@@ -20,6 +24,9 @@ local asked = {
     return wrk.format("GET", "/v1/users/" .. user .. "/recommendations?k=10&include_seen=true")
   end,
   event = function(user, item)
+    if #likes > 0 then
+      user, item = likes[math.random(#likes)]:match("(%S+) (%S+)")
+    end
     local event = string.format('{"event_id": "%s-%d", "user_id": "%d", "item_id": "%s", "type": "like"}',
       mark, number, user, item)
     return wrk.format("POST", "/v1/events", headers, '{"events": [' .. event .. ']}')

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from load_tests.comparison.workload import Workload
+from load_tests.comparison.workload import Workload, item_id, user_id
 
 _SCRIPT = Path(__file__).with_name("mix.lua")
 CLIENTS = 32
@@ -64,14 +64,36 @@ class Latencies:
         }
 
 
-def peak(url: str, work: Workload, seconds: int) -> Latencies:
-    """All kinds mixed on each connection, as fast as they are answered."""
-    return _answer(_start(url, work, seconds, "mix", CLIENTS, 0.0), seconds)
+@dataclass(frozen=True)
+class Mix:
+    """Requests of a workload's users to `url`. `likes`: a file of the likes to come (`write_likes`); None: anybody
+    likes anything, so that tastes fade while the load lasts.
+    """
+
+    url: str
+    work: Workload
+    likes: Path | None = None
+
+    def peak(self, seconds: int) -> Latencies:
+        """All kinds mixed on each connection, as fast as they are answered."""
+        return self.alone(seconds, "mix", CLIENTS)
+
+    def alone(self, seconds: int, kind: str, clients: int) -> Latencies:
+        """One kind of request, as fast as they are answered."""
+        return answer(self.start(seconds, kind, clients, 0.0), seconds)
+
+    def start(self, seconds: int, kind: str, clients: int, pause_ms: float) -> subprocess.Popen[str]:
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout=2s", "-s", str(_SCRIPT), self.url, "--"]
+        command += [str(self.work.users), str(self.work.items), f"{pause_ms:.3f}", uuid.uuid4().hex[:12], kind]
+        command += [str(self.likes)] if self.likes else []
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
-def alone(url: str, work: Workload, seconds: int, kind: str, clients: int) -> Latencies:
-    """One kind of request, as fast as they are answered."""
-    return _answer(_start(url, work, seconds, kind, clients, 0.0), seconds)
+def write_likes(work: Workload, path: Path) -> None:
+    """As many likes again as each user has, of the same taste: a line each, a user's id and an item's."""
+    with path.open("w") as file:
+        for user, liked in enumerate(work.drawn_likes(again=1).tolist()):
+            file.writelines(f"{user_id(user)} {item_id(item)}\n" for item in liked)
 
 
 class SteadyLoad:
@@ -79,8 +101,8 @@ class SteadyLoad:
     corrected after each slice by how long the answers took.
     """
 
-    def __init__(self, url: str, work: Workload, rate: float) -> None:
-        self._url, self._work, self._rate = url, work, rate
+    def __init__(self, mix: Mix, rate: float) -> None:
+        self._mix, self._rate = mix, rate
         self._taken_ms = dict.fromkeys(MIX, 5.0)
         """Kind -> mean latency of the last slice."""
 
@@ -89,19 +111,13 @@ class SteadyLoad:
         loads = {}
         for kind, (share, clients) in MIX.items():
             pause_ms = 1000 * clients / (share * self._rate) - self._taken_ms[kind]
-            loads[kind] = _start(self._url, self._work, seconds, kind, clients, max(pause_ms, 0.5))
-        answers = {kind: _answer(load, seconds) for kind, load in loads.items()}
-        self._taken_ms = {kind: answer.mean_ms for kind, answer in answers.items()}
+            loads[kind] = self._mix.start(seconds, kind, clients, max(pause_ms, 0.5))
+        answers = {kind: answer(load, seconds) for kind, load in loads.items()}
+        self._taken_ms = {kind: latencies.mean_ms for kind, latencies in answers.items()}
         return answers
 
 
-def _start(url: str, work: Workload, seconds: int, kind: str, clients: int, pause_ms: float) -> subprocess.Popen[str]:
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout=2s", "-s", str(_SCRIPT), url, "--"]
-    command += [str(work.users), str(work.items), f"{pause_ms:.3f}", uuid.uuid4().hex[:12], kind]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-
-
-def _answer(load: subprocess.Popen[str], seconds: int) -> Latencies:
+def answer(load: subprocess.Popen[str], seconds: int) -> Latencies:
     output, _ = load.communicate(timeout=seconds + 60)
     line = next((line for line in output.splitlines() if line.startswith("JSON ")), None)
     if line is None:

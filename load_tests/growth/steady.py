@@ -2,10 +2,12 @@
 
     python -m load_tests.growth.steady --minutes 30
 
-The peak is measured first, with the same mix and 32 connections that ask as fast as they are answered. Then as many
-connections wait between their requests. It prints a line for each minute, so that what happens every few minutes is
-seen; latencies by kind of request; the memory of every process once caches are filled and at the end; and which
-processes ended or began meanwhile. What users and items leave in Redis is told apart: it is data, which grows.
+There are so many users that what they like meanwhile is little beside what they liked before, and it is of the same
+taste: else the load itself would change, for walks towards a faded taste are longer. The peak is measured first, with
+the same mix and 32 connections that ask as fast as they are answered. Then as many connections wait between their
+requests. It prints a line for each minute, so that what happens every few minutes is seen; latencies by kind of
+request; the memory of every process once caches are filled and at the end; and which processes ended or began
+meanwhile. What users and items leave in Redis is told apart: it is data, which grows.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from load_tests.comparison.bench import ROOT, Bench
 from load_tests.comparison.contenders import URL, Contender, contenders
 from load_tests.comparison.profiling import Foreign
 from load_tests.comparison.workload import Workload
-from load_tests.growth.mixed_load import MIX, Latencies, SteadyLoad, peak
+from load_tests.growth.mixed_load import MIX, Latencies, Mix, SteadyLoad, write_likes
 
 _SHARE = 0.7
 """Of the peak."""
@@ -39,16 +41,18 @@ Memory = dict[int, tuple[str, float]]
 
 def main() -> None:
     args = _arguments()
-    work = Workload(items=args.items, dimension=args.dimension)
+    work = Workload(items=args.items, dimension=args.dimension, users=args.users)
     with Bench(work, args.out / "compare", args.config) as bench:
         bench.prepare("platform")
+        mix = Mix(URL, work, bench.folder / "likes-to-come.txt")
+        write_likes(work, mix.likes)
         [contender] = contenders(bench, ["recsys"])
         try:
             contender.start()
-            peak(URL, work, 3)
-            top = peak(URL, work, _PEAK_S).summary()
+            mix.peak(3)
+            top = mix.peak(_PEAK_S).summary()
             print(f"peak with the mix: {top}", flush=True)
-            told = {"peak": top, **_steady(contender, bench, args, args.rate or _SHARE * top["rps"])}
+            told = {"peak": top, **_steady(contender, mix, bench.redis_url, args, args.rate or _SHARE * top["rps"])}
         finally:
             contender.stop()
     results.write({"machine": results.machine(), "minutes": args.minutes, **told}, args.out / "steady.json")
@@ -56,11 +60,11 @@ def main() -> None:
     print(f"written: {args.out / 'steady.json'}")
 
 
-def _steady(contender: Contender, bench: Bench, args: argparse.Namespace, rate: float) -> dict[str, Any]:
+def _steady(contender: Contender, mix: Mix, redis_url: str, args: argparse.Namespace, rate: float) -> dict[str, Any]:
     """The load in slices, and what became of the processes under it."""
-    load = SteadyLoad(URL, bench.work, rate)
+    load = SteadyLoad(mix, rate)
     load.slice(5)  # learns how long answers take
-    redis = Redis.from_url(bench.redis_url)
+    redis = Redis.from_url(redis_url)
     slices: list[dict[str, Latencies]] = []
     told: list[dict[str, Any]] = []
     warm, first, stored = False, memory(contender), _stored(redis)
@@ -157,6 +161,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--slice", type=int, default=60, help="seconds of each line of figures")
     parser.add_argument("--rate", type=float, help="requests a second; 70 %% of the peak unless given")
+    parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--items", type=int, default=Workload.items)
     parser.add_argument("--dimension", type=int, default=Workload.dimension)
     parser.add_argument("--out", type=Path, default=Path("var"))

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 
+from load_tests.comparison.workload import LIKES, Workload
 from load_tests.growth import steady
-from load_tests.growth.mixed_load import Latencies
+from load_tests.growth.mixed_load import Latencies, write_likes
 
 SAID = {"rps": 699.0, "p50_ms": 2.0, "p99_ms": 5.0, "p999_ms": 9.0, "max_ms": 20.0, "errors": 0}
 TOLD = {
@@ -60,3 +61,15 @@ def test_percentiles_of_all_kinds_together():
     assert both.summary() == {"rps": 100.1, "p50_ms": 1.0, "p99_ms": 2.0, "p999_ms": 50.0, "max_ms": 50.0, "errors": 1}
     assert both.summary(20.0)["rps"] == 50.0
     assert latencies({}).at(50) == 0.0
+
+
+def test_likes_to_come_are_of_the_same_taste_and_others_than_before(tmp_path):
+    work = Workload(items=4000, dimension=8, users=30, clusters=40)
+    write_likes(work, tmp_path / "likes.txt")
+    lines = [line.split() for line in (tmp_path / "likes.txt").read_text().splitlines()]
+    items = np.array([int(item.removeprefix("item-")) for _, item in lines]).reshape(work.users, LIKES)
+    assert [user for user, _ in lines[::LIKES]] == [str(1 + user) for user in range(work.users)]
+    homes = [np.bincount(work.own[liked]).argmax() for liked in work.likes]
+    for home, was, to_come in zip(homes, work.likes, items, strict=True):
+        assert np.bincount(work.own[to_come]).argmax() == home
+        assert set(was.tolist()) != set(to_come.tolist())
