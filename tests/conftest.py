@@ -36,6 +36,7 @@ TOGETHER = {
         "tests/recsys/ranking/test_signals.py",
         "tests/recsys/serving/test_evidence.py",
         "tests/recsys/serving/test_learned_serving.py",
+        "tests/recsys/serving/test_told_profiles.py",
         "tests/recsys/shard/test_kept_likeness.py",
         "tests/recsys/state/test_tie_breaking.py",
         "tests/recsys/training/",

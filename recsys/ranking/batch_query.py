@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -21,7 +23,8 @@ from recsys.ranking.selection import Controls
 from recsys.ranking.served_version import Serve
 from recsys.ranking.signals import Moment
 from recsys.shard import sources
-from recsys.shard.candidates import ShardQuery
+from recsys.shard.candidates import NO_NAMES, ShardQuery
+from recsys.shard.short_query import ShortQuery
 from recsys.state.shown_items import Shown
 
 _TRENDING = 0.0
@@ -104,19 +107,27 @@ def shard_query(
     memory: Wants,
     left_s: float = math.inf,
     spread: int = 1,
+    *,
+    whole: bool = False,
 ) -> ShardQuery:
     """One message for the whole batch, which waits `left_s` seconds for the answer. `spread`: see `Router.spread`.
 
-    `memory`: of the caller's own.
+    `memory`: of the caller's own. `whole`: whether nothing is left out that shards were told a while ago; if not, the
+    answer may be a `ShortQuery`.
     """
     wants = [memory.of(prepared, prepared.weights(serve), spread) for prepared in batch]
-    rows = [memory.rows(serve, prepared, want) for prepared, want in zip(batch, wants, strict=True)]
+    every = [memory.rows(serve, prepared, want) for prepared, want in zip(batch, wants, strict=True)]
+    rows, names = every, NO_NAMES
+    if any(own.name for own in every):
+        rows, names = _named(every, whole=whole)
     numbers = np.array([row for own in rows for row in own.numbers], np.int64).reshape(-1, 3)
     vectors = [vector for own in rows for vector in own.vectors]
     exclude, exclude_offsets = _ragged([_excluded(prepared) for prepared in batch])
-    liked = [prepared.profile if want.trail else None for prepared, want in zip(batch, wants, strict=True)]
+    told: list[int] = names[:, 2].tolist() or [0] * len(batch)
+    liked = [p.profile if want.trail and not known else None
+             for p, want, known in zip(batch, wants, told, strict=True)]  # fmt: skip
     trail, trail_offsets = _ragged([_NO_KEYS if profile is None else profile.trail for profile in liked])
-    return ShardQuery(
+    query = ShardQuery(
         version=serve.version,
         vectors=np.array(vectors) if vectors else np.zeros((0, serve.space.width), np.float32),
         vector_request=np.arange(len(batch)).repeat([len(own.vectors) for own in rows]),
@@ -139,7 +150,33 @@ def shard_query(
         now=moment.now,
         rule_filters=rules.filters,
         rule_wants=rules.wants([0 if p.query.items is not None else p.query.k for p in batch]) if rules.filters else (),
+        names=names,
     )
+    if not any(told):
+        return query
+
+    def in_full() -> ShardQuery:
+        return shard_query(serve, batch, moment, rules, memory, left_s, spread, whole=True)
+
+    return cast(ShardQuery, ShortQuery(query, in_full))
+
+
+def _named(every: Sequence[Rows], *, whole: bool) -> tuple[list[Rows], Keys]:
+    """The rows that are sent of each request, and `ShardQuery.names`."""
+    now, rows, names = time.monotonic(), [], []
+    for own in every:
+        name = own.name
+        if name is None:
+            rows.append(own)
+            names.append((0, 0, 0))
+        elif name.told(now) and not whole:
+            rows.append(name.short)
+            names.append((*name.number, 1))
+        else:
+            rows.append(own)
+            names.append((*name.number, 0))
+            name.told_at = now
+    return rows, np.array(names, np.uint64)
 
 
 def trend_floor(moment: Moment) -> float:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import os
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import compress, count
 from typing import NamedTuple
 
 from recsys.datatypes import Floats, UserProfile
 from recsys.model.space import Space
 from recsys.ranking.signals import SIGNALS
 from recsys.shard.candidates import BECAUSE, LONG, QUERY, ROLES, SHUNNED, TASTE
+from recsys.shard.kept_arrays import LASTS_S
 from recsys.shard.sources import BITS, COLUMNS
 
 MOST = 2_000
-"""Users whose rows are kept. One of 384 dimensions takes some 2 KB."""
+"""Users whose rows are kept, for each kind of request. One of 384 dimensions takes some 2 KB."""
+TOLD_S = 0.8 * LASTS_S
+"""Seconds after which a shard is told again."""
+_NEEDED = {QUERY, TASTE}
+"""Roles of vectors that a shard looks at beside its walks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,22 @@ class Asked(NamedTuple):
     explores: bool
 
 
+class Name:
+    """What a user's rows and last likes are called among shards that were told them, see `shard/told_profiles.py`."""
+
+    __slots__ = ("number", "short", "told_at")
+
+    def __init__(self, number: tuple[int, int], short: Rows) -> None:
+        """`short`: the rows that are sent all the same: of walks, and of what rules promote."""
+        self.number, self.short = number, short
+        self.told_at = -math.inf
+        """When they were sent whole, by time.monotonic()."""
+
+    def told(self, now: float) -> bool:
+        """Whether shards that have not started since still know it."""
+        return now - self.told_at < TOLD_S
+
+
 class Rows(NamedTuple):
     """A request's vectors: those that a source looks for the k neighbours of, and those that a signal with a weight
     compares with.
@@ -63,17 +87,20 @@ class Rows(NamedTuple):
     """(role, bit of the source, k) of each; the last two 0 where no source goes out from it."""
     vectors: list[Floats]
     """(width,) float32 each."""
+    name: Name | None = None
+    """None: they are always sent whole."""
 
 
 class KeptRows:
-    """Makes the rows of all requests. Those of a user are kept as long as the profile is, and are made anew for another
-    kind of request; the oldest leave first.
+    """Makes the rows of all requests. Those of a user are kept as long as the profile is, for each kind of request; the
+    oldest leave first. What they are kept for has a name, where a version learned something of last likes.
     """
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._by_profile: dict[int, tuple[weakref.ref[UserProfile], Space, Want, Asked, Rows]] = {}
-        """By the profile's id()."""
+        self._by_profile: dict[_Place, tuple[weakref.ref[UserProfile], Space, Want, Rows]] = {}
+        self._own = int.from_bytes(os.urandom(8), "little") | 1
+        self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._by_profile)
@@ -81,15 +108,18 @@ class KeptRows:
     def of(self, space: Space, profile: UserProfile, want: Want, asked: Asked) -> Rows:
         if asked.vector is not None:
             return _rows(space, profile, want, asked)
-        kept = self._by_profile.get(id(profile))
-        if kept is not None and kept[0]() is profile and kept[1] is space and kept[2] is want and kept[3] == asked:
-            return kept[4]
+        place = id(profile), id(want), asked
+        kept = self._by_profile.get(place)
+        if kept is not None and kept[0]() is profile and kept[1] is space:
+            return kept[3]
         rows = _rows(space, profile, want, asked)
-        self._keep(profile, space, want, asked, rows)
+        if want.trail and len(profile.trail):
+            rows = rows._replace(name=Name((self._own, next(self._numbers)), _short(rows)))
+        self._keep(place, profile, space, want, rows)
         return rows
 
-    def _keep(self, profile: UserProfile, space: Space, want: Want, asked: Asked, rows: Rows) -> None:
-        by_profile, place = self._by_profile, id(profile)
+    def _keep(self, place: _Place, profile: UserProfile, space: Space, want: Want, rows: Rows) -> None:
+        by_profile = self._by_profile
         by_profile.pop(place, None)
         if len(by_profile) >= self._most:
             del by_profile[next(iter(by_profile))]
@@ -98,7 +128,16 @@ class KeptRows:
             if (kept := by_profile.get(place)) is not None and kept[0] is gone:
                 del by_profile[place]
 
-        by_profile[place] = (weakref.ref(profile, forget), space, want, asked, rows)
+        by_profile[place] = (weakref.ref(profile, forget), space, want, rows)
+
+
+_Place = tuple[int, int, Asked]
+"""id() of the profile and of what is wanted, which is kept beside."""
+
+
+def _short(rows: Rows) -> Rows:
+    needed = [bool(k) or role in _NEEDED for role, _, k in rows.numbers]
+    return Rows([*compress(rows.numbers, needed)], [*compress(rows.vectors, needed)])
 
 
 def _rows(space: Space, profile: UserProfile, want: Want, asked: Asked) -> Rows:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from recsys.datatypes import Filter, Floats, Item
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.told_profiles import Untold
 from recsys.transport import wire
 
 
@@ -33,11 +34,17 @@ class ChannelCalls:
         if method != wire.SEARCH:
             return self._look_up(method, payload)
         query = wire.decode_query(payload)
-        candidates = self._replica.search_at_once(query)
+        try:
+            candidates = self._replica.search_at_once(query)
+        except Untold:
+            return wire.UNTOLD
         return self._search(query) if candidates is None else wire.encode(candidates)
 
     async def _search(self, query: ShardQuery) -> bytes:
-        return wire.encode(await self._replica.search_later(query))
+        try:
+            return wire.encode(await self._replica.search_later(query))
+        except Untold:
+            return wire.UNTOLD
 
     async def _look_up(self, method: int, payload: bytes) -> bytes:
         replica = self._replica

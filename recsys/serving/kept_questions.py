@@ -69,7 +69,7 @@ class KeptQuestions:
         kept = self._by_profile.get(id(profile))
         if kept is not None and kept.profile() is profile and _same(kept.wishes, wishes):
             return kept.again(moment, left_s)
-        query = shard_query(serve, batch, moment, rules, self._wants, left_s, spread)
+        query = shard_query(serve, batch, moment, rules, self._wants, left_s, spread, whole=True)
         self._keep(profile, wishes, query)
         return query
 

@@ -81,6 +81,7 @@ class ShardWatch:
         telemetry.set("recsys_queue_requests", len(self._open), queue="search")
         versions = list(self._versions.values())
         for version in versions:
+            version.shard.told.expire()
             version.shard.likeness.expire()
             version.shard.promoted.expire()
         self._items.tell({(version.version,): version.shard.items.live for version in versions})

@@ -26,6 +26,9 @@ NUMBERS = 3
 """Columns of `CandidateSet.columns`."""
 
 
+NO_NAMES = np.zeros((0, 3), np.uint64)
+
+
 class ShardQuery(msgspec.Struct, frozen=True):
     """What a batch of B requests wants of one shard.
 
@@ -35,7 +38,9 @@ class ShardQuery(msgspec.Struct, frozen=True):
     newest first, request b's at `trail_offsets[b]:trail_offsets[b + 1]`: for what the version learned, so empty where
     it learned nothing. `column_k` is (B, len(COLUMNS)): candidates by the sources of `sources.COLUMNS`. `exclude` holds
     item keys, sorted within each request, request b's at `exclude_offsets[b]:exclude_offsets[b + 1]`. `asked[b]` are
-    ids that are scored in any case.
+    ids that are scored in any case. `names` is (B, 3) uint64, or (0, 3) where nobody has one: the name under which the
+    shard was told, or is told now, what belongs to a request's user, and whether it is left out here, see
+    `told_profiles.py`; zeros: the request has no name.
     """
 
     version: str
@@ -67,6 +72,7 @@ class ShardQuery(msgspec.Struct, frozen=True):
     """Filters of rules: the shard tells of each candidate which of them match it."""
     rule_wants: tuple[tuple[int, int, int], ...] = ()
     """(request, place in `rule_filters`, k): candidates of the source `promoted`."""
+    names: Keys = msgspec.field(default_factory=lambda: NO_NAMES)
 
     @property
     def size(self) -> int:
@@ -96,6 +102,7 @@ class ShardQuery(msgspec.Struct, frozen=True):
             asked=tuple(self.asked[request] for request in requests.tolist()),
             recall_floors=tuple(self.recall_floors[request] for request in requests.tolist() if self.recall_floors),
             rule_wants=tuple((int(numbers[b]), place, k) for b, place, k in self.rule_wants if chosen[b]),
+            names=self.names[requests] if len(self.names) else self.names,
         )
 
 

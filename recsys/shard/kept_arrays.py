@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
-
-import numpy.typing as npt
+from typing import Generic, Protocol, TypeVar
 
 LASTS_S = 300.0
 """Seconds for which an array is kept: a shard is not told when a user is erased."""
@@ -14,28 +12,37 @@ _HELD = 700
 """Bytes of what holds the others together, for each array."""
 
 Cause = tuple[bytes, ...]
-Array = npt.NDArray[Any]
 
 
-class KeptArrays:
+class Held(Protocol):
+    """An array, or several."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+H = TypeVar("H", bound=Held)
+
+
+class KeptArrays(Generic[H]):
     """May be called by several threads. The oldest entries leave first. `most`: bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.bytes = 0
         self._lock = threading.Lock()
-        self._by_key: dict[bytes, tuple[Cause, Array, float]] = {}
+        self._by_key: dict[bytes, tuple[Cause, H, float]] = {}
         """The last is when it was put there, by time.monotonic()."""
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def take(self, key: bytes, cause: Cause = ()) -> Array | None:
+    def take(self, key: bytes, cause: Cause = ()) -> H | None:
         """The array; None: with this key came another cause, or nothing."""
         kept = self._by_key.get(key)
         return kept[1] if kept is not None and kept[0] == cause else None
 
-    def put(self, key: bytes, array: Array, cause: Cause = ()) -> None:
+    def put(self, key: bytes, array: H, cause: Cause = ()) -> None:
         """Keep it in place of what the key had. It may not change afterwards. With an empty key nothing is kept."""
         if not key:
             return
@@ -58,5 +65,5 @@ class KeptArrays:
         self.bytes -= _bytes(oldest, *self._by_key.pop(oldest)[:2])
 
 
-def _bytes(key: bytes, cause: Cause, array: Array) -> int:
+def _bytes(key: bytes, cause: Cause, array: Held) -> int:
     return len(key) + sum(map(len, cause)) + array.nbytes + _HELD

@@ -18,6 +18,7 @@ from recsys.shard.proposals import Bools, Ints, Proposals, eligible
 from recsys.shard.rule_matches import matches, promoted
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS, COLUMNS, SOURCES
+from recsys.shard.told_profiles import Names, names
 from recsys.shard.trail_measures import LIKENESS, Trails, measure
 
 _KEY = np.uint64((1 << KEY_BITS) - 1)
@@ -33,9 +34,10 @@ def search(shard: Shard, query: ShardQuery) -> CandidateSet:
     excluded = query.exclude
     if len(excluded) and query.size > 1:  # the tags of the first request are its keys
         excluded = tag(np.arange(query.size).repeat(lengths(query.exclude_offsets)), excluded)
+    named = names(shard.told, query)
     near = nearest(shard, query, excluded)
     proposals = [*near.proposals, *_columns(shard, query, excluded), *_asked(shard, query)]
-    return _assemble(shard, query, [*proposals, *promoted(shard, query, excluded)], near.searched)
+    return _assemble(shard, query, [*proposals, *promoted(shard, query, excluded)], near.searched, named)
 
 
 def _columns(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]:
@@ -90,7 +92,7 @@ def _asked(shard: Shard, query: ShardQuery) -> list[Proposals]:
 
 
 def _assemble(
-    shard: Shard, query: ShardQuery, proposals: list[Proposals], searched: dict[int, Searched]
+    shard: Shard, query: ShardQuery, proposals: list[Proposals], searched: dict[int, Searched], named: Names | None
 ) -> CandidateSet:
     items = shard.items
     rows, sources, scores, tags = _each_once(shard, Proposals.joined(proposals))
@@ -102,7 +104,7 @@ def _assemble(
         offsets=offsets,
         keys=tags & _KEY,
         sources=sources,
-        likeness=_likeness(shard, query, rows, offsets, scores),
+        likeness=_likeness(shard, query, rows, offsets, scores, named),
         columns=items.numbers.view.take(rows, axis=0),
         ids=items.ids.at(rows),  # copied where the answer leaves this process
         titles=items.titles.at(rows),
@@ -143,17 +145,17 @@ def _each_once(shard: Shard, proposed: Proposals) -> tuple[Rows, Ints, Floats | 
     return rows.take(first), bits, scores, tags.take(first)
 
 
-def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats | None) -> Floats:
+def _likeness(
+    shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores: Floats | None, named: Names | None
+) -> Floats:
     """(n, LIKENESS) of each candidate: inner products with its own request's vectors, and what its trail tells.
 
     `scores`: (n,) products that a source told; NaN: it told none. None: none did.
     """
-    known = None
-    if len(query.trail) and shard.items.learned is not None:
-        known = causes(query, rows, offsets, scores)
-    if known is None:
+    if named is None:
         return _measured(shard, query, rows, offsets, scores)
-    parts: list[Floats | None] = [shard.likeness.take(trail, cause) for trail, cause in known]
+    known = causes(rows, offsets, scores)
+    parts = [shard.likeness.take(name, cause) for name, cause in zip(named.names, known, strict=True)]
     lacking = [b for b, part in enumerate(parts) if part is None]
     if lacking:
         ends = offsets.tolist()
@@ -162,12 +164,10 @@ def _likeness(shard: Shard, query: ShardQuery, rows: Rows, offsets: Ints, scores
             some = np.concatenate([rows[ends[b] : ends[b + 1]] for b in lacking])
             told = None if scores is None else np.concatenate([scores[ends[b] : ends[b + 1]] for b in lacking])
         bounds = np.array([0, *accumulate(ends[b + 1] - ends[b] for b in lacking)])
-        asked = query if len(lacking) == query.size else query.part(np.array(lacking))
-        measured = _measured(shard, asked, some, bounds, told)
+        measured = _measured(shard, named.whole(query, lacking), some, bounds, told)
         for b, start, end in zip(lacking, bounds.tolist(), bounds[1:].tolist(), strict=False):
             parts[b] = own = measured[start:end].copy()
-            trail, cause = known[b]
-            shard.likeness.put(trail, own, cause)
+            shard.likeness.put(named.names[b], own, known[b])
     return np.concatenate([part for part in parts if part is not None])
 
 

@@ -20,6 +20,8 @@ from recsys.shard.kept_likeness import MOST_BYTES
 from recsys.shard.match_depth import Depths
 from recsys.shard.plans import Costs, Planner
 from recsys.shard.row_lists import RowLists
+from recsys.shard.told_profiles import MOST_BYTES as TOLD_BYTES
+from recsys.shard.told_profiles import Told
 from recsys.state.item_counts import Counts
 from recsys.state.item_log import START_OF_LOG
 
@@ -51,9 +53,11 @@ class Shard:
         self.depths = Depths(items)
         self.planner = Planner(Costs.usual(items.width))
         """How the matches of a filter are looked for. Replicas measure its costs when they have loaded the shard."""
-        self.likeness = KeptArrays(MOST_BYTES)
+        self.told: KeptArrays[Told] = KeptArrays(TOLD_BYTES)
+        """What candidates are measured with for users who came before, see `told_profiles.py`."""
+        self.likeness: KeptArrays[Floats] = KeptArrays(MOST_BYTES)
         """Of candidates for users who came before, where the version learned something, see `kept_likeness.py`."""
-        self.promoted = KeptArrays(_PROMOTED_BYTES)
+        self.promoted: KeptArrays[Rows] = KeptArrays(_PROMOTED_BYTES)
         """Rows that rules promoted to users who came before, see `rule_matches.py`."""
         self.cursor = cursor
         """Id of the last log entry applied."""

@@ -15,7 +15,7 @@ from recsys.state.item_log import LogId, after
 
 Role = Literal["shard", "composer"]
 
-WIRE = 3
+WIRE = 4
 """Number of the format in which composers and shards of this release talk, see `transport/wire.py`. It grows with a
 change that another release would refuse or misread. A further field with a default is none: who does not know the field
 skips it, and who does not get it takes the default.

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 from recsys.datatypes import Filter, Floats, Item
 from recsys.errors import Unavailable
 from recsys.shard.candidates import CandidateSet, ShardQuery
+from recsys.shard.short_query import ShortQuery
 from recsys.state.membership import WIRE, ShardMember, spoken
 from recsys.telemetry import SILENT, Telemetry
 from recsys.transport import wire
@@ -81,6 +82,8 @@ class DirectShard:
     async def search(self, query: ShardQuery, sent: Sent | None = None) -> CandidateSet:
         """`sent`: the question, where it has left already."""
         answer = await self._call(query.version, wire.SEARCH, query, lambda: self._fallback.search(query), sent)
+        if answer == wire.UNTOLD and isinstance(query, ShortQuery):
+            return await self.search(query.whole)
         return wire.decode_candidates(answer) if isinstance(answer, bytes) else answer
 
     def begin(self, query: ShardQuery) -> Begun | None:

@@ -15,12 +15,16 @@ import numpy as np
 
 from recsys.datatypes import Filter, Floats, Item
 from recsys.shard.candidates import NUMBERS, CandidateSet, ShardQuery
+from recsys.shard.short_query import ShortQuery
 from recsys.shard.sources import COLUMNS
 from recsys.shard.trail_measures import LIKENESS
 from recsys.transport.columnar import Columnar, Shapes, misfit
 
 SEARCH, VECTORS, ITEMS, PAGE = range(1, 5)
 """Methods of a shard."""
+
+UNTOLD = b""
+"""The answer to a search that names what the shard was not told, see `shard/told_profiles.py`."""
 
 
 class Lookup(msgspec.Struct, frozen=True, array_like=True):
@@ -87,10 +91,11 @@ def _fit_query(head: Any) -> Shapes:
     if len(head.recall_floors) not in {0, requests}:
         given = len(head.recall_floors)
         raise msgspec.ValidationError(f"recall_floors has {given} entries, and filters has {requests}")
-    request, _, _, _, trail, _, _, exclude, _, vectors, _ = head.shapes
+    request, _, _, _, trail, _, _, exclude, _, names, vectors, _ = head.shapes
     one, likes, ends = request[:1], trail[:1], (requests + 1,)
     columns = (requests, len(COLUMNS))
-    return (one, one, one, one, likes, ends, columns, exclude[:1], ends, (*one, vectors[-1]), likes)
+    named = (requests if names[0] else 0, 3)
+    return (one, one, one, one, likes, ends, columns, exclude[:1], ends, named, (*one, vectors[-1]), likes)
 
 
 def _fit_candidates(head: Any) -> Shapes:
@@ -143,6 +148,8 @@ def encode(message: object) -> bytes:
         return _candidates.encode(message)
     if type(message) is EncodedQuery:
         return message.payload
+    if type(message) is ShortQuery:
+        return _queries.encode(message.short)
     return _queries.encode(message) if type(message) is ShardQuery else _encode(message)
 
 

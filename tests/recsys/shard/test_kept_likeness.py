@@ -15,6 +15,7 @@ from recsys.shard.kept_likeness import MOST_BYTES
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS
+from recsys.shard.told_profiles import Untold
 from recsys.state.item_counts import Counts
 from recsys.versions.opening import open_shard
 from tests.support.lesson import Lesson
@@ -55,6 +56,27 @@ def asking(users: Sequence[int], width: int) -> ShardQuery:
     )
 
 
+def named(query: ShardQuery, users: Sequence[int], kind: int, *, short: bool) -> ShardQuery:
+    """The same where each user with likes has a name, another one for each `kind` of question. `short`: what belongs to
+    it was told before, and is left out.
+    """
+    has_likes = np.diff(query.trail_offsets) > 0
+    numbers = np.where(has_likes, np.array(users) * 100 + kind + 1, 0)
+    names = np.stack([has_likes.astype(int), numbers, has_likes & short], axis=1).astype(np.uint64)
+    query = replace(query, names=names)
+    if not short:
+        return query
+    sent = (query.vector_role == TASTE) | ~has_likes[query.vector_request]
+    columns = ("vectors", "vector_request", "vector_role", "vector_source", "vector_k")
+    return replace(
+        query,
+        **{name: getattr(query, name)[sent] for name in columns},
+        trail=query.trail[:0],
+        trail_weights=query.trail_weights[:0],
+        trail_offsets=np.zeros(query.size + 1, np.int64),
+    )
+
+
 def without_memory(shard: Shard, query: ShardQuery) -> np.ndarray:
     """Request by request, each as the first that the shard is asked. Of users without likes the last likes tell 0
     beside others who have some, and alone nothing.
@@ -70,11 +92,14 @@ def without_memory(shard: Shard, query: ShardQuery) -> np.ndarray:
 
 
 def test_who_comes_again_is_answered_to_the_bit_as_at_first(shards: list[Shard]) -> None:
-    """With others than before, after likes and items came, and with another profile, of which a part is as it was."""
+    """With others than before, after likes and items came, and with another profile, of which a part is as it was; told
+    all, and told the name of it.
+    """
     shard, plain = shards
     width, rng = shard.items.width, np.random.default_rng(1)
     for turn in range(30):
-        query = asking(rng.choice(25, 8, replace=False).tolist(), width)
+        users = rng.choice(25, 8, replace=False).tolist()
+        query = asking(users, width)
         if turn % 3 == 1:  # likes that weigh more, or another taste, of the same items
             query = replace(query, trail_weights=query.trail_weights * np.float32(1 + turn % 2))
         if turn % 3 == 2:
@@ -85,9 +110,35 @@ def test_who_comes_again_is_answered_to_the_bit_as_at_first(shards: list[Shard])
                 one.upsert([Item(f"new-{turn}", "new")], unit_rows(np.ones((1, DIMENSION))).astype(np.float32))
                 one.delete([NAMES[turn - 5]])
         expected = without_memory(plain, query)
-        for _ in range(2):
-            found = search(shard, query).likeness
+        for short in (False, False, True):
+            found = search(shard, named(query, users, turn % 6, short=short)).likeness
             told = ~np.isnan(expected)
             np.testing.assert_array_equal(found[told], expected[told])
             assert not np.nan_to_num(found[~told]).any()
-    assert len(shard.likeness) == 20
+    assert len(shard.likeness) == len(shard.told) > 20
+
+
+def test_who_is_named_is_answered_where_the_rows_are_others_than_last_time(shards: list[Shard]) -> None:
+    """What was measured is of no use then, and what belongs to the name is."""
+    shard, plain = shards
+    users = [1, 2, 5, 8]
+    query = asking(users, shard.items.width)
+    search(shard, named(query, users, 0, short=False))
+    for more in ([3, 0, 0], [0, 5, 0]):
+        other = replace(query, column_k=np.tile(more, (4, 1)))
+        mixed = named(other, users, 0, short=True)
+        expected, found = without_memory(plain, other), search(shard, mixed).likeness
+        told = ~np.isnan(expected)
+        np.testing.assert_array_equal(found[told], expected[told])
+
+
+def test_a_name_that_was_not_told_is_refused_and_nothing_is_searched(shards: list[Shard]) -> None:
+    shard, _ = shards
+    users = [1, 2]
+    query = asking(users, shard.items.width)
+    search(shard, named(query, users, 0, short=False).part(np.array([0])))
+    with pytest.raises(Untold):
+        search(shard, named(query, users, 0, short=True))
+    shard.told = KeptArrays(0)
+    with pytest.raises(Untold):
+        search(shard, named(query, users, 0, short=True).part(np.array([0])))
