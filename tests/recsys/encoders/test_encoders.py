@@ -23,6 +23,7 @@ from recsys.encoders.exported_encoder import ExportedEncoder
 from recsys.encoders.loading import load_encoder, prepare_encoder
 from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.errors import VersionError
+from tests.support.heard import heard
 
 TEXTS = [
     "Toy Story (1995). Animation, Children's, Comedy.", "", "spy thriller", "naïve café — 日本語 🎬", "Heat (1995).",
@@ -39,21 +40,27 @@ def spec(backend: Backend, **others: Any) -> EncoderSpec:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def said() -> list[str]:
+    """What was said while the libraries were imported, and both models read and exported: see `models`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Path:
     """Both exports, made once for all tests, in place of what a damaged disk left. Both write the same graph, which
     takes ten seconds to trace: it is traced once.
     """
-    from recsys.encoders import export  # noqa: PLC0415 - torch and onnx take seconds to import
+    folder, traced = tmp_path_factory.mktemp("models"), list[bytes]()
+    with heard(said), pytest.MonkeyPatch.context() as patch:
+        from recsys.encoders import export  # noqa: PLC0415 - torch and onnx take seconds to import
 
-    folder, trace = tmp_path_factory.mktemp("models"), export.traced_graph
-    traced: list[bytes] = []
+        trace = export.traced_graph
 
-    def once(pipeline: Any, max_tokens: int) -> Any:
-        if not traced:
-            traced.append(trace(pipeline, max_tokens).SerializeToString())
-        return export.onnx.load_from_string(traced[0])
+        def once(pipeline: Any, max_tokens: int) -> Any:
+            if not traced:
+                traced.append(trace(pipeline, max_tokens).SerializeToString())
+            return export.onnx.load_from_string(traced[0])
 
-    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "traced_graph", once)
         for backend in EXPORTED:
             left = folder / fingerprint(spec(backend))
@@ -267,16 +274,9 @@ def test_other_weights_than_the_versions_are_refused(models):
         load_encoder(spec("torch"), models, expected="0123")
 
 
-def test_loading_a_model_says_nothing():
-    """In a process of its own, for libraries log once: what they say is for no reader of `recsys build`."""
-    code = (
-        "from pathlib import Path; from recsys.config.encoder import EncoderSpec;"
-        "from recsys.encoders.base import model_folder;"
-        "from recsys.encoders.torch_encoder import read_model;"
-        "spec = EncoderSpec(); read_model(spec, model_folder(spec))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    assert (done.stdout, done.stderr) == ("", "")
+def test_reading_and_exporting_a_model_says_nothing(models, said):
+    """What libraries say is for no reader of `recsys build`. They log once: this file alone reads models."""
+    assert said == [""]
 
 
 def test_nothing_is_reported_to_the_maker_of_onnxruntime(models, tmp_path):
