@@ -48,9 +48,12 @@ def too_many_fields(kind: type[BaseModel], given: dict[Any, Any]) -> str:
 def values_in(body: bytes, limit: int) -> int:
     """Return the number of values, objects and lists in a JSON text if it is over `limit`, else some number up to it.
 
-    The text need not be valid JSON. It takes 0.1 s for 8 MiB, and a tenth of that with few commas and brackets.
+    The text need not be valid JSON. It takes 0.1 s for 8 MiB, and a fiftieth of that with few commas and brackets.
     """
-    most = body.count(b",") + body.count(b"[") + body.count(b"{") + 1
+    if len(body) < limit:
+        return len(body)
+    commas = np.count_nonzero(np.frombuffer(body, np.uint8) == ord(","))  # `count` is slow where they stand close
+    most = int(commas) + body.count(b"[") + body.count(b"{") + 1
     if most <= limit:
         return most
     # Marks inside strings do not count. Once escapes are replaced, every quote begins or ends a string.

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +17,7 @@ from recsys.encoders.base import Encoder
 from recsys.encoders.loading import load_encoder
 from recsys.errors import BadInput, RecsysError, VersionError
 from recsys.serving.background import Background
+from recsys.serving.bulk_threads import BulkThreads
 from recsys.serving.load import LoadMeter
 from recsys.serving.measures import BEAT_S, Pulse
 from recsys.telemetry import SILENT, Telemetry
@@ -33,10 +30,13 @@ _TOGETHER = 1000
 """Texts of one call in the queue at a time, so that calls of any size leave room for others."""
 _BULK_THREADS = 2
 """Batches of bulk calls that are encoded at a time."""
-_BULK_NICENESS = 5
-"""Of their threads. What else the machine has to do gets three times their share of the cores."""
 
 log = logging.getLogger(__name__)
+
+Outcomes = Sequence[Floats | Exception]
+"""A vector for each text, or why there is none."""
+Run = Callable[[Encoder, Sequence[str]], Awaitable[Outcomes]]
+"""Has `_each` done by a thread."""
 
 
 class EncoderReplica:
@@ -49,8 +49,11 @@ class EncoderReplica:
         self._fingerprints: LRUCache[str, str] = LRUCache(64)
         self._cache: LRUCache[tuple[str, str], Floats] = LRUCache(EncoderTuning().cache_texts)
         self._loading = asyncio.Lock()
-        self._bulk_threads = ThreadPoolExecutor(_BULK_THREADS, "bulk", _give_way)
-        self._texts, self._bulk = self._queue(None, 1), self._queue(self._bulk_threads, _BULK_THREADS)
+        self._bulk_threads = BulkThreads(_BULK_THREADS)
+        self._texts = self._queue(lambda encoder, texts: asyncio.to_thread(_each, encoder, texts), 1)
+        self._bulk = self._queue(
+            lambda encoder, texts: self._bulk_threads.run(self._bulk.oldest_s, _each, encoder, texts), _BULK_THREADS
+        )
         self.meter = LoadMeter(lambda: max(self._texts.oldest_s, self._bulk.oldest_s))
         self._pulse = Pulse(self.meter, telemetry)
         self._background = Background(telemetry)
@@ -79,7 +82,7 @@ class EncoderReplica:
 
     async def stop(self) -> None:
         await self._background.stop()
-        self._bulk_threads.shutdown(wait=False, cancel_futures=True)
+        self._bulk_threads.stop()
 
     def healthy(self) -> bool:
         return self._background.healthy()
@@ -112,21 +115,18 @@ class EncoderReplica:
                     self._cache[version, text] = vector
         return np.stack([vectors[t] for t in texts])
 
-    async def _encode(
-        self, batch: list[tuple[str, str]], threads: ThreadPoolExecutor | None
-    ) -> list[Floats | Exception]:
+    async def _encode(self, batch: list[tuple[str, str]], run: Run) -> list[Floats | Exception]:
         outcomes: dict[tuple[str, str], Floats | Exception] = {}
         for version in {version for version, _ in batch}:
             texts = [text for of, text in batch if of == version]
             encoder = await self._encoder(version)
-            vectors = await asyncio.get_running_loop().run_in_executor(threads, _each, encoder, texts)
+            vectors = await run(encoder, texts)
             outcomes |= {(version, text): vector for text, vector in zip(texts, vectors, strict=True)}
         return [outcomes[request] for request in batch]
 
-    def _queue(self, threads: ThreadPoolExecutor | None, flights: int) -> Coalescer[tuple[str, str], Floats]:
-        """`threads`: that encode; None: the event loop's."""
+    def _queue(self, run: Run, flights: int) -> Coalescer[tuple[str, str], Floats]:
         return Coalescer(
-            lambda batch: self._encode(batch, threads),
+            lambda batch: self._encode(batch, run),
             max_batch=EncoderTuning().max_batch,
             max_in_flight=flights,
             landed=self._landed,
@@ -157,13 +157,7 @@ class EncoderReplica:
         return self._encoders.get(self._fingerprints.get(version, ""))
 
 
-def _give_way() -> None:
-    """Make this thread wait for others where cores are short. Linux has a niceness for each thread."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _BULK_NICENESS)
-
-
-def _each(encoder: Encoder, texts: Sequence[str]) -> Sequence[Floats | Exception]:
+def _each(encoder: Encoder, texts: Sequence[str]) -> Outcomes:
     """A vector for each text. When the batch fails, each text is encoded by itself: one bad text fails no other."""
     try:
         return list(encoder.encode(texts))

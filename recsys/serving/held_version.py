@@ -41,7 +41,7 @@ WITHDRAWN_S = 3.0
 switches back to the version is heard within a second and a half."""
 _LOOK_AGAIN_S = 0.005
 """Seconds between two looks whether the log was read."""
-_REST_S = 0.008
+_REST_S = 0.02
 """Seconds between a reading of the log that brought something and the next. A reading takes five round trips, however
 little it brings: what is written item by item comes some at a time, and leaves searches the processor."""
 _WAIT_MS = 500

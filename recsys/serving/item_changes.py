@@ -7,8 +7,9 @@ it at once, and waits for the log only where the item is not there yet.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -39,6 +40,10 @@ class ItemChanger:
     encode: Encode
     writer: ItemWriter
     settings: Serving
+    _deleting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the delete that is read and written: a catalogue that is cleared item by item, by many callers at a time,
+    leaves reads the event loop.
+    """
 
     async def change(
         self,
@@ -72,12 +77,16 @@ class ItemChanger:
     ) -> Logged:
         """Delete the item. Raises NotFound when no acknowledged write has made it, and Unavailable."""
         ticket = await self.writer.ticket()
-        try:
-            await read(item_id)
-        except NotFound:
-            # Where the shards stay behind nobody knows whether it is there: the tombstone stands behind all writes.
-            if await visible(await self._ends(item_id, serve)):
-                await self._read_or_bury(item_id, read, ticket, version)
+        async with self._deleting:
+            try:
+                await read(item_id)
+            except NotFound:
+                pass
+            else:
+                return await self.writer.delete(item_id, ticket, version)
+        # Where the shards stay behind nobody knows whether it is there: the tombstone stands behind all writes.
+        if await visible(await self._ends(item_id, serve)):
+            await self._read_or_bury(item_id, read, ticket, version)
         return await self.writer.delete(item_id, ticket, version)
 
     async def _read_or_bury(self, item_id: str, read: Read, ticket: int, version: int | None) -> None:

@@ -70,8 +70,8 @@ _VERSION_S = 400 * 86_400
 """Seconds for which a caller's version of an item is stored, from the last write with one. That is longer than callers
 keep an old change to send it again. It ends, because deleted items must not take memory for ever."""
 
-_TOGETHER = 100
-"""Items that one script writes: about three milliseconds in which Redis does nothing else."""
+_TOGETHER = 50
+"""Items that one script writes: more than a millisecond in which Redis does nothing else, and as long here."""
 
 _MOVES = 5
 """Times that a write is made again because the layouts changed meanwhile. They change a few times an hour at most."""

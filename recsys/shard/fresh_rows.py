@@ -21,8 +21,11 @@ from recsys.shard.item_table import ItemTable
 
 MOST = 2048
 """Rows that may wait: to score so many of 384 dimensions reads 3 MB. Who adds more links some before."""
-_AT_ONCE = 4
-"""Rows that are linked between two pauses: about two milliseconds of work."""
+_AT_ONCE = 2
+"""Rows that are linked between two pauses: about a millisecond of work."""
+_PAUSES = 3
+"""Pauses of paced linking, in the time of the work between them, when hardly a row waits: the shards of a machine share
+its cores with what asks them."""
 
 
 class FreshRows:
@@ -37,17 +40,15 @@ class FreshRows:
         """Rows from here on may not be linked yet."""
         self._removals: deque[tuple[int, Rows]] = deque()
         """Dead rows that leave the index, each with the number of rows that are linked before."""
-        self._linking = threading.Lock()
+        self.linking = False
+        """Whether a row is being linked: the index is held for some of a millisecond."""
+        self._turn = threading.Lock()
+        """Held by the one that links, in its pauses as well."""
 
     @property
     def waiting(self) -> int:
         """How many rows there are."""
         return max(self._end - self.first, 0)  # either may grow while the other is read
-
-    @property
-    def linking(self) -> bool:
-        """Whether some are being linked."""
-        return self._linking.locked()
 
     def admit(self) -> None:
         """Rows of the table up to its end may be linked from now on. For the writer alone."""
@@ -68,20 +69,25 @@ class FreshRows:
         shorter they are.
         """
         end = self._end if most is None else min(self.first + most, self._end)
-        with self._linking:
-            self._remove_due()
+        with self._turn:
+            self._link(0)
             while self.first < end:
                 start = time.monotonic()
-                for row in range(self.first, min(self.first + _AT_ONCE, end)):
-                    self._link(np.array([row]))
+                self._link(min(_AT_ONCE, end - self.first))
                 if paced:
-                    time.sleep((time.monotonic() - start) * max(1 - self.waiting / MOST, 0.0))
+                    time.sleep((time.monotonic() - start) * _PAUSES * max(1 - self.waiting / MOST, 0.0))
 
-    def _link(self, row: Rows) -> None:
-        """By itself, for an engine may link what comes together in another way."""
-        self._index.add(row, self._items.vectors(row))
-        self.first += 1
-        self._remove_due()
+    def _link(self, count: int) -> None:
+        """The next rows, each by itself, for an engine may link what comes together in another way."""
+        self.linking = True
+        try:
+            self._remove_due()
+            for row in range(self.first, self.first + count):
+                self._index.add(np.array([row]), self._items.vectors(np.array([row])))
+                self.first += 1
+                self._remove_due()
+        finally:
+            self.linking = False
 
     def _remove_due(self) -> None:
         while self._removals and self._removals[0][0] <= self.first:

@@ -41,6 +41,30 @@ async def test_a_deleted_item_is_gone_everywhere(make_world):
         await world.gateway.items.delete("sea-1", wait_visible=False)
 
 
+async def test_deletes_by_many_callers_are_made_one_at_a_time(make_world, monkeypatch):
+    """All of them; reads come in between. What is not there is told to its caller alone."""
+    world = await make_world()
+    read, reading, most = world.gateway.items.item, [], []
+
+    async def counted(item_id):
+        reading.append(item_id)
+        most.append(len(reading))
+        try:
+            return await read(item_id)
+        finally:
+            reading.remove(item_id)
+
+    monkeypatch.setattr(world.gateway.items, "item", counted)
+    gone = [f"sea-{n}" for n in range(4)]
+    made = await asyncio.gather(*(world.gateway.items.delete(one, wait_visible=True) for one in gone))
+    assert [(one.item_id, one.visible) for one in made] == [(one, True) for one in gone]
+    assert max(most) == 1
+    again = (world.gateway.items.delete(one, wait_visible=False) for one in ["sea-0", "kitchen-0"])
+    missing, there = await asyncio.gather(*again, return_exceptions=True)
+    assert isinstance(missing, NotFound)
+    assert not isinstance(there, Exception)
+
+
 async def test_a_delete_reaches_an_upsert_that_is_not_visible_yet(make_world):
     """An item that is deleted right after it was acknowledged is there for the delete, and comes not to life later."""
     world = await make_world()

@@ -83,6 +83,26 @@ def test_many_items_that_are_rewritten_before_the_index_takes_their_rows_are_sea
     assert recall([shard], queries) >= 0.95
 
 
+def test_in_the_pauses_of_linking_nothing_holds_the_index(monkeypatch):
+    """They come between a few rows."""
+    shard, pauses = make_shard(600), []
+    shard.upsert(items_of([f"new{n}" for n in range(40)]), unit_rows(np.random.default_rng(6).standard_normal((40, D))))
+    add, linking = shard.index.add, []
+
+    def noted(*row):
+        linking.append(shard.fresh.linking)
+        add(*row)
+
+    monkeypatch.setattr(shard.index, "add", noted)
+    monkeypatch.setattr("time.sleep", lambda _: pauses.append(shard.fresh.linking))
+    shard.fresh.link(paced=True)
+    assert len(linking) == 40
+    assert all(linking)
+    assert len(pauses) >= 10
+    assert not any(pauses)
+    assert not shard.fresh.linking
+
+
 def test_a_walk_with_an_allow_list_gives_fresh_matches_behind_others():
     """Matches count though many fresh rows that do not match are nearer."""
     shard = make_shard(600, "hnsw_int8", exact_below=0)
