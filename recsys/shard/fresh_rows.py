@@ -25,7 +25,8 @@ _AT_ONCE = 2
 """Rows that are linked between two pauses: about a millisecond of work."""
 _PAUSES = 3
 """Pauses of paced linking, in the time of the work between them, when hardly a row waits: the shards of a machine share
-its cores with what asks them."""
+its cores with what asks them. They fall with the square of the room that is left, and writes without end fill
+it less."""
 
 
 class FreshRows:
@@ -75,7 +76,7 @@ class FreshRows:
                 start = time.monotonic()
                 self._link(min(_AT_ONCE, end - self.first))
                 if paced:
-                    time.sleep((time.monotonic() - start) * _PAUSES * max(1 - self.waiting / MOST, 0.0))
+                    time.sleep((time.monotonic() - start) * _PAUSES * max(1 - self.waiting / MOST, 0.0) ** 2)
 
     def _link(self, count: int) -> None:
         """The next rows, each by itself, for an engine may link what comes together in another way."""
