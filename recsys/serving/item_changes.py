@@ -8,7 +8,8 @@ it at once, and waits for the log only where the item is not there yet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
@@ -25,6 +26,9 @@ from recsys.transport.shard_clients import Shards
 
 _TRIES = 20
 """Times that an item is read and written back before a change gives up: each try but the last lost to another write."""
+_PATIENCE_S = 0.25
+"""Seconds for which a delete waits for those before it. One takes some milliseconds; a shard that does not answer holds
+up its own callers alone."""
 
 Edit = Callable[[Item], Item]
 Read = Callable[[str], Awaitable[Item]]
@@ -77,7 +81,7 @@ class ItemChanger:
     ) -> Logged:
         """Delete the item. Raises NotFound when no acknowledged write has made it, and Unavailable."""
         ticket = await self.writer.ticket()
-        async with self._deleting:
+        async with self._turn():
             try:
                 await read(item_id)
             except NotFound:
@@ -88,6 +92,18 @@ class ItemChanger:
         if await visible(await self._ends(item_id, serve)):
             await self._read_or_bury(item_id, read, ticket, version)
         return await self.writer.delete(item_id, ticket, version)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            await asyncio.wait_for(self._deleting.acquire(), _PATIENCE_S)
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._deleting.release()
 
     async def _read_or_bury(self, item_id: str, read: Read, ticket: int, version: int | None) -> None:
         """Raise NotFound when there is no such item. An upsert that began before the delete does not make it then."""

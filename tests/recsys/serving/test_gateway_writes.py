@@ -65,6 +65,24 @@ async def test_deletes_by_many_callers_are_made_one_at_a_time(make_world, monkey
     assert not isinstance(there, Exception)
 
 
+async def test_a_delete_that_hangs_keeps_no_other(make_world, monkeypatch):
+    world = await make_world()
+    read, going_on = world.gateway.items.item, asyncio.Event()
+
+    async def hanging(item_id):
+        if item_id == "sea-0":
+            await going_on.wait()
+        return await read(item_id)
+
+    monkeypatch.setattr(world.gateway.items, "item", hanging)
+    hangs = asyncio.create_task(world.gateway.items.delete("sea-0", wait_visible=False))
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(world.gateway.items.delete("sea-1", wait_visible=True), 20)
+    assert not hangs.done()
+    going_on.set()
+    await hangs
+
+
 async def test_a_delete_reaches_an_upsert_that_is_not_visible_yet(make_world):
     """An item that is deleted right after it was acknowledged is there for the delete, and comes not to life later."""
     world = await make_world()
