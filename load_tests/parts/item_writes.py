@@ -52,7 +52,8 @@ _TARGET = "/v1/users/USER/recommendations?k=10"
 
 def main() -> None:
     args = _arguments().parse_args()
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each item that is erased
+    for library in ("httpx", "faiss"):  # a line for each item that is erased, and six about itself
+        logging.getLogger(library).setLevel(logging.WARNING)
     with _platform(args) as (url, platform):
         writer = Writer(url, load_encoder(platform.encoder, platform.home() / "models").encode)
         writer.like(_USERS, args.items)
