@@ -42,6 +42,7 @@ TOGETHER = {
         "tests/recsys/training/",
         "tests/test_contributing.py",
     ),
+    "the encoders": ("tests/recsys/encoders/",),
     "the vector stores": (
         "tests/recsys/index/test_equal_vectors.py",
         "tests/recsys/index/test_index.py",
@@ -51,8 +52,8 @@ TOGETHER = {
         "tests/recsys/serving/test_store_away.py",
     ),
 }
-"""Files that share what takes long to make: a browser, servers of vectors, the `lesson`. And those that start a Ray of
-their own, one after another: with that of the session at most two run at a time.
+"""Files that share what takes long to make: a browser, exports, servers of vectors, the `lesson`. And those that start
+a Ray of their own, one after another: with that of the session at most two run at a time.
 """
 
 
@@ -67,7 +68,7 @@ LONG = (
     "the vector stores",
     "the console",
     "a trained model",
-    "tests/recsys/encoders/test_encoders.py",
+    "the encoders",
     "tests/recsys/tuning/test_halving.py",
     "tests/deployments/cli/test_cli_tune.py",
     "tests/recsys/tuning/test_tuning.py",

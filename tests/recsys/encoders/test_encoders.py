@@ -7,85 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
-from recsys.config.encoder import Backend, EncoderSpec
+from recsys.config.encoder import EncoderSpec
 from recsys.encoders.base import fingerprint, model_folder
 from recsys.encoders.batches import by_length, padded
-from recsys.encoders.bert_layers import BERT, Shape
-from recsys.encoders.exported import FLOORS, read
-from recsys.encoders.exported_encoder import ExportedEncoder
+from recsys.encoders.exported import FLOORS
 from recsys.encoders.loading import load_encoder, prepare_encoder
 from recsys.encoders.probe_texts import CALIBRATION_TEXTS, PROBE_TEXTS
 from recsys.errors import VersionError
-from tests.support.heard import heard
-
-TEXTS = [
-    "Toy Story (1995). Animation, Children's, Comedy.", "", "spy thriller", "naïve café — 日本語 🎬", "Heat (1995).",
-    "A film about a family that leaves the city for the coast, told over four summers. " * 3, "x", "GoldenEye (1995).",
-    "a long road " * 400,
-]  # fmt: skip
-EXPORTED = ("onnx", "onnx-int8")
-TOKENS = 16
-"""Not the 128 of the tokenizer's own file, and not the 256 of the model's."""
-
-
-def spec(backend: Backend, **others: Any) -> EncoderSpec:
-    return EncoderSpec(backend=backend, max_tokens=TOKENS, **others)
-
-
-@pytest.fixture(scope="module")
-def said() -> list[str]:
-    """What was said while the libraries were imported, and both models read and exported: see `models`."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Path:
-    """Both exports, made once for all tests, in place of what a damaged disk left. Both write the same graph, which
-    takes ten seconds to trace: it is traced once.
-    """
-    folder, traced = tmp_path_factory.mktemp("models"), list[bytes]()
-    with heard(said), pytest.MonkeyPatch.context() as patch:
-        from recsys.encoders import export  # noqa: PLC0415 - torch and onnx take seconds to import
-
-        trace = export.traced_graph
-
-        def once(pipeline: Any, max_tokens: int) -> Any:
-            if not traced:
-                traced.append(trace(pipeline, max_tokens).SerializeToString())
-            return export.onnx.load_from_string(traced[0])
-
-        patch.setattr(export, "traced_graph", once)
-        for backend in EXPORTED:
-            left = folder / fingerprint(spec(backend))
-            left.mkdir()
-            (left / "tokenizer.json").write_text("{")
-            prepare_encoder(spec(backend), folder, threads=2)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(models: Path) -> np.ndarray:
-    return load_encoder(spec("torch"), models).encode(TEXTS)
-
-
-@pytest.fixture
-def copied(models: Path, tmp_path: Path) -> Path:
-    """The int8 export, free to be damaged: the folder that holds it."""
-    known = fingerprint(spec("onnx-int8"))
-    shutil.copytree(models / known, tmp_path / known)
-    return tmp_path
-
-
-compiled = pytest.mark.skipif(
-    BERT is None, reason="recsys/encoders/bert.c was not compiled, or is not for this processor"
-)
+from tests.support.encoders import EXPORTED, TEXTS, TOKENS, spec
 
 
 @pytest.mark.parametrize("backend", EXPORTED)
@@ -161,97 +94,6 @@ def test_vectors_that_differ_from_torchs_are_refused(models, monkeypatch):
         load_encoder(spec("onnx"), models)
 
 
-@compiled
-def test_compiled_layers_give_what_the_graph_gives(models, expected):
-    """Each text the same vector to the bit, whatever comes with it and on how many threads; as near to torch as the
-    graph of onnxruntime, which takes their place where there is no compiled code.
-    """
-    known = fingerprint(spec("onnx-int8"))
-    layers, graph = ExportedEncoder(models, known), ExportedEncoder(models, known, bert=None)
-    vectors = layers.encode(TEXTS)
-    others = [f"{text} {number}" for number in range(40) for text in TEXTS]
-    np.testing.assert_array_equal(vectors, np.concatenate([layers.encode([text]) for text in TEXTS]))
-    np.testing.assert_array_equal(vectors, layers.encode(TEXTS + others)[: len(TEXTS)])
-    np.testing.assert_array_equal(
-        vectors, ExportedEncoder(models, known, threads=3).encode(TEXTS + others)[: len(TEXTS)]
-    )
-    by_graph = graph.encode(TEXTS)
-    assert not np.array_equal(vectors, by_graph)
-    assert (vectors * by_graph).sum(1).mean() >= FLOORS["onnx-int8"]
-    assert (vectors * expected).sum(1).mean() >= (by_graph * expected).sum(1).mean() - 1e-3
-
-
-def test_an_export_of_an_earlier_release_is_run_by_onnxruntime(copied, expected):
-    known = fingerprint(spec("onnx-int8"))
-    (copied / known / "bert.bin").unlink()
-    description = copied / known / "description.json"
-    description.write_text(json.dumps(json.loads(description.read_text()) | {"bert": None}))
-    assert (load_encoder(spec("onnx-int8"), copied).encode(TEXTS) * expected).sum(1).mean() >= FLOORS["onnx-int8"]
-
-
-@compiled
-def test_arrays_that_do_not_fit_each_other_are_refused(models):
-    folder, description = read(models, fingerprint(spec("onnx-int8")))
-    assert description.bert is not None
-    assert BERT is not None
-    shape, file = description.bert, np.fromfile(folder / "bert.bin", np.uint8)
-    ids, ends, out = np.array([101, 7592, 102], np.int32), np.array([3]), np.empty((1, shape.hidden), np.float32)
-    BERT.encode(file, shape.sizes, shape.epsilon, ids, ends, out)
-    np.testing.assert_allclose(np.linalg.norm(out), 1, atol=1e-5)
-    for wrong in (
-        (file[:-4], shape.sizes, shape.epsilon, ids, ends, out),
-        (file, (*shape.sizes[:-1], 5), shape.epsilon, ids, ends, out),
-        (file, (*shape.sizes[:4], 7, 6), shape.epsilon, ids, ends, out),
-        (file, (*shape.sizes[:-1], 1 << 56), shape.epsilon, ids, ends, out),  # bytes of so many layers: 1 << 64
-        (file[2 * shape.words * shape.hidden :], (1 << 57, *shape.sizes[1:]), shape.epsilon, ids, ends, out),
-        (file, shape.sizes, shape.epsilon, ids, np.array([2]), out),
-        (file, shape.sizes, shape.epsilon, ids, np.array([3, 3]), out),
-        (file, shape.sizes, shape.epsilon, ids, ends[:0], out),
-        (file, shape.sizes, shape.epsilon, ids, ends, out[:, :-1].copy()),
-        (file, shape.sizes, shape.epsilon, np.full(513, 101, np.int32), np.array([513]), out),
-    ):
-        with pytest.raises(ValueError, match=r"texts|model|file"):
-            BERT.encode(*wrong)
-    for token in (-1, shape.words):
-        with pytest.raises(IndexError, match="token"):
-            BERT.encode(file, shape.sizes, shape.epsilon, np.array([token], np.int32), np.array([1]), out)
-
-
-def test_layers_that_the_compiled_code_does_not_have_are_left_to_onnxruntime():
-    from recsys.encoders.bert_export import shape_of  # noqa: PLC0415 - onnx takes seconds to import
-
-    usual = {
-        "vocab_size": 100, "max_position_embeddings": 64, "hidden_size": 128, "intermediate_size": 512,
-        "num_attention_heads": 4, "num_hidden_layers": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
-    }  # fmt: skip
-
-    def shape(name: str = "BertModel", **others: Any) -> Shape | None:
-        return shape_of(type(name, (), {"config": SimpleNamespace(**usual | others)})())
-
-    assert shape() == Shape(words=100, positions=64, hidden=128, inner=512, heads=4, layers=2, epsilon=1e-12)
-    assert shape("MPNetModel") is None
-    for other in (
-        {"hidden_act": "relu"}, {"hidden_size": 100}, {"intermediate_size": 500}, {"num_attention_heads": 16},
-        {"position_embedding_type": "relative_key"},
-    ):  # fmt: skip
-        assert shape(**other) is None
-
-
-@compiled
-def test_compiled_layers_that_differ_from_torch_are_refused(models):
-    class Turned:
-        def supported(self) -> bool:
-            return True
-
-        def encode(self, *given: Any) -> None:
-            assert BERT is not None
-            BERT.encode(*given)
-            given[-1][:] = np.roll(given[-1], 1, axis=1)
-
-    with pytest.raises(VersionError, match=r"mean cosine of -?0\.\d+"):
-        ExportedEncoder(models, fingerprint(spec("onnx-int8")), bert=Turned())
-
-
 def test_a_pooling_that_is_not_exported_is_refused(tmp_path):
     source = tmp_path / "source"
     shutil.copytree(model_folder(EncoderSpec()), source)
@@ -275,7 +117,7 @@ def test_other_weights_than_the_versions_are_refused(models):
 
 
 def test_reading_and_exporting_a_model_says_nothing(models, said):
-    """What libraries say is for no reader of `recsys build`. They log once: this file alone reads models."""
+    """What libraries say is for no reader of `recsys build`. They log once: only tests of this folder read models."""
     assert said == [""]
 
 

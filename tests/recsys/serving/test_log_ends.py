@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from recsys.config.platform import Platform, RoutingSpec
@@ -22,7 +21,6 @@ from recsys.state.item_log import Delete, ItemLog, after, fields_of
 from recsys.state.layouts import ENDED_S
 from recsys.state.membership import ComposerMember
 from recsys.state.presence import Presence
-from recsys.state.reencoded_vectors import Reencoded
 from recsys.versions.build import Build
 from recsys.versions.contents import file_content, live_content
 from recsys.versions.manifest import Manifest
@@ -165,58 +163,6 @@ async def test_an_emptied_redis_goes_on_behind_the_snapshot(make_world, redis, c
     await world.add_replica(0)
     for _ in range(2):
         assert {"built", "new"} <= (await everything(world)).keys()
-
-
-async def test_an_entry_comes_behind_a_snapshot_whatever_the_clock_says(redis):
-    """A snapshot's cursor lies an hour ahead of Redis' clock: its mark changes nothing, and what follows it is read."""
-    log = ItemLog(redis)
-    await log.append([(0, Delete("before"))])
-    ahead = f"{after(await log.end(0))[0] + 3_600_000}-7"
-    assert not await log.holds(0, ahead)
-    assert await log.restore(0, ahead)
-    assert not await log.restore(0, ahead)
-    assert await log.holds(0, ahead)
-    assert await log.end(0) == ahead
-    await log.append([(0, Delete("behind"))])
-    assert [entry.change for entry in await log.read(0, ahead)] == [Delete("behind")]
-    assert [entry.change for entry in await log.read(0, "0-0")] == [Delete("before"), None, Delete("behind")]
-
-
-async def test_the_end_is_behind_every_entry_that_there_was(redis):
-    """Of an empty log, one that was trimmed empty, one that Redis has lost, and one that lags behind a known cursor."""
-    log = ItemLog(redis)
-    assert await log.end(3) == "0-0"
-    first, last = await log.append([(3, Delete("a")), (3, Delete("b"))])
-    assert await log.end(3) == last
-    assert await log.trim(3, last) == 2
-    assert (await redis.xlen(redis_keys.log(3)), await log.end(3)) == (0, last)
-    assert await log.holds(3, last)
-    assert await log.holds(3, first)
-    await redis.delete(redis_keys.log(3))
-    assert await log.end(3) == last
-    assert await log.end(3, at_least=f"{after(last)[0] + 1}-0") == f"{after(last)[0] + 1}-0"
-    await log.check(3, "v", last)
-    for cursor in (first, "0-0"):
-        with pytest.raises(VersionError, match=rf"shard-3 from {cursor} on, and it was trimmed to {last}"):
-            await log.check(3, "v", cursor)
-
-
-async def test_trimming_looks_at_no_user(redis):
-    """Vectors by encoders that are gone go, of the others those of trimmed entries, and Redis walks through no keys."""
-    log, kept = ItemLog(redis), Reencoded(redis, "0")
-    first, last = await log.append([(0, Delete("a")), (0, Delete("b"))])
-    vector = np.ones(3, np.float32)
-    for encoder in ("old", "now"):
-        await kept.keep(encoder, {first: vector, last: vector})
-    await kept.keep("now", {last: vector * 2})  # the first one stays
-    await redis.config_resetstat()
-    await log.trim(0, first)
-    await kept.forget(first, {"now"})
-    assert not {"cmdstat_scan", "cmdstat_keys"} & (await redis.info("commandstats")).keys()
-    assert await kept.vectors("old", [first, last]) == {}
-    np.testing.assert_array_equal((await kept.vectors("now", [first, last]))[last], vector)
-    assert (await kept.vectors("now", [first, last])).keys() == {last}
-    assert await redis.exists(redis_keys.reencoded("0", "old")) == 0
 
 
 async def test_logs_of_shards_that_are_no_more_expire(tmp_path, redis, shared_valkey):
