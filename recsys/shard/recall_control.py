@@ -121,8 +121,9 @@ class RecallController:
         """Take in searches that were measured at the effort in force. `now`: seconds of a clock that does not stop."""
         if self.exact:
             return self._scoring_all(now)
+        own = self.target.floor
         for sample in samples:
-            floor = max(self.target.floor, sample.floor)
+            floor = max(own, sample.floor)
             shares = self._shares.get(floor)
             if shares is None:
                 shares = self._shares[floor] = deque(maxlen=_WINDOW)

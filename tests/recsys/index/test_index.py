@@ -105,11 +105,11 @@ class TestEveryEngine:
         rounded vectors among the 50 that a source asks for, where they are the best by the exact vectors.
         """
         k = 50 if name in TOLERANCE else 10
-        vectors, queries = random_vectors(3000), random_vectors(200, seed=1)
+        vectors, queries = random_vectors(1500), random_vectors(100, seed=1)
         oracle, index = make("flat"), make(name)
         for each in (oracle, index):
-            each.add(np.arange(3000), vectors)  # on one thread: on two the links differ from run to run
-            each.remove(np.arange(0, 3000, 5))
+            each.add(np.arange(1500), vectors)  # on one thread: on two the links differ from run to run
+            each.remove(np.arange(0, 1500, 5))
         truth, true_scores = oracle.search(queries, 10)
         for threads in (1, 2):
             index.tune(tuning(name, threads))
@@ -170,7 +170,7 @@ class TestEveryEngine:
 
     def test_searches_beside_a_writer_stay_right(self, name):
         """While rows come and go, every search finds the 50 that stay, and never one that was removed before it."""
-        last = 550
+        last = 350
         index, vectors, served = make(name), random_vectors(last), IndexSpec.of(name).server
         index.add(np.arange(50), vectors[:50])
         removed_upto, ended = [50], threading.Event()
@@ -212,24 +212,24 @@ class TestReplicas:
     @staticmethod
     def _change(index, vectors) -> None:
         index.tune(ShardTuning())
-        for start in range(500, 1000, 50):
+        for start in range(300, 600, 50):
             rows = np.arange(start, start + 50)
             index.add(rows, vectors[rows])
-            index.remove(rows[::3] - 400)
+            index.remove(rows[::3] - 250)
 
     def test_replicas_answer_alike(self, name, tmp_path):
         """Rows and scores are the same to the bit, also when one of the two was searched between the changes."""
-        spec, vectors = IndexSpec.of(name), random_vectors(1000)
+        spec, vectors = IndexSpec.of(name), random_vectors(600)
         built = make(name)
-        built.add(np.arange(500), vectors[:500])
+        built.add(np.arange(300), vectors[:300])
         built.remove(np.arange(0, 60, 2))
         built.save(tmp_path / "index.bin")
         one, other = (engine(spec).load(tmp_path / "index.bin", spec, DIMENSION) for _ in range(2))
-        for query in vectors[::100]:
+        for query in vectors[::60]:
             one.search(query[None], 10)
         for each in (one, other):
             self._change(each, vectors)
-        assert len(one) == len(other) < 1000
+        assert len(one) == len(other) < 600
         for ours, theirs in zip(one.search(vectors[::5], 20), other.search(vectors[::5], 20), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -239,18 +239,18 @@ class TestReplicas:
             pytest.skip("a collection has a name of its own, or the library indexes on several threads")
         for file in ("one", "other"):
             index = make(name)
-            index.add(np.arange(1000), random_vectors(1000))
+            index.add(np.arange(400), random_vectors(400))
             index.save(tmp_path / file)
         assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
     def test_churn_keeps_recall(self, name):
         """Half of the rows go and come again under new numbers, twice over: the nearest are still found."""
-        vectors, queries = random_vectors(3000), random_vectors(100, seed=1)
+        vectors, queries = random_vectors(1500), random_vectors(100, seed=1)
         index, oracle = make(name), make("flat")
         for each in (index, oracle):
-            each.add(np.arange(1000), vectors[:1000])
-            for start in range(0, 2000, 500):
-                each.remove(np.arange(start, start + 500))
-                each.add(np.arange(start + 1000, start + 1500), vectors[start + 1000 : start + 1500])
+            each.add(np.arange(500), vectors[:500])
+            for start in range(0, 1000, 250):
+                each.remove(np.arange(start, start + 250))
+                each.add(np.arange(start + 500, start + 750), vectors[start + 500 : start + 750])
         truth, found = oracle.search(queries, 10)[0], index.search(queries, 50)[0]
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]) >= 0.99

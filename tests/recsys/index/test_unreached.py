@@ -12,7 +12,7 @@ from tests.support.world import unit_rows
 
 DIMENSION = 64
 WALKED = ["hnsw", "hnsw_int8", "faiss:HNSW16"]
-ITEMS, STRANGERS = 2000, 100
+ITEMS, STRANGERS = 1200, 60
 
 
 def clustered(rng: np.random.Generator) -> np.ndarray:
@@ -29,7 +29,7 @@ def strangers(rng: np.random.Generator) -> np.ndarray:
 
 
 def grown(name: str):
-    """An index of 2,000 items to which 100 strangers come, one at a time; and the strangers' vectors."""
+    """An index of 1,200 items to which 60 strangers come, one at a time; and the strangers' vectors."""
     rng, spec = np.random.default_rng(0), IndexSpec.of(name)
     index = engine(spec).create(spec, DIMENSION)
     index.tune(ShardTuning(ef_search=64))
@@ -88,8 +88,8 @@ def test_items_like_others_stay_out_of_the_side():
     """They mostly are like others, and a search is not to grow longer with each of them."""
     spec, vectors = IndexSpec.of("hnsw"), clustered(np.random.default_rng(0))
     index = engine(spec).create(spec, DIMENSION)
-    index.add(np.arange(1700), vectors[:1700], 2)
-    for row in range(1700, 2000):
+    index.add(np.arange(900), vectors[:900], 2)
+    for row in range(900, ITEMS):
         index.add(np.array([row]), vectors[[row]])
     assert len(index.graph.unreached) < 15
 

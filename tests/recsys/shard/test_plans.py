@@ -81,15 +81,18 @@ def test_filters_that_match_the_same_give_the_same(asked, other, planner, seed, 
     assert all(np.array_equal(one[i][1], two[i][1], equal_nan=True) for i in one)
 
 
+ITEMS = 6000
+
+
 @cache
-def of_12_000(name: str) -> Shard:
-    return filtered_shard(12_000, name)
+def of_6000(name: str) -> Shard:
+    return filtered_shard(ITEMS, name)
 
 
 @pytest.fixture(params=["hnsw", "hnsw_int8"])
 def large(request: pytest.FixtureRequest) -> Shard:
     """Tests put a planner of their own there, and change nothing else."""
-    return of_12_000(request.param)
+    return of_6000(request.param)
 
 
 @pytest.mark.parametrize(("share", "walks"), [*((share, False) for share in (0.5, 0.2, 0.1, 0.04, 0.01, 0.001)),
@@ -97,14 +100,14 @@ def large(request: pytest.FixtureRequest) -> Shard:
 def test_the_nearest_matches_are_found_wherever_they_lie(large, share, walks):
     """Filters alone, AND-ed, negated and correlated with where the query lies: recall@10 of 0.99 in each."""
     large.planner = Walks() if walks else Planner(replace(Costs.usual(D), walk=1e-8))
-    rows = np.random.default_rng(5).choice(12_000, 12, replace=False)
+    rows = np.random.default_rng(5).choice(ITEMS, 12, replace=False)
     vectors = unit_rows(large.items.vectors(rows) + 0.05 * np.random.default_rng(6).standard_normal((12, D)))
     vectors = vectors.astype(np.float32)
     for name, asked in shapes(0.0, share).items():
         if name not in LOCAL:
             assert Exact.of([large], vectors, 10, asked).recall() >= 0.99
     for name in LOCAL:
-        each = [shapes(row / 12_000, share)[name] for row in rows.tolist()]
+        each = [shapes(row / ITEMS, share)[name] for row in rows.tolist()]
         found = [Exact.of([large], vector[None], 10, own).recall() for vector, own in zip(vectors, each, strict=True)]
         assert np.mean(found) >= 0.99
 
@@ -113,7 +116,7 @@ def test_an_answer_says_how_it_was_found_and_how_many_match():
     """A rare filter is scored, a wide one walked for, and without a filter nothing is said. Of several shards all plans
     are told, and their matches add up.
     """
-    shard = filtered_shard(9000)
+    shard = of_6000("hnsw")
     shard.planner = Planner(Costs(call=0.0, row=1.0, product=1.0, walk=4.0, power=1.0))
     wide, rare = Filter(must=(between("u", 0, 0.5),)), Filter(must=(between("u", 0, 0.004),))
     vectors = shard.items.vectors(np.array([5, 6, 7]))
@@ -138,12 +141,12 @@ def test_depths_follow_where_the_matches_lie(large, share):
     """Matches anywhere: about the wanted over their share. All around the query: hardly more than are wanted. Anywhere
     but there: more, and never so few that a walk for them had no chance.
     """
-    depths, rows = Depths(large.items), np.random.default_rng(8).choice(12_000, 40, replace=False)
+    depths, rows = Depths(large.items), np.random.default_rng(8).choice(ITEMS, 40, replace=False)
     wanted, ratios = np.array([20]), {"alone": [], "near": [], "far": []}
     for row in rows.tolist():
         vector = large.items.vectors(np.array([row]))
         for name, told in ratios.items():
-            asked = shapes(row / 12_000, share)[name]
+            asked = shapes(row / ITEMS, share)[name]
             mask, matching = large.lists.mask(asked), large.lists.count(asked)
             estimated = depths.estimate(vector, wanted, mask, matching).depths[0]
             told.append(estimated / real_depth(large, vector[0], asked, 20))
@@ -157,12 +160,12 @@ def test_depths_follow_where_the_matches_lie(large, share):
 
 def test_a_walk_has_an_allow_list_where_matches_lie_as_everywhere(large):
     """Or more densely; hardly ever where there are none near the query, for it could not tell what it passed."""
-    depths, rows = Depths(large.items), np.random.default_rng(8).choice(12_000, 40, replace=False)
+    depths, rows = Depths(large.items), np.random.default_rng(8).choice(ITEMS, 40, replace=False)
     may: dict[str, list[bool]] = {"alone": [], "near": [], "far": []}
     for row in rows.tolist():
         vector = large.items.vectors(np.array([row]))
         for name, told in may.items():
-            asked = shapes(row / 12_000, 0.2)[name]
+            asked = shapes(row / ITEMS, 0.2)[name]
             mask, matching = large.lists.mask(asked), large.lists.count(asked)
             estimate = depths.estimate(vector, np.array([20]), mask, matching, allow_list=True)
             assert estimate.listed is not None
@@ -202,12 +205,12 @@ def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near(monkeyp
     """Where no match is near the query, an answer that is full of far ones is not enough, and the nearest are found all
     the same; the answer says so.
     """
-    shard, near = of_12_000("hnsw_int8"), []
+    shard, near = of_6000("hnsw_int8"), []
     shard.planner = Walks()
     taken_for_near = Estimate(np.full(1, 60.0), np.full(1, 60.0))
     monkeypatch.setattr(shard.depths, "estimate", lambda *_, **__: taken_for_near)
-    for row in (500, 4000, 9000):
-        vector, asked = shard.items.vectors(np.array([row])), shapes(row / 12_000, 0.1)["far"]
+    for row in (500, 3000, 5000):
+        vector, asked = shard.items.vectors(np.array([row])), shapes(row / ITEMS, 0.1)["far"]
         query = structs.replace(nearest_query("v", vector, 20), filters=(asked,))
         near.append(Exact.of([shard], vector, 10, asked).recall())
         assert "allow_list" in named(search(shard, query).searched[0].plans)

@@ -63,7 +63,7 @@ made_up = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(made_up, st.integers(4, 3000))
 def test_it_comes_to_an_effort_that_holds_the_floor_and_to_hardly_more(shard, start):
     """Wherever it starts: after twenty minutes it is between the least effort that holds the floor and twice as
@@ -84,7 +84,7 @@ def test_a_lost_floor_is_found_again_within_a_minute(shard):
     assert shard.recall(steering.effort) >= 0.95 - 0.03
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(made_up)
 def test_it_comes_to_rest(shard):
     """In the half hour after the first one it changes its mind seldom, and hardly at all in size."""

@@ -11,7 +11,7 @@ from recsys.shard.equal_items import Twins
 from tests.support.small_shards import D, make_shard
 from tests.support.world import unit_rows
 
-ITEMS, WRITES = 40, 640
+ITEMS, WRITES = 20, 320
 START = 219
 """The first row that is written: behind 200 items, of which 19 were moved."""
 
@@ -23,7 +23,7 @@ def items(rng, numbers):
 
 
 def written(pieces: int):
-    """A shard in which forty items were written sixteen times each, so many writes at a time."""
+    """A shard in which twenty items were written sixteen times each, so many writes at a time."""
     shard, rng = make_shard(200, "hnsw_int8"), np.random.default_rng(4)
     whole, vectors = items(rng, range(WRITES))
     for start in range(0, WRITES, pieces):
@@ -33,12 +33,12 @@ def written(pieces: int):
 
 
 def test_rows_that_went_take_no_memory_and_what_is_there_is_as_written(monkeypatch):
-    """Their vectors and documents are zeros; the forty items have those of their last write."""
+    """Their vectors and documents are zeros; the twenty items have those of their last write."""
     monkeypatch.setattr(shards, "READ_S", -1.0)
     shard, whole, vectors = written(1)
     gone = START + np.flatnonzero(~shard.items.stored.view[START:])
     assert len(gone) == WRITES - ITEMS
-    assert (shard.items.vectors(gone) == 0).all(axis=1).mean() > 0.8
+    assert (shard.items.vectors(gone) != 0).any(axis=1).sum() < 120  # the last ones, which go with the next
     last = {item.item_id: (item, vector) for item, vector in zip(whole, vectors, strict=True)}
     for item_id, (item, vector) in last.items():
         assert shard.item(item_id) == item

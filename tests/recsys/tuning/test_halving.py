@@ -12,6 +12,7 @@ from recsys.config.index import IndexSpec, engine_module, engine_names
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Item
 from recsys.errors import VersionError
+from recsys.tuning import halving as halving_module
 from recsys.tuning import trial
 from recsys.tuning.filter_mix import filter_mix
 from recsys.tuning.halving import Halving, Target, rungs
@@ -61,10 +62,12 @@ def halving(every: Catalogue, folder: Path, **target: float) -> Halving:
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
-    """Of graphs of three sizes, on 6,000 items in two shards."""
-    every = catalogue(6000, shards=2)
+    """Of graphs of three sizes, on 2,400 items in two shards, and on a third of them before."""
+    every = catalogue(2400, shards=2)
     work = halving(every, tmp_path_factory.mktemp("halving"))
-    return every, work, work.run(settings(["hnsw"], 3000, D))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(halving_module, "rungs", lambda n: [n // 3, n])
+        return every, work, work.run(settings(["hnsw"], 1200, D))
 
 
 def test_the_choice_meets_the_target_with_other_queries(outcome):
@@ -73,14 +76,14 @@ def test_the_choice_meets_the_target_with_other_queries(outcome):
     assert found.choice is not None
     assert {"texts", "tastes", "items", "filter: half", "filter: two at once"} <= found.choice.point.shares.keys()
     assert all(least(shares) >= 0.95 for shares in found.choice.point.shares.values())
-    assert found.choice.trial.items == 6000
+    assert found.choice.trial.items == 2400
     assert found.choice.intervals["texts"].low > 0.8  # of 25 queries
 
 
 def test_what_does_less_well_on_samples_is_not_tried_on_all_items(outcome):
     """Of the last rung every setting is tried with each of the vectors that a shard may keep."""
     _, _, found = outcome
-    on_all = {label(one.trial.spec) for one in found.tried if one.trial.items == 6000}
+    on_all = {label(one.trial.spec) for one in found.tried if one.trial.items == 2400}
     names = {name.partition(", originals")[0] for name in on_all}
     assert len(names) == 2
     assert all({name, f"{name}, originals float16", f"{name}, originals none"} <= on_all for name in names)
@@ -92,8 +95,8 @@ def test_less_memory_is_seen_in_the_process_of_a_shard(tmp_path):
     its vectors from the codes, a byte a component. Half of that is seen for sure, the rest may be what the heap keeps.
     """
     rng = np.random.default_rng(0)
-    vectors = unit_rows(rng.standard_normal((6000, 768))).astype(np.float32)
-    every = Catalogue([Item(f"i{k}") for k in range(6000)], vectors, (np.arange(6000),), {})
+    vectors = unit_rows(rng.standard_normal((3000, 768))).astype(np.float32)
+    every = Catalogue([Item(f"i{k}") for k in range(3000)], vectors, (np.arange(3000),), {})
     rung = Rung(every, tmp_path / "rung", ShardTuning(), 0.5)
     rung.ask(Questions.of(probe_queries(vectors, None, [], None, n=20), {}, 1))
     spec = IndexSpec.of("hnsw_int8", m=4, ef_construction=8)
