@@ -158,8 +158,15 @@ class Condition:
     """Further values of `any`. Shards never see them: see `data/references.py`."""
 
 
+class _Hashed:
+    """Room for a hash, outside of a dataclass' fields."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(_Hashed):
     """An item matches when all of `must` hold, at least one of `should` (if there is any), none of `must_not`."""
 
     must: tuple[Condition, ...] = ()
@@ -167,6 +174,17 @@ class Filter:
     must_not: tuple[Condition, ...] = ()
     also: tuple[Filter, ...] = ()
     """Filters that an item has to match as well."""
+
+    def __hash__(self) -> int:
+        """Worked out once: a filter may name hundreds of items, and each batch looks several times for what is kept of
+        the same few.
+        """
+        try:
+            return self._hash
+        except AttributeError:
+            own = hash((self.must, self.should, self.must_not, self.also))
+            object.__setattr__(self, "_hash", own)
+            return own
 
     def with_(self, other: Filter | None) -> Filter:
         """What matches both."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.columns import StringColumn
-from recsys.datatypes import KEY_BITS, Interaction, Item, item_key, item_keys, unknown_user
+from recsys.datatypes import KEY_BITS, Condition, Filter, Interaction, Item, item_key, item_keys, unknown_user
 from recsys.errors import BadInput, NotFound, Overloaded
 from tests.support.any_text import any_text
 
@@ -85,6 +86,18 @@ def test_errors_cross_processes():
         assert str(copy) == "m"
         assert copy.code == error.code
         assert getattr(copy, "field", None) == getattr(error, "field", None)
+
+
+def test_a_filter_whose_hash_is_known_is_still_what_it_says():
+    given = Filter((Condition("item_id", "any", ("a", "b")),), also=(Filter(should=(Condition("price", "exists"),)),))
+    before = msgspec.msgpack.encode(given)
+    known = hash(given)
+    assert msgspec.msgpack.encode(given) == before
+    for again in (msgspec.msgpack.decode(before, type=Filter), pickle.loads(pickle.dumps(given)), given.with_(None)):
+        assert again == given
+        assert hash(again) == known
+        assert repr(again) == repr(given)
+    assert hash(given.with_(Filter(must_not=given.must))) != known
 
 
 def test_records_are_frozen():
