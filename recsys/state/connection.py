@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import redis as blocking
@@ -17,7 +17,6 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import (
     ClusterDownError,
     ConnectionError,  # noqa: A004 - redis's own is meant
@@ -126,15 +125,8 @@ class _Named(_Client):
 
 def _options(timeout_s: float) -> dict[str, Any]:
     times = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    return times | {"protocol": 2, "driver_info": _driver()}
-
-
-@cache
-def _driver() -> DriverInfo:
-    """What a connection tells the server of this program. Where it is not given redis-py reads its own package's
-    metadata for each connection, which takes four milliseconds.
-    """
-    return DriverInfo()
+    # Told nothing of this program: that is a round trip for each connection, and nobody reads it.
+    return times | {"protocol": 2, "driver_info": None}
 
 
 def _once() -> Retry:
