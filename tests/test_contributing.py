@@ -9,6 +9,8 @@ import re
 import runpy
 import shutil
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,35 +49,44 @@ class Copy:
         (self.root / file).write_text(given.replace(before, text + before))
         self.touched.add(file)
 
-    def run(self, code: str, *arguments: str) -> None:
-        """Python code in the copy, in a process of its own."""
-        script, said = self.root / "script.py", self.root / "said"
-        script.write_text(code)
-        process = served_world.in_a_fork(_run, script, said, self.redis_url, self.root / "versions", *arguments)
+    def run(self, **scripts: str) -> dict[str, str]:
+        """Python code in the copy, one script after another in a process of its own, for which importing the copy takes
+        a second. Gives what went wrong in each, by its name.
+        """
+        for name, code in scripts.items():
+            (self.root / f"{name}.py").write_text(code)
+        process = served_world.in_a_fork(_run, self.root, tuple(scripts), self.redis_url)
         process.join(240)
-        assert process.exitcode == 0, said.read_text()
+        assert process.exitcode == 0, (self.root / "said").read_text()
+        return {name: (self.root / f"{name}.wrong").read_text() for name in scripts}
 
 
-def _run(script: Path, said: Path, *arguments: object) -> None:
-    """In a fork in which the libraries are imported, and of the repository nothing: the copy's modules are."""
+def _run(root: Path, scripts: tuple[str, ...], redis_url: str) -> None:
+    """In a fork in which the libraries are imported, and of the repository nothing: the copy's modules are. Each script
+    has a folder of versions, by its name.
+    """
     ours = [name for name in sys.modules if name.partition(".")[0] in ("recsys", "deployments", "load_tests", "tests")]
     for name in ours:
         del sys.modules[name]
-    with said.open("w") as file:
+    with (root / "said").open("w") as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
-    os.chdir(script.parent)
-    sys.path[:] = [str(script.parent), *(path for path in sys.path if Path(path).resolve() != REPOSITORY)]
-    sys.argv = [str(script), *map(str, arguments)]
-    runpy.run_path(str(script), run_name="__main__")
+    os.chdir(root)
+    sys.path[:] = [str(root), *(path for path in sys.path if Path(path).resolve() != REPOSITORY)]
+    for name in scripts:
+        wrong, sys.argv = "", [f"{name}.py", redis_url, str(root / "versions" / name)]
+        try:
+            runpy.run_path(f"{name}.py", run_name="__main__")
+        except Exception:  # noqa: BLE001 - the test shows it
+            wrong = traceback.format_exc()
+        (root / f"{name}.wrong").write_text(wrong)
 
 
-@pytest.fixture
-def copy(tmp_path: Path, shared_valkey: Valkey) -> Copy:
+def copied(root: Path, redis_url: str) -> Copy:
     # With what is compiled already, and without what is being written at the moment.
     for folder in ("recsys", "deployments", "tests/support"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.pyc.*"))
-    return Copy(tmp_path, shared_valkey.url)
+        shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns("*.pyc.*"))
+    return Copy(root, redis_url)
 
 
 WORLD = """
@@ -111,7 +122,7 @@ async def with_world(use, **options):
 """
 
 
-def test_an_engine_is_added_by_one_file(copy: Copy) -> None:
+def an_engine(copy: Copy) -> str:
     """Named in the config with a setting of its own, it is built, kept in the manifest and served."""
     copy.add(
         "recsys/index/toy.py",
@@ -122,7 +133,7 @@ def test_an_engine_is_added_by_one_file(copy: Copy) -> None:
         "    lists: int = 3\n\n\n"
         "create, load = flat.create, flat.load\n",
     )
-    copy.run(
+    return (
         WORLD + "async def use(world):\n"
         "    manifest = world.store.manifest(world.store.current())\n"
         "    assert (manifest.index.engine, manifest.index.lists) == ('toy', 7), manifest.index\n"
@@ -130,7 +141,6 @@ def test_an_engine_is_added_by_one_file(copy: Copy) -> None:
         "    assert len(slate.items) == 5\n"
         "asyncio.run(with_world(use, index={'engine': 'toy', 'lists': 7}))\n"
     )
-    assert copy.touched == {name.replace("<name>", "toy") for name in listed("A vector engine")}
 
 
 ROW = """    "toy": Signal({says!r}, {compute}, trail={trail}, weight=0.5, grid=(0.0, 1.0), turn=99),
@@ -161,7 +171,7 @@ assert GRIDS["toy"] == (0.0, 1.0) and list(GRIDS)[-1] == "toy" and START["toy"] 
 END_OF_SIGNALS = '}  # fmt: skip\n"""By name, in the order of the columns of `measure`."""'
 
 
-def test_a_signal_of_what_candidates_carry_is_added_by_one_file(copy: Copy) -> None:
+def a_signal(copy: Copy) -> str:
     """It is computed, weighted by the config file, explained, a feature of the trees, and in the training's grid."""
     row = ROW.format(says="a toy: the age in days", compute="toy", trail=False)
     copy.insert("recsys/ranking/signals.py", END_OF_SIGNALS, row)
@@ -171,38 +181,17 @@ def test_a_signal_of_what_candidates_carry_is_added_by_one_file(copy: Copy) -> N
         "def toy(c: CandidateSet, moment: Moment) -> npt.NDArray[np.floating]:\n"
         "    return (moment.now - c.columns[:, 2]) / (86_400.0 * 10_000)\n\n\n",
     )
-    copy.run(WORLD + SIGNAL)
-    assert copy.touched <= listed("A ranking signal")
-    assert len(copy.touched) == 1
+    return WORLD + SIGNAL
 
 
-def test_a_signal_that_shards_measure_is_added_by_two_files(copy: Copy, lesson) -> None:
-    """As above, of a version that learned something: the last likes travel to the shards for it alone."""
-    row = ROW.format(says="a toy: whether training knew the item", compute='Likeness(TRAIL["toy"])', trail=True)
-    copy.insert("recsys/ranking/signals.py", END_OF_SIGNALS, row)
-    copy.insert(
-        "recsys/shard/trail_measures.py",
-        "MEASURES: dict[",
-        "def toy(t: Trails) -> Floats:\n    return t.slots >= 0\n\n\n",
-    )
-    copy.insert("recsys/shard/trail_measures.py", '    ("affinity",): affinity,\n', '    ("toy",): toy,\n')
-    store = copy.root / "versions"
-    shutil.copytree(lesson.build.store.root, store)
-    from recsys.versions.store import VersionStore  # noqa: PLC0415
-
-    VersionStore(store).promote(lesson.version.version)
-    copy.run(WORLD.replace("shards=1", "shards=2") + SIGNAL)
-    assert copy.touched == listed("A ranking signal")
-
-
-def test_a_source_of_candidates_is_added_by_one_file(copy: Copy) -> None:
+def a_source(copy: Copy) -> str:
     """A column ranks all items: the config file may name it, and the answer says that items come from it."""
     copy.insert(
         "recsys/shard/sources.py",
         '}\n"""By name. A candidate carries',
         '    "oldest": CandidateSource("created first", 5, lambda items, rows: -items.created_at.view[rows]),\n',
     )
-    copy.run(
+    return (
         WORLD + "from recsys.ranking.scenarios import check\n"
         "async def use(world):\n"
         "    only = home(sources=[{'source': 'oldest', 'k': 8}], diversity=0.0)\n"
@@ -215,11 +204,9 @@ def test_a_source_of_candidates_is_added_by_one_file(copy: Copy) -> None:
         "    assert {int(item.item_id.split('-')[1]) for item in slate.items} == {10, 11}\n"
         "asyncio.run(with_world(use))\n"
     )
-    assert copy.touched <= listed("A source of candidates")
-    assert len(copy.touched) == 1
 
 
-def test_a_call_is_added_by_its_route_and_its_schema(copy: Copy) -> None:
+def a_call(copy: Copy) -> str:
     """It answers behind the same limits and scopes as all calls, and the OpenAPI page has it."""
     copy.insert(
         "deployments/api/answer_schemas.py",
@@ -235,7 +222,7 @@ def test_a_call_is_added_by_its_route_and_its_schema(copy: Copy) -> None:
         "    async def letters(item_id: ItemId) -> ToyOut:\n"
         "        return ToyOut(item_id=item_id, letters=len(item_id))\n\n",
     )
-    copy.run(
+    return (
         WORLD + "import httpx\n"
         "from deployments.api.access import scope_of\n"
         "from deployments.api.app import make_api\n"
@@ -252,11 +239,9 @@ def test_a_call_is_added_by_its_route_and_its_schema(copy: Copy) -> None:
         "    assert scope_of('GET', '/v1/items/sea-1/letters') == 'read'\n"
         "asyncio.run(with_world(use))\n"
     )
-    assert copy.touched <= {name if "/" in name else f"deployments/api/{name}" for name in listed("An HTTP call")}
-    assert len(copy.touched) == 2
 
 
-def test_a_command_is_added_by_its_file_and_its_line(copy: Copy) -> None:
+def a_command(copy: Copy) -> str:
     """`recsys toy` runs, and `recsys --help` lists it."""
     copy.add(
         "deployments/cli/toy.py",
@@ -267,10 +252,76 @@ def test_a_command_is_added_by_its_file_and_its_line(copy: Copy) -> None:
         "    typer.echo(f'hello {name}')\n",
     )
     copy.insert("deployments/cli/commands.py", '    "keys": (', '    "toy": ("toy", "Greets."),\n')
-    copy.run(
+    return (
         "from typer.testing import CliRunner\n"
         "from deployments.cli import make_cli\n"
         "assert 'hello you' in CliRunner().invoke(make_cli(), ['toy', 'you']).output\n"
         "assert 'Greets.' in CliRunner().invoke(make_cli(), ['--help']).output\n"
     )
-    assert copy.touched == {name.replace("<name>", "toy") for name in listed("A command")}
+
+
+@dataclass(frozen=True)
+class Addition:
+    touched: set[str]
+    wrong: str
+
+
+@pytest.fixture(scope="module")
+def additions(tmp_path_factory: pytest.TempPathFactory, shared_valkey: Valkey) -> dict[Callable[[Copy], str], Addition]:
+    """All made in one copy, and seen at work in one process."""
+    copy, touched, scripts = copied(tmp_path_factory.mktemp("copy"), shared_valkey.url), {}, {}
+    for add in (an_engine, a_signal, a_source, a_call, a_command):
+        copy.touched = set()
+        scripts[add.__name__] = add(copy)
+        touched[add] = copy.touched
+    wrong = copy.run(**scripts)
+    return {add: Addition(files, wrong[add.__name__]) for add, files in touched.items()}
+
+
+def test_an_engine_is_added_by_one_file(additions) -> None:
+    assert additions[an_engine].wrong == ""
+    assert additions[an_engine].touched == {name.replace("<name>", "toy") for name in listed("A vector engine")}
+
+
+def test_a_signal_of_what_candidates_carry_is_added_by_one_file(additions) -> None:
+    assert additions[a_signal].wrong == ""
+    assert additions[a_signal].touched <= listed("A ranking signal")
+    assert len(additions[a_signal].touched) == 1
+
+
+def test_a_source_of_candidates_is_added_by_one_file(additions) -> None:
+    assert additions[a_source].wrong == ""
+    assert additions[a_source].touched <= listed("A source of candidates")
+    assert len(additions[a_source].touched) == 1
+
+
+def test_a_call_is_added_by_its_route_and_its_schema(additions) -> None:
+    files = {name if "/" in name else f"deployments/api/{name}" for name in listed("An HTTP call")}
+    assert additions[a_call].wrong == ""
+    assert additions[a_call].touched <= files
+    assert len(additions[a_call].touched) == 2
+
+
+def test_a_command_is_added_by_its_file_and_its_line(additions) -> None:
+    assert additions[a_command].wrong == ""
+    assert additions[a_command].touched == {name.replace("<name>", "toy") for name in listed("A command")}
+
+
+def test_a_signal_that_shards_measure_is_added_by_two_files(tmp_path: Path, shared_valkey: Valkey, lesson) -> None:
+    """As above, of a version that learned something: the last likes travel to the shards for it alone."""
+    copy = copied(tmp_path, shared_valkey.url)
+    row = ROW.format(says="a toy: whether training knew the item", compute='Likeness(TRAIL["toy"])', trail=True)
+    copy.insert("recsys/ranking/signals.py", END_OF_SIGNALS, row)
+    copy.insert(
+        "recsys/shard/trail_measures.py",
+        "MEASURES: dict[",
+        "def toy(t: Trails) -> Floats:\n    return t.slots >= 0\n\n\n",
+    )
+    copy.insert("recsys/shard/trail_measures.py", '    ("affinity",): affinity,\n', '    ("toy",): toy,\n')
+    store = copy.root / "versions" / "signal"
+    shutil.copytree(lesson.build.store.root, store)
+    from recsys.versions.store import VersionStore  # noqa: PLC0415
+
+    VersionStore(store).promote(lesson.version.version)
+    assert copy.run(signal=WORLD.replace("shards=1", "shards=2") + SIGNAL) == {"signal": ""}
+    assert copy.touched == listed("A ranking signal")

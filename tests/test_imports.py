@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import recsys
+from tests.support.command import SLOW
 
 ROOT = Path(recsys.__file__).parents[1]
 DOMAIN = sorted((ROOT / "recsys").rglob("*.py"))
@@ -46,19 +47,113 @@ WITH_TORCH = {
     "recsys.training.attention",
 }  # fmt: skip
 """Imported only where they are needed: torch takes seconds and hundreds of MB."""
+WITH_ONNX = {"recsys.encoders.bert_export", "recsys.encoders.onnx_encoder", "recsys.encoders.quantisation"}
+"""Likewise; onnxruntime takes half a second and starts threads."""
+NOT_IN_THE_IMAGE = {"torch", "sentence_transformers", "transformers", "onnx", "onnxscript"}
+
+IN_TURN = """
+import importlib, importlib.abc, json, sys
+
+domain, with_onnx, hidden = map(json.loads, sys.argv[1:])
+every, told = {"deployments.composer", "deployments.shard", "deployments.encoder"}, {}
+
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(name)
+
+def note(name):
+    told[name] = sorted({m.split(".")[0] for m in sys.modules})
+
+sys.meta_path.insert(0, Hidden())
+for name in domain:
+    importlib.import_module(name)
+note("domain")
+
+from deployments.cli import main
+from deployments.cli.commands import COMMANDS, load
+
+for name in COMMANDS:
+    load(name)
+note("commands")
+
+kinds = {}
+for name in sorted(every):
+    importlib.import_module(name)
+    note(name)
+    kinds[name] = sorted(every & set(sys.modules))
+    del sys.modules[name]
+
+from deployments.app import AppArgs, build_app
+from recsys.config.platform import Platform
+
+seen, given = [build_app(AppArgs(shards=2))._bound_deployment], []
+while seen:
+    one = seen.pop()
+    for arg in one.init_args:
+        flat = arg if isinstance(arg, list) else [arg]
+        given += [type(a).__name__ for a in flat if isinstance(a, Platform)]
+        seen += [a._bound_deployment for a in flat if hasattr(a, "_bound_deployment")]
+
+import deployments.unattended, deployments.api.app, recsys.serving.encoder_replica
+
+sys.argv = ["recsys", "train", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+
+hidden.clear()
+for name in with_onnx:
+    importlib.import_module(name)
+note("with onnx")
+print(json.dumps({"imported": told, "kinds": kinds, "given": given}))
+"""
 
 
-def test_importing_the_domain_brings_neither_the_platform_nor_torch():
+@pytest.fixture(scope="module")
+def in_turn() -> dict[str, Any]:
+    """Everything that a node runs is imported in one process, with what the image lacks hidden: the domain, the
+    commands, each kind of replica, a command's help. Gives the packages that were imported after each, which of the
+    kinds were there with each, and the classes of what all replicas are made of. The process forgets each kind before
+    the next: one that another imports would be there again.
+    """
+    modules = {m.name for m in pkgutil.walk_packages(recsys.__path__, "recsys.")} - WITH_TORCH
+    lists = (sorted(modules - WITH_ONNX), sorted(WITH_ONNX), sorted(NOT_IN_THE_IMAGE))
+    command = [sys.executable, "-c", IN_TURN, *map(json.dumps, lists)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_importing_the_domain_brings_neither_the_platform_nor_torch(in_turn):
     """Every module of recsys/ at once. That there is no circle among them, `test_rooms.py` reads from the sources."""
-    names = [m.name for m in pkgutil.walk_packages(recsys.__path__, "recsys.") if m.name not in WITH_TORCH]
-    code = (
-        "import sys, importlib\n"
-        "for name in sys.argv[1:]: importlib.import_module(name)\n"
-        f"late = {{m.split('.')[0] for m in sys.modules}} & {(PLATFORM | {'torch', 'sentence_transformers'})!r}\n"
-        "assert not late, late\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    late = PLATFORM | {"torch", "sentence_transformers"}
+    assert late & set(in_turn["imported"]["domain"]) == set()
+    assert {"torch", "sentence_transformers"} & set(in_turn["imported"]["with onnx"]) == set()
+
+
+def test_a_command_starts_without_what_takes_seconds_to_import(in_turn):
+    """What a command may need later it imports then, when it has said what it does."""
+    assert set(in_turn["imported"]["commands"]) & SLOW == set()
+    assert {"typer", "numpy"} <= set(in_turn["imported"]["commands"])
+
+
+def test_a_replica_imports_no_more_than_it_needs(in_turn):
+    """What training and trees need takes as long to import as all the rest, and a new replica is waited for."""
+    heavy = {"lightgbm", "sklearn", "torch", "transformers", "sentence_transformers", "matplotlib"}
+    assert len(in_turn["kinds"]) == 3
+    for name, kinds in in_turn["kinds"].items():
+        packages = in_turn["imported"][name]
+        assert not heavy & set(packages), name
+        assert "ray" in packages
+        assert kinds == [name]
+
+
+def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all(in_turn):
+    """A replica unpickles its arguments: an AppArgs among them would bring every deployment's libraries."""
+    assert len(in_turn["given"]) >= 4
+    assert set(in_turn["given"]) == {"Platform"}
 
 
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
@@ -93,56 +188,6 @@ def test_unpickling_is_found(tmp_path):
     )
     (tmp_path / "a.py").write_text(text)
     assert unpickling(tmp_path / "a.py") == ["pickle", "2: np.load", "4: yaml.load", "5: torch.load"]
-
-
-REPLICAS = """
-import sys, importlib, json
-
-every, imported = {"deployments.composer", "deployments.shard", "deployments.encoder"}, {}
-for name in sorted(every):
-    importlib.import_module(name)
-    imported[name] = [sorted({m.split(".")[0] for m in sys.modules}), sorted(every & set(sys.modules))]
-    del sys.modules[name]
-
-from deployments.app import AppArgs, build_app
-from recsys.config.platform import Platform
-
-seen, given = [build_app(AppArgs(shards=2))._bound_deployment], []
-while seen:
-    one = seen.pop()
-    for arg in one.init_args:
-        flat = arg if isinstance(arg, list) else [arg]
-        given += [type(a).__name__ for a in flat if isinstance(a, Platform)]
-        seen += [a._bound_deployment for a in flat if hasattr(a, "_bound_deployment")]
-print(json.dumps({"imported": imported, "given": given}))
-"""
-
-
-@pytest.fixture(scope="module")
-def replicas() -> dict[str, Any]:
-    """Of each kind of replica, the packages that were imported then, and which of the kinds are there; the classes of
-    what all are made of. One after the other in one process, which forgets each: one that another imports would be
-    there again.
-    """
-    done = subprocess.run([sys.executable, "-c", REPLICAS], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_a_replica_imports_no_more_than_it_needs(replicas):
-    """What training and trees need takes as long to import as all the rest, and a new replica is waited for."""
-    heavy = {"lightgbm", "sklearn", "torch", "transformers", "sentence_transformers", "matplotlib"}
-    assert len(replicas["imported"]) == 3
-    for name, (packages, kinds) in replicas["imported"].items():
-        assert not heavy & set(packages), name
-        assert "ray" in packages
-        assert kinds == [name]
-
-
-def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all(replicas):
-    """A replica unpickles its arguments: an AppArgs among them would bring every deployment's libraries."""
-    assert len(replicas["given"]) >= 4
-    assert set(replicas["given"]) == {"Platform"}
 
 
 UNIMPORTED = {"fastapi-offline", "onnxscript", "pandas"}

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-OTHERS = {"_apply_autoscaling_config"}
-"""Names of other packages that have no public one: what Serve puts around a policy."""
+OTHERS = {"_apply_autoscaling_config", "_exit", "_wait_for_hap_availability"}
+"""Names of other packages that have no public one: what Serve puts around a policy, the end of a fork, Serve's wait for a
+HAProxy.
+"""
 
 
 def is_private(name: object) -> bool:

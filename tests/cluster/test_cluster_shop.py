@@ -27,8 +27,8 @@ Typed = Callable[[str], str]
 
 
 @pytest.fixture
-def config(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    exports.take(tmp_path / "var", exports.place_of(tmp_path_factory))
+def config(tmp_path: Path) -> Path:
+    exports.take(tmp_path / "var")
     ports = free_ports()
     own = {use: ports[use] for use in Ports.model_fields}
     # The budget is longer than in production: a test asks for complete answers on a machine that has other work.

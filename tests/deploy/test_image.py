@@ -1,10 +1,11 @@
-"""What the image is made of, as far as it can be seen without building it."""
+"""What the image is made of, as far as it can be seen without building it. That nothing in it imports what it lacks:
+`tests/test_imports.py`.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -59,26 +60,6 @@ def test_make_installs_for_the_demo_what_it_needs(tmp_path: Path) -> None:
     assert "-r requirements.lock" not in steps("demo")
     for target in ("test", "test-quick", "check", "load"):
         assert steps(target).index("-r demo.lock") < steps(target).index("-r requirements.lock")
-
-
-def test_serving_imports_nothing_that_the_image_does_not_have() -> None:
-    """Everything that a node runs, with torch's packages hidden: imports, an encoder that was exported, a command."""
-    code = (
-        "import sys, importlib.abc\n"
-        "class Hidden(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0].replace('_', '-') in {TORCH!r}:\n"
-        "            raise ModuleNotFoundError(name=name.partition('.')[0], msg=name)\n"
-        "sys.meta_path.insert(0, Hidden())\n"
-        "import deployments.app, deployments.unattended, deployments.api.app, recsys.serving.encoder_replica\n"
-        "from deployments.cli import main\n"
-        "from deployments.cli.commands import COMMANDS, load\n"
-        "for name in COMMANDS: load(name)\n"
-        "sys.argv = ['recsys', 'train', '--help']\n"
-        "main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_an_encoder_that_the_image_carries_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

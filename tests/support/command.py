@@ -1,4 +1,4 @@
-"""What the tests of the command share: a catalogue, and what a call of `recsys` came to."""
+"""What the tests of the command share: a catalogue, what a call of `recsys` came to, and what it may not import."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ ITEMS: list[dict[str, Any]] = [
     {"item_id": str(n), "title": f"Film {n}", "text": "A film.", "genres": ["Drama", "War"], "year": 1990.0 + n}
     for n in range(1, 41)
 ]
+SLOW = {
+    "ray", "torch", "transformers", "sentence_transformers", "pandas", "lightgbm", "sklearn", "matplotlib", "onnx",
+    "onnxruntime", "onnxscript", "fastapi",
+}  # fmt: skip
+"""Each takes tenths of seconds to import, or seconds."""
 
 
 @dataclass(frozen=True)

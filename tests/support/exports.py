@@ -1,28 +1,43 @@
-"""What a build exports of the real encoder, half a minute of work: the platform of the session keeps it for another one
-that the tests start.
+"""What a build exports of the real encoder, half a minute of work: kept between sessions, beside MovieLens, for as long
+as nothing that it is made by has changed.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
 import shutil
+import uuid
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
-import pytest
+from tests.support.live import REPOSITORY
+
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "onnx", "onnxruntime", "numpy")
 
 
-def place_of(factory: pytest.TempPathFactory) -> Path:
-    """The folder of the exports, one for all processes of a test run. It is there once all of it is."""
-    root = factory.getbasetemp()
-    return (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "exports"
+def place() -> Path:
+    """The folder of the exports. It is there once all of it is."""
+    made_by = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in LIBRARIES).encode())
+    for source in sorted((REPOSITORY / "recsys" / "encoders").glob("*.[pch]*")):
+        made_by.update(source.name.encode() + source.read_bytes())
+    return REPOSITORY / "var" / "test-data" / f"exports-{made_by.hexdigest()[:16]}"
 
 
-def keep(data_dir: Path, place: Path) -> None:
-    shutil.copytree(data_dir / "models", place.with_suffix(".part"))
-    place.with_suffix(".part").rename(place)
+def keep(data_dir: Path) -> None:
+    """In place of all that others made."""
+    if (kept := place()).exists():
+        return
+    for older in kept.parent.glob("exports-*"):
+        shutil.rmtree(older, ignore_errors=True)
+    draft = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}")
+    shutil.copytree(data_dir / "models", draft)
+    with suppress(OSError):  # another process was there first
+        draft.rename(kept)
+    shutil.rmtree(draft, ignore_errors=True)
 
 
-def take(data_dir: Path, place: Path) -> None:
+def take(data_dir: Path) -> None:
     """Nothing where none are kept yet: the next build makes them."""
-    if place.exists():
-        shutil.copytree(place, data_dir / "models")
+    if (kept := place()).exists():
+        shutil.copytree(kept, data_dir / "models")

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.early_forks import fork_early
+
 CLIENT = Path(__file__).with_name("forked_worker.py")
 
 
@@ -100,6 +102,7 @@ def _become(client: socket.socket, descriptors: list[int], code: str) -> str:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     sys.argv[:] = ["-c"]
+    fork_early(client)
 
     def end_with() -> None:
         client.recv(1)

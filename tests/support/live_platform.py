@@ -47,7 +47,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Liv
     runtime = Runtime(folder / "var", Ports(**ports))
     try:
         with httpx.Client(trust_env=False, timeout=30) as http:
-            yield _started(config, runtime, data, http, exports.place_of(tmp_path_factory))
+            yield _started(config, runtime, data, http)
     finally:
         stopped = runtime.down()
     assert stopped
@@ -55,9 +55,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, data: Ml100k) -> Iterator[Liv
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
 
 
-def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client, kept: Path) -> Live:
+def _started(config: Path, runtime: Runtime, data: Ml100k, http: httpx.Client) -> Live:
+    exports.take(config.parent / "var")
     built = orjson.loads(recsys(config, "build", data.items_file, "--promote", "--json"))
-    exports.keep(config.parent / "var", kept)
+    exports.keep(config.parent / "var")
     assert (built["items"], built["shards"], built["bad_rows"]) == (data.items, 2, 0)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "500")  # ms between two exports of spans; else 5,000

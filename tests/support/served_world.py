@@ -25,7 +25,9 @@ def start(root: Path, redis_url: str, port: int) -> BaseProcess:
 
 
 def in_a_fork(target: Callable[..., None], *given: object) -> BaseProcess:
-    """Those of one test process are forks of another that has imported what a World needs, which takes two seconds."""
+    """Those of one test process are forks of another that has imported what a World needs: where several processes run
+    the tests, see `early_forks.py`, else of one for which that takes two seconds.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     process = context.Process(target=target, args=given, daemon=True)

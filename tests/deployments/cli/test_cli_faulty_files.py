@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +13,24 @@ from pathlib import Path
 import orjson
 import pytest
 
+from deployments.cli import main
 from deployments.machine.serve_config import read_config
 from recsys.config.serving import Limits, Serving
 from recsys.errors import BadInput
 from recsys.reading.readers import read_events, read_items
 from recsys.versions.store import VersionStore
+from tests.support import served_world
 from tests.support.command import ITEMS, Recsys
-
-ROOT = Path(__file__).parents[3]
 
 
 def without_the_rights_of_root() -> None:
     """In a child process: root may read no more than what its permissions say. Needs no root where there is none."""
     libc = ctypes.CDLL(None)
-    for right in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of linux/capability.h
-        libc.prctl(24, right, 0, 0, 0)  # PR_CAPBSET_DROP of linux/prctl.h
+    version = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
+    rights = (ctypes.c_uint32 * 6)()  # twice what is effective, permitted and inherited
+    assert libc.capget(version, rights) == 0
+    rights[0] &= ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of linux/capability.h
+    assert libc.capset(version, rights) == 0
 
 
 def small_files() -> None:
@@ -37,24 +39,25 @@ def small_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-def ended(config: Path, *arguments: object, first: Callable[[], None] | None = None) -> tuple[int, list[str]]:
+def ended(said: Path, first: Callable[[], None], config: Path, *arguments: object) -> tuple[int | None, list[str]]:
     """Exit code and lines on stderr of a command in a process of its own."""
-    line = [sys.executable, "-c", "from deployments.cli import main; main()", *map(str, arguments)]
-    done = subprocess.run(
-        [*line, "--config", str(config), "--json"],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "300"},
-        capture_output=True,
-        text=True,
-        preexec_fn=first,
-        check=False,
-    )
-    return done.returncode, [line for line in done.stderr.splitlines() if line.strip()]
+    process = served_world.in_a_fork(_command, said, first, *map(str, arguments), "--config", str(config), "--json")
+    process.join(240)
+    return process.exitcode, [line for line in said.read_text().splitlines() if line.strip()]
 
 
-def test_a_file_that_may_not_be_read_is_one_line(config: Path, films: Path) -> None:
+def _command(said: Path, first: Callable[[], None], *arguments: str) -> None:
+    os.environ["COLUMNS"] = "300"
+    with said.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    first()
+    sys.argv = ["recsys", *arguments]
+    main()
+
+
+def test_a_file_that_may_not_be_read_is_one_line(config: Path, films: Path, tmp_path: Path) -> None:
     films.chmod(0)
-    code, [line] = ended(config, "build", films, first=without_the_rights_of_root)
+    code, [line] = ended(tmp_path / "said", without_the_rights_of_root, config, "build", films)
     assert (code, line) == (1, f"recsys: {films}: Permission denied")
 
 
@@ -63,7 +66,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_version(config: Path, recsys: Rec
     file = tmp_path / "many.jsonl"
     rows = [ITEMS[0] | {"item_id": str(n), "title": f"Film {n}"} for n in range(800)]
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
-    code, [line] = ended(config, "build", file, "--promote", first=small_files)
+    code, [line] = ended(tmp_path / "said", small_files, config, "build", file, "--promote")
     assert code == 1
     assert line.startswith("recsys: ")
     assert "is there room" in line

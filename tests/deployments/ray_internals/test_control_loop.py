@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from deployments.ray_internals.control_loop import BUSY_S, pause_s
-
-LOOP = """
-import asyncio
-from types import SimpleNamespace
-from ray.serve._private import controller
-from ray.serve._private.common import DeploymentStatus
-from ray.serve.schema import ApplicationStatus
-from deployments.ray_internals.control_loop import hasten
-
-async def step(self, start_time, recovering_timeout, num_loops):
-    self.loops += 1
-
-controller.ServeController.run_control_loop_step = step
-hasten()
-told = {"recsys": SimpleNamespace(status=ApplicationStatus.RUNNING)}
-deployments = [SimpleNamespace(status=DeploymentStatus.HEALTHY)]
-one = object.__new__(controller.ServeController)
-one.loops = 0
-one.application_state_manager = SimpleNamespace(list_app_statuses=lambda: told)
-one.deployment_state_manager = SimpleNamespace(get_deployment_statuses=lambda ids=None: deployments)
-for state in ("HEALTHY", "UPSCALING", "HEALTHY"):
-    deployments[0].status = DeploymentStatus(state)
-    asyncio.run(one.run_control_loop_step(0.0, 1.0, 1))
-    print(controller.CONTROL_LOOP_INTERVAL_S, one.loops)
-"""
+from deployments.ray_internals.control_loop import BUSY_S, hasten, pause_s
 
 
 @pytest.mark.parametrize(
@@ -53,9 +29,29 @@ def test_it_hurries_while_something_is_deployed_or_scaled(applications, deployme
     assert pause_s(applications, deployments, 0.02) == 0.02
 
 
-def test_the_controller_of_ray_goes_by_it() -> None:
-    """In a process of its own, for it changes Ray's class: by Serve's own statuses, behind each of its steps."""
-    environment = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5", "PYTHONPATH": ":".join(filter(None, sys.path))}
-    done = subprocess.run([sys.executable, "-c", LOOP], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split("\n")[:3] == ["0.5 1", f"{BUSY_S} 2", "0.5 3"]
+def test_the_controller_of_ray_goes_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Serve's own statuses, behind each of its steps."""
+    from ray.serve._private import controller  # noqa: PLC0415 - few tests need it
+    from ray.serve._private.common import DeploymentStatus  # noqa: PLC0415
+    from ray.serve.schema import ApplicationStatus  # noqa: PLC0415
+
+    module: Any = controller
+
+    async def step(self: Any, start_time: float, recovering_timeout: float, num_loops: int) -> None:
+        self.loops += 1
+
+    monkeypatch.setattr(module, "CONTROL_LOOP_INTERVAL_S", 0.5)
+    monkeypatch.setattr(module.ServeController, "run_control_loop_step", step)
+    hasten()
+    told = {"recsys": SimpleNamespace(status=ApplicationStatus.RUNNING)}
+    deployments = [SimpleNamespace(status=DeploymentStatus.HEALTHY)]
+    one = object.__new__(module.ServeController)
+    one.loops = 0
+    one.application_state_manager = SimpleNamespace(list_app_statuses=lambda: told)
+    one.deployment_state_manager = SimpleNamespace(get_deployment_statuses=lambda ids=None: deployments)
+    paces = []
+    for state in ("HEALTHY", "UPSCALING", "HEALTHY"):
+        deployments[0].status = DeploymentStatus(state)
+        asyncio.run(one.run_control_loop_step(0.0, 1.0, 1))
+        paces.append((module.CONTROL_LOOP_INTERVAL_S, one.loops))
+    assert paces == [(0.5, 1), (0.1, 2), (0.5, 3)]
