@@ -107,6 +107,10 @@ hidden.clear()
 for name in with_onnx:
     importlib.import_module(name)
 note("with onnx")
+from recsys.ranking.tree_ranker import library
+
+library()
+note("lightgbm")
 print(json.dumps({"imported": told, "kinds": kinds, "given": given}))
 """
 
@@ -114,9 +118,9 @@ print(json.dumps({"imported": told, "kinds": kinds, "given": given}))
 @pytest.fixture(scope="module")
 def in_turn() -> dict[str, Any]:
     """Everything that a node runs is imported in one process, with what the image lacks hidden: the domain, the
-    commands, each kind of replica, a command's help. Gives the packages that were imported after each, which of the
-    kinds were there with each, and the classes of what all replicas are made of. The process forgets each kind before
-    the next: one that another imports would be there again.
+    commands, each kind of replica, a command's help; then what has ONNX, and LightGBM. Gives the packages that were
+    imported after each, which of the kinds were there with each, and the classes of what all replicas are made of. The
+    process forgets each kind before the next: one that another imports would be there again.
     """
     modules = {m.name for m in pkgutil.walk_packages(recsys.__path__, "recsys.")} - WITH_TORCH
     lists = (sorted(modules - WITH_ONNX), sorted(WITH_ONNX), sorted(NOT_IN_THE_IMAGE))
@@ -148,6 +152,12 @@ def test_a_replica_imports_no_more_than_it_needs(in_turn):
         assert not heavy & set(packages), name
         assert "ray" in packages
         assert kinds == [name]
+
+
+def test_lightgbm_comes_without_scikit_learn(in_turn):
+    """It imports that for classes that nobody uses, and with it takes four times as long."""
+    assert "lightgbm" in in_turn["imported"]["lightgbm"]
+    assert not {"sklearn", "joblib"} & set(in_turn["imported"]["lightgbm"])
 
 
 def test_what_replicas_are_made_of_is_of_no_file_that_imports_them_all(in_turn):

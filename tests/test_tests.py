@@ -8,8 +8,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 OTHERS = {"_apply_autoscaling_config", "_exit", "_wait_for_hap_availability"}
-"""Names of other packages that have no public one: what Serve puts around a policy, the end of a fork, Serve's wait for a
-HAProxy.
+"""Names of other packages that have no public one: what Serve puts around a policy, how a fork ends, how Serve waits
+for HAProxy.
 """
 
 

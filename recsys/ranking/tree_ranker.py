@@ -6,6 +6,9 @@ unpickled. `quickscorer.py` scores them.
 
 from __future__ import annotations
 
+import sys
+import threading
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -66,12 +69,31 @@ def ranks(offsets: Ints, scores: Floats) -> Ints:
 _RANK = FEATURES.index("rank")
 
 
+_UNUSED = ("sklearn", "pandas")
+_IMPORT = threading.Lock()
+
+
+def library() -> ModuleType:
+    """Return LightGBM. It is imported without scikit-learn and pandas, for which it has classes that nobody uses here:
+    they take three quarters of its import, and 130 MB.
+    """
+    with _IMPORT:
+        hidden = [name for name in _UNUSED if "lightgbm" not in sys.modules and name not in sys.modules]
+        for name in hidden:
+            sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails
+        try:
+            import lightgbm  # noqa: PLC0415 - 0.4 s
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+    return lightgbm
+
+
 class Ranker:
     """A published model, whose output is added to the blend."""
 
     def __init__(self, text: str) -> None:
-        import lightgbm  # noqa: PLC0415 - it imports scikit-learn and pandas: half of a replica's imports
-
+        lightgbm = library()
         try:
             model = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
@@ -100,9 +122,8 @@ class Ranker:
         """Return what each feature adds to the output of each row of `features`, and the output's mean as `base`: exact
         TreeSHAP (Lundberg et al. 2018), as LightGBM computes it. Shares of a row sum to its output.
         """
-        import lightgbm  # noqa: PLC0415 - as above
-
         if self._model is None:
+            lightgbm = library()
             self._model = lightgbm.Booster(model_str=self._text)
         names = [*self.names, "base"]
         contributions = np.asarray(self._model.predict(table[:, self._columns], pred_contrib=True, num_threads=1))

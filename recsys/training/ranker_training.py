@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats
-from recsys.ranking.tree_ranker import FEATURES, RESCORED
+from recsys.ranking.tree_ranker import FEATURES, RESCORED, library
 from recsys.training.blend import blended
 from recsys.training.case_table import CaseTable
 
 if TYPE_CHECKING:
-    import lightgbm
+    from lightgbm import Booster
 
 _FOLDS = 4
 SURE = 1.64
@@ -86,9 +86,8 @@ def train_ranker(
 
 def _fit(
     columns: Floats, table: CaseTable, scores: Floats, keep: npt.NDArray[np.bool_], trees: int, seed: int
-) -> lightgbm.Booster:
-    import lightgbm  # noqa: PLC0415 - imports scikit-learn and pandas, which takes a second
-
+) -> Booster:
+    lightgbm = library()
     groups = np.bincount(table.owners[keep], minlength=len(table.offsets) - 1)
     labels, settings = table.hit[keep].astype(np.int8), _SETTINGS | {"seed": seed}
     if table.disliked is not None:
@@ -101,4 +100,5 @@ def _fit(
         init_score=scores[keep],
         feature_name=[*FEATURES, *table.known_names],
     )
-    return lightgbm.train(settings, data, trees)
+    booster: Booster = lightgbm.train(settings, data, trees)
+    return booster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from recsys.errors import VersionError
 from recsys.ranking import quickscorer
 from recsys.ranking.quickscorer import Trees
+from recsys.ranking.tree_ranker import library
 
 RNG = np.random.default_rng(5)
 TABLE = RNG.standard_normal((1500, 5)).astype(np.float32)
@@ -18,8 +20,7 @@ LIKED = TABLE[:, 0] + TABLE[:, 1] * TABLE[:, 3] + RNG.standard_normal(1500) > 0.
 
 
 def model(trees: int, **settings: object) -> Any:
-    import lightgbm  # noqa: PLC0415 - takes a second
-
+    lightgbm = library()
     known = {"objective": "binary", "num_leaves": 15, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
     return lightgbm.train(known | settings, lightgbm.Dataset(TABLE, LIKED.astype(int)), trees)
 
@@ -35,10 +36,17 @@ def test_scores_are_lightgbms(trees, leaves):
         np.testing.assert_allclose(ours.score(TABLE[:rows]), expected, atol=1e-5)
 
 
+def thresholds(nodes: Iterable[dict[str, Any]]) -> set[float]:
+    """Of these nodes and all below them."""
+    inner = [node for node in nodes if "threshold" in node]
+    below = [node[side] for node in inner for side in ("left_child", "right_child")]
+    return {float(node["threshold"]) for node in inner} | (thresholds(below) if below else set())
+
+
 def test_values_at_and_around_every_threshold_fall_on_lightgbms_side():
     """Thresholds are float64, values float32: the nearest float32 on either side, and the rounded one."""
     made = model(20)
-    edges = sorted({float(e) for e in made.trees_to_dataframe()["threshold"].dropna()})
+    edges = sorted(thresholds(tree["tree_structure"] for tree in made.dump_model()["tree_info"]))
     near = np.array([e for e in edges if abs(e) > 1e-30], np.float32)  # LightGBM reads 1e-35 as 0
     assert len(near) > 100
     values = np.concatenate(
@@ -79,8 +87,7 @@ def test_a_tree_without_a_split_is_its_value():
 
 
 def test_what_the_masks_cannot_hold_is_refused():
-    import lightgbm  # noqa: PLC0415
-
+    lightgbm = library()
     with pytest.raises(VersionError, match="over 16 leaves"):
         Trees(model(2, num_leaves=40).dump_model())
     data = lightgbm.Dataset(np.abs(np.round(TABLE)), LIKED.astype(int), categorical_feature=[3])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recsys.ranking.blending import Measured, blends_alike, scores
 from recsys.ranking.rescoring import facts, rescored
 from recsys.ranking.signals import SIGNALS, measure
-from recsys.ranking.tree_ranker import FEATURES, Ranker, features
+from recsys.ranking.tree_ranker import FEATURES, Ranker, features, library
 from tests.support.drawn_candidates import MOMENT, varied
 
 KNOWN = ("user.age", "context.device=phone")
@@ -19,8 +19,7 @@ KNOWN = ("user.age", "context.device=phone")
 @pytest.fixture(scope="module", params=["all", "some"])
 def ranker(request: pytest.FixtureRequest) -> Ranker:
     """Its trees look at all features, or at some in another order."""
-    import lightgbm  # noqa: PLC0415 - takes a second
-
+    lightgbm = library()
     names = [*FEATURES, *KNOWN] if request.param == "all" else ["rank", "near", "context.device=phone", "blend_gap"]
     rng = np.random.default_rng(3)
     table = rng.standard_normal((2000, len(names))).round(2)

@@ -19,6 +19,7 @@ from recsys.datatypes import item_keys
 from recsys.evaluation.offline import Offline
 from recsys.model.profiles import TRAIL
 from recsys.ranking.signals import SIGNALS
+from recsys.ranking.tree_ranker import library
 from recsys.training import blend, ranker_training
 from recsys.training.case_table import CaseTable, gather
 from recsys.training.factors import Factors
@@ -113,7 +114,7 @@ def test_trees_put_what_is_disliked_under_the_others(monkeypatch) -> None:
         signals, hit.ravel(), every, known, known, np.ones(cases * 10, np.int64), np.arange(cases), cases,
     )  # fmt: skip
 
-    import lightgbm  # noqa: PLC0415 - takes a second
+    lightgbm = library()
 
     def told(table: CaseTable) -> float:
         text, _ = ranker_training.train_ranker(table, blend.START, 7)

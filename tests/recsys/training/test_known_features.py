@@ -18,7 +18,7 @@ from recsys.datatypes import RecQuery
 from recsys.evaluation.offline import Offline
 from recsys.ranking.known_features import CONTEXT, USER, Known, names_of, table, told_apart
 from recsys.ranking.signals import SIGNALS
-from recsys.ranking.tree_ranker import FEATURES, Ranker
+from recsys.ranking.tree_ranker import FEATURES, Ranker, library
 from recsys.serving.pipeline import Recommender
 from recsys.serving.profile_loading import ProfileLoader
 from recsys.serving.request_facts import RequestFacts
@@ -82,8 +82,7 @@ def cases(count: int = 800, name: str = "user.country=de") -> CaseTable:
 
 def test_trees_tell_users_apart_by_what_is_known_of_them() -> None:
     """They are better than without it, look at it, and a served model names it."""
-    import lightgbm  # noqa: PLC0415 - takes a second
-
+    lightgbm = library()
     with_country = cases()
     text, quality = ranker_training.train_ranker(with_country, blend.START, 7)
     without = replace(with_country, known_names=(), known_values=None)

@@ -18,7 +18,7 @@ from recsys.evaluation.metrics import per_case
 from recsys.evaluation.offline import Offline
 from recsys.evaluation.splits import leave_last_out, rolling
 from recsys.ranking.signals import SIGNALS
-from recsys.ranking.tree_ranker import FEATURES, Ranker
+from recsys.ranking.tree_ranker import FEATURES, Ranker, library
 from recsys.training import blend, item_operators, parameter_search, ranker_training
 from recsys.training.case_table import CaseTable
 from recsys.training.factors import factorise
@@ -196,8 +196,7 @@ def test_a_foreign_ranking_model_is_refused():
     """What LightGBM cannot read, and what was trained on other signals."""
     with pytest.raises(VersionError, match="cannot be read"):
         Ranker("no trees here")
-    import lightgbm  # noqa: PLC0415
-
+    lightgbm = library()
     table = np.random.default_rng(0).random((60, 2))
     data = lightgbm.Dataset(table, (table[:, 0] > 0.5).astype(int), feature_name=["a", "b"])
     text = lightgbm.train({"objective": "binary", "verbosity": -1, "num_threads": 1}, data, 2).model_to_string()
@@ -207,8 +206,7 @@ def test_a_foreign_ranking_model_is_refused():
 
 def test_trees_that_know_fewer_signals_still_rank():
     """A version of before a signal was added is served on: its trees get the columns that they were trained on."""
-    import lightgbm  # noqa: PLC0415
-
+    lightgbm = library()
     fewer = [name for name in FEATURES if name != "attention"]
     table = np.random.default_rng(0).random((200, len(FEATURES))).astype(np.float32)
     known = table[:, [FEATURES.index(name) for name in fewer]]
@@ -264,8 +262,7 @@ def test_each_case_is_asked_at_its_own_moment(lesson):
 def test_trees_look_at_the_session_only_where_enough_cases_are_in_one(monkeypatch, share, looked_at):
     """Who is in a session wants the opposite of who is not: to be learned from many, and not from a few."""
     monkeypatch.setattr(ranker_training, "SURE", -9.0)  # taken whatever its gain
-    import lightgbm  # noqa: PLC0415
-
+    lightgbm = library()
     rng, cases = np.random.default_rng(2), 600
     session = np.where(rng.random(cases) < share, 5.0, 0.0).astype(np.float32)
     taste = rng.random((cases, 10)).astype(np.float32)
