@@ -24,6 +24,14 @@ def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halving, "MANY", 40)
 
 
+@pytest.fixture(autouse=True)
+def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings are measured in this process: one of its own takes a second to start, for each of them;
+    `tests/recsys/tuning/test_halving.py` has some do so.
+    """
+    monkeypatch.setattr(halving.Halving.__init__, "__defaults__", (halving.Halving.say, measure))
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """600 products with texts of three words and a number."""
@@ -76,13 +84,7 @@ def test_what_is_chosen_is_measured_and_written(recsys, config, shop, events, tm
     assert recsys("build", shop, "--promote").code == 0
 
 
-@pytest.fixture
-def measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings are measured in this process: one of its own takes a second to start, for each of them."""
-    monkeypatch.setattr(halving.Halving.__init__, "__defaults__", (halving.Halving.say, measure))
-
-
-def test_what_cannot_be_met_is_said_in_one_line(recsys, config, shop, measured_here):
+def test_what_cannot_be_met_is_said_in_one_line(recsys, config, shop):
     """With the best that there is, exit code 1, and the file as it was; tastes are made up where no events are."""
     recsys("build", shop)
     before = config.read_text()

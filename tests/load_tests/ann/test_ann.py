@@ -143,15 +143,15 @@ def test_ratios_and_the_picture_are_of_those_that_reached_the_recall(tmp_path, c
 
 def test_two_contenders_are_asked_in_turn(tmp_path, monkeypatch, capsys):
     """Each in a process of its own, at the recall; what is printed names both and the two ratios."""
-    monkeypatch.setattr("sys.argv", ["paired", "--items", "300", "--queries", "40", "--rounds", "2",
-                                     "--other", "recsys:flat", "--data", str(tmp_path)])  # fmt: skip
+    given = ["paired", "--items", "300", "--queries", "40", "--rounds", "2", "--data", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", [*given, "--ours", "recsys:flat"])
     paired.main()
     printed = capsys.readouterr().out
     assert "clustered 300 x 384, recall@10 0.95, 2 rounds in turn" in printed
     assert '  recsys:flat: {"effort": 1, "recall": 1.0' in printed
-    assert printed.count("recsys:hnsw / recsys:flat, queries/") == 2
-    monkeypatch.setattr("sys.argv", ["paired", "--items", "300", "--queries", "40", "--rounds", "2",
-                                     "--other", "recsys:hnsw_int9", "--data", str(tmp_path)])  # fmt: skip
+    assert '  hnswlib: {"effort": ' in printed
+    assert printed.count("recsys:flat / hnswlib, queries/") == 2
+    monkeypatch.setattr("sys.argv", [*given, "--ours", "hnswlib", "--other", "recsys:hnsw_int9"])
     with pytest.raises(SystemExit, match="recsys:hnsw_int9: "):
         paired.main()
 
