@@ -57,7 +57,7 @@ def as_model(record: EventIn, now: float) -> Interaction:
     return Interaction(**fields | {"timestamp": now if record.timestamp is None else record.timestamp})
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(lists)
 def test_what_callers_state_is_read_as_the_model_reads_it(raw: list[Any]) -> None:
     """The same events, at the same places, and the same refusals in the same words."""
@@ -69,7 +69,7 @@ def test_what_callers_state_is_read_as_the_model_reads_it(raw: list[Any]) -> Non
     assert read.refused == refused
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(lists)
 def test_events_of_files_are_read_as_the_model_reads_them(raw: list[Any]) -> None:
     good, refused = validate_each(EventIn, raw, lambda e: check_event(e, TYPES, LIMITS, NOW))

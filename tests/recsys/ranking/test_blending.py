@@ -26,7 +26,7 @@ WEIGHTS = st.dictionaries(
     st.lists(WEIGHTS, min_size=1, max_size=3),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_scores_are_those_of_numpy(seed: int, sizes: list[int], kinds: list[dict[str, float]], every: bool) -> None:
     """To the bit, with the weights of each request's own scenario, whatever a candidate's numbers are."""
     rng = np.random.default_rng(seed)

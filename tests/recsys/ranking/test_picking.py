@@ -27,7 +27,7 @@ def scores_of(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 120), min_size=1, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_candidates_are_ordered_as_numpy_orders_them(seed: int, sizes: list[int]) -> None:
     rng = np.random.default_rng(seed)
     candidates, scores = candidates_of(rng, sizes, some_rows=False, twins=False), scores_of(rng, sum(sizes))
@@ -37,7 +37,7 @@ def test_candidates_are_ordered_as_numpy_orders_them(seed: int, sizes: list[int]
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 5), min_size=1, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_equal_items_of_a_request_are_left_to_numpy(seed: int, sizes: list[int]) -> None:
     """0 is equal to none, and items of two requests do not count as equal."""
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def test_equal_items_of_a_request_are_left_to_numpy(seed: int, sizes: list[int])
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 30), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_slates_are_those_of_python(seed: int, sizes: list[int], some_rows: bool) -> None:
     """Ids, titles, ranks, rounded scores, sources, and reasons with the nearest like."""
     rng = np.random.default_rng(seed)

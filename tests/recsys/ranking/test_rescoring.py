@@ -31,7 +31,7 @@ def ranker(request: pytest.FixtureRequest) -> Ranker:
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 90), min_size=1, max_size=5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_scores_are_those_of_numpy(ranker: Ranker, seed: int, sizes: list[int]) -> None:
     """To the bit, of requests with more candidates than are rescored, with fewer, and of those without trees."""
     if (blends := blends_alike()) is None:

@@ -33,7 +33,7 @@ from tests.support.builds import SHARD_FILES, build
 from tests.support.world import ATTRIBUTES, catalogue
 
 ENDINGS = (".csv", ".jsonl", ".csv.gz", ".jsonl.gz", ".parquet")
-EXAMPLES = settings(max_examples=75)
+EXAMPLES = settings(max_examples=40)
 
 ROWS = [
     {"item_id": "1", "title": "a", "text": "b, c", "topic": "sea", "user_id": "u", "type": "like", "timestamp": 5},
@@ -158,7 +158,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", SHARD_FILES)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(steps=damage)
 def test_a_damaged_snapshot_is_refused_by_its_checksum(version: Path, tmp_path: Path, name: str, steps: Damage) -> None:
     store = copied(version, tmp_path)

@@ -120,7 +120,7 @@ def read_alike(reader: Callable[[list[Path]], Iterator[Any]], folder: Path, rows
     return read["csv"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=items)
 def test_items_are_the_same_in_every_container(tmp_path_factory: pytest.TempPathFactory, rows) -> None:
     """CSV with three separators and in UTF-16, packed with zstd; JSON lines, a JSON array, packed; Parquet."""
@@ -132,7 +132,7 @@ def test_items_are_the_same_in_every_container(tmp_path_factory: pytest.TempPath
         assert record.created_at == (row["created_at"] and row["created_at"].timestamp())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(rows=events)
 def test_events_are_the_same_in_every_container_with_their_ids(tmp_path_factory: pytest.TempPathFactory, rows) -> None:
     """An event that is imported from two exports of one table is one event."""

@@ -75,7 +75,7 @@ def empty_shard() -> Shard:
     return shard
 
 
-@settings(max_examples=60)
+@settings(max_examples=35)
 @given(st.lists(changes, max_size=14))
 def test_every_source_gives_what_is_available_at_the_moment(steps):
     """Whatever is written in between, with and without a filter, and whichever way the clock goes: cached lists and

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(CHOOSING is None, reason="recsys/shard/choosing.
 
 
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 80), st.booleans(), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_first_rows_are_those_of_a_plain_look(seed: int, m: int, w: int, dead: bool, excludes: bool) -> None:
     """Padding, dead rows and excluded ones are passed over, each request's own; a line that falls short is told."""
     rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def test_the_first_rows_are_those_of_a_plain_look(seed: int, m: int, w: int, dea
 
 
 @given(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 3), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_each_item_comes_once(seed: int, n: int, size: int, shared: bool) -> None:
     """In the order of the tags, with the bits of all sources and the first score; not where rows share a key."""
     rng = np.random.default_rng(seed)

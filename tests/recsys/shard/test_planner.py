@@ -11,7 +11,7 @@ from recsys.shard.match_depth import observed
 from recsys.shard.plans import Costs, Planner, in_steps, shape
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.lists(st.floats(1, 1e5), min_size=1, max_size=20), st.integers(0, 10**6), st.floats(0, 1), st.floats(0, 1),
        st.floats(0, 10))  # fmt: skip
 def test_by_its_own_costs_a_choice_takes_at_most_twice_the_best_single_plan(depths, matching, row, product, walk):

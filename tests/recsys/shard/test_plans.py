@@ -44,7 +44,7 @@ def line(shard: Shard, seed: int, k: int, asked: Filter, exclude: Any = ()) -> d
     return answers(shard, [Asked([(QUERY, "similar", k, vector)], filter=asked, exclude=list(exclude))])[0]
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(filters, planners, st.integers(0, 30), st.integers(1, 80), st.lists(st.integers(0, 1500), max_size=30))
 def test_a_filter_never_returns_fewer_than_match(asked, planner, seed, k, excluded):
     """Whatever the planner chooses, and whatever is excluded: k items, or all that are left, and none besides."""

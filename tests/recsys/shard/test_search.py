@@ -32,7 +32,7 @@ def flat(n: int) -> Shard:
     return make_shard(n, "flat")
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from((0, 1, 30)))
 def test_a_small_shard_answers_exactly(data, n):
     """Never an excluded, deleted or unmatching item; all that are left up to k; bits and likeness right."""
