@@ -30,7 +30,7 @@ from tests.support.own_valkey import Valkey
 from tests.support.stores import Running, missing
 from tests.support.world import World
 
-# A slow machine must not fail a test: no example has a deadline. Examples are the same in every run, so that many of them
+# A slow machine must not fail a test: no example has a deadline. Examples are the same in every run: more of them would
 # find no more tomorrow than today.
 settings.register_profile(
     "recsys",

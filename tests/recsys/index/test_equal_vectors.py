@@ -20,7 +20,7 @@ def what_it_needs(request, open_engine):
         open_engine(request.node.callspec.params["name"])
 
 
-def with_equal(n: int = 2000, distinct: int = 64, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def with_equal(n: int = 1000, distinct: int = 64, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of n rows that are equal and of some that are not, mixed; and the rows of these."""
     rng = np.random.default_rng(seed)
     vectors = np.concatenate([np.repeat(random_vectors(1, 9), n, 0), random_vectors(distinct, 5)])
@@ -33,14 +33,14 @@ class TestEqualVectors:
     """Many items with one text: equal vectors are one node, and every row is found all the same."""
 
     def test_they_hide_nothing(self, name):
-        """Beside 2,000 equal ones each of 64 others is found first by its own vector, and among what is near."""
+        """Beside 1,000 equal ones each of 64 others is found first by its own vector, and among what is near."""
         vectors, others = with_equal()
         index = make(name)
         index.add(np.arange(len(vectors)), vectors, 2)
-        assert (len(index), len(index.graph)) == (2064, 65)
+        assert (len(index), len(index.graph)) == (1064, 65)
         rows, _ = index.search(vectors[others], 1)
         assert rows[:, 0].tolist() == others.tolist()
-        equal = int(np.setdiff1d(np.arange(2064), others)[0])
+        equal = int(np.setdiff1d(np.arange(1064), others)[0])
         rows, scores = index.search(vectors[[equal]], 65)
         assert set(others) <= set(rows[0].tolist())
         assert (rows[0] >= 0).sum() == 65 + 64  # the 65 best, and behind them one row each of the others
@@ -99,7 +99,7 @@ class TestEqualVectors:
     def test_they_are_the_same_after_loading(self, name, tmp_path):
         """Rows, order and what was removed; and both go on alike, to the bit, in whatever pieces changes come."""
         spec = IndexSpec.of(name)
-        n = 100 if spec.server else 240  # each change is a call to the server
+        n = 60 if spec.server else 120  # each change is a call to the server
         vectors, _ = with_equal(n * 3 // 4, n // 4)
         built = make(name)
         built.add(np.arange(n // 2), vectors[: n // 2])

@@ -122,23 +122,23 @@ class TestFile:
     """Built from a file of vectors, and searched where the file of the index is mapped."""
 
     @pytest.mark.parametrize("kind", [np.float32, np.float16])
-    @pytest.mark.parametrize("linked", [1 << 20, 500 * DIMENSION])
+    @pytest.mark.parametrize("linked", [1 << 20, 250 * DIMENSION])
     def test_a_build_from_a_file_finds_what_one_from_memory_finds(self, tmp_path, monkeypatch, kind, linked):
         """In one call of faiss and in six, with equal vectors among them."""
         monkeypatch.setattr(int8_links, "LINKED", linked)
         monkeypatch.setattr(int8_codes, "READ", 100 * DIMENSION)
-        vectors = np.concatenate([random_vectors(2900), random_vectors(2900)[:100]]).astype(kind)
+        vectors = np.concatenate([random_vectors(1400), random_vectors(1400)[:100]]).astype(kind)
         np.save(tmp_path / "v.npy", vectors)
         index = make("hnsw_int8")
         index.build(np.load(tmp_path / "v.npy", mmap_mode="r"), 1)
-        assert (len(index), len(index.graph)) == (3000, 2900)
+        assert (len(index), len(index.graph)) == (1500, 1400)
         wide = vectors.astype(np.float32)
         oracle, queries = make("flat"), random_vectors(50, seed=3)
-        oracle.add(np.arange(3000), wide)
+        oracle.add(np.arange(1500), wide)
         found, truth = index.search(queries, 50)[0], oracle.search(queries, 10)[0]
         assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)]) >= 0.97
-        assert {5, 2905} <= set(index.search(wide[5:6], 3)[0][0].tolist())
-        np.testing.assert_allclose(index.vectors(np.arange(3000)), wide, atol=0.02)
+        assert {5, 1405} <= set(index.search(wide[5:6], 3)[0][0].tolist())
+        np.testing.assert_allclose(index.vectors(np.arange(1500)), wide, atol=0.02)
 
     def test_nothing_to_build(self):
         index = make("hnsw_int8")
@@ -171,7 +171,7 @@ class TestFile:
     @pytest.mark.parametrize("room", [1 << 20, 1])
     def test_a_map_that_grows_is_the_graph_that_a_copy_is(self, tmp_path, monkeypatch, room):
         """To the bit, in its room and when that is full, with its file deleted."""
-        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(1000)
+        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(750)
         saved = make("hnsw_int8")
         saved.add(np.arange(500), vectors[:500])
         saved.save(path)
@@ -184,7 +184,7 @@ class TestFile:
         lent.add(np.array([500]), vectors[500:501])
         path.unlink()
         for index in (lent, copied):
-            for row in range(501, 1000):
+            for row in range(501, 750):
                 index.add(np.array([row]), vectors[row : row + 1])
             index.save(path.with_name(f"{index is lent}.bin"))
         for ending in ("bin", "nodes"):
@@ -196,7 +196,7 @@ class TestFile:
         saved = make("hnsw_int8")
         saved.add(np.arange(500), vectors[:500])
         saved.save(path)
-        for _ in range(5):
+        for _ in range(3):
             index, wrong, ended = engine(spec).load(path, spec, DIMENSION), [], threading.Event()
 
             def searches(index=index, wrong=wrong, ended=ended):

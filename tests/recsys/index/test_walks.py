@@ -30,9 +30,9 @@ def graph_of(codes, m=16):
 
 
 @cache
-def graph_of_1500(dimension):
+def graph_of_1000(dimension):
     """For tests that change nothing of it."""
-    return graph_of(codes_of(1500, dimension, 1))
+    return graph_of(codes_of(1000, dimension, 1))
 
 
 def codes_of(n, dimension, seed, largest=127):
@@ -54,7 +54,7 @@ def assert_as_faiss(graph, queries, k, ef, bits=None, instructions=VNNI, threads
 @pytest.mark.parametrize("dimension", [1, 8, 31, 64, 100, 128, 200, 384])
 def test_a_walk_is_that_of_faiss(dimension, instructions):
     """Nodes and products are the same to the bit, whatever the length of vectors and the processor."""
-    graph, queries = graph_of_1500(dimension), codes_of(40, dimension, 2)
+    graph, queries = graph_of_1000(dimension), codes_of(40, dimension, 2)
     for k, ef in ((1, 1), (10, 30), (50, 50), (7, 300)):
         assert_as_faiss(graph, queries, k, ef, instructions=instructions)
 
@@ -88,7 +88,7 @@ def test_walks_at_the_same_time_do_not_meet():
     ours = Walks(WALKING, faiss, graph)
     alone = ours.search(queries, 10, 40, 1, None)
     with ThreadPoolExecutor(24) as threads:
-        for products, nodes, _ in threads.map(lambda _: ours.search(queries, 10, 40, 1, None), range(96)):
+        for products, nodes, _ in threads.map(lambda _: ours.search(queries, 10, 40, 1, None), range(48)):
             np.testing.assert_array_equal(nodes, alone[1])
             np.testing.assert_array_equal(products, alone[0])
 

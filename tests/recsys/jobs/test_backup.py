@@ -31,7 +31,7 @@ from recsys.versions.store import VersionStore
 from tests.support.own_valkey import Valkey
 from tests.support.world import NOW, World, catalogue, event, eventually
 
-USERS = [f"user {n}" for n in range(150)]
+USERS = [f"user {n}" for n in range(90)]
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ async def one(make_world: Callable[..., Any], tmp_path: Path) -> World:
     home = tmp_path / "one"
     world = await make_world(root=home / "versions", data_dir=home, user_attributes={"country": "keyword"})
     items, numbers = [item.item_id for item in world.items], itertools.count()
-    for start in range(0, len(USERS), 50):
-        part = USERS[start : start + 50]
+    for start in range(0, len(USERS), 30):
+        part = USERS[start : start + 30]
         await world.gateway.record(
             [event(user, items[next(numbers) * 7 % len(items)], type="like") for user in part for _ in range(3)]
         )
@@ -102,7 +102,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     one: World,
     tmp_path: Path,
 ) -> None:
-    """The top 10 of 150 users with their scores, after a backup during which other users were written."""
+    """The top 10 of 90 users with their scores, after a backup during which other users were written."""
     await settled(one)
     before = await answers(one)
     written = itertools.count()
@@ -121,7 +121,7 @@ async def test_a_restore_on_an_empty_machine_answers_to_the_bit(
     assert next(written) > 1
     # What is written after the moment is not in the backup.
     await one.gateway.items.upsert([Item("later", "sea wave", "wave later", {}, NOW)], wait_visible=True)
-    await one.gateway.record([event(user, "sea-2") for user in USERS[:100]])
+    await one.gateway.record([event(user, "sea-2") for user in USERS[:60]])
 
     home = tmp_path / "other"
     platform = one.platform.model_copy(update={"data_dir": home, "redis_prefix": "restored"})

@@ -143,10 +143,10 @@ async def test_a_slate_shows_one_of_equal_items(make_world):
 
 @pytest.mark.parametrize("name", ["flat", "hnsw", "hnsw_int8"])
 async def test_every_distinct_item_is_first_for_its_own_text(make_http, name):
-    """Over HTTP: among 2,000 items of one text each of 64 others, half of them written later, is found at rank 1 by its
+    """Over HTTP: among 600 items of one text each of 64 others, half of them written later, is found at rank 1 by its
     own text; so is one of the equal ones by theirs, with the others behind it and not its equals.
     """
-    same = [Item(f"u{n}", "Untitled") for n in range(2000)]
+    same = [Item(f"u{n}", "Untitled") for n in range(600)]
     others = [Item(f"d{n}", f"word{n} text{n}") for n in range(64)]
     http = await make_http(items=[*same, *others[:32]], index=IndexSpec.of(name))
     body = {"items": [{"item_id": item.item_id, "title": item.title} for item in others[32:]]}

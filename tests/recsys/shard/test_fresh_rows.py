@@ -73,8 +73,8 @@ def test_a_fresh_item_that_changes_or_goes_is_found_as_it_is_now(name):
 @pytest.mark.parametrize("name", LOCAL)
 def test_many_items_that_are_rewritten_before_the_index_takes_their_rows_are_searched_well(name):
     """Half of the items have new vectors: walks pass their old rows, and give as many as are asked for."""
-    shard, rng = make_shard(1000, name, exact_below=0), np.random.default_rng(3)
-    ids = [f"i{n}" for n in range(0, 1000, 2) if n % 13]
+    shard, rng = make_shard(600, name, exact_below=0), np.random.default_rng(3)
+    ids = [f"i{n}" for n in range(0, 600, 2) if n % 13]
     shard.upsert(items_of(ids), unit_rows(rng.standard_normal((len(ids), D))))
     queries = sample_queries(shard.items.vectors(shard.items.live_rows()), 30)
     assert recall([shard], queries) >= 0.95

@@ -59,7 +59,7 @@ def test_lists_stay_right_while_the_table_changes(monkeypatch, seed):
     lists = RowLists(items)
     first = [item(n, rng) for n in range(150)]
     items.adopt(first, np.zeros((150, D), np.float32))
-    for step in range(120):
+    for step in range(80):
         names = [f"i{n}" for n in rng.integers(0, 300, rng.choice([1, 2, 5, 60], p=[0.5, 0.2, 0.2, 0.1]))]
         what = rng.choice(["upsert", "delete", "count", "nothing"], p=[0.35, 0.25, 0.3, 0.1])
         if what == "upsert":

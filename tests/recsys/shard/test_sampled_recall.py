@@ -32,13 +32,13 @@ def test_a_sample_has_runs_of_rows_and_each_row_as_often():
 @pytest.mark.parametrize("ef", [10, 20, 200])
 def test_shares_of_samples_are_on_average_what_all_rows_show(ef):
     """Of a poor graph, a better one and a good one; with all rows in the sample a bound that errs to the safe side."""
-    shard = standing_shard(4000, ef_search=ef)
+    shard = standing_shard(3000, ef_search=ef)
     queries = texts_of(shard, 60)
     asked = np.full(len(queries), 50)
     truth = Exact.of([shard], queries, K, asked=asked).recall()
     rows = shard.items.live_rows()
     whole = shares(shard, queries, rows, K, asked)
-    sampled = [shares(shard, queries, sampled_rows(rows, 1024, seed), K, asked).mean() for seed in range(40)]
+    sampled = [shares(shard, queries, sampled_rows(rows, 1024, seed), K, asked).mean() for seed in range(25)]
     assert 2 - 1 / truth - 0.06 <= whole.mean() <= truth + 1e-9
     assert np.mean(sampled) == pytest.approx(whole.mean(), abs=0.03)
 
@@ -49,7 +49,7 @@ def test_drift_and_live_recall_of_a_large_shard(monkeypatch):
     monkeypatch.setattr(live_recall, "MOST_ROWS", 1024)
     ratios = {}
     for ef in (10, 400):
-        shard, recall = standing_shard(4000, ef_search=ef), LiveRecall()
+        shard, recall = standing_shard(3000, ef_search=ef), LiveRecall()
         for vector in texts_of(shard, 120):
             recall.offer(nearest_query("v", vector[None], 10))
             recall.measure(shard)

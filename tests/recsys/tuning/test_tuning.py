@@ -183,7 +183,7 @@ def test_the_parts_are_balanced_so_that_texts_are_found_as_well_as_tastes(tmp_pa
     """Unbalanced, texts are under the floor at the ef_search that was asked for; balanced all kinds hold it there,
     every score stays what it was, and a rebuild begins with the balance.
     """
-    texts, model = vectors(1500), learned(1500)
+    texts, model = vectors(900), learned(900)
     uneven = dataclasses.replace(model, space=model.space.model_copy(update={"balance": 1.0}))
     exact = build(tmp_path / "exact", engine="flat", shards=2)
     plain = exact.publish(content(texts), trained=uneven)
@@ -201,7 +201,7 @@ def test_the_parts_are_balanced_so_that_texts_are_found_as_well_as_tastes(tmp_pa
     assert again.space == manifest.space
 
     balance = np.float32(tuned.balance)
-    layout = uneven.layout([Item(f"i{k}") for k in range(1500)], texts, {})
+    layout = uneven.layout([Item(f"i{k}") for k in range(900)], texts, {})
     question = probe_queries(texts, layout, uneven.item_ids, None, n=40)
     before = [open_shard(exact.store, plain.version, n) for n in range(2)]
     after = [open_shard(made.store, manifest.version, n) for n in range(2)]
@@ -223,7 +223,7 @@ def test_each_kind_holds_the_floor_by_itself(tmp_path):
     """Of a graph of the learned part alone tastes are found and texts are not: their mean would do, and it is refused.
     A balance that was carried over and does not do any more is chosen anew.
     """
-    texts, model = vectors(1500), learned(1500)
+    texts, model = vectors(900), learned(900)
     uneven = dataclasses.replace(model, space=model.space.model_copy(update={"balance": 0.5}))
     made = build(tmp_path, ef_search_limit=64)
     manifest = made.publish(content(texts), trained=uneven)
