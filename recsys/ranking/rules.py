@@ -142,10 +142,11 @@ class Effect(msgspec.Struct, frozen=True):
 
 def with_effects(scores: Floats, effects: Sequence[Effect]) -> Floats:
     """(n,) scores with what the effects add to them."""
-    if not effects:
+    adding = [effect for effect in effects if effect.weight and len(effect.rows)]
+    if not adding:
         return scores
     ruled = scores.copy()
-    for effect in effects:
+    for effect in adding:
         ruled[effect.rows] += np.float32(effect.weight) * effect.signal
     return ruled
 
