@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from deployments.api import operations, problems
 from recsys.datatypes import RecQuery
-from recsys.files import sha256
+from recsys.files import replace, sha256
 from recsys.versions.manifest import RANKER
 from recsys.versions.store import MANIFEST
 from tests.support.world import World, catalogue
@@ -30,7 +30,7 @@ def unopenable(world: World) -> str:
 
 
 def damage(world: World, version: str, shard: int = 0) -> None:
-    (world.store.folder(version) / f"shard-{shard}" / "index.bin").write_bytes(b"damaged")
+    replace(world.store.folder(version) / f"shard-{shard}" / "index.bin", b"damaged")
 
 
 async def answers(world: World) -> bool:
