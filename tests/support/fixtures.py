@@ -25,6 +25,7 @@ from recsys.state.connection import connect
 from recsys.transport.channel import Channel
 from recsys.versions.store import VersionStore
 from tests.support.clock import Clock
+from tests.support.late_routes import make_routes_late
 from tests.support.lesson import Lesson
 from tests.support.own_valkey import Valkey
 from tests.support.stores import Running, missing
@@ -61,6 +62,14 @@ def _no_power_failures() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _handle: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _late_routes() -> Iterator[None]:
+    """Making all of them takes an API as long as starting the platform behind it."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_routes_late(patch)
         yield
 
 
