@@ -74,7 +74,7 @@ def test_the_network_expects_less_of_what_is_disliked(attention) -> None:
     """Two items follow everything equally often; whoever takes one says no to the other."""
     rng = np.random.default_rng(5)
     rows, against = [], []
-    for u in range(300):
+    for u in range(200):
         way, start = u % 2, int(rng.integers(0, 10))
         for n in range(8):
             rows.append((f"u{u}", f"i{2 * ((start + n) % 10) + way}", float(n), 1.0))
@@ -103,7 +103,7 @@ def test_the_network_expects_less_of_what_is_disliked(attention) -> None:
 def test_trees_put_what_is_disliked_under_the_others(monkeypatch) -> None:
     """Of candidates that are alike in all else: without targets among them they rank by what was said against them."""
     monkeypatch.setattr(ranker_training, "SURE", -9.0)  # taken whatever its gain
-    rng, cases = np.random.default_rng(2), 800
+    rng, cases = np.random.default_rng(2), 500
     near, long = rng.random((2, cases, 10)).astype(np.float32)
     hit = near == near.max(1, keepdims=True)
     disliked = (long > 0.5) & ~hit

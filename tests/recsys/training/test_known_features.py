@@ -5,6 +5,7 @@ serve by them.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_rare_values_have_none() -> None:
     assert names_of([{"city": "Köln: [a]"}]) == ("user.city=K%C3%B6ln%3A%20%5Ba%5D",)
 
 
-def cases(count: int = 800, name: str = "user.country=de") -> CaseTable:
+def cases(count: int = 500, name: str = "user.country=de") -> CaseTable:
     """Half of the cases want what is near, the others what is not; nothing but what has this name tells them apart."""
     rng = np.random.default_rng(2)
     near = rng.random((count, 10)).astype(np.float32)
@@ -80,11 +81,15 @@ def cases(count: int = 800, name: str = "user.country=de") -> CaseTable:
     )  # fmt: skip
 
 
+@cache
+def trained(name: str) -> tuple[str | None, float]:
+    return ranker_training.train_ranker(cases(name=name), blend.START, 7)
+
+
 def test_trees_tell_users_apart_by_what_is_known_of_them() -> None:
     """They are better than without it, look at it, and a served model names it."""
     lightgbm = library()
-    with_country = cases()
-    text, quality = ranker_training.train_ranker(with_country, blend.START, 7)
+    with_country, (text, quality) = cases(), trained("user.country=de")
     without = replace(with_country, known_names=(), known_values=None)
     assert quality > ranker_training.train_ranker(without, blend.START, 7)[1] + 0.1
     assert text is not None
@@ -129,7 +134,7 @@ def test_the_table_of_cases_has_the_context_in_which_the_target_was_found(lesson
 
 
 def trees(name: str) -> Ranker:
-    text, _ = ranker_training.train_ranker(cases(name=name), blend.START, 7)
+    text, _ = trained(name)
     assert text is not None
     return Ranker(text)
 
