@@ -17,14 +17,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from redis.asyncio import Redis
 
 from recsys.state import redis_keys
 from recsys.state.counting_script import HELD_S, UNHELD_S
+
+if TYPE_CHECKING:  # a process that only reads a shard, such as a trial of `recsys tune`, starts without the client
+    from redis.asyncio import Redis
 
 PAGE = 1000
 """Items read at a time: about 2 ms of an event loop."""

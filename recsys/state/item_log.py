@@ -18,17 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from recsys.datatypes import Floats, Item
 from recsys.errors import VersionError
 from recsys.routing import FIRST, log_name
 from recsys.state import redis_keys
+
+if TYPE_CHECKING:  # see `item_counts.py`
+    from redis.asyncio import Redis
 
 START_OF_LOG = "0-0"
 """Redis Streams' id before every entry."""
@@ -143,6 +144,8 @@ class ItemLog:
         Entries get larger numbers from then on. Without the mark a Redis whose clock is behind would give them smaller
         ones, and a replica that starts from the snapshot would never read them.
         """
+        from redis.exceptions import ResponseError  # noqa: PLC0415 - see above
+
         try:
             await self._redis.xadd(self._key(shard), {"op": "mark"}, id=cursor)
         except ResponseError as refused:
