@@ -61,8 +61,7 @@ async def test_a_copy_under_load_is_of_one_moment(own_valkey, tmp_path, rights, 
         admin.execute_command("ACL", "SETUSER", "copier", "on", ">p", "~*", "&*", *rights.split())
     url = own_valkey.url.replace("unix://", "unix://copier:p@")
     async with connect(url, timeout_s=20) as client:
-        for n in range(5000):
-            await client.set(f"recsys:filler:{n}", n)
+        await client.mset({f"recsys:filler:{n}": n for n in range(5000)})
         writers = [asyncio.create_task(moves(own_valkey.url, pause_s)) for _ in range(2)]
         assert await eventually(lambda: _moved(client, 2000))
         with Spool(tmp_path / "keys") as spool:
