@@ -152,8 +152,8 @@ def test_a_tombstone_counts_before_the_index_has_it(filtered):
 @pytest.mark.parametrize("name", ["hnsw", "hnsw_int8"])
 def test_an_item_that_was_deleted_or_moved_costs_no_look_at_all_items(name):
     """Its row stays in the graph until the next sweep. A search that meets such rows looks a little further."""
-    shard = make_shard(2000, name)
-    for i in range(2000):
+    shard = make_shard(1200, name)
+    for i in range(1200):
         if i % 13 == 0 or i % 11 == 0:
             [got] = answers(shard, [Asked([(QUERY, "similar", 20, shard.items.vectors(np.array([i]))[0])])])
             assert len(got) == 20
@@ -205,7 +205,7 @@ def test_searches_beside_a_writer_hold_their_promises():
     for reader in readers:
         reader.start()
     try:
-        for n in range(500, 900):
+        for n in range(500, 700):
             item = Item(f"i{n}", "", "", {"parity": ("even", "odd")[n % 2], "hundreds": "x"}, float(n))
             moved = Item(f"i{n - 300}", "", "", {"parity": ("even", "odd")[n % 2], "hundreds": "y"}, float(n))
             shard.upsert([item, moved], unit_rows(rng.standard_normal((2, D))))
