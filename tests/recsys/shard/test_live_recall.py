@@ -46,7 +46,7 @@ def measured(shard: Shard, queries: int) -> LiveRecall:
 @pytest.mark.parametrize("lost", [0, 1, 4])
 def test_what_the_search_misses_is_missing_from_the_ratio(lost):
     """The K best less the lost ones, for the search returns K others in their place."""
-    shard = make_shard(3000, "flat")
+    shard = make_shard(2000, "flat")
     shard.index = Forgetful(shard, lost)
     # Some vectors stand in the shard twice: then two lost items are one lost vector.
     assert measured(shard, 20).ratio == pytest.approx((K - lost) / K, abs=0.06)
@@ -54,7 +54,7 @@ def test_what_the_search_misses_is_missing_from_the_ratio(lost):
 
 def test_the_graph_as_it_is_served_is_measured():
     """A walk that keeps few candidates finds less than one that keeps many."""
-    poor, good = (measured(standing_shard(4000, ef_search=ef), 60).ratio for ef in (10, 400))
+    poor, good = (measured(standing_shard(2500, ef_search=ef), 60).ratio for ef in (10, 400))
     assert poor < good
     assert good > 0.98
 
