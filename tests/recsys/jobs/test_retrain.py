@@ -31,7 +31,7 @@ from tests.support.people import build, people, publish
 from tests.support.world import NOW, World, catalogue, eventually
 
 IDS = [item.item_id for item in catalogue()]
-USERS = len(people().user_ids)
+USERS = 50
 SETTINGS = Serving(budget_s=20, retrain=Retrain(least_cases=20))
 
 
@@ -92,7 +92,7 @@ def learned(tmp_path_factory):
     """(build, texts, version that learned from the first ten events of everybody)."""
     made = build(VersionStore(tmp_path_factory.mktemp("versions")))
     texts = encode_all(made.encoder, catalogue())
-    first = people()
+    first = people(USERS)
     first = first.where(first.times < 10)
     served = publish(made, Trainer(made, Serving(), split=upcoming).train(catalogue(), texts, first))
     made.store.promote(served.version)
@@ -111,25 +111,25 @@ def test_a_version_is_judged_by_events_that_it_has_not_seen(learned):
     """
     assert seen_until(learned[2]) == 9.0
     settings = SETTINGS.model_copy(update={"retrain": Retrain(held_out=0.5, least_cases=20, margin=0.0)})
-    found, model = run(learned, people(), settings)
+    found, model = run(learned, people(USERS), settings)
     assert (found.basis, found.since, found.cases, found.events) == ("unseen", 9.0, USERS, 2 * USERS)
     assert (found.publish, found.gap) == (True, 0.0)
     assert found.candidate > 0.5
     card = model.card
-    assert (card.until, card.events, card.data_sha256) == (11.0, 12 * USERS, people().sha256())
+    assert (card.until, card.events, card.data_sha256) == (11.0, 12 * USERS, people(USERS).sha256())
     assert card.comparison == found
 
 
 def test_what_learned_from_wrong_events_is_refused(learned):
     """Most users' items were exchanged, by whatever accident: the model that learns from them stays out."""
-    data, rng = people(), np.random.default_rng(3)
-    wrong = data.owners >= 30
+    data, rng = people(USERS), np.random.default_rng(3)
+    wrong = data.owners >= 20
     items = np.where(wrong, rng.permutation(len(IDS))[data.items], data.items)
     data = replace(data, items=items).where(~wrong | (data.times < 10))
     found, model = run(learned, data)
     assert (found.publish, model) == (False, None)
     assert found.high < 0
-    assert found.cases == 30
+    assert found.cases == 20
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_learned_from_wrong_events_is_refused(learned):
 )
 def test_too_few_events_train_nothing(learned, before, why):
     """Said before a minute is spent."""
-    data = people()
+    data = people(USERS)
     with pytest.raises(TooFewEvents, match=why):
         run(learned, data.where(data.times < before))
 
@@ -174,7 +174,7 @@ async def test_live_histories_become_the_served_version_and_are_taken_back(make_
 
     with pytest.raises(TooFewEvents, match="no event"):
         await trained()
-    await tell(world, people(), 0, 9)
+    await tell(world, people(USERS), 0, 9)
     settings = SETTINGS.model_copy(update={"retrain": Retrain(least_cases=20)})
     planned = await foreseen(Config(world.platform, settings, ShardTuning()), shared_valkey.url)
     assert (planned.items, planned.users, planned.served) == (len(world.items), USERS, first)
@@ -193,7 +193,7 @@ async def test_live_histories_become_the_served_version_and_are_taken_back(make_
 
     with pytest.raises(TooFewEvents, match="has learned"):
         await trained()
-    await tell(world, people(), 9, 12)
+    await tell(world, people(USERS), 9, 12)
     again = await trained(margin=1.0)
     assert (again.comparison.basis, again.comparison.served_version) == ("unseen", made.manifest.version)
     assert again.manifest.card.until == NOW + 60 * 11
