@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from recsys.answers import Recommendation
 from recsys.datatypes import Floats
 from recsys.ranking.batch_query import Prepared
 from recsys.ranking.explanations import Explanations
-from recsys.ranking.picking import NAMED, slates
+from recsys.ranking.picking import LIKED, NAMED, slates
 from recsys.shard.candidates import CandidateSet
 
 
@@ -49,16 +50,21 @@ def recommendations(
 
 
 class _Reasons:
-    """The reasons of a request's items. Few are distinct, and each is built once."""
+    """The reasons of a request's items. Few are distinct, and each is built once; those that say nothing of the request
+    once for all requests.
+    """
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
+        self._similar = "similar_to_query" if prepared.vector is not None else "matches_your_taste"
         self._by_key: dict[tuple[int, int], tuple[dict[str, str], ...]] = {}
 
     def of(self, bits: int, nearest: int) -> tuple[dict[str, str], ...]:
         """Return the reasons of an item. `bits`: its sources; `nearest`: position of the most similar recent
         like, where that source is one of them.
         """
+        if not bits & LIKED and self._prepared.query.like_item is None:  # nearly always
+            return _alike(bits, self._similar)
         key = (bits, nearest)
         if key not in self._by_key:
             self._by_key[key] = tuple(self._reason(source, nearest) for source in NAMED[bits])
@@ -72,4 +78,10 @@ class _Reasons:
             return {"code": source}
         if prepared.query.like_item is not None:
             return {"code": "similar_to_item", "item_id": prepared.query.like_item}
-        return {"code": "similar_to_query" if prepared.vector is not None else "matches_your_taste"}
+        return {"code": self._similar}
+
+
+@cache
+def _alike(bits: int, similar: str) -> tuple[dict[str, str], ...]:
+    """The reasons of an item with these sources. `similar`: what stands for being near to the request's vector."""
+    return tuple({"code": similar if source == "similar" else source} for source in NAMED[bits])
