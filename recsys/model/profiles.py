@@ -108,6 +108,8 @@ class _Items:
     """Ids that the user had not seen."""
     in_taste: set[int]
     """Keys that the profile's taste contains."""
+    felt: npt.NDArray[np.bool_]
+    """(len(profile.seen),) which of the seen items the taste contains."""
 
     @classmethod
     def of(cls, profile: UserProfile, events: Sequence[Interaction]) -> _Items:
@@ -117,10 +119,11 @@ class _Items:
         seen = np.zeros(len(keys), bool)
         inside = places < len(profile.seen)
         seen[inside] = profile.seen[places[inside]] == keys[inside]
+        felt = np.unpackbits(profile.felt, count=len(profile.seen)).astype(bool)
         in_taste = np.zeros(len(keys), bool)
-        in_taste[seen] = _felt_bits(profile)[places[seen]]
+        in_taste[seen] = felt[places[seen]]
         fresh = frozenset(item_id for item_id, was_seen in zip(ids, seen.tolist(), strict=True) if not was_seen)
-        return cls(dict(zip(ids, keys.tolist(), strict=True)), fresh, set(keys[in_taste].tolist()))
+        return cls(dict(zip(ids, keys.tolist(), strict=True)), fresh, set(keys[in_taste].tolist()), felt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +203,17 @@ class _Words:
         return (faded + np.concatenate(added)).astype(np.float32, copy=False)
 
 
-def _felt_bits(profile: UserProfile) -> npt.NDArray[np.bool_]:
-    """(len(profile.seen),) bool: which of the seen items the taste contains."""
-    return np.unpackbits(profile.felt, count=len(profile.seen)).astype(bool)
-
-
 def _seen(profile: UserProfile, items: _Items, liked: set[int]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
     """Sorted keys of all that is seen, and the packed bits of which of it the taste contains.
 
     `liked`: keys of the new events' items that the taste contains now.
     """
-    keys = np.fromiter(items.keys.values(), np.uint64, len(items.keys))
-    seen = np.union1d(profile.seen, keys).astype(np.uint64)
-    felt = np.zeros(len(seen), bool)
-    felt[np.searchsorted(seen, profile.seen)] = _felt_bits(profile)
+    fresh = np.array(sorted({items.keys[item_id] for item_id in items.fresh}), np.uint64)
+    places = np.searchsorted(profile.seen, fresh) + np.arange(len(fresh))
+    before = np.ones(len(profile.seen) + len(fresh), bool)
+    before[places] = False
+    seen, felt = np.empty(len(before), np.uint64), np.zeros(len(before), bool)
+    seen[places], seen[before], felt[before] = fresh, profile.seen, items.felt
     felt[np.searchsorted(seen, np.fromiter(liked, np.uint64, len(liked)))] = True
     return seen, np.packbits(felt)
 

@@ -7,9 +7,9 @@ a connection that breaks, and a connection that still leads to the server of bef
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import redis as blocking
 from redis._parsers.encoders import Encoder
@@ -29,10 +29,10 @@ from redis.retry import Retry as BlockingRetry
 from redis.sentinel import Sentinel as BlockingSentinel
 
 from recsys.state.packing import packing
-from recsys.state.read_connection import ReadConnection
 from recsys.state.redis_keys import DEFAULT_PREFIX, Key
 from recsys.state.redis_url import SentinelUrl, sentinel_url
 from recsys.state.sentinels import Sentinels
+from recsys.state.shared_connection import SharedConnection
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ _IN_OTHER_WORDS = ("-READONLY", "UNBLOCKED")
 """Redis 6.2 wraps a READONLY within a script into its own error; UNBLOCKED ends a blocking read of a demoted server."""
 
 
-def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -> Redis:
+def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -> Client:
     """A pool of connections, opened when used; an answer later than `timeout_s` raises redis TimeoutError.
 
     `url`: see `redis_url.py`. `prefix`: what each `Key` of `redis_keys.py` begins with, `Platform.redis_prefix`.
@@ -55,9 +55,9 @@ def connect(url: str, timeout_s: float = 2.0, *, prefix: str = DEFAULT_PREFIX) -
     options = _options(timeout_s) | {"encoder_class": partial(_Prefixing, f"{prefix}:".encode())}
     once = _OnceMore()
     named = sentinel_url(url)
-    client: Redis
+    client: Client
     if named is None:
-        client = _Client.from_url(url, retry=once, **options)
+        client = cast(Client, Client.from_url(url, retry=once, **options))
     else:
         to_sentinels = _options(timeout_s) | {"retry": _once()} | named.sentinel
         manager: Any = Sentinels(named.sentinels, sentinel_kwargs=to_sentinels)  # type: ignore[no-untyped-call]
@@ -99,22 +99,33 @@ class _Prefixing(Encoder):
         return super().encode(value)  # type: ignore[no-untyped-call]
 
 
-class _Client(Redis):
-    """A client whose reads of many keys share a connection, see `read_connection.py`."""
+class Client(Redis):
+    """A client whose reads of many keys share a connection, and so do its small trips, see `shared_connection.py`."""
 
-    _reads: ReadConnection | None = None
+    _reads: SharedConnection | None = None
+    _trips: SharedConnection | None = None
 
     async def mget(self, keys: Any, *args: Any) -> Any:
         """As redis-py's, which tries again what has failed here."""
         if self._reads is None:
-            self._reads = ReadConnection(self.connection_pool)
+            self._reads = SharedConnection(self.connection_pool)
         try:
-            return await self._reads.mget((*keys, *args))
+            [values] = await self._reads.call([("MGET", *keys, *args)])
         except (ConnectionError, ResponseError):
             return await super().mget(keys, *args)
+        return values
+
+    async def trip(self, commands: Sequence[Iterable[Any]]) -> list[Any]:
+        """The replies to the commands, as the server sends them; see `SharedConnection.call`. Reads do not wait for it.
+
+        Those of other callers behind them do wait: many or large commands belong into a pipeline.
+        """
+        if self._trips is None:
+            self._trips = SharedConnection(self.connection_pool)
+        return await self._trips.call(commands)
 
 
-class _Named(_Client):
+class _Named(Client):
     """A client of the primary that Sentinels name. Closing it closes the connections to the Sentinels, too."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:

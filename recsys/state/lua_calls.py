@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError, ResponseError  # noqa: A004 - redis's own is meant
 
+from recsys.state.connection import Client
 from recsys.state.redis_keys import Key
 
 Call = tuple[Sequence[Key], Sequence[str | bytes | float]]
 """Keys and arguments."""
+
+_SHORT = 1000
+"""Arguments of a trip over the connection that others share, a millisecond of Redis. Longer ones have their own."""
 
 
 async def run_many(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> list[Any]:
@@ -22,6 +27,12 @@ async def run_many(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> 
     the script, so it is loaded and all calls are made again. redis-py's own pipelines ask Redis for the script before
     every trip, which is another trip.
     """
+    if not calls:
+        return []
+    if isinstance(redis, Client) and sum(len(args) for _, args in calls) <= _SHORT:
+        # What fails is done as redis-py does it, which finds another server, and knows what is refused.
+        with suppress(ConnectionError, ResponseError):
+            return await redis.trip([("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls])
     try:
         return await _run(redis, script, calls)
     except NoScriptError:
