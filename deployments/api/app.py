@@ -63,4 +63,5 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces, switch: Switch = not_
     problems.install(app)
     access.document(app, gate)
     hot_requests = HotRequests(gateway, gate, traces)
-    return Front(app, gate, lambda: gateway.settings, reads.user_recommendations(gateway), hot_requests, traces)
+    hot, record = reads.user_recommendations(gateway), writes.recording(gateway)
+    return Front(app, gate, lambda: gateway.settings, hot, record, hot_requests, traces)

@@ -24,6 +24,7 @@ from deployments.api.hot_requests import HotRequests
 from deployments.api.one_write import send_whole, server_of
 from deployments.api.problems import answer_to
 from deployments.api.safety import SAFETY
+from deployments.api.short_events import Record, is_short, recorded
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.config.serving import Serving
@@ -53,6 +54,7 @@ class Front:
       by the routes.
     - Where no key is asked for, a request must name this machine as its host.
     - A body over `limits.body_bytes` is refused while it is being read, and one that takes longer than `limits.body_s`.
+    - POST /v1/events of a few events that are right goes straight to its endpoint.
     - GET /v1/users/{user_id}/recommendations goes straight to its endpoint, which FastAPI documents like any other. A
       connection over which one has come is a hot line from then on.
     """
@@ -63,6 +65,7 @@ class Front:
         gate: Gate,
         settings: Callable[[], Serving],
         hot: Endpoint,
+        record: Record,
         hot_requests: HotRequests,
         traces: Traces,
     ) -> None:
@@ -71,6 +74,7 @@ class Front:
         self._gate = gate
         self._settings = settings
         self._hot = hot
+        self._record = record
         self.hot_requests = hot_requests
         self.router = app.router
         # Serve looks a request's route up here, for its metrics: the hot one is to be found first.
@@ -107,10 +111,16 @@ class Front:
             hot = _HOT.fullmatch(path) if method == "GET" else None
             if hot is None:
                 scope["recsys.limits"] = self._settings().limits
-                await self._app(scope, self._within_limit(receive, scope["recsys.caller"]), _with_safety(send))
-                return
-            scope["path_params"] = {"user_id": hot[1]}
-            response = await self._hot(request)
+                receive, answer = self._within_limit(receive, scope["recsys.caller"]), None
+                if is_short(scope, path):
+                    answer, receive = await recorded(self._record, scope, receive)
+                if answer is None:
+                    await self._app(scope, receive, _with_safety(send))
+                    return
+                response = answer
+            else:
+                scope["path_params"] = {"user_id": hot[1]}
+                response = await self._hot(request)
         except Exception as error:  # noqa: BLE001 - what FastAPI's handlers do for the other routes
             response = answer_to(request, error)
         response.raw_headers.extend(SAFETY)

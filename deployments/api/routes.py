@@ -34,7 +34,7 @@ class CheckedRoute(APIRoute):
             if request.scope["query_string"]:
                 check_names([name for name, _ in request.query_params.multi_items()], names)
             try:
-                return await plain(_Bounded(request.scope, request.receive))
+                return await plain(BoundedRequest(request.scope, request.receive))
             except _Refused as refused:
                 raise refused.wrong from None
             except RequestValidationError as error:
@@ -70,7 +70,7 @@ class _Refused(HTTPException):
         self.wrong = wrong
 
 
-class _Bounded(Request):
+class BoundedRequest(Request):
     """A request whose JSON is parsed when it holds few enough values, and whose lists are no longer than allowed."""
 
     async def json(self) -> Any:

@@ -15,6 +15,7 @@ from deployments.api.parameters import FilterText, ItemId, check_bulk, filter_of
 from deployments.api.problems import AllRefused, refused_out
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import EventsBody, ItemsBody
+from deployments.api.short_events import Record
 from deployments.api.whole_items import checked_items, upserted
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
@@ -36,11 +37,9 @@ Version = Annotated[
 ]
 
 
-def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["events, items"], route_class=CheckedRoute)
-    declared = gateway.platform.attributes
+def recording(gateway: Gateway) -> Record:
+    """The endpoint of POST /v1/events: front.py calls it past FastAPI, see `short_events.py`."""
 
-    @routes.post("/events", response_model=EventsOut)
     async def events(body: EventsBody) -> Response:
         """Record interactions. Each counts once by its event_id, and the next recommendation knows it."""
         settings, now = gateway.settings, time.time()
@@ -49,6 +48,15 @@ def router(gateway: Gateway) -> APIRouter:
         refuse_if_all("events", read.events, read.refused)
         recorded = await gateway.record(read.events, read.untimed, fold=body.profiles == "now")
         return json_answer({**asdict(recorded), **refused_out(read.refused)})
+
+    return events
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(prefix="/v1", tags=["events, items"], route_class=CheckedRoute)
+    declared = gateway.platform.attributes
+
+    routes.post("/events", response_model=EventsOut)(recording(gateway))
 
     @routes.post("/items", response_model=ItemsOut)
     async def items(body: ItemsBody, wait: Wait = None, version: Version = None) -> Response:
