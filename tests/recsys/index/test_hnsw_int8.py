@@ -171,7 +171,7 @@ class TestFile:
     @pytest.mark.parametrize("room", [1 << 20, 1])
     def test_a_map_that_grows_is_the_graph_that_a_copy_is(self, tmp_path, monkeypatch, room):
         """To the bit, in its room and when that is full, with its file deleted."""
-        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(750)
+        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(1000)
         saved = make("hnsw_int8")
         saved.add(np.arange(500), vectors[:500])
         saved.save(path)
@@ -184,7 +184,7 @@ class TestFile:
         lent.add(np.array([500]), vectors[500:501])
         path.unlink()
         for index in (lent, copied):
-            for row in range(501, 750):
+            for row in range(501, 1000):
                 index.add(np.array([row]), vectors[row : row + 1])
             index.save(path.with_name(f"{index is lent}.bin"))
         for ending in ("bin", "nodes"):
