@@ -42,8 +42,11 @@ class Packing(AbstractConnection):
             await self.check_health()  # type: ignore[no-untyped-call]
         parts = command.encode() if isinstance(command, str) else command
         try:
-            async with asyncio.timeout(self.socket_timeout):
-                await self._send_packed_command([parts] if isinstance(parts, bytes) else parts)
+            writer: Any = self._writer
+            writer.writelines([parts] if isinstance(parts, bytes) else parts)
+            if writer.transport.get_write_buffer_size() or writer.is_closing():  # else there is nothing to wait for
+                async with asyncio.timeout(self.socket_timeout):
+                    await writer.drain()
         except builtins.TimeoutError:
             await self.disconnect(nowait=True)
             raise TimeoutError("Timeout writing to socket") from None
