@@ -87,7 +87,7 @@ class ClusterStage:
         for machine in self.machines[1:]:
             machine.start()
         self.front.start()
-        if not eventually(self.whole, _UP_WITHIN_S):
+        if not eventually(self.whole, _UP_WITHIN_S, every_s=2.0):  # what is starting needs the machine
             raise RuntimeError(f"the cluster is not up after {_UP_WITHIN_S:.0f} s: {self.missing()}")
 
     def down(self) -> None:

@@ -182,11 +182,11 @@ def takes_writes(url: str) -> bool:
     return answer.status_code == 200
 
 
-def eventually(test: Callable[[], bool], within_s: float) -> bool:
+def eventually(test: Callable[[], bool], within_s: float, every_s: float = 0.2) -> bool:
     """Asks until it is so; False where it never is."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if test():
             return True
-        time.sleep(0.2)
+        time.sleep(every_s)
     return test()

@@ -30,7 +30,7 @@ def test_all_users_are_answered_beside_the_composers(live: Live, tmp_path: Path)
         process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         listed = out / ".making" / "asked.json"
-        assert eventually(lambda: listed.exists() or process.poll() is not None, 200)
+        assert eventually(lambda: listed.exists() or process.poll() is not None, 200, 0.1)
     finally:
         process.kill()
         process.wait()

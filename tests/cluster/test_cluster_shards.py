@@ -19,7 +19,7 @@ import yaml
 from deployments.machine.serve_config import read_for_serve
 from deployments.machine.shard_move import ShardMove
 from load_tests.chaos.halt import halted
-from tests.support.live import COMMAND, REPOSITORY, Live, event, eventually, recsys, refused_here
+from tests.support.live import COMMAND, REPOSITORY, Live, event, eventually, refused_here
 
 pytestmark = pytest.mark.cluster
 
@@ -116,7 +116,7 @@ def killed_in_the_middle(live: Live, traffic: Traffic) -> None:
         command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        assert eventually(lambda: move.begun() or process.poll() is not None)
+        assert eventually(lambda: move.begun() or process.poll() is not None, every_s=0.1)
         with halted(psutil.Process(process.pid)):  # else it may come to its end before it is killed
             written = len(traffic.titles)
             assert eventually(lambda: len(traffic.titles) > written + 1)
@@ -142,7 +142,7 @@ def test_shards_change_while_the_platform_serves(live: Live) -> None:
             assert eventually(lambda: traffic.reads > reads + 5)
             for number in (3, 2):
                 with_shards(live, number)
-                said = orjson.loads(recsys(live.config, "apply", "--json"))
+                said = orjson.loads(live.recsys("apply", "--json"))
                 assert said["applied"] is True
                 assert {one["new"] for one in said["changes"] if one["setting"] == "args.shards"} <= {number}
                 shards.append([len(shard["replicas"]) for shard in live.status()["shards"]])

@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_and_a_build_takes_the_vectors(config: Path, tmp_pa
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        assert eventually(lambda: list(out.glob("part-*.parquet")) or process.poll() is not None, 200)
+        assert eventually(lambda: list(out.glob("part-*.parquet")) or process.poll() is not None, 200, 0.1)
     finally:
         process.kill()
         process.wait()
