@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.access.api_keys import parse_keys
@@ -99,6 +99,8 @@ def read_whole(path: Path) -> None:
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @EXAMPLES
+@example(content=b"[1")
+@example(content=b'{"item_id":\n1}')
 @given(content=st.one_of(st.binary(max_size=400), any_text(max_size=200).map(str.encode)))
 def test_anything_is_read_or_refused(tmp_path: Path, ending: str, content: bytes) -> None:
     path = tmp_path / f"x{ending}"

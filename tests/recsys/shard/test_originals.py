@@ -28,7 +28,7 @@ D = 48
 ENGINES = ["hnsw", "hnsw_int8", "flat", "faiss:IVF16,SQ8"]
 
 
-def vectors(n: int = 500, seed: int = 0) -> np.ndarray:
+def vectors(n: int = 700, seed: int = 0) -> np.ndarray:
     return unit_rows(np.random.default_rng(seed).standard_normal((n, D)))
 
 

@@ -81,18 +81,19 @@ def test_filters_that_match_the_same_give_the_same(asked, other, planner, seed, 
     assert all(np.array_equal(one[i][1], two[i][1], equal_nan=True) for i in one)
 
 
-ITEMS = 6000
+ITEMS = 8400
+"""More than the 8,192 from which on costs are measured."""
 
 
 @cache
-def of_6000(name: str) -> Shard:
+def of_8400(name: str) -> Shard:
     return filtered_shard(ITEMS, name)
 
 
 @pytest.fixture(params=["hnsw", "hnsw_int8"])
 def large(request: pytest.FixtureRequest) -> Shard:
     """Tests put a planner of their own there, and change nothing else."""
-    return of_6000(request.param)
+    return of_8400(request.param)
 
 
 @pytest.mark.parametrize(("share", "walks"), [*((share, False) for share in (0.5, 0.2, 0.1, 0.04, 0.01, 0.001)),
@@ -116,7 +117,7 @@ def test_an_answer_says_how_it_was_found_and_how_many_match():
     """A rare filter is scored, a wide one walked for, and without a filter nothing is said. Of several shards all plans
     are told, and their matches add up.
     """
-    shard = of_6000("hnsw")
+    shard = of_8400("hnsw")
     shard.planner = Planner(Costs(call=0.0, row=1.0, product=1.0, walk=4.0, power=1.0))
     wide, rare = Filter(must=(between("u", 0, 0.5),)), Filter(must=(between("u", 0, 0.004),))
     vectors = shard.items.vectors(np.array([5, 6, 7]))
@@ -194,6 +195,7 @@ def test_the_sample_follows_a_table_that_grows():
 def test_costs_are_measured_on_what_was_loaded(large):
     """Every cost is above zero and finite, and more work costs more; a shard of few items is not measured."""
     costs = measured(large)
+    assert costs != Costs.usual(D)
     assert 0 < costs.walk < 1e-3
     assert 0 <= costs.power <= 1.5
     assert 0 < costs.row + costs.product < 1e-5
@@ -205,7 +207,7 @@ def test_a_walk_with_an_allow_list_does_not_pass_off_what_is_far_as_near(monkeyp
     """Where no match is near the query, an answer that is full of far ones is not enough, and the nearest are found all
     the same; the answer says so.
     """
-    shard, near = of_6000("hnsw_int8"), []
+    shard, near = of_8400("hnsw_int8"), []
     shard.planner = Walks()
     taken_for_near = Estimate(np.full(1, 60.0), np.full(1, 60.0))
     monkeypatch.setattr(shard.depths, "estimate", lambda *_, **__: taken_for_near)
