@@ -38,7 +38,7 @@ _ALONE = 0.5
 itself: an item that is like others is found through them, and a search takes 20 µs of the 440 of an addition.
 """
 _SMALLEST = np.float32(1e-30)
-_AGAIN = 64
+AGAIN = 64
 """After so many more unreached nodes the oldest are searched for again, as many: later links may lead to them."""
 
 Bools = npt.NDArray[np.bool_]
@@ -130,14 +130,14 @@ class ReachedGraph:
         self._codes.extend(codes)
         self._hidden.extend(np.zeros(len(nodes), bool))
         self._since += len(nodes)
-        if self._since >= _AGAIN:
+        if self._since >= AGAIN:
             self._look_again()
 
     def _look_again(self) -> None:
         nodes, codes, hidden = self._nodes.view, self._codes.view, self._hidden.view
         stays = np.ones(len(nodes), bool)
-        stays[:_AGAIN] = hidden[:_AGAIN] | self._missed(codes[:_AGAIN], nodes[:_AGAIN])
-        order = np.roll(np.arange(len(nodes)), -_AGAIN)  # next time others are the oldest
+        stays[:AGAIN] = hidden[:AGAIN] | self._missed(codes[:AGAIN], nodes[:AGAIN])
+        order = np.roll(np.arange(len(nodes)), -AGAIN)  # next time others are the oldest
         self._keep(order[stays[order]])
         self._since = 0
 

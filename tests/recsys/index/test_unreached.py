@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from recsys.config.index import IndexSpec
 from recsys.config.tuning import ShardTuning
+from recsys.index import unreached
 from recsys.index.base import NO_ROW, engine
 from tests.support.world import unit_rows
 
@@ -82,6 +85,27 @@ def test_queries_like_a_stranger_find_it_where_a_walk_alone_loses_it():
         scored += int(index.search(like, 1)[0][0, 0] != row)
     assert alone >= STRANGERS // 10
     assert scored < alone / 2
+
+
+def test_strangers_that_later_links_lead_to_leave_the_side(monkeypatch):
+    """After some more of them the oldest are searched for again; those that a walk finds now are scored no more."""
+    monkeypatch.setattr(unreached, "AGAIN", 12)
+    rng, spec = np.random.default_rng(0), IndexSpec.of("hnsw")
+    index = engine(spec).create(spec, DIMENSION)
+    index.tune(ShardTuning(ef_search=64))
+    index.add(np.arange(ITEMS), clustered(rng))
+    come, beside = strangers(rng), [set[int]()]
+    for row, vector in enumerate(come, ITEMS):
+        index.add(np.array([row]), vector[None])
+        beside.append(set(index.graph.unreached.tolist()))
+    left = set().union(*(before - after for before, after in itertools.pairwise(beside)))
+    assert len(left) > 3
+    assert beside[-1]
+    assert not left & beside[-1]
+    rows = np.array(sorted(left))
+    walked = index.graph.walked.search(come[rows - ITEMS], 1)[0][:, 0]  # nodes are numbered as rows here
+    assert walked.tolist() == rows.tolist()
+    assert index.search(come, 1)[0][:, 0].tolist() == list(range(ITEMS, ITEMS + STRANGERS))
 
 
 def test_items_like_others_stay_out_of_the_side():

@@ -129,3 +129,11 @@ def test_a_snapshot_without_bounds_and_what_came_later():
     assert not always.steady(7.0)
     assert sorted(always.move(10.0).tolist()) == [4, 5]
     assert always.open_now().tolist() == [True] * 5 + [False, False]
+
+
+def test_an_item_opens_and_closes_at_the_very_moment():
+    """It is there from the moment on that it opens, and up to the one at which it closes."""
+    at = Availability(9.0)
+    at.extend([Item("a", available_from=9.0), Item("b", available_until=9.0), Item("c", available_until=9.5)])
+    assert at.open_now().tolist() == at.is_open(np.arange(3)).tolist() == [True, False, True]
+    assert at.move(9.5).tolist() == [2]
