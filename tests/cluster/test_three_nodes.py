@@ -113,7 +113,7 @@ def test_what_was_learned_is_indexed_by_the_cluster_and_served(cluster: ClusterS
 def test_a_machine_that_is_drained_is_missed_by_nobody(cluster: ClusterStage) -> None:
     """Its replicas are replaced before they stop; when it comes back it takes part again."""
     machine = cluster.machines[2]
-    machine.node("drain", "--within", "30")  # its composer waits for all of it: each other machine has one already
+    machine.node("drain", "--within", "60")  # its composer waits for all of it: each other machine has one already
     assert machine.address not in {address for addresses in cluster.places().values() for address in addresses}
     machine.down()
     assert machine.processes() == []

@@ -175,8 +175,14 @@ def short_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def make_world(tmp_path: Path, redis: Redis, first_versions: Path) -> AsyncIterator[Callable[..., Any]]:
+async def make_world(
+    request: pytest.FixtureRequest, tmp_path: Path, redis: Redis, first_versions: Path
+) -> AsyncIterator[Callable[..., Any]]:
     """Starts platforms in this process; what was started is stopped after the test."""
+    names = request.fixturenames  # those of the test come first, as it names them
+    first = next(number for number, name in enumerate(names) if name.startswith(("make_", "world")))
+    late = {"clock", "own_redis"} & set(names[first:])
+    assert not late, f"{late} would end before the platforms: name it before what starts them"
     async with AsyncExitStack() as started:
 
         async def make(**options: Any) -> World:

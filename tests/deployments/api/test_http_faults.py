@@ -82,7 +82,7 @@ async def test_whatever_part_is_away_no_call_answers_500(make_http, fault):
         assert set(told.values()) <= {200, 404, 409, 429, 503}, told
 
 
-async def test_without_redis_no_call_answers_500(make_http, own_redis, own_valkey):
+async def test_without_redis_no_call_answers_500(own_redis, make_http, own_valkey):
     http = await make_http(redis=own_redis, serving=Serving(budget_s=2, write_budget_s=2))
     own_valkey.stop()
     told = await answers(http)

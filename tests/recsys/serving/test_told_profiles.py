@@ -150,7 +150,7 @@ async def test_an_event_is_in_the_very_next_answer(lines: Lines) -> None:
     assert await answers(world) == after
 
 
-async def test_who_comes_much_later_is_told_again(lines: Lines, clock: Clock) -> None:
+async def test_who_comes_much_later_is_told_again(clock: Clock, lines: Lines) -> None:
     """Before shards forget, which would cost another question."""
     world = lines.world
     await lines.use()

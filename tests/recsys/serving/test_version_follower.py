@@ -56,7 +56,7 @@ async def test_a_version_that_composers_cannot_open_takes_nothing_away(make_worl
     assert world.follower.rejections.among([world.store.current()]) == 0
 
 
-async def test_a_redis_that_refuses_writes_takes_nothing_away(make_world, own_redis):
+async def test_a_redis_that_refuses_writes_takes_nothing_away(own_redis, make_world):
     """Nobody can say that he is there. A promotion in that time changes nothing until words are taken again; a replica
     and a composer that start in that time serve.
     """
@@ -169,7 +169,7 @@ async def test_a_lost_end_of_the_log_does_not_hold_up_a_version(make_world):
     assert await eventually(lambda: world.follower.serve.version == version)
 
 
-async def test_a_key_has_its_share_while_nobody_is_heard(make_world, own_redis):
+async def test_a_key_has_its_share_while_nobody_is_heard(own_redis, make_world):
     """Three composers that cannot say that they are there still share a key's rate."""
     world: World = await small(make_world, redis=own_redis)
     for name in ("b", "c"):
