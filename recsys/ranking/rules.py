@@ -142,11 +142,10 @@ class Effect(msgspec.Struct, frozen=True):
 
 def with_effects(scores: Floats, effects: Sequence[Effect]) -> Floats:
     """(n,) scores with what the effects add to them."""
-    adding = [effect for effect in effects if effect.weight and len(effect.rows)]
-    if not adding:
+    if not effects:
         return scores
     ruled = scores.copy()
-    for effect in adding:
+    for effect in effects:
         ruled[effect.rows] += np.float32(effect.weight) * effect.signal
     return ruled
 

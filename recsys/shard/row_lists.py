@@ -4,7 +4,6 @@
 | --- | --- | --- |
 | the best rows of each column | 16 for each of 8,192 rows | changed rows leave it and find their place |
 | a mask for each filter | 1 for each row | rows that came are tested; no row's attributes ever change |
-| masks of filters that are asked for together | 1 for each row and eight filters | rows that came are added |
 | answers for a column and a filter | 8 for each row of the list | all are dropped |
 | how many rows match a filter | few | all are dropped |
 
@@ -38,14 +37,9 @@ LEAST = 1 << 10
 _COUNTED = 1 << 12
 """Filters whose number of matches is kept."""
 CACHED = 64 << 20
-"""Bytes of masks and answers that a shard keeps. Masks of filters that are asked for together take a quarter as many
-beside, at the most."""
-
-_HELD = 200
-"""Bytes of the key of an array that is kept, and of what holds the two."""
+"""Bytes of masks and answers that a shard keeps."""
 
 Mask = npt.NDArray[np.bool_]
-Bits = npt.NDArray[np.uint8]
 
 
 class RowLists:
@@ -60,7 +54,6 @@ class RowLists:
             CACHED // 2, getsizeof=lambda answer: _weight(answer[0])
         )
         """Rows, best first, and whether there are no others."""
-        self._bits: LRUCache[tuple[Filter, ...], Bits] = LRUCache(CACHED // 4, getsizeof=_weight)
         self._counts: LRUCache[Filter, int] = LRUCache(_COUNTED)
         """Live rows that match."""
         self._seen = -1
@@ -69,7 +62,7 @@ class RowLists:
     @property
     def bytes(self) -> int:
         """Bytes that masks and answers take."""
-        return int(self._masks.currsize + self._bits.currsize + self._answers.currsize)
+        return int(self._masks.currsize + self._answers.currsize)
 
     def mask(self, given: Filter) -> Mask:
         """(n,) bool: which of the first n rows match, whether they are alive or not."""
@@ -86,33 +79,12 @@ class RowLists:
                 self._masks[given] = mask
         return mask
 
-    def bits(self, filters: tuple[Filter, ...]) -> Bits | None:
-        """(n, ceil(filters / 8)) uint8: bit f, from the lowest, tells of each of the first n rows whether `filters[f]`
-        matches it. None: that is too much to be kept.
-        """
-        n, width = len(self._items), -(-len(filters) // 8)
-        with self._lock:
-            cached = self._bits.get(filters)
-        if cached is not None and len(cached) >= n:
-            return cached
-        if n * width + _HELD > self._bits.maxsize:
-            return None
-        masks, start = [self.mask(given) for given in filters], 0 if cached is None else len(cached)
-        end = min(map(len, masks))
-        bits = np.packbits(np.stack([mask[start:end] for mask in masks], axis=1), axis=1, bitorder="little")
-        if cached is not None:
-            bits = np.concatenate([cached, bits])
-        with self._lock:
-            if _weight(bits) <= self._bits.maxsize:
-                self._bits[filters] = bits
-        return bits
-
-    def holds(self, filters: tuple[Filter, ...], ranked: Iterable[Filter]) -> bool:
-        """Whether no row has to be looked at for the bits of these filters, and for `ranked` by likes of those."""
+    def holds(self, masks: Iterable[Filter], ranked: Iterable[Filter]) -> bool:
+        """Whether no row has to be looked at for the masks of these filters, and for `ranked` by likes of those."""
         with self._lock:
             self._renewed()
-            bits = self._bits.get(filters)
-            there = bits is not None and len(bits) >= len(self._items)
+            n = len(self._items)
+            there = all((mask := self._masks.get(given)) is not None and len(mask) >= n for given in masks)
             return there and all(("popular", given) in self._answers for given in ranked)
 
     def count(self, given: Filter | None) -> int:
@@ -268,4 +240,4 @@ def best_rows(items: ItemTable, column: str, rows: Rows, most: int) -> tuple[Row
 
 
 def _weight(array: npt.NDArray[np.generic]) -> int:
-    return array.nbytes + _HELD
+    return array.nbytes + 200  # of the key and of what holds the two

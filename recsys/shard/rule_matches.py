@@ -23,8 +23,6 @@ def matches(shard: Shard, query: ShardQuery, rows: Rows) -> npt.NDArray[np.uint8
     """(n, ceil(filters / 8)) uint8: bit f, from the lowest, of each row tells whether `rule_filters[f]` matches it."""
     if not query.rule_filters:
         return np.zeros((len(rows), 0), np.uint8)
-    if (bits := shard.lists.bits(query.rule_filters)) is not None:  # nearly always
-        return bits.take(rows, axis=0)
     columns = [shard.lists.mask(given)[rows] for given in query.rule_filters]
     return np.packbits(np.stack(columns, axis=1), axis=1, bitorder="little")
 

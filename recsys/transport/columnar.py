@@ -31,8 +31,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 Shapes = tuple[tuple[int, ...], ...]
 
 _SIZE = struct.Struct("<I")
-_SHORT, _HEADS = 8192, 256
-"""Bytes of a head that is kept, and how many are. Filters of rules may name hundreds of items."""
+_SHORT, _HEADS = 1024, 256
+"""Bytes of a head that is kept, and how many are."""
 _LASTING = 64
 """Values of a lasting field that are kept."""
 _COPIED = 1024

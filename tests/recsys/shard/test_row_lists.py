@@ -123,34 +123,6 @@ def test_what_is_kept_is_weighed(monkeypatch):
     assert small.bytes == 0
 
 
-def test_filters_that_are_asked_for_together_have_a_bit_each(monkeypatch):
-    """The bits are those of the masks while rows come, and are there before a search asks for them only then; of more
-    than may be kept there are none.
-    """
-    rng, items = np.random.default_rng(0), table()
-    items.adopt([item(n, rng) for n in range(100)], np.zeros((100, D), np.float32))
-    lists, filters = RowLists(items), tuple(given for given in FILTERS if given is not None) * 3
-    assert not lists.holds(filters, ())
-    for turn in range(3):
-        bits = lists.bits(filters)
-        assert bits is not None
-        assert bits.shape == (len(items), 2)
-        told = np.unpackbits(bits, axis=1, bitorder="little")[:, : len(filters)].astype(bool)
-        assert told.T.tolist() == [lists.mask(given).tolist() for given in filters]
-        assert lists.holds(filters, ())
-        assert not lists.holds(filters[1:], ())
-        upsert(items, [item(200 + n, rng) for n in range(turn + 1)])
-        assert not lists.holds(filters, ())
-    lists.bits(filters)
-    assert not lists.holds(filters, (EVEN,))
-    lists.ranked("popular", EVEN, 10)
-    assert lists.holds(filters, (EVEN,))
-    monkeypatch.setattr(rowlists, "CACHED", 1000)
-    small = RowLists(items)
-    assert small.bits(filters) is None
-    assert small.bytes == 0
-
-
 def test_stale_answers_go_at_once():
     """With the first look after a change, all answers of before are dropped, not only the one that is asked for."""
     rng, items = np.random.default_rng(0), table()
