@@ -66,7 +66,43 @@ NICE = 5
 
 LONG = (
     "the vector stores",
+    "the console",
     "a trained model",
+    "the encoders",
+    "tests/recsys/tuning/test_halving.py",
+    "tests/deployments/cli/test_cli_tune.py",
+    "tests/recsys/tuning/test_tuning.py",
+    "tests/load_tests/traffic/test_shoppers.py",
+    "tests/recsys/serving/test_shard_replica.py",
+    "tests/recsys/serving/test_version_follower.py",
+    "tests/recsys/serving/test_canary.py",
+    "tests/recsys/serving/test_shard_moves.py",
+    "tests/recsys/serving/test_moves_drawn.py",
+    "tests/recsys/index/test_reused_nodes.py",
+    "tests/recsys/jobs/test_backup.py",
+    "tests/deployments/cli/test_cli_evaluate.py",
+    "tests/recsys/shard/test_plans.py",
+    "tests/recsys/serving/test_recall_holding.py",
+    "tests/recsys/shard/test_recall_control.py",
+    "tests/deployments/api/test_http_callers.py",
+    "tests/recsys/serving/test_swaps.py",
+    "tests/deployments/cli/test_cli_interrupted.py",
+    "tests/recsys/versions/test_contents.py",
+    "tests/deployments/machine/test_two_containers.py",
+    "tests/recsys/shard/test_search.py",
+    "tests/recsys/versions/test_kept_versions.py",
+    "tests/test_imports.py",
+    "tests/recsys/serving/test_failover.py",
+    "tests/deployments/cli/test_cli.py",
+    "tests/load_tests/traffic/test_run.py",
+    "tests/deployments/cli/test_log_filter.py",
+)
+"""Files, and those of `TOGETHER`, that take about ten seconds or more, the longest first; `var/tests.xml` has the time
+of each test.
+"""
+
+
+WAITING = (
     "tests/recsys/serving/test_version_follower.py",
     "tests/recsys/serving/test_shard_moves.py",
     "tests/recsys/serving/test_moves_drawn.py",
@@ -75,28 +111,9 @@ LONG = (
     "tests/deployments/api/test_http_callers.py",
     "tests/recsys/versions/test_kept_versions.py",
     "tests/load_tests/traffic/test_shoppers.py",
-    "the console",
-    "the encoders",
-    "tests/recsys/serving/test_failover.py",
-    "tests/recsys/serving/test_swaps.py",
-    "tests/recsys/versions/test_contents.py",
-    "tests/recsys/serving/test_profile_rebuilding.py",
-    "tests/deployments/cli/test_cli_versions.py",
-    "tests/load_tests/ann/test_ann.py",
-    "tests/recsys/tuning/test_halving.py",
-    "tests/deployments/ray_internals/test_forking.py",
-    "tests/deployments/cli/test_cli.py",
-    "tests/deployments/cli/test_log_filter.py",
-    "tests/deployments/machine/test_two_containers.py",
-    "tests/deployments/cli/test_cli_evaluate.py",
-    "tests/recsys/serving/test_recall_holding.py",
-    "tests/recsys/serving/test_paging.py",
-    "tests/deployments/api/test_http_faults.py",
-    "tests/recsys/serving/test_replica_versions.py",
-    "tests/load_tests/traffic/test_run.py",
 )
-"""Files, and those of `TOGETHER`, that take about seven seconds or more; `var/tests.xml` has the time of each test. The
-longest come first, and those that wait most of the time run beside them: where all processes wait, no core has work.
+"""Of these those that wait most of the time. Where no platform runs beside them they come right behind the first two,
+which take the processor: where all processes wait at once, no core has work.
 """
 
 
@@ -160,7 +177,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
     if "PYTEST_XDIST_WORKER" in os.environ:
         sizes = Counter(item.path for item in items)
-        place = {name: number for number, name in enumerate((*FIRST, *LONG))}
+        alone = not any(on_platform(item.nodeid) for item in items)
+        order = ("the vector stores", "a trained model", *WAITING, *LONG) if alone else (*FIRST, *LONG)
+        place = {name: number for number, name in reversed(list(enumerate(order)))}
         items.sort(key=lambda i: (place.get(process_of(i.nodeid), len(place)), -sizes[i.path]))
     items.sort(key=lambda item: ("outages" in item.path.name, item.get_closest_marker("late") is not None))
     if "PYTEST_XDIST_WORKER" not in os.environ:
