@@ -16,8 +16,10 @@ from recsys.state.redis_keys import Key
 Call = tuple[Sequence[Key], Sequence[str | bytes | float]]
 """Keys and arguments."""
 
-_SHORT = 1000
-"""Arguments of a trip over the connection that others share, a millisecond of Redis. Longer ones have their own."""
+_FEW, _SHORT = 32, 1000
+"""Calls of a trip over the connection that others share, and their arguments: a millisecond of Redis, and half a
+megabyte of profiles. Longer trips have a connection of their own.
+"""
 
 
 async def run_many(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> list[Any]:
@@ -29,7 +31,7 @@ async def run_many(redis: Redis, script: AsyncScript, calls: Sequence[Call]) -> 
     """
     if not calls:
         return []
-    if isinstance(redis, Client) and sum(len(args) for _, args in calls) <= _SHORT:
+    if isinstance(redis, Client) and len(calls) <= _FEW and sum(len(args) for _, args in calls) <= _SHORT:
         # What fails is done as redis-py does it, which finds another server, and knows what is refused.
         with suppress(ConnectionError, ResponseError):
             return await redis.trip([("EVALSHA", script.sha, len(keys), *keys, *args) for keys, args in calls])
