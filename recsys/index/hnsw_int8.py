@@ -52,8 +52,7 @@ def load(path: Path, spec: Spec, dimension: int) -> GraphIndex:  # noqa: ARG001 
         stored = int8_file.read(path)
     except (OSError, ValueError, RuntimeError, struct.error) as error:
         raise VersionError(f"{path} is not an index of the engine hnsw_int8, or was changed: {error}; {fix}") from error
-    graph = stored.graph
-    if graph.d != dimension:
-        raise VersionError(f"{path} has vectors of dimension {graph.d}, and {dimension} is needed; {fix}")
-    links = Links(graph, stored.file)
+    if stored.graph.d != dimension:
+        raise VersionError(f"{path} has vectors of dimension {stored.graph.d}, and {dimension} is needed; {fix}")
+    links = Links(stored.graph, stored)
     return GraphIndex(ReachedGraph(Int8Graph(links, Rounding(stored.scale), stored.hidden)), nodes)

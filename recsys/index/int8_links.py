@@ -7,7 +7,6 @@ vectors that an index is built from are put into the order of their clusters.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from recsys.datatypes import Floats, Rows
 from recsys.index.clusters import clusters_of
 from recsys.index.faiss_library import library
 from recsys.index.huge_pages import huge_pages
-from recsys.index.int8_file import OpenFile
+from recsys.index.int8_file import Stored
 from recsys.index.lent_memory import Loans, lent
 from recsys.index.mended_links import LinkArrays, cut, leading_to, mended, put, without_links_to
 
@@ -41,10 +40,10 @@ runs.
 class Links:
     """`graph` numbers vectors from 0, as nodes are numbered."""
 
-    def __init__(self, graph: faiss.IndexHNSWSQ, file: OpenFile | None = None) -> None:
-        """`file`: that of which the graph's codes and links are a map; None: it has them itself."""
+    def __init__(self, graph: faiss.IndexHNSWSQ, stored: Stored | None = None) -> None:
+        """`stored`: the file of which the graph's codes and links are a map; None: it has them itself."""
         self.graph = graph
-        self._file = file
+        self._stored = stored
         self._loans: Loans | None = None
         """The memory that the graph has when it has grown out of the map of its file."""
         self.lost: Rows = np.zeros(0, np.int64)
@@ -57,16 +56,15 @@ class Links:
         """Get memory in which the map of a file can grow; where the kernel has none, copy the file, which takes 0.3 s
         for a million of 128 dimensions.
         """
-        if self._file is None or self._loans is not None:
+        if self._stored is None or self._loans is not None:
             return
-        storage = library().downcast_index(self.graph.storage)
-        self._loans = lent(self.graph, storage.codes, self._file.whole, self._file.handle)
+        storage, file = library().downcast_index(self.graph.storage), self._stored.file
+        self._loans = lent(self.graph, storage.codes, file.whole, file.handle)
         if self._loans is not None:
             return
-        # By the open file, for its name may be gone. Searches under way keep the old graph, and with it the map.
-        with huge_pages(os.fstat(self._file.handle).st_size):
-            self.graph = library().read_index(f"/proc/self/fd/{self._file.handle}")
-        self._file = None
+        with huge_pages(len(file.whole)):
+            self.graph = self._stored.copied()  # searches under way keep the old graph, and with it the map
+        self._stored = None
 
     def add(self, codes: Floats, threads: int) -> None:
         """(n, d) codes as the next n nodes. No walk may run meanwhile, and none of before may look again."""
@@ -78,9 +76,9 @@ class Links:
 
     def _begin(self) -> None:
         """Leave the map of the file for the memory that `own` got."""
-        if self._loans is not None and self._file is not None:
+        if self._loans is not None and self._stored is not None:
             self._loans.begin()
-            self.graph.referenced_objects, self._file = [self._loans], None
+            self.graph.referenced_objects, self._stored = [self._loans], None
 
     def replace(self, node: int, code: Floats) -> None:
         """Let a node that no link leads to stand for this (d,) code, and link it. No walk may run meanwhile.

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 
+import faiss
 import numpy as np
 import pytest
 
@@ -167,6 +168,35 @@ class TestFile:
             assert index.search(vectors[10:11], 1)[0].tolist() == [[1200]]
         np.testing.assert_array_equal(saved.search(queries, 20)[0], loaded.search(queries, 20)[0])
         assert (path.read_bytes(), path.with_suffix(".nodes").read_bytes()) == before
+
+    @pytest.mark.parametrize("count", [1, 250, 333])
+    def test_codes_begin_with_a_line_of_the_cache(self, tmp_path, count):
+        """In the file, and in the memory in which its map grows."""
+        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(400)
+        saved = make("hnsw_int8")
+        saved.add(np.arange(count), vectors[:count])
+        saved.save(path)
+        loaded = engine(spec).load(path, spec, DIMENSION)
+        for row in range(count, 400):
+            codes = faiss.downcast_index(loaded.graph.walked.links.graph.storage).codes
+            assert (codes.size(), int(codes.data()) % 64) == (row * DIMENSION, 0)
+            loaded.add(np.array([row]), vectors[row : row + 1])
+
+    def test_a_file_of_an_older_release_is_read(self, tmp_path, monkeypatch):
+        """It has no zeros before what faiss wrote. What is found is the same, and it grows as a map and as a copy."""
+        spec, path, vectors = IndexSpec.of("hnsw_int8"), tmp_path / "index.bin", random_vectors(400)
+        saved = make("hnsw_int8")
+        saved.add(np.arange(300), vectors[:300])
+        saved.save(path)
+        whole = path.read_bytes()
+        path.write_bytes(whole.lstrip(b"\0"))
+        assert 0 < len(whole) - path.stat().st_size < 64
+        for lent in (int8_links.lent, lambda *_: None):
+            monkeypatch.setattr(int8_links, "lent", lent)
+            older = engine(spec).load(path, spec, DIMENSION)
+            np.testing.assert_array_equal(older.search(vectors, 20), saved.search(vectors, 20))
+            older.add(np.arange(300, 400), vectors[300:])
+            assert older.search(vectors[350:351], 1)[0].tolist() == [[350]]
 
     @pytest.mark.parametrize("room", [1 << 20, 1])
     def test_a_map_that_grows_is_the_graph_that_a_copy_is(self, tmp_path, monkeypatch, room):
