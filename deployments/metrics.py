@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections import defaultdict, deque
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.serve import metrics
 
-from deployments.ray_internals.direct_record import recorder
 from deployments.ray_internals.first_count import begin
+from deployments.told_histogram import Buckets, ToldHistogram
 from recsys.telemetry import METRICS, Role, zeros
 
 _Sum = tuple[str, tuple[tuple[str, str], ...]]
 """A metric's name and its labels."""
-
-_KEPT = 50_000
-"""Observations that wait at the most: those of ten seconds of a composer with one caller after another."""
-_TOLD = 16
-"""Observations that are told in one go: about 0.1 ms of the event loop."""
-_STEPS = 200
-"""Most goes for what waits, so that they end before the next second."""
-_REST_S = 0.002
-"""Seconds between two goes."""
 
 
 class RayTelemetry:
@@ -38,11 +28,9 @@ class RayTelemetry:
         self._begun: set[_Sum] = set()
         self._counters: dict[str, metrics.Counter] = {}
         self._gauges: dict[str, metrics.Gauge] = {}
-        self._histograms: dict[str, metrics.Histogram] = {}
-        self._recorders: dict[_Sum, Callable[[float], None]] = {}
-        """What takes the values of a histogram with some labels."""
-        self._observed: deque[tuple[str, float, dict[str, str]]] = deque(maxlen=_KEPT)
-        self._telling = False
+        self._histograms: dict[str, ToldHistogram] = {}
+        self._observed: dict[_Sum, Buckets] = {}
+        self._tell: dict[_Sum, Callable[[Sequence[int], float], None]] = {}
         for name, labels in zeros(role):
             self.add(name, 0, **labels)
 
@@ -52,7 +40,7 @@ class RayTelemetry:
             self._sums[name, tuple(labels.items())] += amount
 
     def flush(self) -> None:
-        """Tell Ray what was added and observed. To be called once a second, in the event loop."""
+        """Tell Ray what was added and observed. To be called once a second."""
         with self._summing:
             sums, self._sums = self._sums, defaultdict(float)
         for key, amount in sums.items():
@@ -66,8 +54,11 @@ class RayTelemetry:
             else:
                 begin(self._counters[name], dict(labels))
             self._begun.add(key)
-        if not self._telling:
-            self._tell_observed()
+        for key, observed in list(self._observed.items()):
+            with self._summing:
+                within, total = observed.take()
+            if within[-1]:
+                self._told(key)(within, total)
 
     def set(self, name: str, value: float, **labels: str) -> None:
         if name not in self._gauges:
@@ -75,27 +66,20 @@ class RayTelemetry:
         self._gauges[name].set(value, labels)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
-        # For the same reason a batch is answered first, and its measurements are told when there is time.
-        self._observed.append((name, value, labels))
+        key = name, tuple(labels.items())
+        with self._summing:
+            buckets = self._observed.get(key)
+            if buckets is None:
+                buckets = self._observed[key] = Buckets(METRICS[name].buckets)
+            buckets.add(value)
 
-    def _tell_observed(self) -> None:
-        """Tell Ray some of what was observed, and the rest a moment later: so no request waits for all of it."""
-        some = max(_TOLD, len(self._observed) // _STEPS)
-        for _ in range(min(some, len(self._observed))):
-            name, value, labels = self._observed.popleft()
-            key = (name, tuple(labels.items()))
-            if key not in self._recorders:
-                self._recorders[key] = recorder(self._histogram(name), labels)
-            self._recorders[key](value)
-        self._telling = bool(self._observed)
-        if self._telling:
-            asyncio.get_running_loop().call_later(_REST_S, self._tell_observed)
-
-    def _histogram(self, name: str) -> metrics.Histogram:
-        if name not in self._histograms:
-            metric = METRICS[name]
-            self._histograms[name] = metrics.Histogram(name, metric.help, list(metric.buckets), _labels(name))
-        return self._histograms[name]
+    def _told(self, key: _Sum) -> Callable[[Sequence[int], float], None]:
+        if key not in self._tell:
+            name, labels = key
+            if name not in self._histograms:
+                self._histograms[name] = ToldHistogram(name, METRICS[name])
+            self._tell[key] = self._histograms[name].series(dict(labels))
+        return self._tell[key]
 
 
 def _labels(name: str) -> Any:

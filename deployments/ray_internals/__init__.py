@@ -13,6 +13,7 @@
 | `control_store.py` | the start of Ray's control store | ray/_private/services.py | it ends with its Redis |
 | `haproxy_looks.py` | how often HAProxy is looked for | ray/serve/_private/haproxy.py | half a second is long |
 | `first_count.py` | counters begin at 0 | ray/util/metrics.py | `inc` refuses 0 |
+| `running_sum.py` | sums without `_total` in their names | ray/util/metrics.py | histograms are told value by value |
 | `head_entrance.py` | when the head's HAProxy reports that it goes | ray/serve/_private/haproxy.py | Serve keeps it |
 | `steady_versions.py` | the version of a deployment | ray/serve/_private/config.py | a new shard would restart all |
 | `lone_node.py` | what a job's own Ray starts | ray/_private/node.py | three imports of Ray that nobody uses |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import uuid
@@ -109,11 +110,16 @@ def test_what_prometheus_says_is_what_was_done(live: Live, prometheus: httpx.Cli
     def slates() -> float:
         return value("sum(recsys_slates_total)")
 
-    before = eventually(slates)
+    def batched() -> float:
+        return value('sum(recsys_batch_requests_sum{queue="recommend"})')
+
+    before, batched_before = eventually(slates), eventually(batched)
     assert before
+    assert batched_before
     for user in range(1, 21):
         live.json("GET", f"/v1/users/{user}/recommendations")
     assert eventually(lambda: slates() >= before + 20), (before, slates())
+    assert eventually(lambda: batched() >= batched_before + 20), (batched_before, batched())
 
     def items() -> float:
         return value("sum(max by (deployment) (recsys_items))")
@@ -129,6 +135,21 @@ def test_what_prometheus_says_is_what_was_done(live: Live, prometheus: httpx.Cli
     assert eventually(lambda: query(prometheus, forgetting))  # the loop by which erased users leave the memory
     for sample in query(prometheus, "recsys_recall_ratio"):
         assert 0.9 < float(sample["value"][1]) <= 1.0
+
+
+def test_a_histogram_has_all_its_parts(live: Live, prometheus: httpx.Client) -> None:
+    own = 'deployment="Composer", queue="recommend"'
+    live.recommend("1")
+    assert eventually(lambda: query(prometheus, f"recsys_answer_seconds_count{{{own}}} > 0"))
+    name = f"recsys_answer_seconds_bucket{{{own}}}"
+    found = {s["metric"]["le"]: float(s["value"][1]) for s in query(prometheus, f"sum by (le) ({name})")}
+    edges = sorted(found, key=float)
+    assert [float(edge) for edge in edges] == [*METRICS["recsys_answer_seconds"].buckets, math.inf]
+    within = [found[edge] for edge in edges]
+    assert within == sorted(within)
+    [high] = query(prometheus, f"histogram_quantile(1, sum by (le) ({name}))")
+    [mean] = query(prometheus, f"sum(recsys_answer_seconds_sum{{{own}}}) / sum(recsys_answer_seconds_count{{{own}}})")
+    assert 0 < float(mean["value"][1]) <= float(high["value"][1])
 
 
 def test_no_rule_fails_and_the_recorded_ones_have_values(live: Live, prometheus: httpx.Client) -> None:

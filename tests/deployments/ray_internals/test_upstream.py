@@ -129,6 +129,16 @@ LEANS = {
         ),
         ("serve/metrics.py", r"class Counter\(metrics\.Counter\)", "Serve's counter is one of Ray's"),
     ],
+    "running_sum.py": [
+        ("serve/metrics.py", r"def _add_serve_metric_tags\(tag_keys", "Serve names its labels of a metric"),
+        ("serve/metrics.py", r"def _add_serve_metric_default_tags\(default_tags", "and their values"),
+        ("util/metrics.py", r"from ray\._raylet import \([\s\S]*?Sum as CythonSum", "Ray has sums in C++"),
+        (
+            "_private/telemetry/open_telemetry_metric_recorder.py",
+            r"def register_sum_metric[\s\S]*create_observable_up_down_counter",
+            "the agent offers them by their own names",
+        ),
+    ],
     "head_entrance.py": [
         (
             "serve/_private/haproxy.py",
