@@ -1,7 +1,7 @@
 """A sum that grows, offered by the name that it is given.
 
 Ray's counters end in `_total`, which the parts of a histogram must not. And Ray's own histograms are told each value
-alone; every ten seconds the node's agent tells each of them once more, one after the other and in Python. At 1,000
+alone; every ten seconds the node's agent tells each of them once more, one after the other and in Python. At 850
 requests a second that took a core for 0.4 seconds each time (docs/benchmarks.md).
 """
 
