@@ -80,7 +80,22 @@ class ProfileLoader:
 
         A user whose profile is not ready in time has one that is marked `stale`: what an older profile still tells, or
         nothing. When Redis does not answer there are no profiles. In both cases `profiles` is among the missing parts.
+
+        Redis is asked for the profiles while the shards are for the items: a batch waits for the later answer only.
         """
+        if not item_ids:  # nearly always
+            profiles, missing = await self._profiles(user_ids, serve, budget_s)
+            return Loaded(profiles, {}, missing)
+        asking = self._shards.vectors(serve.version, item_ids, budget_s / 2)
+        (profiles, missing), (vectors, lacking) = await asyncio.gather(
+            self._profiles(user_ids, serve, budget_s), asking
+        )
+        return Loaded(profiles, vectors, tuple(dict.fromkeys((*missing, *lacking))))
+
+    async def _profiles(
+        self, user_ids: Sequence[str], serve: Serve, budget_s: float
+    ) -> tuple[dict[str, UserProfile], tuple[str, ...]]:
+        """Profiles by user id, and the parts that did not answer in time."""
         cached = await self._cached(user_ids, serve, budget_s / 2)
         profiles = {user: profile for user, profile in cached.items() if isinstance(profile, UserProfile)}
         stale = {user: rest for user, rest in cached.items() if isinstance(rest, Stale)}
@@ -95,11 +110,7 @@ class ProfileLoader:
             self._count(rebuilt=len(stale) - still_stale, stale=still_stale)
             complete = complete and not still_stale
             profiles |= renewed
-        vectors: dict[str, Floats] = {}
-        if item_ids:
-            vectors, lacking = await self._shards.vectors(serve.version, item_ids, budget_s / 2)
-            late = tuple(dict.fromkeys((*late, *lacking)))
-        return Loaded(profiles, vectors, late if complete else ("profiles", *late))
+        return profiles, late if complete else ("profiles", *late)
 
     def remembered(self, user_id: str, serve: Serve) -> UserProfile | None:
         """See `Profiles.remembered`."""
