@@ -1,4 +1,4 @@
-"""Profile and candidates of a request alone are asked for at once, and no answer is made of a profile that is old."""
+"""What a request needs is asked for at once, and no answer is made of a profile that is old."""
 
 from __future__ import annotations
 
@@ -122,6 +122,29 @@ async def test_what_more_is_needed_for_is_not_foreseen(world, query):
     """The shards are asked once at the most."""
     await asyncio.gather(world.gateway.recommend(query), return_exceptions=True)
     assert world.clients[0].searches <= 1
+
+
+async def test_redis_is_asked_while_the_shards_look_items_up(world, monkeypatch):
+    """Each answers only once the other has been asked."""
+    looked_up, loaded = asyncio.Event(), asyncio.Event()
+    vectors, mget = world.clients[0].vectors, world.redis.mget
+
+    async def looking_up(*lookup: Any) -> Any:
+        looked_up.set()
+        await loaded.wait()
+        return await vectors(*lookup)
+
+    async def loading(keys: Any) -> Any:
+        loaded.set()
+        await looked_up.wait()
+        return await mget(keys)
+
+    world.clients[0].vectors = looking_up
+    monkeypatch.setattr(world.redis, "mget", loading)
+    with_basket = RecQuery(k=5, user_id="u", basket=(event("u", "sky-9"),))
+    slate = await asyncio.wait_for(world.gateway.recommend(with_basket), 30)
+    assert slate.degraded == ()
+    assert "sky-9" not in ids(slate)
 
 
 async def test_no_search_is_left_behind(world):
