@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from recsys.shard.shard import Shard
 from recsys.state import item_counts, redis_keys
+from recsys.state.connection import ask
 from recsys.state.counting_script import FEED
 from recsys.state.item_counts import PAGE, Counts
 
@@ -21,10 +24,11 @@ MANY = 100_000
 """Items of a shard from which on their numbers are looked for among Redis' keys. 100,000 are read in 0.2 s."""
 _ALL_ANEW_S = 86_400.0
 """Seconds after which a feed reads all numbers again: no feed names numbers that expired or were changed by hand."""
+_END = ("GET", redis_keys.SEQUENCES)
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 
-
-Pages = list[list[tuple[bytes, float]]]
-"""By feed, items and the numbers of their changes, in the order of these."""
+Pages = list[list[bytes]]
+"""By feed, items, each followed by the number of its change, in the order of these."""
 
 
 class PopularityFeed:
@@ -62,10 +66,10 @@ class PopularityFeed:
             self._seen, self._server, self._all_at = [end] * len(self._keys), server, time.monotonic()
             pages = await self._changes()
         while True:
-            if changed := [item.decode() for page in pages for item, _ in page]:
+            if changed := [item.decode() for page in pages for item in page[::2]]:
                 await self._take(shard, shard.present(changed))
-            self._seen = [int(page[-1][1]) if page else seen for page, seen in zip(pages, self._seen, strict=True)]
-            if all(len(page) < self._page for page in pages):
+            self._seen = [int(page[-1]) if page else seen for page, seen in zip(pages, self._seen, strict=True)]
+            if all(len(page) < 2 * self._page for page in pages):
                 break
             pages = await self._changes()
         self._end = end
@@ -88,35 +92,29 @@ class PopularityFeed:
 
     async def _look(self) -> tuple[int, str]:
         """Number of the last change, and the server's run_id ("" where this user may not read it)."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.get(redis_keys.SEQUENCES)
-        pipe.info("server")
-        end, server = await pipe.execute(raise_on_error=False)
-        if isinstance(end, Exception):
-            raise end
-        return int(end or 0), str(server["run_id"]) if isinstance(server, dict) else ""
+        end: bytes | None
+        try:
+            end, about = await ask(self._redis, [_END, ("INFO", "server")])
+        except ResponseError:
+            [end], about = await ask(self._redis, [_END]), b""
+        named = _RUN_ID.search(about)
+        return int(end or 0), named[1].decode() if named else ""
 
     async def _feeds(self) -> tuple[bool, Pages]:
         """Whether a feed has dropped changes that the shard has not seen, and the first page of those that it holds."""
-        pipe = self._redis.pipeline(transaction=False)
-        for key in self._keys:
-            pipe.zcard(key)
-            pipe.zrange(key, 0, 0, withscores=True)
-        self._ask_changes(pipe)
-        feeds = await pipe.execute()
+        held = [(("ZCARD", key), ("ZRANGE", key, 0, 0, "WITHSCORES")) for key in self._keys]
+        feeds = await ask(self._redis, [*itertools.chain(*held), *self._newer()])
         feeds, pages = feeds[: 2 * len(self._keys)], feeds[2 * len(self._keys) :]
         ends = zip(feeds[::2], feeds[1::2], self._seen, strict=True)
-        return any(size >= FEED and oldest[0][1] > seen for size, oldest, seen in ends), pages
+        return any(size >= FEED and int(oldest[1]) > seen for size, oldest, seen in ends), pages
 
     async def _changes(self) -> Pages:
-        pipe = self._redis.pipeline(transaction=False)
-        self._ask_changes(pipe)
-        return list(await pipe.execute())
+        return await ask(self._redis, self._newer())
 
-    def _ask_changes(self, pipe: Pipeline) -> None:
-        """By feed, up to a page of items that have changed since the shard has read it."""
-        for key, seen in zip(self._keys, self._seen, strict=True):
-            pipe.zrange(key, f"({seen}", "+inf", byscore=True, offset=0, num=self._page, withscores=True)
+    def _newer(self) -> list[tuple[Any, ...]]:
+        """Commands: by feed, up to a page of items that have changed since the shard has read it."""
+        told = ("BYSCORE", "LIMIT", 0, self._page, "WITHSCORES")
+        return [("ZRANGE", key, f"({seen}", "+inf", *told) for key, seen in zip(self._keys, self._seen, strict=True)]
 
     async def _take(self, shard: Shard, item_ids: Sequence[str]) -> None:
         async with shard.changing:  # the reading as well: an upsert in between has newer numbers

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
@@ -123,6 +124,19 @@ class Client(Redis):
         if self._trips is None:
             self._trips = SharedConnection(self.connection_pool)
         return await self._trips.call(commands)
+
+
+async def ask(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The replies to a few commands that only read, as the server sends them: see `Client.trip`, made again over a
+    connection of its own where that fails. Raises RedisError, of several the first.
+    """
+    if isinstance(redis, Client):
+        with suppress(ConnectionError, ResponseError):
+            return await redis.trip(commands)
+    pipe = redis.pipeline(transaction=False)
+    for name, *args in commands:
+        pipe.execute_command(name.encode(), *args)  # redis-py makes something else of the replies to a str
+    return list(await pipe.execute())
 
 
 class _Named(Client):

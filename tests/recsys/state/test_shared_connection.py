@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, TimeoutError  # noqa: A004 - redis's own is meant
 
-from recsys.state.connection import connect
+from recsys.state.connection import ask, connect
 from recsys.state.redis_keys import Key
 
 
@@ -68,6 +68,19 @@ async def test_what_the_server_refuses_is_raised(redis: Redis) -> None:
         await redis.execute_command("MGET")
     await redis.hset("recsys:hash", "a", "1")
     assert await redis.mget(["recsys:hash"]) == [None]
+
+
+async def test_what_is_asked_is_answered_alike_with_and_without_the_connection(redis: Redis, shared_valkey) -> None:
+    """As the server sends it, and what it refuses is raised."""
+    await redis.zadd("recsys:set", {"a": 1.0, "b": 2.0})
+    commands = [("ZRANGE", "recsys:set", 0, -1, "WITHSCORES"), ("GET", "recsys:none"), ("INFO", "server")]
+    async with Redis.from_url(shared_valkey.url, protocol=2) as plain:
+        for client in (redis, plain):
+            *values, about = await ask(client, commands)
+            assert values == [[b"a", b"1", b"b", b"2"], None]
+            assert b"run_id:" in about
+            with pytest.raises(RedisError, match="wrong number of arguments"):
+                await ask(client, [("GET",)])
 
 
 @pytest.fixture
