@@ -26,6 +26,7 @@ from deployments.api import (
 from deployments.api.front import Front
 from deployments.api.hot_requests import HotRequests
 from deployments.api.live import Frames
+from deployments.api.short_items import ShortItems
 from deployments.api.traces import Traces
 from deployments.api.versions import Switch, not_here
 from recsys.access.gate import Gate
@@ -64,4 +65,5 @@ def make_api(gateway: Gateway, gate: Gate, traces: Traces, switch: Switch = not_
     access.document(app, gate)
     hot_requests = HotRequests(gateway, gate, traces)
     hot, record = reads.user_recommendations(gateway), writes.recording(gateway)
-    return Front(app, gate, lambda: gateway.settings, hot, record, hot_requests, traces)
+    items = ShortItems(writes.reading(gateway), writes.deleting(gateway), reads.similar_items(gateway))
+    return Front(app, gate, lambda: gateway.settings, hot, record, items, hot_requests, traces)

@@ -25,6 +25,7 @@ from deployments.api.one_write import send_whole, server_of
 from deployments.api.problems import answer_to
 from deployments.api.safety import SAFETY
 from deployments.api.short_events import Record, is_short, recorded
+from deployments.api.short_items import ShortItems
 from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.config.serving import Serving
@@ -54,7 +55,7 @@ class Front:
       by the routes.
     - Where no key is asked for, a request must name this machine as its host.
     - A body over `limits.body_bytes` is refused while it is being read, and one that takes longer than `limits.body_s`.
-    - POST /v1/events of a few events that are right goes straight to its endpoint.
+    - POST /v1/events of a few events that are right goes straight to its endpoint, and so do right calls of one item.
     - GET /v1/users/{user_id}/recommendations goes straight to its endpoint, which FastAPI documents like any other. A
       connection over which one has come is a hot line from then on.
     """
@@ -66,6 +67,7 @@ class Front:
         settings: Callable[[], Serving],
         hot: Endpoint,
         record: Record,
+        items: ShortItems,
         hot_requests: HotRequests,
         traces: Traces,
     ) -> None:
@@ -75,6 +77,7 @@ class Front:
         self._settings = settings
         self._hot = hot
         self._record = record
+        self._items = items
         self.hot_requests = hot_requests
         self.router = app.router
         # Serve looks a request's route up here, for its metrics: the hot one is to be found first.
@@ -114,6 +117,8 @@ class Front:
                 receive, answer = self._within_limit(receive, scope["recsys.caller"]), None
                 if is_short(scope, path):
                     answer, receive = await recorded(self._record, scope, receive)
+                elif (asked := self._items.asked(request, path)) is not None:
+                    answer = await asked
                 if answer is None:
                     await self._app(scope, receive, _with_safety(send))
                     return

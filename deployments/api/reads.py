@@ -36,6 +36,7 @@ from deployments.api.schemas import (
     Variant,
     Version,
 )
+from deployments.api.short_items import Similar
 from deployments.api.slate_body import written
 from deployments.api.user_queries import UserQueries
 from recsys.config.scenarios import Kind
@@ -62,36 +63,10 @@ def user_recommendations(gateway: Gateway) -> Callable[[Request], Awaitable[Resp
     return recommendations_of_user
 
 
-def router(gateway: Gateway) -> APIRouter:
-    routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
-    platform, queries = gateway.platform, BodyQueries(gateway)
-    slate_out: dict[str, Any] = {"response_model": SlateOut}
+def similar_items(gateway: Gateway) -> Similar:
+    """The endpoint of GET /v1/items/{item_id}/similar: front.py calls it past FastAPI, see `short_items.py`."""
+    platform = gateway.platform
 
-    routes.get(  # the id is read in the body, see parsing.py
-        "/users/{user_id}/recommendations",
-        **slate_out,
-        openapi_extra=documented("user_id", RecommendQuery),
-    )(user_recommendations(gateway))
-
-    def query_of(request: Request, body: RecommendBody | SearchBody, call: Kind) -> RecQuery:
-        query = queries.of(body, call, body.k, include_seen=body.include_seen)
-        return of_request(queries.asked_by(body, query), request, log=body.log)
-
-    @routes.post("/recommendations", **slate_out)
-    async def recommendations(request: Request, body: RecommendBody) -> Response:
-        """Recommendations with all that can be said of them in a body."""
-        query, why_not = query_of(request, body, "home"), tuple(body.why_not)
-        choice = Choice(body.version, body.variant)
-        return await _answer(gateway, request, query, page=body.page, why_not=why_not, choice=choice)
-
-    @routes.post("/rank", **slate_out)
-    async def rank(request: Request, body: RankBody) -> Response:
-        """Put the given items in order for a user; unknown ones are left out and named."""
-        query = queries.ranking(body.items, body.scenario, explain=body.explain, rules=body.rules)
-        query = of_request(queries.asked_by(body, query), request, log=body.log)
-        return await _answer(gateway, request, query)
-
-    @routes.get("/items/{item_id}/similar", **slate_out)
     async def similar(
         request: Request,
         item_id: ItemId,
@@ -120,6 +95,40 @@ def router(gateway: Gateway) -> APIRouter:
         )
         query = of_request(query, request, log=log)
         return await _answer(gateway, request, query, page=page, choice=Choice(version, variant))
+
+    return similar
+
+
+def router(gateway: Gateway) -> APIRouter:
+    routes = APIRouter(prefix="/v1", tags=["recommendations"], route_class=CheckedRoute)
+    queries = BodyQueries(gateway)
+    slate_out: dict[str, Any] = {"response_model": SlateOut}
+
+    routes.get(  # the id is read in the body, see parsing.py
+        "/users/{user_id}/recommendations",
+        **slate_out,
+        openapi_extra=documented("user_id", RecommendQuery),
+    )(user_recommendations(gateway))
+
+    def query_of(request: Request, body: RecommendBody | SearchBody, call: Kind) -> RecQuery:
+        query = queries.of(body, call, body.k, include_seen=body.include_seen)
+        return of_request(queries.asked_by(body, query), request, log=body.log)
+
+    @routes.post("/recommendations", **slate_out)
+    async def recommendations(request: Request, body: RecommendBody) -> Response:
+        """Recommendations with all that can be said of them in a body."""
+        query, why_not = query_of(request, body, "home"), tuple(body.why_not)
+        choice = Choice(body.version, body.variant)
+        return await _answer(gateway, request, query, page=body.page, why_not=why_not, choice=choice)
+
+    @routes.post("/rank", **slate_out)
+    async def rank(request: Request, body: RankBody) -> Response:
+        """Put the given items in order for a user; unknown ones are left out and named."""
+        query = queries.ranking(body.items, body.scenario, explain=body.explain, rules=body.rules)
+        query = of_request(queries.asked_by(body, query), request, log=body.log)
+        return await _answer(gateway, request, query)
+
+    routes.get("/items/{item_id}/similar", **slate_out)(similar_items(gateway))
 
     @routes.post("/search", **slate_out)
     async def search(request: Request, body: SearchBody) -> Response:

@@ -16,6 +16,7 @@ from deployments.api.problems import AllRefused, refused_out
 from deployments.api.routes import CheckedRoute
 from deployments.api.schemas import EventsBody, ItemsBody
 from deployments.api.short_events import Record
+from deployments.api.short_items import OfItem
 from deployments.api.whole_items import checked_items, upserted
 from recsys.data.canonical import canonical
 from recsys.data.item_patch import patched
@@ -50,6 +51,25 @@ def recording(gateway: Gateway) -> Record:
         return json_answer({**asdict(recorded), **refused_out(read.refused)})
 
     return events
+
+
+def reading(gateway: Gateway) -> OfItem:
+    """The endpoint of GET /v1/items/{item_id}: front.py calls it past FastAPI, see `short_items.py`."""
+
+    async def get_item(item_id: ItemId) -> Response:
+        return json_answer(asdict(await gateway.items.item(item_id)))
+
+    return get_item
+
+
+def deleting(gateway: Gateway) -> OfItem:
+    """The endpoint of DELETE /v1/items/{item_id}, which goes the same ways."""
+
+    async def delete_item(item_id: ItemId, wait: Wait = None, version: Version = None) -> Response:
+        """Take an item out of every answer; 404 when it is not there."""
+        return json_answer(asdict(await gateway.items.delete(item_id, wait_visible=wait is not None, version=version)))
+
+    return delete_item
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -99,15 +119,8 @@ def router(gateway: Gateway) -> APIRouter:
         following = listed[-1].item_id if len(listed) == limit else None
         return json_answer({"items": [asdict(item) for item in listed], "next_cursor": following})
 
-    @routes.get("/items/{item_id}", response_model=ItemOut)
-    async def get_item(item_id: ItemId) -> Response:
-        return json_answer(asdict(await gateway.items.item(item_id)))
-
-    @routes.delete("/items/{item_id}", response_model=WrittenOut)
-    async def delete_item(item_id: ItemId, wait: Wait = None, version: Version = None) -> Response:
-        """Take an item out of every answer; 404 when it is not there."""
-        return json_answer(asdict(await gateway.items.delete(item_id, wait_visible=wait is not None, version=version)))
-
+    routes.get("/items/{item_id}", response_model=ItemOut)(reading(gateway))
+    routes.delete("/items/{item_id}", response_model=WrittenOut)(deleting(gateway))
     return routes
 
 

@@ -12,7 +12,6 @@ While the shards of the platform change, a write goes to the logs of the old one
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,22 +23,27 @@ from recsys.datatypes import Floats, Item
 from recsys.errors import Conflict, Unavailable
 from recsys.routing import Router
 from recsys.serving.written_layouts import WrittenLayouts
-from recsys.state import item_counts, redis_keys
+from recsys.state import redis_keys
+from recsys.state.item_counts import RELEASE
 from recsys.state.item_log import Change, Delete, LogId, Upsert, fields_of
 from recsys.state.layouts import EPOCH
+from recsys.state.lua_calls import next_number, run_many
 
-_WRITE = """
--- KEYS: layouts; for each item its ticket and its version, then the log of each of its changes.
+_WRITE = (
+    RELEASE
+    + """
+-- KEYS: layouts; for each item its ticket, its version and its counter, then the log of each of its changes.
 -- ARGV: ticket, its lifetime in seconds, version or '', its lifetime, the ticket of each item's last write or '' for
--- whichever it is; the epoch of the layouts that the changes are for; for each item the number of changes, for each of
--- these the number of its fields, and the fields. Answers nothing, and writes nothing, when the epoch is another.
+-- whichever it is; the epoch of the layouts that the changes are for; '1' where the items are deleted, so that their
+-- counters expire, or ''; for each item the number of changes, for each of these the number of its fields, and the
+-- fields. Answers nothing, and writes nothing, when the epoch is another.
 local ticket, version = tonumber(ARGV[1]), ARGV[3]
 local expected = ARGV[5]
 if redis.call('HGET', KEYS[1], 'EPOCH') ~= ARGV[6] then return {} end
-local key, arg, answers = 2, 7, {}
+local key, arg, answers = 2, 8, {}
 while key <= #KEYS do
-  local last, highest, changes = KEYS[key], KEYS[key + 1], tonumber(ARGV[arg])
-  key, arg = key + 2, arg + 1
+  local last, highest, counter, changes = KEYS[key], KEYS[key + 1], KEYS[key + 2], tonumber(ARGV[arg])
+  key, arg = key + 3, arg + 1
   local why = ''
   local before = redis.call('GET', last) or '0'
   if tonumber(before) > ticket or (expected ~= '' and before ~= expected) then
@@ -60,11 +64,13 @@ while key <= #KEYS do
   if why == '' then
     redis.call('SET', last, ARGV[1], 'EX', ARGV[2])
     if version ~= '' then redis.call('SET', highest, version, 'EX', ARGV[4]) end
+    if ARGV[7] ~= '' then release(counter) end
   end
   answers[#answers + 1] = answer
 end
 return answers
 """.replace("EPOCH", EPOCH)
+)
 
 _VERSION_S = 400 * 86_400
 """Seconds for which a caller's version of an item is stored, from the last write with one. That is longer than callers
@@ -108,7 +114,7 @@ class ItemWriter:
     async def ticket(self) -> int:
         """The place of a write among all writes. Take it when the write arrives."""
         try:
-            return int(await self._redis.incr(redis_keys.TICKETS))
+            return int(await next_number(self._redis, redis_keys.TICKETS))
         except (RedisError, OSError) as error:
             raise Unavailable(_AWAY) from error
 
@@ -161,15 +167,11 @@ class ItemWriter:
 
     async def delete(self, item_id: str, ticket: int, version: int | None = None) -> Logged:
         """An entry in every shard that may hold the item; the first stands for it."""
-        logged = await self._write(
-            [item_id], lambda router: [[(n, Delete(item_id)) for n in router.holders(item_id)]], ticket, version
-        )
-        if logged.newest:
-            with contextlib.suppress(
-                RedisError, OSError
-            ):  # the item is deleted; only its counts live longer than needed
-                await item_counts.release(self._redis, [item_id])
-        return logged
+
+        def changes_of(router: Router) -> list[list[tuple[int, Change]]]:
+            return [[(n, Delete(item_id)) for n in router.holders(item_id)]]
+
+        return await self._write([item_id], changes_of, ticket, version, deleted=True)
 
     async def _write(
         self,
@@ -178,7 +180,10 @@ class ItemWriter:
         ticket: int,
         version: int | None,
         expected: int | None = None,
+        *,
+        deleted: bool = False,
     ) -> Logged:
+        """`deleted`: whether all the changes are deletes."""
         try:
             layouts = await self._layouts.read()
             for _ in range(_MOVES):
@@ -189,7 +194,9 @@ class ItemWriter:
                     for own, added in zip(changes, changes_of(layout.router), strict=True):
                         own += [(LogId(layout.id, shard), change) for shard, change in added]
                 first = [ticket, self._kept_s, _or_empty(version), _VERSION_S, _or_empty(expected), layouts.epoch]
-                answers: list[list[bytes]] = await self._script(*_arguments(item_ids, changes, first))
+                first.append("1" if deleted else "")
+                call = _arguments(item_ids, changes, first)
+                [answers] = await run_many(self._redis, self._script, [call])
                 if answers:
                     return _logged(item_ids, changes, answers, version)
                 layouts = await self._layouts.look()
@@ -205,7 +212,7 @@ def _arguments(
     keys, args = [redis_keys.LAYOUTS], list(first)
     for item_id, own in zip(item_ids, changes, strict=True):
         logs = [redis_keys.log(log.shard, log.layout) for log, _ in own]
-        keys += [redis_keys.written(item_id), redis_keys.version(item_id), *logs]
+        keys += [redis_keys.written(item_id), redis_keys.version(item_id), redis_keys.count(item_id), *logs]
         args.append(len(own))
         for _, change in own:
             fields = [part for pair in fields_of(change).items() for part in pair]

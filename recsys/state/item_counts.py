@@ -44,6 +44,16 @@ _NUMBERS = np.dtype([("likes", "<f8"), ("trend", "<f8"), ("prolonged", "<f8"), (
 from recsys:sequences when it was first counted: a later counter of the same item is another."""
 _NONE = np.array([(0.0, -np.inf, np.inf, 0.0)], _NUMBERS).tobytes()
 
+RELEASE = f"""
+local function release(counter)
+  if redis.call('STRLEN', counter) == {_NUMBERS.itemsize} then
+    redis.call('SETRANGE', counter, 16, string.rep('\\0', 8))
+    redis.call('EXPIRE', counter, {UNHELD_S})
+  end
+end
+"""
+"""Lua: lets the numbers of a deleted item expire, unless a shard holds the item again before."""
+
 _PROLONG = f"""
 -- KEYS: counters. ARGV: Unix seconds of now; seconds to live
 for _, key in ipairs(KEYS) do
@@ -98,15 +108,6 @@ async def counted(redis: Redis) -> AsyncIterator[list[str]]:
 
 async def prolong(redis: Redis, item_ids: Sequence[str]) -> None:
     """Keep the numbers of items that a shard holds from expiring."""
-    await _set_lifetime(redis, item_ids, time.time(), HELD_S)
-
-
-async def release(redis: Redis, item_ids: Sequence[str]) -> None:
-    """Let the numbers of deleted items expire, unless a shard holds the item again before."""
-    await _set_lifetime(redis, item_ids, 0.0, UNHELD_S)
-
-
-async def _set_lifetime(redis: Redis, item_ids: Sequence[str], now: float, seconds: int) -> None:
-    script = redis.register_script(_PROLONG)
+    script, now = redis.register_script(_PROLONG), repr(time.time())
     for start in range(0, len(item_ids), PAGE):
-        await script(keys=[redis_keys.count(i) for i in item_ids[start : start + PAGE]], args=[repr(now), seconds])
+        await script(keys=[redis_keys.count(i) for i in item_ids[start : start + PAGE]], args=[now, HELD_S])
