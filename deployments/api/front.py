@@ -120,7 +120,7 @@ class Front:
                 elif (asked := self._items.asked(request, path)) is not None:
                     answer = await asked
                 if answer is None:
-                    await self._app(scope, receive, _with_safety(send))
+                    await self._app(scope, receive, _with(_headers(scope), send))
                     return
                 response = answer
             else:
@@ -128,12 +128,9 @@ class Front:
                 response = await self._hot(request)
         except Exception as error:  # noqa: BLE001 - what FastAPI's handlers do for the other routes
             response = answer_to(request, error)
-        response.raw_headers.extend(SAFETY)
-        tells_id = "recsys.past_serve" in scope  # Serve sends the id otherwise
-        if tells_id:
-            response.raw_headers.append((b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
+        response.raw_headers.extend(_headers(scope))
         await send_whole(response, scope, receive, send)
-        put_before(server_of(send), self.hot_requests.take, tells_id=tells_id)
+        put_before(server_of(send), self.hot_requests.take, tells_id=_tells_id(scope))
 
     def _within_limit(self, receive: Receive, caller: HttpCaller) -> Receive:
         limits, read, parts = self._settings().limits, 0, 0
@@ -163,13 +160,25 @@ class Front:
         return receive_within
 
 
-def _with_safety(send: Send) -> Send:
-    async def send_with_safety(message: Message) -> None:
+def _tells_id(scope: Scope) -> bool:
+    """Whether the answer is to name the request's id: Serve does, of what goes through it."""
+    return "recsys.past_serve" in scope
+
+
+def _headers(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
+    """What every answer has."""
+    if not _tells_id(scope):
+        return SAFETY
+    return (*SAFETY, (b"x-request-id", scope["recsys.request_id"].encode("latin-1")))
+
+
+def _with(headers: Sequence[tuple[bytes, bytes]], send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *SAFETY]
+            message["headers"] = [*message["headers"], *headers]
         await send(message)
 
-    return send_with_safety
+    return send_with_headers
 
 
 def _for_browsers(answer: ASGIApp, origins: Sequence[str]) -> ASGIApp:

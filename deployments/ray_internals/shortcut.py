@@ -1,8 +1,9 @@
-"""The hottest call's way past what Serve does around a request, by the hook that Serve has for middleware.
+"""The way of short calls past what Serve does around a request, by the hook that Serve has for middleware.
 
 Serve gives every request a context, counters and time measurements of its own, and looks through its headers for what
-we do not use: a third of the composer's time. The hot call counts in our metrics and goes without: Serve's own numbers
-of HTTP requests leave it out. A composer that stops is drained for a fixed time, whatever Serve counts.
+we do not use: a third of the composer's time. The hottest call goes without, and so do events and what is asked about
+one item: Serve's own numbers of HTTP requests leave them out. A composer that stops is drained for a fixed time,
+whatever Serve counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployments.api.front import Front
 
-_HOT = re.compile(rb"/v1/users/[^/?]+/recommendations(\?.*)?")
+_SHORT = {
+    "GET": re.compile(rb"/v1/(users/[^/?]+/recommendations|items/[^/?]+(/similar)?)(\?.*)?"),
+    "POST": re.compile(rb"/v1/events(\?.*)?"),
+    "DELETE": re.compile(rb"/v1/items/[^/?]+(\?.*)?"),
+}
+"""Paths by method."""
 
 
 class Shortcut:
@@ -27,16 +33,16 @@ class Shortcut:
         self._front: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hot = scope["type"] == "http" and scope["method"] == "GET" and _HOT.fullmatch(scope["raw_path"])
-        if not hot:
+        short = _SHORT.get(scope["method"]) if scope["type"] == "http" else None
+        if short is None or short.fullmatch(scope["raw_path"]) is None:
             await self._app(scope, receive, send)
             return
-        app = self._hot_app()
+        app = self._past_serve()
         if app is not self._app:
             scope["recsys.past_serve"] = True
         await app(scope, receive, send)
 
-    def _hot_app(self) -> ASGIApp:
+    def _past_serve(self) -> ASGIApp:
         """The Front, once Serve says what this replica runs: a moment after it has begun to listen."""
         if self._front is not None:
             return self._front

@@ -86,3 +86,25 @@ async def test_what_is_right_goes_the_short_way_and_the_rest_does_not(make_http,
     assert (await http.get("/v1/items/sea-1/similar?explain=true")).status_code == 200
     assert (await http.get("/v1/items/sea-1?k=2")).status_code == 422
     assert len(of_fastapi) == 2
+
+
+async def test_past_serve_every_answer_names_its_request(make_http):
+    """Whichever way it goes here: Serve does not."""
+    http = await make_http()
+
+    async def ids(path: str, query: bytes) -> list[bytes]:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"localhost"), (b"x-request-id", b"r")]
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
+        await http.front({**scope, "recsys.past_serve": True}, receive, send)
+        return [value for name, value in sent[0]["headers"] if name == b"x-request-id"]
+
+    for path, query in (("/v1/items/sea-1", b""), ("/v1/items/sea-1", b"k=1"), ("/v1/items/none", b"")):
+        assert await ids(path, query) == [b"r"]

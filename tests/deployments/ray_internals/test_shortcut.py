@@ -1,4 +1,4 @@
-"""The hottest call goes past Serve's wrapper, everything else through it."""
+"""Short calls go past Serve's wrapper, everything else through it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,25 @@ def replica(monkeypatch):
     return context
 
 
-async def test_the_hot_call_goes_to_the_front_and_others_through_serve(replica):
+async def test_short_calls_go_to_the_front_and_others_through_serve(replica):
     front, through = Told(), Told()
     replica.servable_object = SimpleNamespace(app=front)
     app = Shortcut(through)
-    hot = [http(b"/v1/users/a%2Fb/recommendations"), http(b"/v1/users/1/recommendations?k=2")]
+    short = [
+        http(b"/v1/users/a%2Fb/recommendations"), http(b"/v1/users/1/recommendations?k=2"), http(b"/v1/events", "POST"),
+        http(b"/v1/items/a"), http(b"/v1/items/a/similar?k=2"), http(b"/v1/items/a?wait=visible", "DELETE"),
+    ]  # fmt: skip
     others = [
         http(b"/v1/users/1/recommendations", "POST"), http(b"/v1/users/1/2/recommendations"),
         http(b"/v1/users/1/recommendations/"), http(b"/v1/users//recommendations"), http(b"/v1/users/1/events"),
+        http(b"/v1/events"), http(b"/v1/events/1", "DELETE"), http(b"/v1/items", "GET"), http(b"/v1/items", "POST"),
+        http(b"/v1/items/a", "PUT"), http(b"/v1/items/a/similar", "DELETE"), http(b"/v1/items/a/b"),
         {"type": "websocket", "raw_path": b"/v1/users/1/recommendations"}, {"type": "lifespan"},
     ]  # fmt: skip
-    for scope in hot + others:
+    for scope in short + others:
         await app(scope, None, None)
-    assert front.calls == hot
-    assert all(scope["recsys.past_serve"] for scope in hot)
+    assert front.calls == short
+    assert all(scope["recsys.past_serve"] for scope in short)
     assert through.calls == others
     assert not any("recsys.past_serve" in scope for scope in others)
 
