@@ -1,4 +1,5 @@
-/* What a walk found, without what its request excludes, and what was proposed, each item once, for `chosen_rows.py`.
+/* What a walk found, without what its request excludes, what was proposed, each item once, and which filters match it,
+ * for `chosen_rows.py`.
  *
  * One call takes the place of some ten calls of numpy on arrays of one request, and gives the same.
  */
@@ -137,7 +138,52 @@ end:
     return result;
 }
 
+/* Sets bit f of each row's bits, which are all clear, where mask f has the row. Returns 0 for a row that is in no mask. */
+static int match(const char *const *masks, const int64_t *known, int64_t filters, const int64_t *rows, int64_t n,
+                 uint8_t *bits) {
+    int64_t width = (filters + 7) / 8;
+    for (int64_t f = 0; f < filters; f++)
+        for (int64_t i = 0; i < n; i++) {
+            if (rows[i] < 0 || rows[i] >= known[f]) return 0;
+            __builtin_prefetch(masks[f] + rows[i]);
+        }
+    for (int64_t f = 0; f < filters; f++)
+        for (int64_t i = 0; i < n; i++) bits[i * width + f / 8] |= (uint8_t)((masks[f][rows[i]] != 0) << (f % 8));
+    return 1;
+}
+
+static PyObject *py_match(PyObject *self, PyObject *args) {
+    (void)self;
+    PyObject *given, *result = NULL;
+    Py_buffer rows, bits;
+    if (!PyArg_ParseTuple(args, "O!y*w*", &PyTuple_Type, &given, &rows, &bits)) return NULL;
+    int64_t filters = (int64_t)PyTuple_Size(given), n = (int64_t)(rows.len / 8), read = 0;
+    Py_buffer *buffers = calloc((size_t)filters + 1, sizeof *buffers);
+    const char **masks = malloc(((size_t)filters + 1) * sizeof *masks);
+    int64_t *known = malloc(((size_t)filters + 1) * sizeof *known);
+    if (buffers == NULL || masks == NULL || known == NULL) {
+        PyErr_NoMemory();
+        goto end;
+    }
+    for (; read < filters; read++) {
+        if (PyObject_GetBuffer(PyTuple_GetItem(given, read), &buffers[read], PyBUF_SIMPLE)) goto end;
+        masks[read] = buffers[read].buf, known[read] = (int64_t)buffers[read].len;
+    }
+    if (bits.len != n * ((filters + 7) / 8)) PyErr_SetString(PyExc_ValueError, "masks that do not fit their bits");
+    else if (!match(masks, known, filters, rows.buf, n, bits.buf))
+        PyErr_SetString(PyExc_IndexError, "a row that a mask does not have");
+    else result = Py_NewRef(Py_None);
+end:
+    for (int64_t f = 0; f < read; f++) PyBuffer_Release(&buffers[f]);
+    free(buffers);
+    free(masks);
+    free(known);
+    RELEASE(&rows, &bits);
+    return result;
+}
+
 static PyMethodDef methods[] = {
+    {"match", py_match, METH_VARARGS, "match(masks, rows, bits)"},
     {"first", py_first, METH_VARARGS, "first(rows, keys, alive, requests, wanted, excluded, places) -> how many; -1: too few"},
     {"once", py_once, METH_VARARGS, "once(requests, rows, bits, keys, places, joined, tags) -> how many; -1: keys are shared"},
     {NULL, NULL, 0, NULL},

@@ -1,7 +1,8 @@
-"""Which rows of a walk are proposed, and what is proposed, each item once, by compiled code where it is there.
+"""Which rows of a walk are proposed, what is proposed, each item once, and which filters match it, by compiled code
+where it is there.
 
 `choosing.c` is compiled when the project is installed. Where it was not, and where more is to be looked at than it
-does, these functions give None, and numpy does all of it (`neighbours.py`, `search.py`).
+does, these functions give None, and numpy does all of it (`neighbours.py`, `search.py`, `rule_matches.py`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from recsys.compiled import compiled
 from recsys.datatypes import Floats, Keys, Rows
 from recsys.shard.proposals import Bools, Ints, Proposals
+
+Bits = npt.NDArray[np.uint8]
 
 ALL = np.zeros(0, bool)
 """Stands for (n,) of which all hold."""
@@ -29,6 +33,7 @@ class Choosing(Protocol):
     def once(
         self, requests: Ints, rows: Rows, bits: Ints, keys: Keys, places: Ints, joined: Ints, tags: Keys, /
     ) -> int: ...
+    def match(self, masks: tuple[Bools, ...], rows: Rows, bits: Bits, /) -> None: ...
 
 
 CHOOSING: Choosing | None = compiled("recsys.shard.choosing")
@@ -98,3 +103,14 @@ def once(proposed: Proposals, keys: Keys, choosing: Choosing | None = CHOOSING) 
     if filled < n:
         places, joined, tags = places[:filled], joined[:filled], tags[:filled]
     return Once(proposed.rows.take(places), joined, None if scores is None else scores.take(places), tags)
+
+
+def matching(masks: tuple[Bools, ...], rows: Rows, choosing: Choosing | None = CHOOSING) -> Bits | None:
+    """(n, ceil(masks / 8)) uint8: bit f, from the lowest, of each row tells whether mask f has it; None: there is no
+    compiled code.
+    """
+    if choosing is None:
+        return None
+    bits = np.zeros((len(rows), -(-len(masks) // 8)), np.uint8)
+    choosing.match(masks, np.ascontiguousarray(rows), bits)
+    return bits

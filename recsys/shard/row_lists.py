@@ -50,6 +50,8 @@ class RowLists:
         self._lock = threading.Lock()
         self._columns: dict[str, _Best] = {}
         self._masks: LRUCache[Filter, Mask] = LRUCache(CACHED // 2, getsizeof=_weight)
+        self._together: tuple[tuple[Filter, ...], tuple[Mask, ...]] = ((), ())
+        """Filters that were asked for together last, and their masks: batch after batch has the same rules."""
         self._answers: LRUCache[tuple[str, Filter | None], tuple[Rows, bool]] = LRUCache(
             CACHED // 2, getsizeof=lambda answer: _weight(answer[0])
         )
@@ -79,12 +81,24 @@ class RowLists:
                 self._masks[given] = mask
         return mask
 
-    def holds(self, masks: Iterable[Filter], ranked: Iterable[Filter]) -> bool:
+    def masks(self, filters: tuple[Filter, ...]) -> tuple[Mask, ...]:
+        """The mask of each of them."""
+        asked, masks = self._together
+        if asked != filters or any(len(mask) < len(self._items) for mask in masks):
+            masks = tuple([self.mask(given) for given in filters])
+            if sum(map(_weight, masks)) <= CACHED // 2:
+                self._together = filters, masks
+        return masks
+
+    def holds(self, masks: tuple[Filter, ...], ranked: Iterable[Filter]) -> bool:
         """Whether no row has to be looked at for the masks of these filters, and for `ranked` by likes of those."""
         with self._lock:
             self._renewed()
-            n = len(self._items)
-            there = all((mask := self._masks.get(given)) is not None and len(mask) >= n for given in masks)
+            n, (asked, known) = len(self._items), self._together
+            if asked == masks and all(len(mask) >= n for mask in known):
+                there = True  # nearly always
+            else:
+                there = all((mask := self._masks.get(given)) is not None and len(mask) >= n for given in masks)
             return there and all(("popular", given) in self._answers for given in ranked)
 
     def count(self, given: Filter | None) -> int:

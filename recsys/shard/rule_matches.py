@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from recsys.columns import lengths
 from recsys.datatypes import Filter, Floats, Keys, Rows
 from recsys.shard.candidates import QUERY, TASTE, ShardQuery
+from recsys.shard.chosen_rows import matching
 from recsys.shard.proposals import Proposals, eligible
 from recsys.shard.shard import Shard
 from recsys.shard.sources import BITS
@@ -23,8 +25,10 @@ def matches(shard: Shard, query: ShardQuery, rows: Rows) -> npt.NDArray[np.uint8
     """(n, ceil(filters / 8)) uint8: bit f, from the lowest, of each row tells whether `rule_filters[f]` matches it."""
     if not query.rule_filters:
         return np.zeros((len(rows), 0), np.uint8)
-    columns = [shard.lists.mask(given)[rows] for given in query.rule_filters]
-    return np.packbits(np.stack(columns, axis=1), axis=1, bitorder="little")
+    masks = shard.lists.masks(query.rule_filters)
+    if (bits := matching(masks, rows)) is not None:
+        return bits
+    return np.packbits(np.stack([mask[rows] for mask in masks], axis=1), axis=1, bitorder="little")
 
 
 def known(shard: Shard, query: ShardQuery) -> bool:
@@ -42,7 +46,8 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     """
     if not query.rule_wants:
         return []
-    slack, vectors = lengths(query.exclude_offsets).tolist(), _vectors(query)
+    slack = lengths(query.exclude_offsets).tolist() if len(query.exclude) else [0] * query.size
+    vectors = _vectors(query)
     alike: dict[tuple[int, int, int, Filter | None], list[int]] = {}
     for request, number, k in query.rule_wants:
         most = max(k + slack[request], _SCORED)
@@ -53,10 +58,7 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
         rule, requests = query.rule_filters[number], np.array(wanting)
         ranked = shard.lists.ranked("popular", rule, most)
         read = shared.setdefault((number, most), _Vectors(shard, ranked))
-        keep = eligible(shard, requests, ranked[None], excluded, own)
-        # One line stands for all requests where nothing is excluded.
-        whole: list[bool] = np.logical_and.reduce(keep, axis=1).tolist() * (len(wanting) // len(keep))
-        every = [request for request, all_of_them in zip(wanting, whole, strict=True) if all_of_them]
+        every = _with_all(shard, requests, ranked, excluded, own)
         every = [request for request in every if request in vectors] if k < len(ranked) <= 2 * _SCORED else []
         if every:
             rows = _rows_of_all(shard, read, ranked, k, [vectors[request] for request in every])
@@ -64,6 +66,7 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
         if len(every) == len(wanting):  # nearly always
             continue
         done = set(every)
+        keep = eligible(shard, requests, ranked[None], excluded, own)
         for request, kept in zip(wanting, np.broadcast_to(keep, (len(wanting), len(ranked))), strict=True):
             if request in done:
                 continue
@@ -76,6 +79,15 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
                 chosen = ranked[_chosen(read, places, k, vectors.get(request))]
             proposals.append(_proposed(np.full(len(chosen), request), chosen))
     return proposals
+
+
+def _with_all(shard: Shard, requests: Rows, ranked: Rows, excluded: Keys, own: Filter | None) -> list[int]:
+    """Those of the requests that may have all of these rows, which are alive."""
+    if own is None and not len(excluded):
+        return cast("list[int]", requests.tolist())
+    whole = eligible(shard, requests, ranked[None], excluded, own).all(axis=1)
+    # One line stands for all requests where nothing is excluded.
+    return cast("list[int]", requests[np.broadcast_to(whole, len(requests))].tolist())
 
 
 def _proposed(requests: Rows, rows: Rows) -> Proposals:
@@ -145,9 +157,9 @@ def _chosen_of_all(vectors: _Vectors, matches: int, k: int, queries: Floats) -> 
 def _vectors(query: ShardQuery) -> dict[int, Floats]:
     """By request what it asks to be like, else the user's taste, (width,); requests without either are left out."""
     found: dict[int, Floats] = {}
-    roles, requests = query.vector_role.tolist(), query.vector_request.tolist()
     for role in (QUERY, TASTE):  # of one role the first counts
-        for place, request in enumerate(requests):
-            if roles[place] == role and request not in found:
+        places = (query.vector_role == role).nonzero()[0]
+        for place, request in zip(places.tolist(), query.vector_request[places].tolist(), strict=True):
+            if request not in found:
                 found[request] = query.vectors[place]
     return found
