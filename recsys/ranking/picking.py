@@ -1,4 +1,5 @@
-"""The order of a batch's candidates, and the items of its slates, by compiled code where that was compiled.
+"""The order of a batch's candidates, those that rules match, and the items of its slates, by compiled code where that
+was compiled.
 
 `picks.c` is compiled when the project is installed. Where it was not, numpy and Python give the same, more slowly.
 """
@@ -37,6 +38,8 @@ class Picks(Protocol):
 
     def order(self, offsets: Ints, scores: Floats, twins: Keys, order: Ints, /) -> bool: ...
 
+    def matched(self, matches: npt.NDArray[np.uint8], filters: int, rows: Ints, ends: Ints, /) -> None: ...
+
     def pinned(self, offsets: Ints, order: Ints, rows: Ints, sizes: Ints, position: int, slates: Ints, /) -> None: ...
 
     def slates(
@@ -58,6 +61,17 @@ def ordered(candidates: CandidateSet, scores: Floats, picks: Picks | None = PICK
         return None
     order = np.empty(len(scores), np.int64)
     return order if picks.order(candidates.offsets, scores, candidates.twins, order) else None
+
+
+def matched(matches: npt.NDArray[np.uint8], filters: int, picks: Picks | None = PICKS) -> list[Ints]:
+    """Return for each of the filters the positions of the candidates that match it, in ascending order. `matches`: see
+    `CandidateSet`.
+    """
+    if picks is None:
+        return [(matches[:, f // 8] & (1 << f % 8)).nonzero()[0] for f in range(filters)]
+    rows, ends = np.empty(len(matches) * filters, np.int64), np.empty(filters, np.int64)
+    picks.matched(np.ascontiguousarray(matches), filters, rows, ends)
+    return [rows[start:end] for start, end in pairwise((0, *ends.tolist()))]
 
 
 def with_pin(

@@ -1,4 +1,4 @@
-/* The order of a batch's candidates, and the items of its slates, for `picking.py`, which says what the arrays hold.
+/* The order of a batch's candidates, those that rules match, and the items of its slates, for `picking.py`, which says what the arrays hold.
  *
  * One call takes the place of some thirty calls of numpy on arrays of one request, and of a loop of Python over what was
  * picked. Both give the same: scores are ordered as numpy's lexsort does it and rounded as its `round` does it.
@@ -47,6 +47,29 @@ static PyObject *py_order(PyObject *self, PyObject *args) {
     free(room);
 end:
     RELEASE(&offsets, &scores, &twins, &order);
+    return result;
+}
+
+static PyObject *py_matched(PyObject *self, PyObject *args) {
+    (void)self;
+    Py_buffer matches, rows, ends;
+    long long filters;
+    if (!PyArg_ParseTuple(args, "y*Lw*w*", &matches, &filters, &rows, &ends)) return NULL;
+    PyObject *result = NULL;
+    int64_t width = (filters + 7) / 8, n = width > 0 ? (int64_t)matches.len / width : 0, filled = 0;
+    if (filters < 0 || matches.len != n * width || rows.len != n * filters * 8 || ends.len != filters * 8)
+        PyErr_SetString(PyExc_ValueError, "candidates that do not fit each other");
+    else {
+        const uint8_t *bits = matches.buf;
+        int64_t *to = rows.buf;
+        for (int64_t f = 0; f < filters; f++) {
+            for (int64_t i = 0; i < n; i++)
+                if (bits[i * width + f / 8] >> f % 8 & 1) to[filled++] = i;
+            ((int64_t *)ends.buf)[f] = filled;
+        }
+        result = Py_NewRef(Py_None);
+    }
+    RELEASE(&matches, &rows, &ends);
     return result;
 }
 
@@ -215,6 +238,7 @@ static PyObject *py_slates(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
+    {"matched", py_matched, METH_VARARGS, "matched(matches, filters, rows, ends)"},
     {"order", py_order, METH_VARARGS, "order(offsets, scores, twins, order) -> whether no two are equal"},
     {"pinned", py_pinned, METH_VARARGS, "pinned(offsets, order, rows, sizes, position, slates)"},
     {"slates", py_slates, METH_VARARGS,

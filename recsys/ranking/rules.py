@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Filter, Floats, Rule
+from recsys.ranking.picking import matched
 from recsys.ranking.placement import Placement, Placing
 from recsys.shard.candidates import CandidateSet
 
@@ -68,15 +69,19 @@ class BatchRules(msgspec.Struct, frozen=True):
 
     def effects(self, candidates: CandidateSet, now: float) -> list[Effect]:
         """What each rule does to the candidates of the requests that have it."""
+        if not self.sets:
+            return []
         effects = []
+        found = dict(zip(self.filters, matched(candidates.matches, len(self.filters)), strict=True))
+        whole = np.ones(len(candidates.keys), np.float32)
         for rule, requests in self._members():
-            rows = self._matches(rule, candidates)
+            rows = np.arange(len(whole)) if rule.filter is None else found[rule.filter]
             if len(requests) < len(self.by_request):
                 having = np.zeros(len(self.by_request), bool)
                 having[requests] = True
                 rows = rows[having[candidates.requests[rows]]]
             fresh = rule.kind == "fresh"
-            signal = _fresh(rule, candidates.columns[rows, 2], now) if fresh else np.ones(len(rows), np.float32)
+            signal = _fresh(rule, candidates.columns[rows, 2], now) if fresh else whole[: len(rows)]
             effects.append(Effect(f"rule:{rule.name}", rule.weight, rows, signal, rule))
         return effects
 
@@ -90,13 +95,6 @@ class BatchRules(msgspec.Struct, frozen=True):
             for rule in rules:
                 members.setdefault(rule, []).extend(requests)
         return list(members.items())
-
-    def _matches(self, rule: Rule, candidates: CandidateSet) -> Ints:
-        """Places of the candidates of all requests that match the rule."""
-        if rule.filter is None:
-            return np.arange(len(candidates.keys))
-        byte, bit = divmod(self.filters.index(rule.filter), 8)
-        return (candidates.matches[:, byte] & (1 << bit)).nonzero()[0]
 
     def placings(self, effects: Sequence[Effect]) -> list[Placing]:
         """What the rules pin and promote."""
@@ -146,7 +144,8 @@ def with_effects(scores: Floats, effects: Sequence[Effect]) -> Floats:
         return scores
     ruled = scores.copy()
     for effect in effects:
-        ruled[effect.rows] += np.float32(effect.weight) * effect.signal
+        if len(effect.rows):
+            ruled[effect.rows] += np.float32(effect.weight) * effect.signal
     return ruled
 
 

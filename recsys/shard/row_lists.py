@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | the best rows of each column | 16 for each of 8,192 rows | changed rows leave it and find their place |
 | a mask for each filter | 1 for each row | rows that came are tested; no row's attributes ever change |
+| masks asked for together last | none, unless they were dropped | they are asked for anew when rows came |
 | answers for a column and a filter | 8 for each row of the list | all are dropped |
 | how many rows match a filter | few | all are dropped |
 

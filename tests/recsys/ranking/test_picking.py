@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from recsys.columns import StringColumn
-from recsys.ranking.picking import LIKED, PICKS, ordered, slates
+from recsys.ranking.picking import LIKED, PICKS, matched, ordered, slates
 from recsys.shard.candidates import BECAUSE, ROLES, CandidateSet
 from tests.support.drawn_candidates import candidates_of
 
@@ -105,3 +105,18 @@ def test_rows_and_strings_that_are_not_there_are_refused() -> None:
         candidates = structs.replace(candidates, titles=StringColumn(candidates.titles.blob, offsets))
         with pytest.raises(ValueError, match="do not fit their column"):
             slates(candidates, scores, [np.array([3, 2])], [lambda *_: ()], PICKS)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 90), st.integers(0, 20))
+@settings(max_examples=60, deadline=None)
+def test_matches_of_filters_are_those_of_numpy(seed: int, n: int, filters: int) -> None:
+    bits = np.random.default_rng(seed).integers(0, 256, (n, -(-filters // 8)), np.uint8)
+    found, plain = matched(bits, filters, PICKS), matched(bits, filters, None)
+    assert len(found) == len(plain) == filters
+    for ours, theirs in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_matches_of_more_filters_than_there_are_bits_for_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit each other"):
+        matched(np.zeros((3, 1), np.uint8), 9, PICKS)

@@ -11,7 +11,7 @@ from recsys.datatypes import KEY_BITS
 from recsys.shard import neighbours
 from recsys.shard import search as searching
 from recsys.shard.candidates import BECAUSE, QUERY, TASTE, tag
-from recsys.shard.chosen_rows import ALL, CHOOSING, Lines, first, once
+from recsys.shard.chosen_rows import ALL, CHOOSING, Lines, first, matching, once
 from recsys.shard.proposals import Proposals
 from recsys.shard.search import search
 from recsys.transport import wire
@@ -112,3 +112,25 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
             once(Proposals(np.zeros(2, np.int64), np.array([0, wrong]), np.ones(2, np.int64)), keys, CHOOSING)
     with pytest.raises(ValueError, match="do not fit"):
         once(Proposals(np.zeros(1, np.int64), np.array([0, 1]), np.ones(2, np.int64)), keys, CHOOSING)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 20))
+@settings(max_examples=60, deadline=None)
+def test_bits_of_masks_are_those_that_numpy_packs(seed: int, n: int, filters: int) -> None:
+    """Of masks that know more rows than are looked at, and not as many each."""
+    rng = np.random.default_rng(seed)
+    masks = tuple(rng.random(50 + rng.integers(9)) < 0.4 for _ in range(filters))
+    rows = rng.integers(0, 50, n)
+    columns = np.stack([mask[rows] for mask in masks], axis=1)
+    bits = matching(masks, rows, CHOOSING)
+    np.testing.assert_array_equal(bits, np.packbits(columns, axis=1, bitorder="little"))
+
+
+def test_a_row_that_a_mask_does_not_have_is_refused() -> None:
+    mask = np.ones(5, bool)
+    for row in (-1, 4):
+        with pytest.raises(IndexError, match="a mask does not have"):
+            matching((mask, mask[:4]), np.array([0, row]), CHOOSING)
+    assert CHOOSING is not None
+    with pytest.raises(ValueError, match="do not fit"):
+        CHOOSING.match((mask,), np.array([0]), np.zeros(2, np.uint8))

@@ -83,6 +83,21 @@ def test_lists_stay_right_while_the_table_changes(monkeypatch, seed):
     assert lists.ranked("popular", None).tolist() == plain(items, "popular", None)
 
 
+def test_masks_asked_for_together_are_those_of_each():
+    """Again and again, of other filters, and when rows came; and it is known whether one has to be made."""
+    rng, items = np.random.default_rng(0), table()
+    lists = RowLists(items)
+    for start in range(0, 60, 20):
+        upsert(items, [item(n, rng) for n in range(start, start + 20)])
+        for filters in ((EVEN, RARE), (EVEN, RARE), (ODD,), (RARE, ODD, EVEN)):
+            masks = lists.masks(filters)
+            assert lists.holds(filters, ())
+            for given, mask in zip(filters, masks, strict=True):
+                assert mask.tolist() == items.attributes.mask(given, len(items)).tolist()
+        upsert(items, [item(start, rng)])
+        assert not lists.holds((EVEN, RARE), ())
+
+
 def test_one_change_does_not_make_a_list_anew(monkeypatch):
     """Of a large table all rows are looked at once; after an upsert and a like only those two are."""
     monkeypatch.setattr(rowlists, "BEST", 64)
