@@ -41,7 +41,7 @@ class Traffic:
             found = await everything(self.world)
             assert not [i for i in found if self.gone.get(i, asked) < asked]
             self.answers += 1
-            await asyncio.sleep(0.05)  # the builds need the core, too
+            await asyncio.sleep(0.08)  # the builds need the core, too
 
     async def went_on(self) -> None:
         """Wait until some more answers have come."""
@@ -58,7 +58,7 @@ class Traffic:
             slate = await self.world.gateway.recommend(RecQuery(user_id=f"u{n}", k=1000))
             assert slate.degraded == ()
             assert item not in {r.item_id for r in slate.items}
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def write(self, name: str) -> None:
         for n in itertools.count():
@@ -76,7 +76,7 @@ class Traffic:
                 del self.titles[item_id]
                 with pytest.raises(NotFound):
                     await self.world.gateway.items.item(item_id)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.08)
 
 
 async def test_shards_change_under_reads_and_writes(make_world):

@@ -81,7 +81,7 @@ class Traffic:
             if self.over.is_set():
                 return
             await ask(n)
-            await asyncio.sleep(0.1)  # the builds need the core, too
+            await asyncio.sleep(0.15)  # the builds need the core, too
 
     async def write(self) -> None:
         for n in itertools.count():
@@ -94,14 +94,14 @@ class Traffic:
             if n % 2:
                 assert (await self.world.gateway.items.delete(name, wait_visible=True)).visible
                 self.deleted[name] = time.monotonic()
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     async def swap(self) -> None:
         for n in range(10):
             version = self.world.store.rollback().version if n in (3, 7) else await self.build((OTHER, PLAIN)[n % 2])
             assert await eventually(lambda v=version: self.world.follower.serve.version == v, 60)
             before = self.answers
-            assert await eventually(lambda before=before: self.answers > before + 20, 60)
+            assert await eventually(lambda before=before: self.answers > before + 12, 60)
         self.over.set()
 
     async def build(self, spec: EncoderSpec) -> str:
