@@ -19,8 +19,9 @@ from msgspec import DecodeError
 from redis.asyncio import Redis
 from redis.exceptions import LockError
 
-from recsys.outcomes.log_files import HOUR_MS, WHOLE, LogFiles, begin_of, hour_of, united
+from recsys.outcomes.log_files import HOUR_MS, WHOLE, LogFiles, begin_of, hour_of
 from recsys.outcomes.tables import ANSWERS, OUTCOMES, answers_table, outcomes_table
+from recsys.outcomes.uniting import united
 from recsys.state import redis_keys
 from recsys.state.redis_keys import Key
 from recsys.state.slate_stream import SlateStream, Slot, StreamEntry

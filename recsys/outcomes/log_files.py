@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from recsys import files
-from recsys.config.platform import Platform
 from recsys.files import reached
+
+if TYPE_CHECKING:  # the process of a report only lists: it would take twice as long to start
+    import pyarrow as pa
+
+    from recsys.config.platform import Platform
 
 WHOLE = "hour.parquet"
 _HOUR = "%Y-%m-%dT%H"
@@ -80,6 +81,8 @@ class LogFiles:
 
     def read(self, kind: str, hour: str, name: str) -> pa.Table | None:
         """None where there is no such file."""
+        import pyarrow.parquet as pq  # noqa: PLC0415 - see above
+
         content = self.content(kind, hour, name)
         return None if content is None else pq.read_table(io.BytesIO(content))
 
@@ -93,6 +96,10 @@ class LogFiles:
 
     def merge(self, kind: str, hour: str, name: str, table: pa.Table) -> None:
         """Write a file, with the entries that it holds already and the table does not."""
+        import pyarrow.parquet as pq  # noqa: PLC0415 - see above
+
+        from recsys.outcomes.uniting import united  # noqa: PLC0415
+
         before = self.read(kind, hour, name)
         sink = io.BytesIO()
         pq.write_table(table if before is None else united([before, table]), sink, compression="zstd")
@@ -105,6 +112,8 @@ class LogFiles:
 
     def take(self, kind: str, hour: str, name: str, path: Path) -> None:
         """Write a file that was read from another log, as `merge` does."""
+        import pyarrow.parquet as pq  # noqa: PLC0415 - see above
+
         self.merge(kind, hour, name, pq.read_table(path))
 
     def remove(self, kind: str, hour: str, name: str) -> None:
@@ -142,14 +151,3 @@ class LogFiles:
                 fs, root = url_to_fs(self.url)
             self._opened = fs, str(root).rstrip("/")
         return self._opened
-
-
-def united(tables: Sequence[pa.Table]) -> pa.Table:
-    """All rows of the tables, each once, in the order of the stream."""
-    every = pa.concat_tables(tables, promote_options="default")  # a file of before may lack a column
-    rows = every.sort_by([("entry", "ascending"), ("place", "ascending")]).combine_chunks()
-    if rows.num_rows < 2:
-        return rows
-    changes = [pc.not_equal(rows[key].slice(1), rows[key].slice(0, rows.num_rows - 1)) for key in ("entry", "place")]
-    first = pa.chunked_array([pa.array([True]), *pc.or_(*changes).chunks])
-    return rows.filter(first)
