@@ -6,12 +6,13 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
@@ -20,7 +21,7 @@ from deployments.api.traces import Traces
 from recsys.access.gate import Gate
 from recsys.config.index import IndexSpec
 from recsys.serving import evidence, held_version, item_calls, left_out, shard_replica
-from recsys.state import slate_stream
+from recsys.state import redis_keys, slate_stream
 from recsys.state.connection import connect
 from recsys.transport.channel import Channel
 from recsys.versions.store import VersionStore
@@ -29,7 +30,7 @@ from tests.support.late_routes import make_routes_late
 from tests.support.lesson import Lesson
 from tests.support.own_valkey import Valkey
 from tests.support.stores import Running, missing
-from tests.support.world import World
+from tests.support.world import World, eventually
 
 # A slow machine must not fail a test: no example has a deadline. Examples are the same in every run: more of them would
 # find no more tomorrow than today.
@@ -199,10 +200,51 @@ async def make_http(make_world: Callable[..., Any]) -> AsyncIterator[Callable[..
 
         async def make(**options: Any) -> Any:
             world = await make_world(**({"shards": 1} | options))
-            front = make_api(world.gateway, Gate(), Traces("r"))
-            transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
-            http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
-            http.world, http.front = world, front
-            return await started.enter_async_context(http)
+            return await started.enter_async_context(_client(world))
 
         yield make
+
+
+@asynccontextmanager
+async def _standing(folders: pytest.TempPathFactory, first_versions: Path, shards: int) -> AsyncIterator[World]:
+    """In a Valkey of its own: that of all tests is emptied before each."""
+    server = Valkey()
+    server.start()
+    try:
+        async with (
+            connect(server.url, timeout_s=20) as redis,
+            World(
+                folders.mktemp("standing") / "versions", redis, shards=shards, first_versions=first_versions
+            ) as world,
+        ):
+            assert await eventually(lambda: redis.exists(redis_keys.LAYOUTS))  # the last of what it writes by itself
+            before = set(await redis.keys())
+            yield world
+            written = set(await redis.keys()) - before
+            assert not written, f"a test has written into the platform that others only ask: {written}"
+    finally:
+        server.remove()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing_world(tmp_path_factory: pytest.TempPathFactory, first_versions: Path) -> AsyncIterator[World]:
+    """A platform in this process for all tests of a file that only ask, and change nothing of it. They stand one behind
+    another and are marked `asyncio(loop_scope="module")`: its loop stands still while other tests run.
+    """
+    async with _standing(tmp_path_factory, first_versions, 2) as world:
+        yield world
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing_http(tmp_path_factory: pytest.TempPathFactory, first_versions: Path) -> AsyncIterator[Any]:
+    """As `make_http`, for all tests of a file that change nothing: see `standing_world`."""
+    async with _standing(tmp_path_factory, first_versions, 1) as world, _client(world) as http:
+        yield http
+
+
+def _client(world: World) -> Any:
+    front = make_api(world.gateway, Gate(), Traces("r"))
+    transport = httpx.ASGITransport(app=front, raise_app_exceptions=False)
+    http: Any = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+    http.world, http.front = world, front
+    return http

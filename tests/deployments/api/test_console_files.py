@@ -16,36 +16,38 @@ OURS = sorted(
 )
 
 
-@pytest.fixture
-async def http(make_http):
-    return await make_http()
+asking = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_the_root_leads_to_the_console(http):
-    answer = await http.get("/")
+@asking
+async def test_the_root_leads_to_the_console(standing_http):
+    answer = await standing_http.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/console")
 
 
-async def test_the_page_may_load_from_here_alone(http):
-    answer = await http.get("/console")
+@asking
+async def test_the_page_may_load_from_here_alone(standing_http):
+    answer = await standing_http.get("/console")
     assert answer.headers["content-type"].startswith("text/html")
     policy = answer.headers["content-security-policy"].split("; ")
     assert policy[0] == "default-src 'self'"
     assert "unsafe" not in answer.headers["content-security-policy"]
 
 
-async def test_what_the_page_names_is_there(http):
-    page = (await http.get("/console")).text
+@asking
+async def test_what_the_page_names_is_there(standing_http):
+    page = (await standing_http.get("/console")).text
     named = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert named
     for path in named:
-        assert (await http.get(f"/{path}")).status_code == 200, path
+        assert (await standing_http.get(f"/{path}")).status_code == 200, path
 
 
-async def test_nothing_else_is_served(http, subtests):
+@asking
+async def test_nothing_else_is_served(standing_http, subtests):
     for path in ("/console/none.js", "/console/../api/app.py", "/console/vendor/uPlot.LICENSE", "/console/"):
         with subtests.test(path):
-            assert (await http.get(path)).status_code == 404
+            assert (await standing_http.get(path)).status_code == 404
 
 
 def test_every_import_leads_to_a_file():

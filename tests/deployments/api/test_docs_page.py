@@ -35,21 +35,19 @@ class Page(HTMLParser):
         self.inline += data.strip() if self._in_script else ""
 
 
-@pytest.fixture
-async def http(make_http: Any) -> httpx.AsyncClient:
-    return await make_http()
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_the_page_loads_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:
+async def test_the_page_loads_nothing_from_elsewhere(standing_http: httpx.AsyncClient) -> None:
     """Its scripts, styles and pictures lie here, and its policy lets it load no others."""
-    answer = await http.get("/docs")
+    answer = await standing_http.get("/docs")
     page = Page(answer.text)
     assert answer.headers["content-type"].startswith("text/html")
     assert len(page.loads) == 4
     assert page.inline == ""
     for path in page.loads:
         assert not re.match(r"(https?:)?//|/", path), path
-        asset = await http.get(f"/{path}")
+        asset = await standing_http.get(f"/{path}")
         assert asset.status_code == 200
         assert len(asset.content) > 100
         assert asset.headers["x-content-type-options"] == "nosniff"
@@ -57,31 +55,31 @@ async def test_the_page_loads_nothing_from_elsewhere(http: httpx.AsyncClient) ->
     assert rules["default-src"] == "'none'"
     assert rules["script-src"] == rules["connect-src"] == "'self'"
     assert "http" not in answer.headers["content-security-policy"]
-    assert "cdn" not in (await http.get("/docs/start.js")).text
+    assert "cdn" not in (await standing_http.get("/docs/start.js")).text
 
 
-async def test_the_page_shows_the_description_that_is_there(http: httpx.AsyncClient) -> None:
+async def test_the_page_shows_the_description_that_is_there(standing_http: httpx.AsyncClient) -> None:
     """Relative to itself, as behind a prefix; its own paths are no part of the description."""
-    [url] = re.findall(r'url: "([^"]+)"', (await http.get("/docs/start.js")).text)
-    paths = (await http.get(f"/{url}")).json()["paths"]
+    [url] = re.findall(r'url: "([^"]+)"', (await standing_http.get("/docs/start.js")).text)
+    paths = (await standing_http.get(f"/{url}")).json()["paths"]
     assert "/v1/events" in paths
     assert not any(path.startswith("/docs") for path in paths)
 
 
-async def test_what_is_no_call_leads_to_a_page_that_is_there(http: httpx.AsyncClient) -> None:
-    [path] = re.findall(r"listed at (/\w+)", (await http.get("/v1/nothing")).json()["detail"])
-    assert (await http.get(path)).status_code == 200
+async def test_what_is_no_call_leads_to_a_page_that_is_there(standing_http: httpx.AsyncClient) -> None:
+    [path] = re.findall(r"listed at (/\w+)", (await standing_http.get("/v1/nothing")).json()["detail"])
+    assert (await standing_http.get(path)).status_code == 200
     for gone in ("/redoc", "/docs/oauth2-redirect", "/docs/", "/docs/redoc.standalone.js"):
-        assert (await http.get(gone)).status_code == 404, gone
+        assert (await standing_http.get(gone)).status_code == 404, gone
 
 
-async def test_the_page_is_open_where_keys_are_asked_for(http: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_page_is_open_where_keys_are_asked_for(standing_http: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what the program can do, and nothing of what it holds; next to it everything is closed."""
     _, digest = new_key()
     monkeypatch.setenv("RECSYS_API_KEYS", f"keys: [{{name: shop, sha256: {digest}, scopes: [read]}}]")
     gate = Gate()
     await gate.configure(Security())
-    front = make_api(http.world.gateway, gate, Traces("r"))
+    front = make_api(standing_http.world.gateway, gate, Traces("r"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=front), base_url="http://shop.example") as asking:
         for path in ("/docs", *(f"/{path}" for path in Page((await asking.get("/docs")).text).loads), "/openapi.json"):
             assert (await asking.get(path)).status_code == 200, path

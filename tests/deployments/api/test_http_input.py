@@ -13,6 +13,8 @@ from starlette.routing import Route
 from recsys.data.filters import FilterIn, compile_filter
 from tests.support.wrong_calls import ELEMENTS, GOOD, JSON, call, wrong
 
+asking = pytest.mark.asyncio(loop_scope="module")
+
 
 async def routes(http: httpx.AsyncClient) -> list[tuple[str, str]]:
     """(method, path) of every call of the API; pages that show it are none."""
@@ -22,23 +24,26 @@ async def routes(http: httpx.AsyncClient) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-async def test_every_route_is_made_once(make_http):
+@asking
+async def test_every_route_is_made_once(standing_http):
     """Those of a router that is included FastAPI makes anew at the first request, which would wait for all of them."""
-    http = await make_http()
+    http = standing_http
     assert len(await routes(http)) <= len(http.front.routes)
     assert all(isinstance(route, Route) for route in http.front.routes)
 
 
-async def test_every_route_refuses_a_parameter_that_it_does_not_have(make_http):
+@asking
+async def test_every_route_refuses_a_parameter_that_it_does_not_have(standing_http):
     """`exclude` belongs to bodies: told, and not passed over in silence."""
-    http = await make_http()
+    http = standing_http
     for method, path in await routes(http):
         found = wrong(await call(http, method, path, query="?exclude=2"), "exclude", "unknown_field")
         assert "parameters" in found["detail"]
 
 
-async def test_a_parameter_that_is_given_twice_is_refused(make_http):
-    http = await make_http()
+@asking
+async def test_a_parameter_that_is_given_twice_is_refused(standing_http):
+    http = standing_http
     for path in ("/v1/users/{user_id}/recommendations", "/v1/items/{item_id}/similar"):
         wrong(await call(http, "GET", path, query="?k=1&k=2"), "k", "bad_input")
 
@@ -126,9 +131,10 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
 }  # fmt: skip
 
 
-async def test_every_route_names_the_wrong_field_as_users_write_it(make_http):
+@asking
+async def test_every_route_names_the_wrong_field_as_users_write_it(standing_http):
     """Bodies of every call, each with one field wrong: no name of pydantic's own, nothing that UTF-8 cannot carry."""
-    http = await make_http()
+    http = standing_http
     taking = [(m, path) for m, path in await routes(http) if m in ("POST", "PUT", "PATCH")]
     taking.remove(("PATCH", "/v1/items/{item_id}"))  # what it leaves out stays as it was
     taking.remove(("POST", "/v1/admin/rollback"))  # it takes no body
@@ -144,8 +150,9 @@ async def test_every_route_names_the_wrong_field_as_users_write_it(make_http):
             wrong(answer, name, "missing")
 
 
-async def test_a_filter_in_a_query_string_is_told_alike(make_http):
-    http = await make_http()
+@asking
+async def test_a_filter_in_a_query_string_is_told_alike(standing_http):
+    http = standing_http
     for path in ("/v1/users/{user_id}/recommendations", "/v1/items/{item_id}/similar"):
         for condition, at in CONDITIONS:
             if "ud83d" not in json.dumps(condition):
@@ -153,6 +160,27 @@ async def test_a_filter_in_a_query_string_is_told_alike(make_http):
                 wrong(await call(http, "GET", path, query=query), f"filter.must[1]{at}")
         for text in ("{", "5", '{"must": [{"key": "\\ud83d", "eq": 1}]}'):
             wrong(await call(http, "GET", path, query="?" + urlencode({"filter": text})), "filter")
+
+
+@pytest.mark.parametrize("what", ["events", "items"])
+@asking
+async def test_a_bulk_of_which_nothing_is_right_is_a_wrong_call(standing_http, what):
+    """422 with what is wrong of each; an empty one is no wrong call."""
+    http = standing_http
+    answer = await call(http, "POST", f"/v1/{what}", {what: [{}, 5]})
+    found = wrong(answer, what, "all_refused")
+    assert [one["index"] for one in found["refused"]] == [0, 1]
+    assert (found["refused_count"], found["refused_indexes"]) == (2, [0, 1])
+    assert (await call(http, "POST", f"/v1/{what}", {what: []})).status_code == 200
+
+
+@asking
+async def test_a_body_that_is_no_utf8_is_refused(standing_http):
+    http = standing_http
+    for body in (b"\xff\xfe", '{"events": []}'.encode("utf-16")):
+        wrong(await http.post("/v1/events", content=body, headers=JSON), "body", "malformed_json")
+    answer = await http.post("/v1/events", content='{"events": []}'.encode("utf-8-sig"), headers=JSON)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("what", ["events", "items"])
@@ -197,25 +225,6 @@ async def test_text_that_utf8_cannot_carry_sinks_neither_a_bulk_nor_a_search(mak
     events = [event, *({**event, name: half} for name in (*event, "request_id", "timestamp", "value"))]
     answer = await call(http, "POST", "/v1/events", {"events": events})
     assert (answer.json()["accepted"], answer.json()["refused_count"]) == (1, 7)
-
-
-@pytest.mark.parametrize("what", ["events", "items"])
-async def test_a_bulk_of_which_nothing_is_right_is_a_wrong_call(make_http, what):
-    """422 with what is wrong of each; an empty one is no wrong call."""
-    http = await make_http()
-    answer = await call(http, "POST", f"/v1/{what}", {what: [{}, 5]})
-    found = wrong(answer, what, "all_refused")
-    assert [one["index"] for one in found["refused"]] == [0, 1]
-    assert (found["refused_count"], found["refused_indexes"]) == (2, [0, 1])
-    assert (await call(http, "POST", f"/v1/{what}", {what: []})).status_code == 200
-
-
-async def test_a_body_that_is_no_utf8_is_refused(make_http):
-    http = await make_http()
-    for body in (b"\xff\xfe", '{"events": []}'.encode("utf-16")):
-        wrong(await http.post("/v1/events", content=body, headers=JSON), "body", "malformed_json")
-    answer = await http.post("/v1/events", content='{"events": []}'.encode("utf-8-sig"), headers=JSON)
-    assert answer.status_code == 200
 
 
 def test_numbers_of_a_filter_keep_their_value():

@@ -15,6 +15,61 @@ from recsys.state import item_counts
 from tests.support.slates import ids, only
 from tests.support.world import TOPICS, catalogue, event, eventually, topic_of
 
+asking = pytest.mark.asyncio(loop_scope="module")
+
+
+@asking
+async def test_a_user_is_not_needed(standing_world):
+    """A query without user, text or item is answered like a cold user's."""
+    assert len(ids(await standing_world.gateway.recommend(RecQuery(k=7)))) == 7
+
+
+@asking
+async def test_a_bad_request_fails_alone(standing_world):
+    """Of requests that travel together, the one with an unknown scenario gets BadInput, the others their slates."""
+    queries = [RecQuery(k=3), RecQuery(k=3, scenario="nope"), RecQuery(k=3, scenario="similar", like_item="sea-1")]
+    good, bad, similar = await asyncio.gather(
+        *(standing_world.gateway.recommend(q) for q in queries), return_exceptions=True
+    )
+    assert len(good.items) == 3
+    assert isinstance(bad, BadInput)
+    assert bad.field == "scenario"
+    assert {topic_of(i) for i in ids(similar)} == {"sea"}
+
+
+@asking
+async def test_exclusions_and_filters_hold(standing_world):
+    """What is excluded or does not match is not in the slate, and all that is left is."""
+    slate = await standing_world.gateway.recommend(RecQuery(k=100, filter=only("sea"), exclude=("sea-0", "sea-5")))
+    assert set(ids(slate)) == {f"sea-{i}" for i in range(12)} - {"sea-0", "sea-5"}
+
+
+@asking
+async def test_search_finds_by_text(standing_world):
+    """A text's nearest items come first, and for a user the seen ones are left out."""
+    slate = await standing_world.gateway.search("butter and bread", RecQuery(k=4, scenario="search"))
+    assert {topic_of(i) for i in ids(slate)} == {"kitchen"}
+    assert slate.items[0].reasons[0] == {"code": "similar_to_query"}
+
+
+@asking
+async def test_similar_never_holds_the_item_itself(standing_world):
+    """An item is not its own neighbour."""
+    slate = await standing_world.gateway.recommend(
+        RecQuery(k=11, scenario="similar", like_item="sea-1", filter=only("sea"))
+    )
+    assert set(ids(slate)) == {f"sea-{i}" for i in range(12)} - {"sea-1"}
+
+
+@asking
+async def test_explain_shows_the_signals(standing_world):
+    """Asked for, each item carries its signals; otherwise none."""
+    shown, plain = await asyncio.gather(
+        standing_world.gateway.recommend(RecQuery(k=1, explain=True)), standing_world.gateway.recommend(RecQuery(k=1))
+    )
+    assert set(shown.items[0].signals) == set(SIGNALS)
+    assert plain.items[0].signals is None
+
 
 async def test_a_cold_user_gets_the_popular_items(make_world):
     """Of a user of whom nothing is known the slate starts with what others liked most."""
@@ -31,12 +86,6 @@ async def test_a_cold_user_gets_the_popular_items(make_world):
     assert slate.degraded == ()
     assert slate.index_version == world.store.current()
     assert {"code": "popular"} in slate.items[0].reasons
-
-
-async def test_a_user_is_not_needed(make_world):
-    """A query without user, text or item is answered like a cold user's."""
-    world = await make_world()
-    assert len(ids(await world.gateway.recommend(RecQuery(k=7)))) == 7
 
 
 async def test_an_event_changes_the_very_next_answer(make_world):
@@ -88,17 +137,6 @@ async def test_events_of_unknown_items_are_kept_and_named(make_world):
     assert len(await world.gateway.user_records.history("u")) == 2
 
 
-async def test_a_bad_request_fails_alone(make_world):
-    """Of requests that travel together, the one with an unknown scenario gets BadInput, the others their slates."""
-    world = await make_world()
-    queries = [RecQuery(k=3), RecQuery(k=3, scenario="nope"), RecQuery(k=3, scenario="similar", like_item="sea-1")]
-    good, bad, similar = await asyncio.gather(*(world.gateway.recommend(q) for q in queries), return_exceptions=True)
-    assert len(good.items) == 3
-    assert isinstance(bad, BadInput)
-    assert bad.field == "scenario"
-    assert {topic_of(i) for i in ids(similar)} == {"sea"}
-
-
 async def test_concurrent_requests_travel_together(make_world):
     """Forty requests at once are answered each with its own slate, in fewer calls to a shard than requests."""
     world = await make_world(replicas=2)
@@ -113,13 +151,6 @@ async def test_concurrent_requests_travel_together(make_world):
         assert f"{topics[i % 4]}-{i % 5}" not in ids(slate)
 
 
-async def test_exclusions_and_filters_hold(make_world):
-    """What is excluded or does not match is not in the slate, and all that is left is."""
-    world = await make_world()
-    slate = await world.gateway.recommend(RecQuery(k=100, filter=only("sea"), exclude=("sea-0", "sea-5")))
-    assert set(ids(slate)) == {f"sea-{i}" for i in range(12)} - {"sea-0", "sea-5"}
-
-
 async def test_a_slate_is_as_long_as_k_where_items_allow(make_world):
     """A k over what the scenario's sources are set to is still filled, in every scenario and for every filter."""
     world = await make_world(items=catalogue(60), shards=1)
@@ -127,14 +158,6 @@ async def test_a_slate_is_as_long_as_k_where_items_allow(make_world):
     assert len(ids(await world.gateway.search("rocket orbit", RecQuery(k=90, scenario="search")))) == 90
     similar = await world.gateway.recommend(RecQuery(k=100, scenario="similar", like_item="sea-0", filter=only("sea")))
     assert set(ids(similar)) == {f"sea-{i}" for i in range(1, 60)}
-
-
-async def test_search_finds_by_text(make_world):
-    """A text's nearest items come first, and for a user the seen ones are left out."""
-    world = await make_world()
-    slate = await world.gateway.search("butter and bread", RecQuery(k=4, scenario="search"))
-    assert {topic_of(i) for i in ids(slate)} == {"kitchen"}
-    assert slate.items[0].reasons[0] == {"code": "similar_to_query"}
 
 
 async def test_rank_orders_the_given_items_and_names_unknown_ones(make_world):
@@ -157,23 +180,6 @@ async def test_similar_to_an_unknown_item_is_not_found(make_world):
         client.error = RuntimeError("gone")
     with pytest.raises(Unavailable):
         await world.gateway.recommend(RecQuery(k=3, scenario="similar", like_item="ghost"))
-
-
-async def test_similar_never_holds_the_item_itself(make_world):
-    """An item is not its own neighbour."""
-    world = await make_world()
-    slate = await world.gateway.recommend(RecQuery(k=11, scenario="similar", like_item="sea-1", filter=only("sea")))
-    assert set(ids(slate)) == {f"sea-{i}" for i in range(12)} - {"sea-1"}
-
-
-async def test_explain_shows_the_signals(make_world):
-    """Asked for, each item carries its signals; otherwise none."""
-    world = await make_world()
-    shown, plain = await asyncio.gather(
-        world.gateway.recommend(RecQuery(k=1, explain=True)), world.gateway.recommend(RecQuery(k=1))
-    )
-    assert set(shown.items[0].signals) == set(SIGNALS)
-    assert plain.items[0].signals is None
 
 
 async def test_explain_shows_how_a_filter_was_searched(make_http):
