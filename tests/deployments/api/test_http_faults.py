@@ -98,6 +98,7 @@ async def test_versions_that_change_fail_no_call(make_http):
     async def ask() -> None:
         while time.monotonic() < stop:
             told.update((await answers(http)).values())
+            await asyncio.sleep(0.02)
 
     asking = asyncio.create_task(ask())
     for n in range(6):

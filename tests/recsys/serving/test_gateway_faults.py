@@ -170,7 +170,7 @@ async def test_a_version_switch_fails_no_request(make_world):
             assert slate.degraded == ()
             assert slate.index_version in (old, new)
             seen.add(slate.index_version)
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(reader(k) for k in range(6)))
@@ -195,7 +195,7 @@ async def test_a_switch_to_another_encoder_mixes_no_vector_spaces(make_world):
             slate = await world.gateway.search("wave reef anchor", RecQuery(k=3, scenario="search"))
             assert {topic_of(i) for i in ids(slate)} <= {"sea", "live"}
             seen.add(slate.index_version)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.02)
 
     async with asyncio.timeout(60):
         await asyncio.gather(*(reader() for _ in range(8)))
