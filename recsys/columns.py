@@ -188,6 +188,14 @@ class Column(Generic[S]):
         self._data[self._length : end] = added
         self._length = end  # last: a reader never sees rows that are not filled
 
+    def append(self, value: S | float) -> None:
+        """`extend` by one value, in a tenth of the time."""
+        if self._length == len(self._data):
+            self.extend(np.array([value], self._data.dtype))
+            return
+        self._data[self._length] = value
+        self._length += 1
+
     @property
     def room(self) -> npt.NDArray[S]:
         """(room, ...) all of the array that its rows are the first of; another one once it was full."""

@@ -91,6 +91,8 @@ class GraphIndex:
             self.nodes.create(added, keys[new], exact[new])
             nodes[missing] = added[which]
         filled = self.nodes.link(rows, nodes, exact)
+        if len(missing) == len(nodes):  # every one of them is new
+            return
         revived = filled if not len(added) else filled[~np.isin(filled, added)]
         if len(revived):
             self.graph.show(revived)

@@ -66,6 +66,10 @@ class Nodes:
     def find(self, hashes: Keys) -> Rows:
         """(n,) int64 nodes with these hashes; -1 where there is none."""
         merged, merged_nodes = self._sorted
+        if len(hashes) == 1:  # a log is applied row by row
+            place = int(merged.searchsorted(hashes[0]))
+            known = place < len(merged) and merged[place] == hashes[0]
+            return np.array([merged_nodes[place] if known else self._recent.get(int(hashes[0]), -1)], np.int64)
         at = find(merged, hashes)
         nodes = np.where(at < 0, np.int64(-1), merged_nodes[at]) if len(merged_nodes) else at
         if self._recent:
@@ -83,6 +87,19 @@ class Nodes:
 
         `hashes`: of their codes. `exact`: of their first vectors.
         """
+        if len(nodes) == 1 and nodes[0] == len(self):
+            self._head.append(-1)
+            self._sizes.append(0)
+            self._mixed.append(0)
+            self._exact.append(exact[0])
+        else:
+            self._create(nodes, exact)
+        if len(self._recent) + len(nodes) > max(_MERGED, len(self) // 16):
+            self._merge(hashes, nodes)
+        else:
+            self._recent.update(zip(hashes.tolist(), nodes.tolist(), strict=True))
+
+    def _create(self, nodes: Rows, exact: Keys) -> None:
         again = nodes < len(self)
         self._mixed.view[nodes[again]], self._exact.view[nodes[again]] = False, exact[again]
         new = nodes[~again]
@@ -90,10 +107,6 @@ class Nodes:
         self._sizes.extend(np.zeros(len(new)))
         self._mixed.extend(np.zeros(len(new), bool))
         self._exact.extend(exact[~again][np.argsort(new)])
-        if len(self._recent) + len(nodes) > max(_MERGED, len(self) // 16):
-            self._merge(hashes, nodes)
-        else:
-            self._recent.update(zip(hashes.tolist(), nodes.tolist(), strict=True))
 
     @property
     def empty(self) -> Rows:
@@ -125,9 +138,12 @@ class Nodes:
         if not len(rows):
             return rows
         self._alike = self._alike and np.array_equal(rows, nodes)
-        last = int(rows.max(initial=-1)) + 1
+        last = int(rows[0] if len(rows) == 1 else rows.max(initial=-1)) + 1
         for column in (self._node, self._next, self._previous):
-            column.extend(np.full(max(last - len(column), 0), -1))
+            if last == len(column) + 1:
+                column.append(-1)
+            elif last > len(column):
+                column.extend(np.full(last - len(column), -1))
         differ = nodes[exact != self._exact.view[nodes]]
         if len(differ):
             self._mixed.view[differ] = self.mixed = True
@@ -272,6 +288,8 @@ class Nodes:
 
 def hashed(codes: Floats) -> Keys:
     """(n,) uint64: a hash of the bytes of each row; 0.0 and -0.0 count as equal."""
+    if len(codes) == 1:
+        return np.frombuffer(hashlib.blake2b(codes[0] + np.float32(0), digest_size=8).digest(), np.uint64)
     digests = []
     for start in range(0, len(codes), _BLOCK):
         block = np.ascontiguousarray(codes[start : start + _BLOCK] + np.float32(0)).view(np.uint8)

@@ -84,7 +84,7 @@ class FreshRows:
         try:
             self._remove_due()
             for row in range(self.first, self.first + count):
-                self._index.add(np.array([row]), self._items.vectors(np.array([row])))
+                self._index.add(np.array([row]), self._items.latest_vectors(row, row + 1))
                 self.first += 1
                 self._remove_due()
         finally:

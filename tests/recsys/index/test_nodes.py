@@ -10,7 +10,7 @@ import pytest
 
 from recsys.config.index import IndexSpec
 from recsys.index.base import NO_ROW, best, engine
-from recsys.index.nodes import Nodes
+from recsys.index.nodes import Nodes, hashed
 from tests.support.engines import DIMENSION, make, random_vectors
 
 
@@ -46,7 +46,9 @@ def test_rows_that_join_one_by_one_stand_as_those_that_come_together(seed):
     nodes, exact = rng.integers(0, 5, 60), rng.integers(0, 2, 60).astype(np.uint64)
     single, together = Nodes(), Nodes()
     for made, step in ((single, 1), (together, 20)):
-        made.create(np.arange(5), np.arange(5, dtype=np.uint64), np.zeros(5, np.uint64))
+        for at in range(0, 5, min(step, 5)):
+            new = slice(at, at + min(step, 5))
+            made.create(np.arange(5)[new], np.arange(5, dtype=np.uint64)[new], np.zeros(5, np.uint64)[new])
         for start in range(0, 60, 20):
             back = []
             for at in range(start, start + 20, step):
@@ -58,7 +60,13 @@ def test_rows_that_join_one_by_one_stand_as_those_that_come_together(seed):
     assert np.array_equal(single.spread(*asked)[0], together.spread(*asked)[0])
     assert (single.told, single.rows, single.live) == (together.told, together.rows, together.live)
     assert single.mixed
-    assert all(np.array_equal(single.state()[name], kept) for name, kept in together.state().items())
+    hashes = np.array([3, 9, 0], np.uint64)
+    for _ in range(2):  # recent, and merged by `state`
+        assert together.find(hashes).tolist() == [3, -1, 0]
+        assert [int(single.find(hashes[n : n + 1])[0]) for n in range(3)] == [3, -1, 0]
+        assert all(np.array_equal(single.state()[name], kept) for name, kept in together.state().items())
+    codes = rng.integers(-1, 2, (4, 6)).astype(np.float32) * np.float32(-1)
+    assert hashed(codes).tolist() == [hashed(codes[n : n + 1])[0] for n in range(4)]
 
 
 def test_only_vectors_that_differ_make_an_index_mixed(tmp_path: Path):
