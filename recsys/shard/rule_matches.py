@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -55,18 +54,19 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     shared: dict[tuple[int, int], _Vectors] = {}
     proposals = []
     for (number, k, most, own), wanting in alike.items():
-        rule, requests = query.rule_filters[number], np.array(wanting)
+        rule = query.rule_filters[number]
         ranked = shard.lists.ranked("popular", rule, most)
         read = shared.setdefault((number, most), _Vectors(shard, ranked))
-        every = _with_all(shard, requests, ranked, excluded, own)
+        every = _with_all(shard, wanting, ranked, excluded, own)
         every = [request for request in every if request in vectors] if k < len(ranked) <= 2 * _SCORED else []
         if every:
             rows = _rows_of_all(shard, read, ranked, k, [vectors[request] for request in every])
-            proposals.append(_proposed(np.array(every).repeat(k), rows))
+            requests = np.array(every).repeat(k) if len(every) > 1 else np.full(k, every[0])
+            proposals.append(_proposed(requests, rows))
         if len(every) == len(wanting):  # nearly always
             continue
         done = set(every)
-        keep = eligible(shard, requests, ranked[None], excluded, own)
+        keep = eligible(shard, np.array(wanting), ranked[None], excluded, own)
         for request, kept in zip(wanting, np.broadcast_to(keep, (len(wanting), len(ranked))), strict=True):
             if request in done:
                 continue
@@ -81,13 +81,16 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     return proposals
 
 
-def _with_all(shard: Shard, requests: Rows, ranked: Rows, excluded: Keys, own: Filter | None) -> list[int]:
+def _with_all(
+    shard: Shard, requests: Sequence[int], ranked: Rows, excluded: Keys, own: Filter | None
+) -> Sequence[int]:
     """Those of the requests that may have all of these rows, which are alive."""
     if own is None and not len(excluded):
-        return cast("list[int]", requests.tolist())
-    whole = eligible(shard, requests, ranked[None], excluded, own).all(axis=1)
+        return requests
+    keep = eligible(shard, np.array(requests), ranked[None], excluded, own)
     # One line stands for all requests where nothing is excluded.
-    return cast("list[int]", requests[np.broadcast_to(whole, len(requests))].tolist())
+    each: list[bool] = np.logical_and.reduce(keep, axis=1).tolist() * (len(requests) // len(keep))
+    return [request for request, all_of_them in zip(requests, each, strict=True) if all_of_them]
 
 
 def _proposed(requests: Rows, rows: Rows) -> Proposals:
@@ -136,7 +139,8 @@ def _rows_of_all(shard: Shard, read: _Vectors, ranked: Rows, k: int, vectors: Se
         for place, rows in zip(lacking, ranked[places], strict=True):
             chosen[place] = own = rows.copy()
             shard.promoted.put(keys[place], own)
-    return np.concatenate([rows for rows in chosen if rows is not None])
+    found = [rows for rows in chosen if rows is not None]
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _chosen_of_all(vectors: _Vectors, matches: int, k: int, queries: Floats) -> Rows:
@@ -156,10 +160,12 @@ def _chosen_of_all(vectors: _Vectors, matches: int, k: int, queries: Floats) -> 
 
 def _vectors(query: ShardQuery) -> dict[int, Floats]:
     """By request what it asks to be like, else the user's taste, (width,); requests without either are left out."""
-    found: dict[int, Floats] = {}
-    for role in (QUERY, TASTE):  # of one role the first counts
-        places = (query.vector_role == role).nonzero()[0]
-        for place, request in zip(places.tolist(), query.vector_request[places].tolist(), strict=True):
-            if request not in found:
-                found[request] = query.vectors[place]
-    return found
+    queries: dict[int, int] = {}
+    tastes: dict[int, int] = {}
+    each = zip(query.vector_role.tolist(), query.vector_request.tolist(), strict=True)
+    for place, (role, request) in enumerate(each):  # of one role the first counts
+        if role == QUERY:
+            queries.setdefault(request, place)
+        elif role == TASTE:
+            tastes.setdefault(request, place)
+    return {request: query.vectors[place] for request, place in (tastes | queries).items()}
