@@ -81,9 +81,7 @@ def promoted(shard: Shard, query: ShardQuery, excluded: Keys) -> list[Proposals]
     return proposals
 
 
-def _with_all(
-    shard: Shard, requests: Sequence[int], ranked: Rows, excluded: Keys, own: Filter | None
-) -> Sequence[int]:
+def _with_all(shard: Shard, requests: Sequence[int], ranked: Rows, excluded: Keys, own: Filter | None) -> Sequence[int]:
     """Those of the requests that may have all of these rows, which are alive."""
     if own is None and not len(excluded):
         return requests
