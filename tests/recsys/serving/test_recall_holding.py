@@ -130,8 +130,11 @@ def test_a_version_is_not_served_with_less_than_it_was_built_for_unless_min_ef_s
 
 def test_where_no_effort_is_enough_every_item_is_scored(caplog):
     """A small shard; a large one goes on with what it finds, and both ask for a rebuild."""
-    for exact_items, exact in ((20_000, True), (100, False)):
-        shard = make_shard(3000, ef_search=64)
+    shard = make_shard(3000)
+    walks = shard.index
+    for exact_items, exact in ((100, False), (20_000, True)):
+        shard.index = walks
+        shard.tune(ShardTuning(ef_search=64))
         shard.index = Forgetful(shard, needed=100_000)
         held = holding(shard, ef_search=64, recall=RecallTarget(max_ef=256, exact_items=exact_items))
         search_and_hold(shard, held, 12)
