@@ -132,7 +132,7 @@ def slate(threaded: ThreadedWorld, given_rules: list[dict[str, Any]], **query: A
     return list(first.items)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.lists(rules, max_size=4), queries)
 def test_rules_do_what_they_say(threaded, drawn, query):
     """Scores, order, pins and shares are those of a plain reading: each rule in its window, on its matches alone."""
