@@ -151,7 +151,7 @@ def test_shuffled_and_doubled_files_are_judged_alike(tmp_path):
     """By times of days, so that nearly everybody's last events tie: one hash, one model, one table of numbers."""
     rng = np.random.default_rng(5)
     items = [orjson.dumps({"item_id": i.item_id, "title": i.title, "text": i.text}) for i in catalogue()]
-    known = people(50)
+    known = people(25)
     events = [
         f"{known.user_ids[u]},{known.item_ids[i]},{1_600_041_600 + 86_400 * (t // 4)}"
         for u, i, t in zip(known.owners, known.items, known.times, strict=True)
