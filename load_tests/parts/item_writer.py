@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -56,8 +58,7 @@ class Writer:
     encode: Encode
 
     def __post_init__(self) -> None:
-        limits = httpx.Limits(max_connections=_ERASERS)
-        self._http = httpx.Client(base_url=self.url, timeout=60, trust_env=False, limits=limits)
+        self._http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     def like(self, users: int, items: int) -> None:
         """Give each of the users 1 to `users` some likes among the first `items`. To do so again changes nothing."""
@@ -92,7 +93,15 @@ class Writer:
 
     def erase(self, items: Sequence[ItemOut]) -> None:
         with ThreadPoolExecutor(_ERASERS) as pool:
-            list(pool.map(self._erase_one, items))
+            list(pool.map(self._erase_one_by_one, [items[n::_ERASERS] for n in range(_ERASERS)]))
 
-    def _erase_one(self, item: ItemOut) -> None:
-        self._http.delete(f"/v1/items/{item['item_id']}").raise_for_status()
+    def _erase_one_by_one(self, items: Sequence[ItemOut]) -> None:
+        """Not by httpx: for a call it takes 0.43 ms of CPU, more than the composer and five times as much as this."""
+        connection = HTTPConnection(self._http.base_url.host, self._http.base_url.port, timeout=60)
+        for item in items:
+            connection.request("DELETE", f"/v1/items/{item['item_id']}")
+            answer = connection.getresponse()
+            said = answer.read()
+            if answer.status != HTTPStatus.OK:
+                raise SystemExit(f"{item['item_id']} is not erased: {answer.status} {said[:300]!r}")
+        connection.close()

@@ -137,7 +137,10 @@ class Twins:
             if equal_rows[place] >= 0:
                 earlier = of_rows(equal_rows[place : place + 1])[0]
             else:
-                earlier = agreed[places.setdefault((item.title, item.text), place)]
+                first = places.setdefault((item.title, item.text), place)
+                if first == place:
+                    continue
+                earlier = agreed[first]
             agreed[place] = self.settled(earlier, texts[place])
         return agreed
 

@@ -189,8 +189,7 @@ class ItemTable:
         wide = self._vectors.widened(texts, present)
         self._vectors.extend(wide)
         self.twins.append(items, wide[:, self.dimension :])
-        # One by one: the last bits of a product depend on how many rows it has, and replicas must agree.
-        sketches = np.concatenate([self.sketches.view[:0], *(self._sketcher.sketch(text[None]) for text in texts)])
+        sketches = self._sketcher.sketch_each(texts)  # replicas must agree, however they read the log
         self._documents.extend(items)
         rows = self._extend(items, sketches)
         self.slots.view[rows] = [-1 if row == NO_ROW else self.slots.view[row] for row in present.tolist()]

@@ -40,9 +40,19 @@ class Sketcher:
 
     def sketch(self, vectors: Floats) -> npt.NDArray[np.int8]:
         """(n, d) -> (n, w) int8; a zero vector gives zeros."""
-        codes = vectors @ self.directions
-        largest = np.abs(codes).max(axis=1, keepdims=True, initial=0.0)
-        return np.round(codes * (127.0 / np.maximum(largest, 1e-12))).astype(np.int8)
+        return _rounded(vectors @ self.directions)
+
+    def sketch_each(self, vectors: Floats) -> npt.NDArray[np.int8]:
+        """The same of each vector by itself: the last bits of a product depend on how many rows it has."""
+        codes = np.empty((len(vectors), self.width), np.float32)
+        for place in range(len(vectors)):
+            np.matmul(vectors[place : place + 1], self.directions, out=codes[place : place + 1])
+        return _rounded(codes)
+
+
+def _rounded(codes: Floats) -> npt.NDArray[np.int8]:
+    largest = np.abs(codes).max(axis=1, keepdims=True, initial=0.0)
+    return np.round(codes * (127.0 / np.maximum(largest, 1e-12))).astype(np.int8)
 
 
 def unit(codes: npt.NDArray[np.int8]) -> Floats:

@@ -129,4 +129,7 @@ def test_sketches_keep_cosines(n):
     exact = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(unit(codes) @ unit(codes).T, exact @ exact.T, atol=0.05)
     assert not sketcher.sketch(np.zeros((2, 16), np.float32)).any()
+    each = [sketcher.sketch(vectors[row : row + 1])[0] for row in range(len(vectors))]
+    assert np.array_equal(sketcher.sketch_each(vectors), each)
+    assert sketcher.sketch_each(vectors[:0]).shape == sketcher.sketch(vectors[:0]).shape
     assert not unit(np.zeros((1, 4), np.int8)).any()
