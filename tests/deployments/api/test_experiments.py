@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from deployments.api.access import scope_of
@@ -24,12 +26,16 @@ async def start(http, experiment=WOODS, **more):
 
 async def visits(http, users, likes="forest"):
     """Each user looks once, and clicks on the first item if it is of the topic."""
-    for user in users:
+
+    async def visit(user):
         slate = (await http.get(f"/v1/users/{user}/recommendations", params={"k": 4})).json()
         first = slate["items"][0]["item_id"]
         if first.startswith(likes):
             click = {"event_id": f"e-{user}", "user_id": user, "item_id": first, "type": "click"}
             await http.post("/v1/events", json={"events": [{**click, "request_id": slate["request_id"]}]})
+
+    for first in range(0, len(users), 40):
+        await asyncio.gather(*map(visit, users[first : first + 40]))
     await http.world.gateway.answers.step()
     await collect(http.world.redis, http.world.gateway.log_files)
 
