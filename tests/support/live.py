@@ -170,7 +170,7 @@ def free_ports() -> dict[str, int]:
 
 def local_config(file: Path, **args: Any) -> Path:
     """A copy of configs/local.yaml with other `args`, and any `http_port` and `budget_s`; it names all shards."""
-    known = yaml.safe_load(LOCAL.read_text())
+    known = yaml.load(LOCAL.read_text(), yaml.CSafeLoader)  # a tenth of the time of `safe_load`
     known["http_options"]["port"] = args.pop("http_port", known["http_options"]["port"])
     [application] = known["applications"]
     composer = next(d for d in application["deployments"] if d["name"] == "Composer")
@@ -180,7 +180,7 @@ def local_config(file: Path, **args: Any) -> Path:
     shard = next(part for part in parts if part["name"] == "shard-0")
     shards = [shard | {"name": f"shard-{number}"} for number in range(application["args"]["shards"])]
     application["deployments"] = [part for part in parts if not part["name"].startswith("shard-")] + shards
-    file.write_text(yaml.safe_dump(known))
+    file.write_text(yaml.dump(known, Dumper=yaml.CSafeDumper))
     return file
 
 

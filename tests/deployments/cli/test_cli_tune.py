@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from deployments.machine.serve_config import read_config
-from recsys.tuning import halving
+from recsys.tuning import halving, trial
 from recsys.tuning.trial import measure
 
 WORDS = ["rocket", "orbit", "star", "bread", "oven", "salt", "oak", "fern", "moss", "wave", "sail", "reef"]
@@ -19,9 +19,10 @@ WORDS = ["rocket", "orbit", "star", "bread", "oven", "salt", "oak", "fern", "mos
 
 @pytest.fixture(autouse=True)
 def few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How sure the recall is depends on how many there are; what is said of it does not."""
+    """How sure recall and times are depends on how many there are; what is said of them does not."""
     monkeypatch.setattr(halving, "FEW", 20)
     monkeypatch.setattr(halving, "MANY", 40)
+    monkeypatch.setattr(trial, "SINGLE", 5)
 
 
 @pytest.fixture(autouse=True)
