@@ -13,6 +13,7 @@ import pytest
 from recsys.encoders.base import fingerprint
 from recsys.encoders.loading import load_encoder, prepare_encoder
 from tests.support.encoders import EXPORTED, TEXTS, spec, write_package
+from tests.support.exports import graph
 from tests.support.heard import heard
 
 
@@ -34,18 +35,17 @@ def _weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Path:
     """Both exports, made once for all tests, in place of what a damaged disk left. Both write the same graph, which
-    takes six seconds to trace: it is traced once.
+    takes six seconds to trace: it is traced once, and kept for the next sessions.
     """
-    folder, traced = tmp_path_factory.mktemp("models"), list[bytes]()
+    folder = tmp_path_factory.mktemp("models")
     with heard(said), pytest.MonkeyPatch.context() as patch:
         from recsys.encoders import export  # noqa: PLC0415 - torch and onnx take seconds to import
 
         trace = export.traced_graph
 
         def once(pipeline: Any, max_tokens: int) -> Any:
-            if not traced:
-                traced.append(trace(pipeline, max_tokens).SerializeToString())
-            return export.onnx.load_from_string(traced[0])
+            made = graph(fingerprint(spec("onnx")), lambda: trace(pipeline, max_tokens).SerializeToString())
+            return export.onnx.load_from_string(made)
 
         patch.setattr(export, "traced_graph", once)
         for backend in EXPORTED:
