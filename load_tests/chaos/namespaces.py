@@ -6,12 +6,13 @@ a machine that starts again empties their folder.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from deployments.machine.instance import runtime_root
@@ -25,6 +26,33 @@ _SILENT_S = 0.2
 """Seconds for a neighbour's entry to take effect."""
 _NOWHERE = "02:00:00:00:00:01"
 """A link address that no machine has: what is sent to it is lost without a word."""
+
+
+@contextmanager
+def _locked(name: str, how: int) -> Iterator[None]:
+    private = runtime_root()
+    private.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (private / f"{_PREFIX}-{name}").open("wb") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+@contextmanager
+def _changing() -> Iterator[None]:
+    """While addresses of this machine come or go. Whoever wants them `steady` waits from the moment this one waits."""
+    with _locked("turn", fcntl.LOCK_EX), _locked("held", fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """No address of this machine comes or goes meanwhile by namespaces of any process: a browser gives up all that it
+    is loading when one does.
+    """
+    with ExitStack() as stack:
+        with _locked("turn", fcntl.LOCK_EX):
+            stack.enter_context(_locked("held", fcntl.LOCK_SH))
+        yield
 
 
 class Namespaces:
@@ -57,17 +85,22 @@ class Namespaces:
         return None
 
     def up(self) -> None:
-        self.down()
+        with _changing():
+            self._down()
+            self._up()
+
+    def _up(self) -> None:
         for private in (runtime_root(), *(self._runtime(number) for number in range(len(self.addresses)))):
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
         _ip("link", "add", self._bridge, "type", "bridge")
+        _ip("link", "set", self._bridge, "addrgenmode", "none")  # else an address of IPv6 comes a moment later
         _ip("addr", "add", f"{self.host}/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
         for number, address in enumerate(self.addresses):
             name, port = self._name(number), self._port(number)
             _ip("netns", "add", name)
             _ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
-            _ip("link", "set", port, "master", self._bridge, "up")
+            _ip("link", "set", port, "master", self._bridge, "addrgenmode", "none", "up")
             _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
             for link in ("eth0", "lo"):
                 _ip("-n", name, "link", "set", link, "up")
@@ -75,6 +108,10 @@ class Namespaces:
 
     def down(self) -> None:
         """Remove all of it, of this run and of one that was killed."""
+        with _changing():
+            self._down()
+
+    def _down(self) -> None:
         listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
         for name in (line.split()[0] for line in listed.splitlines() if line.startswith(_PREFIX)):
             with suppress(subprocess.CalledProcessError):

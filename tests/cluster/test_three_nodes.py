@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import permutations
 from pathlib import Path
 
 import httpx
 import orjson
+import psutil
 import pytest
 from redis.asyncio import Redis
 
@@ -22,6 +23,7 @@ from recsys.transport.channel import Channel
 from recsys.transport.encryption import leaves_the_machine
 from tests.support.live import event, ids
 from tests.support.three_nodes import three_nodes
+from tests.support.world import eventually as soon
 
 pytestmark = pytest.mark.cluster
 
@@ -78,7 +80,15 @@ async def test_composers_reach_the_shards_over_tls(cluster: ClusterStage) -> Non
         with pytest.raises(Unavailable, match="unknown"):
             await line.call(wire.ITEMS, wire.encode(wire.Lookup("unknown", ["1"])))
         line.close()
+    # Over TLS an end says goodbye, and is there until the other one has.
+    assert await soon(lambda: not connected(addresses))
     await redis.aclose()
+
+
+def connected(addresses: Iterable[str | None]) -> list[object]:
+    """Connections of this process to one of these addresses."""
+    every = psutil.Process().net_connections("tcp")
+    return [one for one in every if one.raddr and f"{one.raddr.ip}:{one.raddr.port}" in addresses]
 
 
 def test_batch_jobs_run_on_the_cluster(cluster: ClusterStage, tmp_path: Path) -> None:

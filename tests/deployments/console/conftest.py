@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from load_tests.chaos.namespaces import steady
 from recsys.state import slate_stream
 from tests.support.console import Console, running_console
 from tests.support.own_valkey import Valkey
@@ -74,7 +75,8 @@ class Watched:
 async def watched() -> AsyncIterator[Watched]:
     """After the test: no error was written to the console, and nothing was asked of another host."""
     watched = Watched()
-    yield watched
+    with steady():
+        yield watched
     assert watched.unexpected() == []
 
 
