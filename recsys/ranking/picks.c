@@ -1,4 +1,5 @@
-/* The order of a batch's candidates, those that rules match, and the items of its slates, for `picking.py`, which says what the arrays hold.
+/* The order of a batch's candidates, those that rules match, and the items of its slates, for `picking.py`, which says
+ * what the arrays hold.
  *
  * One call takes the place of some thirty calls of numpy on arrays of one request, and of a loop of Python over what was
  * picked. Both give the same: scores are ordered as numpy's lexsort does it and rounded as its `round` does it.

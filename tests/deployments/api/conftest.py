@@ -1,4 +1,4 @@
-"""What the tests of traces share."""
+"""What the tests of traces share, and those of short ways."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from tests.support.traced_api import TracedApi
 
@@ -27,3 +28,17 @@ async def make_api_of(make_world: Callable[..., Any], monkeypatch: pytest.Monkey
             return api
 
         yield make
+
+
+@pytest.fixture
+def of_fastapi(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Methods and paths of the requests that came to FastAPI."""
+    came: list[str] = []
+    plain = FastAPI.__call__
+
+    async def noting(self: FastAPI, scope: Any, receive: Any, send: Any) -> None:
+        came.append(f"{scope['method']} {scope['path']}")
+        await plain(self, scope, receive, send)
+
+    monkeypatch.setattr(FastAPI, "__call__", noting)
+    return came

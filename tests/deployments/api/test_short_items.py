@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from fastapi import FastAPI
-
 from tests.support.world import eventually
 
 PATHS = [
@@ -14,20 +11,6 @@ PATHS = [
     f"/v1/items/{'x' * 129}", "/v1/items/sea-1/similar", "/v1/items/none/similar", "/v1/items/%FF/similar",
     "/v1/items/sea-1/similar/more", "/v1/items/", "/v1/items//similar", "/v1/items/sea-1%00",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def of_fastapi(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Methods and paths of the requests that came to FastAPI."""
-    came: list[str] = []
-    plain = FastAPI.__call__
-
-    async def noting(self: FastAPI, scope: Any, receive: Any, send: Any) -> None:
-        came.append(f"{scope['method']} {scope['path']}")
-        await plain(self, scope, receive, send)
-
-    monkeypatch.setattr(FastAPI, "__call__", noting)
-    return came
 
 
 def facts(answer: Any) -> tuple[int, Any, dict[str, str]]:
