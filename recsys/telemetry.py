@@ -69,7 +69,7 @@ METRICS: dict[str, Metric] = {
     "recsys_slates_total": _counter("Recommendations answered", "composer"),
     "recsys_degraded_slates_total": _counter("Recommendations answered without a part", "composer", part=("profiles",)),
     "recsys_refused_total": _counter(
-        "Recommendations not answered, by the error's code",
+        "Recommendations not answered, by the error's code; overloaded counts calls of every kind",
         "composer",
         code=("bad_input", "internal", "not_found", "outdated", "overloaded", "unavailable", "version_error"),
     ),

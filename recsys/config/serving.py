@@ -74,7 +74,8 @@ class Serving(Settings):
     flights: int = Field(2, ge=1, le=64)
     """Batches under way at the same time in one composer."""
     max_waiting: int = Field(2000, ge=1)
-    """Requests that may wait in one composer; past that it answers 429."""
+    """Requests of one kind that may wait in one composer; past that it answers 429. The kinds are slates, searched
+    texts, calls of events, reads of one item, and deletes."""
     segments: Segments = Segments()
     limits: Limits = Limits()
     slate_log: SlateLog = SlateLog()

@@ -115,15 +115,22 @@ class Arrangement:
         return Recommender(self._lasting.shards, self.profiles, settings, facts=facts)
 
     def beat(self) -> None:
-        """Publish what waits, and what was given up; once a second."""
-        telemetry, slates, texts = self._lasting.telemetry, self.lanes.served.slates, self.texts.queue
-        telemetry.set("recsys_queue_requests", len(slates), queue="recommend")
-        telemetry.set("recsys_queue_requests", len(self.lanes.served.events), queue="events")
+        """Publish what waits, what was given up, and what was refused for want of room; once a second."""
+        telemetry, served, trial, texts = self._lasting.telemetry, self.lanes.served, self.lanes.trial, self.texts.queue
+        telemetry.set("recsys_queue_requests", len(served.slates), queue="recommend")
+        telemetry.set("recsys_queue_requests", len(served.events), queue="events")
         telemetry.set("recsys_queue_requests", len(texts), queue="texts")
-        for queue in (slates, texts):
+        refused = 0
+        for queue in (served.slates, trial.slates, texts):
+            refused += queue.given_up["late"]
             for reason, requests in queue.given_up.items():
                 telemetry.add("recsys_given_up_total", requests, reason=reason)
             queue.given_up.clear()
+        bounds = (served.slates, served.events, trial.slates, trial.events, texts, self.items.reads, self.items.deletes)
+        for bound in bounds:
+            refused += bound.refused
+            bound.refused = 0
+        telemetry.add("recsys_refused_total", refused, code="overloaded")
 
     def _landed(self, queue: str, flight: Flight) -> None:
         self._lasting.pulse.landed(queue, flight, self._settings.max_batch, works=False)

@@ -12,6 +12,7 @@ from recsys.config.serving import Serving
 from recsys.data.given_vectors import Wide
 from recsys.datatypes import Filter, Item
 from recsys.errors import Conflict, NotFound, Unavailable
+from recsys.serving.call_limit import CallLimit
 from recsys.serving.encoder_calls import Encode
 from recsys.serving.item_changes import Edit, ItemChanger
 from recsys.serving.item_vectors import vectors_of
@@ -37,6 +38,10 @@ class Written:
 
 
 class ItemCalls:
+    """`reads` and `deletes` bound the calls of one item that wait for an answer, each kind by itself: deletes that wait
+    for one another leave room for reads.
+    """
+
     def __init__(
         self, redis: Redis, shards: Shards, encode: Encode, follower: VersionFollower, settings: Serving
     ) -> None:
@@ -47,6 +52,7 @@ class ItemCalls:
         kept_s = 2 * settings.write_budget_s + 60
         self._writer = ItemWriter(redis, follower.layouts, lambda: follower.serve.layout.id, kept_s)
         self._changer = ItemChanger(redis, shards, encode, self._writer, settings)
+        self.reads, self.deletes = CallLimit(settings.max_waiting), CallLimit(settings.max_waiting)
 
     @property
     def vector_length(self) -> int:
@@ -85,16 +91,23 @@ class ItemCalls:
     async def change(self, item_id: str, edit: Edit, *, wait_visible: bool, version: int | None = None) -> Written:
         """Write what `edit` makes of an item. Raises NotFound, Conflict, Unavailable, and what `edit` raises."""
         serve = self._follower.serve
-        logged = await self._changer.change(item_id, edit, serve, self.item, self._visible, version)
+        logged = await self._changer.change(item_id, edit, serve, self._read, self._visible, version)
         return await self._written(item_id, logged, wait_visible=wait_visible)
 
     async def delete(self, item_id: str, *, wait_visible: bool, version: int | None = None) -> Written:
-        """Delete an item. Raises NotFound when there is none, and Conflict after a later write or a higher version."""
-        logged = await self._changer.delete(item_id, self._follower.serve, self.item, self._visible, version)
-        return await self._written(item_id, logged, wait_visible=wait_visible)
+        """Delete an item. Raises NotFound when there is none, Conflict after a later write or a higher version, and
+        Overloaded.
+        """
+        with self.deletes:
+            logged = await self._changer.delete(item_id, self._follower.serve, self._read, self._visible, version)
+            return await self._written(item_id, logged, wait_visible=wait_visible)
 
     async def item(self, item_id: str) -> Item:
-        """Raises NotFound, and Unavailable when a shard that may hold the item does not answer."""
+        """Raises NotFound, Unavailable when a shard that may hold the item does not answer, and Overloaded."""
+        with self.reads:
+            return await self._read(item_id)
+
+    async def _read(self, item_id: str) -> Item:
         items, missing = await self._shards.items(self._follower.serve.version, [item_id], self._settings.budget_s)
         if item_id in items:
             return items[item_id]

@@ -68,10 +68,10 @@ class Coalescer(Generic[T, R]):
     A result that is an exception is raised to its own caller. When `fn` raises, every caller of the batch gets it.
 
     `submit` raises Overloaded when `max_waiting` requests are waiting, or one has waited for `max_wait_s` seconds: the
-    answer would come too late, and the work for it would make all others late as well. Requests whose caller has gone,
-    or has waited for `budget_s` seconds, never leave. These callers get CallerGone and Overloaded, and `given_up`
-    counts them as `gone` and `late`. `answered` is called with the results of each batch, behind the replies to
-    its callers, and `landed` after every batch.
+    answer would come too late, and the work for it would make all others late as well. `refused` counts these.
+    Requests whose caller has gone, or has waited for `budget_s` seconds, never leave. These callers get CallerGone and
+    Overloaded, and `given_up` counts them as `gone` and `late`. `answered` is called with the results of each batch,
+    behind the replies to its callers, and `landed` after every batch.
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class Coalescer(Generic[T, R]):
         self.max_wait_s = max_wait_s
         self.budget_s = budget_s
         self.given_up: Counter[str] = Counter()
+        self.refused = 0
         self._tell = landed
         self._answered = answered
         self._waiting: deque[_Waiting[T, R]] = deque()
@@ -145,6 +146,7 @@ class Coalescer(Generic[T, R]):
         Raises Overloaded where the request has no place.
         """
         if len(self._waiting) >= self.max_waiting and not self._swept_room():
+            self.refused += 1
             raise Overloaded(f"{self.max_waiting} requests are waiting already; try again in a second")
         now = time.monotonic()
         if (
@@ -152,6 +154,7 @@ class Coalescer(Generic[T, R]):
             and now - self._waiting[0][2].since > self.max_wait_s  # a first look: this is the hot path
             and (wait_s := self._wait_s(caller, now)) > self.max_wait_s
         ):
+            self.refused += 1
             raise Overloaded(f"requests have to wait for {wait_s:.1f} s already; try again in a second")
         self._waiting.append((request, reply, caller, now))
         self._board()

@@ -6,14 +6,17 @@ import asyncio
 import re
 import time
 from collections import Counter, defaultdict
+from collections.abc import Awaitable
 from typing import Any
 
 from msgspec import structs
 
+from recsys.config.serving import Serving
 from recsys.datatypes import Condition, Filter, Item, RecQuery
+from recsys.errors import Overloaded
 from recsys.serving.measures import Recording
 from recsys.telemetry import METRICS, zeros
-from recsys.transport.coalescing import Coalescer, Flight
+from recsys.transport.coalescing import Caller, Coalescer, Flight
 from recsys.transport.direct_shard import DirectShard
 from tests.support.world import World, event, eventually
 
@@ -205,6 +208,32 @@ async def test_a_shard_counts_how_filters_are_searched(make_world):
     await asyncio.gather(*(world.gateway.recommend(structs.replace(asked, filter=f)) for f in (given, given, None)))
     assert ledger.counted["recsys_filtered_searches_total", "exact", "wide"] == 2
     assert await eventually(lambda: ledger.gauges.get(("recsys_recall_ratio", "wide")) == 1.0)
+
+
+async def test_what_is_refused_for_want_of_room_is_counted(make_world):
+    """Whoever had no place: a slate, a call of events, a read of an item, a delete; and who waited for too long."""
+    ledger = Ledger()
+    serving = Serving(budget_s=20, max_waiting=1, flights=1, max_batch=1)
+    world: World = await make_world(telemetry=ledger, serving=serving, shards=1)
+    gateway, world.clients[0].delay_s = world.gateway, 0.01  # so that no call ends before the next one begins
+
+    async def refused(*calls: Awaitable[Any]) -> float:
+        before = ledger.counted["recsys_refused_total", "overloaded"]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(answer, Overloaded) for answer in answers) == 1, answers
+        gateway.beat()
+        return ledger.counted["recsys_refused_total", "overloaded"] - before
+
+    for ask in (
+        lambda _: gateway.recommend(RecQuery(k=1)),
+        lambda n: gateway.record([event(f"u{n}", "sea-1")]),
+        lambda _: gateway.items.item("sea-1"),
+        lambda n: gateway.items.delete(f"sea-{n}", wait_visible=False),
+    ):
+        assert await refused(ask(0), ask(1)) == 1
+    late = gateway.recommend(RecQuery(k=1), Caller(time.monotonic() - 30))
+    assert await refused(late) == 1
+    assert ledger.counted["recsys_given_up_total", "late"] == 1
 
 
 def test_the_codes_of_refusals_are_those_of_the_api():

@@ -28,19 +28,24 @@ def port_of(server: uvicorn.Server) -> int:
     return int(server.servers[0].sockets[0].getsockname()[1])
 
 
-class HeldSearches:
-    """Searches of the first shard wait until they are let go."""
+class Held:
+    """Calls of one kind to the first shard wait until they are let go. `call`: the name of the client's method."""
 
-    def __init__(self, world: World) -> None:
-        self._plain = world.clients[0].search
+    def __init__(self, world: World, call: str) -> None:
+        self._plain = getattr(world.clients[0], call)
         self._go = asyncio.Event()
         self.waiting = 0
-        world.clients[0].search = self._search
+        setattr(world.clients[0], call, self._ask)
 
-    async def _search(self, query: Any) -> Any:
+    async def _ask(self, *asked: Any) -> Any:
         self.waiting += 1
         await self._go.wait()
-        return await self._plain(query)
+        return await self._plain(*asked)
 
     def let_go(self) -> None:
         self._go.set()
+
+
+class HeldSearches(Held):
+    def __init__(self, world: World) -> None:
+        super().__init__(world, "search")
