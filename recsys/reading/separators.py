@@ -45,7 +45,7 @@ def _detected(lines: Sequence[str]) -> tuple[str, str]:
         dialect = Detector().detect(
             "".join(line[:2000].rstrip("\r\n") + "\n" for line in lines), delimiters=[*_CANDIDATES]
         )
-    except (Error, ValueError, IndexError, RecursionError):
+    except (Error, ValueError):  # a NUL, and bytes that are invalid in the encoding
         dialect = None
     separator = (dialect.delimiter if dialect else "") or max(_CANDIDATES, key="".join(lines).count)
     return separator, _quote_of(lines, separator)

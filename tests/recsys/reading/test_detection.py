@@ -278,3 +278,15 @@ def test_options_that_make_no_sense_are_refused():
     with pytest.raises(BadInput, match="--where clicked: write it as column=value"):
         Condition.parse("clicked")
     assert ReadOptions(separator="tab").separator == "\t"
+
+
+@pytest.mark.parametrize(("odd", "refused"), [(b"\0", []), (b"\xff", [41])], ids=["NUL", "invalid byte"])
+def test_a_line_that_the_detector_cannot_read_costs_no_other(write, odd, refused):
+    """Of a table whose columns have no telling names the separator is what most cells need. A NUL is looked for in the
+    first lines only.
+    """
+    rows = b"".join(b"%d;film, part %d\n" % (n, n) for n in range(40))
+    path = write("a.csv", rows + b"40;film" + odd + b"\n")
+    records, lost = items(path, encoding="utf-8", mapping={"item_id": "1", "title": "2"})
+    assert [record.title for record in records[:40]] == [f"film, part {n}" for n in range(40)]
+    assert [row.line for row in lost] == refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recsys.shard.match_depth import observed
@@ -41,13 +41,21 @@ def test_walks_that_found_too_few_count():
     assert planner.walking(walks[2:], 1000, spent[2:]).tolist() == [False]
 
 
-@given(st.lists(st.tuples(st.floats(1, 1e6), st.booleans()), min_size=1, max_size=30))
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.booleans()), min_size=1, max_size=30))
+@example([(depth, True) for depth in np.geomspace(1, 1000, 100)])
+@example([(0.0, True), (0.5, True), (1.0, True)])
 def test_walks_of_like_depth_share_a_call(pairs):
-    """Each that walks is in one step, with none that needs less than two thirds of its depth; no other is in any."""
+    """Each that walks is in one step, with none that needs less than two thirds of its depth; no other is in any. There
+    are no more steps than depths that differ by a half. Of a shard that has lost all its items the depth is 0.
+    """
     depths, walking = np.array([d for d, _ in pairs]), np.array([w for _, w in pairs])
     masks = list(in_steps(depths, walking))
     assert np.array_equal(np.sum(masks, axis=0) if masks else np.zeros(len(depths)), walking)
+    depths = np.maximum(depths, 1.0)
     assert all(depths[mask].max() <= 1.5 * depths[mask].min() * (1 + 1e-9) for mask in masks)
+    if masks:
+        steps = np.log(depths[walking].max() / depths[walking].min()) / np.log(1.5)
+        assert len(masks) <= (steps + 2 if steps else 1)
 
 
 def test_a_walk_that_finds_too_few_tells_how_deep_the_next_one_has_to_go():
