@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from deployments.api.app import make_api
 from deployments.api.front import Front
 from deployments.api.traces import Traces
-from deployments.collector import settle
+from deployments.interpreter import settle
 from deployments.logs import log_with_serve
 from deployments.machine.redis_check import log_check
 from deployments.metrics import RayTelemetry

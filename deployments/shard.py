@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from deployments.collector import settle
+from deployments.interpreter import settle
 from deployments.logs import log_with_serve
 from deployments.metrics import RayTelemetry
 from recsys.config.platform import Platform
@@ -25,16 +24,11 @@ from recsys.shard.candidates import CandidateSet, ShardQuery
 from recsys.state.connection import connect
 from recsys.versions.store import VersionStore
 
-_TURN_S = 0.001
-"""Seconds that a thread may hold the interpreter while others wait; Python's own 5 ms are what a search then waits for
-whenever the thread that applies the log computes between two inserts."""
-
 
 @serve.deployment
 class ShardDeployment:
     async def __init__(self, number: int, platform: Platform, encoder: DeploymentHandle[Any]) -> None:  # type: ignore[misc] # Serve awaits it
         log_with_serve()
-        sys.setswitchinterval(_TURN_S)
         encode = encoder.options(method_name="encode")
 
         async def vectors(version: str, texts: Sequence[str]) -> Floats:

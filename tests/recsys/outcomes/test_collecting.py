@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import msgspec
 import pytest
 
 from recsys.outcomes import collecting
@@ -12,7 +13,7 @@ from recsys.outcomes.collecting import Collector, tidy
 from recsys.outcomes.log_files import HOUR_MS, WHOLE, LogFiles, begin_of, hour_of
 from recsys.outcomes.tables import answers_table
 from recsys.state import redis_keys
-from recsys.state.slate_columns import encode_answers
+from recsys.state.slate_columns import decode_answers, encode_answers
 from recsys.state.slate_log import Entry, SlateLog
 from recsys.state.slate_stream import SlateStream, StreamEntry
 from tests.support.slate_log import answer, collect, rows
@@ -119,11 +120,16 @@ def test_large_hours_stay_in_slots(files, monkeypatch):
     assert list(files.sizes("answers", "2026-11-27T20")) == [f"{begin}.parquet"]
 
 
-async def test_an_entry_that_cannot_be_read_does_not_hold_up_the_others(redis, files, short_slots, caplog):
+LACKING = msgspec.structs.replace(decode_answers(encode_answers([answer("r", ["a"])])), items="a\nb")
+"""It says that it has one item."""
+
+
+@pytest.mark.parametrize("data", [b"\x93abc", msgspec.msgpack.encode(LACKING)])
+async def test_an_entry_that_cannot_be_read_does_not_hold_up_the_others(redis, files, short_slots, caplog, data):
     """Of another release, say."""
     log = SlateLog(redis, most=100, token_s=60)
     await log.write("w", 1, [Entry.of([answer("r1", ["a"])])], 0, 0.0)
-    await redis.xadd(redis_keys.ANSWERS, {"rows": 1, "lost": 0, "users": bytes(8), "data": b"\x93abc"})
+    await redis.xadd(redis_keys.ANSWERS, {"rows": 1, "lost": 0, "users": bytes(8), "data": data})
     await log.write("w", 2, [Entry.of([answer("r2", ["a"])])], 0, 0.0)
     await collect(redis, files)
     assert [row["request_id"] for row in rows(files, "answers")] == ["r1", "r2"]

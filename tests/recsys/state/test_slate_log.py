@@ -64,6 +64,38 @@ def test_an_entry_holds_the_answers_that_were_encoded(given_answers):
     assert (last["version"], last["variant"], last["moment"].timestamp()) == ("v2", "b", pytest.approx(NOW, abs=1e5))
 
 
+def shown(request_id: str, items: list[str], drawn: bool, interleaved: bool, **given_otherwise) -> Answer:
+    """With chances and teams of its items, or without."""
+    n = len(items)
+    chances, teams = (0.5,) * n if drawn else None, tuple(range(n)) if interleaved else None
+    return answer(request_id, items, propensities=chances, teams=teams, **given_otherwise)
+
+
+ANSWERS = st.lists(
+    st.builds(
+        shown, IDS, st.lists(IDS, max_size=3, unique=True), st.booleans(), st.booleans(),
+        scenario=st.sampled_from(["home", "search"]), variant=st.sampled_from(["", "b"]),
+        user=st.sampled_from([None, "u"]),
+    ),
+    min_size=1, max_size=3,
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(ANSWERS, st.integers(0, 2)), max_size=4))
+def test_entries_together_have_the_rows_that_each_has(written_answers):
+    """Whatever the others hold: sources have numbers of each entry's own, and columns that it lacks are others'."""
+    each = [
+        StreamEntry(f"{n}-0", len(answers), lost, b"".join([bytes([n] * 8) for _ in answers]), encode_answers(answers))
+        for n, (answers, lost) in enumerate(written_answers)
+    ]
+    together = answers_table(each)
+    together.validate(full=True)
+    assert together.to_pylist() == [row for entry in each for row in answers_table([entry]).to_pylist()]
+    assert together.column("lost").to_pylist() == [
+        0 if n else lost for answers, lost in written_answers for n in range(len(answers))
+    ]
+
+
 async def test_a_write_that_is_repeated_is_one_entry(log, redis):
     """The composer does not know whether the first try came through."""
     for _ in range(2):
