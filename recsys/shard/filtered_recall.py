@@ -6,11 +6,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
 from recsys.datatypes import Filter, Floats
 from recsys.shard.candidates import ShardQuery
+from recsys.shard.live_recall import PAUSES
+from recsys.shard.pace import Pace
 from recsys.shard.plans import shape
 from recsys.shard.recall import Exact
 from recsys.shard.shard import Shard
@@ -50,7 +53,7 @@ class FilteredRecall:
             return 0.0
         start, generation = time.thread_time(), shard.items.generation
         vector, given = offered
-        exact = Exact.of([shard], vector[None], _K, given)
+        exact = Exact.of([shard], vector[None], _K, given, rest=partial(Pace().rest, PAUSES))
         share = exact.recall()
         if exact.wanted.sum() and shard.items.generation == generation:  # else they were not asked of the same items
             kind = shape(shard.lists.count(given), shard.items.live)

@@ -9,7 +9,6 @@ whenever it happens.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from recsys.datatypes import Floats, Rows
 from recsys.index.base import NO_ROW, VectorIndex, best
 from recsys.shard.item_table import ItemTable
+from recsys.shard.pace import Pace
 
 MOST = 2048
 """Rows that may wait: to score so many of 384 dimensions reads 3 MB. Who adds more links some before."""
@@ -72,11 +72,11 @@ class FreshRows:
         end = self._end if most is None else min(self.first + most, self._end)
         with self._turn:
             self._link(0)
+            pace = Pace()
             while self.first < end:
-                start = time.monotonic()
                 self._link(min(_AT_ONCE, end - self.first))
                 if paced:
-                    time.sleep((time.monotonic() - start) * _PAUSES * max(1 - self.waiting / MOST, 0.0) ** 2)
+                    pace.rest(_PAUSES * max(1 - self.waiting / MOST, 0.0) ** 2)
 
     def _link(self, count: int) -> None:
         """The next rows, each by itself, for an engine may link what comes together in another way."""

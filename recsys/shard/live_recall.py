@@ -8,12 +8,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats, Rows
 from recsys.shard.candidates import ShardQuery
+from recsys.shard.pace import Pace
 from recsys.shard.recall import Exact
 from recsys.shard.recall_control import Sample
 from recsys.shard.sampled_recall import sampled_rows, shares
@@ -33,6 +35,9 @@ and no share of a search could say so."""
 _UNCHANGED = 0.001
 """A measurement counts while no more than this share of the rows came or went during it: to that a search then owes
 less than a hundredth of one of its ten neighbours."""
+PAUSES = 2.0
+"""Pauses of a measurement, in the time of the work between them: 40,000 rows of 384 dimensions are 50 ms of work, which
+searches would otherwise wait for, some milliseconds at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +126,12 @@ class LiveRecall:
 
 def _shares(shard: Shard, vectors: Floats, asked: Rows) -> npt.NDArray[np.float64]:
     """(m,) recall of each search; NaN where nothing could be found."""
-    rows = shard.items.live_rows()
+    rows, rest = shard.items.live_rows(), partial(Pace().rest, PAUSES)
     if len(rows) > MOST_ROWS:
         most = max(MOST_ROWS, math.ceil(_LEAST_SHARE * len(rows)))
         some = sampled_rows(rows, most, random.randrange(1 << 32))  # noqa: S311 - a sample
-        return np.maximum(shares(shard, vectors, some, K, asked), 0.0)
-    exact = Exact.of([shard], vectors, K, asked=asked)
+        return np.maximum(shares(shard, vectors, some, K, asked, rest), 0.0)
+    exact = Exact.of([shard], vectors, K, asked=asked, rest=rest)
     return np.where(exact.wanted > 0, exact.found() / np.maximum(exact.wanted, 1), np.nan)
 
 

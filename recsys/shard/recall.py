@@ -6,7 +6,7 @@ has lost that item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,11 +67,14 @@ class Exact:
         given: Filter | None = None,
         *,
         asked: Rows | None = None,
+        rest: Callable[[], None] | None = None,
     ) -> Exact:
-        """`asked`: (m,) candidates that each query asks for, k or more; None: as many as a scenario's source does."""
+        """`asked`: (m,) candidates that each query asks for, k or more; None: as many as a scenario's source does.
+        `rest`: called between two steps of the work, see `pace.py`.
+        """
         if asked is None:
             asked = np.full(len(queries), max(k, CANDIDATES))
-        parts = [_nearest(shard, queries, int(asked.max(initial=k)), given) for shard in shards]
+        parts = [_nearest(shard, queries, int(asked.max(initial=k)), given, rest) for shard in shards]
         names = np.hstack([np.zeros((len(queries), 0), np.uint64), *(names for names, _ in parts)])
         scores = np.hstack([np.zeros((len(queries), 0), np.float32), *(scores for _, scores in parts)])
         best = np.argsort(-scores, axis=1, kind="stable")
@@ -135,8 +138,10 @@ def of_items(shards: Sequence[Shard], candidates: CandidateSet, queries: Floats)
     return names[place], scores
 
 
-def _nearest(shard: Shard, queries: Floats, k: int, given: Filter | None = None) -> tuple[Keys, Floats]:
+def _nearest(
+    shard: Shard, queries: Floats, k: int, given: Filter | None, rest: Callable[[], None] | None
+) -> tuple[Keys, Floats]:
     """(m, w) names and scores of the nearest live items that match, best first; w < k where there are not k of them."""
     rows = shard.items.live_rows() if given is None else shard.lists.matches(given)
-    rows, scores = exact(shard.items, queries, rows, k, BLOCK, truth=True)
+    rows, scores = exact(shard.items, queries, rows, k, BLOCK, truth=True, rest=rest)
     return vector_names(shard.items.truth(rows.ravel())).reshape(rows.shape), scores

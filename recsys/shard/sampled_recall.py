@@ -8,6 +8,8 @@ safe side (at a recall of 0.9 by 0.01, at 0.97 by 0.001).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,13 +33,16 @@ def sampled_rows(rows: Rows, most: int, seed: int) -> Rows:
     return rows[at[at < len(rows)]]
 
 
-def shares(shard: Shard, queries: Floats, rows: Rows, k: int, asked: Rows) -> npt.NDArray[np.float64]:
+def shares(
+    shard: Shard, queries: Floats, rows: Rows, k: int, asked: Rows, rest: Callable[[], None] | None = None
+) -> npt.NDArray[np.float64]:
     """(m,) estimated recall@k of the served search for each of (m, d) queries, from the misses among these rows.
 
     `asked`: (m,) candidates that each query asks for, k or more; where copies fill them, fewer than k are wanted. With
-    few rows a share says nothing by itself: most are 1.0, and a single miss may cost more than 1.
+    few rows a share says nothing by itself: most are 1.0, and a single miss may cost more than 1. `rest`: as for
+    `Exact.of`.
     """
-    near, near_scores = exact(shard.items, queries, rows, k, truth=True)
+    near, near_scores = exact(shard.items, queries, rows, k, truth=True, rest=rest)
     near_names = vector_names(shard.items.truth(near.ravel())).reshape(near.shape)
     candidates = served([shard], queries, asked)
     names, scores = of_items([shard], candidates, queries)

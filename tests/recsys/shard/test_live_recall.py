@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from msgspec import structs
 
-from recsys.shard.live_recall import K, LiveRecall, Measured
+from recsys.shard import pace
+from recsys.shard.live_recall import PAUSES, K, LiveRecall, Measured
 from recsys.shard.probes import nearest_query
 from recsys.shard.recall import Exact
 from recsys.shard.shard import Shard
@@ -67,6 +71,16 @@ def test_a_batch_without_walks_is_no_sample_and_nothing_is_measured_twice():
     recall.offer(nearest_query("v", unit_rows(np.ones((1, 16))).astype(np.float32), 5))
     assert len(recall.measure(shard).samples) == 1
     assert recall.measure(shard) == Measured()
+
+
+def test_a_measurement_has_pauses(monkeypatch):
+    """Longer than the work between them: searches have the processor to themselves meanwhile."""
+    pauses: list[float] = []
+    clock = itertools.count()
+    monkeypatch.setattr(pace, "time", SimpleNamespace(sleep=pauses.append, monotonic=lambda: float(next(clock))))
+    measured(make_shard(18_000, "flat"), 1)
+    assert len(pauses) >= 2
+    assert min(pauses) == PAUSES > 1
 
 
 def test_an_empty_shard_has_no_recall():
