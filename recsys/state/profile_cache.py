@@ -6,6 +6,8 @@ asked for and its settings those of today, so it needs no deletion when one of t
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +23,10 @@ from recsys.state.lua_calls import Call, run_many
 from recsys.state.profile_codec import Cached, decode, encode, remains
 from recsys.state.user_scripts import ADOPT, SAVE
 
-_PAGE = 500
-"""Users whose sequences are read in one trip by `drop_outdated`."""
+PAGE = 100
+"""Users whose sequences are read in one trip by `drop_outdated`: less than a millisecond of the event loop."""
+_PAUSES = 5.0
+"""Its pauses between two trips, in the time that a trip takes. Requests would wait for ten thousand users in one go."""
 _EARLY_TTL_S = 900
 """Seconds for which a profile of a version that is about to be served is kept beside that of the served one."""
 
@@ -94,13 +98,16 @@ class ProfileCache:
         remembered = self._decoded.sequences()
         gone: list[str] = []
         users = list({**dict.fromkeys(others), **remembered})
-        for page in (users[first : first + _PAGE] for first in range(0, len(users), _PAGE)):
+        for first in range(0, len(users), PAGE):
+            page, began = users[first : first + PAGE], time.monotonic()
             stored: list[Any] = await self._redis.mget([redis_keys.sequence(user_id) for user_id in page])
             for user_id, sequence in zip(page, stored, strict=True):
                 if user_id in remembered and int(sequence or 0) != remembered[user_id]:
                     self._decoded.drop_of(user_id, remembered[user_id])
                 if sequence is None:
                     gone.append(user_id)
+            if first + PAGE < len(users):
+                await asyncio.sleep((time.monotonic() - began) * _PAUSES)
         return gone
 
     async def adopt_early(

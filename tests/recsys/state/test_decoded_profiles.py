@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import weakref
 from itertools import product
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.datatypes import unknown_user
-from recsys.state import redis_keys
+from recsys.state import profile_cache, redis_keys
 from recsys.state.decoded_profiles import DecodedProfiles
+from recsys.state.profile_cache import PAGE
 from recsys.state.users import UserStore
 from tests.support.user_store import append, event, loaded, save
 
@@ -48,6 +50,20 @@ def test_the_oldest_leave_first():
         decoded.put(user, b"1", "v1", UNKNOWN, (UNKNOWN, (0.0, user)))
     assert [decoded.get(user, b"1", "v1", UNKNOWN) is None for user in "abc"] == [True, False, False]
     assert decoded.get("c", None, "v1", UNKNOWN) is None
+
+
+async def test_a_look_for_erased_users_rests_between_its_trips(redis, monkeypatch) -> None:
+    """Requests have the event loop meanwhile; behind the last trip there is nothing to rest for."""
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr(profile_cache, "asyncio", SimpleNamespace(sleep=rest))
+    users = [f"u{n}" for n in range(2 * PAGE + 1)]
+    assert await UserStore(redis, ttl_s=1000, history=5).profiles.drop_outdated(users) == users
+    assert len(rests) == 2
+    assert min(rests) > 0.0
 
 
 async def test_an_erased_user_leaves_the_memory_of_every_process(redis) -> None:
