@@ -19,6 +19,7 @@ def compiled(name: str, *flags: str) -> Extension:
             "recsys/module.h",
             "recsys/sorting.h",
             "recsys/ranking/by_score.h",
+            "recsys/ranking/forest.h",
             "recsys/encoders/byte_products.h",
             "recsys/encoders/attention.h",
         ],

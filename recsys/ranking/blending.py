@@ -31,12 +31,12 @@ class Blends(Protocol):
 
     def blend(
         self, offsets: Ints, likeness: Floats, width: int, others: Floats, other: int, columns: Ints, weights: Floats,
-        kinds: Ints, scores: Floats, /,
+        kinds: Ints, values: Floats, scores: Floats, /,
     ) -> None: ...  # fmt: skip
 
     def best(
-        self, offsets: Ints, likeness: Floats, width: int, others: Floats, other: int, columns: Ints, scores: Floats,
-        sources: Ints, enabled: npt.NDArray[np.bool_], facts: Floats, logs: Floats, wanted: Ints, rows: Ints,
+        self, offsets: Ints, values: Floats, signals: int, scores: Floats, sources: Ints,
+        enabled: npt.NDArray[np.bool_], facts: Floats, logs: Floats, wanted: Ints, places: Ints, rows: Ints, at: Ints,
         table: Floats, /,
     ) -> int: ...  # fmt: skip
 
@@ -80,16 +80,15 @@ class Measured:
 
     def __init__(self, candidates: CandidateSet, moment: Moment, *, every: bool = False) -> None:
         self.candidates, self.moment, self.every = candidates, moment, every
-        self._others: dict[tuple[str, ...], Floats] = {}
+        self.values = np.empty((len(candidates.keys) if every else 0, len(SIGNALS)), np.float32)
+        """(n, len(SIGNALS)): what `measure` gives, filled by `by_blends`; (0, len(SIGNALS)) without `every`."""
 
     def arrays(self, places: Places) -> tuple[Ints, Floats, int, Floats, int, Ints]:
         """The first arguments of `blends.c`."""
-        likeness, others = self.candidates.likeness, self._others.get(places.others)
-        if others is None:
-            others = np.empty((len(likeness), len(places.others)), np.float32)
-            for column, name in enumerate(places.others):
-                others[:, column] = SIGNALS[name].compute(self.candidates, self.moment)
-            self._others[places.others] = others
+        likeness = self.candidates.likeness
+        others = np.empty((len(likeness), len(places.others)), np.float32)
+        for column, name in enumerate(places.others):
+            others[:, column] = SIGNALS[name].compute(self.candidates, self.moment)
         return self.candidates.offsets, likeness, likeness.shape[1], others, others.shape[1], places.columns
 
 
@@ -120,7 +119,7 @@ def by_blends(measured: Measured, weights: Sequence[Mapping[str, float]], blends
         places = {kind: place for place, kind in enumerate(kinds)}
         own[:] = [places[id(w)] for w in weights]
     blended = np.empty(len(measured.candidates.keys), np.float32)
-    blends.blend(*measured.arrays(plan.places), plan.weights, own, blended)
+    blends.blend(*measured.arrays(plan.places), plan.weights, own, measured.values, blended)
     return blended
 
 
@@ -143,5 +142,10 @@ def blends_alike() -> Blends | None:
     values = np.clip(values, -1.0, 1.0)
     ours, place = np.empty(64, np.float32), np.arange(len(SIGNALS))
     columns = np.stack([place, place + 1], axis=1)
-    blends.blend(np.arange(65), values, len(SIGNALS), values[:, :0].copy(), 0, columns, weights, np.arange(64), ours)
-    return blends if np.array_equal(ours, np.einsum("ns,ns->n", values, weights)) else None
+    given = (np.arange(65), values, len(SIGNALS), values[:, :0].copy(), 0, columns, weights, np.arange(64))
+    expected = np.einsum("ns,ns->n", values, weights)
+    for room in (values[:0].copy(), np.empty_like(values)):
+        blends.blend(*given, room, ours)
+        if not np.array_equal(ours, expected):
+            return None
+    return blends

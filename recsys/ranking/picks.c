@@ -13,14 +13,27 @@
 
 #include "by_score.h"
 
+/* Whether two of n values are equal, 0 aside. `room`: for a power of two of them, of at least 2 * n. */
+static int any_again(const uint64_t *values, int64_t n, uint64_t *room) {
+    int bits = 1;
+    while ((int64_t)1 << bits < 2 * n) bits++;
+    uint64_t last = ((uint64_t)1 << bits) - 1;
+    memset(room, 0, 8 * (size_t)(last + 1));
+    for (int64_t i = 0; i < n; i++) {
+        if (!values[i]) continue;
+        uint64_t at = values[i] * UINT64_C(0x9E3779B97F4A7C15) >> (64 - bits);
+        for (; room[at]; at = (at + 1) & last)
+            if (room[at] == values[i]) return 1;
+        room[at] = values[i];
+    }
+    return 0;
+}
+
 static int order_all(const int64_t *offsets, int64_t parts, const float *scores, const uint64_t *twins, int64_t *order,
                      uint64_t *room, int64_t most) {
     for (int64_t part = 0; part < parts; part++) {
         int64_t start = offsets[part], n = offsets[part + 1] - start;
-        for (int64_t i = 0; i < n; i++) room[i] = twins[start + i];
-        uint64_t *values = sorted(room, room + most, n);
-        for (int64_t i = 1; i < n; i++)
-            if (values[i] == values[i - 1] && values[i]) return 0;
+        if (any_again(twins + start, n, room)) return 0;
         const uint64_t *places = by_score(scores, start, start + n, room, most);
         for (int64_t i = 0; i < n; i++) order[start + i] = (int64_t)(places[i] & UINT32_MAX);
     }
@@ -39,7 +52,7 @@ static PyObject *py_order(PyObject *self, PyObject *args) {
         goto end;
     }
     int64_t most = largest(ends, parts);
-    uint64_t *room = malloc(16 * (size_t)most + 16);
+    uint64_t *room = malloc(32 * (size_t)most + 32);
     if (room == NULL) {
         PyErr_NoMemory();
         goto end;

@@ -12,7 +12,7 @@ the project is installed; where it was not, numpy scores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +42,24 @@ class _Scoring(Protocol):
         instructions: int, sums: Floats, /,
     ) -> None: ...  # fmt: skip
 
+    def correct(
+        self, features: Ints, starts: Ints, edges: Floats, masks: Masks, values: Floats, table: Floats, width: int,
+        instructions: int, rows: int, at: Ints, to: Ints, places: npt.NDArray[np.uint16], sums: Floats, scores: Floats,
+        /,
+    ) -> None: ...  # fmt: skip
+
 
 SCORING: _Scoring | None = compiled("recsys.ranking.scoring")
 """None: numpy scores."""
+
+
+class Kept(NamedTuple):
+    """Room for n sums, and for what they follow from."""
+
+    places: npt.NDArray[np.uint16]
+    """(n, lists) of each row that was scored: how many thresholds its value passes, of each feature."""
+    sums: Floats
+    """(n,) float32; NaN: nothing is kept there yet."""
 
 
 class Trees:
@@ -79,6 +94,21 @@ class Trees:
             SCORING.score(*self._flat, np.ascontiguousarray(table), table.shape[1], FASTEST, sums)
             return sums
         return self._by_numpy(table)
+
+    def room(self, n: int) -> Kept:
+        """Room for n sums. Its memory is taken where it is first used."""
+        return Kept(np.zeros((n, len(self._tables)), np.uint16), np.full(n, np.nan, np.float32))
+
+    def correct(self, table: Floats, kept: Kept, at: Ints, scores: Floats, to: Ints) -> None:
+        """Add to `scores[to]` what `score` returns for the rows of the table.
+
+        The sum of row i is taken from `kept`, at `at[i]`, if the row's values lie between the same thresholds as those
+        of the row that it is of; else it is computed, and kept there.
+        """
+        if SCORING is None or not self._tables:
+            scores[to] += self.score(table)
+            return
+        SCORING.correct(*self._flat, table, table.shape[1], FASTEST, len(to), at, to, *kept, scores)
 
     def _by_numpy(self, table: Floats) -> Floats:
         at = [(masks, np.searchsorted(edges, table[:, feature])) for feature, edges, masks in self._tables]

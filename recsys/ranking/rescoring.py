@@ -6,16 +6,17 @@ compiled code where it is there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats
-from recsys.ranking.blending import EVERY, Blends, Measured
+from recsys.ranking.blending import Blends, Measured
+from recsys.ranking.kept_sums import RESCORED
 from recsys.ranking.signals import SIGNALS
-from recsys.ranking.tree_ranker import RESCORED, Ranker
+from recsys.ranking.tree_ranker import Ranker
 
 Ints = npt.NDArray[np.int64]
 
@@ -34,18 +35,26 @@ def facts(histories: Floats, sessions: Floats, known: Floats) -> Floats:
 
 
 def rescored(
-    measured: Measured, scores: Floats, ranker: Ranker, enabled: npt.NDArray[np.bool_], facts: Floats, blends: Blends
+    measured: Measured,
+    scores: Floats,
+    ranker: Ranker,
+    enabled: npt.NDArray[np.bool_],
+    facts: Floats,
+    blends: Blends,
+    who: Sequence[Hashable],
 ) -> Floats:
-    """What `Ranker.rescored` returns."""
+    """What `Ranker.rescored` returns. `measured`: what `scores` were blended from, by compiled code. `who` asks: the
+    sums of each are kept for the next time.
+    """
     wanted = _wanted(ranker.names, ranker.known)
     rows = np.empty(min(len(scores), RESCORED * len(enabled)), np.int64)
-    table = np.empty((len(rows), len(wanted)), np.float32)
+    at, table = np.empty_like(rows), np.empty((len(rows), len(wanted)), np.float32)
     filled = blends.best(
-        *measured.arrays(EVERY), scores, measured.candidates.sources, enabled, facts, _logs(), wanted, rows, table
-    )
-    rows = rows[:filled]
+        measured.candidates.offsets, measured.values, len(SIGNALS), scores, measured.candidates.sources, enabled, facts,
+        _logs(), wanted, ranker.kept.places_of(who), rows, at, table,
+    )  # fmt: skip
     corrected = scores.copy()
-    corrected[rows] += ranker.trees.score(table[:filled])
+    ranker.trees.correct(table[:filled], ranker.kept.room, at[:filled], corrected, rows[:filled])
     return corrected
 
 

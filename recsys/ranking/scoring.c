@@ -1,231 +1,159 @@
 /* Trees over a table of features, for `quickscorer.py`, which has the idea and does the same in numpy.
  *
- * A row's masks are combined and its leaves added up before the next row is looked at, so nothing leaves the cache; with
- * AVX-512 sixteen rows are added up side by side, for a register holds the leaves of a tree. Leaves are added in numpy's
- * order (pairwise, in blocks of up to 128), so that sums are the same to the last bit.
+ * A sum follows from a row's places among the thresholds alone. So one that is kept with its places is taken for every row
+ * whose values lie between the same thresholds.
  */
 #include "../module.h"
 
-#include <stdint.h>
-#include <stdlib.h>
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define X86
-#endif
-
-#define LEAVES 16
-#define BLOCK 128
-#define ROWS 16  /* that are added up side by side */
-#define CHUNK 32 /* trees whose masks fill a register */
+#include "forest.h"
 
 typedef struct {
-    const int64_t *features; /* columns of the table, one for each list of thresholds */
-    const int64_t *starts;   /* where each list begins among the thresholds; its masks begin as many rows later as */
-    const float *edges;      /* there are lists before it, for a list has a row more than thresholds */
-    const uint16_t *masks;   /* `stride` a row */
-    const float *values; /* LEAVES for each tree */
-    int64_t lists, trees, stride, width;
-} Forest;
+    Py_buffer features, starts, edges, masks, values, table;
+    int width, instructions;
+} Given;
 
-/* Room for what is known of rows before they are added up. */
-typedef struct {
-    int32_t *places; /* lists x ROWS: row of masks */
-    uint16_t *left;  /* stride: leaves that a row may still have */
-    uint32_t *words; /* stride / 8 x ROWS: the leaf of each tree, in four bits */
-    float *leaves;   /* trees */
-} Room;
-
-static float added(const float *values, int64_t n) {
-    if (n < 8) {
-        float sum = 0.0f;
-        for (int64_t i = 0; i < n; i++) sum += values[i];
-        return sum;
-    }
-    if (n <= BLOCK) {
-        float part[8];
-        int64_t i;
-        for (i = 0; i < 8; i++) part[i] = values[i];
-        for (; i + 8 <= n; i += 8)
-            for (int j = 0; j < 8; j++) part[j] += values[i + j];
-        float sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
-        for (; i < n; i++) sum += values[i];
-        return sum;
-    }
-    int64_t half = n / 2;
-    half -= half % 8;
-    return added(values, half) + added(values + half, n - half);
+static int fit(const Given *given, Forest *forest, int64_t rows) {
+    int64_t trees = (int64_t)(given->values.len / 4 / LEAVES), thresholds = (int64_t)(given->edges.len / 4);
+    *forest = (Forest){given->features.buf, given->starts.buf, given->edges.buf, given->masks.buf, given->values.buf,
+                       (int64_t)(given->features.len / 8), trees, (trees + CHUNK - 1) / CHUNK * CHUNK, given->width};
+    int good = given->width > 0 && trees > 0 && given->table.len >= rows * given->width * 4 &&
+               given->starts.len == given->features.len + 8 && forest->starts[0] == 0 &&
+               forest->starts[forest->lists] == thresholds &&
+               given->masks.len == (thresholds + forest->lists) * forest->stride * 2;
+    for (int64_t l = 0; good && l < forest->lists; l++)
+        good = forest->starts[l] <= forest->starts[l + 1] && forest->features[l] >= 0 && forest->features[l] < given->width;
+    return good;
 }
 
-/* Thresholds under the value: their number is the row of masks. No step is guessed, for half of the guesses would be
- * wrong.
- */
-static inline int64_t passed(const float *edges, int64_t n, float value) {
-    if (n == 0) return 0;
-    const float *at = edges;
-    for (; n > 1; n -= n / 2) at += n / 2 * (at[n / 2 - 1] < value);
-    return at - edges + (*at < value);
+static int make_room(const Forest *forest, Room *room) {
+    room->places = malloc(sizeof(int32_t) * ROWS * (size_t)(forest->lists + 1));
+    room->left = malloc(sizeof(uint16_t) * (size_t)forest->stride);
+    room->words = malloc(sizeof(uint32_t) * ROWS * (size_t)forest->stride / 8);
+    room->leaves = malloc(sizeof(float) * (size_t)forest->trees);
+    return room->places && room->left && room->words && room->leaves;
 }
 
-static inline __attribute__((always_inline)) void score_rows(const Forest *forest, const float *table, int64_t rows,
-                                                             Room *room, float *sums) {
-    int64_t trees = forest->trees;
-    uint16_t *left = room->left;
-    float *leaves = room->leaves;
-    for (int64_t row = 0; row < rows; row++, table += forest->width) {
-        for (int64_t t = 0; t < trees; t++) left[t] = 0xFFFF;
-        for (int64_t l = 0; l < forest->lists; l++) {
-            int64_t start = forest->starts[l];
-            int64_t place = passed(forest->edges + start, forest->starts[l + 1] - start, table[forest->features[l]]);
-            const uint16_t *masks = forest->masks + (start + l + place) * forest->stride;
-            for (int64_t t = 0; t < trees; t++) left[t] &= masks[t];
-        }
-        for (int64_t t = 0; t < trees; t++) leaves[t] = forest->values[t * LEAVES + __builtin_ctz(left[t] | 0x10000u) % LEAVES];
-        sums[row] = added(leaves, trees);
-    }
-}
-
-static void score_plain(const Forest *forest, const float *table, int64_t rows, Room *room, float *sums) {
-    score_rows(forest, table, rows, room, sums);
-}
-
-#ifdef X86
-__attribute__((target("avx2,bmi"))) static void score_avx2(const Forest *forest, const float *table, int64_t rows,
-                                                           Room *room, float *sums) {
-    score_rows(forest, table, rows, room, sums);
-}
-
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bitalg")))
-
-/* `passed` of ROWS rows, of which `there` are and the others are as the last one. */
-AVX512 static void place_512(const Forest *forest, const float *table, int64_t there, int32_t *places) {
-    float values[ROWS];
-    for (int64_t l = 0; l < forest->lists; l++) {
-        for (int64_t row = 0; row < ROWS; row++)
-            values[row] = table[(row < there ? row : there - 1) * forest->width + forest->features[l]];
-        __m512 value = _mm512_loadu_ps(values);
-        __m512i place = _mm512_set1_epi32((int32_t)(forest->starts[l] + l)), one = _mm512_set1_epi32(1);
-        for (int64_t e = forest->starts[l]; e < forest->starts[l + 1]; e++)
-            place = _mm512_mask_add_epi32(
-                place, _mm512_cmp_ps_mask(_mm512_set1_ps(forest->edges[e]), value, _CMP_LT_OQ), place, one);
-        _mm512_storeu_si512(places + l * ROWS, place);
-    }
-}
-
-/* The leaves of one of the rows, eight trees a word. */
-AVX512 static void find_512(const Forest *forest, const int32_t *places, int64_t row, uint32_t *words) {
-    __m512i ones = _mm512_set1_epi16(-1), pairs = _mm512_set1_epi32(1 | LEAVES << 16);
-    for (int64_t t = 0; t < forest->stride; t += CHUNK) {
-        __m512i left = ones;
-        for (int64_t l = 0; l < forest->lists; l++)
-            left = _mm512_and_si512(
-                left, _mm512_loadu_si512(forest->masks + places[l * ROWS + row] * forest->stride + t));
-        __m512i leaves = _mm512_popcnt_epi16(_mm512_andnot_si512(left, _mm512_add_epi16(left, ones)));
-        uint32_t four[4];
-        _mm_storeu_si128((__m128i *)four, _mm512_cvtepi32_epi8(_mm512_madd_epi16(leaves, pairs)));
-        for (int64_t word = 0; word < 4; word++) words[(t / 8 + word) * ROWS + row] = four[word];
-    }
-}
-
-AVX512 static inline __m512 values_512(const float *values, __m512i word, int tree) {
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(word, 4 * tree), _mm512_loadu_ps(values + tree * LEAVES));
-}
-
-/* `added` of ROWS rows, of the trees from a multiple of eight on. */
-AVX512 static __m512 added_512(const float *values, const uint32_t *words, int64_t n) {
-    if (n > BLOCK) {
-        int64_t half = n / 2;
-        half -= half % 8;
-        return _mm512_add_ps(added_512(values, words, half),
-                             added_512(values + half * LEAVES, words + half / 8 * ROWS, n - half));
-    }
-    __m512 sum = _mm512_setzero_ps(), part[8];
-    int64_t i = 0;
-    if (n >= 8) {
-        __m512i word = _mm512_loadu_si512(words);
-        for (int j = 0; j < 8; j++) part[j] = values_512(values, word, j);
-        for (i = 8; i + 8 <= n; i += 8) {
-            word = _mm512_loadu_si512(words + i / 8 * ROWS);
-            for (int j = 0; j < 8; j++) part[j] = _mm512_add_ps(part[j], values_512(values + i * LEAVES, word, j));
-        }
-        sum = _mm512_add_ps(
-            _mm512_add_ps(_mm512_add_ps(part[0], part[1]), _mm512_add_ps(part[2], part[3])),
-            _mm512_add_ps(_mm512_add_ps(part[4], part[5]), _mm512_add_ps(part[6], part[7])));
-    }
-    for (int j = 0; i + j < n; j++)
-        sum = _mm512_add_ps(sum, values_512(values + i * LEAVES, _mm512_loadu_si512(words + i / 8 * ROWS), j));
-    return sum;
-}
-
-AVX512 static void score_512(const Forest *forest, const float *table, int64_t rows, Room *room, float *sums) {
-    for (int64_t first = 0; first < rows; first += ROWS) {
-        int64_t there = rows - first < ROWS ? rows - first : ROWS;
-        place_512(forest, table + first * forest->width, there, room->places);
-        for (int64_t row = 0; row < there; row++) find_512(forest, room->places, row, room->words);
-        _mm512_mask_storeu_ps(sums + first, (__mmask16)((1u << there) - 1),
-                              added_512(forest->values, room->words, forest->trees));
-    }
-}
-#endif
-
-typedef void (*Score)(const Forest *, const float *, int64_t, Room *, float *);
-
-/* `instructions`: 0, plain ones; 1, at the most AVX2; 2, at the most AVX-512. */
-static Score fastest(int instructions) {
-#ifdef X86
-    if (instructions >= 2 && __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return score_512;
-    if (instructions >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi")) return score_avx2;
-#endif
-    (void)instructions;
-    return score_plain;
+static void let_go(Given *given, Room *room) {
+    free(room->places);
+    free(room->left);
+    free(room->words);
+    free(room->leaves);
+    RELEASE(&given->features, &given->starts, &given->edges, &given->masks, &given->values, &given->table);
 }
 
 static PyObject *py_score(PyObject *self, PyObject *args) {
     (void)self;
-    Py_buffer features, starts, edges, masks, values, table, sums;
-    int width, instructions;
-    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*iiw*", &features, &starts, &edges, &masks, &values, &table, &width,
-                          &instructions, &sums))
+    Given given;
+    Py_buffer sums;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*iiw*", &given.features, &given.starts, &given.edges, &given.masks,
+                          &given.values, &given.table, &given.width, &given.instructions, &sums))
         return NULL;
     PyObject *result = NULL;
-    int64_t trees = (int64_t)(values.len / 4 / LEAVES), stride = (trees + CHUNK - 1) / CHUNK * CHUNK;
-    Forest forest = {features.buf, starts.buf, edges.buf, masks.buf, values.buf, (int64_t)(features.len / 8),
-                     trees, stride, width};
+    Forest forest;
     Room room = {NULL, NULL, NULL, NULL};
-    int64_t rows = (int64_t)(sums.len / 4), thresholds = (int64_t)(edges.len / 4);
-    int good = width > 0 && trees > 0 && table.len == rows * width * 4 && starts.len == features.len + 8 &&
-               forest.starts[0] == 0 && forest.starts[forest.lists] == thresholds &&
-               masks.len == (thresholds + forest.lists) * stride * 2;
+    Asked asked = {given.table.buf, NULL, (int64_t)(sums.len / 4), sums.buf, NULL};
+    if (!fit(&given, &forest, asked.n) || given.table.len != asked.n * given.width * 4)
+        PyErr_SetString(PyExc_ValueError, "arrays of trees that do not fit each other");
+    else if (!make_room(&forest, &room)) PyErr_NoMemory();
+    else {
+        Py_BEGIN_ALLOW_THREADS;
+        fastest(given.instructions)(&forest, &asked, &room);
+        Py_END_ALLOW_THREADS;
+        result = Py_NewRef(Py_None);
+    }
+    let_go(&given, &room);
+    PyBuffer_Release(&sums);
+    return result;
+}
+
+/* Sums that are kept, with the places of the rows that they are of; NaN: nothing is kept there yet. */
+typedef struct {
+    uint16_t *places; /* lists each */
+    float *sums;
+} Kept;
+
+/* Whether all values lie at these places. Of those that are at no end of a list both neighbours are looked at. */
+static inline int lies_at(const Forest *forest, const float *row, const uint16_t *places) {
+    int alike = 1;
+    for (int64_t l = 0; l < forest->lists; l++) {
+        const float *edges = forest->edges + forest->starts[l];
+        int64_t place = places[l], n = forest->starts[l + 1] - forest->starts[l];
+        float value = row[forest->features[l]];
+        if (place > n) return 0;
+        alike &= (place == 0) | (edges[place - (place > 0)] < value);
+        alike &= (place == n) | !(edges[place - (place == n)] < value);
+    }
+    return alike;
+}
+
+/* Adds to the scores of the table's rows what the trees give. `own`: room for as many rows, their sums and places. */
+static void correct(const Forest *forest, Asked own, int64_t rows, const int64_t *at, const int64_t *to, Kept kept,
+                    int64_t *lacking, int instructions, Room *room, float *scores) {
+    int64_t lists = forest->lists;
+    for (int64_t row = 0; row < rows; row++) {
+        float sum = kept.sums[at[row]];
+        if (sum == sum && lies_at(forest, own.table + row * forest->width, kept.places + at[row] * lists))
+            scores[to[row]] += sum;
+        else lacking[own.n++] = row;
+    }
+    if (own.n) fastest(instructions)(forest, &own, room);
+    for (int64_t i = 0; i < own.n; i++) {
+        int64_t row = lacking[i];
+        scores[to[row]] += own.sums[i];
+        kept.sums[at[row]] = own.sums[i];
+        memcpy(kept.places + at[row] * lists, own.places + i * lists, (size_t)lists * sizeof(uint16_t));
+    }
+}
+
+static int within(const int64_t *places, int64_t n, int64_t end) {
+    for (int64_t i = 0; i < n; i++)
+        if (places[i] < 0 || places[i] >= end) return 0;
+    return 1;
+}
+
+static PyObject *py_correct(PyObject *self, PyObject *args) {
+    (void)self;
+    Given given;
+    Py_buffer at, to, places, sums, scores;
+    long long rows;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*y*iiLy*y*w*w*w*", &given.features, &given.starts, &given.edges, &given.masks,
+                          &given.values, &given.table, &given.width, &given.instructions, &rows, &at, &to, &places,
+                          &sums, &scores))
+        return NULL;
+    PyObject *result = NULL;
+    Forest forest;
+    Room room = {NULL, NULL, NULL, NULL};
+    int64_t *lacking = NULL;
+    Asked own = {given.table.buf, NULL, 0, NULL, NULL};
+    int good = rows >= 0 && rows <= at.len / 8 && rows <= to.len / 8 && fit(&given, &forest, rows) &&
+               places.len == sums.len / 4 * forest.lists * 2 && within(at.buf, rows, (int64_t)(sums.len / 4)) &&
+               within(to.buf, rows, (int64_t)(scores.len / 4));
     for (int64_t l = 0; good && l < forest.lists; l++)
-        good = forest.starts[l] <= forest.starts[l + 1] && forest.features[l] >= 0 && forest.features[l] < width;
+        good = forest.starts[l + 1] - forest.starts[l] > 0 && forest.starts[l + 1] - forest.starts[l] < UINT16_MAX;
     if (!good) {
         PyErr_SetString(PyExc_ValueError, "arrays of trees that do not fit each other");
         goto end;
     }
-    room.places = malloc(sizeof(int32_t) * ROWS * (size_t)(forest.lists + 1));
-    room.left = malloc(sizeof(uint16_t) * (size_t)stride);
-    room.words = malloc(sizeof(uint32_t) * ROWS * (size_t)stride / 8);
-    room.leaves = malloc(sizeof(float) * (size_t)trees);
-    if (!room.places || !room.left || !room.words || !room.leaves) {
-        PyErr_NoMemory();
-        goto end;
-    }
-    Py_BEGIN_ALLOW_THREADS;
-    fastest(instructions)(&forest, table.buf, rows, &room, sums.buf);
-    Py_END_ALLOW_THREADS;
-    result = Py_NewRef(Py_None);
+    own.rows = lacking = malloc(sizeof(int64_t) * (size_t)(rows + 1));
+    own.sums = malloc(sizeof(float) * (size_t)(rows + 1));
+    own.places = malloc(sizeof(uint16_t) * (size_t)(rows * forest.lists + 1));
+    if (lacking && own.sums && own.places && make_room(&forest, &room)) {
+        correct(&forest, own, rows, at.buf, to.buf, (Kept){places.buf, sums.buf}, lacking, given.instructions, &room,
+                scores.buf);
+        result = Py_NewRef(Py_None);
+    } else PyErr_NoMemory();
 end:
-    free(room.places);
-    free(room.left);
-    free(room.words);
-    free(room.leaves);
-    RELEASE(&features, &starts, &edges, &masks, &values, &table, &sums);
+    free(lacking);
+    free(own.sums);
+    free(own.places);
+    let_go(&given, &room);
+    RELEASE(&at, &to, &places, &sums, &scores);
     return result;
 }
 
 static PyMethodDef methods[] = {
+    {"correct", py_correct, METH_VARARGS,
+     "correct(features, starts, edges, masks, values, table, width, instructions, rows, at, to, places, sums, scores)"},
     {"score", py_score, METH_VARARGS,
      "score(features, starts, edges, masks, values, table, width, instructions, sums)"},
     {NULL, NULL, 0, NULL},

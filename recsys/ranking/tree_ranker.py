@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
+from recsys.ranking.kept_sums import RESCORED, KeptSums
 from recsys.ranking.known_features import PREFIXES, USER
 from recsys.ranking.quickscorer import Trees
 from recsys.ranking.signals import SIGNALS
@@ -25,8 +26,6 @@ Ints = npt.NDArray[np.int64]
 
 FEATURES = (*SIGNALS, "blend", "blend_gap", "rank", "history", "session", "sources")
 """Columns of `features`."""
-RESCORED = 60
-"""Best candidates of a request, by the blend, that trees rescore. Others do not reach a first page."""
 
 
 def features(
@@ -110,6 +109,7 @@ class Ranker:
         """Of its features, in the order of the columns that `trees` look at."""
         self._columns = [every.index(name) for name in names]  # an older model may have fewer
         self.trees = Trees(model.dump_model())
+        self.kept = KeptSums(self.trees)
         self._text = text
         self._model: Any = None
         """The model as LightGBM has it, once somebody has asked for shares."""

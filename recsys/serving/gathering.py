@@ -80,7 +80,8 @@ class Gathered(msgspec.Struct, frozen=True):
         if blends is None or self.measured is None:
             return ranker.rescored(self.candidates, self.features(ranker.known), self.scores, enabled)
         own = facts(self.histories, self.sessions, self._known(ranker.known))
-        return rescored(self.measured, self.scores, ranker, enabled, own, blends)
+        who = [(id(p.profile), id(p.scenario)) for p in self.batch]
+        return rescored(self.measured, self.scores, ranker, enabled, own, blends, who)
 
 
 class ShardsAnswer(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from recsys.datatypes import Floats
+from recsys.ranking.kept_sums import RESCORED
 from recsys.ranking.signals import SIGNALS
-from recsys.ranking.tree_ranker import RESCORED
 from recsys.training.case_table import CaseTable
 
 START = {name: signal.start for name, signal in SIGNALS.items()}

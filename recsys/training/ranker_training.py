@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recsys.datatypes import Floats
-from recsys.ranking.tree_ranker import FEATURES, RESCORED, library
+from recsys.ranking.kept_sums import RESCORED
+from recsys.ranking.tree_ranker import FEATURES, library
 from recsys.training.blend import blended
 from recsys.training.case_table import CaseTable
 

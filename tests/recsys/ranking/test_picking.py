@@ -26,7 +26,7 @@ def scores_of(rng: np.random.Generator, n: int) -> np.ndarray:
     return scores
 
 
-@given(st.integers(0, 2**32), st.lists(st.integers(0, 120), min_size=1, max_size=6))
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 120) | st.integers(250, 270), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_candidates_are_ordered_as_numpy_orders_them(seed: int, sizes: list[int]) -> None:
     rng = np.random.default_rng(seed)

@@ -75,6 +75,47 @@ def test_compiled_scores_are_those_of_numpy(trees: int, monkeypatch: pytest.Monk
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("instructions", [None, *range(quickscorer.FASTEST + 1)])
+def test_kept_sums_are_those_that_would_be_computed(instructions: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit, of rows between the same thresholds as before, of others, and of several that share a place;
+    by numpy (None) and with the instructions of any processor. Half of the values are one of few, at thresholds.
+    """
+    if instructions is None:
+        monkeypatch.setattr(quickscorer, "SCORING", None)
+    elif quickscorer.SCORING is None:
+        pytest.skip("recsys/ranking/scoring.c was not compiled at install")
+    else:
+        monkeypatch.setattr(quickscorer, "FASTEST", instructions)
+    ours = Trees(model(60).dump_model())
+    rng, kept = np.random.default_rng(2), ours.room(40)
+    few = np.array([-1e30, -1.5, -0.25, 0.0, 0.5, 2.5, 1e30], np.float32)
+    rows = TABLE[:30].copy()
+    for _ in range(20):
+        moved = rng.random(rows.shape) < rng.choice([0.0, 0.01, 0.5])
+        rows[moved] = np.where(rng.random(moved.sum()) < 0.5, rng.choice(few, moved.sum()), rng.choice(TABLE[:, 0]))
+        at = rng.integers(0, 40, 30) if rng.random() < 0.2 else np.arange(30)
+        to = rng.permutation(50)[:30]
+        before = rng.standard_normal(50).astype(np.float32)
+        expected, corrected = before.copy(), before.copy()
+        expected[to] += ours.score(rows)
+        ours.correct(rows, kept, at, corrected, to)
+        assert corrected.tobytes() == expected.tobytes()
+
+
+@pytest.mark.skipif(quickscorer.SCORING is None, reason="recsys/ranking/scoring.c was not compiled at install")
+def test_what_does_not_fit_what_is_kept_is_refused() -> None:
+    ours, rows, scores = Trees(model(20).dump_model()), TABLE[:4].copy(), np.zeros(4, np.float32)
+    kept, four = ours.room(4), np.arange(4)
+    for room, at, to in (
+        (ours.room(3), four, four),
+        (kept, four + 1, four),
+        (kept, four, four - 1),
+        (kept, four[:3], four),
+    ):
+        with pytest.raises(ValueError, match="do not fit"):
+            ours.correct(rows, room, at, scores, to)
+
+
 @pytest.mark.skipif(quickscorer.SCORING is None, reason="recsys/ranking/scoring.c was not compiled at install")
 def test_a_table_that_lacks_columns_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):

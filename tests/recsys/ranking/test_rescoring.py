@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from recsys.ranking.blending import Measured, blends_alike, scores
 from recsys.ranking.rescoring import facts, rescored
@@ -30,24 +31,31 @@ def ranker(request: pytest.FixtureRequest) -> Ranker:
     )
 
 
-@given(st.integers(0, 2**32), st.lists(st.integers(0, 90), min_size=1, max_size=5))
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 90), min_size=1, max_size=5), st.integers(1, 5))
 @settings(max_examples=50, deadline=None)
-def test_scores_are_those_of_numpy(ranker: Ranker, seed: int, sizes: list[int]) -> None:
-    """To the bit, of requests with more candidates than are rescored, with fewer, and of those without trees."""
+def test_scores_are_those_of_numpy(ranker: Ranker, seed: int, sizes: list[int], people: int) -> None:
+    """To the bit, of requests with more candidates than are rescored, with fewer, and of those without trees; where
+    requests come again at once and much later, and where those of several go by one name.
+    """
     if (blends := blends_alike()) is None:
         pytest.skip("there is no compiled code that adds up as numpy does here")
     rng = np.random.default_rng(seed)
     candidates, n = varied(rng, sizes), len(sizes)
-    measured, enabled = Measured(candidates, MOMENT, every=True), rng.random(n) < 0.8
-    blended = scores(measured, [dict(zip(SIGNALS, rng.integers(0, 3, len(SIGNALS)) / 2, strict=True))] * n)
+    enabled, who = rng.random(n) < 0.8, [place % people for place in range(n)]
+    weights = [dict(zip(SIGNALS, rng.integers(0, 3, len(SIGNALS)) / 2, strict=True))] * n
     histories, sessions = rng.integers(0, 300, (2, n)).astype(np.float32)
     known = rng.random((n, len(ranker.known))).astype(np.float32)
-    signals = measure(candidates, MOMENT)
-    table = features(candidates.offsets, candidates.sources, signals, blended, histories, sessions)
-    table = np.concatenate([table, known[candidates.requests]], axis=1)
-    expected = ranker.rescored(candidates, table, blended, enabled)
-    ours = rescored(measured, blended, ranker, enabled, facts(histories, sessions, known), blends)
-    assert ours.tobytes() == expected.tobytes()
+    for later_s in (0.0, 0.0, 1.0, 1e6):
+        moment = structs.replace(MOMENT, now=MOMENT.now + later_s)
+        measured = Measured(candidates, moment, every=True)
+        blended = scores(measured, weights)
+        signals = measure(candidates, moment)
+        assert measured.values.tobytes() == signals.tobytes()
+        table = features(candidates.offsets, candidates.sources, signals, blended, histories, sessions)
+        table = np.concatenate([table, known[candidates.requests]], axis=1)
+        expected = ranker.rescored(candidates, table, blended, enabled)
+        ours = rescored(measured, blended, ranker, enabled, facts(histories, sessions, known), blends, who)
+        assert ours.tobytes() == expected.tobytes()
 
 
 def test_arrays_that_do_not_fit_are_refused(ranker: Ranker) -> None:
@@ -56,5 +64,6 @@ def test_arrays_that_do_not_fit_are_refused(ranker: Ranker) -> None:
     measured = Measured(varied(np.random.default_rng(1), [5, 5]), MOMENT, every=True)
     own = facts(np.ones(2, np.float32), np.ones(2, np.float32), np.ones((2, len(ranker.known)), np.float32))
     for given_scores, enabled, facts_of in ((9, 2, own), (10, 3, own), (10, 2, own[:, :-1].copy())):
+        given_to = np.zeros(given_scores, np.float32), ranker, np.ones(enabled, bool), facts_of, blends
         with pytest.raises(ValueError, match="do not fit each other"):
-            rescored(measured, np.zeros(given_scores, np.float32), ranker, np.ones(enabled, bool), facts_of, blends)
+            rescored(measured, *given_to, range(enabled))
