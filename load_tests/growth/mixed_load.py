@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,20 @@ def write_likes(work: Workload, path: Path) -> None:
 
 class SteadyLoad:
     """So many requests a second, by the mix. A connection asks, waits for the answer and then for a pause, which is
-    corrected after each slice by how long the answers took.
+    corrected after each slice by how long the answers took. `kinds`: those that come; others are left out, and these
+    come as often as ever.
     """
 
-    def __init__(self, mix: Mix, rate: float) -> None:
-        self._mix, self._rate = mix, rate
+    def __init__(self, mix: Mix, rate: float, kinds: Collection[str] = MIX.keys()) -> None:
+        self._mix, self._rate, self._kinds = mix, rate, kinds
         self._taken_ms = dict.fromkeys(MIX, 5.0)
         """Kind -> mean latency of the last slice."""
 
     def slice(self, seconds: int) -> dict[str, Latencies]:
         """Load for so many seconds. Latencies by kind."""
         loads = {}
-        for kind, (share, clients) in MIX.items():
+        for kind in self._kinds:
+            share, clients = MIX[kind]
             pause_ms = 1000 * clients / (share * self._rate) - self._taken_ms[kind]
             loads[kind] = self._mix.start(seconds, kind, clients, max(pause_ms, 0.5))
         answers = {kind: answer(load, seconds) for kind, load in loads.items()}

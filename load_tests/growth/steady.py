@@ -8,6 +8,8 @@ the same mix and 32 connections that ask as fast as they are answered. Then as m
 requests. It prints a line for each minute, so that what happens every few minutes is seen; latencies by kind of
 request; the memory of every process once caches are filled and at the end; and which processes ended or began
 meanwhile. What users and items leave in Redis is told apart: it is data, which grows.
+
+`--kinds` measures, in place of all this, what the kinds of requests cost one another (`kinds.py`), in three minutes.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from load_tests.comparison.bench import ROOT, Bench
 from load_tests.comparison.contenders import URL, Contender, contenders
 from load_tests.comparison.profiling import Foreign
 from load_tests.comparison.workload import Workload
+from load_tests.growth import kinds
 from load_tests.growth.mixed_load import MIX, Latencies, Mix, SteadyLoad, write_likes
 
 _SHARE = 0.7
@@ -52,7 +55,11 @@ def main() -> None:
             mix.peak(3)
             top = mix.peak(_PEAK_S).summary()
             print(f"peak with the mix: {top}", flush=True)
-            told = {"peak": top, **_steady(contender, mix, bench.redis_url, args, args.rate or _SHARE * top["rps"])}
+            rate = args.rate or _SHARE * top["rps"]
+            if args.kinds:
+                kinds.show(kinds.measured(mix, rate))
+                return
+            told = {"peak": top, **_steady(contender, mix, bench.redis_url, args, rate)}
         finally:
             contender.stop()
     results.write({"machine": results.machine(), "minutes": args.minutes, **told}, args.out / "steady.json")
@@ -161,6 +168,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--slice", type=int, default=60, help="seconds of each line of figures")
     parser.add_argument("--rate", type=float, help="requests a second; 70 %% of the peak unless given")
+    parser.add_argument("--kinds", action="store_true", help="print what the kinds of requests cost one another")
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--items", type=int, default=Workload.items)
     parser.add_argument("--dimension", type=int, default=Workload.dimension)
