@@ -26,7 +26,8 @@ _BURST = 1500
 def main() -> None:
     args = arguments().parse_args()
     data = fetch_ml100k(args.out / "ml-100k", lambda _phase: None).items_file.parent
-    faults, fresh = [], None
+    faults: list[dict[str, Any]] = []
+    fresh: dict[str, Any] | None = None
     if any(wanted(args, name) for name in (*FAULTS, "overload", "freshness")):
         with on_stage(Stage(args.out / "chaos", data)) as stage:
             faults, fresh = asyncio.run(suite(stage, args))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class ClusterStage:
         self.front = Front(folder, _FRONT, [f"{address}:{_API}" for address in addresses])
         self.machines = [
             Machine(
-                lambda command, number=number: self.network.within(number, command),
+                partial(self.network.within, number),
                 address,
                 self._home(number) / "var",
                 self.config_file,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from load_tests.chaos.data_path import DATA_PATH
 from load_tests.chaos.halt import halted
@@ -100,7 +101,7 @@ def swap_versions(stage: Stage, times: int = 10) -> None:
     for turn in range(times):
         wanted = (second, first)[turn % 2]
         stage.recsys("promote", wanted)
-        if not eventually(lambda wanted=wanted: stage.serves(wanted), 60):
+        if not eventually(partial(stage.serves, wanted), 60):
             raise FaultFailed(f"{wanted} was promoted and is not served after a minute")
 
 

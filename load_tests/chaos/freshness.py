@@ -33,8 +33,8 @@ async def freshness(url: str) -> dict[str, Any]:
             took["delete"].append(await _visible(http, "DELETE", f"/v1/items/{item}"))
         items = [{"item_id": f"batch-{n}", "title": f"Film number {n} of a batch"} for n in range(_BATCH)]
         batch = await _visible(http, "POST", "/v1/items", json={"items": items})
-        for item in items:
-            await _json(http, "DELETE", f"/v1/items/{item['item_id']}")
+        for one in items:
+            await _json(http, "DELETE", f"/v1/items/{one['item_id']}")
     percentiles = {
         name: {f"p{q}": round(1000 * float(np.percentile(times, q)), 1) for q in (50, 99)}
         for name, times in took.items()

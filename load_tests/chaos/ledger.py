@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,7 +77,7 @@ class Ledger:
             breaks += [f"{i} was seen by user {user}" for i in items if seen.get(i, asked_at) < asked_at]
         return breaks
 
-    def lost(self, histories: dict[str, Iterable[str]], items: dict[str, str | None]) -> list[str]:
+    def lost(self, histories: Mapping[str, Iterable[str]], items: Mapping[str, str | None]) -> list[str]:
         """Acknowledged writes that are not in the final state: histories are event ids, items titles."""
         missing = [
             f"event {event} of user {user}"

@@ -13,8 +13,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from deployments.machine import runtime
+from deployments.machine.environment import ray_environment
 from deployments.machine.preflight import GIB
 from deployments.machine.serve_config import read_for_serve
 from recsys.config.platform import Ports
@@ -36,12 +38,10 @@ def main() -> None:
 
 
 def _leave_serve_as_it_comes() -> None:
-    ours = runtime.ray_environment
-
     def stock_environment(*args: Any) -> dict[str, str]:
-        return {name: value for name, value in ours(*args).items() if not name.startswith("RAY_SERVE_")}
+        return {name: value for name, value in ray_environment(*args).items() if not name.startswith("RAY_SERVE_")}
 
-    runtime.ray_environment = stock_environment
+    mock.patch.object(runtime, "ray_environment", stock_environment).start()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 import psutil
@@ -23,7 +23,9 @@ _STOP_WITHIN_S = 15.0
 
 
 class Contender(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
+
     needs: str
     """What of `prepare.KINDS` must be made before it starts; empty: nothing."""
     target: str
@@ -79,7 +81,7 @@ class OnServe:
 
     bench: Bench
     name: str
-    config: Callable[[Bench], dict]
+    config: Callable[[Bench], dict[str, Any]]
     needs: str
     target: str
     stock: bool = False
@@ -99,7 +101,7 @@ class OnServe:
         self._cluster("up")
         self.after_start(self.bench)
 
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """The Serve config file that it starts with."""
         config = self.config(self.bench)
         for deployment in config["applications"][0].get("deployments", []):
@@ -147,7 +149,7 @@ def _needs_free_port() -> None:
             raise SystemExit(f"port {PORT} is taken by another program, which must end first") from taken
 
 
-def _serve_file(application: dict) -> dict:
+def _serve_file(application: dict[str, Any]) -> dict[str, Any]:
     return {
         "proxy_location": "HeadOnly",
         "http_options": {"host": "127.0.0.1", "port": PORT},
@@ -156,20 +158,20 @@ def _serve_file(application: dict) -> dict:
     }
 
 
-def _platform(bench: Bench) -> dict:
+def _platform(bench: Bench) -> dict[str, Any]:
     return bench.platform_config()
 
 
-def _trained(bench: Bench) -> dict:
+def _trained(bench: Bench) -> dict[str, Any]:
     return bench.trained_config()
 
 
-def _naive(bench: Bench) -> dict:
+def _naive(bench: Bench) -> dict[str, Any]:
     args = {"data_dir": str(bench.split), "redis_url": bench.redis_url, "shards": bench.work.shards}
     return _serve_file({"import_path": "load_tests.comparison.baselines.naive_serve:build", "args": args})
 
 
-def _noop(builder: str) -> Callable[[Bench], dict]:
+def _noop(builder: str) -> Callable[[Bench], dict[str, Any]]:
     path = f"load_tests.comparison.baselines.noop_serve:{builder}"
     return lambda bench: _serve_file({"import_path": path, "args": {"redis_url": bench.redis_url}})
 
@@ -182,7 +184,7 @@ def _tell_interactions(bench: Bench) -> None:
     _tell(bench, "trained", People(bench.work).events(time.time()))
 
 
-def _tell(bench: Bench, name: str, bodies: Iterator[list[dict]]) -> None:
+def _tell(bench: Bench, name: str, bodies: Iterator[list[dict[str, Any]]]) -> None:
     """The users' events through the platform's own API; Redis keeps them for later starts."""
     if name in bench.told:
         return

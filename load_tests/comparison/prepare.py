@@ -73,7 +73,9 @@ def prepare_trained(work: Workload, folder: Path, threads: int) -> Callable[[], 
     ]
     likes, ids = people.likes, [item.item_id for item in items]
     liked = [ids[item] for item in likes.items.tolist()]
-    data = Interactions.of([user_id(n) for n in likes.people.tolist()], liked, now - likes.ages, catalogue=ids)
+    data = Interactions.of(
+        [user_id(n) for n in likes.people.tolist()], liked, (now - likes.ages).tolist(), catalogue=ids
+    )
 
     def train() -> list[Path]:
         model = Trainer(build, serving, split=upcoming).train(items, work.vectors, data, _say)

@@ -34,8 +34,8 @@ def ratios(runs_of: Runs, encoders: dict[str, Any] | None) -> dict[str, float | 
         "trained_vs_bare": _over(_peak(runs_of, TRAINED), _peak(runs_of, OURS)),
         "p50_trained_vs_bare": _over(_at(runs_of, TRAINED, 1, "p50_ms"), _at(runs_of, OURS, 1, "p50_ms")),
         "p99_trained_vs_bare": _over(_at(runs_of, TRAINED, 32, "p99_ms"), _at(runs_of, OURS, 32, "p99_ms")),
-        "encoder_int8_vs_fp32": encoders and encoders["encoder_int8_vs_fp32"],
-        "encoder_int8_cosine": encoders and encoders["encoder_int8_cosine"],
+        "encoder_int8_vs_fp32": encoders["encoder_int8_vs_fp32"] if encoders else None,
+        "encoder_int8_cosine": encoders["encoder_int8_cosine"] if encoders else None,
     }
 
 

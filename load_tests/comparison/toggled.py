@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -159,13 +160,15 @@ def _pairs(contender: Contender, toggle: Toggle, work: Workload, clients: int, r
         if number % 2:
             off.append(measured())
     without, with_it = np.array(off), np.array(on)
-    rps, p50, cpu = (
-        tuple(float(x) for x in np.round(np.quantile(with_it[:, column] / without[:, column], [0.25, 0.5, 0.75]), 3))
-        for column in range(3)
-    )
+    rps, p50, cpu = (_quartiles(with_it[:, column] / without[:, column]) for column in range(3))
     middle = np.median(with_it, axis=0)
     errors = int(without[:, 3].sum() + with_it[:, 3].sum())
     return Pairs(toggle.name, clients, round(float(middle[0]), 1), round(float(middle[1]), 3), rps, p50, cpu, errors)
+
+
+def _quartiles(ratios: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    low, middle, high = np.round(np.quantile(ratios, [0.25, 0.5, 0.75]), 3).tolist()
+    return low, middle, high
 
 
 def show(pairs: list[Pairs]) -> None:

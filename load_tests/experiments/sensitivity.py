@@ -48,8 +48,11 @@ class Drafts:
         which = rng.integers(0, len(self.teams), len(who))
         hit = rng.random((len(who), K)) < people.chance[who, None] * (1 + self.better[which])
         hit &= self.teams[which] != NEITHER
-        own = [np.bincount(who, (hit & (self.teams[which] == team)).sum(axis=1), len(slates)) for team in (0, 1)]
-        return own[0], own[1]
+        a, b = (
+            np.bincount(who, (hit & (self.teams[which] == team)).sum(axis=1), len(slates)).astype(np.float64)
+            for team in (0, 1)
+        )
+        return a, b
 
 
 @dataclass(frozen=True)

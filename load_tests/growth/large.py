@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class Large(Workload):
     dimension: int = 128
     m: int = 16
     ef_construction: int = 200
-    originals: str = "float16"
+    originals: Literal["float32", "float16", "none"] = "float16"
     folder: str = ""
     """Where all that is made of it lies."""
 
@@ -55,11 +55,11 @@ class Large(Workload):
             return dict(stored)
 
     @property
-    def tastes(self) -> Floats:  # type: ignore[override] # not made of all vectors
+    def tastes(self) -> Floats:  # not made of all vectors
         return self._users["tastes"]
 
     @property
-    def likes(self) -> npt.NDArray[np.int64]:  # type: ignore[override]
+    def likes(self) -> npt.NDArray[np.int64]:
         return self._users["likes"]
 
     def exact(self, users: int, k: int = 10) -> list[list[str]]:

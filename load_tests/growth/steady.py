@@ -47,8 +47,9 @@ def main() -> None:
     work = Workload(items=args.items, dimension=args.dimension, users=args.users)
     with Bench(work, args.out / "compare", args.config) as bench:
         bench.prepare("platform")
-        mix = Mix(URL, work, bench.folder / "likes-to-come.txt")
-        write_likes(work, mix.likes)
+        likes = bench.folder / "likes-to-come.txt"
+        write_likes(work, likes)
+        mix = Mix(URL, work, likes)
         [contender] = contenders(bench, ["recsys"])
         try:
             contender.start()

@@ -50,12 +50,12 @@ def gather(
         calls = rng.choice(latencies, (min(rows, _DRAWS - start), shards))
         if hedge is not None:
             late = calls > hedge
-            again += np.count_nonzero(late)
+            again += int(np.count_nonzero(late))
             calls = np.where(late, np.minimum(calls, hedge + rng.choice(latencies, calls.shape)), calls)
         if deadline is not None:
             late = calls > deadline
-            partial += np.count_nonzero(late.any(axis=1))
-            missing += np.count_nonzero(late)
+            partial += int(np.count_nonzero(late.any(axis=1)))
+            missing += int(np.count_nonzero(late))
             calls = np.minimum(calls, deadline)
         slowest.append(calls.max(axis=1))
     percentiles = np.percentile(np.concatenate(slowest), (50, 99, 99.9)).tolist()

@@ -68,7 +68,11 @@ def _shop_items(folder: Path) -> Path:
                 *rng.choice(_THINGS[kind].split(), 5),
                 str(rng.choice(_THINGS[kinds[int(rng.integers(6))]].split())),
             ]
-            own = {"kind": kind, "brand": brand, "language": str(rng.choice(["en", "de", "fr"], p=(0.7, 0.25, 0.05)))}
+            own: dict[str, str | float] = {
+                "kind": kind,
+                "brand": brand,
+                "language": str(rng.choice(["en", "de", "fr"], p=(0.7, 0.25, 0.05))),
+            }
             own["price"] = round(float(rng.lognormal(3, 1)), 2)
             line = {"item_id": f"p{n}", "title": f"{brand} {' '.join(words[:3])} {n}", "text": " ".join(words[3:])}
             lines.write(json.dumps(line | {"attributes": own}) + "\n")

@@ -11,6 +11,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,8 @@ def interval(difference: Shares, seed: int) -> tuple[float, float, float]:
     """Mean and 95 % interval of a difference between the same users, by bootstrap over them."""
     values = difference[~np.isnan(difference)]
     draws = np.random.default_rng(seed).choice(values, (_RESAMPLED, len(values))).mean(axis=1)
-    return float(values.mean()), *map(float, np.quantile(draws, [0.025, 0.975]))
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return float(values.mean()), low, high
 
 
 def compared(config: Config, data: Ml100k, seed: int) -> dict[str, tuple[float, float, tuple[float, float, float]]]:
@@ -118,7 +120,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.forced:
         forced = Negatives(used=True, reason="forced", gap=0, gap_error=0, shown=0, shown_error=0)
-        trainer.judge = lambda *_: forced
+        mock.patch.object(trainer, "judge", return_value=forced).start()
     data = fetch_ml100k(given.out / "ml-100k", lambda _phase: None)
     outcome = compared(read_for_serve(given.config), data, given.seed)
     (given.out / "dislikes.json").write_text(json.dumps(outcome, indent=2) + "\n")

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
@@ -189,7 +190,7 @@ def measure(world: World, case: Case, batch: int, rounds: int) -> Outcome:
         for turn in range(rounds):  # who comes later finds more in the core's cache, so each is first in its turn
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 with contenders[name]():
-                    best[name] = min(best[name], _cpu(lambda query=query: nearest(shard, query, NOTHING)))
+                    best[name] = min(best[name], _cpu(partial(nearest, shard, query, NOTHING)))
         for name, seconds in best.items():
             taken[name].append(seconds * 1e6 / len(places))
         neighbours = nearest(shard, query, NOTHING)

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from load_tests.comparison.workload import Workload
 from recsys.config.index import IndexSpec
+from recsys.config.platform import AttributeType
 from recsys.config.tuning import ShardTuning
 from recsys.datatypes import Condition, Filter, Floats, Item, Rows
 from recsys.index.base import engine
@@ -18,6 +20,7 @@ from recsys.shard.plan_costs import measured
 from recsys.shard.shard import Shard
 from recsys.shard.sketches import Sketcher
 
+Doubles = npt.NDArray[np.float64]
 SHARES = (0.5, 0.2, 0.1, 0.04, 0.01, 0.001, 0.0001)
 """Of the items, that match."""
 NUMBERS = ("first", "second", "third", "place", "height")
@@ -33,7 +36,7 @@ class World:
 
     shard: Shard
     vectors: Floats
-    numbers: dict[str, Floats]
+    numbers: dict[str, Doubles]
     queries: Floats
     origins: Rows
     """(m,) the item that each query lies near."""
@@ -52,14 +55,15 @@ def make_world(items: int, dimension: int, queries: int, name: str, ef: int) -> 
     vectors, rng = work.vectors, np.random.default_rng(3)
     clusters = np.argmax(vectors @ vectors[rng.choice(items, 200, replace=False)].T, axis=1)
     first = rng.random(items)
-    numbers = {
+    numbers: dict[str, Doubles] = {
         "first": first,
         "second": rng.random(items),
         "third": np.clip(first + rng.normal(0, 0.05, items), 0, 1),
         "place": _ranks(np.lexsort((vectors[:, 0], clusters))),
         "height": _ranks(np.argsort(vectors @ vectors.mean(axis=0) + 0.5 * vectors[:, 1])),
     }
-    table = ItemTable(dict.fromkeys(NUMBERS, "number") | {"cluster": "keyword"}, dimension, Sketcher.fit(vectors))
+    declared: dict[str, AttributeType] = {"cluster": "keyword", **dict.fromkeys(NUMBERS, "number")}
+    table = ItemTable(declared, dimension, Sketcher.fit(vectors))
     rows = zip(*(numbers[key].tolist() for key in NUMBERS), strict=True)
     table.adopt(
         [
@@ -82,7 +86,7 @@ def make_world(items: int, dimension: int, queries: int, name: str, ef: int) -> 
     return World(shard, vectors, numbers, query_vectors, origins)
 
 
-def _ranks(order: Rows) -> Floats:
+def _ranks(order: Rows) -> Doubles:
     """(n,) the place of each row in the order, from 0 to 1."""
     ranks = np.empty(len(order))
     ranks[order] = np.arange(len(order)) / len(order)

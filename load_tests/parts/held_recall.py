@@ -176,7 +176,8 @@ class Run:
         """Recall and CPU of the fixed settings, each measured some times in turn; the best time counts."""
         args, shard, truth, before = self.args, self.shard, self._truth(), self.shard.tuning.ef_search
         queries = [nearest_query("v", self.draw(args.batch), args.candidates) for _ in range(_BATCHES)]
-        recalls, costs = {}, {}
+        recalls: dict[int, float] = {}
+        costs: dict[int, float] = {}
         for turn in range(_TURNS):
             for ef in _STEPS:
                 shard.hold(ef, exact=False)

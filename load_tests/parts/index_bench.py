@@ -16,7 +16,8 @@ import argparse
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def main() -> None:
         for name in args.engines or [name for name in engine_names() if not IndexSpec.of(name).needs]:
             path, spec = Path(folder) / name.replace(":", "-"), IndexSpec.of(name)
             index = engine(spec).create(spec, vectors.shape[1])
-            seconds = _cpu(lambda index=index: index.add(np.arange(len(vectors)), vectors))
+            seconds = _cpu(partial(index.add, np.arange(len(vectors)), vectors))
             index.save(path)
             built[name] = (index, seconds, _resident(path, spec, vectors.shape[1]) / len(vectors))
     indexes = {name: index for name, (index, _, _) in built.items()}
@@ -92,6 +93,11 @@ def _cpu(call: Callable[[], object]) -> float:
     return time.thread_time() - start
 
 
+def _search(index: VectorIndex, batches: Sequence[Floats]) -> None:
+    for batch in batches:
+        index.search(batch, CANDIDATES)
+
+
 def _walks(indexes: dict[str, VectorIndex], queries: Floats, ef: int) -> dict[str, float]:
     """Microseconds a query, in batches of 32 as requests travel."""
     best = dict.fromkeys(indexes, float("inf"))
@@ -99,7 +105,7 @@ def _walks(indexes: dict[str, VectorIndex], queries: Floats, ef: int) -> dict[st
     for _ in range(ROUNDS):
         for name, index in indexes.items():
             index.tune(ShardTuning(ef_search=ef))
-            taken = _cpu(lambda index=index: [index.search(batch, CANDIDATES) for batch in batches])
+            taken = _cpu(partial(_search, index, batches))
             best[name] = min(best[name], taken / len(queries) * 1e6)
     return best
 

@@ -115,7 +115,7 @@ def _build(config: Config, count: int) -> None:
     current = store.current()
     if current is None or store.manifest(current).items != count:
         print(f"building {count:,} items", flush=True)
-        items = [Item(**item) for item in Texts(0).items(range(count))]
+        items = [Item(item["item_id"], item["title"], item["text"]) for item in Texts(0).items(range(count))]
         store.promote(build_items(items, config, lambda *_: None).version)
 
 

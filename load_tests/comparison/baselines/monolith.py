@@ -45,7 +45,7 @@ def create() -> FastAPI:
         k: Annotated[int, Query(ge=1, le=100)] = 10,
     ) -> Slate:
         profile = await redis.get(profile_key(user_id))
-        if profile is None:
+        if not isinstance(profile, bytes):
             raise HTTPException(404, f"user {user_id} is not known")
         # A third of a millisecond: a thread of its own would cost more than it gives.
         labels, distances = index.knn_query(np.frombuffer(profile, np.float32), candidates)

@@ -38,7 +38,7 @@ class Shard:
 @serve.deployment(ray_actor_options={"num_cpus": 0.1})
 @serve.ingress(api)
 class Recommender:
-    def __init__(self, shards: list[DeploymentHandle], redis_url: str, candidates: int) -> None:
+    def __init__(self, shards: list[DeploymentHandle[Any]], redis_url: str, candidates: int) -> None:
         self._shards = shards
         self._redis = Redis.from_url(redis_url)
         self._candidates = candidates
@@ -50,7 +50,7 @@ class Recommender:
         k: Annotated[int, Query(ge=1, le=100)] = 10,
     ) -> Slate:
         profile = await self._redis.get(profile_key(user_id))
-        if profile is None:
+        if not isinstance(profile, bytes):
             raise HTTPException(404, f"user {user_id} is not known")
         vector = np.frombuffer(profile, np.float32)
         answers: list[Hits] = await asyncio.gather(

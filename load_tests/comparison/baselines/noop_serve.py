@@ -48,7 +48,7 @@ class Echo:
 class Caller:
     """The chain of the echo benchmark that Ray publishes for Serve: a deployment that asks another one."""
 
-    def __init__(self, echo: DeploymentHandle) -> None:
+    def __init__(self, echo: DeploymentHandle[Any]) -> None:
         self._echo = echo
 
     async def __call__(self, _request: Request) -> PlainTextResponse:
