@@ -44,17 +44,22 @@ async def test_a_deleted_item_is_gone_everywhere(make_world):
 async def test_deletes_by_many_callers_are_made_one_at_a_time(make_world, monkeypatch):
     """All of them; reads come in between. What is not there is told to its caller alone."""
     world = await make_world()
-    read, reading, most = world.gateway.items.item, [], []
+    reading, most = [], []
 
-    async def counted(item_id):
-        reading.append(item_id)
-        most.append(len(reading))
-        try:
-            return await read(item_id)
-        finally:
-            reading.remove(item_id)
+    def counting(read):
+        async def counted(version, item_ids):
+            reading.append(item_ids)
+            most.append(len(reading))
+            try:
+                await asyncio.sleep(0.01)  # so that another one could come in between
+                return await read(version, item_ids)
+            finally:
+                reading.remove(item_ids)
 
-    monkeypatch.setattr(world.gateway.items, "item", counted)
+        return counted
+
+    for client in world.clients:
+        monkeypatch.setattr(client, "items", counting(client.items))
     gone = [f"sea-{n}" for n in range(4)]
     made = await asyncio.gather(*(world.gateway.items.delete(one, wait_visible=True) for one in gone))
     assert [(one.item_id, one.visible) for one in made] == [(one, True) for one in gone]
@@ -67,16 +72,21 @@ async def test_deletes_by_many_callers_are_made_one_at_a_time(make_world, monkey
 
 async def test_a_delete_that_hangs_keeps_no_other(make_world, monkeypatch):
     world = await make_world()
-    read, going_on = world.gateway.items.item, asyncio.Event()
+    reading, going_on = asyncio.Event(), asyncio.Event()
 
-    async def hanging(item_id):
-        if item_id == "sea-0":
-            await going_on.wait()
-        return await read(item_id)
+    def hanging(read):
+        async def hangs_for_one(version, item_ids):
+            if "sea-0" in item_ids:
+                reading.set()
+                await going_on.wait()
+            return await read(version, item_ids)
 
-    monkeypatch.setattr(world.gateway.items, "item", hanging)
+        return hangs_for_one
+
+    for client in world.clients:
+        monkeypatch.setattr(client, "items", hanging(client.items))
     hangs = asyncio.create_task(world.gateway.items.delete("sea-0", wait_visible=False))
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(reading.wait(), 60)
     await asyncio.wait_for(world.gateway.items.delete("sea-1", wait_visible=True), 20)
     assert not hangs.done()
     going_on.set()
