@@ -75,7 +75,9 @@ def demo(config: ConfigFile = DEFAULT_CONFIG, dry_run: DryRun = False, json: Jso
     console.print("\nIt stays up until: make down (or: recsys down)")
     tell_urls(instance, console)
     console.print(f"  {'why':<10} {why}  (why the first one above is there)", soft_wrap=True)
-    console.print("  seconds    " + ", ".join(f"{what} {spent}" for what, spent in seconds.items()))
+    start_s = round(sum(phase_seconds.values()), 2)  # of phases that stand above, each with its own
+    fetch_s, build_s, events_s = (seconds[step] for step in ("fetch", "build", "events"))
+    console.print(f"  seconds    fetch {fetch_s}, build {build_s}, start {start_s}, events {events_s}")
 
 
 def _refuse_other_catalogue(config: ServeConfig, file: Path) -> None:
