@@ -47,8 +47,11 @@ little it brings: what is written item by item comes some at a time, and leaves 
 _WAIT_MS = 500
 """Milliseconds that one reading of the log waits for an entry."""
 _FRESH_S = 0.2
-"""Seconds after the first change of items after which fresh rows are linked: a call of many items is visible before
-that, and has the processor to itself. No longer, for the index keeps dead rows until those before them are linked."""
+"""Seconds without a change of items after which fresh rows are linked: a call of many items, which come part by part as
+their texts are encoded, is visible before that, and has the processor to itself."""
+_MOST_FRESH_S = 2.0
+"""Seconds after the first change after which they are in any case: the index keeps dead rows until those before them
+are linked."""
 _LINK_FROM = MOST // 2
 """Fresh rows that are not waited with."""
 LINKED = 32
@@ -98,8 +101,8 @@ class HeldVersion:
         self._background = Background(source.telemetry)
         self._changed = asyncio.Event()
         """Set while there may be fresh rows to link."""
-        self._changed_at = math.inf
-        """When it was set, by time.monotonic()."""
+        self._changed_at = self._first_changed_at = math.inf
+        """When it was set last and first, by time.monotonic()."""
         self.read_at = time.monotonic()
         """When the last reading that came to the log's end began, or failed, by time.monotonic()."""
 
@@ -209,18 +212,19 @@ class HeldVersion:
         if len(entries) < TOGETHER:
             self.read_at = start
         if entries:
+            self._changed_at = time.monotonic()
             if not self._changed.is_set():
-                self._changed_at = time.monotonic()
+                self._first_changed_at = self._changed_at
                 self._changed.set()
             await applied(entries)
             if len(entries) < TOGETHER:
                 await asyncio.sleep(_REST_S)
 
     async def _link_fresh(self) -> None:
-        """Link some fresh rows, once the oldest has waited or many wait."""
+        """Link some fresh rows, once no others come, the oldest has waited or many wait."""
         await self._changed.wait()
         fresh = self.shard.fresh
-        left_s = self._changed_at + _FRESH_S - time.monotonic()
+        left_s = min(self._changed_at + _FRESH_S, self._first_changed_at + _MOST_FRESH_S) - time.monotonic()
         if left_s > 0 and fresh.waiting < _LINK_FROM:
             await asyncio.sleep(left_s)
         elif fresh.waiting:

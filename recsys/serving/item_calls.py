@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,11 +10,11 @@ from redis.asyncio import Redis
 from recsys.config.serving import Serving
 from recsys.data.given_vectors import Wide
 from recsys.datatypes import Filter, Item
-from recsys.errors import Conflict, NotFound, Unavailable
+from recsys.errors import BadInput, Conflict, NotFound, RecsysError, Unavailable
 from recsys.serving.call_limit import CallLimit
 from recsys.serving.encoder_calls import Encode
 from recsys.serving.item_changes import Edit, ItemChanger
-from recsys.serving.item_vectors import vectors_of
+from recsys.serving.item_vectors import encoding_of
 from recsys.serving.item_writes import ItemWriter, Logged
 from recsys.serving.version_follower import VersionFollower
 from recsys.state.item_log import LogId
@@ -70,18 +69,32 @@ class ItemCalls:
         """Insert or replace items. Return the outcome of each.
 
         `version`: the caller's, see `item_writes.py`; None: the order of the calls decides. `wait_visible`: whether to
-        wait until searches find the items. `given`: vectors that came with items, by place, of `vector_length`. Raises
-        Unavailable when the writes are not durable: then any of them may be lost. Raises BadInput for given vectors of
-        another encoder: then nothing was written.
+        wait until searches find the items. `given`: vectors that came with items, by place, of `vector_length`.
+
+        Items of many texts are written part by part as they are encoded. Raises Unavailable when the writes are not
+        durable, or no encoder answers: then any of them may be lost. Raises BadInput for a text that the encoder cannot
+        read. The message of both says when some were written. Raises BadInput for given vectors of another encoder:
+        then nothing was written.
         """
         if not items:
             return []
         serve = self._follower.serve
         if any(len(vector) != serve.space.text for vector in (given or {}).values()):
             raise Unavailable("a version of another encoder has taken over; send the items again")
-        encoding = vectors_of(items, given or {}, serve, self._encode, self._settings)
-        ticket, vectors = await asyncio.gather(self._writer.ticket(), encoding)
-        logged = await self._writer.upsert(items, vectors, serve.fingerprint, ticket, version)
+        encoding = encoding_of(items, given or {}, serve, self._encode, self._settings)
+        logged = Logged([], {})
+        try:
+            ticket = await self._writer.ticket()
+            for part, encoded in encoding.parts:
+                try:
+                    vectors = await encoded
+                except RecsysError as error:
+                    if not logged.items:
+                        raise
+                    raise _after(len(logged.items), len(items), error) from error
+                logged += await self._writer.upsert(items[part], vectors, serve.fingerprint, ticket, version)
+        finally:
+            await encoding.end()
         visible = await self._visible(logged.newest) if wait_visible else None
         return [
             one if isinstance(one, Conflict) else Written(item.item_id, *one, visible)
@@ -140,3 +153,11 @@ class ItemCalls:
             lambda group: all(applied(group, log, sequence, serving) for log, sequence in newest.items()),
             VISIBLE_WITHIN_S,
         )
+
+
+def _after(seen: int, all_of_them: int, error: RecsysError) -> RecsysError:
+    """The error, and that it came after the first `seen` items of a call."""
+    message = f"{error}; of the {all_of_them} items the first {seen} were written before, and may be sent again"
+    if isinstance(error, BadInput):
+        return type(error)(message, field=error.field, code=error.code)
+    return type(error)(message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,19 +23,50 @@ COMPARED = 4
 """Vectors of one call that are compared, evenly spread: the encoder has some milliseconds of work with so many."""
 _TOGETHER = 200
 """Given vectors between two turns of the event loop: half a millisecond."""
+_PART = 128
+"""Texts of one call to the encoder: those of a part are written while the next ones are encoded."""
+_AHEAD = 8
+"""Parts of one write that the encoder has at a time: it is never without work, and its queue has room for others."""
 
 
-async def vectors_of(
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The vectors of a write, part by part in the order of its items."""
+
+    parts: Sequence[tuple[slice, asyncio.Task[Floats]]]
+    """Which items, and their (n, d) float32 unit vectors. A task raises Unavailable when no encoder answers, and
+    BadInput for given vectors of another encoder, or a text that the encoder cannot read.
+    """
+
+    async def end(self) -> None:
+        """Encode no more. To be awaited when the write ends, however it does."""
+        tasks = [vectors for _, vectors in self.parts]
+        for vectors in tasks:
+            vectors.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def encoding_of(
+    items: Sequence[Item], given: Mapping[int, Wide], serve: Serve, encode: Encode, settings: Serving
+) -> Encoding:
+    """Begin to make the vectors. `given`: (d,) by place in `items`; then all are one part, refused together."""
+    if given:
+        whole = _with_given(items, given, serve, encode, settings)
+        return Encoding([(slice(0, len(items)), asyncio.create_task(whole))])
+    room = asyncio.Semaphore(_AHEAD)
+
+    async def encoded(part: slice) -> Floats:
+        async with room:
+            return await encode(serve.version, [item.passage() for item in items[part]])
+
+    parts = [slice(start, start + _PART) for start in range(0, len(items), _PART)]
+    return Encoding([(part, asyncio.create_task(within(settings.write_budget_s, encoded(part)))) for part in parts])
+
+
+async def _with_given(
     items: Sequence[Item], given: Mapping[int, Wide], serve: Serve, encode: Encode, settings: Serving
 ) -> Floats:
-    """Return (n, d) float32 unit vectors of the items' texts. `given`: (d,) by place in `items`.
-
-    Raises BadInput for given vectors of another encoder, and Unavailable when texts are to be encoded and no encoder
-    answers.
-    """
     texts = [item.passage() for item in items]
-    if not given:
-        return await within(settings.write_budget_s, encode(serve.version, texts))
     places = sorted(given)
     vectors = np.empty((len(items), serve.space.text), np.float32)
     for start in range(0, len(places), _TOGETHER):

@@ -94,6 +94,9 @@ class Logged:
     newest: dict[LogId, str]
     """The last entry of each log that was written to; once it is applied, so are those before it."""
 
+    def __add__(self, later: Logged) -> Logged:
+        return Logged([*self.items, *later.items], self.newest | later.newest)
+
 
 ChangesOf = Callable[[Router], Sequence[Sequence[tuple[int, Change]]]]
 """For each item what to write into the logs of the router's shards: (shard, change) pairs, the item's own first."""
@@ -146,8 +149,7 @@ class ItemWriter:
             upserts = [
                 Upsert(item, vector, fingerprint) for item, vector in zip(items[part], vectors[part], strict=True)
             ]
-            some = await self._upsert(upserts, ticket, version, expected)
-            logged = Logged([*logged.items, *some.items], logged.newest | some.newest)
+            logged += await self._upsert(upserts, ticket, version, expected)
         return logged
 
     async def _upsert(
