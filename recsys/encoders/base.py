@@ -12,7 +12,7 @@ from recsys.config.encoder import EncoderSpec
 from recsys.datatypes import Floats
 from recsys.errors import VersionError
 
-REVISIONS = {"onnx": 1, "onnx-int8": 2}
+REVISIONS = {"onnx": 1, "onnx-int8": 3}
 """Revision of each backend's export. Raise it with every change in `recsys/encoders` that changes vectors."""
 
 

@@ -132,7 +132,7 @@ static VNNI void pool(const float *rows, int64_t tokens, int64_t hidden, float *
 }
 
 typedef struct {
-    float *rows, *qkv, *context, *inner, *room, *scales;
+    float *rows, *qkv, *context, *inner, *peaks, *room, *scales;
     uint8_t *bytes;
 } Memory;
 
@@ -146,24 +146,27 @@ static VNNI void run(const Model *model, const Sizes *sizes, const int32_t *ids,
     normalise(rows, total, hidden, &model->norm, epsilon);
     for (const Layer *layer = model->layers; layer < model->layers + sizes->layers; layer++) {
         for (int64_t t = 0; t < total; t++)
-            rounded(rows + t * hidden, layer->attend.factors, hidden, hidden, bytes + t * hidden, scales + t);
-        multiply(&layer->attend, hidden, bytes, scales, total, PLAIN, memory->qkv);
+            rounded(rows + t * hidden, layer->attend.factors, hidden, bytes + t * hidden, scales + t);
+        multiply(&layer->attend, hidden, bytes, scales, total, (Fate){.kind = PLAIN}, memory->qkv);
         for (int64_t text = 0, start = 0; text < texts; start = ends[text++])
             attend(memory->qkv + start * 3 * hidden, ends[text] - start, hidden, hidden / sizes->heads, memory->room,
                    memory->context + start * hidden);
         for (int64_t t = 0; t < total; t++)
-            rounded(memory->context + t * hidden, layer->project.factors, hidden, hidden, bytes + t * hidden, scales + t);
-        multiply(&layer->project, hidden, bytes, scales, total, ADDED, rows);
+            rounded(memory->context + t * hidden, layer->project.factors, hidden, bytes + t * hidden, scales + t);
+        multiply(&layer->project, hidden, bytes, scales, total, (Fate){.kind = ADDED}, rows);
         normalise(rows, total, hidden, &layer->first, epsilon);
         for (int64_t start = 0; start < total; start += TOGETHER) {
             int64_t count = total - start < TOGETHER ? total - start : TOGETHER;
             float *some = rows + start * hidden;
             for (int64_t t = 0; t < count; t++)
-                rounded(some + t * hidden, layer->widen.factors, hidden, hidden, bytes + t * hidden, scales + t);
-            multiply(&layer->widen, hidden, bytes, scales, count, GELU, memory->inner);
+                rounded(some + t * hidden, layer->widen.factors, hidden, bytes + t * hidden, scales + t);
+            memset(memory->peaks, 0, sizeof(float) * (size_t)(count * parts * 16));
+            Fate widened = {GELU, layer->narrow.factors, memory->peaks};
+            multiply(&layer->widen, hidden, bytes, scales, count, widened, memory->inner);
             for (int64_t t = 0; t < count; t++)
-                rounded(memory->inner + t * inner, layer->narrow.factors, inner, hidden, bytes + t * inner, scales + t * parts);
-            multiply(&layer->narrow, hidden, bytes, scales, count, ADDED, some);
+                rounded_parts(memory->inner + t * inner, memory->peaks + t * parts * 16, inner, hidden, bytes + t * inner,
+                              scales + t * parts);
+            multiply(&layer->narrow, hidden, bytes, scales, count, (Fate){.kind = ADDED}, some);
         }
         normalise(rows, total, hidden, &layer->second, epsilon);
     }
@@ -177,14 +180,15 @@ static int encode(const Model *model, const Sizes *sizes, const int32_t *ids, co
     int64_t hidden = sizes->hidden, total = ends[texts - 1], parts = sizes->inner / hidden;
     int64_t most = ((total > TOGETHER * parts ? total : TOGETHER * parts) + 15) / 16 * 16;
     int64_t attending = (hidden / sizes->heads + QUERIES) * ((longest + 15) / 16 * 16);
-    size_t floats = (size_t)(total * 5 * hidden + TOGETHER * sizes->inner + attending + most);
+    size_t floats = (size_t)(total * 5 * hidden + TOGETHER * (sizes->inner + 16 * parts) + attending + most);
     float *room = aligned_alloc(64, sizeof(float) * floats + (size_t)(most * hidden));
     if (room == NULL) return 0;
     Memory memory = {.rows = room};
     memory.qkv = memory.rows + total * hidden;
     memory.context = memory.qkv + 3 * total * hidden;
     memory.inner = memory.context + total * hidden;
-    memory.room = memory.inner + TOGETHER * sizes->inner;
+    memory.peaks = memory.inner + TOGETHER * sizes->inner;
+    memory.room = memory.peaks + TOGETHER * 16 * parts;
     memory.scales = memory.room + attending;
     memory.bytes = (uint8_t *)(memory.scales + most);
     run(model, sizes, ids, ends, texts, &memory, out);
