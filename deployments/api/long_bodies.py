@@ -11,8 +11,8 @@ import msgspec
 
 LONG = 1 << 18
 """Bytes from which on a body is parsed in parts: about a millisecond in one piece."""
-_TOGETHER = 50
-"""Items between two turns of the event loop: about a millisecond where they bring vectors."""
+_TOGETHER = 25
+"""Items between two turns of the event loop: half a millisecond where they bring vectors."""
 
 _BEGIN = re.compile(rb'\s*\{\s*"items"\s*:\s*\[')
 _END = re.compile(rb"\s*\}\s*")

@@ -15,8 +15,9 @@ from recsys.errors import Conflict
 from recsys.serving.gateway import Gateway
 from recsys.serving.item_calls import Written
 
-_TOGETHER = 50
-"""Items between two turns of the event loop: about a millisecond, and three where they bring vectors."""
+_TOGETHER = 16
+"""Items between two turns of the event loop: a third of a millisecond, and almost one where they bring vectors. A read
+takes several turns, and waits for such a piece in each."""
 
 Checked = Sequence[tuple[int, WholeItem]]
 """Items with their positions in the call."""

@@ -21,7 +21,7 @@ from recsys.serving.encoder_calls import Encode, within
 
 COMPARED = 4
 """Vectors of one call that are compared, evenly spread: the encoder has some milliseconds of work with so many."""
-_TOGETHER = 200
+_TOGETHER = 100
 """Given vectors between two turns of the event loop: half a millisecond."""
 _PART = 128
 """Texts of one call to the encoder: those of a part are written while the next ones are encoded."""
