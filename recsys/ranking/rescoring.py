@@ -25,13 +25,12 @@ _OF_CANDIDATES = (*SIGNALS, "blend", "blend_gap", "rank", "sources")
 _OF_REQUESTS = ("history", "session")
 
 
-def facts(histories: Floats, sessions: Floats, known: Floats) -> Floats:
-    """(B, 2 + k) float32: what a table has of B requests. The arguments are those of `tree_ranker.features`, and (B, k)
-    float32 of `Ranker.known`.
+def facts(counts: Floats, known: Floats) -> Floats:
+    """(B, 2 + k) float32: what a table has of B requests. `counts`: (B, 2) float32, the histories and the sessions of
+    `tree_ranker.features`. `known`: (B, k) float32 of `Ranker.known`.
     """
-    own = np.empty((len(known), 2 + known.shape[1]), np.float32)
-    own[:, 0], own[:, 1], own[:, 2:] = np.log1p(histories), np.log1p(sessions), known
-    return own
+    logs = np.log1p(counts)
+    return np.concatenate([logs, known], axis=1) if known.shape[1] else logs
 
 
 def rescored(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
@@ -78,9 +79,14 @@ class Largest:
         return np.fmax.reduce(candidates.likeness[:, self.first : self.end], axis=1)
 
 
+@lru_cache(16)  # shards' own change seldom
+def _most(top_count: float) -> float:
+    return max(np.log1p(top_count), 1e-9)
+
+
 def popularity(c: CandidateSet, _: Moment) -> npt.NDArray[np.floating]:
     """Return (n,) logarithms of likes, as a share of that of the most liked item."""
-    return np.log1p(c.columns[:, 0]) / max(np.log1p(c.top_count), 1e-9)
+    return np.log1p(c.columns[:, 0]) / _most(c.top_count)
 
 
 def trend_now(trends: npt.NDArray[np.float64], now: float, half_life_s: float) -> npt.NDArray[np.float64]:

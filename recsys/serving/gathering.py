@@ -79,7 +79,8 @@ class Gathered(msgspec.Struct, frozen=True):
         blends = None if self.measured is None else blends_alike()
         if blends is None or self.measured is None:
             return ranker.rescored(self.candidates, self.features(ranker.known), self.scores, enabled)
-        own = facts(self.histories, self.sessions, self._known(ranker.known))
+        counts = [(len(p.profile.seen), position(p.profile, self.now)) for p in self.batch]
+        own = facts(np.array(counts, np.float32), self._known(ranker.known))
         who = [(id(p.profile), id(p.scenario)) for p in self.batch]
         return rescored(self.measured, self.scores, ranker, enabled, own, blends, who)
 

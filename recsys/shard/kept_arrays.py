@@ -42,6 +42,11 @@ class KeptArrays(Generic[H]):
         kept = self._by_key.get(key)
         return kept[1] if kept is not None and kept[0] == cause else None
 
+    def younger(self, key: bytes, seconds: float) -> bool:
+        """Whether an array was put there, for whatever cause, no longer ago."""
+        kept = self._by_key.get(key)
+        return kept is not None and time.monotonic() - kept[2] < seconds
+
     def put(self, key: bytes, array: H, cause: Cause = ()) -> None:
         """Keep it in place of what the key had. It may not change afterwards. With an empty key nothing is kept."""
         if not key:

@@ -31,8 +31,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 Shapes = tuple[tuple[int, ...], ...]
 
 _SIZE = struct.Struct("<I")
-_SHORT, _HEADS = 1024, 256
-"""Bytes of a head that is kept, and how many are."""
+_SHORT, _HEADS = 8192, 256
+"""Bytes of a head that is kept, and how many are: three rules with a hundred items each have 4 KB."""
 _LASTING = 64
 """Values of a lasting field that are kept."""
 _COPIED = 1024

@@ -54,7 +54,9 @@ def test_scores_are_those_of_numpy(ranker: Ranker, seed: int, sizes: list[int], 
         table = features(candidates.offsets, candidates.sources, signals, blended, histories, sessions)
         table = np.concatenate([table, known[candidates.requests]], axis=1)
         expected = ranker.rescored(candidates, table, blended, enabled)
-        ours = rescored(measured, blended, ranker, enabled, facts(histories, sessions, known), blends, who)
+        ours = rescored(
+            measured, blended, ranker, enabled, facts(np.stack([histories, sessions], axis=1), known), blends, who
+        )
         assert ours.tobytes() == expected.tobytes()
 
 
@@ -62,7 +64,7 @@ def test_arrays_that_do_not_fit_are_refused(ranker: Ranker) -> None:
     if (blends := blends_alike()) is None:
         pytest.skip("there is no compiled code that adds up as numpy does here")
     measured = Measured(varied(np.random.default_rng(1), [5, 5]), MOMENT, every=True)
-    own = facts(np.ones(2, np.float32), np.ones(2, np.float32), np.ones((2, len(ranker.known)), np.float32))
+    own = facts(np.ones((2, 2), np.float32), np.ones((2, len(ranker.known)), np.float32))
     for given_scores, enabled, facts_of in ((9, 2, own), (10, 3, own), (10, 2, own[:, :-1].copy())):
         given_to = np.zeros(given_scores, np.float32), ranker, np.ones(enabled, bool), facts_of, blends
         with pytest.raises(ValueError, match="do not fit each other"):

@@ -160,3 +160,30 @@ async def test_who_comes_much_later_is_told_again(clock: Clock, lines: Lines) ->
     clock.forward(LASTS_S)
     assert await answers(world) == expected
     assert sum(line.untold for line in lines.lines) == before
+
+
+async def test_what_is_passed_over_lasts_as_long_as_composers_count_on_it(clock: Clock, lines: Lines) -> None:
+    """A request alone tells all each time, and a batch once in a while: a shard keeps not each of them anew."""
+    world = lines.world
+    await lines.use()
+
+    async def alone() -> None:
+        for user in USERS:
+            await world.gateway.recommend(RecQuery(k=5, user_id=user, diversity=0.0))
+
+    await alone()  # what is asked from here on is kept, and says nothing to batches
+    clock.forward(LASTS_S)
+    for _ in range(5):
+        expected = await answers(world)
+    before = sum(line.untold for line in lines.lines)
+    for later, act in ((0.55, alone), (0.27, None), (0.78, None)):
+        clock.forward(later * LASTS_S)
+        for replica in (replica for local in world.clients for replica in local.replicas):
+            for held in replica.versions.values():
+                held.shard.told.expire()
+        if act is None:
+            assert await answers(world) == expected
+        else:
+            await act()
+    if len(world.clients[0].replicas) == 1:  # of two, one may still have to hear of somebody
+        assert sum(line.untold for line in lines.lines) == before

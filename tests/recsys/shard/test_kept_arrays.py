@@ -41,3 +41,15 @@ def test_nothing_is_kept_for_long(clock: Clock) -> None:
     clock.forward(LASTS_S)
     kept.expire()
     assert (len(kept), kept.bytes) == (0, 0)
+
+
+def test_how_old_an_array_is_counts_from_when_it_was_put_there(clock: Clock) -> None:
+    kept, table = KeptArrays(1 << 20), np.zeros(3, np.float32)
+    assert not kept.younger(b"one", 30.0)
+    kept.put(b"one", table)
+    clock.forward(29.0)
+    assert kept.younger(b"one", 30.0)
+    clock.forward(2.0)
+    assert not kept.younger(b"one", 30.0)
+    kept.put(b"one", table)
+    assert kept.younger(b"one", 30.0)
