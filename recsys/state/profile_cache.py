@@ -73,8 +73,8 @@ class ProfileCache:
             cached = self._decoded.get(user_id, blob, version, unknown)
             if cached is None and (cached := self._decode(blob, version, unknown)) is not None:
                 self._decoded.put(user_id, blob, version, unknown, cached)
-            current = cached is not None and cached[0].sequence == sequence
-            loaded.append(cached[0] if cached is not None and current else Stale(sequence, blob))
+            current = cached is not None and cached.profile.sequence == sequence
+            loaded.append(cached.profile if cached is not None and current else Stale(sequence, blob))
         return loaded
 
     def remembered(self, user_id: str, version: str, unknown: UserProfile) -> UserProfile | None:
@@ -126,8 +126,8 @@ class ProfileCache:
         calls: list[Call] = []
         for (user_id, sequence), blob in zip(sequences.items(), answers[::2], strict=True):
             cached = self._decode(blob, version, unknown)
-            if cached is not None and cached[0].sequence == sequence:
-                profiles[user_id] = cached[0]
+            if cached is not None and cached.profile.sequence == sequence:
+                profiles[user_id] = cached.profile
                 keys = [key_of(user_id) for key_of in (redis_keys.sequence, redis_keys.early, redis_keys.profile)]
                 calls.append((keys, [sequence, self._ttl_s]))
         await run_many(self._redis, self._adopt, calls)
@@ -149,7 +149,7 @@ class ProfileCache:
         lacking = {}
         for user_id, sequence, blob, events in zip(user_ids, answers[::3], answers[1::3], answers[2::3], strict=True):
             cached = self._decode(blob, version, unknown)
-            if sequence is not None and (cached is None or cached[0].sequence != int(sequence)):
+            if sequence is not None and (cached is None or cached.profile.sequence != int(sequence)):
                 lacking[user_id] = (int(sequence), events)
         return lacking
 
@@ -187,9 +187,9 @@ class ProfileCache:
         if not before:
             return unknown
         cached = self._decode(blob, version, unknown)
-        if cached is None or cached[0].sequence != before or min(map(in_order, fresh)) < cached[1]:
+        if cached is None or cached.profile.sequence != before or min(map(in_order, fresh)) < cached.newest:
             return None
-        return cached[0]
+        return cached.profile
 
     def _decode(self, blob: bytes | None, version: str, unknown: UserProfile) -> Cached | None:
         return decode(blob, version, self._settings, unknown) if blob else None

@@ -11,7 +11,7 @@ import struct
 from functools import lru_cache
 
 import numpy as np
-from msgspec import structs
+from msgspec import Struct, structs
 
 from recsys.datatypes import Interaction, UserProfile
 from recsys.state.histories import in_order
@@ -27,8 +27,23 @@ bytes, so that the 8-byte keys behind them are aligned.
 """
 _START = _STAMP + _HEADER.size
 
-Cached = tuple[UserProfile, tuple[float, str]]
-"""A profile, and where its newest event stands in the history, see `histories.in_order`."""
+
+class Cached(Struct, frozen=True, gc=False):
+    """A profile, and where its newest event stands in the history.
+
+    A composer keeps ten thousand: what has no place in the lists of the garbage collector it need not look at.
+    """
+
+    profile: UserProfile
+    at: float
+    """Unix seconds of the newest event."""
+    within: str
+    """Where it stands within its moment."""
+
+    @property
+    def newest(self) -> tuple[float, str]:
+        """See `histories.in_order`."""
+        return self.at, self.within
 
 
 @lru_cache(8)
@@ -57,9 +72,9 @@ def decode(blob: bytes, version: str, settings: bytes, unknown: UserProfile) -> 
     """
     if not blob.startswith(_stamp(version, settings)):
         return None
-    profile, newest = _read(blob)
-    lengths = (profile.taste.shape, profile.recent_vectors.shape[1])
-    return (profile, newest) if lengths == (unknown.taste.shape, unknown.recent_vectors.shape[1]) else None
+    cached = _read(blob)
+    lengths = (cached.profile.taste.shape, cached.profile.recent_vectors.shape[1])
+    return cached if lengths == (unknown.taste.shape, unknown.recent_vectors.shape[1]) else None
 
 
 def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
@@ -70,7 +85,7 @@ def remains(blob: bytes, unknown: UserProfile) -> UserProfile | None:
     if not blob.startswith(_FORMAT):
         return None
     return structs.replace(
-        _read(blob)[0],
+        _read(blob).profile,
         taste=unknown.taste,
         recent=(),
         recent_vectors=unknown.recent_vectors,
@@ -110,4 +125,4 @@ def _read(blob: bytes) -> Cached:
         shunned=tuple(ids[recent:]),
         shunned_vectors=vectors[recent:],
     )
-    return profile, (newest, within)
+    return Cached(profile, newest, within)
