@@ -27,7 +27,7 @@ from recsys.shard.plan_costs import measured
 from recsys.shard.probes import nearest_query
 from recsys.shard.search import search
 from recsys.shard.shard import Shard
-from recsys.state.item_log import Entry, ItemLog, after
+from recsys.state.item_log import Entry, ItemLog, Upsert, after
 from recsys.state.membership import Drift, VersionState
 from recsys.telemetry import SILENT, Telemetry
 from recsys.versions.manifest import Manifest
@@ -47,10 +47,10 @@ little it brings: what is written item by item comes some at a time, and leaves 
 _WAIT_MS = 500
 """Milliseconds that one reading of the log waits for an entry."""
 _FRESH_S = 0.2
-"""Seconds without a change of items after which fresh rows are linked: a call of many items, which come part by part as
+"""Seconds without an item that came after which fresh rows are linked: a call of many items, which come part by part as
 their texts are encoded, is visible before that, and has the processor to itself."""
 _MOST_FRESH_S = 2.0
-"""Seconds after the first change after which they are in any case: the index keeps dead rows until those before them
+"""Seconds after the first came after which they are in any case: the index keeps dead rows until those before them
 are linked."""
 _LINK_FROM = MOST // 2
 """Fresh rows that are not waited with."""
@@ -99,10 +99,10 @@ class HeldVersion:
         self._unused_since = math.inf
         """In monotonic seconds; infinity: it is in use."""
         self._background = Background(source.telemetry)
-        self._changed = asyncio.Event()
+        self._came = asyncio.Event()
         """Set while there may be fresh rows to link."""
-        self._changed_at = self._first_changed_at = math.inf
-        """When it was set last and first, by time.monotonic()."""
+        self._came_at = self._first_came_at = math.inf
+        """When the last and the first of them came, by time.monotonic()."""
         self.read_at = time.monotonic()
         """When the last reading that came to the log's end began, or failed, by time.monotonic()."""
 
@@ -212,25 +212,26 @@ class HeldVersion:
         if len(entries) < TOGETHER:
             self.read_at = start
         if entries:
-            self._changed_at = time.monotonic()
-            if not self._changed.is_set():
-                self._first_changed_at = self._changed_at
-                self._changed.set()
+            if any(isinstance(entry.change, Upsert) for entry in entries):
+                self._came_at = time.monotonic()
+                if not self._came.is_set():
+                    self._first_came_at = self._came_at
+                    self._came.set()
             await applied(entries)
             if len(entries) < TOGETHER:
                 await asyncio.sleep(_REST_S)
 
     async def _link_fresh(self) -> None:
         """Link some fresh rows, once no others come, the oldest has waited or many wait."""
-        await self._changed.wait()
+        await self._came.wait()
         fresh = self.shard.fresh
-        left_s = min(self._changed_at + _FRESH_S, self._first_changed_at + _MOST_FRESH_S) - time.monotonic()
+        left_s = min(self._came_at + _FRESH_S, self._first_came_at + _MOST_FRESH_S) - time.monotonic()
         if left_s > 0 and fresh.waiting < _LINK_FROM:
             await asyncio.sleep(left_s)
         elif fresh.waiting:
             await asyncio.to_thread(fresh.link, LINKED, paced=True)
         else:
-            self._changed.clear()
+            self._came.clear()
 
     async def _follow_popularity(self) -> None:
         await self._feed.follow(self.shard)
