@@ -83,7 +83,7 @@ def _steady(contender: Contender, mix: Mix, redis_url: str, args: argparse.Names
         last, said = memory(contender), Latencies.together(slices[-1].values()).summary()
         told.append({**said, "mib": round(_whole(last), 1), "others_cores": round(foreign.cores, 2)})
         print(f"  {told[-1]}", flush=True)
-        if not warm and time.monotonic() - start >= min(args.warm, args.minutes / 4) * 60:
+        if not warm and time.monotonic() - start >= min(args.warm, args.minutes / 3) * 60:
             warm, first, stored = True, last, _stored(redis)
     same = first.keys() & last.keys()
     was, now = (sum(taken[pid][1] for pid in same) for taken in (first, last))
@@ -165,7 +165,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument(
-        "--warm", type=float, default=5.0, help="minutes until caches are filled; a quarter at the most"
+        "--warm", type=float, default=7.0, help="minutes until caches are filled; a third of all at the most"
     )
     parser.add_argument("--slice", type=int, default=60, help="seconds of each line of figures")
     parser.add_argument("--rate", type=float, help="requests a second; 70 %% of the peak unless given")
