@@ -23,9 +23,10 @@ COMPARED = 4
 """Vectors of one call that are compared, evenly spread: the encoder has some milliseconds of work with so many."""
 _TOGETHER = 100
 """Given vectors between two turns of the event loop: half a millisecond."""
-_PART = 128
-"""Texts of one call to the encoder: those of a part are written while the next ones are encoded."""
-_AHEAD = 8
+_PART = 200
+"""Texts of one call to the encoder: those of a part are written while the next ones are encoded. Fewer are there a
+little sooner, and cost shards and Redis more trips."""
+_AHEAD = 5
 """Parts of one write that the encoder has at a time: it is never without work, and its queue has room for others."""
 
 
