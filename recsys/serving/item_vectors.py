@@ -56,12 +56,15 @@ def encoding_of(
         return Encoding([(slice(0, len(items)), asyncio.create_task(whole))])
     room = asyncio.Semaphore(_AHEAD)
 
-    async def encoded(part: slice) -> Floats:
+    async def in_turn(part: slice) -> Floats:
         async with room:
             return await encode(serve.version, [item.passage() for item in items[part]])
 
+    async def encoded(part: slice) -> Floats:  # a task that ends before it begins must not hold a coroutine already
+        return await within(settings.write_budget_s, in_turn(part))
+
     parts = [slice(start, start + _PART) for start in range(0, len(items), _PART)]
-    return Encoding([(part, asyncio.create_task(within(settings.write_budget_s, encoded(part)))) for part in parts])
+    return Encoding([(part, asyncio.create_task(encoded(part))) for part in parts])
 
 
 async def _with_given(
