@@ -38,6 +38,7 @@ from load_tests.parts.item_writer import ItemOut, Texts, Writer
 from recsys.config.platform import Platform, Ports
 from recsys.config.whole import Config
 from recsys.datatypes import Item
+from recsys.encoders.base import fingerprint
 from recsys.encoders.loading import load_encoder
 from recsys.jobs.build_files import build_items
 from recsys.versions.store import VersionStore
@@ -112,8 +113,9 @@ def _document(args: argparse.Namespace) -> dict[str, Any]:
 
 def _build(config: Config, count: int) -> None:
     store = VersionStore.of(config.platform)
-    current = store.current()
-    if current is None or store.manifest(current).items != count:
+    manifest = None if (current := store.current()) is None else store.manifest(current)
+    # A kept one of an encoder of before would be served with what this one no longer exports.
+    if manifest is None or (manifest.items, manifest.fingerprint) != (count, fingerprint(config.platform.encoder)):
         print(f"building {count:,} items", flush=True)
         items = [Item(item["item_id"], item["title"], item["text"]) for item in Texts(0).items(range(count))]
         store.promote(build_items(items, config, lambda *_: None).version)
