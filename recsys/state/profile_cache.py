@@ -27,6 +27,9 @@ PAGE = 100
 """Users whose sequences are read in one trip by `drop_outdated`: less than a millisecond of the event loop."""
 _PAUSES = 5.0
 """Its pauses between two trips, in the time that a trip takes. Requests would wait for ten thousand users in one go."""
+_PAUSES_S = 3.0
+"""Seconds that they take together at the most: with `FORGET_S` between two looks, who is erased has left the memory
+within ten."""
 _EARLY_TTL_S = 900
 """Seconds for which a profile of a version that is about to be served is kept beside that of the served one."""
 
@@ -107,7 +110,7 @@ class ProfileCache:
                 if sequence is None:
                     gone.append(user_id)
             if first + PAGE < len(users):
-                await asyncio.sleep((time.monotonic() - began) * _PAUSES)
+                await asyncio.sleep(min((time.monotonic() - began) * _PAUSES, _PAUSES_S * PAGE / len(users)))
         return gone
 
     async def adopt_early(
