@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec
 
 import pyarrow as pa
 from msgspec import DecodeError
@@ -39,6 +39,8 @@ much.
 """
 
 log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 
 class Kind(NamedTuple):
@@ -79,7 +81,7 @@ class Collector:
         try:
             for name, stream in self._streams.items():
                 while (slot := await stream.oldest()) is not None:
-                    await asyncio.to_thread(self._write, name, slot)
+                    await asyncio.to_thread(_giving_back, self._write, name, slot)
                     await stream.drop(slot)
                     await lock.reacquire()
                 await self._tidy(name)
@@ -93,13 +95,21 @@ class Collector:
         """Once an hour: make past hours one file each, and remove those that are kept no longer."""
         now = round(time.time() * 1000) - _SETTLED_MS
         if self._tidied.get(name) != hour_of(now):
-            await asyncio.to_thread(tidy, self._files, name, now, self._keep_hours())
+            await asyncio.to_thread(_giving_back, tidy, self._files, name, now, self._keep_hours())
             self._tidied[name] = hour_of(now)
 
     def _write(self, name: str, slot: Slot) -> None:
         table = _table(KINDS[name], slot)
         if table.num_rows:
             self._files.merge(name, hour_of(slot.begins_ms), f"{slot.begins_ms}.parquet", table)
+
+
+def _giving_back(work: Callable[P, None], *args: P.args, **named: P.kwargs) -> None:
+    """Work with tables, and give the memory that they took back to the system: Arrow keeps it, for each thread."""
+    try:
+        work(*args, **named)
+    finally:
+        pa.default_memory_pool().release_unused()
 
 
 def _table(kind: Kind, slot: Slot) -> pa.Table:

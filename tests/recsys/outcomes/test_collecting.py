@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from types import SimpleNamespace
 
 import msgspec
+import pyarrow as pa
 import pytest
 
 from recsys.outcomes import collecting
@@ -65,6 +67,18 @@ async def test_each_row_is_in_the_files_once(redis, files, short_slots):
     assert sorted(row["request_id"] for row in rows(files, "answers")) == sorted(requests)
     assert len(rows(files, "outcomes")) == 40
     assert await redis.hget(redis_keys.waiting(redis_keys.ANSWERS), "rows") == b"0"
+
+
+async def test_memory_that_tables_took_is_given_back(redis, files, short_slots, monkeypatch):
+    """After each slot, or each would leave a composer larger by what it took, in another thread."""
+    at: list[int] = []
+    held = SimpleNamespace(release_unused=lambda: at.append(len(rows(files, "answers"))))
+    monkeypatch.setattr(pa, "default_memory_pool", lambda: held)
+    await fill(SlateLog(redis, most=10_000, token_s=60), 20)
+    await collect(redis, files)
+    assert sorted(at) == at
+    assert at[0] > 0
+    assert at[-1] == 40
 
 
 async def test_a_collector_that_dies_between_file_and_stream_doubles_nothing(redis, files, short_slots, monkeypatch):
