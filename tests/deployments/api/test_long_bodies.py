@@ -28,6 +28,21 @@ def test_a_body_that_is_parsed_in_parts_says_what_it_says_as_a_whole(body, ascii
         assert any(odd in text for odd in (b"NaN", b"Infinity", b"\\ud", b"\xed"))  # the standard library judges these
 
 
+nested = st.sampled_from(["},{", "}, {", '"},{"', "]}", [{"x": 1}, {"y": [{}, {}]}], {"a": {}}, "\\", "plain"])
+layouts = st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 1}])
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("ab"), nested), min_size=20, max_size=90), layouts, st.data())
+def test_what_looks_like_a_place_between_two_items_cuts_none(items, layout, data):
+    """In a text, or in a list that an item has. Where a byte is missing or doubled it says what json says."""
+    text = json.dumps({"items": items}, **layout).encode()
+    assert asyncio.run(parsed_in_parts(text)) == {"items": items}
+    at = data.draw(st.integers(0, len(text) - 1))
+    for broken in (text[:at] + text[at + 1 :], text[:at] + text[at : at + 1] + text[at:]):
+        parsed = asyncio.run(parsed_in_parts(broken))
+        assert parsed is None or parsed == json.loads(broken)
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b'{"items": 5}', b'{"items": [1,]}', b'{"items": [], "more": 1}', b'{"items": ["\xff"]}', b"{"]
 )
